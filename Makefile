@@ -1,0 +1,74 @@
+# Everything starts from a bare clone: Python >= 3.11 with venv and pip, and make. `make help` lists the targets.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SCENARIO ?= launch
+ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Without --no-compile pip spends a third of its time on bytecode that is mostly never imported. With --no-deps the lock
+# is the whole truth: older pips look for the newest release of a package that is wanted with an extra, pinned or not.
+INSTALL := $(PIP) install --require-hashes --no-deps --no-compile --progress-bar off
+NOTEBOOKS = $(wildcard notebooks/*.ipynb reports/*.ipynb)
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with reports/nbval.cfg --nbval-cell-timeout=120
+# A fixed resolution for every lock: what the core runs is what the tests and the notebooks run.
+COMPILE := out/lock/bin/uv pip compile pyproject.toml --universal --fork-strategy fewest --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help plan test check audit bench lab lock clean
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+plan: .venv/core ## Simulate, measure, compare, judge and report SCENARIO (default launch); results in out/.
+	@status=0; $(BIN)/headroom plan $(SCENARIO) $(ARGS) || status=$$?; case $$status in \
+	0) echo "make plan: every target is met" ;; \
+	1) echo "make plan: a target is missed (a verdict, not a failure of the build)" ;; \
+	3) echo "make plan: inconclusive (a verdict, not a failure of the build)" ;; \
+	*) exit $$status ;; esac
+
+test: check ## Every check that CI runs: lint, format, types, tests, notebooks.
+	$(BIN)/python -m pytest $(ARGS)
+ifneq ($(NOTEBOOKS),)
+	$(BIN)/python -m pytest $(NBVAL) -p no:cacheprovider $(NOTEBOOKS)
+endif
+
+check: .venv/dev ## Lint, format and types only.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+audit: .venv/dev ## Ask for known vulnerabilities of the locked packages.
+	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements-dev.lock
+
+bench: .venv/dev ## Time the schedule, the engines and the start of the reference on this machine.
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lab: .venv/lab ## Open JupyterLab at the first notebook.
+	$(BIN)/headroom lab
+
+lock: ## Resolve the dependencies anew and write the three hashed locks.
+	@mkdir -p out && $(PYTHON) -m venv out/lock && out/lock/bin/python -m pip install --quiet uv
+	@$(COMPILE) --upgrade --group dev --all-extras -o out/all.lock
+	@$(COMPILE) --group editable -c out/all.lock -o requirements.lock
+	@$(COMPILE) --group dev -c out/all.lock -o requirements-dev.lock
+	@$(COMPILE) --group editable --extra notebooks -c out/all.lock -o requirements-lab.lock
+	@! grep -nE '://|^-|^ *--[^h]' requirements*.lock || { echo "make lock: a lock names an address"; exit 1; }
+
+clean: ## Remove what was made: environment, caches, results.
+	rm -rf .venv out dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python >= 3.11 is needed; set PYTHON=")'
+	@$(PYTHON) -m venv .venv
+
+.venv/core: requirements.lock pyproject.toml | .venv/bin/python
+.venv/dev: requirements-dev.lock pyproject.toml | .venv/bin/python
+.venv/lab: requirements-lab.lock pyproject.toml | .venv/bin/python
+.venv/core .venv/dev .venv/lab:
+	@echo "make: installing $$(grep -c == $<) pinned packages from $<, a minute or two the first time"
+	@$(INSTALL) --requirement $<
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
