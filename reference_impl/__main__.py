@@ -1,0 +1,91 @@
+"""``python -m reference_impl``: start the reference deployment and say where it is.
+
+One JSON line on standard output when it is ready; SIGTERM or SIGINT ends it with status 0; bad
+options end it with status 2 and one line on standard error.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from reference_impl.errors import ImplError
+from reference_impl.pace import Pace
+
+USAGE_STATUS = 2
+PORT_MAX = 65_535
+
+
+def main() -> int:
+    """Serve; return the exit status."""
+    options = _parser().parse_args()
+    try:
+        pace = _pace(options.pace, options.policy)
+    except ImplError as error:
+        return _refuse(error)
+    from reference_impl.server.app import Options, run
+
+    with tempfile.TemporaryDirectory(prefix="headroom-reference-") as scratch:
+        try:
+            run(
+                Options(
+                    host=options.host,
+                    port=options.port,
+                    quic_port=options.quic_port,
+                    data=(options.data or Path(scratch)).absolute(),
+                    pace=pace,
+                    fsync=options.fsync,
+                )
+            )
+        except ImplError as error:
+            return _refuse(error)
+    return 0
+
+
+def _pace(path: Path | None, policy: str | None) -> Pace:
+    from reference_impl.errors import ConfigError
+
+    if path is None:
+        return Pace.none(policy=policy or "hardened")
+    if policy is not None:
+        raise ConfigError(f"policy={policy}: the pace file names the policy already; leave one out")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"pace={str(path)!r} cannot be read: {error}") from None
+    return Pace.from_json(text)
+
+
+def _refuse(error: ImplError) -> int:
+    print(f"reference_impl: {error}", file=sys.stderr)
+    return USAGE_STATUS
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > PORT_MAX:
+        raise argparse.ArgumentTypeError(f"{text} must be a port number, 0..{PORT_MAX}")
+    return int(text)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Print *message* and end with status 2."""
+        self.exit(USAGE_STATUS, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="reference_impl", description="Serve the reference deployment.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=_port, default=0, help="HTTP port; 0 takes any")
+    parser.add_argument("--quic-port", type=_port, default=0, help="tunnel port; 0 takes any")
+    parser.add_argument("--data", type=Path, help="folder of all state; default: gone at the end")
+    parser.add_argument("--pace", type=Path, help="pace file (JSON); default: full speed")
+    parser.add_argument("--policy", choices=("seed", "hardened"), help="ledger policy at full speed")
+    parser.add_argument("--fsync", choices=("full", "normal", "off"), default="normal", help="how writes are pressed")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

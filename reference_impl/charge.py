@@ -1,0 +1,155 @@
+"""The price of one event: tokens in, whole micro-dollars out, and nothing lost on the way.
+
+A price of $3 a million tokens is 3 micro-dollars a token, and a markup is whole per cents of that,
+so a charge is exact in whole *nano*-dollars. What does not fill a micro-dollar is carried to the
+account's next event instead of being rounded away: over any number of events, in any order, the sum
+of the charges is the exact sum rounded down once.
+
+The rule, in this order: cost of the tokens at the model's list price; the tier's markup; the free
+tier's monthly limit (402 before anything is stored); knowledge credits; the ceiling on what an
+account may owe (402 before anything is stored); the rest is owed.
+
+Sources
+-------
+Tiers, credits, ceiling and list prices: shared facts 1.2 (managed 3 %, bring-your-own-key 30 %, free
+0 % up to a monthly limit, default ceiling 10,000 cents).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from reference_impl.errors import RequestError
+
+NANOUSD_PER_MICROUSD = 1_000
+MICROUSD_PER_CENT = 10_000
+
+PRICE_MICROUSD_PER_TOKEN: Mapping[str, tuple[int, int]] = {
+    "sonnet": (3, 15),
+    "opus": (15, 75),
+    "gpt-4-turbo": (10, 30),
+}
+"""List price of a token in and of a token out."""
+
+MARKUP_PERCENT: Mapping[str, int] = {"free": 0, "managed": 3, "byok": 30}
+"""What each tier pays on top of the list price."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What was used: *tokens_in* read and *tokens_out* written by *model*."""
+
+    model: str
+    tokens_in: int
+    tokens_out: int
+    event_time_ms: int
+
+
+@dataclass(frozen=True)
+class Account:
+    """What an organisation owes, may owe, and has been given.
+
+    Parameters
+    ----------
+    tier
+        A key of :data:`MARKUP_PERCENT`.
+    pending_microusd, pending_events
+        Owed and not yet flushed, and the number of events that make it up.
+    credits_microusd
+        Knowledge credits left; they are spent before anything is owed.
+    ceiling_microusd
+        The most that may be owed at a time.
+    free_limit_microusd
+        What a free account may use in one calendar month (UTC, by event time).
+    free_month, free_used_microusd
+        The last month seen, as ``year * 12 + month``, and what was used in it.
+    carry_nanousd
+        The exact remainder, 0 to 999, that did not fill a micro-dollar yet.
+    carry_microusd
+        The remainder, 0 to 9,999, that did not fill a cent yet.
+    """
+
+    tier: str = "managed"
+    pending_microusd: int = 0
+    pending_events: int = 0
+    credits_microusd: int = 0
+    ceiling_microusd: int = 10_000 * MICROUSD_PER_CENT
+    free_limit_microusd: int = 500 * MICROUSD_PER_CENT
+    free_month: int = 0
+    free_used_microusd: int = 0
+    carry_nanousd: int = 0
+    carry_microusd: int = 0
+
+
+@dataclass(frozen=True)
+class Charge:
+    """The price of one event.
+
+    Parameters
+    ----------
+    charge_microusd
+        What the event is worth to the account, credits and debt together.
+    owed_microusd
+        The part that is owed after credits.
+    cost_cents
+        The owed part in whole cents; remainders are carried, so sums agree to the cent.
+    """
+
+    charge_microusd: int
+    owed_microusd: int
+    cost_cents: int
+
+
+def exact_nanousd(usage: Usage, tier: str) -> int:
+    """Return the exact charge of *usage* for *tier* in nano-dollars."""
+    price_in, price_out = PRICE_MICROUSD_PER_TOKEN[usage.model]
+    cost_microusd = usage.tokens_in * price_in + usage.tokens_out * price_out
+    return cost_microusd * (100 + MARKUP_PERCENT[tier]) * (NANOUSD_PER_MICROUSD // 100)
+
+
+def charge(usage: Usage, account: Account) -> tuple[Charge, Account]:
+    """Return the charge of *usage* and the account after it.
+
+    Raises
+    ------
+    RequestError
+        402, if the free limit or the ceiling would be passed; the account is as before.
+    """
+    whole, carry = divmod(exact_nanousd(usage, account.tier) + account.carry_nanousd, 1_000)
+    month = month_of(usage.event_time_ms)
+    free_used = whole + (account.free_used_microusd if month == account.free_month else 0)
+    if account.tier == "free" and free_used > account.free_limit_microusd:
+        raise RequestError(
+            402,
+            "free_limit_exceeded",
+            f"{free_used} microusd in one month is over the free limit of "
+            f"{account.free_limit_microusd}; choose the managed tier",
+        )
+    credit = min(account.credits_microusd, whole)
+    owed = whole - credit
+    pending = account.pending_microusd + owed
+    if pending > account.ceiling_microusd:
+        raise RequestError(
+            402,
+            "credit_ceiling_exceeded",
+            f"a balance of {pending} microusd is over the ceiling of {account.ceiling_microusd}; "
+            "wait for the next flush or raise the ceiling",
+        )
+    cents, cents_carry = divmod(owed + account.carry_microusd, MICROUSD_PER_CENT)
+    after = replace(
+        account,
+        pending_microusd=pending,
+        pending_events=account.pending_events + 1,
+        credits_microusd=account.credits_microusd - credit,
+        free_month=month,
+        free_used_microusd=free_used,
+        carry_nanousd=carry,
+        carry_microusd=cents_carry,
+    )
+    return Charge(whole, owed, cents), after
+
+
+def month_of(unix_ms: int) -> int:
+    """Return the calendar month (UTC) of a date as ``year * 12 + month``."""
+    date = datetime.fromtimestamp(unix_ms / 1_000, tz=UTC)
+    return date.year * 12 + date.month

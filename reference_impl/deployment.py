@@ -1,0 +1,196 @@
+"""The whole deployment in one object: bindings, isolates, ledgers, database, bucket and gauges.
+
+::
+
+    HTTP ── network rtt/2 ──┐                        ┌─ BILLING_LEDGER: Durable Objects ─ flush ─┐
+                            ├─► gauges ─► Worker ────┼─ DB: D1 ◄──────────────────────────────────┘
+    QUIC ── tunnel ─────────┘                        └─ STORAGE: R2
+
+Nothing here knows a socket, a file or the machine's clock: they are given. The same deployment thus
+serves real requests (:mod:`reference_impl.server`) and runs whole days under a virtual clock.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from reference_impl import openapi, workers
+from reference_impl.clock import Clock
+from reference_impl.d1 import D1Binding, Database, Statement, insert_rows
+from reference_impl.d1_engines import Engine
+from reference_impl.durable_objects import Namespace, State
+from reference_impl.hardened_ledger import HardenedLedger
+from reference_impl.ledger import BillingLedger
+from reference_impl.ledger_policy import LedgerPolicy, UsageRow
+from reference_impl.messages import Request, Response, json_response
+from reference_impl.monitoring import Monitoring
+from reference_impl.object_storage import Disk
+from reference_impl.pace import Pace
+from reference_impl.r2 import Bucket, ObjectStore, R2Binding
+from reference_impl.seed_ledger import SeedLedger
+from reference_impl.stopwatch import HeadStart, Stopwatch
+from reference_impl.tunnel import UNPACED, Tunnel
+
+USAGE_INSERT = (
+    "INSERT INTO usage_events (id, user_id, organization_id, event_type, tokens, cost_cents, model, "
+    "created_at, charge_microusd)"
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a deployment stands on: where the bytes are kept.
+
+    Parameters
+    ----------
+    engine
+        D1's SQLite, with its migrations applied.
+    disk
+        The ledgers' databases.
+    store
+        R2's objects.
+    """
+
+    engine: Engine
+    disk: Disk
+    store: ObjectStore
+
+
+class Deployment:
+    """The deployment.
+
+    Parameters
+    ----------
+    parts
+        Where the bytes are kept.
+    clock
+        Time.
+    pace
+        How long each stage takes; :meth:`Pace.none` for full speed.
+    """
+
+    def __init__(self, parts: Parts, *, clock: Clock, pace: Pace) -> None:
+        self.clock = clock
+        self.pace = pace
+        self.monitoring = Monitoring(clock)
+        self.database = Database(parts.engine, clock=clock, pace=pace.d1)
+        self.bucket = Bucket(parts.store, clock=clock, pace=pace.r2)
+        self.isolates = workers.Isolates(clock, pace.workers)
+        self.ledgers = Namespace(
+            "BillingLedger",
+            self._build_ledger,
+            clock=clock,
+            disk=parts.disk,
+            pace=pace.durable_objects,
+            keeps_plan=pace.is_paced,
+        )
+        self.head_start = HeadStart()
+        self.tunnel = Tunnel(self.serve, clock=clock, pace=pace.tunnel)
+        self._sink = UsageTable(self.database)
+        seed_rows(parts.engine)
+        self.ledgers.resume()
+
+    def stopwatch(self, *, started_ms: float | None = None) -> Stopwatch:
+        """Return the stopwatch of a request that begins now, or began at *started_ms*."""
+        return Stopwatch(self.clock, keeps_plan=self.pace.is_paced, started_ms=started_ms)
+
+    async def serve_http(self, request: Request, stopwatch: Stopwatch) -> Response:
+        """Answer a request that came over HTTP, the way to and from the client included."""
+        if request.path in UNPACED:
+            return await self.serve(request, stopwatch)
+        half_rtt_ms = self.pace.network.client_rtt_ms.draw() / 2
+        # Reading the request took real time already; it counts towards the first half.
+        reading_ms = self.clock.now_ms() - stopwatch.started_ms
+        stopwatch.delay("network", max(half_rtt_ms, reading_ms))
+        response = await self.serve(request, stopwatch)
+        stopwatch.delay("network", half_rtt_ms)
+        await stopwatch.catch_up(early_ms=self.head_start.ms)
+        response.headers["server-timing"] = stopwatch.server_timing()
+        return response
+
+    def departed(self, stopwatch: Stopwatch) -> None:
+        """Note that the answer to an HTTP request has left."""
+        self.head_start.departed(stopwatch.late_ms())
+        self.monitoring.late(stopwatch.late_ms())
+
+    async def serve(self, request: Request, stopwatch: Stopwatch) -> Response:
+        """Answer a request that has reached the edge."""
+        if request.path == "/metrics":
+            return self.monitoring.exposition()
+        if request.path == "/health":
+            return json_response({"success": True, "status": "ok"})
+        if request.path == "/openapi.json":
+            return json_response(openapi.DESCRIPTION)
+        env = workers.Env(
+            DB=D1Binding(self.database, stopwatch),
+            STORAGE=R2Binding(self.bucket, stopwatch),
+            BILLING_LEDGER=workers.LedgerBinding(self.ledgers, stopwatch),
+        )
+        ctx = workers.Context(self.isolates, stopwatch)
+        return await self.monitoring.observe(request.method, lambda: workers.fetch(request, env, ctx=ctx))
+
+    def _build_ledger(self, state: State) -> BillingLedger:
+        policy: LedgerPolicy
+        if self.pace.ledger.policy == "seed":
+            event_bytes = self.pace.ledger.event_bytes
+            policy = SeedLedger(state.storage, clock=self.clock, event_bytes=event_bytes)
+        else:
+            policy = HardenedLedger(state.storage)
+        return BillingLedger(state, policy, sink=self._sink, clock=self.clock, pace=self.pace.ledger)
+
+
+class UsageTable:
+    """D1's ``usage_events`` as the place where ledgers flush to.
+
+    Parameters
+    ----------
+    database
+        D1.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def store(self, rows: Sequence[UsageRow], stopwatch: Stopwatch) -> None:
+        """Store *rows* in one transaction; D1 ignores those that it has."""
+        users = sorted({row.user_id for row in rows})
+        organizations = sorted({row.organization_id for row in rows})
+        ignore = "ON CONFLICT DO NOTHING"
+        batch = [
+            *insert_rows("INSERT INTO users (id, email)", [(u, f"{u}@invalid") for u in users], tail=ignore),
+            *insert_rows(
+                "INSERT INTO organizations (id, name, slug)",
+                [(o, o, o) for o in organizations],
+                tail=ignore,
+            ),
+            *insert_rows(USAGE_INSERT, [_usage_values(row) for row in rows], tail=ignore),
+        ]
+        await self._database.run([Statement(sql, params) for sql, params in batch], stopwatch)
+
+
+def _usage_values(row: UsageRow) -> tuple[object, ...]:
+    return (
+        row.id,
+        row.user_id,
+        row.organization_id,
+        row.event_type,
+        row.tokens,
+        row.cost_cents,
+        row.model,
+        date_text(row.created_at_ms),
+        row.charge_microusd,
+    )
+
+
+def date_text(unix_ms: int) -> str:
+    """Return a date as D1 keeps it, with the milliseconds that its own default leaves out."""
+    date = datetime.fromtimestamp(unix_ms / 1_000, tz=UTC)
+    return f"{date:%Y-%m-%d %H:%M:%S}.{unix_ms % 1_000:03d}"
+
+
+def seed_rows(engine: Engine) -> None:
+    """Store the rows that every deployment begins with: the owner of uploads without an owner."""
+    engine.execute(
+        "INSERT INTO users (id, email) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (workers.SYSTEM_USER, f"{workers.SYSTEM_USER}@invalid"),
+    )

@@ -1,0 +1,169 @@
+"""How long each part of the platform takes: nine laws, and how to draw from them.
+
+This is the deployment's own reading of the scenario's latency laws, written apart from the
+simulator's: what the two agree on is then evidence. A law is an inline table such as
+``{"law": "lognormal", "median": 20, "p99": 80}``, or a bare number, which is always itself. The
+unit is that of the key which holds the law.
+
+Sources
+-------
+Devroye, "Non-Uniform Random Variate Generation", 1986, chapter II.2 (truncated Pareto law).
+Whitt, "Approximating a point process by a renewal process", Oper. Res. 30, 1982 (hyperexponential
+law with balanced means).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reference_impl.errors import ConfigError
+
+Values = NDArray[np.float64]
+Parameters = Mapping[str, Any]
+
+NORMAL_QUANTILE_P99 = 2.3263478740408408
+"""The 0.99 quantile of the standard normal law, the step from median to P99."""
+
+
+def _constant(p: Parameters, rng: np.random.Generator, n: int) -> Values:  # noqa: ARG001
+    return np.full(n, float(p["value"]))
+
+
+def _uniform(p: Parameters, rng: np.random.Generator, n: int) -> Values:
+    return rng.uniform(p["low"], p["high"], n)
+
+
+def _exponential(p: Parameters, rng: np.random.Generator, n: int) -> Values:
+    return rng.exponential(p["mean"], n)
+
+
+def _lognormal(p: Parameters, rng: np.random.Generator, n: int) -> Values:
+    sigma = math.log(p["p99"] / p["median"]) / NORMAL_QUANTILE_P99
+    return rng.lognormal(math.log(p["median"]), sigma, n)
+
+
+def _weibull(p: Parameters, rng: np.random.Generator, n: int) -> Values:
+    scale: float = p["mean"] / math.gamma(1 + 1 / p["shape"])
+    return rng.weibull(p["shape"], n) * scale
+
+
+def _pareto(p: Parameters, rng: np.random.Generator, n: int) -> Values:
+    # Truncated, not clipped: the share of the tail above the maximum is spread over the rest.
+    share_kept = 1 - (p["minimum"] / p["maximum"]) ** p["shape"]
+    tail = 1 - rng.random(n) * share_kept
+    return np.asarray(p["minimum"] * tail ** (-1 / p["shape"]))
+
+
+def _erlang(p: Parameters, rng: np.random.Generator, n: int) -> Values:
+    return rng.gamma(p["stages"], p["mean"] / p["stages"], n)
+
+
+def _hyperexponential(p: Parameters, rng: np.random.Generator, n: int) -> Values:
+    share = (1 + math.sqrt((p["cv2"] - 1) / (p["cv2"] + 1))) / 2
+    means = np.where(rng.random(n) < share, p["mean"] / (2 * share), p["mean"] / (2 * (1 - share)))
+    return np.asarray(rng.exponential(1.0, n) * means)
+
+
+def _empirical(p: Parameters, rng: np.random.Generator, n: int) -> Values:
+    knots = np.asarray(p["values"], dtype=np.float64)
+    return np.interp(rng.random(n), np.linspace(0.0, 1.0, len(knots)), knots)
+
+
+Sampler = Callable[[Parameters, np.random.Generator, int], Values]
+_SAMPLERS: dict[str, tuple[Sampler, tuple[str, ...]]] = {
+    "constant": (_constant, ("value",)),
+    "uniform": (_uniform, ("low", "high")),
+    "exponential": (_exponential, ("mean",)),
+    "lognormal": (_lognormal, ("median", "p99")),
+    "weibull": (_weibull, ("mean", "shape")),
+    "pareto": (_pareto, ("minimum", "shape", "maximum")),
+    "erlang": (_erlang, ("mean", "stages")),
+    "hyperexponential": (_hyperexponential, ("mean", "cv2")),
+    "empirical": (_empirical, ("values",)),
+}
+
+_ORDERED = {
+    "uniform": ("low", "high"),
+    "lognormal": ("median", "p99"),
+    "pareto": ("minimum", "maximum"),
+}
+_MAY_BE_ZERO = {"value", "low", "high"}
+
+
+@dataclass(frozen=True)
+class Law:
+    """One law with its parameters, checked.
+
+    Parameters
+    ----------
+    name
+        One of the nine names of this module.
+    parameters
+        Its parameters, in the unit of the key that holds the law.
+    """
+
+    name: str
+    parameters: Parameters
+
+    def sample(self, rng: np.random.Generator, n: int) -> Values:
+        """Draw *n* values; returns shape (n,)."""
+        return _SAMPLERS[self.name][0](self.parameters, rng, n)
+
+
+def read_law(spec: object, path: str) -> Law:
+    """Read a law from a number or an inline table found at *path* of the pace file.
+
+    Raises
+    ------
+    ConfigError
+        If the table names no known law, or a parameter is missing, unknown or out of its range.
+    """
+    if isinstance(spec, int | float):
+        return Law("constant", {"value": _number(spec, path, may_be_zero=True)})
+    if not isinstance(spec, Mapping):
+        raise ConfigError(f"{path}={spec!r} must be a number or a table with the key 'law'")
+    name = spec.get("law")
+    if name not in _SAMPLERS:
+        raise ConfigError(f"{path}.law={name!r} must be one of {', '.join(_SAMPLERS)}")
+    wanted = _SAMPLERS[name][1]
+    if set(spec) != {"law", *wanted}:
+        found = ", ".join(sorted(map(str, spec)))
+        raise ConfigError(f"{path} has the keys {found}; {name!r} takes law, {', '.join(wanted)}")
+    parameters = {key: _parameter(key, spec[key], f"{path}.{key}") for key in wanted}
+    _check_order(name, parameters, path)
+    return Law(name, parameters)
+
+
+def _parameter(key: str, value: object, path: str) -> object:
+    if key == "values":
+        if not isinstance(value, list) or len(value) < 2:
+            raise ConfigError(f"{path}={value!r} must be a list of at least 2 rising numbers")
+        return [_number(item, path, may_be_zero=True) for item in value]
+    number = _number(value, path, may_be_zero=key in _MAY_BE_ZERO)
+    if key == "stages" and not number.is_integer():
+        raise ConfigError(f"{path}={value!r} must be a whole number")
+    if key == "cv2" and number < 1:
+        raise ConfigError(f"{path}={value!r} must be >= 1; use law 'erlang' for less variation")
+    return number
+
+
+def _number(value: object, path: str, *, may_be_zero: bool) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{path}={value!r} must be a finite number")
+    if value < 0 or (value == 0 and not may_be_zero):
+        raise ConfigError(f"{path}={value!r} must be {'>= 0' if may_be_zero else '> 0'}")
+    return float(value)
+
+
+def _check_order(name: str, parameters: Parameters, path: str) -> None:
+    if name in _ORDERED:
+        low, high = _ORDERED[name]
+        if parameters[high] < parameters[low]:
+            rule = f"must be >= {low}={parameters[low]}"
+            raise ConfigError(f"{path}.{high}={parameters[high]} {rule}")
+    if name == "empirical" and sorted(parameters["values"]) != parameters["values"]:
+        raise ConfigError(f"{path}.values must rise; sort them")

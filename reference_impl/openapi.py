@@ -1,0 +1,136 @@
+"""The HTTP interface in OpenAPI's words, made from the same limits that the code checks.
+
+Served at ``/openapi.json``; a fuzzer drives the deployment from it (``tests/reference``), so that a
+promise that the code does not keep is found.
+
+Sources
+-------
+OpenAPI specification 3.1.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from reference_impl import validate
+from reference_impl.charge import PRICE_MICROUSD_PER_TOKEN
+
+Node = dict[str, Any]
+
+NAME: Node = {"type": "string", "pattern": f"^{validate.NAME.pattern}$"}
+LORA_NAME: Node = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"}
+MICROUSD: Node = {"type": "integer", "minimum": 0}
+
+REFUSALS = {
+    400: "The request is malformed; the message names the field, its value and its rule.",
+    402: "The account may not owe more.",
+    404: "There is no such route or object.",
+    405: "The route has no such method.",
+    409: "The event's name is taken by another event.",
+    413: "The body, or the answer for the tunnel, is too large.",
+    429: "One key is written more than once a second.",
+    503: "A part is overloaded; do not retry at once.",
+}
+
+
+def _object(**properties: Node) -> Node:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+ERROR = _object(success={"const": False}, error=_object(code={"type": "string"}, message={"type": "string"}))
+USAGE_EVENT = {
+    **_object(
+        event_id=NAME,
+        organization_id=NAME,
+        user_id=NAME,
+        model={"enum": sorted(PRICE_MICROUSD_PER_TOKEN)},
+        tokens_in={"type": "integer", "minimum": 0, "maximum": validate.TOKENS_MAX},
+        tokens_out={"type": "integer", "minimum": 0, "maximum": validate.TOKENS_MAX},
+        event_time_ms={"type": "integer", "minimum": 0, "maximum": validate.DATE_MS_MAX},
+    ),
+    "additionalProperties": False,
+}
+RECEIPT = _object(
+    success={"const": True},
+    charge_microusd=MICROUSD,
+    balance_microusd=MICROUSD,
+    duplicate={"type": "boolean"},
+)
+BALANCE = _object(
+    success={"const": True},
+    balance_microusd=MICROUSD,
+    events_pending={"type": "integer", "minimum": 0},
+)
+FLUSHED = _object(success={"const": True}, events_flushed={"type": "integer", "minimum": 0})
+FOUND = _object(success={"const": True}, loras={"type": "array", "items": {"type": "object"}})
+STORED = _object(
+    success={"const": True},
+    id={"type": "string"},
+    size_bytes={"type": "integer", "minimum": 1},
+    etag={"type": "string"},
+)
+
+
+def _json(schema: Node) -> Node:
+    return {"application/json": {"schema": schema}}
+
+
+def _parameter(name: str, schema: Node, *, place: str = "query", required: bool = True) -> Node:
+    return {"name": name, "in": place, "required": required, "schema": schema}
+
+
+def _operation(summary: str, answer: Node, *refusals: int, **more: Any) -> Node:
+    responses: Node = {"200": {"description": summary, "content": answer}}
+    for status in (405, 503, *refusals):
+        responses[str(status)] = {"description": REFUSALS[status], "content": _json(ERROR)}
+    return {"summary": summary, "responses": responses, **more}
+
+
+BYTES: Node = {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}}
+ORGANIZATION = [_parameter("organization_id", NAME)]
+LORA = _parameter("lora_id", LORA_NAME, place="path")
+DOMAIN_OPTIONAL = _parameter("domain", NAME, required=False)
+LIMIT = _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100}, required=False)
+
+
+def _body(content: Node) -> Node:
+    return {"required": True, "content": content}
+
+
+PATHS: Mapping[str, Node] = {
+    "/log": {
+        "post": _operation(
+            "One usage event is charged, once.",
+            _json(RECEIPT),
+            *(400, 402, 409, 413),
+            requestBody=_body(_json(USAGE_EVENT)),
+        )
+    },
+    "/balance": {"get": _operation("What the organisation owes.", _json(BALANCE), 400, parameters=ORGANIZATION)},
+    "/flush": {
+        "post": _operation("The ledger's pending events are in D1.", _json(FLUSHED), 400, parameters=ORGANIZATION)
+    },
+    "/loras": {
+        "get": _operation(
+            "Adapters of a domain, most downloaded first.",
+            _json(FOUND),
+            400,
+            parameters=[_parameter("domain", NAME), LIMIT],
+        )
+    },
+    "/loras/{lora_id}/adapter.safetensors": {
+        "get": _operation("The adapter.", BYTES, 400, 404, parameters=[LORA]),
+        "put": _operation(
+            "The adapter is stored and listed.",
+            _json(STORED),
+            *(400, 413, 429),
+            parameters=[LORA, DOMAIN_OPTIONAL],
+            requestBody=_body(BYTES),
+        ),
+    },
+}
+
+DESCRIPTION: Mapping[str, Any] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Headroom reference deployment", "version": "0.1.0"},
+    "paths": PATHS,
+}

@@ -1,0 +1,209 @@
+"""The running deployment: opens the files and sockets, says that it is ready, and ends cleanly."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from uvicorn.server import Server
+
+from reference_impl.deployment import Deployment, Parts
+from reference_impl.errors import ConfigError
+from reference_impl.migrations import migrate
+from reference_impl.pace import Pace
+from reference_impl.server.asyncio_clock import AsyncioClock, new_event_loop
+from reference_impl.server.certs import SERVER_NAME, CertificateFiles, ensure_files
+from reference_impl.server.disks import FileDisk, FileStore, Fsync, open_engine
+from reference_impl.server.http import ArrivalProtocol, HttpApp
+from reference_impl.server.quic import serve_tunnel
+
+BACKLOG = 1_024
+KEEP_ALIVE_S = 75
+SHUTDOWN_S = 2
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the operator chose.
+
+    Parameters
+    ----------
+    host, port, quic_port
+        Where to listen; port 0 takes any free one.
+    data
+        Folder of all state; made if it is not there.
+    pace
+        How long each stage takes.
+    fsync
+        How hard writes are pressed, see :mod:`reference_impl.server.disks`.
+    """
+
+    host: str
+    port: int
+    quic_port: int
+    data: Path
+    pace: Pace
+    fsync: Fsync
+
+
+def run(options: Options) -> None:
+    """Serve until the process is told to stop.
+
+    Raises
+    ------
+    ConfigError
+        If a port or the data folder cannot be had, or the database cannot be brought up to date.
+    """
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(options))
+
+
+async def _serve(options: Options) -> None:
+    listener = listen(options.host, options.port)
+    clock = AsyncioClock()
+    with contextlib.ExitStack() as stack:
+        stack.callback(listener.close)
+        deployment = stack.enter_context(open_deployment(options, clock))
+        files = ensure_files(options.data / "certs")
+        try:
+            quic, quic_port = await serve_tunnel(deployment, files, host=options.host, port=options.quic_port)
+        except OSError as error:
+            raise _port_taken("quic-port", options.quic_port, error=error) from None
+        stack.callback(quic.close)
+        http = _http_server(deployment)
+        _stop_on_signal(http)
+        serving = asyncio.create_task(http.serve(sockets=[listener]))
+        await http.has_started.wait()
+        # What exists now lives for ever: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        _say_ready(options.host, listener.getsockname()[1], quic_port, files)
+        await serving
+        await clock.cancel_all()
+
+
+@contextlib.contextmanager
+def open_deployment(options: Options, clock: AsyncioClock) -> Iterator[Deployment]:
+    """Open the files under the data folder and build a deployment on them."""
+    try:
+        options.data.mkdir(parents=True, exist_ok=True)
+        disk = FileDisk(options.data / "durable_objects", fsync=options.fsync)
+        store = FileStore(options.data / "r2", fsync=options.fsync)
+    except OSError as error:
+        raise ConfigError(f"data={str(options.data)!r} must be a writable folder: {error}") from None
+    engine = open_engine(options.data / "d1.sqlite", fsync=options.fsync)
+    try:
+        migrate(engine, migration_files())
+        yield Deployment(Parts(engine, disk, store), clock=clock, pace=options.pace)
+    finally:
+        engine.close()
+        disk.unmount()
+
+
+def migration_files() -> dict[str, str]:
+    """Return the SQL of every migration by file name, from the wheel or from the repository."""
+    for folder in (PACKAGE / "_migrations", PACKAGE.parent / "deploy" / "migrations"):
+        if folder.is_dir():
+            return {path.name: path.read_text() for path in sorted(folder.glob("*.sql"))}
+    raise ConfigError("no migrations found; deploy/migrations belongs to the installation")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the HTTP socket.
+
+    Raises
+    ------
+    ConfigError
+        If the port cannot be had.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # The protocol is named because asyncio turns Nagle's algorithm off only where it is: with
+        # it on, every answer of two writes waits up to 40 ms for a delayed acknowledgement.
+        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise _port_taken("port", port, error=error) from None
+    return listener
+
+
+def _port_taken(option: str, port: int, *, error: OSError) -> ConfigError:
+    reason = error.strerror or str(error)
+    return ConfigError(f"{option}={port} cannot be had: {reason}; choose another or 0 for any")
+
+
+def _http_server(deployment: Deployment) -> "_Server":
+    config = uvicorn.Config(
+        HttpApp(deployment),
+        http=ArrivalProtocol,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+    return _Server(config)
+
+
+class _Server(Server):
+    """uvicorn that tells when it has started and leaves signals alone.
+
+    Its own handlers would end the process by the signal, and not with status 0.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.has_started = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.has_started.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _stop_on_signal(http: Server) -> None:
+    def stop() -> None:
+        http.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def _say_ready(host: str, port: int, quic_port: int, files: CertificateFiles) -> None:
+    ready = {
+        "http": f"http://{host}:{port}",
+        "quic": {
+            "host": host,
+            "port": quic_port,
+            "server_name": SERVER_NAME,
+            "ca": str(files.ca),
+            "cert": str(files.device_cert),
+            "key": str(files.device_key),
+        },
+        "pid": os.getpid(),
+    }
+    sys.stdout.write(json.dumps(ready) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,169 @@
+"""The disks: one SQLite file an object, one file an R2 object, and how hard each write is pressed.
+
+``fsync`` is a policy with three values, for SQLite's ``synchronous``:
+
+- ``full``: an acknowledged write survives a power cut;
+- ``normal``: it survives the death of the process, and a power cut leaves a consistent, perhaps
+  older state;
+- ``off``: it survives the death of the process only.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, unquote
+
+from reference_impl.d1_engines import ApswEngine, Engine, StdlibEngine
+from reference_impl.r2 import etag_of
+
+Fsync = Literal["full", "normal", "off"]
+THREAD_BYTES_MIN = 65_536
+"""From this size on a file is moved in a thread: less costs the loop less than a thread switch."""
+
+
+class FileDisk:
+    """Databases of Durable Objects in a folder.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    fsync
+        See the module.
+    """
+
+    def __init__(self, folder: Path, *, fsync: Fsync) -> None:
+        self._folder = folder
+        self._fsync = fsync
+        self._connections: dict[str, sqlite3.Connection] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def open(self, object_id: str) -> sqlite3.Connection:
+        """Open (or create) the database of *object_id*."""
+        self.close(object_id)
+        connection = open_sqlite(self._folder / f"{object_id}.sqlite", fsync=self._fsync)
+        self._connections[object_id] = connection
+        return connection
+
+    def close(self, object_id: str) -> None:
+        """Close the database."""
+        connection = self._connections.pop(object_id, None)
+        if connection is not None:
+            connection.close()
+
+    def index(self) -> sqlite3.Connection:
+        """Return the namespace's own database."""
+        return self.open("index")
+
+    def unmount(self) -> None:
+        """Close everything."""
+        for object_id in list(self._connections):
+            self.close(object_id)
+
+
+class FileStore:
+    """R2 objects as files in a folder.
+
+    An object is written beside its place and then moved into it, so that a reader meets the old or
+    the new one, never half of either. Its etag stands in the file's first 32 bytes.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    fsync
+        ``full`` presses every object to the platter before it counts as stored.
+    """
+
+    def __init__(self, folder: Path, *, fsync: Fsync) -> None:
+        self._folder = folder
+        self._fsync = fsync
+        self._uploads = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        for left_over in folder.glob("*.part"):
+            left_over.unlink()
+
+    async def put(self, key: str, content: bytes) -> str:
+        """Store *content* whole."""
+        self._uploads += 1
+        part = self._folder / f"{self._uploads}.part"
+        if len(content) < THREAD_BYTES_MIN:
+            return self._write(part, key, content)
+        return await asyncio.to_thread(self._write, part, key, content)
+
+    async def get(self, key: str) -> tuple[str, bytes] | None:
+        """Return etag and content, or None."""
+        path = self._path(key)
+        try:
+            size_bytes = path.stat().st_size
+        except FileNotFoundError:
+            return None
+        if size_bytes < THREAD_BYTES_MIN:
+            return _read(path)
+        return await asyncio.to_thread(_read, path)
+
+    async def delete(self, key: str) -> None:
+        """Remove *key*, if it is there."""
+        self._path(key).unlink(missing_ok=True)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that begin with *prefix*, sorted."""
+        keys = (unquote(path.stem) for path in self._folder.glob("*.object"))
+        return (key for key in sorted(keys) if key.startswith(prefix))
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{quote(key, safe='')}.object"
+
+    def _write(self, part: Path, key: str, content: bytes) -> str:
+        etag = etag_of(content)
+        with part.open("wb") as file:
+            file.write(etag.encode())
+            file.write(content)
+            if self._fsync == "full":
+                file.flush()
+                os.fsync(file.fileno())
+        part.replace(self._path(key))
+        return etag
+
+
+def _read(path: Path) -> tuple[str, bytes] | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(32).decode(), file.read()
+    except FileNotFoundError:
+        return None
+
+
+def open_sqlite(path: Path, *, fsync: Fsync) -> sqlite3.Connection:
+    """Open (or create) a SQLite file for one process, in autocommit mode."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    for pragma in _pragmas(is_new=not path.stat().st_size, fsync=fsync):
+        connection.execute(pragma)
+    return connection
+
+
+def open_engine(path: Path, *, fsync: Fsync) -> Engine:
+    """Open D1's database with the best engine that is installed."""
+    is_new = not path.exists()
+    try:
+        import apsw
+    except ImportError:
+        return StdlibEngine(open_sqlite(path, fsync=fsync))
+    connection = apsw.Connection(str(path))
+    for pragma in _pragmas(is_new=is_new, fsync=fsync):
+        connection.execute(pragma)
+    return ApswEngine(connection)
+
+
+def _pragmas(*, is_new: bool, fsync: Fsync) -> list[str]:
+    # Making the files costs several flushes of 1 ms each; they are only due where a power cut counts.
+    first = "off" if is_new and fsync != "full" else fsync
+    return [
+        f"PRAGMA synchronous = {first}",
+        "PRAGMA locking_mode = exclusive",
+        "PRAGMA journal_mode = wal",
+        f"PRAGMA synchronous = {fsync}",
+    ]
