@@ -1,0 +1,235 @@
+"""Does a 95 % interval hold the truth 95 times in a hundred? Counted, on a queue whose truth is known.
+
+An M/M/1 queue begins empty, runs, has its warm-up cut, and yields an interval for the mean and for the P99 of the
+sojourn time; both truths are closed forms. This is done over and over with other seeds, and the share of intervals
+that hold the truth is compared with what they promise. ``python -m sim.coverage`` writes the table of docs/COVERAGE.md.
+
+Sources
+-------
+Schruben, "A coverage function for interval estimators of simulation response", Oper. Res. 28, 1980.
+Asmussen and Glynn, "Stochastic Simulation", 2007, section III.5a (sectioning, the rival in the table).
+"""
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isinf, sqrt
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from sim.errors import UsageError
+from sim.intervals import BATCHES, Estimate, batch_starts, mean_interval, proportion_interval, replicated_mean_interval
+from sim.quantiles import quantile, quantile_interval, replicated_quantile_interval
+from sim.stopping import run_until
+from sim.theory import MMc, lindley
+from sim.warmup import replicated_warm_up, warm_up
+
+Array = NDArray[np.float64]
+Found = dict[str, Estimate]
+Design = Callable[[int, float, int], Found]
+"""``design(seed, load, requests)``: one experiment's intervals, by statistic."""
+
+P99 = 0.99
+LOADS = (0.5, 0.8, 0.9)
+LENGTHS = (100_000, 1_000_000)
+REPLICATIONS = 20
+EXPERIMENTS = 400
+
+
+@dataclass(frozen=True)
+class CoverageRow:
+    """How often one kind of interval held the truth.
+
+    Parameters
+    ----------
+    load_ratio : float
+        Utilization of the M/M/1 queue.
+    design, statistic : str
+        How the interval was made, and of what.
+    requests_mean : float
+        Requests an experiment, warm-up included; a mean where the experiment chose it.
+    coverage : Estimate
+        Share of the experiments whose interval held the truth, with its own exact interval.
+    unbounded_share : float
+        Share whose interval had an infinite bound: "too short to tell".
+    half_width_ratio : float
+        Median of half the interval over the value, as far as bounded.
+    """
+
+    load_ratio: float
+    design: str
+    statistic: str
+    requests_mean: float
+    coverage: Estimate
+    unbounded_share: float
+    half_width_ratio: float
+
+
+def sojourns(seed: int, load: float, requests: int) -> Array:
+    """Sojourn times in ms of an M/M/1 queue that begins empty; mean service 1 ms, shape (requests,)."""
+    rng = np.random.default_rng([seed, round(load * 1000)])
+    service = rng.exponential(1.0, requests)
+    return lindley(np.cumsum(rng.exponential(1 / load, requests)), service) + service
+
+
+def by_batches(seed: int, load: float, requests: int) -> Found:
+    """One run, cut by MSER-5, in batches."""
+    run = sojourns(seed, load, requests)
+    run = run[warm_up(run).requests :]
+    return {"mean": mean_interval(run), "p99": quantile_interval(run, P99)}
+
+
+def by_replications(seed: int, load: float, requests: int) -> Found:
+    """Twenty runs that share the requests, one cut for all."""
+    runs = [sojourns(seed * REPLICATIONS + k, load, requests // REPLICATIONS) for k in range(REPLICATIONS)]
+    cut = replicated_warm_up(runs).requests
+    runs = [run[cut:] for run in runs]
+    return {"mean": replicated_mean_interval(runs), "p99": replicated_quantile_interval(runs, P99)}
+
+
+def by_sectioning(seed: int, load: float, requests: int) -> Found:
+    """The rival for P99: Student's interval from the spread of the batches' percentiles around the whole run's."""
+    run = sojourns(seed, load, requests)
+    run = run[warm_up(run).requests :]
+    whole = quantile(run, P99)
+    parts = np.array([quantile(part, P99) for part in np.split(run, batch_starts(run.size)[1:])])
+    error = sqrt(float(((parts - whole) ** 2).sum()) / (BATCHES - 1) / BATCHES)
+    reach = float(stdtrit(BATCHES - 1, 0.975)) * error
+    return {"p99": Estimate(whole, whole - reach, whole + reach, run.size, "sectioning")}
+
+
+def as_if_independent(seed: int, load: float, requests: int) -> Found:
+    """What a tool does that forgets that neighbours in a queue are alike."""
+    run = sojourns(seed, load, requests)
+    return {
+        "mean": mean_interval(run, method="independent"),
+        "p99": quantile_interval(run, P99, method="independent"),
+    }
+
+
+def until(wording: str) -> Design:
+    """Sequential stopping at the precision of *wording*, however many requests that takes."""
+    statistic = wording.split(maxsplit=1)[0]
+
+    def design(seed: int, load: float, requests: int) -> Found:
+        found = run_until(lambda s, n: sojourns(s, load, n), wording, seed=seed, requests_max=requests)
+        spent = found.requests * found.replications
+        one = found.estimate
+        return {statistic: Estimate(one.value, one.low, one.high, spent, one.method)}
+
+    return design
+
+
+DESIGNS: tuple[tuple[str, Design, tuple[int, ...]], ...] = (
+    ("one run, 20 batches", by_batches, LENGTHS),
+    ("20 replications", by_replications, LENGTHS),
+    ("until mean ± 2 %", until("mean ± 2 %"), (100_000_000,)),
+    ("until p99 ± 5 %", until("p99 ± 5 %"), (100_000_000,)),
+    ("*rival:* sectioning", by_sectioning, LENGTHS),
+    ("*wrong:* as if independent", as_if_independent, LENGTHS[:1]),
+)
+"""What is counted: name, experiment, lengths (for sequential stopping: the budget)."""
+
+
+def measure(
+    name: str, design: Design, *, load: float, requests: int, experiments: int = EXPERIMENTS, seed: int = 0
+) -> list[CoverageRow]:
+    """Coverage of one design at one load, a row a statistic, over *experiments* seeds from *seed* on."""
+    if experiments < 1:
+        raise UsageError(f"experiments={experiments} must be >= 1 ({EXPERIMENTS} is the default)")
+    queue = MMc(1000 * load, 1.0)
+    truths = {"mean": queue.sojourn_mean_ms, "p99": queue.sojourn_quantile_ms(P99)}
+    found = [design(seed + k, load, requests) for k in range(experiments)]
+    rows = []
+    for statistic in found[0]:
+        estimates = [one[statistic] for one in found]
+        bounded = [one.relative_half_width for one in estimates if not isinf(one.half_width)]
+        rows.append(
+            CoverageRow(
+                load,
+                name,
+                statistic,
+                sum(one.n for one in estimates) / experiments if name.startswith("until") else requests,
+                proportion_interval(sum(one.holds(truths[statistic]) for one in estimates), experiments),
+                1 - len(bounded) / experiments,
+                median(bounded) if bounded else float("nan"),
+            )
+        )
+    return rows
+
+
+def table(rows: Iterable[CoverageRow]) -> str:
+    """Rows as a Markdown table."""
+    lines = [
+        "| interval | statistic | load | requests | coverage % (its own 95 % interval) | half width | no bound |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        held = row.coverage
+        lines.append(
+            f"| {row.design} | {row.statistic} | {row.load_ratio:g} | {_thousands(row.requests_mean)} "
+            f"| **{100 * held.value:.1f}** ({100 * held.low:.1f} to {100 * held.high:.1f}) "
+            f"| ± {100 * row.half_width_ratio:.2g} % | {100 * row.unbounded_share:.0f} % |"
+        )
+    return "\n".join(lines)
+
+
+def _thousands(requests: float) -> str:
+    """Two significant digits are what a mean run length deserves."""
+    return f"{float(f'{requests:.2g}'):,.0f}"
+
+
+def all_rows(experiments: int, seed: int) -> Iterator[CoverageRow]:
+    """Every design at every load."""
+    for name, design, lengths in DESIGNS:
+        for requests in lengths:
+            for load in LOADS:
+                yield from measure(name, design, load=load, requests=requests, experiments=experiments, seed=seed)
+
+
+PREFACE = """# Coverage: do the intervals keep their promise?
+
+Written by `python -m sim.coverage --experiments {experiments} --seed {seed}`; not edited by hand.
+
+M/M/1 from an empty start, {experiments} experiments a row with seeds {seed} to {last}; the truth is the closed form. A
+95 % interval should hold it in 95 % of the experiments. Counting {experiments} experiments is itself uncertain by about
+{noise:.1f} percentage points (the interval in brackets). An interval with an infinite bound ("no bound") says that the
+run was too short for it: it holds the truth, but nobody can act on it.
+
+"""
+
+READING = """
+Reading it:
+
+- Intervals by batches and by replications keep what they promise once a run is long enough for its load; at load 0.9
+  a hundred thousand requests are not: neighbours are so alike that they are worth a few hundred independent ones.
+- Sequential stopping chooses the length by itself; that is the safe way to ask.
+- Sectioning, the common way to get an interval for a percentile, needs several times longer runs to be right.
+- Whoever takes the requests of a queue as independent gets intervals that are nearly always wrong.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Count, and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m sim.coverage", description=main.__doc__)
+    parser.add_argument("--experiments", type=int, default=EXPERIMENTS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", type=Path, default=Path("docs/COVERAGE.md"))
+    chosen = parser.parse_args(arguments)
+    experiments: int = chosen.experiments
+    rows = list(all_rows(experiments, chosen.seed))
+    preface = PREFACE.format(
+        experiments=experiments,
+        seed=chosen.seed,
+        last=chosen.seed + experiments - 1,
+        noise=196 * sqrt(0.95 * 0.05 / experiments),
+    )
+    chosen.write.write_text(preface + table(rows) + "\n" + READING, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Servers behind a queue, as SimPy events: in order of arrival, by priority, or sharing the processor.
+
+One object here is one *instance* of a station. It keeps two integrals over time, of busy servers and of waiting
+requests, next to the plain sum of waits, so that every run can check itself by Little's law.
+"""
+
+from collections import deque
+from collections.abc import Generator
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
+from typing import Any
+
+from simpy import Environment, Event
+
+from sim.flow import Station
+
+
+class Meter:
+    """Integrals over time of busy servers and waiting requests; clipped at the horizon, and whole."""
+
+    __slots__ = (
+        "busy",
+        "busy_ms",
+        "busy_total_ms",
+        "horizon_ms",
+        "last_ms",
+        "queue_ms",
+        "queue_total_ms",
+        "served",
+        "waited_ms",
+        "waiting",
+    )
+
+    def __init__(self, horizon_ms: float) -> None:
+        self.horizon_ms = horizon_ms
+        self.last_ms = 0.0
+        self.busy = 0.0
+        self.waiting = 0
+        self.busy_ms = self.busy_total_ms = 0.0
+        self.queue_ms = self.queue_total_ms = 0.0
+        self.waited_ms = 0.0
+        self.served = 0
+
+    def advance(self, now: float) -> None:
+        """Account for the time since the last change."""
+        span = now - self.last_ms
+        if span <= 0.0:
+            return
+        self.busy_total_ms += self.busy * span
+        self.queue_total_ms += self.waiting * span
+        if self.last_ms < self.horizon_ms:
+            clipped = min(now, self.horizon_ms) - self.last_ms
+            self.busy_ms += self.busy * clipped
+            self.queue_ms += self.waiting * clipped
+        self.last_ms = now
+
+
+class Instance:
+    """Servers with one queue, first come first served."""
+
+    __slots__ = ("env", "free", "idle_ms", "limit", "meter", "queue", "released_ms")
+
+    def __init__(self, env: Environment, station: Station, horizon_ms: float) -> None:
+        self.env = env
+        self.free = station.servers
+        self.limit = inf if station.queue_limit is None else station.queue_limit
+        self.queue: Any = deque()
+        self.meter = Meter(horizon_ms)
+        self.released_ms = -inf
+        self.idle_ms = inf
+
+    def take(self) -> None:
+        """Occupy a free server."""
+        now = self.env.now
+        self.meter.advance(now)
+        self.meter.busy += 1
+        self.free -= 1
+        self.idle_ms = now - self.released_ms
+
+    def join(self, priority: int) -> Event:
+        """Wait at the end of the queue; the event happens when a server is handed over."""
+        self.meter.advance(self.env.now)
+        self.meter.waiting += 1
+        place = Event(self.env)
+        self._enqueue(place, priority)
+        return place
+
+    def release(self) -> None:
+        """Hand the server to the one who waits longest, or let it idle."""
+        now = self.env.now
+        meter = self.meter
+        meter.advance(now)
+        meter.served += 1
+        self.released_ms = now
+        if self.queue:
+            meter.waiting -= 1
+            self.idle_ms = 0.0
+            self._dequeue().succeed()
+        else:
+            meter.busy -= 1
+            self.free += 1
+
+    def _enqueue(self, place: Event, priority: int) -> None:
+        self.queue.append(place)
+
+    def _dequeue(self) -> Event:
+        place: Event = self.queue.popleft()
+        return place
+
+
+class PriorityInstance(Instance):
+    """Servers with one queue, the lowest priority number first, then in order of arrival."""
+
+    __slots__ = ("order",)
+
+    def __init__(self, env: Environment, station: Station, horizon_ms: float) -> None:
+        super().__init__(env, station, horizon_ms)
+        self.queue = []
+        self.order = count()
+
+    def _enqueue(self, place: Event, priority: int) -> None:
+        heappush(self.queue, (priority, next(self.order), place))
+
+    def _dequeue(self) -> Event:
+        place: Event = heappop(self.queue)[2]
+        return place
+
+
+class SharingInstance:
+    """Servers that share their speed among all present: each runs at ``min(1, servers / present)``.
+
+    The trick is a *virtual clock* that runs at that speed: a job that needs w ms ends when the virtual clock has
+    moved by w, so the order of ends never changes when others come and go.
+
+    Sources
+    -------
+    Zhang, "VirtualClock", SIGCOMM 1990, and the attained-service view of processor sharing in
+    Kleinrock, "Queueing Systems" II, 1976.
+    """
+
+    __slots__ = ("clock_ms", "env", "jobs", "meter", "order", "servers", "version")
+
+    def __init__(self, env: Environment, station: Station, horizon_ms: float) -> None:
+        self.env = env
+        self.servers = station.servers
+        self.meter = Meter(horizon_ms)
+        self.clock_ms = 0.0
+        self.jobs: list[tuple[float, int, Event]] = []
+        self.order = count()
+        self.version = 0
+
+    def work(self, work_ms: float) -> Generator[Event, Any, None]:
+        """Be served *work_ms* of work, however long that takes among the others."""
+        self._advance()
+        end = Event(self.env)
+        heappush(self.jobs, (self.clock_ms + work_ms, next(self.order), end))
+        self._plan()
+        yield end
+
+    def _speed(self) -> float:
+        return min(1.0, self.servers / len(self.jobs))
+
+    def _advance(self) -> None:
+        now = self.env.now
+        if self.jobs:
+            self.clock_ms += (now - self.meter.last_ms) * self._speed()
+        self.meter.busy = min(self.servers, len(self.jobs))
+        self.meter.advance(now)
+        self.meter.last_ms = now
+
+    def _plan(self) -> None:
+        """Set the alarm for the next end; an older alarm is ignored when it rings."""
+        self.version += 1
+        if not self.jobs:
+            return
+        left_ms = max(0.0, self.jobs[0][0] - self.clock_ms) / self._speed()
+        alarm = self.env.timeout(left_ms, value=self.version)
+        alarm.callbacks.append(self._ring)
+
+    def _ring(self, alarm: Event) -> None:
+        if alarm.value != self.version:
+            return
+        self._advance()
+        self.clock_ms, _, end = heappop(self.jobs)
+        self.meter.served += 1
+        end.succeed()
+        self._plan()

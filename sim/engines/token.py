@@ -1,0 +1,51 @@
+"""Flows of control: a request, one of its attempts, a branch of a join, or a follower that nobody waits for."""
+
+from simpy import Environment, Event
+
+from sim.errors import SimError
+
+
+class FlowFailed(SimError):  # noqa: N818 - it is an outcome of the modelled platform, not an error of this program
+    """A request's way ended in an error of the platform; the message is the outcome."""
+
+
+class Token:
+    """One flow of control: a request, one of its attempts, or a spawned follower."""
+
+    __slots__ = ("booked", "context", "main", "request")
+
+    def __init__(self, request: int, context: int, accounts: int, *, main: bool) -> None:
+        self.request = request
+        self.context = context
+        self.booked = [0.0] * accounts
+        self.main = main
+
+
+class Join:
+    """Children report here; the parent waits until *need* have succeeded or no longer can."""
+
+    __slots__ = ("child", "decided", "error", "failures", "flows", "need", "successes")
+
+    def __init__(self, env: Environment, *, need: int, flows: int) -> None:
+        self.decided = Event(env)
+        self.need, self.flows = need, flows
+        self.successes = self.failures = 0
+        self.child: Token | None = None
+        self.error = ""
+
+    def report(self, child: Token, error: str) -> None:
+        """A child has ended; with *error*, if that is not empty."""
+        if error:
+            self.failures += 1
+        else:
+            self.successes += 1
+        hopeless = self.flows - self.failures < self.need
+        if (self.successes >= self.need or hopeless) and not self.decided.triggered:
+            self.child, self.error = child, error
+            self.decided.succeed()
+
+    def time_out(self, _: Event) -> None:
+        """The timer rang; if nothing was decided before, the parent stops waiting."""
+        if not self.decided.triggered:
+            self.error = "timeout"
+            self.decided.succeed()

@@ -1,0 +1,103 @@
+"""Random numbers that are looked up, not drawn in turn.
+
+Picture a book of tables. The *seed* chooses the book, the *site* (a place in the model, such as ``"d1.read"``)
+chooses the page, the *request* number the line, and the *context* tells the first attempt of a request from its
+retries. Asking twice gives the same number twice, in whatever order the simulation happens to ask. Two things follow:
+two engines that execute the same model see the same luck, and a what-if keeps every draw that it does not change
+(common random numbers).
+
+The generator is SplitMix64 used as a hash of its counter.
+
+Sources
+-------
+Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (the mixing function).
+Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (counter-based streams).
+"""
+
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.errors import UsageError
+
+GOLDEN = 0x9E3779B97F4A7C15
+MASK = 0xFFFFFFFFFFFFFFFF
+UNUSED_BITS = 12
+TO_UNIT = 2.0**-52
+
+
+def mix64(word: int) -> int:
+    """SplitMix64's finalizer: a bijection of 64-bit words in which every input bit flips about half of the output."""
+    word &= MASK
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & MASK
+    return word ^ (word >> 31)
+
+
+def site_key(seed: int, site: str) -> int:
+    """The page of the book: a 64-bit key for *site* under *seed*.
+
+    Parameters
+    ----------
+    seed : int
+        Non-negative.
+    site : str
+        Name of the place in the model that draws.
+
+    Raises
+    ------
+    UsageError
+        The seed is negative.
+    """
+    if seed < 0:
+        raise UsageError(f"seed={seed} must be >= 0 (pass rng=0 or larger)")
+    page = int.from_bytes(blake2b(site.encode(), digest_size=8).digest(), "little")
+    return mix64(mix64(seed + GOLDEN) ^ page)
+
+
+def uniform(key: int, request: int, *, context: int = 0, draw: int = 0) -> float:
+    """One number in (0, 1) for one request: the scalar twin of :func:`uniforms`."""
+    line = mix64(key + GOLDEN * (request + 1))
+    word = mix64((line ^ context) + GOLDEN * draw)
+    return ((word >> UNUSED_BITS) + 0.5) * TO_UNIT
+
+
+def uniforms(
+    seed: int, site: str, request: NDArray[np.int64], *, context: int = 0, draw: int = 0
+) -> NDArray[np.float64]:
+    """Numbers in (0, 1), one a request.
+
+    Parameters
+    ----------
+    seed, site
+        See :func:`site_key`.
+    request : ndarray of int64, shape (n,)
+        Request numbers, >= 0, in any order.
+    context : int
+        0 for the first attempt; see :func:`child_context`.
+    draw : int
+        Which of several numbers that a law needs.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Strictly between 0 and 1; 52 random bits, so that half a step more is exact and nothing rounds up to 1.
+    """
+    with np.errstate(over="ignore"):
+        counter = (request.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN)
+        line = _mix64_array(counter + np.uint64(site_key(seed, site)))
+        word = _mix64_array((line ^ np.uint64(context)) + np.uint64((GOLDEN * draw) & MASK))
+    unit: NDArray[np.float64] = ((word >> np.uint64(UNUSED_BITS)).astype(np.float64) + 0.5) * TO_UNIT
+    return unit
+
+
+def child_context(context: int, key: int, branch: int) -> int:
+    """Context of retry, or spawned copy, number *branch* >= 1 at the site with *key*; 0 keeps the parent's."""
+    return context if branch == 0 else mix64(context ^ mix64(key + GOLDEN * branch))
+
+
+def _mix64_array(word: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))

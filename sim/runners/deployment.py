@@ -1,0 +1,79 @@
+"""Where a running deployment can be reached: its HTTP address, and the far end of its tunnel.
+
+A deployment that starts prints one *ready line* of JSON on its standard output. Everything that a runner knows about
+it comes from that line, never from shared memory or shared code.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sim.errors import RunnerError
+
+
+@dataclass(frozen=True)
+class TunnelAddress:
+    """The far end of a QUIC tunnel with mutual TLS, and the files that let a client in.
+
+    Attributes
+    ----------
+    host, port
+        UDP address.
+    server_name : str
+        Name that the server's certificate is checked against.
+    ca, cert, key : str
+        Paths of PEM files: the authority to trust, the client's own certificate, and its private key.
+    """
+
+    host: str
+    port: int
+    server_name: str
+    ca: str
+    cert: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Something that answers the routes of the Worker.
+
+    Attributes
+    ----------
+    http : str
+        ``http://HOST:PORT`` or ``https://HOST``, without a path at its end.
+    tunnel : TunnelAddress or None
+        None: the route ``device_log`` cannot be played.
+    """
+
+    http: str
+    tunnel: TunnelAddress | None = None
+
+
+def read_ready_line(line: str) -> Deployment:
+    """The deployment that printed *line*.
+
+    Raises
+    ------
+    RunnerError
+        The line is not the JSON object that the contract asks for.
+    """
+    try:
+        ready = json.loads(line)
+        quic = ready.get("quic")
+        tunnel = None if quic is None else _tunnel_address(quic)
+        return Deployment(http=str(ready["http"]).rstrip("/"), tunnel=tunnel)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise RunnerError(
+            f'ready line {line.strip()[:80]!r} must be a JSON object with "http" and "quic" (docs/ARCHITECTURE.md)'
+        ) from None
+
+
+def _tunnel_address(quic: dict[str, Any]) -> TunnelAddress:
+    return TunnelAddress(
+        host=str(quic["host"]),
+        port=int(quic["port"]),
+        server_name=str(quic["server_name"]),
+        ca=str(quic["ca"]),
+        cert=str(quic["cert"]),
+        key=str(quic["key"]),
+    )

@@ -1,0 +1,165 @@
+"""The embedded reference deployment, started for one run and gone after it.
+
+It is a process of its own, reached over HTTP and QUIC like any deployment: what the two sides share is the
+scenario's numbers in a file, and the ready line. It is held on a leash: whatever becomes of this process, an
+exception, Ctrl-C or a kill that no code survives, the reference ends too and its data directory goes with it.
+"""
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
+
+from sim.errors import RunnerError
+from sim.result import Result
+from sim.runners import live
+from sim.runners.deployment import Deployment, read_ready_line
+from sim.runners.priority import NICENESS
+
+if TYPE_CHECKING:
+    from sim.scenario import Scenario
+    from sim.workload import Schedule
+
+READY_S = 30.0
+"""To print the ready line: the reference takes about one second, a loaded machine several."""
+
+STOP_S = 5.0
+"""To stop when asked; then it is killed."""
+
+LINE_BYTES_MAX = 2**16
+
+LEASH = f"""
+import atexit, contextlib, ctypes, os, runpy, shutil, signal, sys
+keeper, folder = int(sys.argv.pop(1)), sys.argv.pop(1)
+atexit.register(shutil.rmtree, folder, ignore_errors=True)
+if sys.platform == "linux":
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != keeper:
+        sys.exit("whoever started this reference is gone")
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, {NICENESS})
+runpy.run_module("reference_impl", run_name="__main__", alter_sys=True)
+"""
+"""What the process runs: ``python -m reference_impl``, to which Linux sends SIGTERM when its keeper dies, and which
+has the load driver's own place ahead of other work (:mod:`sim.runners.priority`)."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A reference deployment that runs now."""
+
+    deployment: Deployment
+    process: "subprocess.Popen[bytes]"
+    messages: IO[bytes]
+
+    def last_message(self) -> str:
+        """The last line that it wrote on its standard error."""
+        self.messages.seek(0)
+        lines = self.messages.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: bool = False, **options: Any) -> Result:
+    """Play *schedule* on a reference that is started for it, paced by the scenario's numbers.
+
+    Parameters
+    ----------
+    scenario, schedule, seed, progress, **options
+        As for :func:`sim.runners.live.play`.
+
+    Raises
+    ------
+    RunnerError
+        The reference did not start.
+    """
+    with running(scenario, seed=seed) as reference:
+        result = live.play(
+            scenario, schedule, seed=seed, url=reference.deployment.http,
+            tunnel=reference.deployment.tunnel, on="reference", progress=progress, **options,
+        )  # fmt: skip
+        status = reference.process.poll()
+        if status is None:
+            return result
+        note = f"INVALID: the reference ended with status {status}: {reference.last_message()}"
+        return replace(result, interrupted=True, valid=False, notes=(*result.notes, note))
+
+
+@contextmanager
+def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Running]:
+    """Start a reference on free ports of this machine; stop it on every way out.
+
+    Parameters
+    ----------
+    scenario : Scenario, optional
+        Whose platform latencies it keeps; None: full speed.
+    seed : int
+        Chooses its draws, which are its own: the reference shares no code with the model.
+
+    Raises
+    ------
+    RunnerError
+        It ended, or was not ready in time.
+    """
+    with TemporaryDirectory(prefix="headroom-reference-") as folder, TemporaryFile() as messages:
+        process = _start(Path(folder), scenario, seed=seed, messages=messages)
+        try:
+            reference = Running(Deployment(""), process, messages)
+            yield replace(reference, deployment=_wait_until_ready(reference))
+        finally:
+            _stop(process)
+
+
+def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Start the process in a session of its own, so that a Ctrl-C meant for the load run does not reach it."""
+    arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", "0", "--quic-port", "0", "--data", folder / "data"]
+    if scenario is not None:
+        pace = folder / "pace.json"
+        pace.write_text(json.dumps({"seed": seed, **scenario.system_numbers()}))
+        arguments += ["--pace", pace]
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", LEASH, str(os.getpid()), folder, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=messages,
+        start_new_session=True,
+    )
+
+
+def _wait_until_ready(reference: Running) -> Deployment:
+    """Read standard output up to the first line's end."""
+    assert reference.process.stdout is not None
+    pipe = reference.process.stdout
+    line = b""
+    deadline_s = time.monotonic() + READY_S
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while not line.endswith(b"\n") and len(line) < LINE_BYTES_MAX:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 or not selector.select(left_s):
+                raise RunnerError(f"the reference was not ready after {READY_S:g} s: {reference.last_message()}")
+            part = os.read(pipe.fileno(), LINE_BYTES_MAX)
+            if not part:
+                raise RunnerError(f"the reference did not start: {reference.last_message()}")
+            line += part
+    return read_ready_line(line.decode(errors="replace"))
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ask it to stop, and kill it if it does not, or if we are in a hurry ourselves."""
+    with process:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            process.kill()

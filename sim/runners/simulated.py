@@ -1,0 +1,117 @@
+"""A schedule, played on the model: by the readable engine or by the compiled one.
+
+The two give the same numbers; which one ran is told by ``Result.on``.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from typing import cast
+
+import numpy as np
+import pandas as pd
+
+from sim.engines.recording import UNFINISHED, Recording, StationUse
+from sim.models.deployment import deployment
+from sim.result import STATION_COLUMNS, Result, request_frame
+from sim.scenario import Scenario
+from sim.workload import Schedule
+
+ENGINES = {"simpy": "sim.engines.simpy_engine", "compiled": "sim.engines.compiled_engine"}
+"""Where each engine's ``simulate`` lives; imported when asked for, since compiling needs numba."""
+
+FULL = 1.0
+"""Offered load at which a station can no longer keep up."""
+
+
+def play(scenario: Scenario, schedule: Schedule, *, seed: int, engine: str = "compiled") -> Result:
+    """Simulate *schedule* on the scenario's deployment.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    schedule : Schedule
+        n requests.
+    seed : int
+    engine : {"compiled", "simpy"}
+
+    Returns
+    -------
+    Result
+        With a frame of n rows, fewer if interrupted.
+
+    Raises
+    ------
+    ModelError
+        The deployment cannot be executed.
+    """
+    simulate = cast("Callable[..., Recording]", import_module(ENGINES[engine]).simulate)
+    return result_of(scenario, schedule, simulate(deployment(scenario), schedule, seed=seed), seed=seed, on=engine)
+
+
+def result_of(scenario: Scenario, schedule: Schedule, recording: Recording, *, seed: int, on: str) -> Result:
+    """A Result from what an engine recorded."""
+    times = {f"{name}_ms": spent for name, spent in recording.accounts.items()}
+    nothing = np.zeros(len(schedule))
+    times["workers_ms"] = times.get("workers_ms", nothing) + times.get("worker_cpu_ms", nothing)
+    frame = request_frame(
+        schedule,
+        arrival_ms=recording.arrival_ms,
+        latency_ms=recording.latency_ms,
+        outcome=np.where(recording.outcome == UNFINISHED, np.int8(0), recording.outcome),
+        attempts=recording.attempts,
+        times=times,
+    )
+    result = Result(
+        scenario=scenario,
+        on=on,
+        seed=seed,
+        frame=frame,
+        stations=station_frame(recording.stations, recording.horizon_ms),
+        duration_s=recording.end_ms / 1000,
+        interrupted=recording.interrupted,
+        notes=(*recording.notes, *_unstable(recording)),
+    )
+    if not recording.interrupted:
+        return result
+    finished = recording.outcome != UNFINISHED
+    return replace(result, frame=frame[finished].reset_index(drop=True))
+
+
+def station_frame(stations: tuple[StationUse, ...], horizon_ms: float) -> pd.DataFrame:
+    """One row a station: how busy, how long the queue, over the time in which requests arrived.
+
+    Parameters
+    ----------
+    stations : tuple of StationUse
+    horizon_ms : float
+        Time of the last arrival.
+    """
+    span_ms = max(horizon_ms, 1e-9)
+    rows = [
+        (
+            use.name,
+            use.servers,
+            use.instances,
+            use.served,
+            use.busy_ms / (span_ms * use.servers * use.instances),
+            use.busiest_ms / (span_ms * use.servers),
+            use.queue_ms / span_ms,
+            use.waited_ms / max(use.served, 1),
+        )
+        for use in stations
+    ]
+    return pd.DataFrame(rows, columns=list(STATION_COLUMNS))
+
+
+def _unstable(recording: Recording) -> list[str]:
+    """Stations that were offered more work than they can do."""
+    notes = []
+    for use in recording.stations:
+        offered = use.busiest_ms / (max(recording.horizon_ms, 1e-9) * use.servers)
+        if offered >= FULL and recording.outcome.size > use.servers:
+            notes.append(
+                f"unstable: station {use.name} is offered {offered:.2f} of what it can do (must be < 1); "
+                "its queue grows as long as the load lasts, so these numbers are transient"
+            )
+    return notes
