@@ -1,0 +1,14 @@
+"""Settings that every test shares.
+
+Property tests run 50 examples on a developer's machine, 500 that never change in CI, and as many as wanted with
+``HYPOTHESIS_PROFILE=nightly``. No example has a deadline: a busy machine is not a wrong result.
+"""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile("ci", max_examples=500, deadline=None, derandomize=True)
+settings.register_profile("nightly", max_examples=10_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))

@@ -1,0 +1,103 @@
+"""Goal: the model of the ledger's path is not an artefact of our own vocabulary.
+
+Method: the same path as a plain SimPy program, written apart with `simpy.Resource` and NumPy's generator: no Flow, no
+engine, no counter-based stream. Over independent replications its mean latency must lie within the joint 95 %
+interval of the model's.
+"""
+
+from collections.abc import Generator
+from math import exp, log
+from typing import Any
+
+import numpy as np
+import simpy
+
+from sim import load_scenario, run
+
+REPLICATIONS = 10
+REQUESTS = 4000
+STUDENT_T = 2.101
+"""0.975 quantile of Student's t with 18 degrees of freedom: the difference of two means of ten."""
+
+
+def draw(law: dict[str, Any], rng: np.random.Generator) -> float:
+    """One value of a law told as a scenario's inline table; only what `launch` uses."""
+    match law["law"]:
+        case "constant":
+            return float(law["value"])
+        case "uniform":
+            return float(rng.uniform(law["low"], law["high"]))
+        case "exponential":
+            return float(rng.exponential(law["mean"]))
+        case "lognormal":
+            sigma = log(law["p99"] / law["median"]) / 2.3263478740408408
+            return float(law["median"] * exp(sigma * rng.standard_normal()))
+    raise AssertionError(f"the plain program does not know the law {law['law']}")
+
+
+class PlainLedger:
+    """Clients post usage events to Durable Objects, one an organisation."""
+
+    def __init__(self, numbers: dict[str, Any], *, keys: int, zipf: float, rng: np.random.Generator) -> None:
+        self.numbers, self.rng = numbers, rng
+        self.env = simpy.Environment()
+        self.isolates = simpy.Resource(self.env, numbers["workers"]["isolates"])
+        self.objects = [simpy.Resource(self.env, 1) for _ in range(keys)]
+        self.last_used_ms: list[float | None] = [None] * keys
+        weights = 1 / np.arange(1, keys + 1) ** zipf
+        self.popularity = weights / weights.sum()
+        self.latency_ms: list[float] = []
+
+    def clients(self, requests: int, rate_per_s: float) -> Generator[Any, Any, None]:
+        """Poisson arrivals."""
+        for key in self.rng.choice(len(self.objects), size=requests, p=self.popularity):
+            yield self.env.timeout(self.rng.exponential(1000 / rate_per_s))
+            self.env.process(self.log(int(key)))
+
+    def log(self, key: int) -> Generator[Any, Any, None]:
+        """One POST /log, from the client and back."""
+        numbers, rng, env = self.numbers, self.rng, self.env
+        began_ms = env.now
+        network_ms = draw(numbers["network"]["client_rtt_ms"], rng)
+        yield env.timeout(network_ms / 2)
+        if rng.uniform() < numbers["workers"]["cold_fraction"]:
+            yield env.timeout(draw(numbers["workers"]["cold_start_ms"], rng))
+        with self.isolates.request() as isolate:
+            yield isolate
+            yield env.timeout(draw(numbers["workers"]["cpu_ms"], rng))
+        objects = numbers["durable_objects"]
+        distance_ms = draw(objects["rtt_ms"], rng)
+        yield env.timeout(distance_ms / 2)
+        with self.objects[key].request() as turn:
+            yield turn
+            last_ms = self.last_used_ms[key]
+            if last_ms is None or env.now - last_ms > objects["evict_idle_ms"]:
+                yield env.timeout(draw(objects["cold_start_ms"], rng))
+            yield env.timeout(draw(numbers["ledger"]["write_ms"], rng))
+            self.last_used_ms[key] = env.now
+        yield env.timeout(draw(objects["output_gate_ms"], rng))
+        yield env.timeout(distance_ms / 2 + network_ms / 2)
+        self.latency_ms.append(env.now - began_ms)
+
+
+def test_a_plain_simpy_program_gives_the_same_mean_latency() -> None:
+    """`launch` with every request a POST /log; no flush on either side, no timeouts at this load."""
+    scenario = (
+        load_scenario("launch")
+        .vary("workload.mix", {"log": 1.0})
+        .vary("workload.arrivals", {"kind": "poisson", "rate_per_s": 50.0})
+    )
+    scenario = scenario.vary("system.ledger.flush_interval_s", 1e6).vary("system.client.timeout_ms", 1e6)
+    ours = [
+        run(scenario, on="simpy", rng=seed, requests=REQUESTS).frame["latency_ms"].mean()
+        for seed in range(REPLICATIONS)
+    ]
+    theirs = []
+    for seed in range(REPLICATIONS):
+        keys = scenario.workload.keys
+        plain = PlainLedger(scenario.system_numbers(), keys=keys.count, zipf=keys.zipf, rng=np.random.default_rng(seed))
+        plain.env.process(plain.clients(REQUESTS, 50.0))
+        plain.env.run()
+        theirs.append(np.mean(plain.latency_ms))
+    error_ms = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / REPLICATIONS)
+    assert abs(np.mean(ours) - np.mean(theirs)) < STUDENT_T * error_ms

@@ -1,0 +1,79 @@
+"""MSER-5.
+
+Goal: the climb from empty is cut, steady data are kept, and a run that never settled says so. Method: series with a
+known climb, the definition evaluated by brute force, and an overfull M/M/1 queue.
+"""
+
+import numpy as np
+import pytest
+
+from sim.errors import UsageError
+from sim.theory import lindley
+from sim.warmup import replicated_warm_up, warm_up
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cut_minimises_the_marginal_standard_error(seed: int) -> None:
+    """Every cut that leaves a quarter of the run tried, with NumPy's own variance."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=403) + 6 * np.exp(-np.arange(403) / 25)
+    means = values[:400].reshape(80, 5).mean(axis=1)
+    scores = [means[d:].var() / (80 - d) for d in range(60)]
+    assert warm_up(values).requests == 5 * int(np.argmin(scores))
+
+
+def test_step_is_cut_where_it_ends() -> None:
+    """A thousand requests at 50 ms above the rest."""
+    rng = np.random.default_rng(1)
+    values = 100 + rng.normal(size=10_000)
+    values[:1000] += 50
+    found = warm_up(values)
+    assert found.settled
+    assert 1000 <= found.requests <= 1050
+
+
+def test_steady_data_are_kept() -> None:
+    """Over 100 runs without a climb, half lose less than a tenth of their data."""
+    cuts = [warm_up(np.random.default_rng(seed).exponential(1, 5000)).requests for seed in range(100)]
+    assert np.median(cuts) < 500
+
+
+def test_run_that_never_settles_says_so() -> None:
+    """A ramp, as of an unstable queue."""
+    found = warm_up(np.arange(1000.0))
+    assert not found.settled
+    assert found.requests <= 500
+
+
+def test_queue_that_begins_with_a_crowd_is_cut_and_its_bias_removed() -> None:
+    """M/M/1 at 80 %, 300 waiting at the start: the mean of 200 runs is half as much too high before, 5 % after."""
+    before, after = [], []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        arrival = np.concatenate([np.zeros(300), np.cumsum(rng.exponential(1.25, 20_000))])
+        service = rng.exponential(1, 20_300)
+        sojourn = lindley(arrival, service) + service
+        before.append(sojourn.mean())
+        after.append(sojourn[warm_up(sojourn).requests :].mean())
+    assert np.mean(before) > 1.5 * 5
+    assert np.mean(after) == pytest.approx(5, rel=0.05)
+
+
+def test_replications_share_the_cut_of_their_average() -> None:
+    """Noise that hides the climb in each run of ten levels out in their average."""
+    rng = np.random.default_rng(2)
+    climb = 3 * np.exp(-np.arange(4000) / 200)
+    runs = [climb + rng.normal(size=4000) * 5 for _ in range(100)]
+    assert 200 <= replicated_warm_up(runs).requests <= 1500
+
+
+@pytest.mark.parametrize("n", [1, 9])
+def test_too_short_to_tell(n: int) -> None:
+    """Fewer than two batches of five."""
+    assert not warm_up(np.ones(n)).settled
+
+
+def test_empty_run_is_refused() -> None:
+    """One line, not a traceback of NumPy's."""
+    with pytest.raises(UsageError, match="must hold at least one number"):
+        warm_up([])

@@ -1,0 +1,1 @@
+"""Closed forms against oracles that share no formula with them."""
