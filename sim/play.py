@@ -5,6 +5,7 @@
 <Result launch on simpy: 2000 requests in ... s, ... ok, P50 ... ms, P99 ... ms, seed 1>
 """
 
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -64,10 +65,17 @@ def run(
         return recorded.play(asked, Path(on))
     planned = schedule(asked, seed=seed)
     if requests is not None:
-        if requests < 1:
-            raise UsageError(f"requests={requests} must be >= 1")
         planned = planned.head(requests)
-    return play(asked, planned, on=on, seed=seed, progress=progress)
+    played = play(asked, planned, on=on, seed=seed, progress=progress)
+    return replace(played, notes=(*_uncut(asked, planned), *played.notes))
+
+
+def _uncut(scenario: Scenario, planned: Schedule) -> tuple[str, ...]:
+    """A sentence, if so few requests were asked for that all of them come within the warm-up."""
+    warm_up_s = scenario.workload.warm_up_s
+    if planned.warm_up_ms or planned.duration_ms > warm_up_s * 1000:
+        return ()
+    return (f"all {len(planned):,} requests come within the warm-up of {warm_up_s:g} s, so it was not cut",)
 
 
 def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress: bool = False) -> Result:

@@ -4,7 +4,7 @@ A Result looks the same whatever the schedule was played on, so that a model, a 
 deployment can be laid side by side.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,15 +53,29 @@ class Result:
 
     Attributes
     ----------
-    scenario : Scenario What was asked. on : str What it was played on: ``simpy``, ``compiled``,
-        ``reference``, a URL, or the name of a recorded run. seed : int Chooses every random number of schedule and
-        model. frame : DataFrame One row a request, in order of request number: ``request, route, key, size_bytes,
-        arrival_ms, latency_ms, outcome, attempts`` and the columns of :data:`TIME_COLUMNS`. Latency counts from the
-        intended send time. stations : DataFrame One row a station: the columns of :data:`STATION_COLUMNS`. duration_s
-        : float Simulated or measured time from the first intended send to the last end. interrupted : bool Stopped by
-        hand; the frame holds what was finished. valid : bool False when the load generator itself was late or
-        saturated: no verdict may rest on it. notes : tuple of str Sentences that a reader of the numbers must see.
-        generator : dict The load generator's self-check (live runs only).
+    scenario : Scenario
+        What was asked.
+    on : str
+        What it was played on: ``simpy``, ``compiled``, ``reference``, a URL, or the name of a recorded run.
+    seed : int
+        Chooses every random number of schedule and model.
+    frame : DataFrame
+        One row a request, in order of request number: ``request, route, key, size_bytes, arrival_ms, latency_ms,
+        outcome, attempts`` and the columns of :data:`TIME_COLUMNS`. Latency counts from the intended send time.
+    stations : DataFrame
+        One row a station: the columns of :data:`STATION_COLUMNS`.
+    duration_s : float
+        Simulated or measured time from the first intended send to the last end.
+    warm_up_ms : float
+        What arrived earlier was played and is not judged.
+    interrupted : bool
+        Stopped by hand; the frame holds what was finished.
+    valid : bool
+        False when the load generator itself was late or saturated: no verdict may rest on it.
+    notes : tuple of str
+        Sentences that a reader of the numbers must see.
+    generator : dict
+        The load generator's self-check (live runs only).
     """
 
     scenario: "Scenario"
@@ -70,6 +84,7 @@ class Result:
     frame: pd.DataFrame
     stations: pd.DataFrame
     duration_s: float
+    warm_up_ms: float = 0.0
     interrupted: bool = False
     valid: bool = True
     notes: tuple[str, ...] = ()
@@ -86,12 +101,9 @@ class Result:
         )
 
     def steady(self) -> "Result":
-        """The same result without the requests that arrived in the scenario's warm-up."""
-        from dataclasses import replace
-
-        warm_up_ms = self.scenario.workload.warm_up_s * 1000
-        kept = self.frame[self.frame["arrival_ms"] >= warm_up_ms].reset_index(drop=True)
-        return replace(self, frame=kept)
+        """The same result without the requests that arrived in the warm-up."""
+        kept = self.frame[self.frame["arrival_ms"] >= self.warm_up_ms].reset_index(drop=True)
+        return replace(self, frame=kept, warm_up_ms=0.0)
 
 
 def request_frame(

@@ -86,6 +86,8 @@ class Schedule:
     def head(self, n: int) -> "Schedule":
         """Return the first *n* requests; the plan ends when the next would have come.
 
+        When all of them come within the warm-up, there is none: what is asked for is judged.
+
         Raises
         ------
         UsageError
@@ -95,9 +97,9 @@ class Schedule:
             raise UsageError(f"requests={n} must be >= 1")
         if n >= len(self):
             return self
-        if self.user is not None:
-            return self._rows(slice(0, n), start_ms=0.0, end_ms=self.duration_ms * n / len(self))
-        return self._rows(slice(0, n), start_ms=0.0, end_ms=float(self.arrival_ms[n]))
+        end_ms = float(self.arrival_ms[n]) if self.user is None else self.duration_ms * n / len(self)
+        part = self._rows(slice(0, n), start_ms=0.0, end_ms=end_ms)
+        return replace(part, warm_up_ms=0.0) if part.warm_up_ms > part.arrival_ms[-1] and self.user is None else part
 
     def window(self, start_ms: float, end_ms: float) -> "Schedule":
         """Return what arrives in [start_ms, end_ms), with start_ms as the new time 0.

@@ -26,7 +26,6 @@ def law(mean: float) -> SimpleNamespace:
 def scenario(*, policy: str = "hardened", mix: dict[str, float] | None = None) -> Any:
     """As much of a scenario as judgement, cost and availability look at."""
     workload = SimpleNamespace(
-        warm_up_s=0.0,
         mix=mix or {"log": 0.6, "search": 0.2, "upload": 0.1, "download": 0.1},
         keys=SimpleNamespace(count=10, zipf=1.0),
         sizes=SimpleNamespace(upload_bytes=law(1e6), download_bytes=law(1e6)),

@@ -51,6 +51,11 @@ def test_head_is_the_first_requests(schedule: Schedule, n: int) -> None:
     assert np.array_equal(head.arrival_ms, schedule.arrival_ms[:n])
 
 
+def test_head_within_the_warm_up_has_nothing_left_to_cut() -> None:
+    schedule = at([0.0, 10.0, 20.0, 30.0], duration_ms=40.0, warm_up_ms=15.0)
+    assert [schedule.head(n).warm_up_ms for n in (1, 2, 3, 4)] == [0.0, 0.0, 15.0, 15.0]
+
+
 @given(open_schedules(), st.floats(0, 10_000), st.floats(1, 10_000))
 def test_window_is_what_arrives_in_it_counted_from_its_start(
     schedule: Schedule, start_ms: float, length_ms: float

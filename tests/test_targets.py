@@ -124,10 +124,8 @@ def test_replications_give_one_row_over_all_requests() -> None:
 
 
 def test_warm_up_is_cut() -> None:
-    scenario = frames.scenario()
-    scenario.workload.warm_up_s = 0.5
     latency_ms = np.where(np.arange(1_000) < 500, 1e6, 1.0)
-    row = rows(frames.frame(latency_ms), scenario=scenario)["api_latency_ms", "p99"]
+    row = rows(frames.frame(latency_ms), warm_up_ms=500.0)["api_latency_ms", "p99"]
     assert (row.n, row.value) == (500, 1.0)
 
 

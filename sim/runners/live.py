@@ -296,6 +296,7 @@ def _result(scenario: "Scenario", played: _Played, *, on: str, seed: int, hdr: b
         frame=frame,
         stations=live_stations(frame, scenario),
         duration_s=0.0 if frame.empty else float(end_ms) / 1000,
+        warm_up_ms=driver.schedule.warm_up_ms,
         interrupted=stopped is not None,
         valid=not reasons,
         notes=(*early, *reasons),

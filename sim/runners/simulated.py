@@ -69,6 +69,7 @@ def result_of(scenario: Scenario, schedule: Schedule, recording: Recording, *, s
         frame=frame,
         stations=station_frame(recording.stations, recording.horizon_ms),
         duration_s=recording.end_ms / 1000,
+        warm_up_ms=schedule.warm_up_ms,
         interrupted=recording.interrupted,
         notes=(*recording.notes, *_unstable(recording)),
     )
