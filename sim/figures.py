@@ -1,0 +1,102 @@
+"""A figure as a piece of a page: its finding as text, its drawing as SVG that takes the page's colours and font.
+
+Drawn without pyplot, so nothing is shown and nothing is kept. The same axes give the same bytes: identifiers are hashed
+with a fixed salt, and no date is written.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from sim.errors import UsageError
+from sim.plots.style import FAINT, HEIGHT_IN, INK, MUTED, PAPER, WIDTH_IN, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", FAINT: "var(--faint)", PAPER: "var(--paper)"}
+"""Colours that the page may turn round on a dark screen."""
+
+Draw = Callable[["Axes"], object]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the report.
+
+    Attributes
+    ----------
+    finding : str
+        What it shows, in a sentence; empty when it could not be drawn.
+    caption : str
+        How to read it; why there is none, when it could not be drawn.
+    svg : Markup
+    """
+
+    finding: str
+    caption: str
+    svg: Markup = Markup("")
+
+
+def figure(draw: Draw, caption: str, *, name: str, height_in: float = HEIGHT_IN) -> Figure:
+    """Draw a figure; when what it shows is missing, a figure without a drawing that says so.
+
+    Parameters
+    ----------
+    draw : callable
+        Draws on the axes that it is given.
+    caption : str
+    name : str
+        Its own among the figures of the page.
+    height_in : float
+    """
+    from matplotlib.figure import Figure as Canvas
+
+    with styled():
+        canvas = Canvas(figsize=(WIDTH_IN, height_in))
+        axes = canvas.add_subplot()
+        try:
+            draw(axes)
+        except UsageError as error:
+            return Figure("", _sentence(str(error)))
+        finding = axes.get_title(loc="left").replace("\n", " ")
+        axes.set_title("", loc="left")
+        text = StringIO()
+        canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, dpi=150)
+    return Figure(finding, caption, _inline(text.getvalue(), name=name, label=finding))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _inline(document: str, *, name: str, label: str) -> Markup:
+    """The drawing of an SVG document, to stand inside a page: no header, no namespaces, its own names."""
+    body = re.sub(r"<metadata>.*?</metadata>", "", document[document.index("<svg") :], flags=re.DOTALL)
+    body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
+    body = re.sub(r"font-family: [^;\"]*; ", "", body)
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    for colour, variable in VARIABLES.items():
+        body = body.replace(colour, variable)
+    size = re.search(r'<svg[^>]*\sviewBox="[^"]*"', body)
+    assert size is not None
+    view = re.search(r'viewBox="[^"]*"', size[0])
+    assert view is not None
+    opened = Markup('<svg {} role="img" aria-label="{}"').format(Markup(view[0]), label)
+    return Markup(re.sub(r"<svg[^>]*", lambda _: str(opened), body, count=1))
+
+
+def figures(parts: Sequence[Figure]) -> list[Figure]:
+    """Those that could be drawn, and one of each reason why others could not."""
+    seen: set[str] = set()
+    kept = []
+    for part in parts:
+        if part.finding or part.caption not in seen:
+            kept.append(part)
+            seen.add("" if part.finding else part.caption)
+    return kept

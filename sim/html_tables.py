@@ -1,0 +1,192 @@
+"""Tables as HTML: the verdicts of a run in a notebook, and every table of the report.
+
+Everything that comes from outside (names, notes, reasons, paths) is escaped here, once, on its way in.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite, log10
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from sim.words import NONE, amount, answer, line_of, span, target_name
+
+if TYPE_CHECKING:
+    from sim.plan import Plan
+    from sim.result import Result
+    from sim.targets import TargetRow
+
+VERDICT_CLASS = {
+    "PASS": "good",
+    "agrees": "good",
+    "inside": "good",
+    "WARN": "warn",
+    "ALERT": "bad",
+    "differs": "bad",
+    "INVALID": "void",
+    "INCONCLUSIVE": "open",
+    "too few": "open",
+    "no data": "open",
+}
+"""A verdict is a word and, beside that, a colour."""
+
+NOTEBOOK_CSS = """
+.headroom { border-collapse: collapse; font-variant-numeric: tabular-nums }
+.headroom th, .headroom td { padding: .25em .8em .25em 0; text-align: left; border-bottom: 1px solid #8884 }
+.headroom .number { text-align: right }
+.headroom small { opacity: .7; white-space: nowrap }
+.headroom .badge { font-weight: 700 }
+.headroom .good { color: #00795a } .headroom .warn { color: #b06a00 } .headroom .bad { color: #c0392b }
+.headroom .open { color: #4a6a96 } .headroom .void { color: #8e44ad }
+"""
+"""For a notebook, whose own style is unknown: colours that can be read on white and on black."""
+
+PICTURE_WIDTH, PICTURE_HEIGHT = 150, 22
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, css: str = "headroom", caption: str = "") -> Markup:
+    """A table; a column whose name starts with ``>`` holds numbers and is set flush right.
+
+    Parameters
+    ----------
+    columns : sequence of str
+    rows : iterable of sequences
+        Texts, which are escaped, and Markup, which is not.
+    css : str
+        Class of the table.
+    caption : str
+    """
+    kinds = [" class=number" if name.startswith(">") else "" for name in columns]
+    heads = Markup("").join(
+        Markup("<th scope=col{}>{}</th>").format(Markup(kind), name.removeprefix(">"))
+        for kind, name in zip(kinds, columns, strict=True)
+    )
+    lines = Markup("").join(
+        Markup("<tr>{}</tr>\n").format(
+            Markup("").join(
+                Markup("<td{}>{}</td>").format(Markup(kind), cell) for kind, cell in zip(kinds, row, strict=True)
+            )
+        )
+        for row in rows
+    )
+    told = Markup("<caption>{}</caption>").format(caption) if caption else Markup("")
+    return Markup('<table class="{}">{}<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table>').format(css, told, heads, lines)
+
+
+def badge(verdict: str) -> Markup:
+    """A verdict's word in its colour."""
+    return Markup('<span class="badge {}">{}</span>').format(VERDICT_CLASS.get(verdict, "open"), verdict)
+
+
+def stacked(first: str, second: str) -> Markup:
+    """A value, and what is said more quietly below it."""
+    return Markup("{}<br><small>{}</small>").format(first, second) if second else escape(first)
+
+
+def value_cell(row: "TargetRow") -> Markup:
+    """The estimate of a target row, over its 95 % interval."""
+    lines = (row.target, row.alert)
+    if not isfinite(row.value) and not isfinite(row.low):
+        return escape(NONE if row.n == 0 else amount(row.value, row.unit))
+    return stacked(amount(row.value, row.unit, apart_from=lines), span(row.low, row.high, unit=row.unit, apart_from=lines))
+
+
+def target_table(simulated: "Sequence[TargetRow]", measured: "Sequence[TargetRow]" = ()) -> Markup:
+    """The verdict table; *measured* rows stand beside the simulated ones of the same target."""
+    beside = {(row.metric, row.statistic): row for row in measured}
+    columns = ["target", ">line", ">alert", "", ">simulated", ">n", "verdict"]
+    columns += [">measured", ">n", "verdict"] if measured else []
+    rows: list[list[object]] = []
+    for row in simulated:
+        theirs = beside.get((row.metric, row.statistic))
+        rows.append(
+            [
+                target_name(row.metric, row.statistic),
+                f"{'≤' if row.direction == 'below' else '≥'} {line_of(row.target, row.unit)}",
+                f"{'>' if row.direction == 'below' else '<'} {line_of(row.alert, row.unit)}",
+                picture(row, theirs),
+                value_cell(row),
+                f"{row.n:,}",
+                Markup("{}{}").format(badge(row.verdict), _reason(row)),
+            ]
+        )
+        if measured:
+            rows[-1] += _measured_cells(theirs)
+    return table(columns, rows)
+
+
+def _measured_cells(row: "TargetRow | None") -> list[object]:
+    if row is None:
+        return ["", "", ""]
+    return [value_cell(row), f"{row.n:,}", Markup("{}{}").format(badge(row.verdict), _reason(row))]
+
+
+def _reason(row: "TargetRow") -> Markup:
+    return Markup("<br><small class=reason>{}</small>").format(row.reason) if row.reason else Markup("")
+
+
+def picture(row: "TargetRow", beside: "TargetRow | None" = None) -> Markup:
+    """Where the interval lies between the good side, the target, the alert line and beyond; decoration for the eye."""
+    place = _scale(row)
+    target, alert = place(row.target), place(row.alert)
+    good, beyond = ((0.0, target), (alert, 1.0)) if row.direction == "below" else ((target, 1.0), (0.0, alert))
+    between = (min(target, alert), max(target, alert))
+    zones = Markup("").join(
+        Markup('<rect class="{}" x="{:.1f}" y="3" width="{:.1f}" height="{}"/>').format(
+            name, PICTURE_WIDTH * low, PICTURE_WIDTH * (high - low), PICTURE_HEIGHT - 6
+        )
+        for name, (low, high) in (("good", good), ("warn", between), ("bad", beyond))
+    )
+    marks = _mark(row, "ours", 8 if beside else 11) + (_mark(beside, "theirs", 15) if beside else Markup(""))
+    size = Markup('viewBox="0 0 {} {}"').format(PICTURE_WIDTH, PICTURE_HEIGHT)
+    return Markup('<svg class=place {} aria-hidden="true">{}{}</svg>').format(size, zones, marks)
+
+
+def _mark(row: "TargetRow", name: str, height: int) -> Markup:
+    if not isfinite(row.value):
+        return Markup("")
+    place = _scale(row)
+    low, at, high = (PICTURE_WIDTH * place(number) for number in (row.low, row.value, row.high))
+    return Markup(
+        '<g class={}><line x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/><circle cx="{:.1f}" cy="{}" r="3"/></g>'
+    ).format(name, low, high, height, height, at, height)
+
+
+def _scale(row: "TargetRow"):  # type: ignore[no-untyped-def]
+    """From the row's unit to 0..1, with both lines well inside; a ratio near 1 by its nines."""
+
+    def stretched(number: float) -> float:
+        return -log10(max(1.0 - number, 1e-12)) if row.unit == "1" else number
+
+    target, alert = stretched(row.target), stretched(row.alert)
+    low, high = (alert - 1, target + 1) if row.unit == "1" else (0.0, max(1.3 * alert, 2 * target * (row.direction == "above")))
+
+    def place(number: float) -> float:
+        if not isfinite(number):
+            return 0.0 if number < 0 else 1.0
+        return min(max((stretched(number) - low) / (high - low), 0.0), 1.0)
+
+    return place
+
+
+def result_html(result: "Result") -> Markup:
+    """A run in a notebook: what it was, and its verdicts."""
+    from sim.targets import judge
+
+    rows = judge(result) if len(result.steady().frame) else ()
+    told = Markup("<p>{}</p>").format(repr(result)[1:-1])
+    notes = Markup("").join(Markup("<p><b>{}</b></p>").format(note) for note in result.notes)
+    return _for_notebook(told + notes, rows)
+
+
+def plan_html(plan: "Plan") -> Markup:
+    """A plan in a notebook: its answer, and its verdicts."""
+    told = Markup("<p>{}</p><p>{} {}</p>").format(plan.scenario.question, badge(plan.verdict), answer(plan))
+    notes = Markup("").join(Markup("<p><b>{}</b></p>").format(note) for note in plan.notes)
+    return _for_notebook(told + notes, plan.targets, plan.measured_targets)
+
+
+def _for_notebook(told: Markup, rows: "Sequence[TargetRow]", measured: "Sequence[TargetRow]" = ()) -> Markup:
+    body = target_table(rows, measured) if rows else Markup("")
+    return Markup("<style>{}</style><div class=headroom>{}{}</div>").format(Markup(NOTEBOOK_CSS), told, body)

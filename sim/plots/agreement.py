@@ -1,0 +1,138 @@
+"""The model against the measurement: quantile by quantile, and statistic by statistic with its interval."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sim.comparison import QQ_PROBABILITIES
+from sim.errors import UsageError
+from sim.plots.style import ALERT, INK, MEASURED, MUTED, TARGET, canvas, finding, plain_log
+from sim.words import listed, percent, target_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from sim.comparison import Comparison, ComparisonRow
+    from sim.plan import Plan
+
+NO_COMPARISON = "nothing was measured, so there is nothing to compare"
+
+NAMED = (0.5, 0.9, 0.99)
+"""Quantiles that are named in the Q-Q plot: the nearest ones of those that are drawn."""
+
+ERROR_MOST = 1.0
+"""Errors are drawn up to 100 % each way; an interval that goes on ends in an arrow."""
+
+SHADE = {"agrees": TARGET, "inside": TARGET, "differs": ALERT, "too few": MUTED, "no data": MUTED}
+
+
+def qq(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
+    """Quantiles of the simulated latency against the measured ones; on the diagonal they are the same.
+
+    Raises
+    ------
+    UsageError
+        Nothing was compared, or too little for a quantile.
+    """
+    found = _comparison(plan)
+    simulated, measured = found.qq_ms
+    shown = np.isfinite(simulated) & np.isfinite(measured)
+    if not shown.any():
+        raise UsageError("too few requests were measured for a comparison of quantiles")
+    share = np.array(QQ_PROBABILITIES[: len(simulated)])[shown]
+    simulated, measured = simulated[shown], measured[shown]
+    ends = np.array([min(simulated.min(), measured.min()) / 1.15, max(simulated.max(), measured.max()) * 1.15])
+    with canvas(ax) as axes:
+        axes.fill_between(ends, ends / 1.2, ends * 1.2, color=INK, alpha=0.08, linewidth=0)
+        axes.plot(ends, ends, color=MUTED, linewidth=0.9)
+        axes.plot(measured, simulated, "o", color=MEASURED, markersize=4)
+        for wanted in NAMED:
+            at = int(np.abs(share - wanted).argmin())
+            axes.annotate(
+                f"P{100 * share[at]:.3g}", (measured[at], simulated[at]), xytext=(7, -9), textcoords="offset points",
+                fontweight="bold",
+            )  # fmt: skip
+        axes.annotate("±20 %", (ends[1] / 1.25, ends[1]), xytext=(-4, -10), textcoords="offset points",
+                      ha="right", color=MUTED, fontsize=8)  # fmt: skip
+        axes.set_xlim(*ends)
+        axes.set_ylim(*ends)
+        plain_log(axes, "x")
+        plain_log(axes, "y")
+        axes.set_xlabel("measured latency, ms")
+        axes.set_ylabel("simulated latency, ms")
+        finding(axes, _qq_finding(simulated, measured, share))
+    return axes
+
+
+def _comparison(plan: "Plan") -> "Comparison":
+    if plan.comparison is None:
+        raise UsageError(NO_COMPARISON)
+    return plan.comparison
+
+
+def _qq_finding(simulated: "np.ndarray[tuple[int], np.dtype[np.float64]]", measured: "np.ndarray[tuple[int], np.dtype[np.float64]]", share: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> str:
+    error = simulated / measured - 1
+    worst = int(np.abs(error).argmax())
+    return (
+        f"Simulated and measured quantiles are at most {percent(abs(float(error[worst])))} apart up to "
+        f"P{100 * share[-1]:.3g} (at P{100 * share[worst]:.3g})"
+    )
+
+
+def errors(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
+    """The model's relative error in each statistic, with its joint 95 % interval and the tolerance.
+
+    Raises
+    ------
+    UsageError
+        Nothing was compared.
+    """
+    rows = [row for row in _comparison(plan).rows if np.isfinite(row.relative_error)]
+    if not rows:
+        raise UsageError("no statistic has data on both sides, so there is no error to draw")
+    with canvas(ax, height_in=1.0 + 0.26 * len(rows)) as axes:
+        for place, row in enumerate(rows):
+            _error(axes, row, place)
+        axes.axvline(0.0, color=INK, linewidth=0.9)
+        axes.set_yticks(range(len(rows)), [_row_name(row) for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        reach = max(0.25, *(_reach(row) for row in rows))
+        axes.set_xlim(-reach, reach)
+        axes.grid(visible=False, axis="y")
+        from matplotlib.ticker import FuncFormatter
+
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{100 * ratio:+.0f} %" if ratio else "0 %"))
+        axes.set_xlabel("error of the model: simulated / measured - 1")
+        finding(axes, _error_finding(rows))
+    return axes
+
+
+def _reach(row: "ComparisonRow") -> float:
+    ends = [abs(end) for end in (row.low, row.high, row.relative_error, row.tolerance_ratio) if np.isfinite(end)]
+    return min(1.08 * max(ends), 1.08 * ERROR_MOST)
+
+
+def _error(axes: "Axes", row: "ComparisonRow", place: int) -> None:
+    """One row: the tolerance as a light bar, the interval as a line, the error as a dot."""
+    shade = SHADE[row.verdict]
+    axes.barh(place, 2 * row.tolerance_ratio, left=-row.tolerance_ratio, height=0.7, color=INK, alpha=0.08)
+    low, high = max(row.low, -ERROR_MOST), min(row.high, ERROR_MOST)
+    axes.plot([low, high], [place, place], color=shade, linewidth=1.6)
+    if row.high > ERROR_MOST:
+        axes.plot(ERROR_MOST, place, marker=">", color=shade, markersize=4)
+    if row.low <= -ERROR_MOST:
+        axes.plot(-ERROR_MOST, place, marker="<", color=shade, markersize=4)
+    axes.plot(np.clip(row.relative_error, -ERROR_MOST, ERROR_MOST), place, "o", color=shade, markersize=5)
+
+
+def _row_name(row: "ComparisonRow") -> str:
+    if row.route == "all":
+        return target_name(row.metric, row.statistic)
+    return f"{row.route}, {row.statistic.upper()}"
+
+
+def _error_finding(rows: "list[ComparisonRow]") -> str:
+    agree = [row for row in rows if row.agrees]
+    differ = [_row_name(row) for row in rows if row.verdict == "differs"]
+    told = f"{len(agree)} of {len(rows)} statistics agree with the measurement"
+    return f"{told}; {listed(differ)} {'differs' if len(differ) == 1 else 'differ'}" if differ else told

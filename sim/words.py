@@ -1,0 +1,247 @@
+"""How numbers and names are spoken: three significant digits, a unit, an interval, and the answer in one sentence.
+
+Pages, figures and tables take their words from here, so that one thing has one name and one number one spelling.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import isfinite, isnan
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sim.comparison import Comparison
+    from sim.plan import Plan
+    from sim.targets import TargetRow
+
+METRICS = {
+    "api_latency_ms": "API latency",
+    "worker_cpu_ms": "Worker CPU",
+    "d1_query_ms": "D1 query",
+    "r2_upload_mb_per_s": "R2 upload rate",
+    "uptime_ratio": "Up-time",
+}
+
+COMPONENTS = {
+    "network": "network",
+    "client": "client",
+    "workers": "Workers",
+    "durable_objects": "Durable Objects",
+    "ledger": "ledger",
+    "d1": "D1",
+    "r2": "R2",
+    "tunnel": "tunnel",
+    "overhead": "overhead",
+}
+
+NONE = "no data"
+UNBOUNDED = "unbounded"
+
+DIGITS_MOST = 7
+"""However near two numbers are, nobody reads more digits."""
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, never in powers of ten; whole from 1,000 on.
+
+    >>> [significant(number) for number in (39.4863, 0.0612, 1259.4, float("inf"), float("nan"))]
+    ['39.5', '0.0612', '1,259', 'unbounded', 'no data']
+    """
+    if isnan(value):
+        return NONE
+    if not isfinite(value):
+        return UNBOUNDED
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return np.format_float_positional(value, precision=digits, unique=False, fractional=False).rstrip(".")
+
+
+def amount(value: float, unit: str, *, apart_from: Iterable[float] = ()) -> str:
+    """A number with its unit; a ratio (unit ``1``) in per cent.
+
+    Parameters
+    ----------
+    value : float
+        In *unit*.
+    unit : str
+    apart_from : iterable of float
+        Lines that the number must not be mistaken for: it gets as many digits as that takes.
+
+    >>> amount(39.4863, "ms"), amount(0.99985, "1"), amount(10.0023, "ms", apart_from=[10])
+    ('39.5 ms', '99.985 %', '10.002 ms')
+    """
+    return f"{_figure(value, unit, apart_from=apart_from)} {_unit(unit)}" if isfinite(value) else significant(value)
+
+
+def span(low: float, high: float, *, unit: str, apart_from: Iterable[float] = ()) -> str:
+    """An interval, without its unit.
+
+    >>> span(10.0023, 11.2, unit="ms", apart_from=[10]), span(0.9981, 0.99991, unit="1")
+    ('10.002 to 11.2', '99.810 to 99.991')
+    """
+    if not (isfinite(low) or isfinite(high)):
+        return UNBOUNDED
+    lines = tuple(apart_from)
+    return " to ".join(_figure(bound, unit, apart_from=lines) for bound in (low, high))
+
+
+def _figure(value: float, unit: str, *, apart_from: Iterable[float]) -> str:
+    if not isfinite(value):
+        return significant(value)
+    if unit == "1":
+        return f"{100 * value:.3f}"
+    lines = [line for line in apart_from if line != value]
+    for digits in range(3, DIGITS_MOST):
+        shown = significant(value, digits)
+        if shown not in {significant(line, digits) for line in lines}:
+            return shown
+    return significant(value, DIGITS_MOST)
+
+
+def _unit(unit: str) -> str:
+    return "%" if unit == "1" else unit
+
+
+def line_of(value: float, unit: str) -> str:
+    """A target or alert line, as its author wrote it.
+
+    >>> line_of(200.0, "ms"), line_of(0.9999, "1")
+    ('200 ms', '99.99 %')
+    """
+    return f"{100 * value if unit == '1' else value:,.6g} {_unit(unit)}"
+
+
+def percent(ratio: float, *, signed: bool = False) -> str:
+    """A ratio in per cent, to two significant digits and at most one decimal.
+
+    >>> percent(0.0618), percent(0.381), percent(-0.0603, signed=True), percent(4e-5)
+    ('6.2 %', '38 %', '-6.0 %', '0.0 %')
+    """
+    if isnan(ratio):
+        return NONE
+    if not isfinite(ratio):
+        return UNBOUNDED
+    places = 0 if abs(ratio) >= 0.0995 else 1
+    return f"{100 * ratio:{'+' if signed else ''},.{places}f} %"
+
+
+def usd(value: float) -> str:
+    """An amount of money: whole dollars from 100 on, cents below, and three digits of what is less than a cent.
+
+    >>> usd(529.04), usd(5.9992), usd(0.0035274)
+    ('529 USD', '6.00 USD', '0.00353 USD')
+    """
+    if value and abs(value) < 0.01:
+        return f"{significant(value)} USD"
+    return f"{value:,.0f} USD" if abs(value) >= 100 else f"{value:,.2f} USD"
+
+
+def target_name(metric: str, statistic: str = "") -> str:
+    """A target, as one says it; *metric* may hold the statistic, as in ``Capacity.limited_by``.
+
+    >>> target_name("api_latency_ms", "p99"), target_name("api_latency_ms p99"), target_name("uptime_ratio", "ratio")
+    ('API latency P99', 'API latency P99', 'Up-time')
+    """
+    name, _, inside = metric.partition(" ")
+    which = statistic or inside
+    said = METRICS.get(name, name)
+    return said if which in ("", "ratio") else f"{said} {which.upper() if which[0] == 'p' else which}"
+
+
+def component_name(column: str) -> str:
+    """A component or a part of a request's time, as one says it.
+
+    >>> component_name("durable_objects_queue_ms"), component_name("d1")
+    ('Durable Objects, waiting', 'D1')
+    """
+    bare = column.removesuffix("_ms")
+    name = bare.removesuffix("_queue")
+    return COMPONENTS.get(name, name) + (", waiting" if bare.endswith("_queue") else "")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a row: commas, and *and* before the last.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def answer(plan: "Plan") -> str:
+    """What a plan found, in one sentence."""
+    rows = plan.targets
+    if not rows:
+        return "Nothing is judged: the plan was stopped before its simulation ended."
+    kept = [row for row in rows if row.verdict == "PASS"]
+    if len(kept) == len(rows):
+        whole = f"All {len(rows)} targets are kept, each with its whole 95 % interval"
+        return f"{whole}." if plan.verdict == "PASS" else f"{whole}, but {_doubt(plan)}, so nothing is settled."
+    parts = [f"{len(kept)} of {len(rows)} targets are kept", *_missed(rows), *_open(rows)]
+    return "; ".join(parts) + "."
+
+
+def _doubt(plan: "Plan") -> str:
+    return "the plan was interrupted" if plan.interrupted else "the measurement does not confirm the model"
+
+
+def _missed(rows: Sequence["TargetRow"]) -> list[str]:
+    """Targets that are missed for certain, with by how much."""
+    missed = [row for row in rows if row.verdict in ("WARN", "ALERT")]
+    if not missed:
+        return ["none is missed for certain"]
+    beyond = [target_name(row.metric, row.statistic) for row in missed if row.verdict == "ALERT"]
+    told = listed([f"{target_name(row.metric, row.statistic)} ({_against(row)})" for row in missed])
+    tail = f"{listed(beyond)} beyond the alert line" if beyond else "none beyond its alert line"
+    return [f"{told} {'is' if len(missed) == 1 else 'are'} missed, {tail}"]
+
+
+def _against(row: "TargetRow") -> str:
+    lines = (row.target, row.alert)
+    return f"{amount(row.value, row.unit, apart_from=lines)} against {line_of(row.target, row.unit)}"
+
+
+def _open(rows: Sequence["TargetRow"]) -> list[str]:
+    """Targets that the numbers do not settle."""
+    names = [target_name(row.metric, row.statistic) for row in rows if row.verdict in ("INCONCLUSIVE", "INVALID")]
+    return [f"{listed(names)} {'is' if len(names) == 1 else 'are'} not settled"] if names else []
+
+
+def headroom(plan: "Plan") -> str:
+    """How far today's load is from the capacity; empty without one."""
+    if plan.capacity is None:
+        return ""
+    rate, today_per_s = plan.capacity.estimate, load_per_s(plan)
+    interval = f"95 % interval {span(rate.low, rate.high, unit='requests/s')}"
+    times = rate.value / today_per_s if today_per_s else float("inf")
+    what = "overload" if plan.capacity.limited_by == ("overload",) else listed(
+        [target_name(name) for name in plan.capacity.limited_by]
+    )  # fmt: skip
+    kept = listed([target_name(name) for name in plan.capacity.kept])
+    limit = f"{kept} {'holds' if len(plan.capacity.kept) == 1 else 'hold'} up to {significant(rate.value)} requests/s"
+    end = f"there {what} gives way, with {component_name(plan.capacity.bottleneck)} as the bottleneck"
+    return f"{limit} ({interval}), {significant(times)} times today's {significant(today_per_s)} requests/s; {end}."
+
+
+def load_per_s(plan: "Plan") -> float:
+    """Mean arrival rate of the simulated schedule, in requests/s; 0 before anything was simulated."""
+    if not plan.simulated or plan.simulated[0].frame.empty:
+        return 0.0
+    arrival_ms = plan.simulated[0].frame["arrival_ms"]
+    return len(arrival_ms) / max(float(arrival_ms.max()), 1.0) * 1000
+
+
+def confirmation(found: "Comparison | None") -> str:
+    """What the measurement says about the model."""
+    if found is None:
+        return "Nothing was measured: these numbers rest on the model alone."
+    if not found.valid:
+        return "The measurement is INVALID, since its load generator was late: this run does not confirm the model."
+    shown = [
+        f"{row.statistic.upper()} {percent(row.relative_error, signed=True)}"
+        f" [{percent(row.low, signed=True)}, {percent(row.high, signed=True)}]"
+        for row in found.rows
+        if (row.metric, row.route) == ("api_latency_ms", "all") and row.statistic in ("p50", "p99")
+    ]
+    word = "confirms" if found.agrees else "contradicts"
+    return f"The measurement {word} the model: its error is {listed(shown)} of the latency."
