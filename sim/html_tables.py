@@ -84,6 +84,11 @@ def stacked(first: str, second: str) -> Markup:
     return Markup("{}<br><small>{}</small>").format(first, second) if second else escape(first)
 
 
+def path(dotted: str) -> Markup:
+    """A dotted path, which may be broken after a dot."""
+    return Markup("<code>{}</code>").format(Markup(".<wbr>").join(dotted.split(".")))
+
+
 def value_cell(row: "TargetRow") -> Markup:
     """The estimate of a target row, over its 95 % interval."""
     lines = (row.target, row.alert)
@@ -97,6 +102,8 @@ def target_table(simulated: "Sequence[TargetRow]", measured: "Sequence[TargetRow
     beside = {(row.metric, row.statistic): row for row in measured}
     columns = ["target", ">line", ">alert", "", ">simulated", ">n", "verdict"]
     columns += [">measured", ">n", "verdict"] if measured else []
+    shared = {row.reason for row in measured}
+    told = f"Measured: {shared.pop()}." if len(shared) == 1 and measured[0].reason else ""
     rows: list[list[object]] = []
     for row in simulated:
         theirs = beside.get((row.metric, row.statistic))
@@ -112,14 +119,15 @@ def target_table(simulated: "Sequence[TargetRow]", measured: "Sequence[TargetRow
             ]
         )
         if measured:
-            rows[-1] += _measured_cells(theirs)
-    return table(columns, rows)
+            rows[-1] += _measured_cells(theirs, silent=bool(told))
+    return table(columns, rows, caption=told)
 
 
-def _measured_cells(row: "TargetRow | None") -> list[object]:
+def _measured_cells(row: "TargetRow | None", *, silent: bool) -> list[object]:
     if row is None:
         return ["", "", ""]
-    return [value_cell(row), f"{row.n:,}", Markup("{}{}").format(badge(row.verdict), _reason(row))]
+    why = Markup("") if silent else _reason(row)
+    return [value_cell(row), f"{row.n:,}", Markup("{}{}").format(badge(row.verdict), why)]
 
 
 def _reason(row: "TargetRow") -> Markup:

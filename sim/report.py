@@ -27,6 +27,7 @@ from sim.words import (
     significant,
     span,
     target_name,
+    target_names,
     usd,
 )
 
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from sim.plan import Plan
+    from sim.result import Result
 
 TEMPLATE = "report.html"
 
-SENSITIVITIES_MOST = 20
-"""Rows of the table; those below move nothing."""
+SENSITIVITIES_MOST = 10
+"""Rows of the table; the rest moves the P99 less."""
 
 
 def write_report(plan: "Plan", path: str | Path, *, command: str = "") -> Path:
@@ -88,6 +90,7 @@ def report_html(plan: "Plan", *, command: str = "") -> str:
         missed=_missed(plan),
         letters={letter: (CONFIDENCE[letter], letter in LOW_CONFIDENCE) for letter in sorted(CONFIDENCE)},
         low=sum(source.low_confidence for source in plan.scenario.provenance),
+        rest=_rest(plan),
         untested=list(_untested(plan)),
         command=command or _command(plan),
         fingerprint=_fingerprint(plan),
@@ -125,7 +128,7 @@ def _tiles(plan: "Plan") -> Iterator[tuple[str, str, str]]:
 
 def _missed(plan: "Plan") -> str:
     """Targets that no load keeps, which the capacity therefore leaves out."""
-    return listed([target_name(name) for name in plan.capacity.missed]) if plan.capacity is not None else ""
+    return target_names(plan.capacity.missed) if plan.capacity is not None else ""
 
 
 def _tables(plan: "Plan") -> "dict[str, Markup]":
@@ -133,10 +136,8 @@ def _tables(plan: "Plan") -> "dict[str, Markup]":
     made: dict[str, Markup] = {}
     if plan.targets:
         made["targets"] = target_table(plan.targets, plan.measured_targets)
-        made["routes"] = tables.route_table(plan.simulated)
+        made["routes"] = tables.route_table(plan.simulated, _measured(plan))
         made["stations"] = tables.station_table(plan.simulated)
-    if plan.measured is not None and len(plan.measured.frame):
-        made["measured_routes"] = tables.route_table([plan.measured])
     if plan.measured is not None and plan.measured.generator:
         made["generator"] = tables.generator_table(plan.measured.generator)
     if plan.comparison is not None:
@@ -148,6 +149,11 @@ def _tables(plan: "Plan") -> "dict[str, Markup]":
     if plan.scenario.provenance:
         made["provenance"] = tables.provenance_table(plan.scenario.provenance)
     return made
+
+
+def _measured(plan: "Plan") -> "Result | None":
+    """The measurement, if it holds a request."""
+    return plan.measured if plan.measured is not None and len(plan.measured.frame) else None
 
 
 def _figures(plan: "Plan") -> dict[str, list[Figure]]:
@@ -181,6 +187,7 @@ def _drawings(plan: "Plan") -> dict[str, list[tuple[tuple[Any, str], dict[str, A
             drawn(plots.ccdf, CAPTIONS["ccdf"], "ccdf"),
             drawn(plots.over_time, CAPTIONS["time"], "time"),
             drawn(plots.arrivals, CAPTIONS["arrivals"], "arrivals", 2.8),
+            drawn(plots.stations, CAPTIONS["stations"], "stations", 2.8),
         ],
         "parts": [
             drawn(plots.waterfall, CAPTIONS["p50"], "parts-p50", 3.0, statistic="p50"),
@@ -191,7 +198,6 @@ def _drawings(plan: "Plan") -> dict[str, list[tuple[tuple[Any, str], dict[str, A
             drawn(plots.errors, CAPTIONS["errors"], "errors", 4.4),
             *([beside("p50", CAPTIONS["beside"]), beside("p99", CAPTIONS["beside"])] if plan.comparison else []),
         ],
-        "stations": [drawn(plots.stations, CAPTIONS["stations"], "stations", 2.3)],
         "cost": [drawn(plots.cost, CAPTIONS["cost"], "cost", 3.4)],
         "sensitivity": [drawn(plots.tornado, CAPTIONS["tornado"], "tornado", 3.9)],
     }
@@ -220,6 +226,12 @@ CAPTIONS = {
     "brackets: confidence in the number.",
 }
 """How to read each figure."""
+
+
+def _rest(plan: "Plan") -> str:
+    """What is to be said of the numbers below the table."""
+    others = plan.sensitivity[SENSITIVITIES_MOST:]
+    return f"{len(others)} further numbers move the P99 by at most {percent(others[0].swing_ratio)} each." if others else ""
 
 
 def _untested(plan: "Plan") -> Iterator[str]:

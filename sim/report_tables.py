@@ -1,14 +1,15 @@
 """The tables of the report, each from the part of a plan that it tells."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from sim.breakdown import by_route
-from sim.html_tables import badge, stacked, table
-from sim.words import amount, component_name, percent, significant, span, target_name, usd
+from sim.html_tables import badge, path, stacked, table
+from sim.sensitivity import FACTOR
+from sim.words import amount, component_name, meter_name, percent, significant, span, target_name, usd
 
 if TYPE_CHECKING:
     from sim.comparison import Comparison, ComparisonRow
@@ -46,21 +47,24 @@ GENERATOR = {
 """What the load generator says of itself: the name for a reader, and the unit."""
 
 
-def route_table(results: "Sequence[Result]") -> Markup:
-    """How many, how many failed, and P50 and P99 of each route."""
-    rows = [
-        (
-            row["route"],
-            f"{row['n']:,}",
-            f"{row['errors']:,}",
-            *(
-                stacked(amount(row[f"{name}_ms"], "ms"), span(row[f"{name}_low_ms"], row[f"{name}_high_ms"], unit="ms"))
-                for name in ("p50", "p99")
-            ),
-        )
-        for row in by_route(results).to_dict(orient="records")
+def route_table(simulated: "Sequence[Result]", measured: "Result | None" = None) -> Markup:
+    """How many, how many failed, and P50 and P99 of each route; a measurement beside the simulation."""
+    ours = by_route(simulated).to_dict(orient="records")
+    theirs = {row["route"]: row for row in by_route([measured]).to_dict(orient="records")} if measured else {}
+    columns = ["route", ">simulated", ">failed", ">P50", ">P99"]
+    rows: list[list[object]] = [[row["route"], *_route_cells(row)] for row in ours]
+    if measured is not None:
+        columns += [">measured", ">failed", ">P50", ">P99"]
+        rows = [[*row, *(_route_cells(theirs[row[0]]) if row[0] in theirs else [""] * 4)] for row in rows]
+    return table(columns, rows)
+
+
+def _route_cells(row: "dict[Hashable, Any]") -> list[object]:
+    latencies = [
+        stacked(amount(row[f"{name}_ms"], "ms"), span(row[f"{name}_low_ms"], row[f"{name}_high_ms"], unit="ms"))
+        for name in ("p50", "p99")
     ]
-    return table(("route", ">requests", ">failed", ">P50", ">P99"), rows)
+    return [f"{row['n']:,}", f"{row['errors']:,}", *latencies]
 
 
 def station_table(results: "Sequence[Result]") -> Markup:
@@ -125,22 +129,21 @@ def cost_table(bill: "Cost") -> Markup:
     rows = [
         (
             component_name(line.component),
-            line.meter.replace("_", " "),
+            meter_name(line.meter),
             significant(line.used),
             significant(line.included),
             significant(line.billed),
             line.unit,
             usd(line.usd),
-            usd(line.usd / bill.requests_per_month * 1000) if bill.requests_per_month else "",
+            percent(line.usd / bill.month_usd),
             line.confidence,
         )
         for line in bill.lines
     ]
-    sums = ("All lines", "", "", "", "", "", usd(bill.month_usd), usd(bill.usd_per_1000_requests), "")
+    each = f"{usd(bill.usd_per_1000_requests)} per 1,000 requests"
+    sums = ("All lines", each, "", "", "", "", usd(bill.month_usd), "100 %", "")
     total = [Markup("<b>{}</b>").format(cell) if cell else "" for cell in sums]
-    columns = (
-        "component", "meter", ">used", ">included", ">billed", "unit", ">a month", ">per 1,000 requests", "confidence",
-    )  # fmt: skip
+    columns = ("component", "meter", ">used", ">included", ">billed", "unit", ">a month", ">share", "confidence")
     return table(columns, [*rows, total])
 
 
@@ -148,32 +151,34 @@ def sensitivity_table(rows: "Sequence[Sensitivity]") -> Markup:
     """What a quarter less and more of each doubtful number does."""
     told = [
         (
-            Markup("<code>{}</code>").format(row.source.path),
+            path(row.source.path),
             row.source.confidence,
-            *(
-                percent(ratio - 1, signed=True)
-                for ratio in (row.p50_ratio_low, row.p50_ratio_high, row.p99_ratio_low, row.p99_ratio_high)
-            ),
+            _changes(row.p50_ratio_low, row.p50_ratio_high),
+            _changes(row.p99_ratio_low, row.p99_ratio_high),
         )
         for row in rows
     ]
-    columns = ("number", "confidence", ">P50, ÷ 1.25", ">P50, × 1.25", ">P99, ÷ 1.25", ">P99, × 1.25")
-    return table(columns, told)
+    return table(("number", "confidence", f">P50, ÷ and × {FACTOR:g}", f">P99, ÷ and × {FACTOR:g}"), told)
+
+
+def _changes(*ratios: float) -> str:
+    return ", ".join(percent(ratio - 1, signed=True) for ratio in ratios)
 
 
 def provenance_table(sources: "Sequence[Provenance]") -> Markup:
     """Every number that has a source or a reason; those of low confidence are marked."""
     rows = [
         (
-            Markup("<code>{}</code>").format(source.path),
+            path(source.path),
             _value(source.value, source.unit),
             _confidence(source),
-            source.source,
-            Markup("<code>{}</code>").format(source.platform_key) if source.platform_key else "assumed",
+            Markup("{}<br><small>{}</small>").format(source.source, path(source.platform_key))
+            if source.platform_key
+            else source.source,
         )
         for source in sources
     ]
-    return table(("number", "value", "confidence", "source or reason", "fact of the platform"), rows)
+    return table(("number", "value", "confidence", "source and platform fact, or the author's reason"), rows)
 
 
 def _confidence(source: "Provenance") -> Markup:

@@ -51,6 +51,8 @@ def significant(value: float, digits: int = 3) -> str:
         return NONE
     if not isfinite(value):
         return UNBOUNDED
+    if value == 0:
+        return "0"
     if abs(value) >= 10**digits:
         return f"{value:,.0f}"
     return np.format_float_positional(value, precision=digits, unique=False, fractional=False).rstrip(".")
@@ -114,7 +116,7 @@ def line_of(value: float, unit: str) -> str:
 def percent(ratio: float, *, signed: bool = False) -> str:
     """A ratio in per cent, to two significant digits and at most one decimal.
 
-    >>> percent(0.0618), percent(0.381), percent(-0.0603, signed=True), percent(4e-5)
+    >>> percent(0.0618), percent(0.381), percent(-0.0603, signed=True), percent(-4e-5)
     ('6.2 %', '38 %', '-6.0 %', '0.0 %')
     """
     if isnan(ratio):
@@ -122,7 +124,8 @@ def percent(ratio: float, *, signed: bool = False) -> str:
     if not isfinite(ratio):
         return UNBOUNDED
     places = 0 if abs(ratio) >= 0.0995 else 1
-    return f"{100 * ratio:{'+' if signed else ''},.{places}f} %"
+    shown = f"{100 * ratio:{'+' if signed else ''},.{places}f}"
+    return f"{'0.0' if shown in ('-0.0', '+0.0') else shown} %"
 
 
 def usd(value: float) -> str:
@@ -136,6 +139,18 @@ def usd(value: float) -> str:
     return f"{value:,.0f} USD" if abs(value) >= 100 else f"{value:,.2f} USD"
 
 
+METERS = {"cpu": "CPU time", "class_a": "class A operations", "class_b": "class B operations"}
+
+
+def meter_name(meter: str) -> str:
+    """A meter of the bill, as one says it.
+
+    >>> meter_name("rows_written"), meter_name("class_a")
+    ('rows written', 'class A operations')
+    """
+    return METERS.get(meter, meter.replace("_", " "))
+
+
 def target_name(metric: str, statistic: str = "") -> str:
     """A target, as one says it; *metric* may hold the statistic, as in ``Capacity.limited_by``.
 
@@ -146,6 +161,21 @@ def target_name(metric: str, statistic: str = "") -> str:
     which = statistic or inside
     said = METRICS.get(name, name)
     return said if which in ("", "ratio") else f"{said} {which.upper() if which[0] == 'p' else which}"
+
+
+def target_names(names: Sequence[str]) -> str:
+    """Targets in a row, the metric told once: for the middle of a sentence.
+
+    >>> target_names(["api_latency_ms p50", "api_latency_ms p99", "uptime_ratio ratio"])
+    'API latency P50, P99 and up-time'
+    """
+    told: list[str] = []
+    previous = ""
+    for name in names:
+        metric, _, statistic = name.partition(" ")
+        told.append(target_name(name) if metric != previous else statistic.upper())
+        previous = metric
+    return listed(told).replace("Up-time", "up-time")
 
 
 def component_name(column: str) -> str:
@@ -190,9 +220,9 @@ def _missed(rows: Sequence["TargetRow"]) -> list[str]:
     missed = [row for row in rows if row.verdict in ("WARN", "ALERT")]
     if not missed:
         return ["none is missed for certain"]
-    beyond = [target_name(row.metric, row.statistic) for row in missed if row.verdict == "ALERT"]
+    beyond = [f"{row.metric} {row.statistic}" for row in missed if row.verdict == "ALERT"]
     told = listed([f"{target_name(row.metric, row.statistic)} ({_against(row)})" for row in missed])
-    tail = f"{listed(beyond)} beyond the alert line" if beyond else "none beyond its alert line"
+    tail = f"{target_names(beyond)} beyond the alert line" if beyond else "none beyond its alert line"
     return [f"{told} {'is' if len(missed) == 1 else 'are'} missed, {tail}"]
 
 
@@ -203,8 +233,8 @@ def _against(row: "TargetRow") -> str:
 
 def _open(rows: Sequence["TargetRow"]) -> list[str]:
     """Targets that the numbers do not settle."""
-    names = [target_name(row.metric, row.statistic) for row in rows if row.verdict in ("INCONCLUSIVE", "INVALID")]
-    return [f"{listed(names)} {'is' if len(names) == 1 else 'are'} not settled"] if names else []
+    names = [f"{row.metric} {row.statistic}" for row in rows if row.verdict in ("INCONCLUSIVE", "INVALID")]
+    return [f"{target_names(names)} {'is' if len(names) == 1 else 'are'} not settled"] if names else []
 
 
 def headroom(plan: "Plan") -> str:
@@ -214,13 +244,17 @@ def headroom(plan: "Plan") -> str:
     rate, today_per_s = plan.capacity.estimate, load_per_s(plan)
     interval = f"95 % interval {span(rate.low, rate.high, unit='requests/s')}"
     times = rate.value / today_per_s if today_per_s else float("inf")
-    what = "overload" if plan.capacity.limited_by == ("overload",) else listed(
-        [target_name(name) for name in plan.capacity.limited_by]
-    )  # fmt: skip
-    kept = listed([target_name(name) for name in plan.capacity.kept])
-    limit = f"{kept} {'holds' if len(plan.capacity.kept) == 1 else 'hold'} up to {significant(rate.value)} requests/s"
-    end = f"there {what} gives way, with {component_name(plan.capacity.bottleneck)} as the bottleneck"
-    return f"{limit} ({interval}), {significant(times)} times today's {significant(today_per_s)} requests/s; {end}."
+    limits, bottleneck = plan.capacity.limited_by, component_name(plan.capacity.bottleneck)
+    kept = f"{target_names(plan.capacity.kept)} {'holds' if len(plan.capacity.kept) == 1 else 'hold'}"
+    end = (
+        f"beyond that {bottleneck} is overloaded"
+        if limits == ("overload",)
+        else f"there {target_names(limits)} {'gives' if len(limits) == 1 else 'give'} way, with {bottleneck} as the bottleneck"
+    )
+    return (
+        f"{kept} up to {significant(rate.value)} requests/s ({interval}), {significant(times)} times today's "
+        f"{significant(today_per_s)} requests/s; {end}."
+    )
 
 
 def load_per_s(plan: "Plan") -> float:

@@ -1,5 +1,6 @@
 """The model against the measurement: quantile by quantile, and statistic by statistic with its interval."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 NO_COMPARISON = "nothing was measured, so there is nothing to compare"
 
-NAMED = (0.5, 0.9, 0.99)
-"""Quantiles that are named in the Q-Q plot: the nearest ones of those that are drawn."""
+NAMED = (0.25, 0.75, 0.95, 0.99, 0.999)
+"""Quantiles that are named in the Q-Q plot."""
 
-ERROR_MOST = 1.0
-"""Errors are drawn up to 100 % each way; an interval that goes on ends in an arrow."""
+REACH_MIN, REACH_MAX = 0.25, 1.0
+"""Errors are drawn at least and at most so far each way; an interval that goes on ends in an arrow."""
 
 SHADE = {"agrees": TARGET, "inside": TARGET, "differs": ALERT, "too few": MUTED, "no data": MUTED}
 
@@ -46,8 +47,7 @@ def qq(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
         axes.fill_between(ends, ends / 1.2, ends * 1.2, color=INK, alpha=0.08, linewidth=0)
         axes.plot(ends, ends, color=MUTED, linewidth=0.9)
         axes.plot(measured, simulated, "o", color=MEASURED, markersize=4)
-        for wanted in NAMED:
-            at = int(np.abs(share - wanted).argmin())
+        for at in np.flatnonzero(np.isin(share, NAMED)):
             axes.annotate(
                 f"P{100 * share[at]:.3g}", (measured[at], simulated[at]), xytext=(7, -9), textcoords="offset points",
                 fontweight="bold",
@@ -74,8 +74,8 @@ def _qq_finding(simulated: "np.ndarray[tuple[int], np.dtype[np.float64]]", measu
     error = simulated / measured - 1
     worst = int(np.abs(error).argmax())
     return (
-        f"Simulated and measured quantiles are at most {percent(abs(float(error[worst])))} apart up to "
-        f"P{100 * share[-1]:.3g} (at P{100 * share[worst]:.3g})"
+        f"Up to P{100 * share[-1]:.3g}, simulated and measured quantiles are at most "
+        f"{percent(abs(float(error[worst])))} apart (at P{100 * share[worst]:.3g})"
     )
 
 
@@ -91,13 +91,13 @@ def errors(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
     if not rows:
         raise UsageError("no statistic has data on both sides, so there is no error to draw")
     with canvas(ax, height_in=1.0 + 0.26 * len(rows)) as axes:
+        reach = _reach(rows)
         for place, row in enumerate(rows):
-            _error(axes, row, place)
+            _error(axes, row, place=place, reach=reach)
         axes.axvline(0.0, color=INK, linewidth=0.9)
         axes.set_yticks(range(len(rows)), [_row_name(row) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        reach = max(0.25, *(_reach(row) for row in rows))
-        axes.set_xlim(-reach, reach)
+        axes.set_xlim(-1.05 * reach, 1.05 * reach)
         axes.grid(visible=False, axis="y")
         from matplotlib.ticker import FuncFormatter
 
@@ -107,28 +107,28 @@ def errors(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
     return axes
 
 
-def _reach(row: "ComparisonRow") -> float:
-    ends = [abs(end) for end in (row.low, row.high, row.relative_error, row.tolerance_ratio) if np.isfinite(end)]
-    return min(1.08 * max(ends), 1.08 * ERROR_MOST)
+def _reach(rows: "Sequence[ComparisonRow]") -> float:
+    """How far the axis goes each way: to the end of every interval that has two."""
+    bounded = [abs(end) for row in rows if row.low > -1 and np.isfinite(row.high) for end in (row.low, row.high)]
+    return float(np.clip(max(bounded, default=0.0), REACH_MIN, REACH_MAX))
 
 
-def _error(axes: "Axes", row: "ComparisonRow", place: int) -> None:
+def _error(axes: "Axes", row: "ComparisonRow", *, place: int, reach: float) -> None:
     """One row: the tolerance as a light bar, the interval as a line, the error as a dot."""
     shade = SHADE[row.verdict]
     axes.barh(place, 2 * row.tolerance_ratio, left=-row.tolerance_ratio, height=0.7, color=INK, alpha=0.08)
-    low, high = max(row.low, -ERROR_MOST), min(row.high, ERROR_MOST)
+    low, high = max(row.low, -reach), min(row.high, reach)
     axes.plot([low, high], [place, place], color=shade, linewidth=1.6)
-    if row.high > ERROR_MOST:
-        axes.plot(ERROR_MOST, place, marker=">", color=shade, markersize=4)
-    if row.low <= -ERROR_MOST:
-        axes.plot(-ERROR_MOST, place, marker="<", color=shade, markersize=4)
-    axes.plot(np.clip(row.relative_error, -ERROR_MOST, ERROR_MOST), place, "o", color=shade, markersize=5)
+    for cut, at, marker in ((row.high > reach, reach, ">"), (row.low < -reach, -reach, "<")):
+        if cut:
+            axes.plot(at, place, marker=marker, color=shade, markersize=5)
+    axes.plot(np.clip(row.relative_error, -reach, reach), place, "o", color=shade, markersize=5)
 
 
 def _row_name(row: "ComparisonRow") -> str:
     if row.route == "all":
         return target_name(row.metric, row.statistic)
-    return f"{row.route}, {row.statistic.upper()}"
+    return f"{row.route} {row.statistic.upper()}"
 
 
 def _error_finding(rows: "list[ComparisonRow]") -> str:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from sim.errors import UsageError
 from sim.plots.style import canvas, colour, finding
-from sim.words import component_name, percent, usd
+from sim.words import component_name, meter_name, percent, usd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ def cost(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
     lines = sorted((line for line in plan.cost.lines if line.usd > 0), key=lambda line: -line.usd)
     if not lines:
         raise UsageError("no line of the bill costs anything")
-    names = [f"{component_name(line.component)}: {line.meter.replace('_', ' ')}" for line in lines]
+    names = [f"{component_name(line.component)}: {meter_name(line.meter)}" for line in lines]
     with canvas(ax, height_in=0.9 + 0.28 * len(lines)) as axes:
         axes.barh(
             range(len(lines)), [line.usd for line in lines], color=[colour(line.component) for line in lines], height=0.62

@@ -1,5 +1,6 @@
 """What is asked of the deployment, second by second."""
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from sim.plan import Plan
 
-BINS_MOST = 300
+BINS_MOST = 600
 
 
 def arrivals(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
@@ -31,7 +32,7 @@ def arrivals(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
     frame, warm_up_s = plan.simulated[0].frame, plan.simulated[0].warm_up_ms / 1000
     arrival_s = frame["arrival_ms"].to_numpy() / 1000
     span_s = max(float(arrival_s.max()), 1e-3)
-    bin_s = max(1.0, span_s / BINS_MOST)
+    bin_s = float(ceil(span_s / BINS_MOST))
     edges = np.arange(0.0, span_s + bin_s, bin_s)
     rate = np.histogram(arrival_s, edges)[0] / bin_s
     with canvas(ax, height_in=2.9) as axes:
@@ -49,7 +50,7 @@ def arrivals(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
         axes.set_xlabel("time, s")
         axes.set_ylabel("arrivals per second")
         mean = len(frame) / span_s
-        window = "second" if bin_s == 1 else f"{significant(bin_s)} s"
+        window = "second" if bin_s == 1 else f"{bin_s:g} s"
         finding(
             axes,
             f"{len(frame):,} requests come at {significant(mean)}/s on average, "

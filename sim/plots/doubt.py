@@ -39,7 +39,7 @@ def tornado(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
         from matplotlib.ticker import FuncFormatter
 
         axes.xaxis.set_major_formatter(FuncFormatter(lambda change, _: f"{100 * change:+.3g} %" if change else "0 %"))
-        axes.set_xlabel(f"change of latency when the number is multiplied or divided by {FACTOR:g}: P99 (bar), P50 (line)")
+        axes.set_xlabel(f"change of P99 (bar) and P50 (line), number × or ÷ {FACTOR:g}")
         finding(axes, _finding(rows[0]))
     return axes
 

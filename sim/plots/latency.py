@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.plots.sides import Source, latencies, latency_targets, sides
-from sim.plots.style import ALERT, INK, MEASURED, TARGET, canvas, finding, plain_log, reference_line
+from sim.plots.style import ALERT, BEHIND, INK, MEASURED, TARGET, canvas, finding, plain_log, reference_line
 from sim.quantiles import quantile_interval, quantiles, replicated_quantile_interval
 from sim.targets import Target, probability
 from sim.words import percent, significant
@@ -53,11 +53,12 @@ def ccdf(source: Source, *, ax: "Axes | None" = None) -> "Axes":
         if found.measured is not None:
             _curve(axes, latencies([found.measured]), label="measured", shade=MEASURED, dots=True)
         targets = latency_targets(found.runs[0])
-        _corners(axes, targets)
+        axes.set_ylim(top=1.0)
+        for kind in ("target", "alert"):
+            _corners(axes, targets, kind)
         plain_log(axes, "x")
         axes.set_xlabel("latency, ms")
         axes.set_ylabel("share of requests that are slower")
-        axes.set_ylim(top=1.0)
         _percent_axis(axes)
         finding(axes, _tail_finding(ours, targets, name=found.name))
     return axes
@@ -88,7 +89,7 @@ def _curve(axes: "Axes", samples: Sequence[Array], *, label: str, shade: str, do
     axes.plot(value[shown], share[shown], color=shade, zorder=4 if dots else 3, **mark)  # type: ignore[arg-type]
     axes.annotate(
         label, (value[shown][-1], share[shown][-1]), xytext=(6, 0), textcoords="offset points",
-        color=shade, va="center", fontsize=9, fontweight="bold",
+        color=shade, va="center", fontsize=9, fontweight="bold", bbox=BEHIND,
     )  # fmt: skip
 
 
@@ -119,18 +120,27 @@ def _interval(samples: Sequence[Array], share: float) -> "Estimate":
     return replicated_quantile_interval(samples, share)
 
 
-def _corners(axes: "Axes", targets: Sequence[Target]) -> None:
-    """Both lines of each percentile, as the corner that the curve must stay left of and below."""
-    right = axes.get_xlim()[1]
-    for line in targets:
-        slower = 1 - probability(line.statistic)
-        for kind, value, shade in (("target", line.target, TARGET), ("alert", line.alert, ALERT)):
-            style = "-" if kind == "target" else (0, (5, 2))
-            axes.plot([value, value, max(right, 2 * value)], [1.0, slower, slower], color=shade, linewidth=1.0, linestyle=style)
-            axes.annotate(
-                f"{line.statistic.upper()} {kind} {value:g} ms", (value, slower), xytext=(3, -9),
-                textcoords="offset points", color=shade, fontsize=7.5,
-            )  # fmt: skip
+def _corners(axes: "Axes", targets: Sequence[Target], kind: str) -> None:
+    """One line of all percentiles, as the stair that the curve must stay left of and below, named above the picture."""
+    shade, style = (TARGET, "-") if kind == "target" else (ALERT, (0, (5, 2)))
+    across, up = [], []
+    least = 1.0
+    for line in sorted(targets, key=lambda line: getattr(line, kind)):
+        value, slower = getattr(line, kind), 1 - probability(line.statistic)
+        if slower >= least:
+            continue
+        across += [value, value]
+        up += [least, slower]
+        least = slower
+        axes.annotate(
+            f"{line.statistic.upper()} {kind}\n{value:g} ms", (value, 1.0), xycoords=("data", "axes fraction"),
+            xytext=(0, 3 if kind == "target" else 24), textcoords="offset points", color=shade, ha="center",
+            fontsize=7.5, annotation_clip=False,
+        )  # fmt: skip
+    if across:
+        right = max(axes.get_xlim()[1], 1.5 * across[-1])
+        axes.plot([*across, right], [*up, least], color=shade, linewidth=1.1, linestyle=style)
+        axes.set_xlim(right=right)
 
 
 def _tail_finding(samples: Sequence[Array], targets: Sequence[Target], *, name: str) -> str:
@@ -144,7 +154,7 @@ def _tail_finding(samples: Sequence[Array], targets: Sequence[Target], *, name: 
     side = "within" if value <= line.target else "beyond"
     return (
         f"{line.statistic.upper()} is {significant(value)} ms, {side} its target of {line.target:g} ms: "
-        f"{percent(slower)} of requests {name} are slower"
+        f"{percent(slower)} of {name} requests are slower"
     )
 
 
@@ -173,8 +183,8 @@ def over_time(source: Source, *, ax: "Axes | None" = None) -> "Axes":
             reference_line(axes, line.alert, f"{line.statistic.upper()} alert {line.alert:g} ms", kind="alert")
         if run.warm_up_ms:
             axes.axvspan(0, run.warm_up_ms / 1000, color=INK, alpha=0.06, linewidth=0)
-            axes.annotate("warm-up,\nnot judged", (0, 1), xycoords=("data", "axes fraction"), xytext=(4, -4),
-                          textcoords="offset points", va="top", fontsize=8)  # fmt: skip
+            axes.annotate("warm-up", (0, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
+                          textcoords="offset points", fontsize=8, bbox=BEHIND)  # fmt: skip
         plain_log(axes, "y")
         axes.set_xlim(edges[0], edges[-1])
         axes.set_xlabel("time of arrival, s")

@@ -8,7 +8,19 @@ from numpy.typing import NDArray
 
 from sim.errors import UsageError
 from sim.plots.sides import latency_targets
-from sim.plots.style import ALERT, INK, MEASURED, MUTED, TARGET, canvas, colour, finding, plain_log, reference_line
+from sim.plots.style import (
+    ALERT,
+    BEHIND,
+    INK,
+    MEASURED,
+    MUTED,
+    TARGET,
+    canvas,
+    colour,
+    finding,
+    plain_log,
+    reference_line,
+)
 from sim.words import component_name, listed, load_per_s, percent, significant, target_name
 
 if TYPE_CHECKING:
@@ -46,7 +58,7 @@ def latency_against_load(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
         for line in targets:
             reference_line(axes, line.target, f"{line.statistic.upper()} target {line.target:g} ms", kind="target")
             reference_line(axes, line.alert, f"{line.statistic.upper()} alert {line.alert:g} ms", kind="alert")
-        axes.set_ylim(top=top)
+        axes.set_ylim(bottom=0.45 * min(probe.p50.value for probe in probes), top=top)
         _loads(axes, plan, found)
         plain_log(axes, "x")
         plain_log(axes, "y")
@@ -73,8 +85,8 @@ def _band(axes: "Axes", rate: Array, found: Sequence[object], *, name: str, top:
     axes.fill_between(rate, low, high, color=INK, alpha=0.14, linewidth=0)
     axes.plot(rate, value, color=INK, marker="o", markersize=3)
     axes.annotate(
-        name, (rate[0], value[0]), xytext=(-6, 0), textcoords="offset points", ha="right", va="center",
-        fontsize=9, fontweight="bold", annotation_clip=False,
+        name, (rate[0], value[0]), xytext=(0, -5), textcoords="offset points", va="top",
+        fontsize=9, fontweight="bold",
     )  # fmt: skip
 
 
@@ -92,7 +104,7 @@ def _loads(axes: "Axes", plan: "Plan", found: "Capacity") -> None:
     axes.annotate(
         f"capacity {significant(rate.value)}/s\n[{significant(rate.low)}, {significant(rate.high)}]",
         (rate.low, 0.99), xycoords=above, xytext=(-4, 0), textcoords="offset points", ha="right", va="top",
-        color=TARGET, fontsize=8,
+        color=TARGET, fontsize=8, bbox=BEHIND,
     )  # fmt: skip
     axes.axvline(found.knee_per_s, color=MUTED, linewidth=1.0, linestyle=":")
     axes.annotate(
@@ -192,13 +204,14 @@ def stations(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
     mean = sum(tables[1:], tables[0]) / len(tables)
     mean = mean.sort_values()
     with canvas(ax, height_in=2.4) as axes:
-        places = np.arange(len(mean))
+        places, ends = np.arange(len(mean)), mean.to_numpy()
         axes.barh(places, mean.to_numpy(), color=[colour(str(name)) for name in mean.index], height=0.62)
         if plan.measured is not None and len(plan.measured.stations):
             seen = plan.measured.stations.set_index("station")["utilization_busiest"].reindex(mean.index)
             axes.plot(seen.to_numpy(dtype=float), places, "o", color=MEASURED, markersize=5)
-        for place, share in zip(places, mean, strict=True):
-            axes.annotate(percent(share), (share, float(place)), xytext=(8, 0), textcoords="offset points", va="center")
+            ends = np.fmax(ends, seen.to_numpy(dtype=float))
+        for place, end, share in zip(places, ends, mean, strict=True):
+            axes.annotate(percent(share), (end, float(place)), xytext=(8, 0), textcoords="offset points", va="center")
         axes.set_yticks(places, [component_name(str(name)) for name in mean.index])
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.12)

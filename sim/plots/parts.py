@@ -85,6 +85,8 @@ def _falling(axes: "Axes", spent_ms: "pd.Series[float]", places: "np.ndarray[tup
         if str(part).endswith("_queue_ms"):
             bar.set_hatch("////")
     for place, start, value in zip(places, starts, spent_ms, strict=True):
+        if not value:
+            continue
         axes.annotate(
             significant(value), (start + value, float(place)), xytext=(4, 0), textcoords="offset points", va="center",
             fontsize=7.5 if measured else 8.5, color=MEASURED if measured else INK,
@@ -99,7 +101,7 @@ def _finding(table: "pd.DataFrame", statistic: str, total_ms: float, compared: b
     largest = str(table["ours"].idxmax())
     share = percent(float(table["ours"].max()) / total_ms)
     if not compared:
-        return f"{WHOSE[statistic]} takes {significant(total_ms)} ms, {share} of it: {component_name(largest)}"
+        return f"{WHOSE[statistic]} takes {significant(total_ms)} ms; {component_name(largest)} is the largest part, {share}"
     theirs_ms = float(table["theirs"].sum())
     apart = (table["ours"] - table["theirs"]).abs()
     return (

@@ -34,6 +34,9 @@ COMPONENT = {
 }
 """Colour of each component; R2's yellow is darkened, to be seen on white."""
 
+BEHIND = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
+"""Behind a text that stands on lines or shades."""
+
 WIDTH_IN, HEIGHT_IN = 6.4, 3.7
 TITLE_CHARACTERS = 74
 
@@ -128,5 +131,5 @@ def reference_line(ax: "Axes", value: float, text: str, *, kind: str) -> None:
     ax.axhline(value, color=shade, linewidth=1.1, linestyle="-" if kind == "target" else (0, (5, 2)))
     ax.annotate(
         text, (0.0, value), xycoords=("axes fraction", "data"), xytext=(4, 2), textcoords="offset points",
-        color=shade, fontsize=8,
+        color=shade, fontsize=8, bbox=BEHIND,
     )  # fmt: skip
