@@ -46,8 +46,8 @@ def waterfall(results: "Sequence[Result]") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a part that took any time: ``part``, ``p50_ms``, ``p99_ms``. Each column adds up to the mean latency of its
-        requests. Without a request that succeeded after the warm-up there is no row.
+        A row a part that took any time: ``part``, ``p50_ms``, ``p99_ms``. Each column adds up to the mean latency of
+        its requests. Without a request that succeeded after the warm-up there is no row.
     """
     frame = pd.concat([run.steady().frame for run in results], ignore_index=True)
     frame = frame[frame["outcome"] == "ok"]

@@ -178,9 +178,9 @@ class _Work:
         """Play the whole schedule on the model, several times, and judge."""
         planned = schedule(self.scenario)
         self.tell(f"simulating {len(planned):,} requests, {replications} times")
+        others = range(self.scenario.seed + 1, self.scenario.seed + replications)
         results = [self._simulated(planned, self.scenario.seed)]
-        for seed in range(self.scenario.seed + 1, self.scenario.seed + replications):
-            results.append(self._simulated(schedule(self.scenario, seed), seed))
+        results += [self._simulated(schedule(self.scenario, seed), seed) for seed in others]
         notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
         cut_short = any(result.interrupted for result in results)
         simulated = tuple(results)

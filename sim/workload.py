@@ -230,7 +230,9 @@ def _keys(keys: Keys, seed: int, n: int) -> NDArray[np.int64]:
 def _chosen(weights: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int64]:
     """Positions drawn in proportion to *weights*; one of weight 0 has no room between its neighbours."""
     edges = np.cumsum(weights)
-    return np.asarray(np.searchsorted(edges[:-1], u * edges[-1], side="right"), dtype=np.int64)
+    found = np.searchsorted(edges[:-1], u * edges[-1], side="right")
+    # The product of a number below 1 and the total may be rounded up to the total, which is behind everything.
+    return np.asarray(np.minimum(found, np.flatnonzero(weights)[-1]), dtype=np.int64)
 
 
 def _downloads(sizes: Sizes, seed: int, n: int, *, trace: Trace | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -55,7 +55,7 @@ def test_any_other_host_is_refused_without_a_look_up(host: str, monkeypatch: pyt
         raise AssertionError("looked up")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(UsageError, match=r"allow list \(--allow-host"):
+    with pytest.raises(UsageError, match=r"allow list \(allow_hosts="):
         check_host(host)
 
 

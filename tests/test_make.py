@@ -4,6 +4,7 @@ Goal: a verdict is not a failure of the build, a usage error is. Method: the pro
 a stand-in for the installed command that exits as the real one would.
 """
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,7 +25,9 @@ def make_plan(folder: Path, status: int) -> subprocess.CompletedProcess[str]:
     command.chmod(0o755)
     (programs / "python").touch()
     (folder / ".venv/core").touch()  # Newer than the lock: the environment is up to date.
-    return subprocess.run(["make", "plan"], cwd=folder, capture_output=True, text=True, check=False)
+    # These tests run under `make test`, whose own flags must not reach the make that is under test.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(["make", "plan"], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(("status", "words"), [(0, "every target is met"), (1, "is missed"), (3, "inconclusive")])

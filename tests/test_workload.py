@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chisquare, kstest
@@ -55,6 +55,7 @@ def test_routes_have_the_shares_of_the_mix(many: Schedule) -> None:
 
 
 @given(mixes, seeds)
+@example({"log": 5e-324, "balance": 0.0, "flush": 0.0}, 0)
 def test_a_route_of_weight_zero_never_comes(mix: dict[str, float], seed: int) -> None:
     played = schedule(LAUNCH.vary("workload.mix", mix), seed)
     assert {ROUTES[code] for code in played.route_code} <= {route for route, weight in mix.items() if weight > 0}

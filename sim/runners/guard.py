@@ -144,7 +144,7 @@ def check_host(host: str, *, allow_hosts: tuple[str, ...] = ()) -> None:
     if not addresses or not all(_is_loopback(address) for address in addresses):
         raise UsageError(
             f"host={host!r} must be this machine (127.0.0.1, ::1, localhost) or be on the allow list "
-            f"(--allow-host {host})"
+            f"(allow_hosts={host!r} of sim.runners.live.play)"
         )
 
 

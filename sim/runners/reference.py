@@ -12,13 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
-from sim.errors import RunnerError
+from sim.errors import RunnerError, UsageError
 from sim.result import Result
 from sim.runners import live
 from sim.runners.deployment import Deployment, read_ready_line
@@ -35,6 +35,7 @@ STOP_S = 5.0
 """To stop when asked; then it is killed."""
 
 LINE_BYTES_MAX = 2**16
+PORT_MAX = 65_535
 
 LEASH = f"""
 import atexit, contextlib, ctypes, os, runpy, shutil, signal, sys
@@ -118,13 +119,53 @@ def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Ru
             _stop(process)
 
 
+def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int = 0, data: Path | None = None) -> int:
+    """Run a reference in the foreground until it is told to stop; its exit status.
+
+    It prints its ready line, a JSON object that says where it listens. Ctrl-C reaches it as it reaches this process.
+
+    Parameters
+    ----------
+    scenario : Scenario, optional
+        Whose platform latencies it keeps; None: full speed.
+    port, quic_port : int
+        On 127.0.0.1; 0 takes any that is free.
+    data : Path, optional
+        Folder of all state; by default it is gone at the end.
+
+    Raises
+    ------
+    UsageError
+        A port is none.
+    """
+    for name, number in (("port", port), ("quic_port", quic_port)):
+        if not 0 <= number <= PORT_MAX:
+            raise UsageError(f"{name}={number} must be 0 to {PORT_MAX} (0 takes any that is free)")
+    with TemporaryDirectory(prefix="headroom-serve-") as folder:
+        arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", str(port), "--quic-port", str(quic_port)]
+        if data is not None:
+            arguments += ["--data", data]
+        if scenario is not None:
+            arguments += ["--pace", _pace_file(Path(folder), scenario, seed=scenario.seed)]
+        with subprocess.Popen([sys.executable, "-m", "reference_impl", *arguments]) as process:
+            while process.returncode is None:
+                with suppress(KeyboardInterrupt):
+                    process.wait()
+            return process.returncode
+
+
+def _pace_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
+    """The scenario's numbers, as the reference reads them."""
+    pace = folder / "pace.json"
+    pace.write_text(json.dumps({"seed": seed, **scenario.system_numbers()}))
+    return pace
+
+
 def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO[bytes]) -> "subprocess.Popen[bytes]":
     """Start the process in a session of its own, so that a Ctrl-C meant for the load run does not reach it."""
     arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", "0", "--quic-port", "0", "--data", folder / "data"]
     if scenario is not None:
-        pace = folder / "pace.json"
-        pace.write_text(json.dumps({"seed": seed, **scenario.system_numbers()}))
-        arguments += ["--pace", pace]
+        arguments += ["--pace", _pace_file(folder, scenario, seed=seed)]
     return subprocess.Popen(
         [sys.executable, "-P", "-c", LEASH, str(os.getpid()), folder, *arguments],
         stdin=subprocess.DEVNULL,

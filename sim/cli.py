@@ -1,0 +1,300 @@
+"""The command line: ``headroom plan`` and what stands around it.
+
+Every command is one call of the package, and prints what that call returns. It says its results on standard output and
+everything else on standard error; with ``--json -`` only the document is on standard output.
+
+Exit status: 0 all targets met, 1 one missed, 2 a wrong call or an interrupted run, 3 not known (inconclusive, invalid).
+
+Imports stand inside the commands: ``headroom --help`` must not wait for NumPy (SPEC 1).
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from sim.document import Document
+    from sim.scenario import Scenario
+
+USAGE_STATUS = 2
+
+app = typer.Typer(
+    name="headroom",
+    help="How far an edge deployment is from breaking its targets: simulated, measured, compared.",
+    epilog="Exit status: 0 all targets met, 1 one missed, 2 wrong call or interrupted, 3 not known.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ScenarioName = Annotated[str, typer.Argument(help="A scenario file, or the name of one in scenarios/.")]
+Trace = Annotated[Path | None, typer.Option(help="CSV of real arrivals in place of the scenario's arrivals.")]
+Rate = Annotated[float | None, typer.Option(metavar="PER_S", help="Another arrival rate than the scenario's.")]
+Seed = Annotated[int | None, typer.Option(help="Chooses every random number; default: the scenario's.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Another value than the scenario's; repeatable.")
+]
+Engine = Annotated[str, typer.Option(help="simpy or compiled; both give the same numbers.")]
+Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for stdout.")]
+
+
+@app.command(epilog="Example: headroom plan launch --trace requests.csv")
+def plan(
+    scenario: ScenarioName = "launch",
+    *,
+    trace: Trace = None,
+    rate: Rate = None,
+    seed: Seed = None,
+    changes: Changes = None,
+    engine: Engine = "compiled",
+    live: Annotated[bool, typer.Option(help="Play a part on the embedded reference, in real time.")] = True,
+    out: Annotated[Path, typer.Option(help="Folder for report, result and recorded run.")] = Path("out"),
+    json: Json = None,
+) -> int:
+    """Simulate, measure, compare, judge, report."""
+    from sim.document import plan_document
+    from sim.plan import plan as do_plan
+    from sim.results_folder import prepare_folder, write_plan
+    from sim.tables import plan_tables
+
+    tell = _teller()
+    asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
+    folder = out / asked.name
+    prepare_folder(folder)
+    found = do_plan(asked, rng=seed, engine=engine, live=live, tell=tell, progress=True)
+    tell("writing the report")
+    files = write_plan(found, folder)
+    _show(plan_tables(found), document=plan_document(found), json=json)
+    for path in files:
+        _say(f"written: {path}")
+    return found.exit_status
+
+
+@app.command(epilog="Example: headroom run launch --on reference --save run.parquet")
+def run(
+    scenario: ScenarioName,
+    *,
+    on: Annotated[str, typer.Option(help="simpy, compiled, reference, a URL, or a .parquet run.")] = "compiled",
+    requests: Annotated[int | None, typer.Option(metavar="N", help="Play only the first N requests.")] = None,
+    rate: Rate = None,
+    seed: Seed = None,
+    trace: Trace = None,
+    changes: Changes = None,
+    save: Annotated[Path | None, typer.Option(metavar="RUN.parquet", help="Keep the run in one file.")] = None,
+    json: Json = None,
+) -> int:
+    """Play a scenario once, and judge it."""
+    from sim.document import run_document
+    from sim.play import run as do_run
+    from sim.tables import run_tables
+
+    if save is not None:
+        _check_place(save, suffix=".parquet")
+    asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
+    result = do_run(asked, on, rng=seed, requests=requests, progress=True)
+    if save is not None:
+        from sim.runners.recorded import save_run
+
+        save_run(result, save)
+        _say(f"written: {save}")
+    document = run_document(result)
+    _show(run_tables(result), document=document, json=json)
+    return USAGE_STATUS if result.interrupted else _status(str(document["verdict"]))
+
+
+@app.command(epilog="Example: headroom capacity phase4")
+def capacity(
+    scenario: ScenarioName,
+    *,
+    seeds: Annotated[int, typer.Option(help="Independent searches; their spread is the interval.")] = 5,
+    trace: Trace = None,
+    changes: Changes = None,
+    engine: Engine = "compiled",
+    json: Json = None,
+) -> int:
+    """Find the highest load that keeps the targets."""
+    from sim.capacity import capacity as search
+    from sim.document import capacity_document
+    from sim.tables import capacity_table
+
+    asked = _asked(scenario, trace=trace, changes=changes)
+    found = search(asked, engine=engine, seeds=seeds, progress=_teller())
+    _show([capacity_table(found)], document=capacity_document(found), json=json)
+    return 1 if found.missed else 0
+
+
+@app.command(epilog="Example: headroom cost phase4")
+def cost(
+    scenario: ScenarioName,
+    *,
+    month: Annotated[int, typer.Option(help="Storage grows: 1 is the first month.")] = 1,
+    trace: Trace = None,
+    changes: Changes = None,
+    json: Json = None,
+) -> int:
+    """Price a month of a scenario's load."""
+    from sim.cost import cost as bill_of
+    from sim.document import cost_document
+    from sim.tables import cost_table
+
+    bill = bill_of(_asked(scenario, trace=trace, changes=changes), month=month)
+    _show([cost_table(bill), *bill.notes], document=cost_document(bill), json=json)
+    return 0
+
+
+@app.command(epilog="Example: headroom compare simulated.parquet measured.parquet")
+def compare(
+    simulated: Annotated[Path, typer.Argument(help="A recorded run.")],
+    measured: Annotated[Path, typer.Argument(help="Another, of the same requests.")],
+    *,
+    json: Json = None,
+) -> int:
+    """Lay two recorded runs side by side."""
+    from sim.comparison import compare as lay
+    from sim.document import comparison_document
+    from sim.runners.recorded import load_run
+    from sim.tables import comparison_table
+
+    found = lay(load_run(simulated), load_run(measured))
+    document = {"schema_version": 1, "agrees": found.agrees, "comparison": comparison_document(found)}
+    _show([comparison_table(found)], document=document, json=json)
+    return 0 if found.agrees else 3
+
+
+@app.command(epilog="Example: headroom serve --pace launch --port 8787")
+def serve(
+    *,
+    pace: Annotated[str | None, typer.Option(metavar="SCENARIO", help="Keep this scenario's latencies.")] = None,
+    port: Annotated[int, typer.Option(help="HTTP port on 127.0.0.1; 0 takes any.")] = 0,
+    quic_port: Annotated[int, typer.Option(help="UDP port of the tunnel; 0 takes any.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="Folder of all state; default: gone at the end.")] = None,
+) -> int:
+    """Run the reference deployment until Ctrl-C."""
+    from sim.runners.reference import serve as do_serve
+    from sim.scenario import load_scenario
+
+    paced = None if pace is None else load_scenario(pace)
+    return do_serve(paced, port=port, quic_port=quic_port, data=data)
+
+
+@app.command(epilog="Example: headroom report reports/targets.ipynb")
+def report(
+    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks to execute.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the HTML.")] = Path("out/notebooks"),
+) -> int:
+    """Execute notebooks, render them as HTML."""
+    from sim.notebooks import render
+
+    for path in notebooks:
+        _say(f"written: {render(path, out)}")
+    return 0
+
+
+@app.command()
+def lab() -> int:
+    """Open JupyterLab at the first notebook."""
+    from sim.notebooks import open_lab
+
+    return open_lab()
+
+
+def main() -> None:
+    """Run the command; every error that a user can cause is one line, with status 2."""
+    from sim.errors import SimError
+
+    try:
+        status = app(standalone_mode=False)
+    except TyperException as error:
+        status = _refuse(error.format_message())
+    except SimError as error:
+        status = _refuse(str(error), *getattr(error, "__notes__", ()))
+    except (KeyboardInterrupt, typer.Abort):
+        status = _refuse("interrupted before anything was measured")
+    except BrokenPipeError:
+        sys.stderr.close()  # Whoever read our output has had enough.
+        status = 1
+    sys.exit(status)
+
+
+def _refuse(message: str, *notes: str) -> int:
+    for line in (message, *notes):
+        _say(f"headroom: {line}")
+    return USAGE_STATUS
+
+
+def _status(verdict: str) -> int:
+    return {"PASS": 0, "WARN": 1, "ALERT": 1}.get(verdict, 3)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _asked(
+    scenario: str, *, rate: float | None = None, trace: Path | None = None, changes: list[str] | None = None
+) -> "Scenario":
+    """The scenario as asked for on the command line."""
+    from sim.play import prepare
+
+    asked = prepare(scenario, rate_per_s=rate, trace=trace)
+    return asked.with_(**dict(_change(text) for text in changes)) if changes else asked
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """``workload.keys.count=10`` as a path and a TOML value; what is no TOML is a text."""
+    import tomllib
+
+    from sim.errors import UsageError
+
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise UsageError(f"--set {text!r} must read PATH=VALUE (workload.keys.count=10)")
+    try:
+        return path.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path.strip(), value.strip()
+
+
+def _teller() -> Any:
+    """Where progress is told: on a terminal, and nowhere when piped."""
+    return _say if sys.stderr.isatty() else lambda _: None
+
+
+def _check_place(path: Path, *, suffix: str) -> None:
+    from sim.errors import UsageError
+
+    if path.suffix != suffix:
+        raise UsageError(f"save={str(path)!r} must end in {suffix}")
+    if not path.parent.is_dir():
+        raise UsageError(f"save={str(path)!r}: the folder {str(path.parent)!r} must exist")
+
+
+def _show(tables: "Iterable[RenderableType]", *, document: "Document", json: str | None) -> None:
+    """Print tables, on standard error if standard output is for the document."""
+    from sim.document import write_document
+
+    console = _console(to_stderr=json == "-")
+    for table in tables:
+        console.print(table)
+    if json is not None:
+        write_document(document, json)
+
+
+def _console(*, to_stderr: bool) -> "Console":
+    from rich.console import Console
+
+    stream = sys.stderr if to_stderr else sys.stdout
+    # A pipe has no width of its own: tables must not be cut to 80 columns there.
+    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

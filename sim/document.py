@@ -1,0 +1,233 @@
+"""A run or a plan as JSON: for scripts, dashboards, and the next report to be compared with.
+
+Names carry their units. A number that does not exist, or is not bounded, is ``null``: JSON knows neither NaN nor
+infinity. ``schema_version`` changes when a name or a meaning does.
+"""
+
+import json
+import sys
+from dataclasses import asdict, is_dataclass
+from math import isfinite
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sim import __version__
+from sim.breakdown import by_route, waterfall
+from sim.errors import UsageError
+from sim.targets import judge, overall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sim.capacity import Capacity
+    from sim.comparison import Comparison
+    from sim.cost import Cost
+    from sim.intervals import Estimate
+    from sim.plan import Plan
+    from sim.result import Result
+    from sim.scenario import Scenario
+    from sim.sensitivity import Sensitivity
+    from sim.targets import TargetRow
+
+SCHEMA_VERSION = 1
+
+Document = dict[str, Any]
+
+
+def run_document(result: "Result") -> Document:
+    """One run, judged."""
+    rows = judge(result) if len(result.frame) else ()
+    return {
+        **_head(result.scenario, result.seed),
+        "on": result.on,
+        "requests": len(result.frame),
+        "duration_s": result.duration_s,
+        "verdict": overall(rows) if rows else "INCONCLUSIVE",
+        **_judged([result], rows),
+        "valid": result.valid,
+        "interrupted": result.interrupted,
+        "generator": result.generator,
+        "notes": list(result.notes),
+        "provenance": _provenance(result.scenario),
+    }
+
+
+def plan_document(plan: "Plan") -> Document:
+    """A whole plan: the simulation's judgement, and what the measurement says about it."""
+    return {
+        **_head(plan.scenario, plan.seed),
+        "on": plan.simulated[0].on if plan.simulated else None,
+        "requests": sum(len(result.frame) for result in plan.simulated),
+        "replications": len(plan.simulated),
+        "duration_s": plan.simulated[0].duration_s if plan.simulated else None,
+        "verdict": plan.verdict,
+        **_judged(plan.simulated, plan.targets),
+        "capacity": None if plan.capacity is None else capacity_document(plan.capacity),
+        "cost": None if plan.cost is None else cost_document(plan.cost),
+        "comparison": None if plan.comparison is None else comparison_document(plan.comparison),
+        "model_confirmed": None if plan.comparison is None else plan.comparison.agrees,
+        "measured": None if plan.measured is None else _measured(plan),
+        "sensitivity": [_sensitivity(row) for row in plan.sensitivity],
+        "interrupted": plan.interrupted,
+        "notes": list(plan.notes),
+        "provenance": _provenance(plan.scenario),
+    }
+
+
+def capacity_document(found: "Capacity") -> Document:
+    """Highest load that keeps the targets, and the probes that showed it."""
+    return {
+        "rate_per_s": found.estimate.value,
+        "low": found.estimate.low,
+        "high": found.estimate.high,
+        "limited_by": list(found.limited_by),
+        "bottleneck": found.bottleneck,
+        "kept": list(found.kept),
+        "missed": list(found.missed),
+        "knee_per_s": found.knee_per_s,
+        "probes": [
+            {
+                "rate_per_s": probe.rate_per_s,
+                "requests": probe.requests,
+                "p50_ms": _estimate(probe.p50),
+                "p99_ms": _estimate(probe.p99),
+                "utilization": probe.utilization,
+            }
+            for probe in found.probes
+        ],
+    }
+
+
+def cost_document(bill: "Cost") -> Document:
+    """A month's bill."""
+    lines = [
+        {name: value for name, value in vars(line).items() if name != "fact"} | {"source": line.fact}
+        for line in bill.lines
+    ]
+    return {
+        "month_usd": bill.month_usd,
+        "usd_per_1000_requests": bill.usd_per_1000_requests,
+        "requests_per_month": bill.requests_per_month,
+        "lines": lines,
+        "notes": list(bill.notes),
+    }
+
+
+def comparison_document(found: "Comparison") -> list[Document]:
+    """One entry a statistic, simulated beside measured."""
+    return [
+        {
+            "metric": row.metric,
+            "route": row.route,
+            "statistic": row.statistic,
+            "simulated": _estimate(row.simulated),
+            "measured": _estimate(row.measured),
+            "relative_error": row.relative_error,
+            "low": row.low,
+            "high": row.high,
+            "tolerance_ratio": row.tolerance_ratio,
+            "verdict": row.verdict,
+        }
+        for row in found.rows
+    ]
+
+
+def text_of(document: Document) -> str:
+    """A document as JSON text, in a fixed order of keys."""
+    return json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_document(document: Document, path: Path | str) -> None:
+    """Write a document; ``-`` is standard output, and a file is replaced only when the new one is whole.
+
+    Raises
+    ------
+    UsageError
+        The place cannot be written to.
+    """
+    if str(path) == "-":
+        sys.stdout.write(text_of(document))
+    else:
+        write_text(text_of(document), Path(path))
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file, whole or not at all; its folder is made if missing.
+
+    Raises
+    ------
+    UsageError
+        The place cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                file.write(text)
+                file.close()
+                Path(file.name).chmod(0o644)
+                Path(file.name).replace(path)
+            finally:
+                Path(file.name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from None
+
+
+def plain(value: Any) -> Any:
+    """*value* in the types of JSON; a number that is none becomes null."""
+    if isinstance(value, pd.DataFrame):
+        return [plain(row) for row in value.to_dict(orient="records")]
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _head(scenario: "Scenario", seed: int) -> Document:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "version": __version__,
+        "scenario": scenario.name,
+        "question": scenario.question,
+        "seed": seed,
+    }
+
+
+def _judged(results: "Sequence[Result]", rows: "Sequence[TargetRow]") -> Document:
+    """What a run's requests, routes and stations say."""
+    return {
+        "targets": [vars(row) for row in rows],
+        "routes": by_route(results) if results else [],
+        "stations": results[0].stations if results else [],
+        "waterfall": waterfall(results) if results else [],
+    }
+
+
+def _measured(plan: "Plan") -> Document:
+    assert plan.measured is not None
+    document = run_document(plan.measured)
+    return {name: document[name] for name in document if name not in ("provenance", *_head(plan.scenario, 0))}
+
+
+def _estimate(found: "Estimate") -> Document:
+    return {name: getattr(found, name) for name in ("value", "low", "high", "n")}
+
+
+def _sensitivity(row: "Sensitivity") -> Document:
+    numbers = {name: value for name, value in vars(row).items() if name != "source"}
+    return {"path": row.source.path, "confidence": row.source.confidence, "swing_ratio": row.swing_ratio} | numbers
+
+
+def _provenance(scenario: "Scenario") -> list[Document]:
+    return [vars(source) for source in scenario.provenance]

@@ -1,0 +1,54 @@
+"""What a plan leaves behind: a report to be read, a document to be compared, and the measurement to be played again.
+
+``report.html`` stands alone in one file; ``result.json`` holds the same numbers (:mod:`sim.document`);
+``measured.parquet`` is the live run (:mod:`sim.runners.recorded`): ``headroom run SCENARIO --on FILE`` judges it anew.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sim.document import plan_document, write_document
+from sim.errors import UsageError
+
+if TYPE_CHECKING:
+    from sim.plan import Plan
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make *folder*, now and not after a minute of measuring.
+
+    Raises
+    ------
+    UsageError
+        It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"out={str(folder)!r} must be a folder that can be written: {error.strerror}") from None
+
+
+def write_plan(plan: "Plan", folder: Path) -> list[Path]:
+    """Write all files of *plan* into *folder*; each is replaced only when the new one is whole.
+
+    Returns
+    -------
+    list of Path
+        The report first.
+
+    Raises
+    ------
+    UsageError
+        A file cannot be written.
+    """
+    from sim.report import write_report
+    from sim.runners.recorded import save_run
+
+    report, document, measured = folder / "report.html", folder / "result.json", folder / "measured.parquet"
+    write_document(plan_document(plan), document)
+    written = [document]
+    if plan.measured is not None and len(plan.measured.frame):
+        save_run(plan.measured, measured)
+        written.append(measured)
+    write_report(plan, report)
+    return [report, *written]

@@ -1,0 +1,273 @@
+"""What a terminal shows: the tables of a run and of a plan, with words where there are colours.
+
+Every number stands with its unit and its 95 % interval, rounded to what the interval supports.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import isfinite, isnan
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from sim.breakdown import by_route, waterfall
+from sim.targets import judge, overall
+
+if TYPE_CHECKING:
+    from sim.capacity import Capacity
+    from sim.comparison import Comparison, ComparisonRow
+    from sim.cost import Cost
+    from sim.intervals import Estimate
+    from sim.plan import Plan
+    from sim.result import Result
+    from sim.sensitivity import Sensitivity
+    from sim.targets import TargetRow
+
+COLOURS = {
+    "PASS": "green",
+    "WARN": "yellow",
+    "ALERT": "red",
+    "INCONCLUSIVE": "cyan",
+    "INVALID": "magenta",
+    "agrees": "green",
+    "inside": "green",
+    "too few": "cyan",
+    "differs": "red",
+    "no data": "cyan",
+}
+
+SENSITIVITIES = 5
+"""Numbers that a terminal shows; the report has all."""
+
+
+def run_tables(result: "Result") -> Iterator[RenderableType]:
+    """Everything that ``headroom run`` prints."""
+    rows = judge(result) if len(result.frame) else ()
+    yield Text(repr(result)[1:-1])
+    yield from _notes(result.notes)
+    if not rows:
+        yield Text("no request was finished: nothing to judge")
+        return
+    yield target_table(rows, title=f"{result.scenario.name} on {result.on}")
+    yield route_table([result])
+    yield station_table(result)
+    yield verdict_panel(overall(rows), result.scenario.question)
+
+
+def plan_tables(plan: "Plan") -> Iterator[RenderableType]:
+    """Everything that ``headroom plan`` prints."""
+    name = plan.scenario.name
+    if plan.targets:
+        yield target_table(plan.targets, title=f"{name}, simulated {len(plan.simulated)} times")
+        yield route_table(plan.simulated)
+        yield waterfall_table(plan.simulated)
+        yield station_table(plan.simulated[0])
+    if plan.measured is not None and plan.measured_targets:
+        part = f"{len(plan.measured.frame):,} requests in {plan.measured.duration_s:.0f} s"
+        yield target_table(plan.measured_targets, title=f"{name}, measured on the reference: {part}")
+    if plan.comparison is not None:
+        yield comparison_table(plan.comparison)
+    if plan.capacity is not None:
+        yield capacity_table(plan.capacity)
+    if plan.cost is not None:
+        yield cost_table(plan.cost)
+    if plan.sensitivity:
+        yield sensitivity_table(plan.sensitivity)
+    yield from _notes(plan.notes)
+    yield verdict_panel(plan.verdict, answer(plan))
+
+
+def answer(plan: "Plan") -> str:
+    """The scenario's question, and what was found, in a few sentences."""
+    said = [plan.scenario.question]
+    missed = [f"{row.metric} {row.statistic} ({row.verdict})" for row in plan.targets if row.verdict != "PASS"]
+    if plan.targets:
+        kept = len(plan.targets) - len(missed)
+        said.append(f"{kept} of {len(plan.targets)} targets are kept for certain" + _but(missed))
+    if plan.capacity is not None:
+        rate, limits = plan.capacity.estimate, " and ".join(plan.capacity.limited_by)
+        said.append(
+            f"The load can grow to {significant(rate.value)} requests/s [{_range(rate)}] before {limits} breaks; "
+            f"the bottleneck is then {plan.capacity.bottleneck}."
+        )
+    if plan.comparison is not None:
+        said.append(_confirmation(plan.comparison))
+    return "\n".join(said)
+
+
+def _but(missed: Sequence[str]) -> str:
+    return "; not: " + ", ".join(missed) + "." if missed else "."
+
+
+def _confirmation(found: "Comparison") -> str:
+    if not found.valid:
+        return "The measurement is INVALID (its load generator was late): the model is not confirmed by this run."
+    shown = {
+        row.statistic: f"{row.statistic.upper()} {row.relative_error:+.1%} [{row.low:+.1%}, {row.high:+.1%}]"
+        for row in found.rows
+        if row.metric == "api_latency_ms" and row.route == "all"
+    }
+    errors = f"error of the model in {shown['p50']}, in {shown['p99']}"
+    return f"The reference {'confirms' if found.agrees else 'contradicts'} the model: {errors}."
+
+
+def target_table(rows: "Sequence[TargetRow]", *, title: str) -> Table:
+    """The verdict table."""
+    table = _table(title, "metric", "statistic", ">value", "95 % interval", ">n", ">target", ">alert", "verdict", "")
+    for row in rows:
+        side = "<" if row.direction == "below" else ">"
+        away = ">" if row.direction == "below" else "<"
+        unit = "" if row.unit == "1" else f" {row.unit}"
+        table.add_row(
+            row.metric,
+            row.statistic,
+            f"{significant(row.value)}{unit}",
+            _range(row),
+            f"{row.n:,}",
+            f"{side} {row.target:g}",
+            f"{away} {row.alert:g}",
+            coloured(row.verdict),
+            row.reason,
+        )
+    return table
+
+
+def route_table(results: "Sequence[Result]") -> Table:
+    """Latency of each route."""
+    table = _table("Routes", "route", ">n", ">failed", ">P50, ms", "95 % interval", ">P99, ms", "95 % interval")
+    for row in by_route(results).to_dict(orient="records"):
+        spans = {name: _span(row[f"{name}_low_ms"], row[f"{name}_high_ms"]) for name in ("p50", "p99")}
+        table.add_row(
+            str(row["route"]), f"{row['n']:,}", f"{row['errors']:,}",
+            significant(row["p50_ms"]), spans["p50"], significant(row["p99_ms"]), spans["p99"],
+        )  # fmt: skip
+    return table
+
+
+def waterfall_table(results: "Sequence[Result]") -> Table:
+    """Where the time of a typical and of a slow request goes."""
+    table = _table("Where the time goes, mean ms", "part", ">of requests around P50", ">of requests beyond P99")
+    for row in waterfall(results).to_dict(orient="records"):
+        table.add_row(str(row["part"]).removesuffix("_ms"), f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}")
+    return table
+
+
+def station_table(result: "Result") -> Table:
+    """How busy each station was."""
+    table = _table("Stations", "station", ">servers", ">served", ">utilization", ">busiest", ">queue", ">wait, ms")
+    for row in result.stations.to_dict(orient="records"):
+        servers = f"{row['servers']:,}" + (f" x {row['instances']:,}" if row["instances"] > 1 else "")
+        table.add_row(
+            str(row["station"]), servers, f"{row['served']:,}", _share(row["utilization"]),
+            _share(row["utilization_busiest"]), significant(row["queue_mean"]), significant(row["wait_mean_ms"]),
+        )  # fmt: skip
+    return table
+
+
+def comparison_table(found: "Comparison") -> Table:
+    """The model's error, statistic by statistic."""
+    columns = ("metric", "route", "statistic", ">simulated", ">measured", ">n", ">error", "joint 95 % interval", "")
+    table = _table("The model against the reference, on the same requests", *columns)
+    for row in found.rows:
+        table.add_row(
+            row.metric, row.route, row.statistic, significant(row.simulated.value), significant(row.measured.value),
+            f"{row.measured.n:,}", _percent(row.relative_error), _error_range(row), coloured(row.verdict),
+        )  # fmt: skip
+    return table
+
+
+def capacity_table(found: "Capacity") -> Table:
+    """The highest load that keeps the targets."""
+    table = _table("Headroom", "", "")
+    table.show_header = False
+    table.add_row("highest load", f"{significant(found.estimate.value)} requests/s [{_range(found.estimate)}]")
+    table.add_row("breaks first", ", ".join(found.limited_by))
+    table.add_row("bottleneck then", found.bottleneck)
+    table.add_row("knee", f"{significant(found.knee_per_s)} requests/s")
+    if found.missed:
+        table.add_row("missed at any load", ", ".join(found.missed))
+    return table
+
+
+def cost_table(bill: "Cost") -> Table:
+    """A month's bill; lines that cost nothing are left out."""
+    title = f"A month costs {bill.month_usd:,.0f} USD, {bill.usd_per_1000_requests:.2g} USD per 1,000 requests"
+    table = _table(title, "line", ">used", "unit", ">USD", "confidence")
+    for line in sorted(bill.lines, key=lambda line: -line.usd):
+        if line.usd:
+            used = f"{line.used:,.0f}"
+            table.add_row(f"{line.component} {line.meter}", used, line.unit, f"{line.usd:,.2f}", line.confidence)
+    return table
+
+
+def sensitivity_table(rows: "Sequence[Sensitivity]") -> Table:
+    """The doubtful numbers that matter most."""
+    table = _table("Doubtful numbers that the P99 depends on most", "number", "confidence", ">-20 %", ">+25 %", "why")
+    for row in rows[:SENSITIVITIES]:
+        low, high = (_percent(ratio - 1) for ratio in (row.p99_ratio_low, row.p99_ratio_high))
+        table.add_row(row.source.path, row.source.confidence, low, high, row.source.source)
+    return table
+
+
+def verdict_panel(verdict: str, text: str) -> Panel:
+    """The verdict, in a box."""
+    return Panel(Text(text), title=coloured(verdict), border_style=COLOURS[verdict], title_align="left")
+
+
+def coloured(word: str) -> Text:
+    """A verdict in its colour."""
+    return Text(word, style=f"bold {COLOURS[word]}")
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, never in powers of ten.
+
+    >>> significant(39.4863), significant(0.99985), significant(1259.4), significant(float("nan"))
+    ('39.5', '0.99985', '1,259', 'none')
+    """
+    if isnan(value):
+        return "none"
+    if not isfinite(value):
+        return "unbounded"
+    if 0.99 <= value < 1:  # A ratio near 1 is told by what is missing.
+        return f"{value:.5f}"
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return np.format_float_positional(value, precision=digits, unique=False, fractional=False).rstrip(".")
+
+
+def _table(title: str, *columns: str) -> Table:
+    """A table whose numeric columns, marked by ``>``, are set flush right."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return table
+
+
+def _notes(notes: Sequence[str]) -> Iterator[Text]:
+    return (Text(f"note: {note}", style="yellow") for note in notes)
+
+
+def _range(found: "Estimate | TargetRow") -> str:
+    return _span(found.low, found.high)
+
+
+def _span(low: float, high: float) -> str:
+    return f"{significant(low)} to {significant(high)}"
+
+
+def _share(value: float) -> str:
+    return "unknown" if isnan(value) else f"{value:.1%}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.1%}" if isfinite(value) else "none"
+
+
+def _error_range(row: "ComparisonRow") -> str:
+    if not (isfinite(row.low) and isfinite(row.high)):
+        return "unbounded"
+    return f"{row.low:+.1%} to {row.high:+.1%}"
