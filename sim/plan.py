@@ -120,6 +120,8 @@ def plan(
     rate_per_s : float or None
         Another arrival rate than the scenario's.
     engine : {"compiled", "simpy"}
+        What simulates the schedule. The searches for capacity and sensitivity, hundreds of runs, are always the compiled
+        engine's: the two give the same numbers.
     live : bool
         Whether to play the live part on the reference and compare.
     replications : int
@@ -208,7 +210,7 @@ class _Work:
         """Search the highest load that keeps the targets."""
         self.tell("searching the highest load that keeps the targets")
         try:
-            return replace(draft, capacity=capacity(self.scenario, engine=self.engine, progress=self.tell))
+            return replace(draft, capacity=capacity(self.scenario, progress=self.tell))
         except UsageError as error:
             return replace(draft, notes=(*draft.notes, f"no capacity: {error}"))
 
@@ -219,7 +221,7 @@ class _Work:
     def doubt(self, draft: Plan) -> Plan:
         """Vary every doubtful number."""
         self.tell("varying every number of low confidence")
-        return replace(draft, sensitivity=sensitivity(self.scenario, engine=self.engine))
+        return replace(draft, sensitivity=sensitivity(self.scenario))
 
     def _simulated(self, planned: "Schedule", seed: int) -> Result:
         return play(self.scenario, planned, on=self.engine, seed=seed)

@@ -1,7 +1,7 @@
 """The command line: what it prints, where, and with which status.
 
-Goal: a wrong call is one line and status 2, never a traceback; a right one is a table, a document, a status that tells the
-verdict. Method: the installed command as a process, with short scenarios; load goes to loopback only.
+Goal: a wrong call is one line and status 2, never a traceback; a right one is a table, a document, and a status that
+tells the verdict. Method: the installed command as a process, with short scenarios; load goes to loopback only.
 """
 
 import json
@@ -112,7 +112,8 @@ def test_cost_and_capacity_say_their_number(tmp_path: Path) -> None:
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
-    code = "import sys, sim.cli; print(*{'numpy', 'pandas', 'numba', 'scipy', 'matplotlib', 'rich.table'} & set(sys.modules))"
+    heavy = {"numpy", "pandas", "numba", "scipy", "matplotlib", "pyarrow", "rich.table"}
+    code = f"import sys, sim.cli; print(*{heavy} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == ""
 

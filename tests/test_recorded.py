@@ -122,7 +122,7 @@ def test_any_parquet_reader_opens_it(simulated: Result, saved: Path) -> None:
 
 def test_another_scenario_judges_and_the_difference_is_told(saved: Path) -> None:
     same, other = load_scenario("launch"), load_scenario("launch").vary("system.d1.queue_limit", 7)
-    assert recorded.play(same, saved).notes == ("recorded on simpy",)
+    assert recorded.play(same, saved).notes[-1] == "recorded on simpy"
     judged = recorded.play(other, saved)
     assert judged.scenario is other
     assert judged.notes[-1] == "recorded with another system.d1 than scenario launch has now"
