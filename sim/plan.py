@@ -120,8 +120,8 @@ def plan(
     rate_per_s : float or None
         Another arrival rate than the scenario's.
     engine : {"compiled", "simpy"}
-        What simulates the schedule. The searches for capacity and sensitivity, hundreds of runs, are always the compiled
-        engine's: the two give the same numbers.
+        What simulates the schedule. The searches for capacity and sensitivity, hundreds of runs, are always the
+        compiled engine's: the two give the same numbers.
     live : bool
         Whether to play the live part on the reference and compare.
     replications : int
