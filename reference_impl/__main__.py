@@ -7,6 +7,8 @@ options end it with status 2 and one line on standard error.
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from reference_impl.errors import ImplError
@@ -25,14 +27,14 @@ def main() -> int:
         return _refuse(error)
     from reference_impl.server.app import Options, run
 
-    with tempfile.TemporaryDirectory(prefix="headroom-reference-") as scratch:
+    with _data_folder(options.data) as data:
         try:
             run(
                 Options(
                     host=options.host,
                     port=options.port,
                     quic_port=options.quic_port,
-                    data=(options.data or Path(scratch)).absolute(),
+                    data=data,
                     pace=pace,
                     fsync=options.fsync,
                 )
@@ -40,6 +42,16 @@ def main() -> int:
         except ImplError as error:
             return _refuse(error)
     return 0
+
+
+@contextmanager
+def _data_folder(asked: Path | None) -> Iterator[Path]:
+    """The folder that was asked for, or one that is gone at the end; a kill leaves none that nobody asked for."""
+    if asked is not None:
+        yield asked.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="headroom-reference-") as scratch:
+        yield Path(scratch)
 
 
 def _pace(path: Path | None, policy: str | None) -> Pace:
