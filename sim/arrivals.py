@@ -25,7 +25,7 @@ from scipy.special import ive
 
 from sim import elementary
 from sim.errors import ScenarioError
-from sim.random_streams import uniforms
+from sim.random_streams import site_key, uniforms
 from sim.schema import PAGE, Count, Law, NotNegative, Positive, Table
 
 Array = NDArray[np.float64]
@@ -69,9 +69,9 @@ class _Open(Table):
         count = _first_guess(self.peak_per_s, duration_s=duration_s, requests=requests)
         while True:
             index = np.arange(count)
-            candidate_s = np.cumsum(-elementary.log(1.0 - uniforms(seed, SITE, index))) / self.peak_per_s
+            candidate_s = np.cumsum(-elementary.log(1.0 - uniforms(site_key(seed, SITE), index))) / self.peak_per_s
             rate_per_s = self._rates_per_s(candidate_s, seed, duration_s)
-            stays = uniforms(seed, f"{SITE}.thinning", index) * self.peak_per_s < rate_per_s
+            stays = uniforms(site_key(seed, f"{SITE}.thinning"), index) * self.peak_per_s < rate_per_s
             time_s = candidate_s[stays]
             if duration_s is not None and candidate_s[-1] >= duration_s:
                 return time_s[time_s < duration_s]
@@ -243,12 +243,13 @@ class Bursty(_Open):
         """Rates along a path of exponential stays; the first state is drawn in proportion to its share of time."""
         zero = np.zeros(1, dtype=np.int64)
         share = self.mean_burst_s / (self.mean_burst_s + self.mean_calm_s)
-        first = int(uniforms(seed, f"{SITE}.first_state", zero)[0] < share)
+        first = int(uniforms(site_key(seed, f"{SITE}.first_state"), zero)[0] < share)
         means_s = np.array([self.mean_calm_s, self.mean_burst_s])
         count = 16 + int(2 * time_s[-1] / means_s.mean())
         while True:
             index = np.arange(_bounded(count))
-            stay_s = -elementary.log(1.0 - uniforms(seed, f"{SITE}.state", index)) * means_s[(first + index) % 2]
+            unit = uniforms(site_key(seed, f"{SITE}.state"), index)
+            stay_s = -elementary.log(1.0 - unit) * means_s[(first + index) % 2]
             end_s = np.cumsum(stay_s)
             if end_s[-1] > time_s[-1]:
                 break

@@ -27,7 +27,7 @@ from scipy.special import betaincinv, gammaincinv
 from sim.cost import shares
 from sim.errors import ScenarioError
 from sim.intervals import Estimate, share_interval
-from sim.random_streams import uniforms
+from sim.random_streams import site_key, uniforms
 from sim.targets import NOT_JUDGED, Target, decide
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def _interval(
 
 
 def _draws(service: str, draw: int) -> Array:
-    return uniforms(0, f"availability.{service}", np.arange(DRAWS), draw=draw)
+    return uniforms(site_key(0, f"availability.{service}"), np.arange(DRAWS), draw=draw)
 
 
 def _services(record: Record, mix_ratio: Mapping[str, float]) -> tuple[ServiceRecord, ...]:

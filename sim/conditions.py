@@ -24,7 +24,7 @@ class Time:
         not_negative(self, "scale")
         not_negative(self, "each_ms")
         if self.at_most is not None:
-            at_least(self, "at_most", 0)
+            at_least(self, "at_most", low=0)
 
 
 ZERO = Time(Constant(value=0.0))
@@ -55,7 +55,7 @@ class Idle:
     longer_than_ms: float
 
     def __post_init__(self) -> None:
-        at_least(self, "longer_than_ms", 0)
+        at_least(self, "longer_than_ms", low=0)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class During:
     end_ms: float
 
     def __post_init__(self) -> None:
-        at_least(self, "end_ms", self.start_ms)
+        at_least(self, "end_ms", low=self.start_ms)
 
 
 @dataclass(frozen=True)

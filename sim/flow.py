@@ -190,7 +190,7 @@ class Repeat:
     limit: int
 
     def __post_init__(self) -> None:
-        whole(self, "limit", 1)
+        whole(self, "limit", low=1)
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Attempt:
     final: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        whole(self, "retries", 0)
+        whole(self, "retries", low=0)
         if self.retries > RETRIES_MOST:
             raise ModelError(f"Attempt.retries={self.retries} must be <= {RETRIES_MOST} ({self.site})")
         not_negative(self, "backoff_ms")

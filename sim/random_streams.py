@@ -63,15 +63,13 @@ def uniform(key: int, request: int, *, context: int = 0, draw: int = 0) -> float
     return ((word >> UNUSED_BITS) + 0.5) * TO_UNIT
 
 
-def uniforms(
-    seed: int, site: str, request: NDArray[np.int64], *, context: int = 0, draw: int = 0
-) -> NDArray[np.float64]:
+def uniforms(key: int, request: NDArray[np.int64], *, context: int = 0, draw: int = 0) -> NDArray[np.float64]:
     """Numbers in (0, 1), one a request.
 
     Parameters
     ----------
-    seed, site
-        See :func:`site_key`.
+    key : int
+        From :func:`site_key`.
     request : ndarray of int64, shape (n,)
         Request numbers, >= 0, in any order.
     context : int
@@ -86,13 +84,13 @@ def uniforms(
     """
     with np.errstate(over="ignore"):
         counter = (request.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN)
-        line = _mix64_array(counter + np.uint64(site_key(seed, site)))
+        line = _mix64_array(counter + np.uint64(key))
         word = _mix64_array((line ^ np.uint64(context)) + np.uint64((GOLDEN * draw) & MASK))
     unit: NDArray[np.float64] = ((word >> np.uint64(UNUSED_BITS)).astype(np.float64) + 0.5) * TO_UNIT
     return unit
 
 
-def child_context(context: int, key: int, branch: int) -> int:
+def child_context(context: int, key: int, *, branch: int) -> int:
     """Context of retry, or spawned copy, number *branch* >= 1 at the site with *key*; 0 keeps the parent's."""
     return context if branch == 0 else mix64(context ^ mix64(key + GOLDEN * branch))
 

@@ -19,7 +19,7 @@ Discipline = Literal["fcfs", "priority", "ps"]
 """Who is served next; see :class:`Station`."""
 
 
-def at_least(part: Any, name: str, low: float) -> None:
+def at_least(part: Any, name: str, *, low: float) -> None:
     """Refuse a part whose field *name* is below *low*."""
     value = getattr(part, name)
     if not value >= low:
@@ -32,9 +32,9 @@ def _where(part: Any) -> str:
     return f" ({label})" if label else ""
 
 
-def whole(part: Any, name: str, low: int) -> None:
+def whole(part: Any, name: str, *, low: int) -> None:
     """Refuse a part whose field *name* is no whole number, or below *low*."""
-    at_least(part, name, low)
+    at_least(part, name, low=low)
     if getattr(part, name) % 1 != 0:
         raise ModelError(f"{type(part).__name__}.{name}={getattr(part, name)} must be a whole number")
 
@@ -80,10 +80,10 @@ class Station:
     error: str = "overloaded"
 
     def __post_init__(self) -> None:
-        whole(self, "servers", 1)
-        whole(self, "instances", 1)
+        whole(self, "servers", low=1)
+        whole(self, "instances", low=1)
         if self.queue_limit is not None:
-            whole(self, "queue_limit", 0)
+            whole(self, "queue_limit", low=0)
         if self.discipline not in get_args(Discipline):
             names = ", ".join(get_args(Discipline))
             raise ModelError(f"Station.discipline={self.discipline!r} must be one of {names} ({self.name})")
@@ -100,7 +100,7 @@ class Link:
 
     def __post_init__(self) -> None:
         above_zero(self, "bytes_per_s")
-        whole(self, "instances", 1)
+        whole(self, "instances", low=1)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Counter:
     instances: int = 1
 
     def __post_init__(self) -> None:
-        whole(self, "instances", 1)
+        whole(self, "instances", low=1)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Latch:
     instances: int = 1
 
     def __post_init__(self) -> None:
-        whole(self, "instances", 1)
+        whole(self, "instances", low=1)
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,8 @@ class Bucket:
 
     def __post_init__(self) -> None:
         above_zero(self, "per_s")
-        at_least(self, "burst", 1)
-        whole(self, "instances", 1)
+        at_least(self, "burst", low=1)
+        whole(self, "instances", low=1)
 
 
 @dataclass(frozen=True)
@@ -150,4 +150,4 @@ class RetryBudget:
 
     def __post_init__(self) -> None:
         not_negative(self, "ratio")
-        at_least(self, "burst", 1)
+        at_least(self, "burst", low=1)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from sim.errors import ScenarioError
 from sim.platform import nearest
-from sim.random_streams import uniforms
+from sim.random_streams import site_key, uniforms
 from sim.schema import PAGE
 
 ROUTES = ("log", "balance", "search", "upload", "download", "device_log", "flush")
@@ -106,7 +106,7 @@ class Trace:
         """
         count = len(self)
         block = ceil(count ** (1 / 3))
-        draws = uniforms(seed, "workload.arrivals.resample", np.arange(ceil(count / block)))
+        draws = uniforms(site_key(seed, "workload.arrivals.resample"), np.arange(ceil(count / block)))
         start = (draws * (count - block + 1)).astype(np.int64)
         rows = (start[:, None] + np.arange(block)).reshape(-1)[:count]
         gap_ms = np.diff(self.arrival_ms, append=self.duration_ms)[rows]

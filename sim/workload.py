@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from sim.arrivals import CANDIDATES_MOST, Arrivals, Closed, Ramp, TraceReplay
 from sim.distributions import AnyLaw
 from sim.errors import ScenarioError
-from sim.random_streams import uniforms
+from sim.random_streams import site_key, uniforms
 from sim.schedule import Schedule
 from sim.schema import PAGE, Law, NotNegative, Positive, Table
 from sim.trace import ROUTES, Trace, read_trace
@@ -206,7 +206,7 @@ def _recorded(trace: Trace | None, column: str, otherwise: NDArray[Any]) -> NDAr
 
 def _drawn(law: AnyLaw, seed: int, site: str, n: int) -> NDArray[np.float64]:
     index = np.arange(n)
-    return law.sample(np.stack([uniforms(seed, site, index, draw=draw) for draw in range(law.draws)]))
+    return law.sample(np.stack([uniforms(site_key(seed, site), index, draw=draw) for draw in range(law.draws)]))
 
 
 def _whole(values: NDArray[np.float64], *, least: int = 0) -> NDArray[np.int64]:
@@ -219,12 +219,12 @@ def _tokens(law: AnyLaw, seed: int, name: str, n: int) -> NDArray[np.int64]:
 
 def _routes(mix: dict[Route, float], seed: int, n: int) -> NDArray[np.int16]:
     weights = np.array([mix.get(route, 0.0) for route in get_args(Route)])
-    return _chosen(weights, uniforms(seed, "workload.route", np.arange(n))).astype(np.int16)
+    return _chosen(weights, uniforms(site_key(seed, "workload.route"), np.arange(n))).astype(np.int16)
 
 
 def _keys(keys: Keys, seed: int, n: int) -> NDArray[np.int64]:
     weights = np.arange(1, keys.count + 1, dtype=np.float64) ** -keys.zipf
-    return _chosen(weights, uniforms(seed, "workload.key", np.arange(n)))
+    return _chosen(weights, uniforms(site_key(seed, "workload.key"), np.arange(n)))
 
 
 def _chosen(weights: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -245,5 +245,5 @@ def _downloads(sizes: Sizes, seed: int, n: int, *, trace: Trace | None) -> tuple
         between = (catalogue[1:] + catalogue[:-1]) / 2
         lora = np.searchsorted(between, trace.size_bytes, side="right").astype(np.int64)
     else:
-        lora = (uniforms(seed, "workload.lora", np.arange(n)) * CATALOGUE).astype(np.int64)
+        lora = (uniforms(site_key(seed, "workload.lora"), np.arange(n)) * CATALOGUE).astype(np.int64)
     return lora, catalogue[lora]

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
 from sim.distributions import AnyLaw, Law, Lognormal
-from sim.random_streams import uniforms
+from sim.random_streams import site_key, uniforms
 
 ADAPTER: TypeAdapter[AnyLaw] = TypeAdapter(Law)
 LAWS: list[dict[str, Any]] = [
@@ -30,7 +30,7 @@ N = 400_000
 
 
 def _sample(law: AnyLaw, seed: int = 1) -> np.ndarray[Any, Any]:
-    return law.sample(np.stack([uniforms(seed, "law", np.arange(N), draw=draw) for draw in range(law.draws)]))
+    return law.sample(np.stack([uniforms(site_key(seed, "law"), np.arange(N), draw=draw) for draw in range(law.draws)]))
 
 
 @pytest.mark.parametrize("table", LAWS, ids=str)

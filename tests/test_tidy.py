@@ -105,7 +105,6 @@ def test_every_model_names_its_sources() -> None:
     assert findings(tidy.unsourced, MODELS) == []
 
 
-@pytest.mark.xfail(reason="known violation: Program.fan, listed in status/BUILD_STATUS.md", strict=False)
 def test_every_quantity_carries_its_unit() -> None:
     assert tidy.unitless(CODE) == []
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare, kstest
 
 from sim.errors import ScenarioError
-from sim.random_streams import uniforms
+from sim.random_streams import site_key, uniforms
 from sim.scenario import Scenario, load_scenario
 from sim.workload import CATALOGUE, ROUTES, Schedule, catalogue_bytes, schedule
 
@@ -225,7 +225,7 @@ def test_a_plan_that_no_machine_holds_is_refused() -> None:
 
 
 def test_sites_of_the_workload_are_named_after_it() -> None:
-    u = uniforms(SEED, "workload.key", np.arange(300))
+    u = uniforms(site_key(SEED, "workload.key"), np.arange(300))
     weights = np.arange(1, 201.0) ** -1.0
     expected = np.searchsorted(np.cumsum(weights) / weights.sum(), u, side="right")
     assert np.array_equal(schedule(LAUNCH, SEED).key, expected)

@@ -32,7 +32,7 @@ class Sampler:
         self.account = account
         self.key = site_key(seed, site)
         index = np.arange(requests, dtype=np.int64)
-        unit = np.stack([uniforms(seed, site, index, draw=draw) for draw in range(time.law.draws)])
+        unit = np.stack([uniforms(site_key(seed, site), index, draw=draw) for draw in range(time.law.draws)])
         self.first: list[float] = (time.scale * time.law.sample(unit)).tolist()
 
     def value(self, request: int, context: int) -> float:

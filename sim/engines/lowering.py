@@ -39,7 +39,7 @@ class Program:
         Most loops and attempts that one flow of control is inside of at once.
     lanes : int
         Steps that set timers.
-    fan : int
+    starts_max : int
         Most flows that one instruction starts.
     """
 
@@ -49,7 +49,7 @@ class Program:
     placement: Placement
     slots: int
     lanes: int
-    fan: int
+    starts_max: int
 
 
 def lower(flow: f.Flow, routes: tuple[str, ...], *, seed: int) -> Program:
@@ -85,7 +85,7 @@ class _Writer:
         self.held: tuple[f.Station, ...] = ()
         self.failing: list[tuple[dict[str, Any], tuple[f.Station, ...]]] = []
         self.depth = self.slots = self.lanes = 0
-        self.fan = 1
+        self.starts_max = 1
         self.write: dict[type, Callable[[Any], None]] = {
             f.Delay: self._delay,
             f.Serve: self._serve,
@@ -112,7 +112,7 @@ class _Writer:
             patch(self._body(steps, spawn))
         jumps = np.array(self.jumps, dtype=np.int64)
         code = rows(self.code, k.INSTRUCTION)
-        return Program(code, jumps, self.tables, self.placement, self.slots, self.lanes, self.fan)
+        return Program(code, jumps, self.tables, self.placement, self.slots, self.lanes, self.starts_max)
 
     # ------------------------------------------------------------ bodies
 
@@ -248,7 +248,7 @@ class _Writer:
     def _parallel(self, step: f.Parallel) -> None:
         row = len(self.jumps)
         self.jumps.extend([k.NONE] * len(step.flows))
-        self.fan = max(self.fan, len(step.flows))
+        self.starts_max = max(self.starts_max, len(step.flows))
         key = site_key(self.seed, step.site)
         self._add(k.FORK, first=row, times=len(step.flows), need=step.need, key=key)
         self._add_failing(k.JOINED)

@@ -226,7 +226,7 @@ class _Simulation:
     def _repeat(self, step: f.Repeat, token: Token) -> Walk:
         base = token.context
         for turn in range(step.limit):
-            token.context = child_context(base, self.memory.site_keys[step.site], turn)
+            token.context = child_context(base, self.memory.site_keys[step.site], branch=turn)
             if not self.memory.holds(step.condition, token):
                 break
             yield from self._walk(step.steps, token)
@@ -256,7 +256,7 @@ class _Simulation:
     def _parallel(self, step: f.Parallel, token: Token) -> Walk:
         join = Join(self.env, need=step.need, flows=len(step.flows))
         for branch, steps in enumerate(step.flows):
-            context = child_context(token.context, self.memory.site_keys[step.site], branch)
+            context = child_context(token.context, self.memory.site_keys[step.site], branch=branch)
             self._child(steps, token, context, join.report)
         yield join.decided
         self._settle(join, token, late_ms=0.0)
@@ -270,7 +270,7 @@ class _Simulation:
         def second(_: Event) -> None:
             if not join.decided.triggered:
                 join.flows += 1
-                context = child_context(token.context, self.memory.site_keys[step.site], 1)
+                context = child_context(token.context, self.memory.site_keys[step.site], branch=1)
                 self._child(step.steps, token, context, join.report)
 
         timer.callbacks.append(second)
@@ -297,7 +297,7 @@ class _Simulation:
                 self.attempts[token.request] = number + 1
             began = self.env.now
             join = Join(self.env, need=1, flows=1)
-            self._child(step.steps, token, child_context(token.context, key, number), join.report)
+            self._child(step.steps, token, child_context(token.context, key, branch=number), join.report)
             if step.timeout_ms is not None:
                 Timeout(self.env, step.timeout_ms).callbacks.append(join.time_out)
             yield join.decided
@@ -329,7 +329,7 @@ class _Simulation:
             if latch[place]:
                 return
             latch[place] = True
-        context = child_context(token.context, self.memory.site_keys[step.site], 1)
+        context = child_context(token.context, self.memory.site_keys[step.site], branch=1)
         follower = Token(token.request, context, len(self.accounts), main=False)
 
         def process() -> Walk:

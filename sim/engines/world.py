@@ -56,12 +56,13 @@ class World:
             "purse": np.zeros((0, accounts)),
         }
         self.record = np.zeros(1, k.WORLD)
-        self.set(requests=requests, closed=closed, accounts=accounts, slots=program.slots, fan=program.fan)
+        self.set(requests=requests, closed=closed, accounts=accounts)
+        self.set(slots=program.slots, starts_max=program.starts_max)
         self.set(running=k.NONE, free_token=k.NONE, free_timer=k.NONE)
         self.set(events_count=len(events), tickets=len(events) + 1, arrival_ticket=len(events) + 1)
         self.set(arrival_ms_next=inf if closed else schedule.arrival_ms[0])
         self.set(horizon_ms=inf if closed else schedule.arrival_ms[-1])
-        room = _power_of_two(max(FIRST_ROOM, 2 * program.fan))
+        room = _power_of_two(max(FIRST_ROOM, 2 * program.starts_max))
         self._make_room_for_events(len(events) + room)
         self._make_room_for_tokens(room)
         self._make_room_for_timers(room)
@@ -89,7 +90,7 @@ class World:
         """More room where there is too little."""
         if self.get("events_count") + ROOM > self.get("events_room"):
             self._make_room_for_events(2 * len(self.tables["events"]))
-        if self.get("free_tokens") <= self.get("fan"):
+        if self.get("free_tokens") <= self.get("starts_max"):
             self._make_room_for_tokens(2 * len(self.tables["tokens"]))
         if self.get("free_timer") == k.NONE:
             self._make_room_for_timers(2 * len(self.tables["timers"]))

@@ -41,9 +41,9 @@ def ways(scenario: Scenario) -> dict[str, Flow]:
     objects = system.durable_objects
     place = durable_objects.station(objects, scenario.workload.keys.count)
     compute = workers.flow(system.workers)
-    event = ledger.append(system.ledger, objects, place, d1.write(system.d1))
-    append = durable_objects.flow(objects, place, event, writes=True)
-    read = durable_objects.flow(objects, place, ledger.read(system.ledger), writes=False)
+    event = ledger.append(system.ledger, objects, place=place, store=d1.write(system.d1))
+    append = durable_objects.flow(objects, place, work=event, writes=True)
+    read = durable_objects.flow(objects, place, work=ledger.read(system.ledger), writes=False)
     return {
         "log": network.flow(system.network, (*compute, *append)),
         "balance": network.flow(system.network, (*compute, *read)),

@@ -20,14 +20,14 @@ def station(objects: DurableObjects, keys: int) -> Station:
     return Station("durable_objects", servers=1, instances=shards, queue_limit=objects.queue_limit)
 
 
-def held(objects: DurableObjects, place: Station, work: Flow) -> Flow:
+def held(objects: DurableObjects, place: Station, *, work: Flow) -> Flow:
     """Have the object to oneself for *work*, after waking it if it was evicted."""
     start = Delay(objects.cold_start_ms, "durable_objects.cold_start")
     wake = Branch(Idle(place, objects.evict_idle_ms), (start,))
     return (Hold(place, (wake, *work)),)
 
 
-def flow(objects: DurableObjects, place: Station, work: Flow, *, writes: bool) -> Flow:
+def flow(objects: DurableObjects, place: Station, *, work: Flow, writes: bool) -> Flow:
     """Travel to the object, be served by it, travel back.
 
     Parameters
@@ -42,4 +42,4 @@ def flow(objects: DurableObjects, place: Station, work: Flow, *, writes: bool) -
     """
     half = Delay(Time(objects.rtt_ms, scale=0.5), "durable_objects.rtt")
     gate = (Delay(objects.output_gate_ms, "durable_objects.output_gate"),) if writes else ()
-    return (half, *held(objects, place, work), *gate, half)
+    return (half, *held(objects, place, work=work), *gate, half)

@@ -20,7 +20,7 @@ CHUNKS_MOST = 1_000_000
 """A bound on the chunks of one flush, far above any real one: every loop ends."""
 
 
-def append(ledger: Ledger, objects: DurableObjects, place: Station, store: Flow) -> Flow:
+def append(ledger: Ledger, objects: DurableObjects, *, place: Station, store: Flow) -> Flow:
     """What the object does with one usage event.
 
     Parameters
@@ -37,7 +37,7 @@ def append(ledger: Ledger, objects: DurableObjects, place: Station, store: Flow)
         return (Delay(rewrite, "ledger.write"), Count(log))
     pending = Counter("ledger_pending", instances=place.instances)
     alarm = Spawn(
-        flush(ledger, objects, place, store),
+        flush(ledger, objects, place=place, store=store),
         "ledger.alarm",
         after=Constant(value=ledger.flush_interval_s * 1000),
         once=Latch("ledger_alarm", instances=place.instances),
@@ -50,10 +50,10 @@ def read(ledger: Ledger) -> Flow:
     return (Delay(ledger.read_ms, "ledger.read"),)
 
 
-def flush(ledger: Ledger, objects: DurableObjects, place: Station, store: Flow) -> Flow:
+def flush(ledger: Ledger, objects: DurableObjects, *, place: Station, store: Flow) -> Flow:
     """The alarm's work: chunk after chunk out of the object and into D1, until nothing is pending."""
     pending = Counter("ledger_pending", instances=place.instances)
     rows_ms = Time(ZERO.law, each_ms=ledger.flush_row_us / 1000, of=pending, at_most=ledger.flush_chunk_rows)
     collect = (Delay(rows_ms, "ledger.flush"), Count(pending, by=-ledger.flush_chunk_rows))
-    chunk = (*durable_objects.held(objects, place, collect), *store)
+    chunk = (*durable_objects.held(objects, place, work=collect), *store)
     return (Repeat(CountAtLeast(pending, 1), chunk, "ledger.flush_chunk", limit=CHUNKS_MOST),)

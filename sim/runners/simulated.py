@@ -46,10 +46,11 @@ def play(scenario: Scenario, schedule: Schedule, *, seed: int, engine: str = "co
         The deployment cannot be executed.
     """
     simulate = cast("Callable[..., Recording]", import_module(ENGINES[engine]).simulate)
-    return result_of(scenario, schedule, simulate(deployment(scenario), schedule, seed=seed), seed=seed, on=engine)
+    recording = simulate(deployment(scenario), schedule, seed=seed)
+    return result_of(scenario, schedule, recording=recording, seed=seed, on=engine)
 
 
-def result_of(scenario: Scenario, schedule: Schedule, recording: Recording, *, seed: int, on: str) -> Result:
+def result_of(scenario: Scenario, schedule: Schedule, *, recording: Recording, seed: int, on: str) -> Result:
     """A Result from what an engine recorded."""
     times = {f"{name}_ms": spent for name, spent in recording.accounts.items()}
     nothing = np.zeros(len(schedule))

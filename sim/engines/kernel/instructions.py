@@ -167,7 +167,7 @@ def meet(w: Any, token: Any, pc: Any) -> Any:
         if op == k.HEDGED and token.decided_by == 1:
             book(w, token, step.account, min(step.amount, w.now_ms - token.began_ms))
         return step.fail if token.error else pc + 1
-    if w.free_tokens < w.fan or w.free_timer == k.NONE:
+    if w.free_tokens < w.starts_max or w.free_timer == k.NONE:
         token.pc = pc
         return FULL
     if op == k.SPAWN:

@@ -193,7 +193,7 @@ WORLD = np.dtype(
         ("requests", "i8"),
         ("accounts", "i8"),
         ("slots", "i8"),
-        ("fan", "i8"),  # most tokens that one instruction starts
+        ("starts_max", "i8"),  # most tokens that one instruction starts
         ("closed", "i8"),
         ("events_count", "i8"),
         ("events_room", "i8"),
