@@ -18,11 +18,18 @@ from tests.schedules import at
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
+
+def one(*values: Any) -> st.SearchStrategy[Any]:
+    """One of some values."""
+    return st.sampled_from(values)
+
+
 ROUTES = ("log", "balance", "search")
+WAYS = st.sampled_from([*ROUTES, "nobody's"])
 NUMBERS = ("key", "size_bytes", "tokens_in", "tokens_out")
 SITES = st.sampled_from(["a.one", "a.two", "b.one", "c.one"])
 ERRORS = st.sampled_from(["overloaded", "refused", "error"])
-INSTANCES, PRIORITIES, LOW = st.integers(1, 3), st.integers(0, 2), st.integers(0, 3)
+INSTANCES, PRIORITIES, LOW = one(1, 1, 2, 3), st.integers(0, 2), st.integers(0, 3)
 WHOLE = st.integers(0, 5).map(float)
 LAWS = st.one_of(
     WHOLE.map(lambda value: d.Constant(value=value)),
@@ -39,11 +46,6 @@ LAWS = st.one_of(
         ]
     ),
 )
-
-
-def one(*values: Any) -> st.SearchStrategy[Any]:
-    """One of some values."""
-    return st.sampled_from(values)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def states(draw: Draw) -> States:
     """Few names, so that steps meet at them; the first station always has a queue."""
     kinds = ("fcfs", draw(one("fcfs", "priority", "ps")), draw(one("priority", "ps")))
     stations = tuple(
-        f.Station(f"s{i}", draw(st.integers(1, 2)), draw(INSTANCES), draw(one(None, None, 0, 1, 2)), kind, draw(ERRORS))
+        f.Station(f"s{i}", draw(one(1, 1, 2)), draw(INSTANCES), draw(one(None, None, 0, 1, 2)), kind, draw(ERRORS))
         for i, kind in enumerate(kinds)
     )
     return States(
@@ -126,9 +128,9 @@ def condition(draw: Draw, s: States) -> f.Condition:
 
 
 def flow(draw: Draw, s: States, depth: int, least: int = 0) -> f.Flow:
-    """Up to three steps; nested up to *depth*."""
-    kinds = SIMPLE + NESTED if depth else SIMPLE
-    return tuple(draw(one(*kinds))(draw, s, depth - 1) for _ in range(draw(st.integers(least, 3))))
+    """Up to three steps; nested up to *depth*. Half of them nest, so that most flows are deep."""
+    kinds = one(SIMPLE, NESTED) if depth else one(SIMPLE)
+    return tuple(draw(one(*draw(kinds)))(draw, s, depth - 1) for _ in range(draw(st.integers(least, 3))))
 
 
 def serve(draw: Draw, s: States, depth: int) -> f.Step:
@@ -154,12 +156,12 @@ def parallel(draw: Draw, s: States, depth: int) -> f.Step:
 
 def attempt(draw: Draw, s: States, depth: int) -> f.Step:
     """A caller who tries again; only one that gives up in time may wait for what is held around it."""
-    timeout_ms = draw(one(None, 1.0, 3.0, 4.5))
+    timeout_ms = draw(one(None, 1.0, 2.0, 4.5))
     return f.Attempt(
         flow(draw, s if timeout_ms is None else s.whole, depth),
         draw(SITES),
         timeout_ms=timeout_ms,
-        retries=draw(st.integers(0, 2)),
+        retries=draw(one(0, 1, 2, 5, 5)),
         backoff_ms=draw(one(0.0, 1.0, 1.5)),
         backoff_max_ms=draw(one(2.0, 60_000.0)),
         jitter=draw(st.booleans()),
@@ -169,10 +171,9 @@ def attempt(draw: Draw, s: States, depth: int) -> f.Step:
 
 
 SIMPLE: tuple[Callable[[Draw, States, int], f.Step], ...] = (
-    serve,
-    serve,
+    *[serve] * 5,
     lambda draw, s, _: f.Delay(time(draw, s), draw(SITES), draw(one("", "b"))),
-    lambda draw, s, _: f.Transfer(draw(one(*s.links)), draw(one("wire", "b"))),
+    lambda draw, s, _: f.Transfer(draw(one(*s.links)), draw(one("wire", "b")), draw(one(*NUMBERS))),
     lambda draw, s, _: f.Guard(condition(draw, s), draw(ERRORS)),
     lambda draw, s, _: f.Count(draw(one(*s.counters)), draw(one(1.0, 0.5, -1.0, "tokens_in", "key"))),
     lambda draw, s, _: f.Reset(draw(one(*s.counters))),
@@ -184,7 +185,7 @@ NESTED: tuple[Callable[[Draw, States, int], f.Step], ...] = (
     attempt,
     attempt,
     lambda draw, s, depth: f.Branch(condition(draw, s), flow(draw, s, depth), flow(draw, s, depth)),
-    lambda draw, s, depth: f.Match(tuple((draw(one(*ROUTES)), flow(draw, s, depth)) for _ in range(draw(LOW)))),
+    lambda draw, s, depth: f.Match(tuple((draw(WAYS), flow(draw, s, depth)) for _ in range(draw(LOW)))),
     lambda draw, s, depth: f.Hedge(flow(draw, s, depth, 1), draw(one(0.0, 1.0, 2.5)), draw(SITES)),
     lambda draw, s, depth: f.Spawn(flow(draw, s.whole, depth), draw(SITES), time(draw, s), draw(one(None, s.latch))),
     lambda draw, s, depth: f.Repeat(condition(draw, s), flow(draw, s, depth, 1), draw(SITES), draw(st.integers(1, 3))),
@@ -193,8 +194,8 @@ NESTED: tuple[Callable[[Draw, States, int], f.Step], ...] = (
 
 @st.composite
 def any_flow(draw: Draw) -> f.Flow:
-    """A Flow with at least one step."""
-    return flow(draw, states(draw), depth=3, least=1)
+    """A Flow with at least two steps."""
+    return flow(draw, states(draw), depth=3, least=2)
 
 
 @st.composite
