@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from sim import distributions as d
@@ -21,6 +21,7 @@ from sim.scenario import load_scenario
 from sim.state import Discipline
 from sim.workload import Schedule, schedule
 from tests.flows import any_flow, any_schedule
+from tests.schedules import at
 from tests.tidy import ROOT
 
 SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
@@ -34,6 +35,14 @@ POLICY = ("timeout_ms", "retries", "backoff_ms", "jitter", "budget", "final")
 """What an Attempt may or may not have."""
 
 SCENARIOS = sorted(path.stem for path in (ROOT / "scenarios").glob("*.toml") if path.stem != "targets")
+
+ROWS = f.Counter("rows")
+FAILS_IN_ITS_SECOND_TURN = f.Repeat(
+    f.During(0.0, 9.0),
+    (f.Delay(d.Constant(value=0.5), "a.one"), f.Guard(f.CountAtLeast(ROWS, 1), "error"), f.Count(ROWS)),
+    "a.one",
+    limit=2,
+)
 
 
 def assert_equal(one: Recording, other: Recording) -> None:
@@ -54,6 +63,7 @@ def assert_equal(one: Recording, other: Recording) -> None:
 
 @many
 @given(flow=any_flow(), schedule=any_schedule(), seed=st.integers(0, 1000))
+@example(flow=(f.Hedge((FAILS_IN_ITS_SECOND_TURN,), 2.0, "a.two"),), schedule=at([0.0]), seed=0)
 def test_both_engines_give_the_same_path(flow: f.Flow, schedule: Schedule, seed: int) -> None:
     """Latency, outcome, attempts and accounts of every request, and the use of every station."""
     assert_equal(simpy_engine.simulate(flow, schedule, seed=seed), compiled_engine.simulate(flow, schedule, seed=seed))
@@ -93,7 +103,7 @@ def test_both_engines_give_the_same_path_to_a_scenario(name: str, policy: str) -
 
 def words(part: Any) -> set[Any]:
     """What one part of a Flow shows of the vocabulary: its type, and how it is meant."""
-    found = {type(part)}
+    found: set[Any] = {type(part)}
     match part:
         case f.Station():
             found |= {part.discipline, ("queue", part.queue_limit), ("keyed", part.instances > 1)}
@@ -124,7 +134,9 @@ def test_random_flows_speak_the_whole_vocabulary() -> None:
         spoken.update(*map(words, f.walk(flow)))
 
     listen()
-    vocabulary = {*get_args(f.Step), *get_args(f.Condition), *get_args(f.State), *get_args(d.AnyLaw)} - {f.Custom}
+    vocabulary: set[Any] = {*get_args(f.Step), *get_args(f.Condition), *get_args(f.State), *get_args(d.AnyLaw)} - {
+        f.Custom
+    }
     vocabulary |= set(get_args(Discipline)) | {(name, said) for name in POLICY for said in (True, False)}
     vocabulary |= {("keyed", False), ("keyed", True), ("once", False), ("once", True)}
     vocabulary |= {("shared", False, False), ("shared", True, False), ("shared", True, True)}

@@ -239,7 +239,7 @@ class _Simulation:
 
     # ------------------------------------------------------------ steps that run flows side by side
 
-    def _child(self, steps: f.Flow, token: Token, context: int, report: Callable[[Token, str], None]) -> None:
+    def _child(self, steps: f.Flow, token: Token, context: int, report: Callable[[Token, str], None]) -> Token:
         """Start *steps* as a process of their own, which reports how it ended."""
         child = Token(token.request, context, len(self.accounts), main=False)
 
@@ -252,6 +252,7 @@ class _Simulation:
             report(child, error)
 
         self.env.process(process())
+        return child
 
     def _parallel(self, step: f.Parallel, token: Token) -> Walk:
         join = Join(self.env, need=step.need, flows=len(step.flows))
@@ -263,7 +264,7 @@ class _Simulation:
 
     def _hedge(self, step: f.Hedge, token: Token) -> Walk:
         join = Join(self.env, need=1, flows=1)
-        self._child(step.steps, token, token.context, join.report)
+        first = self._child(step.steps, token, token.context, join.report)
         timer = Timeout(self.env, step.after_ms)
         began = self.env.now
 
@@ -275,9 +276,8 @@ class _Simulation:
 
         timer.callbacks.append(second)
         yield join.decided
-        assert join.child is not None
-        first = join.child.context == token.context
-        self._settle(join, token, late_ms=0.0 if first else min(step.after_ms, self.env.now - began))
+        late_ms = 0.0 if join.child is first else min(step.after_ms, self.env.now - began)
+        self._settle(join, token, late_ms=late_ms)
 
     def _settle(self, join: Join, token: Token, *, late_ms: float) -> None:
         """Book the critical path of a join on its parent, and pass a failure on."""
