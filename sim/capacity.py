@@ -173,11 +173,11 @@ def capacity(
     if not any(keepable):
         raise UsageError("capacity: every target is missed at any load (see `headroom run` for by how much)")
     low, high = search.bracket(ladder, keepable)
-    first, broken = search.close_in(low, high, keepable)
+    first, broken = search.close_in(low, high, keepable=keepable)
     others = [scenario.seed + step for step in range(1, seeds)]
     again = partial(_search_again, scenario, near=first, keepable=keepable, engine=engine, tolerance=tolerance_ratio)
     rates = [first, *(executor.map(again, others) if executor else map(again, others))]
-    return search.answer(rates, broken, keepable)
+    return search.answer(rates, broken, keepable=keepable)
 
 
 def _search_again(
@@ -190,7 +190,7 @@ def _search_again(
         low, high = low / BRACKET**2, low
     while not search.breaks(search.probe(high), keepable):
         low, high = high, high * BRACKET**2
-    return search.close_in(low, high, keepable)[0]
+    return search.close_in(low, high, keepable=keepable)[0]
 
 
 class _Search:
@@ -246,7 +246,7 @@ class _Search:
         high = ladder[good[-1] + 1].rate_per_s if good and good[-1] + 1 < len(ladder) else 2 * low
         return low, high
 
-    def close_in(self, low: float, high: float, keepable: tuple[bool, ...]) -> tuple[float, Probe]:
+    def close_in(self, low: float, high: float, *, keepable: tuple[bool, ...]) -> tuple[float, Probe]:
         """Halve the bracket on the logarithm; the middle of what is left, and the lowest probe that breaks."""
         while high / low > 1 + self.tolerance_ratio:
             middle = sqrt(low * high)
@@ -257,7 +257,7 @@ class _Search:
         """Whether this rate overloads a station or, by its estimate, misses a target that can be kept."""
         return probe.overloaded or any(self._missed(place, probe) for place in np.flatnonzero(keepable).tolist())
 
-    def answer(self, rates: Sequence[float], broken: Probe, keepable: tuple[bool, ...]) -> Capacity:
+    def answer(self, rates: Sequence[float], broken: Probe, *, keepable: tuple[bool, ...]) -> Capacity:
         """Put the seeds together."""
         names = [f"{line.metric} {line.statistic}" for line in self.targets]
         first = tuple(names[place] for place in np.flatnonzero(keepable) if self._missed(int(place), broken))

@@ -11,11 +11,13 @@ Asmussen and Glynn, "Stochastic Simulation", 2007, section III.5a (sectioning, t
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isinf, sqrt
 from pathlib import Path
 from statistics import median
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +32,15 @@ from sim.warmup import replicated_warm_up, warm_up
 
 Array = NDArray[np.float64]
 Found = dict[str, Estimate]
-Design = Callable[[int, float, int], Found]
-"""``design(seed, load, requests)``: one experiment's intervals, by statistic."""
+
+
+class Design(Protocol):
+    """One way to make intervals: ``design(seed, load=..., requests=...)`` is one experiment."""
+
+    def __call__(self, seed: int, *, load: float, requests: int) -> Found:
+        """The experiment's intervals, by statistic."""
+        ...
+
 
 P99 = 0.99
 LOADS = (0.5, 0.8, 0.9)
@@ -69,31 +78,32 @@ class CoverageRow:
     half_width_ratio: float
 
 
-def sojourns(seed: int, load: float, requests: int) -> Array:
+def sojourns(seed: int, *, load: float, requests: int) -> Array:
     """Sojourn times in ms of an M/M/1 queue that begins empty; mean service 1 ms, shape (requests,)."""
     rng = np.random.default_rng([seed, round(load * 1000)])
     service = rng.exponential(1.0, requests)
     return lindley(np.cumsum(rng.exponential(1 / load, requests)), service) + service
 
 
-def by_batches(seed: int, load: float, requests: int) -> Found:
+def by_batches(seed: int, *, load: float, requests: int) -> Found:
     """One run, cut by MSER-5, in batches."""
-    run = sojourns(seed, load, requests)
+    run = sojourns(seed, load=load, requests=requests)
     run = run[warm_up(run).requests :]
     return {"mean": mean_interval(run), "p99": quantile_interval(run, P99)}
 
 
-def by_replications(seed: int, load: float, requests: int) -> Found:
+def by_replications(seed: int, *, load: float, requests: int) -> Found:
     """Twenty runs that share the requests, one cut for all."""
-    runs = [sojourns(seed * REPLICATIONS + k, load, requests // REPLICATIONS) for k in range(REPLICATIONS)]
+    one = partial(sojourns, load=load, requests=requests // REPLICATIONS)
+    runs = [one(seed * REPLICATIONS + k) for k in range(REPLICATIONS)]
     cut = replicated_warm_up(runs).requests
     runs = [run[cut:] for run in runs]
     return {"mean": replicated_mean_interval(runs), "p99": replicated_quantile_interval(runs, P99)}
 
 
-def by_sectioning(seed: int, load: float, requests: int) -> Found:
+def by_sectioning(seed: int, *, load: float, requests: int) -> Found:
     """The rival for P99: Student's interval from the spread of the batches' percentiles around the whole run's."""
-    run = sojourns(seed, load, requests)
+    run = sojourns(seed, load=load, requests=requests)
     run = run[warm_up(run).requests :]
     whole = quantile(run, P99)
     parts = np.array([quantile(part, P99) for part in np.split(run, batch_starts(run.size)[1:])])
@@ -102,9 +112,9 @@ def by_sectioning(seed: int, load: float, requests: int) -> Found:
     return {"p99": Estimate(whole, whole - reach, whole + reach, run.size, "sectioning")}
 
 
-def as_if_independent(seed: int, load: float, requests: int) -> Found:
+def as_if_independent(seed: int, *, load: float, requests: int) -> Found:
     """What a tool does that forgets that neighbours in a queue are alike."""
-    run = sojourns(seed, load, requests)
+    run = sojourns(seed, load=load, requests=requests)
     return {
         "mean": mean_interval(run, method="independent"),
         "p99": quantile_interval(run, P99, method="independent"),
@@ -115,8 +125,8 @@ def until(wording: str) -> Design:
     """Sequential stopping at the precision of *wording*, however many requests that takes."""
     statistic = wording.split(maxsplit=1)[0]
 
-    def design(seed: int, load: float, requests: int) -> Found:
-        found = run_until(lambda s, n: sojourns(s, load, n), wording, seed=seed, requests_max=requests)
+    def design(seed: int, *, load: float, requests: int) -> Found:
+        found = run_until(lambda s, n: sojourns(s, load=load, requests=n), wording, seed=seed, requests_max=requests)
         spent = found.requests * found.replications
         one = found.estimate
         return {statistic: Estimate(one.value, one.low, one.high, spent, one.method)}
@@ -143,7 +153,7 @@ def measure(
         raise UsageError(f"experiments={experiments} must be >= 1 ({EXPERIMENTS} is the default)")
     queue = MMc(1000 * load, 1.0)
     truths = {"mean": queue.sojourn_mean_ms, "p99": queue.sojourn_quantile_ms(P99)}
-    found = [design(seed + k, load, requests) for k in range(experiments)]
+    found = [design(seed + k, load=load, requests=requests) for k in range(experiments)]
     rows = []
     for statistic in found[0]:
         estimates = [one[statistic] for one in found]

@@ -69,13 +69,13 @@ def test_forgetting_correlation_is_seen_to_fail() -> None:
 
 def test_simulated_queue_has_the_mean_of_theory() -> None:
     """What is counted against the closed form must come from that very queue: 4 million requests, within 2 %."""
-    assert np.mean(sojourns(1, 0.8, 4_000_000)) == pytest.approx(MMc(800, 1.0).sojourn_mean_ms, rel=0.02)
+    assert np.mean(sojourns(1, load=0.8, requests=4_000_000)) == pytest.approx(MMc(800, 1.0).sojourn_mean_ms, rel=0.02)
 
 
 def test_counting_counts() -> None:
     """A design that holds the truth at even seeds only: 50 %, and half widths and bounds as given."""
 
-    def design(seed: int, load: float, requests: int) -> dict[str, Estimate]:
+    def design(seed: int, *, load: float, requests: int) -> dict[str, Estimate]:
         low, high = (1.0, 3.0) if seed % 2 == 0 else (2.5, float("inf"))
         return {"mean": Estimate(2.0, low, high, requests, "made up")}
 
