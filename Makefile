@@ -16,7 +16,7 @@ COMPILE := out/lock/bin/uv pip compile pyproject.toml --universal --fork-strateg
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help plan test check audit bench lab lock clean
+.PHONY: help plan test check theory coverage audit bench lab lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -38,6 +38,12 @@ check: .venv/dev ## Lint, format and types only.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+theory: .venv/dev ## Lay both engines beside the closed forms; writes docs/THEORY.md. About two minutes.
+	$(BIN)/python -m sim.gate $(ARGS)
+
+coverage: .venv/dev ## Count how often intervals hold the truth; writes docs/COVERAGE.md. About an hour.
+	$(BIN)/python -m sim.coverage $(ARGS)
 
 audit: .venv/dev ## Ask for known vulnerabilities of the locked packages.
 	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements-dev.lock
