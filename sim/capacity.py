@@ -45,6 +45,9 @@ PROBE_S = 60.0
 """Several flush intervals, in simulated seconds."""
 
 WARM_UP_SHARE = 0.2
+"""Cut from a probe of a scenario that names no warm-up. An empty start is no small matter: all objects then flush at
+the same moments, until their alarms have drifted apart."""
+
 LADDER_START = 0.25
 LADDER_STEPS_MAX = 16
 BRACKET = 1.15
@@ -285,7 +288,7 @@ class _Search:
 
         planned = self._planned(rate_per_s)
         result = play(self.scenario, planned, on=self.engine, seed=self.seed)
-        start_ms = max(planned.warm_up_ms, WARM_UP_SHARE * planned.duration_ms)
+        start_ms = planned.warm_up_ms or WARM_UP_SHARE * planned.duration_ms
         frame = result.frame[result.frame["arrival_ms"] >= start_ms]
         return _probe_of(frame, result.stations, self.targets, rate_per_s=rate_per_s, seed=self.seed)
 
@@ -294,8 +297,9 @@ class _Search:
         from sim.workload import schedule
 
         if self.scenario.workload.arrivals.kind in STEADY:
-            length_s = min(max(PROBE_S, REQUESTS_MIN / rate_per_s), REQUESTS_MAX / rate_per_s)
-            changes = {"workload.duration_s": length_s, "workload.requests": None, "workload.warm_up_s": 0.0}
+            judged_s = min(max(PROBE_S, REQUESTS_MIN / rate_per_s), REQUESTS_MAX / rate_per_s)
+            length_s = self.scenario.workload.warm_up_s + judged_s
+            changes = {"workload.duration_s": length_s, "workload.requests": None}
             return schedule(self.scenario.at_rate(rate_per_s).with_(**changes), self.seed)
         return busiest(self.whole, REQUESTS_MAX).scaled(self.own_per_s / rate_per_s)
 

@@ -57,7 +57,7 @@ from sim.state import (
 __all__ = [
     "OUTCOMES", "ZERO", "Attempt", "Attribute", "AttributeOver", "Branch", "Bucket", "Chance", "Condition",
     "Count", "CountAtLeast", "Counter", "Custom", "Delay", "Drained", "During", "Flow", "Guard", "Hedge",
-    "Hold", "Idle", "Latch", "Link", "Match", "Parallel", "Repeat", "Reset", "RetryBudget", "Serve", "Spawn",
+    "Hold", "Idle", "Latch", "Link", "Match", "Move", "Parallel", "Repeat", "Reset", "RetryBudget", "Serve", "Spawn",
     "State", "Station", "Step", "Time", "Transfer", "Waiting", "account_of", "accounts", "as_time",
     "flows_of", "states", "walk",
 ]  # fmt: skip
@@ -171,6 +171,18 @@ class Reset:
 
 
 @dataclass(frozen=True)
+class Move:
+    """Add all that *counter* holds to *into*, and set it to 0: what is sealed now is told from what comes later."""
+
+    counter: Counter
+    into: Counter
+
+    def __post_init__(self) -> None:
+        if self.counter.name == self.into.name:
+            raise ModelError(f"Move.into={self.into.name!r} must be another counter than the one that is emptied")
+
+
+@dataclass(frozen=True)
 class Spawn:
     """Start *steps* that nobody waits for, *after* a time; with *once*, only if no earlier one is still to start."""
 
@@ -242,6 +254,7 @@ Step = (
     | Guard
     | Count
     | Reset
+    | Move
     | Spawn
     | Repeat
     | Attempt

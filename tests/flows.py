@@ -177,6 +177,7 @@ SIMPLE: tuple[Callable[[Draw, States, int], f.Step], ...] = (
     lambda draw, s, _: f.Guard(condition(draw, s), draw(ERRORS)),
     lambda draw, s, _: f.Count(draw(one(*s.counters)), draw(one(1.0, 0.5, -1.0, "tokens_in", "key"))),
     lambda draw, s, _: f.Reset(draw(one(*s.counters))),
+    lambda draw, s, _: f.Move(*draw(st.permutations(s.counters))),
 )
 NESTED: tuple[Callable[[Draw, States, int], f.Step], ...] = (
     hold,

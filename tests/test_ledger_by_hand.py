@@ -80,6 +80,23 @@ class PlainLedger:
         self.latency_ms.append(env.now - began_ms)
 
 
+def test_the_flush_of_a_busy_object_ends() -> None:
+    """One object takes 300 events/s; each chunk takes 24 ms to store: what comes meanwhile waits."""
+    changes = {
+        "workload.mix": {"log": 1.0},
+        "workload.keys.count": 1,
+        "workload.arrivals": {"kind": "constant", "rate_per_s": 300.0},
+        "workload.duration_s": 61,
+        "system.ledger.write_ms": 0.5,
+        "system.d1.rtt_ms": 4.0,
+        "system.d1.write_ms": 20.0,
+    }
+    result = run(load_scenario("launch").with_(**changes), on="simpy")
+    stored = int(result.stations.set_index("station")["served"]["d1"])
+    flushes, rows, chunk_rows = 6, 300 * 61, 500
+    assert rows / chunk_rows - 7 <= stored <= rows / chunk_rows + flushes + 1
+
+
 def test_a_plain_simpy_program_gives_the_same_mean_latency() -> None:
     """`launch` with every request a POST /log; no flush on either side, no timeouts at this load."""
     scenario = (

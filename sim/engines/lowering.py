@@ -100,6 +100,7 @@ class _Writer:
             f.Guard: self._guard,
             f.Count: self._count,
             f.Reset: self._reset,
+            f.Move: self._move,
             f.Spawn: self._spawn,
             f.Custom: self._custom,
         }
@@ -300,6 +301,10 @@ class _Writer:
 
     def _reset(self, step: f.Reset) -> None:
         self._add(k.RESET, **self.placement.of(step.counter))
+
+    def _move(self, step: f.Move) -> None:
+        into = self.placement.of(step.into)
+        self._add(k.MOVE, goto=into["first"], times=into["instances"], **self.placement.of(step.counter))
 
     def _custom(self, step: f.Custom) -> None:
         raise ModelError(

@@ -118,6 +118,13 @@ class Memory:
         counts = self.counters[step.counter.name]
         counts[self.key[token.request] % len(counts)] = 0.0
 
+    def move(self, step: f.Move, token: Token) -> None:
+        """Empty one counter into another."""
+        source, into = self.counters[step.counter.name], self.counters[step.into.name]
+        key = self.key[token.request]
+        into[key % len(into)] += source[key % len(source)]
+        source[key % len(source)] = 0.0
+
     def latch(self, latch: f.Latch, token: Token) -> tuple[list[bool], int]:
         """The flags of *latch*, and which one is this token's."""
         flags = self.latches[latch.name]

@@ -96,6 +96,7 @@ class _Simulation:
             f.Guard: self._guard,
             f.Count: self.memory.count,
             f.Reset: self.memory.reset,
+            f.Move: self.memory.move,
             f.Spawn: self._spawn,
         }
 

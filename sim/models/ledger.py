@@ -1,9 +1,9 @@
 """An organisation's ledger: usage events are appended, a balance is kept, and an alarm carries both to D1.
 
-``hardened`` stores one row an event, so every append costs the same; once a minute an alarm reads the pending rows in
-chunks, holding the object for each chunk (hazard H70), and writes each chunk to D1 while the object serves others.
-``seed`` rewrites the whole log as one value, so an append costs more the longer the log is (hazard H3), and nothing
-ever shortens it.
+``hardened`` stores one row an event, so every append costs the same. An alarm, set by the first pending event, seals
+what is pending and reads it in chunks, holding the object for each chunk (hazard H70), and writes each chunk to D1
+while the object serves others. ``seed`` rewrites the whole log as one value, so an append costs more the longer the log
+is (hazard H3), and nothing ever shortens it.
 
 Sources
 -------
@@ -12,7 +12,7 @@ flushed row on the open-source runtime.
 """
 
 from sim.distributions import Constant
-from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Latch, Repeat, Spawn, Station, Time
+from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Latch, Move, Repeat, Spawn, Station, Time
 from sim.models import durable_objects
 from sim.scenario import DurableObjects, Ledger
 
@@ -51,9 +51,12 @@ def read(ledger: Ledger) -> Flow:
 
 
 def flush(ledger: Ledger, objects: DurableObjects, *, place: Station, store: Flow) -> Flow:
-    """The alarm's work: chunk after chunk out of the object and into D1, until nothing is pending."""
+    """The alarm's work: what is pending when it rings goes, chunk after chunk, out of the object and into D1."""
     pending = Counter("ledger_pending", instances=place.instances)
-    rows_ms = Time(ZERO.law, each_ms=ledger.flush_row_us / 1000, of=pending, at_most=ledger.flush_chunk_rows)
-    collect = (Delay(rows_ms, "ledger.flush"), Count(pending, by=-ledger.flush_chunk_rows))
+    sealed = Counter("ledger_sealed", instances=place.instances)
+    rows_ms = Time(ZERO.law, each_ms=ledger.flush_row_us / 1000, of=sealed, at_most=ledger.flush_chunk_rows)
+    collect = (Delay(rows_ms, "ledger.flush"), Count(sealed, by=-ledger.flush_chunk_rows))
     chunk = (*durable_objects.held(objects, place, work=collect), *store)
-    return (Repeat(CountAtLeast(pending, 1), chunk, "ledger.flush_chunk", limit=CHUNKS_MOST),)
+    # Without the seal a busy object would never be done: while one chunk is stored, the next event comes.
+    seal = Move(pending, into=sealed)
+    return (seal, Repeat(CountAtLeast(sealed, 1), chunk, "ledger.flush_chunk", limit=CHUNKS_MOST))

@@ -124,6 +124,9 @@ def take_no_time(w: Any, token: Any, pc: Any) -> Any:
         latch_at(w, place).value = 0
     elif op == k.RESET:
         counter_at(w, place).value = 0.0
+    elif op == k.MOVE:
+        counter_at(w, place_of(w, step.goto, step.times, token.request)).value += counter_at(w, place).value
+        counter_at(w, place).value = 0.0
     else:
         by = attribute(w, step.attribute, token.request) if step.attribute else step.amount
         counter_at(w, place).value = max(0.0, counter_at(w, place).value + by)

@@ -12,9 +12,9 @@ NONE = -1
 
 (
     SEIZE, WAITED, SLEEP, SLEPT, SERVED, RELEASE, WORK, WORKED,
-    JUMP, BRANCH, MATCH, GUARD, COUNT, RESET, LOOP, TURN, NEXT, UNLATCH,
+    JUMP, BRANCH, MATCH, GUARD, COUNT, RESET, MOVE, LOOP, TURN, NEXT, UNLATCH,
     SPAWN, FORK, JOINED, HEDGE, HEDGED, ATTEMPT, TRY, TRIED, RETRY, END,
-) = range(28)  # fmt: skip
+) = range(29)  # fmt: skip
 """Operations: those of queues and delays, those that take no time, those that start and end flows."""
 
 FIRST_AT_ONCE, FIRST_JOIN = JUMP, SPAWN
@@ -22,7 +22,7 @@ FIRST_AT_ONCE, FIRST_JOIN = JUMP, SPAWN
 INSTRUCTION = np.dtype(
     [
         ("op", "i8"),
-        ("goto", "i8"),  # the other way out; the body of a flow that is started
+        ("goto", "i8"),  # the other way out; the body of a flow that is started; the counter that is moved into
         ("fail", "i8"),  # where servers are given back before the flow ends
         ("account", "i8"),
         ("first", "i8"),  # state of instance 0: a server, a counter, a latch, a budget, a row of jumps
@@ -34,7 +34,7 @@ INSTRUCTION = np.dtype(
         ("lane", "i8"),
         ("error", "i8"),
         ("attribute", "i8"),
-        ("times", "i8"),  # retries, turns, or flows
+        ("times", "i8"),  # retries, turns, or flows; instances of the counter that is moved into
         ("need", "i8"),
         ("jitter", "i8"),
         ("final", "i8"),  # one bit an outcome
