@@ -6,20 +6,28 @@ with a fixed salt, and no date is written.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sim.errors import UsageError
-from sim.plots.style import FAINT, HEIGHT_IN, INK, MUTED, PAPER, WIDTH_IN, styled
+from sim.plots.style import ALERT, FAINT, HEIGHT_IN, INK, MEASURED, MUTED, PAPER, TARGET, WIDTH_IN, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", FAINT: "var(--faint)", PAPER: "var(--paper)"}
-"""Colours that the page may turn round on a dark screen."""
+VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    FAINT: "var(--faint)",
+    PAPER: "var(--paper)",
+    TARGET: "var(--good)",
+    ALERT: "var(--bad)",
+    MEASURED: "var(--measured)",
+}
+"""Colours that the page may change on a dark screen."""
 
 Draw = Callable[["Axes"], object]
 
@@ -39,7 +47,7 @@ class Figure:
 
     finding: str
     caption: str
-    svg: Markup = Markup("")
+    svg: Markup = field(default_factory=Markup)
 
 
 def figure(draw: Draw, caption: str, *, name: str, height_in: float = HEIGHT_IN) -> Figure:
@@ -66,7 +74,9 @@ def figure(draw: Draw, caption: str, *, name: str, height_in: float = HEIGHT_IN)
         finding = axes.get_title(loc="left").replace("\n", " ")
         axes.set_title("", loc="left")
         text = StringIO()
-        canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, dpi=150)
+        canvas.savefig(
+            text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, dpi=150
+        )
     return Figure(finding, caption, _inline(text.getvalue(), name=name, label=finding))
 
 
@@ -83,12 +93,11 @@ def _inline(document: str, *, name: str, label: str) -> Markup:
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, variable)
-    size = re.search(r'<svg[^>]*\sviewBox="[^"]*"', body)
-    assert size is not None
-    view = re.search(r'viewBox="[^"]*"', size[0])
+    view = re.search(r'viewBox="[^"]*"', body)
     assert view is not None
-    opened = Markup('<svg {} role="img" aria-label="{}"').format(Markup(view[0]), label)
-    return Markup(re.sub(r"<svg[^>]*", lambda _: str(opened), body, count=1))
+    opened = f'<svg {view[0]} role="img" aria-label="{escape(label)}"'
+    # Nothing foreign is trusted here: matplotlib escapes the texts of its drawing.
+    return Markup(re.sub(r"<svg[^>]*", lambda _: opened, body, count=1))  # noqa: S704
 
 
 def figures(parts: Sequence[Figure]) -> list[Figure]:

@@ -3,14 +3,14 @@
 Everything that comes from outside (names, notes, reasons, paths) is escaped here, once, on its way in.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from math import isfinite, log10
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from sim.words import NONE, amount, answer, line_of, span, target_name
+from sim.answer import answer
+from sim.words import NONE, amount, line_of, span, target_name
 
 if TYPE_CHECKING:
     from sim.plan import Plan
@@ -31,21 +31,29 @@ VERDICT_CLASS = {
 }
 """A verdict is a word and, beside that, a colour."""
 
-NOTEBOOK_CSS = """
-.headroom { border-collapse: collapse; font-variant-numeric: tabular-nums }
+NOTEBOOK_CSS = Markup("""
+.headroom table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 .headroom th, .headroom td { padding: .25em .8em .25em 0; text-align: left; border-bottom: 1px solid #8884 }
 .headroom .number { text-align: right }
 .headroom small { opacity: .7; white-space: nowrap }
 .headroom .badge { font-weight: 700 }
 .headroom .good { color: #00795a } .headroom .warn { color: #b06a00 } .headroom .bad { color: #c0392b }
 .headroom .open { color: #4a6a96 } .headroom .void { color: #8e44ad }
-"""
+.headroom .place { width: 9em; height: 1.4em } .headroom .place rect.good { fill: #00795a44 }
+.headroom .place rect.warn { fill: #b06a0044 } .headroom .place rect.bad { fill: #c0392b44 }
+.headroom .place line { stroke: currentcolor; stroke-width: 2 } .headroom .place circle { fill: currentcolor }
+.headroom .place .theirs { color: #c2185b }
+""")
 """For a notebook, whose own style is unknown: colours that can be read on white and on black."""
+
+NUMBER, NOTHING = Markup(" class=number"), Markup("")
 
 PICTURE_WIDTH, PICTURE_HEIGHT = 150, 22
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, css: str = "headroom", caption: str = "") -> Markup:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, cards: bool = False, caption: str = ""
+) -> Markup:
     """A table; a column whose name starts with ``>`` holds numbers and is set flush right.
 
     Parameters
@@ -53,25 +61,28 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, css: str 
     columns : sequence of str
     rows : iterable of sequences
         Texts, which are escaped, and Markup, which is not.
-    css : str
-        Class of the table.
+    cards : bool
+        Whether a row becomes a card on a narrow screen.
     caption : str
     """
-    kinds = [" class=number" if name.startswith(">") else "" for name in columns]
+    kinds = [NUMBER if name.startswith(">") else NOTHING for name in columns]
     heads = Markup("").join(
-        Markup("<th scope=col{}>{}</th>").format(Markup(kind), name.removeprefix(">"))
+        Markup("<th scope=col{}>{}</th>").format(kind, name.removeprefix(">"))
         for kind, name in zip(kinds, columns, strict=True)
     )
+    labels = [Markup(' data-label="{}"').format(name.removeprefix(">")) if cards else NOTHING for name in columns]
     lines = Markup("").join(
         Markup("<tr>{}</tr>\n").format(
             Markup("").join(
-                Markup("<td{}>{}</td>").format(Markup(kind), cell) for kind, cell in zip(kinds, row, strict=True)
+                Markup("<td{}{}>{}</td>").format(kind, label, cell)
+                for kind, label, cell in zip(kinds, labels, row, strict=True)
             )
         )
         for row in rows
     )
     told = Markup("<caption>{}</caption>").format(caption) if caption else Markup("")
-    return Markup('<table class="{}">{}<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table>').format(css, told, heads, lines)
+    kind = Markup(" class=cards") if cards else ""
+    return Markup("<table{}>{}<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table>").format(kind, told, heads, lines)
 
 
 def badge(verdict: str) -> Markup:
@@ -94,14 +105,16 @@ def value_cell(row: "TargetRow") -> Markup:
     lines = (row.target, row.alert)
     if not isfinite(row.value) and not isfinite(row.low):
         return escape(NONE if row.n == 0 else amount(row.value, row.unit))
-    return stacked(amount(row.value, row.unit, apart_from=lines), span(row.low, row.high, unit=row.unit, apart_from=lines))
+    return stacked(
+        amount(row.value, row.unit, apart_from=lines), span(row.low, row.high, unit=row.unit, apart_from=lines)
+    )
 
 
 def target_table(simulated: "Sequence[TargetRow]", measured: "Sequence[TargetRow]" = ()) -> Markup:
     """The verdict table; *measured* rows stand beside the simulated ones of the same target."""
     beside = {(row.metric, row.statistic): row for row in measured}
     columns = ["target", ">line", ">alert", "", ">simulated", ">n", "verdict"]
-    columns += [">measured", ">n", "verdict"] if measured else []
+    columns += [">measured", ">n measured", "verdict measured"] if measured else []
     shared = {row.reason for row in measured}
     told = f"Measured: {shared.pop()}." if len(shared) == 1 and measured[0].reason else ""
     rows: list[list[object]] = []
@@ -120,7 +133,7 @@ def target_table(simulated: "Sequence[TargetRow]", measured: "Sequence[TargetRow
         )
         if measured:
             rows[-1] += _measured_cells(theirs, silent=bool(told))
-    return table(columns, rows, caption=told)
+    return table(columns, rows, cards=True, caption=told)
 
 
 def _measured_cells(row: "TargetRow | None", *, silent: bool) -> list[object]:
@@ -161,14 +174,16 @@ def _mark(row: "TargetRow", name: str, height: int) -> Markup:
     ).format(name, low, high, height, height, at, height)
 
 
-def _scale(row: "TargetRow"):  # type: ignore[no-untyped-def]
+def _scale(row: "TargetRow") -> Callable[[float], float]:
     """From the row's unit to 0..1, with both lines well inside; a ratio near 1 by its nines."""
 
     def stretched(number: float) -> float:
         return -log10(max(1.0 - number, 1e-12)) if row.unit == "1" else number
 
     target, alert = stretched(row.target), stretched(row.alert)
-    low, high = (alert - 1, target + 1) if row.unit == "1" else (0.0, max(1.3 * alert, 2 * target * (row.direction == "above")))
+    low, high = (
+        (alert - 1, target + 1) if row.unit == "1" else (0.0, max(1.3 * alert, 2 * target * (row.direction == "above")))
+    )
 
     def place(number: float) -> float:
         if not isfinite(number):
@@ -197,4 +212,4 @@ def plan_html(plan: "Plan") -> Markup:
 
 def _for_notebook(told: Markup, rows: "Sequence[TargetRow]", measured: "Sequence[TargetRow]" = ()) -> Markup:
     body = target_table(rows, measured) if rows else Markup("")
-    return Markup("<style>{}</style><div class=headroom>{}{}</div>").format(Markup(NOTEBOOK_CSS), told, body)
+    return Markup("<style>{}</style><div class=headroom>{}{}</div>").format(NOTEBOOK_CSS, told, body)

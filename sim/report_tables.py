@@ -84,7 +84,16 @@ def station_table(results: "Sequence[Result]") -> Markup:
         )
         for name, row in mean.sort_values("utilization_busiest", ascending=False).iterrows()
     ]
-    columns = ("station", ">servers", ">instances", ">served", ">utilization", ">of the busiest", ">mean queue", ">mean wait")
+    columns = (
+        "station",
+        ">servers",
+        ">instances",
+        ">served",
+        ">utilization",
+        ">of the busiest",
+        ">mean queue",
+        ">mean wait",
+    )
     return table(columns, rows)
 
 

@@ -1,18 +1,12 @@
-"""How numbers and names are spoken: three significant digits, a unit, an interval, and the answer in one sentence.
+"""How numbers and names are spoken: three significant digits, a unit, an interval.
 
 Pages, figures and tables take their words from here, so that one thing has one name and one number one spelling.
 """
 
 from collections.abc import Iterable, Sequence
 from math import isfinite, isnan
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from sim.comparison import Comparison
-    from sim.plan import Plan
-    from sim.targets import TargetRow
 
 METRICS = {
     "api_latency_ms": "API latency",
@@ -196,86 +190,3 @@ def listed(names: Sequence[str]) -> str:
     ('a', 'a, b and c')
     """
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
-
-
-def answer(plan: "Plan") -> str:
-    """What a plan found, in one sentence."""
-    rows = plan.targets
-    if not rows:
-        return "Nothing is judged: the plan was stopped before its simulation ended."
-    kept = [row for row in rows if row.verdict == "PASS"]
-    if len(kept) == len(rows):
-        whole = f"All {len(rows)} targets are kept, each with its whole 95 % interval"
-        return f"{whole}." if plan.verdict == "PASS" else f"{whole}, but {_doubt(plan)}, so nothing is settled."
-    parts = [f"{len(kept)} of {len(rows)} targets are kept", *_missed(rows), *_open(rows)]
-    return "; ".join(parts) + "."
-
-
-def _doubt(plan: "Plan") -> str:
-    return "the plan was interrupted" if plan.interrupted else "the measurement does not confirm the model"
-
-
-def _missed(rows: Sequence["TargetRow"]) -> list[str]:
-    """Targets that are missed for certain, with by how much."""
-    missed = [row for row in rows if row.verdict in ("WARN", "ALERT")]
-    if not missed:
-        return ["none is missed for certain"]
-    beyond = [f"{row.metric} {row.statistic}" for row in missed if row.verdict == "ALERT"]
-    told = listed([f"{target_name(row.metric, row.statistic)} ({_against(row)})" for row in missed])
-    tail = f"{target_names(beyond)} beyond the alert line" if beyond else "none beyond its alert line"
-    return [f"{told} {'is' if len(missed) == 1 else 'are'} missed, {tail}"]
-
-
-def _against(row: "TargetRow") -> str:
-    lines = (row.target, row.alert)
-    return f"{amount(row.value, row.unit, apart_from=lines)} against {line_of(row.target, row.unit)}"
-
-
-def _open(rows: Sequence["TargetRow"]) -> list[str]:
-    """Targets that the numbers do not settle."""
-    names = [f"{row.metric} {row.statistic}" for row in rows if row.verdict in ("INCONCLUSIVE", "INVALID")]
-    return [f"{target_names(names)} {'is' if len(names) == 1 else 'are'} not settled"] if names else []
-
-
-def headroom(plan: "Plan") -> str:
-    """How far today's load is from the capacity; empty without one."""
-    if plan.capacity is None:
-        return ""
-    rate, today_per_s = plan.capacity.estimate, load_per_s(plan)
-    interval = f"95 % interval {span(rate.low, rate.high, unit='requests/s')}"
-    times = rate.value / today_per_s if today_per_s else float("inf")
-    limits, bottleneck = plan.capacity.limited_by, component_name(plan.capacity.bottleneck)
-    kept = f"{target_names(plan.capacity.kept)} {'holds' if len(plan.capacity.kept) == 1 else 'hold'}"
-    end = (
-        f"beyond that {bottleneck} is overloaded"
-        if limits == ("overload",)
-        else f"there {target_names(limits)} {'gives' if len(limits) == 1 else 'give'} way, with {bottleneck} as the bottleneck"
-    )
-    return (
-        f"{kept} up to {significant(rate.value)} requests/s ({interval}), {significant(times)} times today's "
-        f"{significant(today_per_s)} requests/s; {end}."
-    )
-
-
-def load_per_s(plan: "Plan") -> float:
-    """Mean arrival rate of the simulated schedule, in requests/s; 0 before anything was simulated."""
-    if not plan.simulated or plan.simulated[0].frame.empty:
-        return 0.0
-    arrival_ms = plan.simulated[0].frame["arrival_ms"]
-    return len(arrival_ms) / max(float(arrival_ms.max()), 1.0) * 1000
-
-
-def confirmation(found: "Comparison | None") -> str:
-    """What the measurement says about the model."""
-    if found is None:
-        return "Nothing was measured: these numbers rest on the model alone."
-    if not found.valid:
-        return "The measurement is INVALID, since its load generator was late: this run does not confirm the model."
-    shown = [
-        f"{row.statistic.upper()} {percent(row.relative_error, signed=True)}"
-        f" [{percent(row.low, signed=True)}, {percent(row.high, signed=True)}]"
-        for row in found.rows
-        if (row.metric, row.route) == ("api_latency_ms", "all") and row.statistic in ("p50", "p99")
-    ]
-    word = "confirms" if found.agrees else "contradicts"
-    return f"The measurement {word} the model: its error is {listed(shown)} of the latency."

@@ -9,8 +9,9 @@ from sim.plots.bill import cost
 from sim.plots.demand import arrivals
 from sim.plots.doubt import tornado
 from sim.plots.latency import ccdf, over_time
-from sim.plots.load import latency_against_load, stations, utilization_against_load
+from sim.plots.load import latency_against_load
 from sim.plots.parts import waterfall
+from sim.plots.utilization import stations, utilization_against_load
 
 __all__ = [
     "arrivals",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.comparison import QQ_PROBABILITIES
 from sim.errors import UsageError
@@ -23,6 +24,9 @@ NAMED = (0.25, 0.75, 0.95, 0.99, 0.999)
 
 REACH_MIN, REACH_MAX = 0.25, 1.0
 """Errors are drawn at least and at most so far each way; an interval that goes on ends in an arrow."""
+
+NAMED_MOST = 2
+"""Statistics that differ are named up to so many."""
 
 SHADE = {"agrees": TARGET, "inside": TARGET, "differs": ALERT, "too few": MUTED, "no data": MUTED}
 
@@ -70,7 +74,7 @@ def _comparison(plan: "Plan") -> "Comparison":
     return plan.comparison
 
 
-def _qq_finding(simulated: "np.ndarray[tuple[int], np.dtype[np.float64]]", measured: "np.ndarray[tuple[int], np.dtype[np.float64]]", share: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> str:
+def _qq_finding(simulated: NDArray[np.float64], measured: NDArray[np.float64], share: NDArray[np.float64]) -> str:
     error = simulated / measured - 1
     worst = int(np.abs(error).argmax())
     return (
@@ -133,6 +137,11 @@ def _row_name(row: "ComparisonRow") -> str:
 
 def _error_finding(rows: "list[ComparisonRow]") -> str:
     agree = [row for row in rows if row.agrees]
-    differ = [_row_name(row) for row in rows if row.verdict == "differs"]
+    differ = [row for row in rows if row.verdict == "differs"]
     told = f"{len(agree)} of {len(rows)} statistics agree with the measurement"
-    return f"{told}; {listed(differ)} {'differs' if len(differ) == 1 else 'differ'}" if differ else told
+    if not differ:
+        return told
+    if len(differ) <= NAMED_MOST:
+        return f"{told}; {listed([_row_name(row) for row in differ])} {'differs' if len(differ) == 1 else 'differ'}"
+    worst = max(differ, key=lambda row: abs(row.relative_error))
+    return f"{told}; {len(differ)} differ, {_row_name(worst)} most: {percent(worst.relative_error, signed=True)}"

@@ -28,7 +28,10 @@ def cost(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
     names = [f"{component_name(line.component)}: {meter_name(line.meter)}" for line in lines]
     with canvas(ax, height_in=0.9 + 0.28 * len(lines)) as axes:
         axes.barh(
-            range(len(lines)), [line.usd for line in lines], color=[colour(line.component) for line in lines], height=0.62
+            range(len(lines)),
+            [line.usd for line in lines],
+            color=[colour(line.component) for line in lines],
+            height=0.62,
         )
         for place, line in enumerate(lines):
             axes.annotate(usd(line.usd), (line.usd, place), xytext=(5, 0), textcoords="offset points", va="center")

@@ -65,7 +65,13 @@ def _mark_live(axes: "Axes", part: "pd.DataFrame", plan: "Plan") -> None:
     assert plan.measured is not None
     played_s = float(plan.measured.frame["arrival_ms"].max()) / 1000
     pace = (end_s - start_s) / played_s if played_s > 0 else 1.0
-    how = "at its own pace" if abs(pace - 1) < 0.05 else f"{significant(pace)} times as fast" if pace > 1 else f"{significant(1 / pace)} times as slow"
+    how = (
+        "at its own pace"
+        if abs(pace - 1) < 0.05
+        else f"{significant(pace)} times as fast"
+        if pace > 1
+        else f"{significant(1 / pace)} times as slow"
+    )
     axes.axvspan(start_s, end_s, color=MEASURED, alpha=0.16, linewidth=0)
     middle = (start_s + end_s) / 2
     left = middle > 0.6 * axes.get_xlim()[1]

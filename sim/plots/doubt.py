@@ -72,4 +72,6 @@ def _bar(axes: "Axes", row: Sensitivity, place: int) -> None:
 def _finding(first: Sensitivity) -> str:
     if not first.swing_ratio:
         return "No doubtful number moves the P99 when it is made a quarter larger or smaller"
-    return f"A quarter more or less of {short(first)} moves the P99 by {percent(first.swing_ratio)}, more than any other"
+    return (
+        f"A quarter more or less of {short(first)} moves the P99 by {percent(first.swing_ratio)}, more than any other"
+    )

@@ -25,9 +25,15 @@ SHARES_PER_DECADE = 8
 BEYOND_MIN = 10
 """A curve ends where only so many requests are slower: the rest is a few requests' luck."""
 
+CLEAR_OF = 1.4
+"""A curve that ends so many times further right leaves room for its name there."""
+
 WINDOWS_MOST = 60
-WINDOW_REQUESTS_MIN = 200
-"""A P99 of fewer is the slowest request or the next."""
+WINDOW_LENGTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400)
+"""Lengths that a reader has a feeling for; the shortest that cuts the run into few enough windows is taken."""
+
+WINDOW_REQUESTS_MIN = 100
+"""A P99 of fewer has no meaning: not even one request lies beyond it."""
 
 MAP_ROWS = 60
 
@@ -49,7 +55,7 @@ def ccdf(source: Source, *, ax: "Axes | None" = None) -> "Axes":
         axes.set_yscale("log")
         _curve(axes, ours, label=found.name, shade=INK)
         if found.rehearsed:
-            _dashed(axes, latencies(found.rehearsed))
+            _dashed(axes, latencies(found.rehearsed), beside=np.concatenate(ours))
         if found.measured is not None:
             _curve(axes, latencies([found.measured]), label="measured", shade=MEASURED, dots=True)
         targets = latency_targets(found.runs[0])
@@ -93,18 +99,21 @@ def _curve(axes: "Axes", samples: Sequence[Array], *, label: str, shade: str, do
     )  # fmt: skip
 
 
-def _dashed(axes: "Axes", samples: Sequence[Array]) -> None:
+def _dashed(axes: "Axes", samples: Sequence[Array], *, beside: Array) -> None:
     """The model on exactly what was measured: cut short and slowed down or sped up as that was."""
     pooled = np.concatenate(samples)
     share = _shares(len(pooled))
     value = quantiles(pooled, [1 - slower for slower in share])
     shown = np.isfinite(value)
-    axes.plot(value[shown], share[shown], color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
-    if shown.any():
-        axes.annotate(
-            "the measured part,\nsimulated", (value[shown][-1], share[shown][-1]), xytext=(6, -2),
-            textcoords="offset points", color=INK, va="top", fontsize=8,
-        )  # fmt: skip
+    if not shown.any():
+        return
+    value, share = value[shown], share[shown]
+    axes.plot(value, share, color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
+    left = value[-1] < CLEAR_OF * quantiles(beside, [1 - share[-1]])[0]
+    axes.annotate(
+        "the measured part,\nsimulated", (value[-1], share[-1]), xytext=(-6 if left else 6, 0),
+        textcoords="offset points", ha="right" if left else "left", va="top" if left else "center", fontsize=8,
+    )  # fmt: skip
 
 
 def _shares(n: int) -> Array:
@@ -176,7 +185,7 @@ def over_time(source: Source, *, ax: "Axes | None" = None) -> "Axes":
         edges, p50, p99 = _windows(arrival_s, latency_ms)
         for name, value in (("P50", p50), ("P99", p99)):
             axes.stairs(value, edges, baseline=None, color=INK, linewidth=1.4)
-            _line_end(axes, name, edges[-1], value)
+            _line_end(axes, name, arrival_s[-1], value)
         targets = latency_targets(run)
         for line in targets:
             reference_line(axes, line.target, f"{line.statistic.upper()} target {line.target:g} ms", kind="target")
@@ -186,7 +195,7 @@ def over_time(source: Source, *, ax: "Axes | None" = None) -> "Axes":
             axes.annotate("warm-up", (0, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
                           textcoords="offset points", fontsize=8, bbox=BEHIND)  # fmt: skip
         plain_log(axes, "y")
-        axes.set_xlim(edges[0], edges[-1])
+        axes.set_xlim(0, arrival_s[-1])
         axes.set_xlabel("time of arrival, s")
         axes.set_ylabel("latency, ms")
         finding(axes, _time_finding(p99, edges, targets, warm_up_s=run.warm_up_ms / 1000))
@@ -209,13 +218,12 @@ def _heat(axes: "Axes", arrival_s: Array, latency_ms: Array) -> None:
 
 
 def _windows(arrival_s: Array, latency_ms: Array) -> tuple[Array, Array, Array]:
-    """Edges of windows of equal length, and P50 and P99 of the requests that arrived in each; NaN where none did."""
-    count = int(np.clip(len(arrival_s) // WINDOW_REQUESTS_MIN, 1, WINDOWS_MOST))
-    edges = np.linspace(0, max(float(arrival_s[-1]), 1e-3), count + 1)
-    inside = np.searchsorted(arrival_s, edges[1:-1])
-    found = [
-        quantiles(part, [0.5, 0.99]) if len(part) else np.full(2, np.nan) for part in np.split(latency_ms, inside)
-    ]
+    """Edges of windows of equal length, and P50 and P99 of the requests that arrived in each; NaN for too few."""
+    span_s = max(float(arrival_s[-1]), 1e-3)
+    length_s = next((length for length in WINDOW_LENGTHS_S if span_s / length <= WINDOWS_MOST), span_s / WINDOWS_MOST)
+    edges = np.arange(0.0, span_s + length_s, length_s)
+    parts = np.split(latency_ms, np.searchsorted(arrival_s, edges[1:-1]))
+    found = [quantiles(part, [0.5, 0.99]) if len(part) >= WINDOW_REQUESTS_MIN else np.full(2, np.nan) for part in parts]
     p50, p99 = np.array(found).T
     return edges, p50, p99
 
@@ -234,8 +242,8 @@ def _time_finding(p99: Array, edges: Array, targets: Sequence[Target], *, warm_u
     judged = p99[edges[:-1] >= warm_up_s]
     judged = judged[~np.isnan(judged)]
     line = next((line for line in targets if line.statistic == "p99"), None)
-    length = f"{significant(edges[1] - edges[0])} s"
+    length = f"{edges[1] - edges[0]:g} s"
     if line is None or not len(judged):
         return f"P50 and P99 of latency in windows of {length}"
-    kept = int((judged <= line.target).sum())
-    return f"P99 is within {line.target:g} ms in {kept} of {len(judged)} windows of {length} after the warm-up"
+    kept, after = int((judged <= line.target).sum()), " after the warm-up" if warm_up_s else ""
+    return f"P99 is within {line.target:g} ms in {kept} of {len(judged)} windows of {length}{after}"

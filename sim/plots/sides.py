@@ -80,7 +80,9 @@ def live_part(source: Plan) -> "pd.DataFrame | None":
     played = source.rehearsed[0] if source.rehearsed else source.measured
     if played is None or played.frame.empty or not source.simulated:
         return None
-    whole, part = (run.frame[["route", "key", "size_bytes"]].reset_index(drop=True) for run in (source.simulated[0], played))
+    whole, part = (
+        run.frame[["route", "key", "size_bytes"]].reset_index(drop=True) for run in (source.simulated[0], played)
+    )
     columns = [(whole[name].to_numpy(), part[name].to_numpy()) for name in ("key", "size_bytes", "route")]
     starts = np.arange(max(len(whole) - len(part) + 1, 0))
     for row in range(len(part)):

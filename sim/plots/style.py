@@ -37,10 +37,10 @@ COMPONENT = {
 BEHIND = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
 """Behind a text that stands on lines or shades."""
 
-WIDTH_IN, HEIGHT_IN = 6.4, 3.7
-TITLE_CHARACTERS = 74
+WIDTH_IN, HEIGHT_IN = 5.6, 3.4
+TITLE_CHARACTERS = 66
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "axes.edgecolor": MUTED,
     "axes.facecolor": "none",
     "axes.grid": True,
