@@ -4,23 +4,33 @@ Every number stands with its unit and its 95 % interval, rounded to what the int
 """
 
 from collections.abc import Iterator, Sequence
-from math import isfinite, isnan
+from math import isfinite
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from sim.answer import answer, confirmation, headroom
 from sim.breakdown import by_route, waterfall
 from sim.targets import judge, overall
+from sim.words import (
+    UNBOUNDED,
+    amount,
+    component_name,
+    line_of,
+    percent,
+    significant,
+    span,
+    target_name,
+    target_names,
+)
 
 if TYPE_CHECKING:
     from sim.capacity import Capacity
     from sim.comparison import Comparison, ComparisonRow
     from sim.cost import Cost
-    from sim.intervals import Estimate
     from sim.plan import Plan
     from sim.result import Result
     from sim.sensitivity import Sensitivity
@@ -77,58 +87,28 @@ def plan_tables(plan: "Plan") -> Iterator[RenderableType]:
     if plan.sensitivity:
         yield sensitivity_table(plan.sensitivity)
     yield from _notes(plan.notes)
-    yield verdict_panel(plan.verdict, answer(plan))
+    yield verdict_panel(plan.verdict, summary(plan))
 
 
-def answer(plan: "Plan") -> str:
-    """The scenario's question, and what was found, in a few sentences."""
-    said = [plan.scenario.question]
-    missed = [f"{row.metric} {row.statistic} ({row.verdict})" for row in plan.targets if row.verdict != "PASS"]
-    if plan.targets:
-        kept = len(plan.targets) - len(missed)
-        said.append(f"{kept} of {len(plan.targets)} targets are kept for certain" + _but(missed))
-    if plan.capacity is not None:
-        rate, limits = plan.capacity.estimate, " and ".join(plan.capacity.limited_by)
-        said.append(
-            f"The load can grow to {significant(rate.value)} requests/s [{_range(rate)}] before {limits} breaks; "
-            f"the bottleneck is then {plan.capacity.bottleneck}."
-        )
-    if plan.comparison is not None:
-        said.append(_confirmation(plan.comparison))
-    return "\n".join(said)
-
-
-def _but(missed: Sequence[str]) -> str:
-    return "; not: " + ", ".join(missed) + "." if missed else "."
-
-
-def _confirmation(found: "Comparison") -> str:
-    if not found.valid:
-        return "The measurement is INVALID (its load generator was late): the model is not confirmed by this run."
-    shown = {
-        row.statistic: f"{row.statistic.upper()} {row.relative_error:+.1%} [{row.low:+.1%}, {row.high:+.1%}]"
-        for row in found.rows
-        if row.metric == "api_latency_ms" and row.route == "all"
-    }
-    errors = f"error of the model in {shown['p50']}, in {shown['p99']}"
-    return f"The reference {'confirms' if found.agrees else 'contradicts'} the model: {errors}."
+def summary(plan: "Plan") -> str:
+    """The scenario's question, and what was found, a sentence a line."""
+    sentences = (plan.scenario.question, answer(plan), headroom(plan), confirmation(plan))
+    return "\n".join(said for said in sentences if said)
 
 
 def target_table(rows: "Sequence[TargetRow]", *, title: str) -> Table:
     """The verdict table."""
-    table = _table(title, "metric", "statistic", ">value", "95 % interval", ">n", ">target", ">alert", "verdict", "")
+    table = _table(title, "metric", ">value", ">95 % interval", ">n", ">target", ">alert", "verdict", "")
     for row in rows:
-        side = "<" if row.direction == "below" else ">"
-        away = ">" if row.direction == "below" else "<"
-        unit = "" if row.unit == "1" else f" {row.unit}"
+        good, bad = ("≤", ">") if row.direction == "below" else ("≥", "<")
+        lines = (row.target, row.alert)
         table.add_row(
-            row.metric,
-            row.statistic,
-            f"{significant(row.value)}{unit}",
-            _range(row),
+            target_name(row.metric, row.statistic),
+            amount(row.value, row.unit, apart_from=lines),
+            span(row.low, row.high, unit=row.unit, apart_from=lines),
             f"{row.n:,}",
-            f"{side} {row.target:g}",
-            f"{away} {row.alert:g}",
+            f"{good} {line_of(row.target, row.unit)}",
+            f"{bad} {line_of(row.alert, row.unit)}",
             coloured(row.verdict),
             row.reason,
         )
@@ -139,7 +119,7 @@ def route_table(results: "Sequence[Result]") -> Table:
     """Latency of each route."""
     table = _table("Routes", "route", ">n", ">failed", ">P50, ms", "95 % interval", ">P99, ms", "95 % interval")
     for row in by_route(results).to_dict(orient="records"):
-        spans = {name: _span(row[f"{name}_low_ms"], row[f"{name}_high_ms"]) for name in ("p50", "p99")}
+        spans = {name: span(row[f"{name}_low_ms"], row[f"{name}_high_ms"], unit="ms") for name in ("p50", "p99")}
         table.add_row(
             str(row["route"]), f"{row['n']:,}", f"{row['errors']:,}",
             significant(row["p50_ms"]), spans["p50"], significant(row["p99_ms"]), spans["p99"],
@@ -151,7 +131,7 @@ def waterfall_table(results: "Sequence[Result]") -> Table:
     """Where the time of a typical and of a slow request goes."""
     table = _table("Where the time goes, mean ms", "part", ">of requests around P50", ">of requests beyond P99")
     for row in waterfall(results).to_dict(orient="records"):
-        table.add_row(str(row["part"]).removesuffix("_ms"), f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}")
+        table.add_row(component_name(str(row["part"])), f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}")
     return table
 
 
@@ -161,20 +141,20 @@ def station_table(result: "Result") -> Table:
     for row in result.stations.to_dict(orient="records"):
         servers = f"{row['servers']:,}" + (f" x {row['instances']:,}" if row["instances"] > 1 else "")
         table.add_row(
-            str(row["station"]), servers, f"{row['served']:,}", _share(row["utilization"]),
-            _share(row["utilization_busiest"]), significant(row["queue_mean"]), significant(row["wait_mean_ms"]),
+            component_name(str(row["station"])), servers, f"{row['served']:,}", percent(row["utilization"]),
+            percent(row["utilization_busiest"]), significant(row["queue_mean"]), significant(row["wait_mean_ms"]),
         )  # fmt: skip
     return table
 
 
 def comparison_table(found: "Comparison") -> Table:
     """The model's error, statistic by statistic."""
-    columns = ("metric", "route", "statistic", ">simulated", ">measured", ">n", ">error", "joint 95 % interval", "")
+    columns = ("metric", "route", ">simulated", ">measured", ">n", ">error", "joint 95 % interval", "")
     table = _table("The model against the reference, on the same requests", *columns)
     for row in found.rows:
         table.add_row(
-            row.metric, row.route, row.statistic, significant(row.simulated.value), significant(row.measured.value),
-            f"{row.measured.n:,}", _percent(row.relative_error), _error_range(row), coloured(row.verdict),
+            target_name(row.metric, row.statistic), row.route, significant(row.simulated.value),
+            significant(row.measured.value), f"{row.measured.n:,}", percent(row.relative_error, signed=True), _error(row), coloured(row.verdict),
         )  # fmt: skip
     return table
 
@@ -183,12 +163,14 @@ def capacity_table(found: "Capacity") -> Table:
     """The highest load that keeps the targets."""
     table = _table("Headroom", "", "")
     table.show_header = False
-    table.add_row("highest load", f"{significant(found.estimate.value)} requests/s [{_range(found.estimate)}]")
-    table.add_row("breaks first", ", ".join(found.limited_by))
-    table.add_row("bottleneck then", found.bottleneck)
+    rate, unit = found.estimate, "requests/s"
+    interval = span(rate.low, rate.high, unit=unit)
+    table.add_row("highest load", f"{amount(rate.value, unit)}, 95 % interval {interval}")
+    table.add_row("breaks first", target_names(found.limited_by))
+    table.add_row("bottleneck then", component_name(found.bottleneck))
     table.add_row("knee", f"{significant(found.knee_per_s)} requests/s")
     if found.missed:
-        table.add_row("missed at any load", ", ".join(found.missed))
+        table.add_row("missed at any load", target_names(found.missed))
     return table
 
 
@@ -207,7 +189,7 @@ def sensitivity_table(rows: "Sequence[Sensitivity]") -> Table:
     """The doubtful numbers that matter most."""
     table = _table("Doubtful numbers that the P99 depends on most", "number", "confidence", ">-20 %", ">+25 %", "why")
     for row in rows[:SENSITIVITIES]:
-        low, high = (_percent(ratio - 1) for ratio in (row.p99_ratio_low, row.p99_ratio_high))
+        low, high = (percent(ratio - 1, signed=True) for ratio in (row.p99_ratio_low, row.p99_ratio_high))
         table.add_row(row.source.path, row.source.confidence, low, high, row.source.source)
     return table
 
@@ -222,23 +204,6 @@ def coloured(word: str) -> Text:
     return Text(word, style=f"bold {COLOURS[word]}")
 
 
-def significant(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits, never in powers of ten.
-
-    >>> significant(39.4863), significant(0.99985), significant(1259.4), significant(float("nan"))
-    ('39.5', '0.99985', '1,259', 'none')
-    """
-    if isnan(value):
-        return "none"
-    if not isfinite(value):
-        return "unbounded"
-    if 0.99 <= value < 1:  # A ratio near 1 is told by what is missing.
-        return f"{value:.5f}"
-    if abs(value) >= 10**digits:
-        return f"{value:,.0f}"
-    return np.format_float_positional(value, precision=digits, unique=False, fractional=False).rstrip(".")
-
-
 def _table(title: str, *columns: str) -> Table:
     """A table whose numeric columns, marked by ``>``, are set flush right."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
@@ -251,23 +216,8 @@ def _notes(notes: Sequence[str]) -> Iterator[Text]:
     return (Text(f"note: {note}", style="yellow") for note in notes)
 
 
-def _range(found: "Estimate | TargetRow") -> str:
-    return _span(found.low, found.high)
-
-
-def _span(low: float, high: float) -> str:
-    return f"{significant(low)} to {significant(high)}"
-
-
-def _share(value: float) -> str:
-    return "unknown" if isnan(value) else f"{value:.1%}"
-
-
-def _percent(value: float) -> str:
-    return f"{value:+.1%}" if isfinite(value) else "none"
-
-
-def _error_range(row: "ComparisonRow") -> str:
+def _error(row: "ComparisonRow") -> str:
+    """The joint interval of an error."""
     if not (isfinite(row.low) and isfinite(row.high)):
-        return "unbounded"
-    return f"{row.low:+.1%} to {row.high:+.1%}"
+        return UNBOUNDED
+    return " to ".join(percent(bound, signed=True) for bound in (row.low, row.high))

@@ -20,8 +20,9 @@ from sim.errors import UsageError
 from sim.plan import Plan, plan
 from sim.result import Result
 from sim.scenario import Scenario
-from sim.tables import answer
+from sim.tables import summary
 from sim.targets import TargetRow
+from sim.words import target_name
 
 
 def short(**changes: Any) -> Scenario:
@@ -166,12 +167,13 @@ def test_a_pass_that_is_contradicted_or_cut_short_is_none(made: Plan, verdict: s
     assert (made.verdict, made.exit_status) == (verdict, status)
 
 
-def test_the_answer_says_what_is_missed_and_how_far_the_load_may_grow(simulated: Plan) -> None:
-    said = answer(simulated)
+def test_the_summary_says_what_is_missed_and_how_far_the_load_may_grow(simulated: Plan) -> None:
+    said = summary(simulated)
     assert simulated.capacity is not None
     assert simulated.scenario.question in said
     assert f"{simulated.capacity.estimate.value:,.0f} requests/s" in said
-    assert all(row.metric in said for row in simulated.targets if row.verdict != "PASS")
+    assert all(target_name(row.metric) in said for row in simulated.targets if row.verdict != "PASS")
+    assert "Nothing was measured" in said
 
 
 @pytest.mark.usefixtures("quick")
