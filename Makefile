@@ -48,6 +48,9 @@ coverage: .venv/dev ## Count how often intervals hold the truth; writes docs/COV
 audit: .venv/dev ## Ask for known vulnerabilities of the locked packages.
 	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements-dev.lock
 
+notebooks: .venv/dev ## Run every notebook anew and keep its outputs; look at the difference before you commit it.
+	$(BIN)/jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace $(NOTEBOOKS)
+
 bench: .venv/dev ## Time the schedule, the engines and the start of the reference on this machine.
 	$(BIN)/python -m tests.bench $(ARGS)
 

@@ -149,12 +149,13 @@ def station_table(result: "Result") -> Table:
 
 def comparison_table(found: "Comparison") -> Table:
     """The model's error, statistic by statistic."""
-    columns = ("metric", "route", ">simulated", ">measured", ">n", ">error", "joint 95 % interval", "")
+    columns = ("metric", "route", ">simulated", ">measured", ">n", ">error", ">joint 95 % interval", "")
     table = _table("The model against the reference, on the same requests", *columns)
     for row in found.rows:
         table.add_row(
             target_name(row.metric, row.statistic), row.route, significant(row.simulated.value),
-            significant(row.measured.value), f"{row.measured.n:,}", percent(row.relative_error, signed=True), _error(row), coloured(row.verdict),
+            significant(row.measured.value), f"{row.measured.n:,}", percent(row.relative_error, signed=True),
+            _error(row), coloured(row.verdict),
         )  # fmt: skip
     return table
 
