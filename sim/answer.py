@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from sim.targets import TargetRow
 
 
+def summary(plan: "Plan") -> str:
+    """A plan in half a line: what was asked, the verdict, the capacity."""
+    kept = sum(row.verdict == "PASS" for row in plan.targets)
+    parts = [f"{plan.scenario.name}: {plan.verdict}", f"{kept} of {len(plan.targets)} targets kept"]
+    if plan.capacity is not None:
+        parts.append(f"capacity {significant(plan.capacity.estimate.value)} requests/s")
+    parts += [f"{len(plan.simulated)} simulations", f"seed {plan.seed}"]
+    return ", ".join(parts) + (", interrupted" if plan.interrupted else "")
+
+
 def answer(plan: "Plan") -> str:
     """What a plan found, in one sentence."""
     rows = plan.targets

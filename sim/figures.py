@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup, escape
 
 from sim.errors import UsageError
-from sim.plots.style import ALERT, FAINT, HEIGHT_IN, INK, MEASURED, MUTED, PAPER, TARGET, WIDTH_IN, styled
+from sim.plots.style import ALERT, FAINT, INK, MEASURED, MUTED, PAPER, TARGET, WIDTH_IN, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 VARIABLES = {
     INK: "var(--ink)",
@@ -50,7 +51,7 @@ class Figure:
     svg: Markup = field(default_factory=Markup)
 
 
-def figure(draw: Draw, caption: str, *, name: str, height_in: float = HEIGHT_IN) -> Figure:
+def figure(draw: Draw, caption: str, *, name: str, height_ratio: float = 0.61) -> Figure:
     """Draw a figure; when what it shows is missing, a figure without a drawing that says so.
 
     Parameters
@@ -60,12 +61,13 @@ def figure(draw: Draw, caption: str, *, name: str, height_in: float = HEIGHT_IN)
     caption : str
     name : str
         Its own among the figures of the page.
-    height_in : float
+    height_ratio : float
+        Height over width.
     """
     from matplotlib.figure import Figure as Canvas
 
     with styled():
-        canvas = Canvas(figsize=(WIDTH_IN, height_in))
+        canvas = Canvas(figsize=(WIDTH_IN, WIDTH_IN * height_ratio))
         axes = canvas.add_subplot()
         try:
             draw(axes)
@@ -73,11 +75,23 @@ def figure(draw: Draw, caption: str, *, name: str, height_in: float = HEIGHT_IN)
             return Figure("", _sentence(str(error)))
         finding = axes.get_title(loc="left").replace("\n", " ")
         axes.set_title("", loc="left")
+        _lay_out(canvas)
         text = StringIO()
         canvas.savefig(
             text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}, dpi=150
         )
     return Figure(finding, caption, _inline(text.getvalue(), name=name, label=finding))
+
+
+def _lay_out(canvas: "Canvas") -> None:
+    """Make room for labels once; saving would do it twice, and draw twice."""
+    from matplotlib import rc_context
+
+    engine = canvas.get_layout_engine()
+    assert engine is not None
+    engine.execute(canvas)
+    with rc_context({"figure.constrained_layout.use": False}):
+        canvas.set_layout_engine(None)
 
 
 def _sentence(text: str) -> str:

@@ -35,7 +35,9 @@ NOTEBOOK_CSS = Markup("""
 .headroom table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 .headroom th, .headroom td { padding: .25em .8em .25em 0; text-align: left; border-bottom: 1px solid #8884 }
 .headroom .number { text-align: right }
-.headroom small { opacity: .7; white-space: nowrap }
+.headroom td:first-child, .headroom .number { white-space: nowrap }
+.headroom small { opacity: .7 } .headroom .reason { display: inline-block; max-width: 14em }
+.headroom caption { caption-side: bottom; text-align: left; opacity: .7 }
 .headroom .badge { font-weight: 700 }
 .headroom .good { color: #00795a } .headroom .warn { color: #b06a00 } .headroom .bad { color: #c0392b }
 .headroom .open { color: #4a6a96 } .headroom .void { color: #8e44ad }
@@ -110,17 +112,28 @@ def value_cell(row: "TargetRow") -> Markup:
     )
 
 
-def target_table(simulated: "Sequence[TargetRow]", measured: "Sequence[TargetRow]" = ()) -> Markup:
-    """The verdict table; *measured* rows stand beside the simulated ones of the same target."""
+def target_table(
+    rows: "Sequence[TargetRow]", measured: "Sequence[TargetRow]" = (), *, heading: str = "simulated"
+) -> Markup:
+    """The verdict table.
+
+    Parameters
+    ----------
+    rows : sequence of TargetRow
+    measured : sequence of TargetRow
+        Stand beside the rows of the same target.
+    heading : str
+        What the values of *rows* are.
+    """
     beside = {(row.metric, row.statistic): row for row in measured}
-    columns = ["target", ">line", ">alert", "", ">simulated", ">n", "verdict"]
+    columns = ["metric", ">target", ">alert", "", f">{heading}", ">n", "verdict"]
     columns += [">measured", ">n measured", "verdict measured"] if measured else []
     shared = {row.reason for row in measured}
     told = f"Measured: {shared.pop()}." if len(shared) == 1 and measured[0].reason else ""
-    rows: list[list[object]] = []
-    for row in simulated:
+    lines: list[list[object]] = []
+    for row in rows:
         theirs = beside.get((row.metric, row.statistic))
-        rows.append(
+        lines.append(
             [
                 target_name(row.metric, row.statistic),
                 f"{'≤' if row.direction == 'below' else '≥'} {line_of(row.target, row.unit)}",
@@ -132,8 +145,8 @@ def target_table(simulated: "Sequence[TargetRow]", measured: "Sequence[TargetRow
             ]
         )
         if measured:
-            rows[-1] += _measured_cells(theirs, silent=bool(told))
-    return table(columns, rows, cards=True, caption=told)
+            lines[-1] += _measured_cells(theirs, silent=bool(told))
+    return table(columns, lines, cards=True, caption=told)
 
 
 def _measured_cells(row: "TargetRow | None", *, silent: bool) -> list[object]:
@@ -193,23 +206,23 @@ def _scale(row: "TargetRow") -> Callable[[float], float]:
     return place
 
 
-def result_html(result: "Result") -> Markup:
+def result_html(result: "Result") -> str:
     """A run in a notebook: what it was, and its verdicts."""
     from sim.targets import judge
 
     rows = judge(result) if len(result.steady().frame) else ()
     told = Markup("<p>{}</p>").format(repr(result)[1:-1])
     notes = Markup("").join(Markup("<p><b>{}</b></p>").format(note) for note in result.notes)
-    return _for_notebook(told + notes, rows)
+    return _for_notebook(told + notes, target_table(rows, heading="value") if rows else Markup(""))
 
 
-def plan_html(plan: "Plan") -> Markup:
+def plan_html(plan: "Plan") -> str:
     """A plan in a notebook: its answer, and its verdicts."""
     told = Markup("<p>{}</p><p>{} {}</p>").format(plan.scenario.question, badge(plan.verdict), answer(plan))
     notes = Markup("").join(Markup("<p><b>{}</b></p>").format(note) for note in plan.notes)
-    return _for_notebook(told + notes, plan.targets, plan.measured_targets)
+    body = target_table(plan.targets, plan.measured_targets) if plan.targets else Markup("")
+    return _for_notebook(told + notes, body)
 
 
-def _for_notebook(told: Markup, rows: "Sequence[TargetRow]", measured: "Sequence[TargetRow]" = ()) -> Markup:
-    body = target_table(rows, measured) if rows else Markup("")
-    return Markup("<style>{}</style><div class=headroom>{}{}</div>").format(NOTEBOOK_CSS, told, body)
+def _for_notebook(told: Markup, body: Markup) -> str:
+    return str(Markup("<style>{}</style><div class=headroom>{}{}</div>").format(NOTEBOOK_CSS, told, body))

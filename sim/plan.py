@@ -77,6 +77,16 @@ class Plan:
     notes: tuple[str, ...] = ()
     interrupted: bool = False
 
+    def __repr__(self) -> str:
+        from sim.answer import summary
+
+        return f"<Plan {summary(self)}>"
+
+    def _repr_html_(self) -> str:
+        from sim.html_tables import plan_html
+
+        return plan_html(self)
+
     @property
     def verdict(self) -> str:
         """The targets' verdict; a PASS that the measurement contradicts, or that was cut short, is INCONCLUSIVE."""

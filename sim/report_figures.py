@@ -47,17 +47,20 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure to be drawn: by what, read how, and how high."""
+    """A figure to be drawn: by what, read how, and how high for its width."""
 
     name: str
     draw: "Callable[..., Axes]"
     caption: str
-    height_in: float = 3.4
+    height_ratio: float = 0.61
 
     def of(self, plan: "Plan") -> Figure:
         """The figure of one plan."""
         return figure(
-            lambda axes: self.draw(plan, ax=axes), CAPTIONS[self.caption], name=self.name, height_in=self.height_in
+            lambda axes: self.draw(plan, ax=axes),
+            CAPTIONS[self.caption],
+            name=self.name,
+            height_ratio=self.height_ratio,
         )
 
 
@@ -71,21 +74,21 @@ def report_figures(plan: "Plan") -> dict[str, list[Figure]]:
         "latency": [
             Drawing("ccdf", plots.ccdf, "ccdf measured" if measured_of(plan) is not None else "ccdf"),
             Drawing("time", plots.over_time, "time"),
-            Drawing("arrivals", plots.arrivals, "arrivals", 2.6),
-            Drawing("stations", plots.stations, "stations", 2.6),
+            Drawing("arrivals", plots.arrivals, "arrivals", 0.46),
+            Drawing("stations", plots.stations, "stations", 0.46),
         ],
         "parts": [
-            Drawing("parts-p50", _parts("p50"), "p50", 2.8),
-            Drawing("parts-p99", _parts("p99"), "p99", 2.8),
+            Drawing("parts-p50", _parts("p50"), "p50", 0.5),
+            Drawing("parts-p99", _parts("p99"), "p99", 0.5),
         ],
-        "comparison": [Drawing("qq", plots.qq, "qq", 4.0), Drawing("errors", plots.errors, "errors", 4.0)],
-        "cost": [Drawing("cost", plots.cost, "cost", 3.1)],
-        "sensitivity": [Drawing("tornado", plots.tornado, "tornado", 3.5)],
+        "comparison": [Drawing("qq", plots.qq, "qq", 0.71), Drawing("errors", plots.errors, "errors", 0.71)],
+        "cost": [Drawing("cost", plots.cost, "cost", 0.55)],
+        "sensitivity": [Drawing("tornado", plots.tornado, "tornado", 0.62)],
     }
     if plan.comparison is not None:
         sections["comparison"] += [
-            Drawing("beside-p50", _beside("p50"), "beside", 3.5),
-            Drawing("beside-p99", _beside("p99"), "beside", 3.5),
+            Drawing("beside-p50", _beside("p50"), "beside", 0.62),
+            Drawing("beside-p99", _beside("p99"), "beside", 0.62),
         ]
     return {section: figures([drawing.of(plan) for drawing in drawings]) for section, drawings in sections.items()}
 

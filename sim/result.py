@@ -100,6 +100,11 @@ class Result:
             f"{ok.sum()} ok, P50 {p50:.1f} ms, P99 {p99:.1f} ms, seed {self.seed}{marks}>"
         )
 
+    def _repr_html_(self) -> str:
+        from sim.html_tables import result_html
+
+        return result_html(self)
+
     def steady(self) -> "Result":
         """The same result without the requests that arrived in the warm-up."""
         kept = self.frame[self.frame["arrival_ms"] >= self.warm_up_ms].reset_index(drop=True)

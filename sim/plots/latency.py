@@ -58,7 +58,7 @@ def ccdf(source: Source, *, ax: "Axes | None" = None) -> "Axes":
             _dashed(axes, latencies(found.rehearsed), beside=np.concatenate(ours))
         if found.measured is not None:
             _curve(axes, latencies([found.measured]), label="measured", shade=MEASURED, dots=True)
-        targets = latency_targets(found.runs[0])
+        targets = latency_targets(found.runs[0].scenario)
         axes.set_ylim(top=1.0)
         for kind in ("target", "alert"):
             _corners(axes, targets, kind)
@@ -159,7 +159,11 @@ def _tail_finding(samples: Sequence[Array], targets: Sequence[Target], *, name: 
         return f"Half of the requests are slower than {significant(p50)} ms, 1 % slower than {significant(p99)} ms"
     line = targets[-1]
     value = _interval(samples, probability(line.statistic)).value
-    slower = float(np.mean(np.concatenate(samples) > line.target))
+    pooled = np.concatenate(samples)
+    if not np.isfinite(value):
+        failed = percent(float(np.mean(np.isinf(pooled))))
+        return f"{failed} of {name} requests fail, so {line.statistic.upper()} has no bound and misses its target"
+    slower = float(np.mean(pooled > line.target))
     side = "within" if value <= line.target else "beyond"
     return (
         f"{line.statistic.upper()} is {significant(value)} ms, {side} its target of {line.target:g} ms: "
@@ -186,10 +190,10 @@ def over_time(source: Source, *, ax: "Axes | None" = None) -> "Axes":
         for name, value in (("P50", p50), ("P99", p99)):
             axes.stairs(value, edges, baseline=None, color=INK, linewidth=1.4)
             _line_end(axes, name, arrival_s[-1], value)
-        targets = latency_targets(run)
+        targets = latency_targets(run.scenario)
         for line in targets:
-            reference_line(axes, line.target, f"{line.statistic.upper()} target {line.target:g} ms", kind="target")
-            reference_line(axes, line.alert, f"{line.statistic.upper()} alert {line.alert:g} ms", kind="alert")
+            reference_line(axes, line.target, text=f"{line.statistic.upper()} target {line.target:g} ms", kind="target")
+            reference_line(axes, line.alert, text=f"{line.statistic.upper()} alert {line.alert:g} ms", kind="alert")
         if run.warm_up_ms:
             axes.axvspan(0, run.warm_up_ms / 1000, color=INK, alpha=0.06, linewidth=0)
             axes.annotate("warm-up", (0, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),

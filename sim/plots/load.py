@@ -37,7 +37,7 @@ def latency_against_load(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
     found = capacity_of(plan)
     probes = found.probes
     rate = rates_of(probes)
-    targets = latency_targets(plan.simulated[0])
+    targets = latency_targets(plan.scenario)
     with canvas(ax) as axes:
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -45,8 +45,8 @@ def latency_against_load(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
         for name in ("p50", "p99"):
             _band(axes, rate, [getattr(probe, name) for probe in probes], name=name.upper(), top=top)
         for line in targets:
-            reference_line(axes, line.target, f"{line.statistic.upper()} target {line.target:g} ms", kind="target")
-            reference_line(axes, line.alert, f"{line.statistic.upper()} alert {line.alert:g} ms", kind="alert")
+            reference_line(axes, line.target, text=f"{line.statistic.upper()} target {line.target:g} ms", kind="target")
+            reference_line(axes, line.alert, text=f"{line.statistic.upper()} alert {line.alert:g} ms", kind="alert")
         axes.set_ylim(bottom=0.45 * min(probe.p50.value for probe in probes), top=top)
         _loads(axes, plan, found)
         plain_log(axes, "x")
@@ -110,7 +110,7 @@ def _load_finding(plan: "Plan", found: "Capacity") -> str:
     times = f"{significant(rate / today_per_s)} times today's load" if today_per_s else "today's load is unknown"
     if found.limited_by == ("overload",):
         return f"{component_name(found.bottleneck)} is overloaded beyond {significant(rate)} requests/s, {times}"
-    lines = {f"{line.metric} {line.statistic}": line for line in latency_targets(plan.simulated[0])}
+    lines = {f"{line.metric} {line.statistic}": line for line in latency_targets(plan.scenario)}
     crossed = [
         f"{lines[name].statistic.upper()} crosses {lines[name].target:g} ms"
         if name in lines

@@ -15,6 +15,8 @@ from sim.targets import Target, load_targets, metric_values
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sim.scenario import Scenario
+
 Source = Plan | Result | Sequence[Result]
 """What the figures of latency accept."""
 
@@ -66,9 +68,9 @@ def latencies(runs: Sequence[Result]) -> list[NDArray[np.float64]]:
     return [values for run in runs if len(values := metric_values(run.steady().frame, "api_latency_ms"))]
 
 
-def latency_targets(run: Result) -> list[Target]:
+def latency_targets(scenario: "Scenario") -> list[Target]:
     """The targets of latency percentiles, those of the most usual requests first."""
-    lines = [line for line in load_targets(run.scenario.targets_path) if line.metric == "api_latency_ms"]
+    lines = [line for line in load_targets(scenario.targets_path) if line.metric == "api_latency_ms"]
     return sorted((line for line in lines if line.statistic[0] == "p"), key=lambda line: line.statistic)
 
 

@@ -125,7 +125,7 @@ def plain_log(ax: "Axes", which: str) -> None:
     ax.grid(visible=False, which="minor")
 
 
-def reference_line(ax: "Axes", value: float, text: str, *, kind: str) -> None:
+def reference_line(ax: "Axes", value: float, *, text: str, kind: str) -> None:
     """A horizontal target or alert line, with its name at the left end."""
     shade = TARGET if kind == "target" else ALERT
     ax.axhline(value, color=shade, linewidth=1.1, linestyle="-" if kind == "target" else (0, (5, 2)))
