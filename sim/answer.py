@@ -89,8 +89,18 @@ def headroom(plan: "Plan") -> str:
     )
     return (
         f"{kept} up to {significant(rate.value)} requests/s ({interval}), {significant(times)} times today's "
-        f"{significant(today_per_s)} requests/s; {end}."
+        f"{significant(today_per_s)} requests/s; {end}.{_but_today(plan)}"
     )
+
+
+def _but_today(plan: "Plan") -> str:
+    """A warning, if a target that higher loads keep is missed at today's, as when all objects are cold."""
+    assert plan.capacity is not None
+    missed = [f"{row.metric} {row.statistic}" for row in plan.targets if row.verdict in ("WARN", "ALERT")]
+    names = [name for name in plan.capacity.kept if name in missed]
+    if not names:
+        return ""
+    return f" Yet at today's load {target_names(names)} {'is' if len(names) == 1 else 'are'} missed: see the figure."
 
 
 def _give(many: int) -> str:
@@ -132,7 +142,10 @@ def measured_of(plan: "Plan") -> "Result | None":
 def facts(plan: "Plan") -> Iterator[str]:
     """What a reader wants to know before the verdict: what was played, on what, and when."""
     arrivals = plan.scenario.workload.arrivals
-    yield f"arrivals of {Path(arrivals.file).name}" if arrivals.kind == "trace" else f"{arrivals.kind} arrivals"
+    if arrivals.kind == "trace":
+        yield f"arrivals of {Path(arrivals.file).name}"
+    else:
+        yield f"closed loop of {arrivals.users} users" if arrivals.kind == "closed" else f"{arrivals.kind} arrivals"
     if plan.simulated:
         yield f"simulated {len(plan.simulated)} times on the {plan.simulated[0].on} engine"
     measured = measured_of(plan)

@@ -307,6 +307,11 @@ def test_headroom_tells_the_limit_and_its_cause() -> None:
     assert headroom(replace(plan, capacity=None)) == ""
 
 
+def test_headroom_warns_of_a_target_that_only_higher_loads_keep() -> None:
+    assert headroom(judged("WARN")).endswith("Yet at today's load API latency P99 is missed: see the figure.")
+    assert "Yet" not in headroom(judged("PASS"))
+
+
 def test_confirmation_follows_the_comparison() -> None:
     plan = example_plan()
     assert plan.comparison is not None

@@ -77,7 +77,7 @@ def _band(axes: "Axes", rate: Array, found: Sequence[object], *, name: str, top:
     axes.plot(rate, value, color=INK, marker="o", markersize=3)
     axes.annotate(
         name, (rate[-1], min(value[-1], 0.85 * top)), xytext=(6, 0), textcoords="offset points", va="center",
-        fontsize=9, fontweight="bold", annotation_clip=False,
+        fontsize=9, fontweight="bold", annotation_clip=False, bbox=BEHIND,
     )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def _loads(axes: "Axes", plan: "Plan", found: "Capacity") -> None:
     axes.axvline(found.knee_per_s, color=MUTED, linewidth=1.0, linestyle=":")
     axes.annotate(
         f"knee {significant(found.knee_per_s)}/s", (found.knee_per_s, 0.02), xycoords=above, xytext=(-4, 0),
-        textcoords="offset points", ha="right", va="bottom", color=MUTED, fontsize=8,
+        textcoords="offset points", ha="right", va="bottom", color=MUTED, fontsize=8, bbox=BEHIND,
     )  # fmt: skip
 
 

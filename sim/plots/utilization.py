@@ -7,7 +7,7 @@ import numpy as np
 from sim.answer import load_per_s
 from sim.errors import UsageError
 from sim.plots.load import capacity_of, rates_of
-from sim.plots.style import ALERT, MEASURED, MUTED, TARGET, canvas, colour, finding, plain_log
+from sim.plots.style import ALERT, BEHIND, MEASURED, MUTED, TARGET, canvas, colour, finding, plain_log
 from sim.words import component_name, listed, percent
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _named_ends(axes: "Axes", at: float, ends: list[tuple[float, str]], *, gap: 
         previous = place
         axes.annotate(
             component_name(name), (at, place), xytext=(7, 0), textcoords="offset points", va="center",
-            color=colour(name), fontsize=9, fontweight="bold", annotation_clip=False,
+            color=colour(name), fontsize=9, fontweight="bold", annotation_clip=False, bbox=BEHIND,
         )  # fmt: skip
 
 
