@@ -48,11 +48,11 @@ def utilization_against_load(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes
         axes.axvline(found.estimate.value, color=TARGET, linewidth=1.2)
         axes.axvline(load_per_s(plan), color=MUTED, linewidth=1.2)
         for at, text, shade, up in (
-            (found.estimate.value, "capacity", TARGET, 0.88),
-            (load_per_s(plan), "today", MUTED, 0.8),
+            (found.estimate.value, "capacity", TARGET, 0.7),
+            (load_per_s(plan), "today", MUTED, 0.6),
         ):
             axes.annotate(text, (at, up), xycoords=("data", "axes fraction"), xytext=(-4, 0), fontsize=8,
-                          textcoords="offset points", ha="right", va="top", color=shade)  # fmt: skip
+                          textcoords="offset points", ha="right", va="top", color=shade, bbox=BEHIND)  # fmt: skip
         plain_log(axes, "x")
         _percent_axis(axes, "y")
         axes.set_xlabel("offered load, requests/s")
