@@ -127,7 +127,7 @@ def target_table(
     """
     beside = {(row.metric, row.statistic): row for row in measured}
     columns = ["metric", ">target", ">alert", "", f">{heading}", ">n", "verdict"]
-    columns += [">measured", ">n measured", "verdict measured"] if measured else []
+    columns += [">measured", ">n measured", "measured verdict"] if measured else []
     shared = {row.reason for row in measured}
     told = f"Measured: {shared.pop()}." if len(shared) == 1 and measured[0].reason else ""
     lines: list[list[object]] = []
