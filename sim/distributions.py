@@ -11,13 +11,12 @@ Devroye, "Non-Uniform Random Variate Generation", 1986, chapter II.2 (inversion)
 Whitt, "Approximating a point process by a renewal process", Oper. Res. 30, 1982 (hyperexponential, balanced means).
 """
 
-from math import exp, gamma, log, sqrt
+from math import exp, gamma, inf, log, sqrt
 from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.special import gammaincinv
 
 from sim import elementary
 
@@ -28,6 +27,12 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NORMAL_P99 = 2.3263478740408408
 """The 0.99 quantile of the standard normal law."""
 
+ALMOST_ONE = 1 - 2.0**-53
+"""The largest uniform number that is ever drawn (``sim/random_streams.py``)."""
+
+LARGEST = 1e15
+"""No value of a law may lie beyond: 30,000 years in ms, a petabyte in bytes."""
+
 BISECTION_STEPS = 200
 """Enough halvings to pin a double wherever the bracket starts."""
 
@@ -36,6 +41,18 @@ class _Law(BaseModel):
     """What all laws share: frozen, no unknown parameter, one uniform number a value unless ``draws`` says more."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        self._check()
+        try:
+            with np.errstate(all="ignore"):
+                largest = max(self.expected(), float(self.sample(np.full((self.draws, 1), ALMOST_ONE))[0]))
+        except ArithmeticError:
+            largest = inf
+        if not largest <= LARGEST:
+            raise ValueError(f"{type(self).__name__} reaches {largest:.3g}, must stay <= {LARGEST:g}")
+        return self
 
     @property
     def draws(self) -> int:
@@ -53,6 +70,9 @@ class _Law(BaseModel):
     def sample(self, u: Array) -> Array:
         """Values from uniform numbers *u* of shape (draws, n); returns shape (n,)."""
         return self._sample(u)
+
+    def _check(self) -> None:
+        """Refuse parameters that contradict each other."""
 
     def _draws(self) -> int:
         return 1
@@ -87,11 +107,9 @@ class Uniform(_Law):
     low: NotNegative
     high: NotNegative
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check(self) -> None:
         if self.high < self.low:
             raise ValueError(f"high={self.high:g} must be >= low={self.low:g}")
-        return self
 
     def _expected(self) -> float:
         return (self.low + self.high) / 2
@@ -120,11 +138,9 @@ class Lognormal(_Law):
     median: Positive
     p99: Positive
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check(self) -> None:
         if self.p99 < self.median:
             raise ValueError(f"p99={self.p99:g} must be >= median={self.median:g}")
-        return self
 
     @property
     def sigma(self) -> float:
@@ -165,11 +181,9 @@ class Pareto(_Law):
     shape: Positive
     maximum: Positive
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check(self) -> None:
         if self.maximum <= self.minimum:
             raise ValueError(f"maximum={self.maximum:g} must be > minimum={self.minimum:g}")
-        return self
 
     @property
     def cut(self) -> float:
@@ -200,6 +214,8 @@ class Erlang(_Law):
         return self.mean
 
     def _quantile(self, u: Array) -> Array:
+        from scipy.special import gammaincinv  # Takes a fifth of a second to import, and few ask for it.
+
         return np.asarray(gammaincinv(self.stages, u) * self.mean / self.stages)
 
     def _sample(self, u: Array) -> Array:
@@ -252,12 +268,10 @@ class Empirical(_Law):
     law: Literal["empirical"] = "empirical"
     values: Annotated[tuple[NotNegative, ...], Field(min_length=2)]
 
-    @model_validator(mode="after")
-    def _sorted(self) -> Self:
+    def _check(self) -> None:
         for left, right in zip(self.values, self.values[1:], strict=False):
             if right < left:
                 raise ValueError(f"values must rise: {right:g} follows {left:g}")
-        return self
 
     def _expected(self) -> float:
         knots = np.asarray(self.values)

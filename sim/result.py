@@ -70,6 +70,8 @@ class Result:
         What arrived earlier was played and is not judged.
     interrupted : bool
         Stopped by hand; the frame holds what was finished.
+    unstable : tuple of str
+        Stations that were offered more work than they can do: the numbers are those of a queue that still grows.
     valid : bool
         False when the load generator itself was late or saturated: no verdict may rest on it.
     notes : tuple of str
@@ -86,6 +88,7 @@ class Result:
     duration_s: float
     warm_up_ms: float = 0.0
     interrupted: bool = False
+    unstable: tuple[str, ...] = ()
     valid: bool = True
     notes: tuple[str, ...] = ()
     generator: dict[str, Any] = field(default_factory=dict)
@@ -94,7 +97,8 @@ class Result:
         ok = self.frame["outcome"].eq("ok")
         latency_ms = self.frame.loc[ok, "latency_ms"].to_numpy()
         p50, p99 = np.quantile(latency_ms, [0.5, 0.99]) if len(latency_ms) else (np.nan, np.nan)
-        marks = "".join([", interrupted" if self.interrupted else "", "" if self.valid else ", INVALID"])
+        unstable = f", UNSTABLE at {', '.join(self.unstable)}" if self.unstable else ""
+        marks = "".join([", interrupted" if self.interrupted else "", unstable, "" if self.valid else ", INVALID"])
         return (
             f"<Result {self.scenario.name} on {self.on}: {len(self.frame)} requests in {self.duration_s:.1f} s, "
             f"{ok.sum()} ok, P50 {p50:.1f} ms, P99 {p99:.1f} ms, seed {self.seed}{marks}>"

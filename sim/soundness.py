@@ -5,9 +5,12 @@ Nothing that passes here can keep an engine busy for ever: loops have a bound, a
 
 from collections.abc import Iterator
 from math import isfinite
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from sim.errors import ModelError
+import numpy as np
+
+from sim.distributions import LARGEST
+from sim.errors import ModelError, UsageError
 from sim.flow import (
     OUTCOMES,
     Attempt,
@@ -28,8 +31,11 @@ from sim.flow import (
     walk,
 )
 
-TURNS_MOST = 1_000_000
-"""Turns that nested loops may take together."""
+if TYPE_CHECKING:
+    from sim.schedule import Schedule
+
+TURNS_MOST = 10_000_000
+"""Turns that nested loops, and tries of nested callers, may take together."""
 
 NUMBERS = tuple(name for name in get_args(Attribute) if name != "route")
 """Attributes that one can calculate with; a route is a name, for :class:`Match`."""
@@ -53,17 +59,37 @@ def check(flow: Flow) -> None:
     _check_order(flow)
 
 
+def check_schedule(flow: Flow, schedule: "Schedule") -> None:
+    """Refuse a schedule that *flow* cannot be played on: a time or a size that is none, a route without a name.
+
+    Raises
+    ------
+    UsageError
+        The column, the place and the value.
+    """
+    read = {getattr(part, name, None) for part in walk(flow) for name in ("of", "size")}
+    columns = {name: getattr(schedule, name) for name in NUMBERS if name in read}
+    columns["route_code"] = schedule.route_code
+    columns |= {"arrival_ms": schedule.arrival_ms} if schedule.user is None else {"think_ms": schedule.think_ms}
+    for name, column in columns.items():
+        most = len(schedule.routes) - 1 if name == "route_code" else LARGEST
+        if not (column.min() >= 0 and column.max() <= most):
+            place = int(np.argmin((column >= 0) & (column <= most)))
+            raise UsageError(f"schedule.{name}[{place}]={column[place]:g} must be between 0 and {most:g}")
+
+
 def _check_steps(steps: Any, *, turns: int) -> None:
     """Refuse what is no step, and loops in loops that could keep one request busy for ever."""
     for step in steps if isinstance(steps, tuple) else (steps,):
         if not isinstance(step, Step):
             raise ModelError(f"{step!r} is no step; a flow is a tuple of steps of sim/flow.py")
         inner = turns
-        if isinstance(step, Repeat):
-            inner *= step.limit
+        if isinstance(step, Repeat | Attempt):
+            inner *= step.limit if isinstance(step, Repeat) else step.retries + 1
             if inner > TURNS_MOST:
                 raise ModelError(
-                    f"Repeat({step.site!r}) may take {inner} turns; loops together must take <= {TURNS_MOST}"
+                    f"{type(step).__name__}({step.site!r}) may take {inner} turns; "
+                    f"loops and tries together must take <= {TURNS_MOST}"
                 )
         for inner_steps in flows_of(step):
             _check_steps(inner_steps, turns=inner)

@@ -94,10 +94,15 @@ def test_erlang_matches_scipys_gamma() -> None:
         {"law": "empirical", "values": [3.0]},
         {"law": "exponential", "mean": 1.0, "sigma": 2.0},
         {"law": "normal", "mean": 1.0},
+        {"law": "constant", "value": 1e16},
+        {"law": "lognormal", "median": 1.0, "p99": 1e300},
+        {"law": "weibull", "mean": 1.0, "shape": 1e-3},
+        {"law": "pareto", "minimum": 1.0, "shape": 1e-20, "maximum": 2.0},
+        {"law": "hyperexponential", "mean": 1.0, "cv2": 1e40},
     ],
     ids=str,
 )
 def test_impossible_parameters_are_refused(table: dict[str, Any]) -> None:
-    """Negative, infinite, unordered, unknown: no law is made."""
+    """Negative, infinite, unordered, unknown, or beyond all bounds: no law is made."""
     with pytest.raises(ValidationError):
         ADAPTER.validate_python(table)

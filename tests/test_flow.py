@@ -15,8 +15,8 @@ STATION, OTHER = f.Station("s"), f.Station("o")
 
 
 def loop(step: f.Step) -> f.Step:
-    """Two thousand turns of one step."""
-    return f.Repeat(f.During(0.0, 1.0), (step,), "l.l", limit=2000)
+    """Five thousand turns of one step."""
+    return f.Repeat(f.During(0.0, 1.0), (step,), "l.l", limit=5000)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,16 @@ def test_an_impossible_part_is_refused_with_its_value(build: Callable[[], Any], 
         ((f.Count(f.Counter("c"), by=float("nan")),), r"Count.by=nan must be finite"),
         ((f.Hold(STATION, (f.Hold(STATION, ()),)),), r"Hold\(station='s'\) waits, while it holds"),
         ((f.Hold(STATION, (f.Hold(OTHER, ()),)), f.Hold(OTHER, (f.Serve(STATION, ONE, "s.a"),))), r"may wait for 'o'"),
-        ((loop(loop(f.Delay(ONE, "d.d"))),), r"may take 4000000 turns; loops together must take <= 1000000"),
+        (
+            (loop(loop(f.Delay(ONE, "d.d"))),),
+            r"may take 25000000 turns; loops and tries together must take <= 10000000",
+        ),
+        (
+            (f.Attempt((loop(f.Count(f.Counter("c"))),), "a.a", retries=9999),),
+            r"Repeat\('l.l'\) may take 50000000 turns",
+        ),
     ],
-    ids="empty twice hold-ps outcome repeat ok idle-ps stranger route nan itself circle endless".split(),
+    ids="empty twice hold-ps outcome repeat ok idle-ps stranger route nan itself circle endless stubborn".split(),
 )
 def test_an_impossible_flow_is_refused(flow: f.Flow, message: str) -> None:
     """What no engine could execute is named."""

@@ -17,7 +17,7 @@ from sim.engines.lowering import lower
 from sim.engines.placement import Placement
 from sim.engines.recording import UNFINISHED, Recording, StationUse, check_ended, check_little, check_memory
 from sim.engines.world import World
-from sim.soundness import check
+from sim.soundness import check, check_schedule
 
 if TYPE_CHECKING:
     from sim.workload import Schedule
@@ -45,9 +45,12 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     Raises
     ------
     ModelError
-        The flow cannot be executed, or its record does not fit into memory.
+        The flow cannot be executed.
+    UsageError
+        The record does not fit into memory, or the schedule holds what no time can be made of.
     """
     check(flow)
+    check_schedule(flow, schedule)
     accounts = f.accounts(flow)
     check_memory(len(schedule), len(accounts))
     program = lower(flow, schedule.routes, seed=seed)
@@ -59,12 +62,14 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     except KeyboardInterrupt:
         interrupted = True
     uses = _uses(program.placement, world)
+    end_ms = float(max(world.get("now_ms"), world.get("end_ms")))
+    if not interrupted and world.get("events_count") > 0:
+        end_ms = inf  # What is set for infinity never happens.
     if interrupted:
         _blank_unfinished(world)
     else:
-        check_ended(world.tables["outcome"])
+        check_ended(world.tables["outcome"], end_ms)
         check_little(uses)
-    end_ms = float(max(world.get("now_ms"), world.get("end_ms")))
     return Recording(
         arrival_ms=world.tables["arrival_ms"],
         latency_ms=world.tables["latency_ms"],
@@ -80,21 +85,26 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
 
 
 def _uses(placement: Placement, world: World) -> tuple[StationUse, ...]:
-    """How each station was used, all instances together."""
+    """How each station, then each shared link, was used, all instances together."""
     uses = []
-    for station in placement.stations:
+    declared: tuple[f.Station | f.Link, ...] = (*placement.stations, *placement.links)
+    for station in declared:
         first = placement.of(station)["first"]
         meters = world.tables["servers"][first : first + station.instances]
         use = StationUse(
             name=station.name,
-            servers=station.servers,
+            servers=int(meters["servers"][0]),
             instances=station.instances,
             served=int(meters["served"].sum()),
+            refused=int(meters["refused"].sum()),
             busy_ms=float(meters["busy_ms"].sum()),
             queue_ms=float(meters["queue_ms"].sum()),
             waited_ms=float(meters["waited_ms"].sum()),
             queue_total_ms=float(meters["queue_total_ms"].sum()),
             busiest_ms=float(meters["busy_total_ms"].max()),
+            offered_ms=float(
+                (meters["busy_total_ms"] * (1 + meters["refused"] / np.maximum(meters["served"], 1))).max()
+            ),
         )
         uses.append(use)
     return tuple(uses)

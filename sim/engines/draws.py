@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from sim.workload import Schedule
 
 
+NUMBERS_PER_DRAW = 4
+"""Memory of one drawn number, in units of 8 bytes: a Python float, and its place in a list."""
+
+
+def drawing_steps(flow: f.Flow) -> list[Any]:
+    """Every step that draws a time, once."""
+    return list({id(step): step for step in f.walk(flow) if isinstance(step, f.Delay | f.Serve | f.Spawn)}.values())
+
+
 class Sampler:
     """The times that one step draws.
 
@@ -49,21 +58,17 @@ class Draws:
     def __init__(self, flow: f.Flow, schedule: "Schedule", *, seed: int) -> None:
         places = {name: place for place, name in enumerate(f.accounts(flow))}
         self._samplers: dict[int, Sampler] = {}
-        for step in f.walk(flow):
-            if isinstance(step, f.Delay | f.Serve):
-                self._add(step, step.time, places[f.account_of(step)], seed=seed, requests=len(schedule))
-            elif isinstance(step, f.Spawn):
-                self._add(step, step.after, -1, seed=seed, requests=len(schedule))
+        for step in drawing_steps(flow):
+            spawns = isinstance(step, f.Spawn)
+            time, account = (step.after, -1) if spawns else (step.time, places[f.account_of(step)])
+            sampler = Sampler(step.site, f.as_time(time), account, seed=seed, requests=len(schedule))
+            self._samplers[id(step)] = sampler
         self._attributes = {
             "key": schedule.key.tolist(),
             "size_bytes": schedule.size_bytes.tolist(),
             "tokens_in": schedule.tokens_in.tolist(),
             "tokens_out": schedule.tokens_out.tolist(),
         }
-
-    def _add(self, step: Any, time: Any, account: int, *, seed: int, requests: int) -> None:
-        if id(step) not in self._samplers:
-            self._samplers[id(step)] = Sampler(step.site, f.as_time(time), account, seed=seed, requests=requests)
 
     def of(self, step: f.Delay | f.Serve | f.Spawn) -> Sampler:
         """The sampler of *step*."""

@@ -144,17 +144,25 @@ class Memory:
         self.budgets[budget.name] -= 1.0
         return True
 
-    def use(self, station: f.Station) -> StationUse:
-        """How *station* was used, all instances together."""
-        meters = [instance.meter for instance in self.stations[station.name]]
-        return StationUse(
-            name=station.name,
-            servers=station.servers,
-            instances=station.instances,
-            served=sum(m.served for m in meters),
-            busy_ms=sum(m.busy_ms for m in meters),
-            queue_ms=sum(m.queue_ms for m in meters),
-            waited_ms=sum(m.waited_ms for m in meters),
-            queue_total_ms=sum(m.queue_total_ms for m in meters),
-            busiest_ms=max(m.busy_total_ms for m in meters),
-        )
+    def uses(self) -> tuple[StationUse, ...]:
+        """How each station, then each shared link, was used."""
+        stations = [_use(name, instances) for name, instances in self.stations.items()]
+        return (*stations, *(_use(name, instances) for name, instances in self.links.items()))
+
+
+def _use(name: str, instances: list[Any]) -> StationUse:
+    """How a station was used, all *instances* together."""
+    meters = [instance.meter for instance in instances]
+    return StationUse(
+        name=name,
+        servers=instances[0].servers,
+        instances=len(instances),
+        served=sum(m.served for m in meters),
+        refused=sum(m.refused for m in meters),
+        busy_ms=sum(m.busy_ms for m in meters),
+        queue_ms=sum(m.queue_ms for m in meters),
+        waited_ms=sum(m.waited_ms for m in meters),
+        queue_total_ms=sum(m.queue_total_ms for m in meters),
+        busiest_ms=max(m.busy_total_ms for m in meters),
+        offered_ms=max(m.busy_total_ms * (1 + m.refused / max(m.served, 1)) for m in meters),
+    )

@@ -17,12 +17,13 @@ from simpy.events import Timeout
 
 from sim import flow as f
 from sim.engines.clock import Clock
+from sim.engines.draws import NUMBERS_PER_DRAW, drawing_steps
 from sim.engines.memory import Memory
 from sim.engines.recording import UNFINISHED, Recording, check_ended, check_little, check_memory
 from sim.engines.stations import Instance
 from sim.engines.token import FlowFailed, Join, Token
 from sim.random_streams import child_context, uniform
-from sim.soundness import check
+from sim.soundness import check, check_schedule
 
 if TYPE_CHECKING:
     from sim.workload import Schedule
@@ -54,10 +55,13 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     Raises
     ------
     ModelError
-        The flow cannot be executed, or its record does not fit into memory.
+        The flow cannot be executed.
+    UsageError
+        The record does not fit into memory, or the schedule holds what no time can be made of.
     """
     check(flow)
-    check_memory(len(schedule), len(f.accounts(flow)))
+    check_schedule(flow, schedule)
+    check_memory(len(schedule), len(f.accounts(flow)) + NUMBERS_PER_DRAW * len(drawing_steps(flow)))
     return _Simulation(flow, schedule, seed=seed).run()
 
 
@@ -201,6 +205,7 @@ class _Simulation:
     def _wait(self, step: f.Serve | f.Hold, instance: Instance, token: Token) -> Walk:
         """Wait in the queue, unless it is full."""
         if instance.meter.waiting >= instance.limit:
+            instance.meter.refused += 1
             raise FlowFailed(step.station.error)
         began = self.env.now
         yield instance.join(step.priority)
@@ -346,9 +351,9 @@ class _Simulation:
     # ------------------------------------------------------------ the record
 
     def _recording(self, *, interrupted: bool) -> Recording:
-        uses = tuple(self.memory.use(station) for station in f.states(self.flow, f.Station))
+        uses = self.memory.uses()
         if not interrupted:
-            check_ended(self.outcome)
+            check_ended(self.outcome, float(self.env.now))
             check_little(uses)
         horizon_ms = self.horizon_ms if self.horizon_ms < inf else self.env.now
         return Recording(

@@ -27,6 +27,7 @@ class Meter:
         "last_ms",
         "queue_ms",
         "queue_total_ms",
+        "refused",
         "served",
         "waited_ms",
         "waiting",
@@ -40,7 +41,7 @@ class Meter:
         self.busy_ms = self.busy_total_ms = 0.0
         self.queue_ms = self.queue_total_ms = 0.0
         self.waited_ms = 0.0
-        self.served = 0
+        self.served = self.refused = 0
 
     def advance(self, now: float) -> None:
         """Account for the time since the last change."""
@@ -59,11 +60,11 @@ class Meter:
 class Instance:
     """Servers with one queue, first come first served."""
 
-    __slots__ = ("env", "free", "idle_ms", "limit", "meter", "queue", "released_ms")
+    __slots__ = ("env", "free", "idle_ms", "limit", "meter", "queue", "released_ms", "servers")
 
     def __init__(self, env: Environment, station: Station, horizon_ms: float) -> None:
         self.env = env
-        self.free = station.servers
+        self.servers = self.free = station.servers
         self.limit = inf if station.queue_limit is None else station.queue_limit
         self.queue: Any = deque()
         self.meter = Meter(horizon_ms)

@@ -20,9 +20,6 @@ from sim.workload import Schedule
 ENGINES = {"simpy": "sim.engines.simpy_engine", "compiled": "sim.engines.compiled_engine"}
 """Where each engine's ``simulate`` lives; imported when asked for, since compiling needs numba."""
 
-FULL = 1.0
-"""Offered load at which a station can no longer keep up."""
-
 
 def play(scenario: Scenario, schedule: Schedule, *, seed: int, engine: str = "compiled") -> Result:
     """Simulate *schedule* on the scenario's deployment.
@@ -72,7 +69,8 @@ def result_of(scenario: Scenario, schedule: Schedule, *, recording: Recording, s
         duration_s=recording.end_ms / 1000,
         warm_up_ms=schedule.warm_up_ms,
         interrupted=recording.interrupted,
-        notes=(*recording.notes, *_unstable(recording)),
+        unstable=tuple(use.name for use in recording.unstable),
+        notes=(*recording.notes, *_warnings(recording)),
     )
     if not recording.interrupted:
         return result
@@ -106,14 +104,11 @@ def station_frame(stations: tuple[StationUse, ...], horizon_ms: float) -> pd.Dat
     return pd.DataFrame(rows, columns=list(STATION_COLUMNS))
 
 
-def _unstable(recording: Recording) -> list[str]:
-    """Stations that were offered more work than they can do."""
-    notes = []
-    for use in recording.stations:
-        offered = use.busiest_ms / (max(recording.horizon_ms, 1e-9) * use.servers)
-        if offered >= FULL and recording.outcome.size > use.servers:
-            notes.append(
-                f"unstable: station {use.name} is offered {offered:.2f} of what it can do (must be < 1); "
-                "its queue grows as long as the load lasts, so these numbers are transient"
-            )
-    return notes
+def _warnings(recording: Recording) -> list[str]:
+    """What must be said of stations that were offered more work than they can do."""
+    return [
+        f"unstable: station {use.name} is offered {use.offered_ratio(recording.horizon_ms):.2f} of what it can do "
+        "(must be < 1); its queue grows as long as the load lasts, so these numbers are transient"
+        + (f", and {use.refused} requests that found it full were refused" if use.refused else "")
+        for use in recording.unstable
+    ]

@@ -71,6 +71,7 @@ def seize(w: Any, token: Any, pc: Any, server: Any) -> Any:
         take(w, server)
         return pc + 2
     if server.waiting >= server.limit:
+        server.refused += 1
         token.error = step.error
         return step.fail
     token.began_ms = w.now_ms

@@ -106,6 +106,7 @@ SERVER = np.dtype(
         ("queue_total_ms", "f8"),
         ("waited_ms", "f8"),
         ("served", "i8"),
+        ("refused", "i8"),
         # processor sharing
         ("clock_ms", "f8"),
         ("jobs", "i8"),
