@@ -34,7 +34,7 @@ from sim.flow import (
 if TYPE_CHECKING:
     from sim.schedule import Schedule
 
-TURNS_MOST = 10_000_000
+TURNS_MOST = 20_000_000
 """Turns that nested loops, and tries of nested callers, may take together."""
 
 NUMBERS = tuple(name for name in get_args(Attribute) if name != "route")

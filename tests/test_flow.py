@@ -72,7 +72,7 @@ def test_an_impossible_part_is_refused_with_its_value(build: Callable[[], Any], 
         ((f.Hold(STATION, (f.Hold(OTHER, ()),)), f.Hold(OTHER, (f.Serve(STATION, ONE, "s.a"),))), r"may wait for 'o'"),
         (
             (loop(loop(f.Delay(ONE, "d.d"))),),
-            r"may take 25000000 turns; loops and tries together must take <= 10000000",
+            r"may take 25000000 turns; loops and tries together must take <= 20000000",
         ),
         (
             (f.Attempt((loop(f.Count(f.Counter("c"))),), "a.a", retries=9999),),

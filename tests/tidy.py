@@ -32,7 +32,7 @@ QUALIFIERS = frozenset(
 DIMENSIONLESS = {
     "a number of things, named by the class or by the field that it bounds": (
         "n count need burst queue in_flight at_most at_least limit threshold depth by"
-        " planned sent skipped aborted served received done"
+        " planned sent skipped aborted served refused received done"
     ),
     "an identifier or an ordinal": (
         "seed key user lora route request outcome schema_version version status port pid number priority line context"

@@ -16,7 +16,7 @@ from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Latch, Mov
 from sim.models import durable_objects
 from sim.scenario import DurableObjects, Ledger
 
-CHUNKS_MOST = 100_000
+CHUNKS_MOST = 1_000_000
 """A bound on the chunks of one flush, far above any real one: every loop ends."""
 
 
