@@ -1,8 +1,8 @@
 """Every random number of a run that is read by sites, drawn in blocks before the clock starts.
 
 A site that draws once a request on the first attempt (context 0) is by far the most common case: all its numbers are
-made with a few NumPy calls. Retries, repeats and spawned flows have contexts of their own and are looked up one by
-one.
+made with a few NumPy calls. Retries, repeats and spawned flows have contexts of their own; there a few hundred
+neighbours are drawn at once, since who comes next is likely to be one of them.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sim import flow as f
-from sim.random_streams import site_key, uniform, uniforms
+from sim.random_streams import site_key, uniforms
 
 if TYPE_CHECKING:
     from sim.workload import Schedule
 
+
+NEIGHBOURS = 256
+"""Requests that are drawn together in a context of their own."""
+
+BLOCKS_MOST = 1000
+"""Contexts whose last block of numbers is remembered."""
 
 NUMBERS_PER_DRAW = 4
 """Memory of one drawn number, in units of 8 bytes: a Python float, and its place in a list."""
@@ -40,16 +46,28 @@ class Sampler:
         self.time = time
         self.account = account
         self.key = site_key(seed, site)
-        index = np.arange(requests, dtype=np.int64)
-        unit = np.stack([uniforms(site_key(seed, site), index, draw=draw) for draw in range(time.law.draws)])
-        self.first: list[float] = (time.scale * time.law.sample(unit)).tolist()
+        self.first = self._drawn(range(requests), context=0)
+        self._blocks: dict[int, tuple[int, list[float]]] = {}
 
     def value(self, request: int, context: int) -> float:
         """The law's value for *request* in *context*, scaled, in ms."""
         if context == 0:
             return self.first[request]
-        unit = [uniform(self.key, request, context=context, draw=draw) for draw in range(self.time.law.draws)]
-        return float(self.time.scale * self.time.law.sample(np.array(unit)))
+        block, place = divmod(request, NEIGHBOURS)
+        known = self._blocks.get(context)
+        if known is None or known[0] != block:
+            if len(self._blocks) == BLOCKS_MOST:
+                self._blocks.clear()
+            start = block * NEIGHBOURS
+            known = self._blocks[context] = block, self._drawn(range(start, start + NEIGHBOURS), context=context)
+        return known[1][place]
+
+    def _drawn(self, requests: range, *, context: int) -> list[float]:
+        """The values of neighbouring requests."""
+        law, index = self.time.law, np.arange(requests.start, requests.stop, dtype=np.int64)
+        unit = np.stack([uniforms(self.key, index, context=context, draw=draw) for draw in range(law.draws)])
+        values: list[float] = (self.time.scale * law.sample(unit)).tolist()
+        return values
 
 
 class Draws:

@@ -88,13 +88,15 @@ class _Simulation:
             f.Serve: self._serve,
             f.Hold: self._hold,
             f.Transfer: self._transfer,
-            f.Branch: self._branch,
-            f.Match: self._match,
             f.Repeat: self._repeat,
             f.Parallel: self._parallel,
             f.Hedge: self._hedge,
             f.Attempt: self._attempt,
             f.Custom: self._custom,
+        }
+        self.choose: dict[type, Callable[[Any, Token], f.Flow]] = {
+            f.Branch: self._branch,
+            f.Match: self._match,
         }
         self.at_once: dict[type, Callable[[Any, Token], None]] = {
             f.Guard: self._guard,
@@ -163,6 +165,8 @@ class _Simulation:
             kind = type(step)
             if kind in self.execute:
                 yield from self.execute[kind](step, token)
+            elif kind in self.choose:
+                yield from self._walk(self.choose[kind](step, token), token)
             else:
                 self.at_once[kind](step, token)
 
@@ -222,12 +226,6 @@ class _Simulation:
         else:
             yield Timeout(self.env, alone_ms)
         token.booked[self.accounts[step.account]] += self.env.now - began
-
-    def _branch(self, step: f.Branch, token: Token) -> Walk:
-        yield from self._walk(step.then if self.memory.holds(step.condition, token) else step.otherwise, token)
-
-    def _match(self, step: f.Match, token: Token) -> Walk:
-        yield from self._walk(self.ways[id(step)].get(self.route[token.request], ()), token)
 
     def _repeat(self, step: f.Repeat, token: Token) -> Walk:
         base = token.context
@@ -321,6 +319,14 @@ class _Simulation:
                 pause_ms *= uniform(key, token.request, context=token.context, draw=number + 1)
             yield Timeout(self.env, pause_ms)
             token.booked[client] += pause_ms
+
+    # ------------------------------------------------------------ steps that choose a way
+
+    def _branch(self, step: f.Branch, token: Token) -> f.Flow:
+        return step.then if self.memory.holds(step.condition, token) else step.otherwise
+
+    def _match(self, step: f.Match, token: Token) -> f.Flow:
+        return self.ways[id(step)].get(self.route[token.request], ())
 
     # ------------------------------------------------------------ steps that take no time
 

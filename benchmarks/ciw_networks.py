@@ -1,0 +1,44 @@
+"""The same queues in Ciw."""
+
+import ciw
+import numpy as np
+
+from benchmarks.jobs import Tandem, Times
+
+
+class Drawn(ciw.dists.Distribution):  # type: ignore[misc]  # Ciw has no types
+    """Times that were drawn before, one a customer: who is served first must not change who takes how long."""
+
+    def __init__(self, times: Times) -> None:
+        self.times: list[float] = times.tolist()
+
+    def sample(self, t: float | None = None, ind: ciw.Individual | None = None) -> float:
+        """The time of customer *ind*, whom Ciw counts from 1."""
+        assert ind is not None
+        return self.times[ind.id_number - 1]
+
+
+def play(job: Tandem) -> Times:
+    """Latency of every request, in ms; shape (n,)."""
+    gaps_ms = np.diff(job.schedule.arrival_ms, prepend=0.0).tolist()
+    nobody = [None] * (job.stations - 1)
+    onward = np.eye(job.stations, k=1).tolist()
+    network = ciw.create_network(
+        # A sequence starts again when it is used up: the last arrival of all never comes.
+        arrival_distributions=[ciw.dists.Sequential([*gaps_ms, float("inf")]), *nobody],
+        service_distributions=[Drawn(times) for times in job.service_ms],
+        routing=onward,
+        number_of_servers=[job.servers] * job.stations,
+    )
+    simulation = ciw.Simulation(network)
+    simulation.simulate_until_max_customers(len(gaps_ms), method="Finish")
+    return _latencies(simulation.get_all_records(), job)
+
+
+def _latencies(records: list[ciw.data_record.DataRecord], job: Tandem) -> Times:
+    """From the one record that Ciw keeps of each visit of each customer."""
+    ended_ms = np.zeros(len(job.schedule))
+    for record in records:
+        if record.node == job.stations:
+            ended_ms[record.id_number - 1] = record.exit_date
+    return ended_ms - job.schedule.arrival_ms
