@@ -51,8 +51,8 @@ audit: .venv/dev ## Ask for known vulnerabilities of the locked packages.
 notebooks: .venv/dev ## Run every notebook anew and keep its outputs; look at the difference before you commit it.
 	$(BIN)/jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace $(NOTEBOOKS)
 
-bench: .venv/dev ## Time the schedule, the engines and the start of the reference on this machine.
-	$(BIN)/python -m tests.bench $(ARGS)
+bench: .venv/dev ## Measure the engines against others on this machine; writes docs/SPEED.md.
+	$(BIN)/python -m benchmarks --out docs/SPEED.md $(ARGS)
 
 lab: .venv/lab ## Open JupyterLab at the first notebook.
 	$(BIN)/headroom lab

@@ -15,7 +15,8 @@ class Drawn(ciw.dists.Distribution):  # type: ignore[misc]  # Ciw has no types
     def sample(self, t: float | None = None, ind: ciw.Individual | None = None) -> float:
         """The time of customer *ind*, whom Ciw counts from 1."""
         assert ind is not None
-        return self.times[ind.id_number - 1]
+        time_ms: float = self.times[ind.id_number - 1]
+        return time_ms
 
 
 def play(job: Tandem) -> Times:

@@ -81,9 +81,7 @@ class Deployment:
         self.wake_ms, self.later_wake_ms = (
             self.drawn(system.durable_objects.cold_start_ms, "durable_objects.cold_start", context=c) for c in both
         )
-        self.d1_rtt_ms, self.later_rtt_ms = (
-            self.drawn(system.d1.rtt_ms, "d1.rtt", scale=0.5, context=c) for c in both
-        )
+        self.d1_rtt_ms, self.later_rtt_ms = (self.drawn(system.d1.rtt_ms, "d1.rtt", scale=0.5, context=c) for c in both)
         self.write_ms, self.later_write_ms = (self.drawn(system.d1.write_ms, "d1.write", context=c) for c in both)
 
     def drawn(self, law: AnyLaw, site: str, *, scale: float = 1.0, context: int = 0) -> list[float]:
@@ -140,7 +138,7 @@ class Deployment:
         yield self.env.timeout(self.network_ms[request])
         yield from self.compute(request)
         yield self.env.timeout(self.object_rtt_ms[request])
-        done = yield from self.visit(request, self.wake_ms, lambda: self.balance_ms[request])
+        done = yield from self.visit(request, self.wake_ms, work_ms=lambda: self.balance_ms[request])
         yield self.env.timeout(self.object_rtt_ms[request])
         yield self.env.timeout(self.network_ms[request])
         return done
@@ -209,7 +207,7 @@ class Deployment:
                 self.alarmed[key] = True
                 self.env.process(self.alarm(request))
 
-        if not (yield from self.visit(request, self.wake_ms, lambda: self.append_ms[request], count)):
+        if not (yield from self.visit(request, self.wake_ms, work_ms=lambda: self.append_ms[request], finish=count)):
             return False
         yield self.env.timeout(self.gate_ms[request])
         yield self.env.timeout(self.object_rtt_ms[request])
@@ -219,6 +217,7 @@ class Deployment:
         self,
         request: int,
         wake_ms: list[float],
+        *,
         work_ms: Callable[[], float],
         finish: Callable[[], None] = lambda: None,
     ) -> Process:
@@ -250,6 +249,6 @@ class Deployment:
             self.pending[key] = max(0, self.pending[key] - ledger.flush_chunk_rows)
 
         while self.pending[key]:
-            yield from self.visit(request, self.later_wake_ms, collect_ms, collected)
+            yield from self.visit(request, self.later_wake_ms, work_ms=collect_ms, finish=collected)
             yield from self.query(self.later_write_ms[request], self.later_rtt_ms[request])
         return True

@@ -140,8 +140,8 @@ def request_frame(
     columns: dict[str, Any] = {
         "request": np.arange(len(arrival_ms), dtype=np.int64),
         "route": pd.Categorical.from_codes(schedule.route_code, categories=pd.Index(schedule.routes)),
-        "key": schedule.key,
-        "size_bytes": schedule.size_bytes,
+        "key": schedule.key.copy(),  # the schedule's own columns stay read-only
+        "size_bytes": schedule.size_bytes.copy(),
         "arrival_ms": arrival_ms,
         "latency_ms": latency_ms,
         "outcome": pd.Categorical.from_codes(outcome, categories=pd.Index(OUTCOMES)),
@@ -149,4 +149,5 @@ def request_frame(
     }
     for name in TIME_COLUMNS:
         columns[name] = times.get(name, np.zeros(len(arrival_ms)))
-    return pd.DataFrame(columns)
+    # Millions of rows are not copied a second time: the arrays are the frame's from here on.
+    return pd.DataFrame(columns, copy=False)

@@ -1,0 +1,125 @@
+"""What is measured in a process of its own: memory, which a process never gives back, and the first start.
+
+``python -m benchmarks.processes TASK`` is what each child runs; it prints its figures as JSON.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def child(*task: object, **environment: str) -> dict[str, float]:
+    """Run one task of this module in a new process.
+
+    Parameters
+    ----------
+    *task
+        Its name and its arguments.
+    **environment
+        Variables beside our own; the child keeps compiled bytecode, as any installed program does.
+    """
+    command = [sys.executable, "-m", "benchmarks.processes", *map(str, task)]
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, cwd=ROOT, env=ours | environment, capture_output=True, text=True, check=True)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def peak_bytes() -> int:
+    """The most memory that this process ever held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def players() -> dict[str, Callable[[Any], object]]:
+    """Everyone who can play a job, by name."""
+    from benchmarks import ciw_networks, jobs, plain, plain_launch
+    from sim.engines import compiled_engine, simpy_engine
+
+    return {
+        "plain": plain.play,
+        "plain_launch": plain_launch.play,
+        "ciw": ciw_networks.play,
+        "simpy": lambda job: simpy_engine.simulate(job.flow, job.schedule, seed=jobs.SEED),
+        "compiled": lambda job: compiled_engine.simulate(job.flow, job.schedule, seed=jobs.SEED),
+    }
+
+
+def memory(job_name: str, player: str, requests: str) -> dict[str, float]:
+    """The peak before and after a player played, its job being there already."""
+    from benchmarks import jobs
+
+    makers: dict[str, Callable[[int], jobs.Job]] = {
+        "mm4": jobs.mm4,
+        "tandem": jobs.three_in_a_row,
+        "launch": jobs.launch,
+    }
+    job = makers[job_name](int(requests))
+    play = players()[player]
+    play(job.head(1_000))
+    play(job)
+    return {"peak_bytes": peak_bytes()}
+
+
+def bytes_per_request(job_name: str, player: str, requests: int) -> float:
+    """How much the peak grows from a third of the requests to all of them, schedule included."""
+    few, many = (child("memory", job_name, player, n)["peak_bytes"] for n in (requests // 3, requests))
+    return (many - few) / (requests - requests // 3)
+
+
+def first_call() -> dict[str, float]:
+    """A run of 100 requests on the compiled engine; ``process_cpu_s`` is all that the process worked until then."""
+    from benchmarks import jobs
+    from sim.engines import compiled_engine
+
+    job = jobs.mm4(100)
+    start_s, start_cpu_s = time.perf_counter(), time.process_time()
+    compiled_engine.simulate(job.flow, job.schedule, seed=jobs.SEED)
+    call_s, process_cpu_s = time.perf_counter() - start_s, time.process_time()
+    return {"call_s": call_s, "call_cpu_s": process_cpu_s - start_cpu_s, "process_cpu_s": process_cpu_s}
+
+
+def starts(rounds: int) -> dict[str, list[dict[str, float]]]:
+    """First calls with an empty cache, and those of later processes; ``process_s`` is the process on the wall."""
+    found: dict[str, list[dict[str, float]]] = {"first": [], "later": []}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as cache:
+            for when in ("first", "later"):
+                start_s = time.perf_counter()
+                figures = child("first_call", NUMBA_CACHE_DIR=cache)
+                found[when].append(figures | {"process_s": time.perf_counter() - start_s})
+    return found
+
+
+def whole_run(requests: str) -> dict[str, float]:
+    """``run("launch", on="compiled")`` of so many requests, up to the result that a user holds."""
+    from benchmarks.jobs import SEED, longer
+    from sim import run
+    from sim.scenario import load_scenario
+
+    scenario = longer(load_scenario("launch"), int(requests))
+    run(scenario, on="compiled", rng=SEED, requests=1_000)
+    start_s = time.perf_counter()
+    result = run(scenario, on="compiled", rng=SEED, requests=int(requests))
+    return {"peak_bytes": peak_bytes(), "run_s": time.perf_counter() - start_s, "requests": len(result.frame)}
+
+
+TASKS: dict[str, Callable[..., dict[str, float]]] = {
+    "memory": memory,
+    "first_call": first_call,
+    "whole_run": whole_run,
+}
+
+
+if __name__ == "__main__":
+    task, *arguments = sys.argv[1:]
+    json.dump(TASKS[task](*arguments), sys.stdout)

@@ -1,0 +1,69 @@
+"""Goal: a race is run over one distance, and its table is told as it was measured.
+
+Method: every contender plays a short job, and must give every request the latency that our SimPy engine gives it.
+"""
+
+import re
+from typing import Any
+
+import pytest
+
+from benchmarks import jobs, processes, timing
+from benchmarks.__main__ import NAMES, SIZES
+from benchmarks.page import Section, page
+from sim.engines.recording import Recording
+
+MAKERS = {"mm4": jobs.mm4, "tandem": jobs.three_in_a_row, "launch": jobs.launch}
+PLAYERS = processes.players()
+
+
+def latency_ms(player: str, job: jobs.Job) -> jobs.Times:
+    """What a contender says, whatever it returns."""
+    played: Any = PLAYERS[player](job)
+    times: jobs.Times = played.latency_ms if isinstance(played, Recording) else played
+    return times
+
+
+@pytest.mark.parametrize(
+    ("job_name", "player"), [(job_name, player) for job_name, sizes in SIZES.items() for player in sizes]
+)
+def test_all_contenders_do_the_same_work(job_name: str, player: str) -> None:
+    """Three thousand requests, each within 1e-9; in ``launch`` that is three thousand chances to tell models apart."""
+    job = MAKERS[job_name](3_000)
+    assert latency_ms(player, job) == pytest.approx(latency_ms("simpy", job), rel=1e-9, abs=1e-9)
+
+
+def test_the_queues_are_as_busy_as_their_name_says() -> None:
+    """Arrivals times service, over the servers: 0.8 within five standard errors."""
+    for job in (jobs.mm4(50_000), jobs.three_in_a_row(50_000)):
+        for times in job.service_ms:
+            load_ratio = times.sum() / (job.servers * job.schedule.duration_ms)
+            assert load_ratio == pytest.approx(0.8, abs=0.8 * 5 * (2 / 50_000) ** 0.5)
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    """A machine that was twice as slow in the second round was so for both."""
+    rates = {"slow": [10.0, 5.0], "fast": [600.0, 300.0]}
+    assert timing.ratios(rates, "slow")["fast"] == timing.Spread(60.0, 60.0, 60.0)
+
+
+def test_a_child_tells_its_memory() -> None:
+    """A process with a schedule of a thousand requests holds more than a megabyte and less than a gigabyte."""
+    assert 1e6 < processes.child("memory", "mm4", "plain", 1000)["peak_bytes"] < 1e9
+
+
+def test_a_page_holds_its_tables() -> None:
+    """A line a row, as many cells as columns, and the machine's load beside it."""
+    section = Section("Title", "Some   words.", ("job", "rate"), [["one", "1"], ["two", "2"]])
+    told = page([section], load_average=(0.25, 1.5))
+    assert told.startswith("# Speed\n")
+    assert "load average of the machine was 0.2 before and 1.5 after" in " ".join(told.split())
+    assert "## Title\n\nSome words.\n\n| job | rate |\n| --- | ---: |\n| one | 1 |\n| two | 2 |\n" in told
+
+
+def test_the_written_page_has_every_contender() -> None:
+    """``docs/SPEED.md`` is what ``make bench`` wrote last: nobody who races today is missing there."""
+    told = (processes.ROOT / "docs/SPEED.md").read_text("utf-8")
+    lines = re.findall(r"^\| (.*?): (.*?) \|", told, flags=re.MULTILINE)
+    assert len(lines) == sum(map(len, SIZES.values()))
+    assert {name for _, name in lines} == set(NAMES.values())
