@@ -36,6 +36,9 @@ CANDIDATES_MOST = 50_000_000
 REST_MOST = 1_000
 """Candidates that a rate may turn away for each that stays."""
 
+PROFILE_POINTS = 10_000
+"""Of a rate that is looked at over time: a day in steps of nine seconds."""
+
 SITE = "workload.arrivals"
 
 
@@ -53,6 +56,19 @@ class _Open(Table):
         table = self.model_dump()
         own: float = table.get("mean_rate_per_s", table.get("rate_per_s", 0.0))
         return own or self.peak_per_s
+
+    def profile_per_s(self, duration_s: float | None) -> Array:
+        """Rates at evenly spaced moments, shape (n,): of the first *duration_s*, or of the long run where chance rules.
+
+        Only the nominal rate where no time, but a number of requests, ends the arrivals.
+        """
+        return self._profile_per_s(duration_s)
+
+    def _profile_per_s(self, duration_s: float | None) -> Array:
+        if duration_s is None:
+            return np.array([self.nominal_per_s])
+        middle_s = (np.arange(PROFILE_POINTS) + 0.5) * duration_s / PROFILE_POINTS
+        return self._rates_per_s(middle_s, 0, duration_s)
 
     def _peak_per_s(self) -> float:
         raise NotImplementedError  # Every process below has one; the base class is no process.
@@ -113,6 +129,9 @@ class Steady(_Open):
 
     def _peak_per_s(self) -> float:
         return self.rate_per_s
+
+    def _profile_per_s(self, duration_s: float | None) -> Array:
+        return np.array([self.rate_per_s])
 
     def _times_s(self, seed: int, *, duration_s: float | None, requests: int | None) -> Array:
         count = requests if requests is not None else _bounded(int((duration_s or 0) * self.rate_per_s) + 1)
@@ -239,11 +258,19 @@ class Bursty(_Open):
     def _peak_per_s(self) -> float:
         return max(self.rate_per_s, self.burst_rate_per_s)
 
+    @property
+    def burst_share(self) -> float:
+        """Share of the time in bursts, in the long run."""
+        return self.mean_burst_s / (self.mean_burst_s + self.mean_calm_s)
+
+    def _profile_per_s(self, duration_s: float | None) -> Array:
+        moment = (np.arange(PROFILE_POINTS) + 0.5) / PROFILE_POINTS
+        return np.where(moment < self.burst_share, self.burst_rate_per_s, self.rate_per_s)
+
     def _rates_per_s(self, time_s: Array, seed: int, duration_s: float | None) -> Array:
         """Rates along a path of exponential stays; the first state is drawn in proportion to its share of time."""
         zero = np.zeros(1, dtype=np.int64)
-        share = self.mean_burst_s / (self.mean_burst_s + self.mean_calm_s)
-        first = int(uniforms(site_key(seed, f"{SITE}.first_state"), zero)[0] < share)
+        first = int(uniforms(site_key(seed, f"{SITE}.first_state"), zero)[0] < self.burst_share)
         means_s = np.array([self.mean_calm_s, self.mean_burst_s])
         count = 16 + int(2 * time_s[-1] / means_s.mean())
         while True:

@@ -13,13 +13,13 @@ from sim.warmup import replicated_warm_up, warm_up
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_cut_minimises_the_marginal_standard_error(seed: int) -> None:
-    """Every cut that leaves a quarter of the run tried, with NumPy's own variance."""
+def test_cut_is_the_earliest_that_is_nearly_the_best(seed: int) -> None:
+    """Every cut that leaves a quarter of the run tried, with NumPy's own variance; within 3 % of the least."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=403) + 6 * np.exp(-np.arange(403) / 25)
     means = values[:400].reshape(80, 5).mean(axis=1)
     scores = [means[d:].var() / (80 - d) for d in range(60)]
-    assert warm_up(values).requests == 5 * int(np.argmin(scores))
+    assert warm_up(values).requests == 5 * next(d for d in range(60) if scores[d] <= 1.03 * min(scores))
 
 
 def test_step_is_cut_where_it_ends() -> None:
@@ -33,9 +33,10 @@ def test_step_is_cut_where_it_ends() -> None:
 
 
 def test_steady_data_are_kept() -> None:
-    """Over 100 runs without a climb, half lose less than a tenth of their data."""
+    """Of 100 runs without a climb, half lose nothing, and nine in ten less than a fifth."""
     cuts = [warm_up(np.random.default_rng(seed).exponential(1, 5000)).requests for seed in range(100)]
-    assert np.median(cuts) < 500
+    assert np.median(cuts) == 0
+    assert np.quantile(cuts, 0.9) < 1000
 
 
 def test_run_that_never_settles_says_so() -> None:

@@ -1,0 +1,375 @@
+"""What a Flow asks of each station, on the average, found by walking it with shares in place of requests.
+
+A stream of requests goes in at the top, split by route and by group of organisations (:mod:`sim.traffic`). A branch
+divides it, a guard thins it, a retry adds to it; a station notes how much of it comes by and how long each visit takes.
+What a step does may depend on how busy things are (an object is cold the more often, the less it is asked), so the walk
+is repeated, each with what the one before has noted, until the notes no longer change.
+
+Exact where steps do not depend on state. What is approximated is said in :attr:`Notes.approximations`.
+
+Sources
+-------
+Denning and Buzen, "The operational analysis of queueing network models", ACM Comput. Surv. 10, 1978 (visits, demand).
+Hazard table, H14 (a cold start is as likely as no request for so long).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim import flow as f
+from sim.errors import UsageError
+from sim.passage import ALL, NONE, Array, Notes, Passage, Use
+from sim.theory import squared_variation
+from sim.traffic import Traffic
+
+
+class Follows(NamedTuple):
+    """What started the steps that are being walked, when nobody waits for them: how long ago, holding what."""
+
+    after_ms: float
+    held: tuple[f.Station, ...]
+
+
+class Walker:
+    """Who walks over a Flow, once or again.
+
+    Parameters
+    ----------
+    flow : Flow
+        Without :class:`~sim.flow.Custom` steps.
+    """
+
+    def __init__(self, flow: f.Flow) -> None:
+        self.flow, self.stations = flow, stations(flow)
+        self.drains: dict[int, float] = {}
+        self.returns: dict[int, tuple[f.Station, ...]] = {}
+        self.held: tuple[f.Station, ...] = ()
+        self.follows: Follows | None = None
+        self.pending: dict[str, Array] = {}
+        self.steps: dict[type, Callable[[Any, Array], Passage]] = {
+            f.Delay: self._delay,
+            f.Serve: self._serve,
+            f.Hold: self._hold,
+            f.Transfer: self._transfer,
+            f.Branch: self._branch,
+            f.Match: self._match,
+            f.Repeat: self._repeat,
+            f.Parallel: self._parallel,
+            f.Hedge: self._hedge,
+            f.Attempt: self._attempt,
+            f.Spawn: self._spawn,
+            f.Guard: self._guard,
+            f.Count: self._count,
+            f.Reset: self._reset,
+            f.Custom: self._custom,
+        }
+
+    def walk(self, traffic: Traffic, past: Notes) -> tuple[Passage, Notes]:
+        """What happens to the whole *traffic*, and the notes taken on the way, by those of the walk before."""
+        self.traffic, self.past, self.now = traffic, past, Notes()
+        return self._go(self.flow, ALL), self.now
+
+    def _go(self, steps: f.Flow, weight: Array) -> Passage:
+        """A stream of *weight* times the traffic goes through *steps*."""
+        passage = Passage()
+        for step in steps:
+            passage = passage.then(self.steps[type(step)](step, weight * passage.through))
+        return passage
+
+    # ------------------------------------------------------------ steps that take time
+
+    def _delay(self, step: f.Delay, weight: Array) -> Passage:
+        return self._time(step.time)
+
+    def _serve(self, step: f.Serve, weight: Array) -> Passage:
+        work = self._time(step.time)
+        self._use(step.station, weight, work)
+        return self._entry(step.station).then(work)
+
+    def _hold(self, step: f.Hold, weight: Array) -> Passage:
+        entry, outside = self._entry(step.station), self.held
+        self.held = (*outside, step.station)
+        inside = self._go(step.steps, weight * entry.through)
+        self.held = outside
+        self._use(step.station, weight, inside)
+        return entry.then(inside)
+
+    def _transfer(self, step: f.Transfer, weight: Array) -> Passage:
+        each_ms = 1000 / step.link.bytes_per_s
+        mean, spread = self._carried(step.size, None)
+        alone = Passage(mean * each_ms, spread * each_ms**2)
+        if not step.link.shared:
+            return alone
+        self._use(_sharing(step.link), weight, alone)
+        return self._entry(_sharing(step.link)).then(alone)
+
+    def _branch(self, step: f.Branch, weight: Array) -> Passage:
+        share = self._true(step.condition, weight)
+        then = self._go(step.then, weight * share)
+        return then.mixed(self._go(step.otherwise, weight * (1 - share)), share)
+
+    def _match(self, step: f.Match, weight: Array) -> Passage:
+        passage, known = Passage(), set[str]()
+        for route, way in step.routes:
+            if route in self.traffic.routes and route not in known:
+                known.add(route)
+                here = (np.array(self.traffic.routes) == route)[:, np.newaxis] * 1.0
+                passage = self._go(way, weight * here).mixed(passage, here)
+        return passage
+
+    def _repeat(self, step: f.Repeat, weight: Array) -> Passage:
+        condition, spread = step.condition, NONE
+        if isinstance(condition, f.CountAtLeast):
+            turns = self._turns(step, condition.counter, weight, condition.at_least)
+        else:
+            share = self._true(condition, weight)
+            more = np.clip(share, 0, 1 - 1e-12)
+            turns = more * (1 - more**step.limit) / (1 - more)
+            spread = turns * (1 + turns)  # Of a geometric number.
+        turns = np.minimum(turns, step.limit)
+        once = self._go(step.steps, weight * turns)
+        self.pending.pop(condition.counter.name if isinstance(condition, f.CountAtLeast) else "", None)
+        failed = {error: np.minimum(share * turns, 1) for error, share in once.failed.items()}
+        return Passage(once.time_ms * turns, once.spread * turns + once.time_ms**2 * spread, failed)
+
+    def _turns(self, step: f.Repeat, counter: f.Counter, weight: Array, least: float) -> Array:
+        """Turns of a loop that empties *counter*: what came since the last time, so much a turn."""
+        self._touch("emptied", counter, weight)
+        if id(step) not in self.drains:
+            self.drains[id(step)] = _drain(step.steps, counter)
+        each, waiting = self.drains[id(step)], self._top(counter)
+        if not each:
+            turns = np.full_like(waiting, step.limit)
+        else:
+            turns = np.maximum(1.0, waiting / each + 0.5 * (waiting > each))  # The last turn is half full.
+        turns = np.where(waiting < least, 0.0, turns)
+        self.pending[counter.name] = waiting / np.maximum(turns, 1)
+        return turns
+
+    # ------------------------------------------------------------ steps that run flows side by side
+
+    def _parallel(self, step: f.Parallel, weight: Array) -> Passage:
+        ways = [self._go(steps, weight) for steps in step.flows]
+        if len(ways) > 1:
+            self._say(f"Parallel({step.site!r}) is taken to last as long as the mean of the flow that decides it")
+        times = np.sort(np.stack(np.broadcast_arrays(*(way.time_ms for way in ways))), axis=0)
+        through = np.sort(np.stack(np.broadcast_arrays(*(way.through for way in ways))), axis=0)[-step.need]
+        errors = [error for way in ways for error in way.failed]
+        failed = {errors[0]: 1 - through} if errors else {}
+        return Passage(times[step.need - 1], ways[0].spread, failed)
+
+    def _hedge(self, step: f.Hedge, weight: Array) -> Passage:
+        first = self._go(step.steps, weight)
+        if self.past.wait_ms:
+            self._say(f"Hedge({step.site!r}) is taken to be late as often as an exponential law of the same mean is")
+            late = np.exp(-step.after_ms / np.maximum(first.time_ms, 1e-9))
+            self._go(step.steps, weight * late)
+        return first
+
+    def _attempt(self, step: f.Attempt, weight: Array) -> Passage:
+        once = self._go(step.steps, weight)
+        again = {error: share for error, share in once.failed.items() if error not in step.final}
+        share = np.clip(sum(again.values(), NONE), 0, 1 - 1e-12)
+        if step.timeout_ms is not None and float(np.max(once.time_ms)) > step.timeout_ms:
+            self._say(f"Attempt({step.site!r}) times out often: the load of these retries is left out")
+        if step.retries == 0 or not share.any():
+            return once
+        more = share * (1 - share**step.retries) / (1 - share)
+        if step.budget is not None:
+            more = np.minimum(more, step.budget.ratio)
+        self._go(step.steps, weight * more)
+        pause_ms = min(step.backoff_max_ms, step.backoff_ms) * (0.5 if step.jitter else 1.0)
+        left = {error: part * share**step.retries if error in again else part for error, part in once.failed.items()}
+        return Passage(once.time_ms * (1 + more) + pause_ms * more, once.spread * (1 + more), left)
+
+    def _spawn(self, step: f.Spawn, weight: Array) -> Passage:
+        after = self._time(step.after).time_ms
+        if id(step) not in self.returns:
+            self.returns[id(step)] = f.states(step.steps, f.Station)
+        for station in set(self.held).intersection(self.returns[id(step)]):
+            self._touch("armed", station, weight * after)
+        if step.once is not None:  # One in so many starts a flow: the first after each start.
+            self._touch("latched", step.once, weight)
+            weight = weight / (1 + self._past("latched", step.once) * after)
+        outside = self.held, self.follows, self.pending
+        self.held, self.follows, self.pending = (), Follows(float(np.max(after)), self.held), {}
+        self._go(step.steps, weight)
+        self.held, self.follows, self.pending = outside
+        return Passage()
+
+    # ------------------------------------------------------------ steps that take no time
+
+    def _guard(self, step: f.Guard, weight: Array) -> Passage:
+        return Passage(failed={step.error: self._true(step.condition, weight)})
+
+    def _count(self, step: f.Count, weight: Array) -> Passage:
+        if _grows(step):
+            by = self._carried(step.by, None)[0] if isinstance(step.by, str) else step.by
+            self._touch("counted", step.counter, weight * by)
+        elif step.counter.name not in self.pending:
+            self._touch("emptied", step.counter, weight)
+        return Passage()
+
+    def _reset(self, step: f.Reset, weight: Array) -> Passage:
+        if step.counter.name not in self.pending:
+            self._touch("emptied", step.counter, weight)
+        return Passage()
+
+    def _custom(self, step: f.Custom, weight: Array) -> Passage:
+        raise UsageError(f"Custom({step.account!r}) cannot be screened: nothing is known about it (simulate it)")
+
+    # ------------------------------------------------------------ times and conditions
+
+    def _time(self, time: Any) -> Passage:
+        """Mean and variance of a step's time."""
+        told = f.as_time(time)
+        mean_ms = told.scale * told.law.expected()
+        spread = squared_variation(told.law) * mean_ms**2
+        if told.of is None:
+            return Passage(np.full((1, 1), mean_ms), np.full((1, 1), spread))
+        if isinstance(told.of, f.Counter):
+            amount = self.pending.get(told.of.name, self._top(told.of) / 2)
+            amount = amount if told.at_most is None else np.minimum(amount, told.at_most)
+            return Passage(mean_ms + told.each_ms * amount, np.full((1, 1), spread))
+        carried, scatter = self._carried(told.of, told.at_most)
+        return Passage(mean_ms + told.each_ms * carried, spread + told.each_ms**2 * scatter)
+
+    def _carried(self, attribute: str, at_most: float | None) -> tuple[Array, Array]:
+        """Mean and variance of an attribute of the requests."""
+        if attribute == "key":
+            keys = self.traffic.key[np.newaxis].astype(np.float64)
+            return (keys if at_most is None else np.minimum(keys, at_most)), NONE
+        numbers = self.traffic.numbers[attribute]
+        mean = [one.mean if at_most is None else one.at_most(at_most) for one in numbers]
+        return np.array(mean)[:, np.newaxis], np.array([one.spread for one in numbers])[:, np.newaxis]
+
+    def _true(self, condition: f.Condition, weight: Array) -> Array:
+        """How often a condition is true."""
+        match condition:
+            case f.Chance(probability=share):
+                return np.full((1, 1), share)
+            case f.Idle(station=station, longer_than_ms=longer_ms):
+                return self._idle(station, longer_ms)
+            case f.Waiting(station=station, at_least=least):
+                return self._waiting(station, least)
+            case f.CountAtLeast(counter=counter, at_least=least):
+                self._say(f"counter {counter.name!r} is taken to rise steadily from 0 to what it holds at last")
+                return np.clip(1 - max(least, 0) / np.maximum(self._top(counter), 1e-9), float(least <= 0), 1)
+            case f.AttributeOver(attribute="key", limit=limit):
+                return (self.traffic.key > limit)[np.newaxis].astype(np.float64)
+            case f.AttributeOver(attribute=attribute, limit=limit):
+                return np.array([one.over(limit) for one in self.traffic.numbers[attribute]])[:, np.newaxis]
+            case f.During(start_ms=start_ms, end_ms=end_ms):
+                inside = min(end_ms, self.traffic.duration_ms) - min(start_ms, self.traffic.duration_ms)
+                return np.full((1, 1), inside / self.traffic.duration_ms)
+            case f.Drained(bucket=bucket):
+                self._touch("taken", bucket, weight)
+                asked = np.maximum(self._past("taken", bucket), 1e-12)
+                return np.clip(1 - bucket.per_s / 1000 / asked, 0, 1)
+
+    def _idle(self, station: f.Station, longer_ms: float) -> Array:
+        """No visit for so long, or none ever; a follower knows that its leader was there."""
+        self._say(f"visits of {station.name!r} are taken to come at random times (how often it is idle for long)")
+        use = self.past.use.get(station.name)
+        if use is None or (self.follows and self._follows(station) and self.follows.after_ms <= longer_ms):
+            return NONE
+        busy = self._each(station, use.work_ms) / station.servers
+        leaders = self._each(station, use.visits) - self._past("followed", station)
+        # Nobody led for so long, nor armed a follower that came later than its leader.
+        cold = np.clip(1 - busy, 0, 1) * np.exp(-leaders * longer_ms - self._past("armed", station))
+        whole = np.maximum(leaders * self.traffic.duration_ms, 1e-9)
+        return cold + (1 - cold) * -np.expm1(-whole) / whole
+
+    def _waiting(self, station: f.Station, least: int) -> Array:
+        if least <= 0:
+            return ALL
+        if not self.past.wait_ms:
+            return NONE
+        self._say(f"the queue of {station.name!r} is taken to be as long as a memoryless one")
+        busy = self._each(station, self.past.use[station.name].work_ms) / station.servers
+        return np.where(busy < 1, busy ** (least + station.servers), 1 - 1 / np.maximum(busy, 1))
+
+    # ------------------------------------------------------------ taking notes, and reading those of the walk before
+
+    def _say(self, sentence: str) -> None:
+        self.now.approximations[sentence] = None
+
+    def _entry(self, station: f.Station) -> Passage:
+        """Waiting for a server, by the notes of the walk before: a full queue refuses what is too much."""
+        if station.name not in self.past.wait_ms:
+            return Passage()
+        wait_ms = self._each(station, self.past.wait_ms[station.name])
+        if station.queue_limit is None:
+            return Passage(wait_ms, wait_ms**2)
+        busy = self._each(station, self.past.use[station.name].work_ms) / station.servers
+        return Passage(wait_ms, wait_ms**2, {station.error: 1 - 1 / np.maximum(busy, 1)})
+
+    def _follows(self, station: f.Station) -> bool:
+        """Whether these steps were set off by somebody who held *station*."""
+        return self.follows is not None and station in self.follows.held
+
+    def _use(self, station: f.Station, weight: Array, held: Passage) -> None:
+        if self._follows(station):
+            self._touch("followed", station, weight)
+        use = Use(
+            self._sum(station, weight),
+            self._sum(station, weight * held.time_ms),
+            self._sum(station, weight * (held.time_ms**2 + held.spread)),
+        )
+        self.now.use[station.name] = self.now.use[station.name].plus(use) if station.name in self.now.use else use
+
+    def _touch(self, kind: str, part: Any, weight: Array) -> None:
+        known = self.now.rates.get((kind, part.name), 0.0)
+        self.now.rates[kind, part.name] = known + self._sum(part, weight)
+
+    def _past(self, kind: str, part: Any) -> Array:
+        """How often *part* was touched in the walk before, a millisecond; shape (1, groups)."""
+        known = self.past.rates.get((kind, part.name))
+        return NONE if known is None else self._each(part, known)
+
+    def _top(self, counter: f.Counter) -> Array:
+        """What a counter holds before it is emptied, or at the end of the run if it never is; shape (1, groups)."""
+        counted = self._past("counted", counter)
+        if ("emptied", counter.name) not in self.past.rates:
+            self._say(f"counter {counter.name!r} is never emptied: its mean over the run is taken, and it goes on")
+            return counted * self.traffic.duration_ms
+        return counted / np.maximum(self._past("emptied", counter), 1e-12)
+
+    def _sum(self, part: Any, weight: Array) -> Array:
+        """*weight* of the traffic, a millisecond, added up for each instance of *part*; shape (instances,)."""
+        rate = (self.traffic.rate_per_ms * weight).sum(axis=0)
+        instances = getattr(part, "instances", 1)
+        if instances == 1:
+            return np.array([rate @ self.traffic.copies])
+        if self.traffic.merged:
+            return np.asarray(rate)
+        return np.asarray(np.bincount(self.traffic.key % instances, weights=rate, minlength=instances), np.float64)
+
+    def _each(self, part: Any, known: Array) -> Array:
+        """What is known of the instances of *part*, told to each group; shape (1, groups)."""
+        instances = getattr(part, "instances", 1)
+        one_each = self.traffic.merged or instances == 1
+        return np.asarray(known[np.newaxis] if one_each else known[np.newaxis, self.traffic.key % instances])
+
+
+def _grows(step: f.Count | f.Reset) -> bool:
+    return isinstance(step, f.Count) and (isinstance(step.by, str) or step.by > 0)
+
+
+def stations(flow: f.Flow) -> tuple[f.Station, ...]:
+    """All stations of *flow* by name, its shared links among them."""
+    links = tuple(_sharing(link) for link in f.states(flow, f.Link) if link.shared)
+    return tuple(sorted((*f.states(flow, f.Station), *links), key=lambda station: station.name))
+
+
+def _sharing(link: f.Link) -> f.Station:
+    """A shared link as the station that it is: all bytes at once, at a share of its speed."""
+    return f.Station(link.name, instances=link.instances, discipline="ps")
+
+
+def _drain(steps: f.Flow, counter: f.Counter) -> float:
+    """How much one turn of *steps* takes from *counter*: all of it where it is reset."""
+    parts = (part for part in f.walk(steps) if isinstance(part, f.Count | f.Reset) and part.counter == counter)
+    return sum(float("inf") if isinstance(part, f.Reset) else -float(part.by) for part in parts if not _grows(part))

@@ -1,0 +1,340 @@
+"""What arithmetic says about a scenario before anything is simulated: which station is busiest, how much it can bear.
+
+Demand times rate is utilization, whatever the laws and the order of service: that part is exact where the demand is.
+The waits are not: each station is taken by itself, as if requests came to it at random (Kingman; Allen and Cunneen).
+So this is a **screening**, an approximation in milliseconds, to be shown beside a simulation and to tell a search where
+to begin; never a verdict.
+
+>>> from sim.scenario import load_scenario
+>>> screen(load_scenario("launch")).bottleneck
+'durable_objects'
+
+Sources
+-------
+Denning and Buzen, "The operational analysis of queueing network models", ACM Comput. Surv. 10, 1978.
+Kingman, "The single server queue in heavy traffic", 1961; Allen, "Probability, Statistics and Queueing Theory", 1990
+(Allen and Cunneen). Whitt, "The queueing network analyzer", Bell Syst. Tech. J. 62, 1983 (stations one by one).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import exp, inf, isfinite, log
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import gammaln, pdtr, xlogy
+
+from sim import flow as f
+from sim.arrivals import Closed
+from sim.demand import Walker
+from sim.errors import UsageError
+from sim.models.deployment import deployment
+from sim.passage import Array, Notes, Passage, Use
+from sim.traffic import Traffic, traffic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.scenario import Scenario
+
+WALKS_MOST = 60
+SETTLED = 1e-4
+"""Walks end when no utilization changes by more than this share of a server."""
+
+BOUND_STEPS = 12
+SLOPE_LEAST, SLOPE_MOST = 0.3, 3.0
+"""Of the logarithm of utilization over that of the rate: 1 where demand is fixed, 2 where it grows with a log."""
+
+LABEL = "approximation, not simulated"
+
+
+@dataclass(frozen=True)
+class StationScreening:
+    """One station, as arithmetic sees it.
+
+    Attributes
+    ----------
+    station : str
+    servers, instances : int
+    visits_mean : float
+        Visits of one request of the deployment; flows that it sets off included.
+    service_ms_mean : float
+        Time that a visit holds a server.
+    demand_ms : float
+        Time that a request of the deployment asks of the busiest instance, on the average.
+    utilization, busiest_utilization : float
+        Share of the time that a server is held: mean of all instances, and busiest instance; 1 and more is overload.
+    wait_ms_mean : float
+        Of a visit, before it is served.
+    queue_mean : float
+        Requests waiting, all instances together.
+    rate_per_s_max : float
+        Requests of the deployment a second with which the busiest instance never rests, if nobody waited elsewhere.
+    """
+
+    station: str
+    servers: int
+    instances: int
+    visits_mean: float
+    service_ms_mean: float
+    demand_ms: float
+    utilization: float
+    busiest_utilization: float
+    wait_ms_mean: float
+    queue_mean: float
+    rate_per_s_max: float
+
+
+@dataclass(frozen=True)
+class Screening:
+    """A scenario, as arithmetic sees it: an approximation.
+
+    Attributes
+    ----------
+    rate_per_s : float
+        Mean arrival rate that it holds for.
+    rows : tuple of StationScreening
+        By name.
+    bottleneck : str
+        The station that bears least.
+    rate_per_s_max : float
+        What it bears: no higher rate can last.
+    latency_ms_mean : float
+        Of all requests.
+    routes : dict of str to float
+        Mean latency of each route, ms.
+    approximations : tuple of str
+        What was taken for granted beyond the independence of stations.
+    """
+
+    rate_per_s: float
+    rows: tuple[StationScreening, ...]
+    bottleneck: str
+    rate_per_s_max: float
+    latency_ms_mean: float
+    routes: dict[str, float]
+    approximations: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """What must stand beside these numbers."""
+        return LABEL
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """One row a station, columns as :class:`StationScreening`."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows])
+
+    def __str__(self) -> str:
+        stations = ", ".join(f"{row.station} {row.busiest_utilization:.2f}" for row in self.rows)
+        return (
+            f"at {self.rate_per_s:.4g} requests/s: mean latency {self.latency_ms_mean:.4g} ms, busy {stations}; "
+            f"{self.bottleneck} bears at most {self.rate_per_s_max:.4g}/s ({LABEL})"
+        )
+
+
+def screen(scenario: "Scenario", rate_per_s: float | None = None) -> Screening:
+    """Look at *scenario* without simulating it.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        In a closed loop the rate follows from the users.
+    rate_per_s : float, optional
+        Another mean arrival rate than the scenario's.
+
+    Raises
+    ------
+    UsageError
+        The rate is not positive, or is given for a closed loop.
+    """
+    arrivals, flow = scenario.workload.arrivals, deployment(scenario)
+    coming = traffic(scenario, keyed(flow))
+    if rate_per_s is not None:
+        if isinstance(arrivals, Closed):
+            raise UsageError("rate_per_s cannot be set for a closed loop: its users set it (workload.arrivals.users)")
+        if not 0 < rate_per_s < float("inf"):
+            raise UsageError(f"rate_per_s={rate_per_s:g} must be > 0 and finite")
+        coming = coming.at_rate(rate_per_s)
+    if isinstance(arrivals, Closed):
+        coming = coming.at_rate(_closed_rate_per_s(Walker(flow), coming, arrivals=arrivals))
+    return screen_flow(flow, coming)
+
+
+def screen_flow(flow: f.Flow, coming: Traffic) -> Screening:
+    """Look at any Flow under the traffic that comes to it.
+
+    Raises
+    ------
+    UsageError
+        The Flow holds a process of the user's own.
+    """
+    walker = Walker(flow)
+    seen = _settled(walker, coming, waiting=True)
+    bound_per_s, free = _bound(walker, coming)
+    rows = tuple(_row(station, seen, free=free, bound_per_s=bound_per_s) for station in walker.stations)
+    requests, spent_ms = _latency(seen)
+    least = min(rows, key=lambda row: row.rate_per_s_max, default=None)
+    return Screening(
+        rate_per_s=coming.rate_per_s,
+        rows=rows,
+        bottleneck=least.station if least else "none",
+        rate_per_s_max=bound_per_s,
+        latency_ms_mean=float(spent_ms.sum() / requests.sum()),
+        routes=dict(zip(coming.routes, (spent_ms / requests).tolist(), strict=True)),
+        approximations=tuple(dict.fromkeys(sentence for level in seen for sentence in level.notes.approximations)),
+    )
+
+
+def keyed(flow: f.Flow) -> set[int]:
+    """How many instances there are of each thing in *flow* that has several."""
+    return {part.instances for part in f.walk(flow) if getattr(part, "instances", 1) > 1}
+
+
+class _Seen(NamedTuple):
+    """One level of the rate, settled: its share of the time, the traffic, and what the last walk found."""
+
+    time_share: float
+    coming: Traffic
+    passage: Passage
+    notes: Notes
+
+
+def _settled(walker: Walker, coming: Traffic, *, waiting: bool) -> tuple[_Seen, ...]:
+    """Each level of the rate at rest; without *waiting*, as if every server were free."""
+    return tuple(_Seen(share, level, *_at_rest(walker, level, waiting=waiting)) for share, level in coming.at_rest())
+
+
+def _at_rest(walker: Walker, coming: Traffic, *, waiting: bool) -> tuple[Passage, Notes]:
+    """Walk until the notes no longer change."""
+    notes = Notes()
+    for _ in range(WALKS_MOST):
+        before = notes
+        passage, notes = walker.walk(coming, before)
+        if waiting:
+            notes.wait_ms = {
+                station.name: _wait_ms(station, notes.use[station.name], coming=coming)
+                for station in walker.stations
+                if station.name in notes.use
+            }
+        if _change(walker.stations, before, notes) < SETTLED:
+            break
+    return passage, notes
+
+
+def _change(stations: Sequence[f.Station], before: Notes, after: Notes) -> float:
+    """How much the busiest share of a server has moved, of any station; all of it at first."""
+    if not before.use:
+        return 1.0 if after.use else 0.0
+    moved = [
+        float(np.max(np.abs(after.use[s.name].work_ms - before.use[s.name].work_ms))) / s.servers
+        for s in stations
+        if s.name in before.use and s.name in after.use
+    ]
+    return max(moved, default=0.0)
+
+
+def _wait_ms(station: f.Station, use: Use, *, coming: Traffic) -> Array:
+    """Mean wait at each instance: Allen and Cunneen's, and what a run of this length can build up at most."""
+    visited = use.visits > 0
+    visits = np.where(visited, use.visits, 1.0)
+    service_ms = np.where(visited, use.work_ms / visits, 0.0)
+    square = np.where(service_ms > 0, service_ms, 1.0) ** 2
+    service_cv2 = np.where(service_ms > 0, np.maximum(use.square / visits / square - 1, 0), 0.0)
+    part = np.minimum(use.visits / (coming.rate_per_s / 1000), 1)
+    scatter = (np.maximum(1 + part * (coming.arrival_cv2 - 1), 0) + service_cv2) / 2
+    busy = use.work_ms / station.servers
+    wait_ms = _erlang_c(use.work_ms, station.servers) * service_ms / (station.servers * np.maximum(1 - busy, 1e-9))
+    if station.discipline != "ps":  # Shared servers do not care how even the work is.
+        wait_ms = wait_ms * scatter
+    stay_ms = coming.levels[0].stay_ms
+    built_ms = np.sqrt(service_ms * stay_ms * np.maximum(scatter, 1e-9) / station.servers)
+    wait_ms = np.minimum(wait_ms, built_ms) + np.maximum(busy - 1, 0) * stay_ms / 2
+    if station.queue_limit is not None:
+        wait_ms = np.minimum(wait_ms, station.queue_limit * service_ms / station.servers)
+    return np.asarray(wait_ms)
+
+
+def _erlang_c(offered: Array, servers: int) -> Array:
+    """Share of requests that must wait, by the Poisson law; 1 at overload."""
+    load = np.clip(offered, 1e-12, servers)
+    blocked = np.exp(xlogy(servers, load) - load - gammaln(servers + 1)) / pdtr(servers, load)
+    return np.asarray(blocked / (1 - load / servers * (1 - blocked)))
+
+
+def _work_ms(station: f.Station, seen: Sequence[_Seen]) -> Array:
+    """Servers held on the average at each instance, over all levels; 0 where nobody comes by."""
+    return np.asarray(
+        sum(s.time_share * s.notes.use[station.name].work_ms for s in seen if station.name in s.notes.use)
+    )
+
+
+def _bound(walker: Walker, coming: Traffic) -> tuple[float, tuple[_Seen, ...]]:
+    """The rate at which the busiest instance of all never rests, and what is seen there: secants on logarithms."""
+    coming, rate_per_s, slope = coming.evenly, coming.rate_per_s, 1.0
+    known: tuple[float, float] | None = None
+    for _ in range(BOUND_STEPS):
+        seen = _settled(walker, coming.at_rate(rate_per_s), waiting=False)
+        busy = max((float(np.max(_work_ms(s, seen))) / s.servers for s in walker.stations), default=0.0)
+        if busy <= 0:
+            return inf, seen
+        here = (log(rate_per_s), log(busy))
+        if abs(here[1]) < SETTLED:
+            break
+        if known and abs(here[0] - known[0]) > SETTLED:
+            slope = min(max((here[1] - known[1]) / (here[0] - known[0]), SLOPE_LEAST), SLOPE_MOST)
+        known, rate_per_s = here, exp(here[0] - here[1] / slope)
+    return rate_per_s, seen
+
+
+def _row(station: f.Station, seen: Sequence[_Seen], *, free: Sequence[_Seen], bound_per_s: float) -> StationScreening:
+    levels = [level for level in seen if station.name in level.notes.use]
+    work_ms, unhindered = _work_ms(station, seen), float(np.max(_work_ms(station, free)))
+    copies = seen[0].coming.copies if seen[0].coming.merged and station.instances > 1 else np.ones(work_ms.size)
+    visits = sum(s.time_share * float(s.notes.use[station.name].visits @ copies) for s in levels)
+    waiting = sum(
+        s.time_share * float((s.notes.use[station.name].visits * s.notes.wait_ms[station.name]) @ copies)
+        for s in levels
+    )
+    rate_per_ms = sum(s.time_share * s.coming.rate_per_s for s in seen) / 1000
+    held = float(work_ms @ copies) if levels else 0.0
+    return StationScreening(
+        station=station.name,
+        servers=station.servers,
+        instances=station.instances,
+        visits_mean=visits / rate_per_ms,
+        service_ms_mean=held / visits if visits else 0.0,
+        demand_ms=float(np.max(work_ms)) / rate_per_ms,
+        utilization=held / (station.servers * station.instances),
+        busiest_utilization=float(np.max(work_ms)) / station.servers,
+        wait_ms_mean=waiting / visits if visits else 0.0,
+        queue_mean=waiting,
+        rate_per_s_max=bound_per_s * station.servers / unhindered if unhindered else inf,
+    )
+
+
+def _latency(seen: Sequence[_Seen]) -> tuple[Array, Array]:
+    """Requests of each route a second, and the time that they take together; shape (routes,)."""
+    requests = spent_ms = np.zeros(len(seen[0].coming.routes))
+    for level in seen:
+        share = level.coming.share * (level.time_share * level.coming.rate_per_s)
+        requests = requests + share @ level.coming.copies
+        spent_ms = spent_ms + (np.broadcast_to(level.passage.time_ms, share.shape) * share) @ level.coming.copies
+    return requests, spent_ms
+
+
+def _closed_rate_per_s(walker: Walker, coming: Traffic, *, arrivals: Closed) -> float:
+    """The rate at which as many requests are under way, or thought about, as there are users."""
+    think_ms, bound_per_s = arrivals.think_ms.expected(), _bound(walker, coming)[0]
+
+    def users(rate_per_s: float) -> float:
+        requests, spent_ms = _latency(_settled(walker, coming.at_rate(rate_per_s), waiting=True))
+        return rate_per_s * (float(spent_ms.sum() / requests.sum()) + think_ms) / 1000
+
+    high = 0.999 * bound_per_s if isfinite(bound_per_s) else 1e9
+    if users(high) <= arrivals.users:
+        return high
+    return float(brentq(lambda rate_per_s: users(rate_per_s) - arrivals.users, 1e-9, high, rtol=1e-3, xtol=1e-9))

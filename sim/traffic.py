@@ -1,0 +1,262 @@
+"""The traffic of a scenario on the average: how much of what comes from whom, without drawing a single request.
+
+What a schedule samples is here a table of shares: the mean rate, and which part of it each route and each group of
+organisations has. Organisations whose requests always meet in the same instance of everything are one group; the many
+small ones of a long tail are put together, as *copies* of their average.
+
+Sources
+-------
+Whitt, "The queueing network analyzer", Bell Syst. Tech. J. 62, 1983 (variability of a stream that is split by chance).
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sim.arrivals import Bursty, Closed, Steady, TraceReplay
+from sim.distributions import AnyLaw
+from sim.theory import squared_variation
+from sim.trace import ROUTES
+from sim.workload import catalogue_bytes, schedule
+
+if TYPE_CHECKING:
+    from sim.scenario import Scenario
+    from sim.schedule import Schedule
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+GRID = 4096
+"""Points at which a law is asked how often it exceeds a limit."""
+
+LEVELS_MOST = 6
+"""Heights of a moving rate that are told apart."""
+
+GROUPS_SINGLE, GROUPS_TAIL = 256, 128
+"""Busiest groups that stay single, and into how many the others are put together."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A number that requests of one route carry: mean, variance, and its values in rising order, shape (n,)."""
+
+    mean: float
+    spread: float
+    values: Array
+
+    @classmethod
+    def of(cls, observed: ArrayLike) -> "Numbers":
+        """Numbers that were observed, shape (n,); none at all count as 0."""
+        values = np.sort(np.asarray(observed, dtype=np.float64))
+        values = values if values.size else np.zeros(1)
+        return cls(float(values.mean()), float(values.var()), values)
+
+    @classmethod
+    def drawn(cls, law: AnyLaw) -> "Numbers":
+        """Numbers that a law will draw."""
+        mean = law.expected()
+        return cls(mean, squared_variation(law) * mean**2, law.quantile((np.arange(GRID) + 0.5) / GRID))
+
+    def over(self, limit: float) -> float:
+        """Share that is greater than *limit*."""
+        return 1 - float(np.searchsorted(self.values, limit, side="right")) / self.values.size
+
+    def at_most(self, limit: float) -> float:
+        """Mean of the smaller of the number and *limit*."""
+        return float(np.minimum(self.values, limit).mean())
+
+
+@dataclass(frozen=True)
+class Level:
+    """A height of the rate: how many times the mean, for which share of the time, how long without a break."""
+
+    rate_ratio: float
+    time_share: float
+    stay_ms: float
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What comes, on the average.
+
+    Attributes
+    ----------
+    rate_per_s : float
+        Requests a second.
+    duration_ms : float
+        Length of the run.
+    routes : tuple of str
+        Those that are asked for.
+    share : ndarray, shape (routes, groups)
+        Of all requests, for one copy of each group; with the copies counted, the shares add up to 1.
+    key : ndarray of int64, shape (groups,)
+        An organisation of each group.
+    copies : ndarray, shape (groups,)
+        Groups of this kind.
+    merged : bool
+        Whether a group stands for an instance of everything that is keyed, not for one organisation.
+    numbers : dict of str to tuple of Numbers
+        What requests carry, by attribute, one a route.
+    arrival_cv2 : float
+        Squared variation of the gaps between arrivals, or what takes its place in the long run; 1 is Poisson.
+    levels : tuple of Level
+        Heights of the rate, from low to high; what moves slowly is at rest at each.
+    counted : bool
+        Whether a number of requests ends the run, and not a time.
+    """
+
+    rate_per_s: float
+    duration_ms: float
+    routes: tuple[str, ...]
+    share: Array
+    key: IntArray
+    copies: Array
+    merged: bool
+    numbers: dict[str, tuple[Numbers, ...]]
+    arrival_cv2: float
+    levels: tuple[Level, ...]
+    counted: bool = False
+
+    @property
+    def rate_per_ms(self) -> Array:
+        """Requests a millisecond of each route and one copy of each group, shape (routes, groups)."""
+        return self.share * (self.rate_per_s / 1000)
+
+    @property
+    def route_share(self) -> Array:
+        """Share of each route, shape (routes,)."""
+        return np.asarray(self.share @ self.copies)
+
+    def at_rate(self, rate_per_s: float) -> "Traffic":
+        """The same traffic, faster or slower."""
+        stretch = self.rate_per_s / rate_per_s if self.counted else 1.0
+        levels = tuple(replace(level, stay_ms=level.stay_ms * stretch) for level in self.levels)
+        return replace(self, rate_per_s=rate_per_s, duration_ms=self.duration_ms * stretch, levels=levels)
+
+    @property
+    def evenly(self) -> "Traffic":
+        """The same traffic at its mean rate all the time."""
+        return replace(self, levels=(Level(1.0, 1.0, self.duration_ms),))
+
+    def at_rest(self) -> Iterator[tuple[float, "Traffic"]]:
+        """Each level of the rate as a traffic of its own, with its share of the time."""
+        for level in self.levels:
+            yield level.time_share, replace(self, rate_per_s=self.rate_per_s * level.rate_ratio, levels=(level,))
+
+
+def traffic(scenario: "Scenario", instances: Collection[int]) -> Traffic:
+    """The mean traffic of *scenario*, in groups that suit things of which there are so many *instances*.
+
+    A closed loop has no rate of its own: it counts as one request a second.
+    """
+    workload, arrivals = scenario.workload, scenario.workload.arrivals
+    recorded = schedule(scenario) if isinstance(arrivals, TraceReplay) else None
+    joint = _joint(scenario, recorded)
+    used = np.flatnonzero(joint.sum(axis=1) > 0)
+    share, key, copies, merged = _grouped(joint[used], instances)
+    if recorded is not None:
+        duration_s = recorded.duration_ms / 1000
+        profile_per_s = np.array([len(recorded) / duration_s])
+    elif isinstance(arrivals, Closed | TraceReplay):
+        profile_per_s = np.ones(1)
+        duration_s = float(workload.requests or 1)
+    else:
+        profile_per_s = arrivals.profile_per_s(workload.duration_s)
+        duration_s = workload.duration_s or (workload.requests or 1) / float(profile_per_s.mean())
+    stay_s = arrivals.mean_calm_s + arrivals.mean_burst_s if isinstance(arrivals, Bursty) else duration_s
+    return Traffic(
+        rate_per_s=float(profile_per_s.mean()),
+        duration_ms=duration_s * 1000,
+        routes=tuple(ROUTES[place] for place in used),
+        share=share,
+        key=key,
+        copies=copies,
+        merged=merged,
+        numbers=_recorded(recorded, used) if recorded is not None else _drawn(scenario, used),
+        arrival_cv2=_variability(scenario, recorded),
+        levels=tuple(_levels(profile_per_s, stay_s * 1000)),
+        counted=workload.duration_s is None,
+    )
+
+
+def _joint(scenario: "Scenario", recorded: "Schedule | None") -> Array:
+    """Share of each route and key, shape (routes, keys)."""
+    workload = scenario.workload
+    if recorded is not None:
+        counts = np.zeros((len(ROUTES), int(recorded.key.max()) + 1))
+        np.add.at(counts, (recorded.route_code, recorded.key), 1.0)
+        return np.asarray(counts / counts.sum())
+    mix = np.array([workload.mix.get(route, 0.0) for route in ROUTES])  # type: ignore[call-overload]
+    popularity = np.arange(1, workload.keys.count + 1, dtype=np.float64) ** -workload.keys.zipf
+    return np.asarray(np.outer(mix / mix.sum(), popularity / popularity.sum()))
+
+
+def _grouped(joint: Array, instances: Collection[int]) -> tuple[Array, IntArray, Array, bool]:
+    """Keys that always meet, as one group; then the tail of small groups, as copies of their average."""
+    keys = joint.shape[1]
+    sizes = {min(count, keys) for count in instances if count > 1}
+    if len(sizes) > 1:  # Keys meet in one place and not in another: each stays by itself.
+        return joint, np.arange(keys), np.ones(keys), False
+    count = next(iter(sizes), 1)
+    place = np.arange(keys) % count
+    share = np.stack([np.bincount(place, weights=row, minlength=count) for row in joint])
+    order = np.argsort(-share.sum(axis=0), kind="stable")
+    share, edges = share[:, order], _edges(count)
+    copies = np.diff(edges).astype(np.float64)
+    return np.add.reduceat(share, edges[:-1], axis=1) / copies, order[edges[:-1]], copies, True
+
+
+def _edges(count: int) -> IntArray:
+    """Where groups of neighbours begin and end: single at first, then wider and wider."""
+    if count <= GROUPS_SINGLE + GROUPS_TAIL:
+        return np.arange(count + 1)
+    tail = np.geomspace(GROUPS_SINGLE, count, GROUPS_TAIL + 1).round().astype(np.int64)
+    return np.concatenate([np.arange(GROUPS_SINGLE), np.unique(tail)])
+
+
+def _levels(profile_per_s: Array, stay_ms: float) -> Iterator[Level]:
+    """Rates over time as a few heights, each of which brings about as many requests."""
+    rates, mean = np.sort(profile_per_s), profile_per_s.mean()
+    heights, times = np.unique(rates, return_counts=True)
+    if heights.size > LEVELS_MOST:
+        come = np.cumsum(rates) / rates.sum()
+        edges = np.searchsorted(come, np.arange(1, LEVELS_MOST) / LEVELS_MOST)
+        parts = [part for part in np.split(rates, edges) if part.size]
+        heights, times = np.array([part.mean() for part in parts]), np.array([part.size for part in parts])
+    for height, share in zip(heights / mean, times / rates.size, strict=True):
+        if height > 0:
+            yield Level(float(height), float(share), float(share) * stay_ms)
+
+
+def _drawn(scenario: "Scenario", used: IntArray) -> dict[str, tuple[Numbers, ...]]:
+    """What the laws of the scenario will give to each of the *used* routes."""
+    sizes, tokens = scenario.workload.sizes, scenario.workload.tokens
+    bodies = {
+        "upload": Numbers.drawn(sizes.upload_bytes),
+        "download": Numbers.of(catalogue_bytes(sizes)),
+    }
+    routes: Sequence[str] = [ROUTES[place] for place in used]
+    return {
+        "size_bytes": tuple(bodies.get(route, Numbers.of(np.zeros(1))) for route in routes),
+        "tokens_in": (Numbers.drawn(tokens.tokens_in),) * len(routes),
+        "tokens_out": (Numbers.drawn(tokens.tokens_out),) * len(routes),
+    }
+
+
+def _recorded(planned: "Schedule", used: IntArray) -> dict[str, tuple[Numbers, ...]]:
+    """What the requests of a trace carry."""
+    names = ("size_bytes", "tokens_in", "tokens_out")
+    return {
+        name: tuple(Numbers.of(getattr(planned, name)[planned.route_code == place]) for place in used) for name in names
+    }
+
+
+def _variability(scenario: "Scenario", recorded: "Schedule | None") -> float:
+    arrivals = scenario.workload.arrivals
+    if recorded is not None and len(recorded) > 2:
+        gaps = np.diff(recorded.arrival_ms)
+        return float(gaps.var() / gaps.mean() ** 2) if gaps.mean() > 0 else 1.0
+    return 0.0 if isinstance(arrivals, Steady) else 1.0
