@@ -174,6 +174,7 @@ class Walker:
         share = np.clip(sum(again.values(), NONE), 0, 1 - 1e-12)
         if step.timeout_ms is not None and float(np.max(once.time_ms)) > step.timeout_ms:
             self._say(f"Attempt({step.site!r}) times out often: the load of these retries is left out")
+            once = Passage(np.minimum(once.time_ms, step.timeout_ms), once.spread, once.failed)
         if step.retries == 0 or not share.any():
             return once
         more = share * (1 - share**step.retries) / (1 - share)
@@ -186,15 +187,18 @@ class Walker:
 
     def _spawn(self, step: f.Spawn, weight: Array) -> Passage:
         after = self._time(step.after).time_ms
+        after_ms = float(np.max(after))
         if id(step) not in self.returns:
             self.returns[id(step)] = f.states(step.steps, f.Station)
         for station in set(self.held).intersection(self.returns[id(step)]):
             self._touch("armed", station, weight * after)
+        lasting = self._lasting(after_ms)  # Whoever comes so late comes at all levels of the rate.
         if step.once is not None:  # One in so many starts a flow: the first after each start.
             self._touch("latched", step.once, weight)
-            weight = weight / (1 + self._past("latched", step.once) * after)
+            weight = weight / (1 + self._past("latched", step.once) * lasting * after)
+        weight = weight * lasting
         outside = self.held, self.follows, self.pending
-        self.held, self.follows, self.pending = (), Follows(float(np.max(after)), self.held), {}
+        self.held, self.follows, self.pending = (), Follows(after_ms, self.held), {}
         self._go(step.steps, weight)
         self.held, self.follows, self.pending = outside
         return Passage()
@@ -270,22 +274,35 @@ class Walker:
                 return np.clip(1 - bucket.per_s / 1000 / asked, 0, 1)
 
     def _idle(self, station: f.Station, longer_ms: float) -> Array:
-        """No visit for so long, or none ever; a follower knows that its leader was there."""
+        """No visit for so long, or none since the run began; a follower knows that its leader was there."""
         self._say(f"visits of {station.name!r} are taken to come at random times (how often it is idle for long)")
         use = self.past.use.get(station.name)
-        if use is None or (self.follows and self._follows(station) and self.follows.after_ms <= longer_ms):
+        follows = self.follows if self._follows(station) else None
+        if use is None or (follows and follows.after_ms <= longer_ms):
             return NONE
         busy = self._each(station, use.work_ms) / station.servers
-        leaders = self._each(station, use.visits) - self._past("followed", station)
-        # Nobody led for so long, nor armed a follower that came later than its leader.
-        cold = np.clip(1 - busy, 0, 1) * np.exp(-leaders * longer_ms - self._past("armed", station))
-        whole = np.maximum(leaders * self.traffic.duration_ms, 1e-9)
-        return cold + (1 - cold) * -np.expm1(-whole) / whole
+        lasting = self._lasting(longer_ms)
+        followed = self._past("followed", station)
+        leaders = (self._each(station, use.visits) - followed) * lasting
+        # Nobody led for so long, nor came a follower: one that was armed before, and comes later than its leader.
+        behind = NONE if follows else np.minimum(self._past("armed", station) * lasting, followed * longer_ms)
+        # Earlier in the run than that, nobody since it began.
+        whole_ms = self.traffic.duration_ms
+        early = np.minimum(longer_ms / whole_ms, 1.0)
+        asked = np.maximum(leaders, 1e-15)
+        alone = np.exp(-asked * early * whole_ms)
+        cold = (1 - alone) / (asked * whole_ms) + (1 - early) * alone * np.exp(-behind)
+        return np.asarray(np.clip(1 - busy, 0, 1) * np.minimum(cold, 1))
+
+    def _lasting(self, time_ms: float) -> float:
+        """What turns the present rate into that of the last *time_ms*, which may have seen all levels of the rate."""
+        level = self.traffic.levels[0]
+        return 1 / level.rate_ratio if level.stay_ms < time_ms else 1.0
 
     def _waiting(self, station: f.Station, least: int) -> Array:
         if least <= 0:
             return ALL
-        if not self.past.wait_ms:
+        if station.name not in self.past.wait_ms:
             return NONE
         self._say(f"the queue of {station.name!r} is taken to be as long as a memoryless one")
         busy = self._each(station, self.past.use[station.name].work_ms) / station.servers
@@ -331,7 +348,7 @@ class Walker:
 
     def _top(self, counter: f.Counter) -> Array:
         """What a counter holds before it is emptied, or at the end of the run if it never is; shape (1, groups)."""
-        counted = self._past("counted", counter)
+        counted = self._past("counted", counter) * (self._lasting(self.follows.after_ms) if self.follows else 1.0)
         if ("emptied", counter.name) not in self.past.rates:
             self._say(f"counter {counter.name!r} is never emptied: its mean over the run is taken, and it goes on")
             return counted * self.traffic.duration_ms

@@ -182,7 +182,7 @@ def screen_flow(flow: f.Flow, coming: Traffic) -> Screening:
         rate_per_s=coming.rate_per_s,
         rows=rows,
         bottleneck=least.station if least else "none",
-        rate_per_s_max=bound_per_s,
+        rate_per_s_max=least.rate_per_s_max if least else inf,
         latency_ms_mean=float(spent_ms.sum() / requests.sum()),
         routes=dict(zip(coming.routes, (spent_ms / requests).tolist(), strict=True)),
         approximations=tuple(dict.fromkeys(sentence for level in seen for sentence in level.notes.approximations)),
