@@ -1,7 +1,8 @@
 """The most traffic that the deployment carries with its targets kept, and what gives way first.
 
-Picture a dial for the arrival rate. It is turned up, doubling, until a target breaks; then the breaking point is closed
-in on. All probes of one seed share their random numbers, so a higher rate is the same requests coming faster, and the
+Picture a dial for the arrival rate. Arithmetic says where its end is (:mod:`sim.screening`): no rate beyond can last.
+It is turned up towards that end in large steps until a target breaks; then the breaking point is closed in on. All
+probes of one seed share their random numbers, so a higher rate is the same requests coming faster, and the
 answer is not blurred by luck; other seeds give other answers, and their spread is the interval.
 
 A target that no probe keeps for certain, however small the load, is not a matter of capacity: it is named apart, and
@@ -17,8 +18,8 @@ Kleinrock, "Power and deterministic rules of thumb for probabilistic problems in
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
-from math import exp, sqrt
+from functools import cached_property, partial
+from math import exp, isfinite, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,7 @@ from scipy.special import stdtrit
 
 from sim.errors import UsageError
 from sim.intervals import Estimate
+from sim.screening import screen
 from sim.targets import Target, decide, estimate, load_targets
 
 if TYPE_CHECKING:
@@ -48,8 +50,12 @@ WARM_UP_SHARE = 0.2
 """Cut from a probe of a scenario that names no warm-up. An empty start is no small matter: all objects then flush at
 the same moments, until their alarms have drifted apart."""
 
-LADDER_START = 0.25
-LADDER_STEPS_MAX = 16
+LADDER_START, LADDER_SPAN = 0.25, 16
+"""The ladder begins at this share of the scenario's own rate, or so many times below the bound, whichever is lower."""
+
+LADDER_STEPS_TO_BOUND, LADDER_STEPS_MAX = 11, 16
+"""Steps are at least doublings; larger, if it would take more than these to come to the bound."""
+
 BRACKET = 1.15
 """Other seeds are first looked for so near the first one's answer."""
 
@@ -117,6 +123,8 @@ class Capacity:
         Targets that the rate keeps.
     missed : tuple of str
         Targets that no probe kept for certain, whatever the load.
+    bound_per_s : float
+        What no load can exceed for long, by arithmetic alone: an approximation.
     knee_per_s : float
         Rate with the greatest throughput over mean latency among the probes.
     probes : tuple of Probe
@@ -128,6 +136,7 @@ class Capacity:
     bottleneck: str
     kept: tuple[str, ...]
     missed: tuple[str, ...]
+    bound_per_s: float
     knee_per_s: float
     probes: tuple[Probe, ...]
 
@@ -227,10 +236,14 @@ class _Search:
         return self.seen[rate_per_s]
 
     def climb(self) -> list[Probe]:
-        """Double the rate until a station is overloaded, or so much slower that no target can be kept."""
+        """Turn up to the bound until a station is overloaded, or so much slower that no target can be kept."""
+        rate_per_s, step_ratio = self.own_per_s * LADDER_START, 2.0
+        if isfinite(self.bound_per_s):
+            rate_per_s = min(rate_per_s, self.bound_per_s / LADDER_SPAN)
+            step_ratio = max(2.0, (self.bound_per_s / rate_per_s) ** (1 / LADDER_STEPS_TO_BOUND))
         ladder: list[Probe] = []
         for step in range(LADDER_STEPS_MAX):
-            ladder.append(self.probe(self.own_per_s * LADDER_START * 2**step))
+            ladder.append(self.probe(rate_per_s * step_ratio**step))
             beyond = [self._verdict(place, ladder[-1]) != "PASS" for place in range(len(self.targets))]
             if ladder[-1].overloaded or (step > 1 and all(beyond)):
                 break
@@ -271,6 +284,7 @@ class _Search:
             broken.bottleneck,
             tuple(name for name, can in zip(names, keepable, strict=True) if can),
             tuple(name for name, can in zip(names, keepable, strict=True) if not can),
+            self.bound_per_s,
             max(probes, key=lambda probe: probe.rate_per_s / probe.latency_ms_mean).rate_per_s,
             probes,
         )
@@ -292,15 +306,25 @@ class _Search:
         frame = result.frame[result.frame["arrival_ms"] >= start_ms]
         return _probe_of(frame, result.stations, self.targets, rate_per_s=rate_per_s, seed=self.seed)
 
+    @cached_property
+    def bound_per_s(self) -> float:
+        """The bound for runs as long as a probe at the bound is: a log that grows bears less the longer it grows."""
+        bound_per_s = screen(self.scenario).rate_per_s_max
+        if self.scenario.workload.arrivals.kind in STEADY and isfinite(bound_per_s):
+            bound_per_s = screen(self.scenario.with_(**self._as_long_as(bound_per_s))).rate_per_s_max
+        return bound_per_s
+
+    def _as_long_as(self, rate_per_s: float) -> dict[str, float | None]:
+        """Changes that make the scenario as long as a probe is at this rate, where arrivals look alike at any time."""
+        judged_s = min(max(PROBE_S, REQUESTS_MIN / rate_per_s), REQUESTS_MAX / rate_per_s)
+        return {"workload.duration_s": self.scenario.workload.warm_up_s + judged_s, "workload.requests": None}
+
     def _planned(self, rate_per_s: float) -> "Schedule":
         """A schedule at *rate_per_s*: new arrivals where they look alike at any time, else the plan compressed."""
         from sim.workload import schedule
 
         if self.scenario.workload.arrivals.kind in STEADY:
-            judged_s = min(max(PROBE_S, REQUESTS_MIN / rate_per_s), REQUESTS_MAX / rate_per_s)
-            length_s = self.scenario.workload.warm_up_s + judged_s
-            changes = {"workload.duration_s": length_s, "workload.requests": None}
-            return schedule(self.scenario.at_rate(rate_per_s).with_(**changes), self.seed)
+            return schedule(self.scenario.at_rate(rate_per_s).with_(**self._as_long_as(rate_per_s)), self.seed)
         return busiest(self.whole, REQUESTS_MAX).scaled(self.own_per_s / rate_per_s)
 
 

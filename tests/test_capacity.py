@@ -77,6 +77,19 @@ def test_target_missed_at_any_load_is_named_apart(found: Capacity) -> None:
     assert found.missed == ("d1_query_ms p99",)
 
 
+def test_search_begins_with_the_bound_of_arithmetic(found: Capacity) -> None:
+    """Some probe tried it, none far beyond it, and the answer lies below."""
+    assert found.bound_per_s == pytest.approx(MU_PER_S, rel=0.01)
+    assert found.estimate.high < found.bound_per_s
+    assert max(probe.rate_per_s for probe in found.probes) < 3 * found.bound_per_s
+
+
+def test_scenario_that_is_far_from_its_bound_is_searched_as_well(tmp_path: Path) -> None:
+    """One request in five seconds: three powers of ten below, and the same answer."""
+    sleepy = one_queue(tmp_path, ("api_latency_ms", 200.0), **{"workload.arrivals.rate_per_s": 0.2})
+    assert capacity(sleepy, seeds=2).estimate.value == pytest.approx(MU_PER_S - log(100) / 0.2, rel=0.05)
+
+
 def test_p99_of_the_probes_rises_with_the_rate(found: Capacity) -> None:
     """Common random numbers: the same requests, only faster."""
     rates = [probe.rate_per_s for probe in found.probes]
