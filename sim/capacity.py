@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from math import exp, isfinite, sqrt
+from math import exp, inf, isfinite, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,12 +123,12 @@ class Capacity:
         Targets that the rate keeps.
     missed : tuple of str
         Targets that no probe kept for certain, whatever the load.
-    bound_per_s : float
-        What no load can exceed for long, by arithmetic alone: an approximation.
     knee_per_s : float
         Rate with the greatest throughput over mean latency among the probes.
     probes : tuple of Probe
         Those of the first seed, by rate.
+    bound_per_s : float
+        What no load can exceed for long, by arithmetic alone: an approximation.
     """
 
     estimate: Estimate
@@ -136,9 +136,9 @@ class Capacity:
     bottleneck: str
     kept: tuple[str, ...]
     missed: tuple[str, ...]
-    bound_per_s: float
     knee_per_s: float
     probes: tuple[Probe, ...]
+    bound_per_s: float = inf
 
 
 def capacity(
@@ -284,9 +284,9 @@ class _Search:
             broken.bottleneck,
             tuple(name for name, can in zip(names, keepable, strict=True) if can),
             tuple(name for name, can in zip(names, keepable, strict=True) if not can),
-            self.bound_per_s,
             max(probes, key=lambda probe: probe.rate_per_s / probe.latency_ms_mean).rate_per_s,
             probes,
+            self.bound_per_s,
         )
 
     def _verdict(self, place: int, probe: Probe) -> str:

@@ -20,7 +20,8 @@ import numpy as np
 
 from sim import flow as f
 from sim.errors import UsageError
-from sim.passage import ALL, NONE, Array, Notes, Passage, Use
+from sim.logbook import Logbook, Notes
+from sim.passage import ALL, NONE, Array, Passage
 from sim.theory import squared_variation
 from sim.traffic import Traffic
 
@@ -63,13 +64,14 @@ class Walker:
             f.Guard: self._guard,
             f.Count: self._count,
             f.Reset: self._reset,
+            f.Move: self._move,
             f.Custom: self._custom,
         }
 
     def walk(self, traffic: Traffic, past: Notes) -> tuple[Passage, Notes]:
         """What happens to the whole *traffic*, and the notes taken on the way, by those of the walk before."""
-        self.traffic, self.past, self.now = traffic, past, Notes()
-        return self._go(self.flow, ALL), self.now
+        self.traffic, self.log = traffic, Logbook(traffic, past)
+        return self._go(self.flow, ALL), self.log.now
 
     def _go(self, steps: f.Flow, weight: Array) -> Passage:
         """A stream of *weight* times the traffic goes through *steps*."""
@@ -85,15 +87,15 @@ class Walker:
 
     def _serve(self, step: f.Serve, weight: Array) -> Passage:
         work = self._time(step.time)
-        self._use(step.station, weight, work)
-        return self._entry(step.station).then(work)
+        self._visit(step.station, weight, held=work)
+        return self.log.entry(step.station).then(work)
 
     def _hold(self, step: f.Hold, weight: Array) -> Passage:
-        entry, outside = self._entry(step.station), self.held
+        entry, outside = self.log.entry(step.station), self.held
         self.held = (*outside, step.station)
         inside = self._go(step.steps, weight * entry.through)
         self.held = outside
-        self._use(step.station, weight, inside)
+        self._visit(step.station, weight, held=inside)
         return entry.then(inside)
 
     def _transfer(self, step: f.Transfer, weight: Array) -> Passage:
@@ -102,8 +104,8 @@ class Walker:
         alone = Passage(mean * each_ms, spread * each_ms**2)
         if not step.link.shared:
             return alone
-        self._use(_sharing(step.link), weight, alone)
-        return self._entry(_sharing(step.link)).then(alone)
+        self._visit(_sharing(step.link), weight, held=alone)
+        return self.log.entry(_sharing(step.link)).then(alone)
 
     def _branch(self, step: f.Branch, weight: Array) -> Passage:
         share = self._true(step.condition, weight)
@@ -136,10 +138,10 @@ class Walker:
 
     def _turns(self, step: f.Repeat, counter: f.Counter, weight: Array, least: float) -> Array:
         """Turns of a loop that empties *counter*: what came since the last time, so much a turn."""
-        self._touch("emptied", counter, weight)
+        self.log.empty(counter, weight)
         if id(step) not in self.drains:
             self.drains[id(step)] = _drain(step.steps, counter)
-        each, waiting = self.drains[id(step)], self._top(counter)
+        each, waiting = self.drains[id(step)], self.log.top(counter)
         if not each:
             turns = np.full_like(waiting, step.limit)
         else:
@@ -153,7 +155,7 @@ class Walker:
     def _parallel(self, step: f.Parallel, weight: Array) -> Passage:
         ways = [self._go(steps, weight) for steps in step.flows]
         if len(ways) > 1:
-            self._say(f"Parallel({step.site!r}) is taken to last as long as the mean of the flow that decides it")
+            self.log.say(f"Parallel({step.site!r}) is taken to last as long as the mean of the flow that decides it")
         times = np.sort(np.stack(np.broadcast_arrays(*(way.time_ms for way in ways))), axis=0)
         through = np.sort(np.stack(np.broadcast_arrays(*(way.through for way in ways))), axis=0)[-step.need]
         errors = [error for way in ways for error in way.failed]
@@ -162,8 +164,8 @@ class Walker:
 
     def _hedge(self, step: f.Hedge, weight: Array) -> Passage:
         first = self._go(step.steps, weight)
-        if self.past.wait_ms:
-            self._say(f"Hedge({step.site!r}) is taken to be late as often as an exponential law of the same mean is")
+        if self.log.past.wait_ms:
+            self.log.say(f"Hedge({step.site!r}) is taken to be late as often as an exponential law of the same mean is")
             late = np.exp(-step.after_ms / np.maximum(first.time_ms, 1e-9))
             self._go(step.steps, weight * late)
         return first
@@ -173,7 +175,7 @@ class Walker:
         again = {error: share for error, share in once.failed.items() if error not in step.final}
         share = np.clip(sum(again.values(), NONE), 0, 1 - 1e-12)
         if step.timeout_ms is not None and float(np.max(once.time_ms)) > step.timeout_ms:
-            self._say(f"Attempt({step.site!r}) times out often: the load of these retries is left out")
+            self.log.say(f"Attempt({step.site!r}) times out often: the load of these retries is left out")
             once = Passage(np.minimum(once.time_ms, step.timeout_ms), once.spread, once.failed)
         if step.retries == 0 or not share.any():
             return once
@@ -191,16 +193,18 @@ class Walker:
         if id(step) not in self.returns:
             self.returns[id(step)] = f.states(step.steps, f.Station)
         for station in set(self.held).intersection(self.returns[id(step)]):
-            self._touch("armed", station, weight * after)
-        lasting = self._lasting(after_ms)  # Whoever comes so late comes at all levels of the rate.
+            self.log.touch("armed", station, weight * after)
+        # Whoever comes so late comes at all levels of the rate.
+        lasting = self.log.lasting(after_ms) if self.log.evened == 1 else 1.0
         if step.once is not None:  # One in so many starts a flow: the first after each start.
-            self._touch("latched", step.once, weight)
-            weight = weight / (1 + self._past("latched", step.once) * lasting * after)
+            self.log.touch("latched", step.once, weight)
+            weight = weight / (1 + self.log.touched("latched", step.once) * lasting * after)
         weight = weight * lasting
-        outside = self.held, self.follows, self.pending
+        outside = self.held, self.follows, self.pending, self.log.evened
         self.held, self.follows, self.pending = (), Follows(after_ms, self.held), {}
+        self.log.evened *= lasting
         self._go(step.steps, weight)
-        self.held, self.follows, self.pending = outside
+        self.held, self.follows, self.pending, self.log.evened = outside
         return Passage()
 
     # ------------------------------------------------------------ steps that take no time
@@ -211,20 +215,36 @@ class Walker:
     def _count(self, step: f.Count, weight: Array) -> Passage:
         if _grows(step):
             by = self._carried(step.by, None)[0] if isinstance(step.by, str) else step.by
-            self._touch("counted", step.counter, weight * by)
+            self.log.count(step.counter, weight * by)
         elif step.counter.name not in self.pending:
-            self._touch("emptied", step.counter, weight)
+            self.log.empty(step.counter, weight)
         return Passage()
 
     def _reset(self, step: f.Reset, weight: Array) -> Passage:
         if step.counter.name not in self.pending:
-            self._touch("emptied", step.counter, weight)
+            self.log.empty(step.counter, weight)
+        return Passage()
+
+    def _move(self, step: f.Move, weight: Array) -> Passage:
+        if step.counter.name not in self.pending:
+            self.log.empty(step.counter, weight)
+        self.log.count(step.into, weight * self.log.top(step.counter))
         return Passage()
 
     def _custom(self, step: f.Custom, weight: Array) -> Passage:
         raise UsageError(f"Custom({step.account!r}) cannot be screened: nothing is known about it (simulate it)")
 
     # ------------------------------------------------------------ times and conditions
+
+    def _visit(self, station: f.Station, weight: Array, *, held: Passage) -> None:
+        """A stream comes by *station*; whether somebody who held it set this off is noted too."""
+        if self._follows(station):
+            self.log.touch("followed", station, weight)
+        self.log.use(station, weight, held=held)
+
+    def _follows(self, station: f.Station) -> bool:
+        """Whether these steps were set off by somebody who held *station*."""
+        return self.follows is not None and station in self.follows.held
 
     def _time(self, time: Any) -> Passage:
         """Mean and variance of a step's time."""
@@ -234,7 +254,7 @@ class Walker:
         if told.of is None:
             return Passage(np.full((1, 1), mean_ms), np.full((1, 1), spread))
         if isinstance(told.of, f.Counter):
-            amount = self.pending.get(told.of.name, self._top(told.of) / 2)
+            amount = self.pending.get(told.of.name, self.log.top(told.of) / 2)
             amount = amount if told.at_most is None else np.minimum(amount, told.at_most)
             return Passage(mean_ms + told.each_ms * amount, np.full((1, 1), spread))
         carried, scatter = self._carried(told.of, told.at_most)
@@ -259,8 +279,8 @@ class Walker:
             case f.Waiting(station=station, at_least=least):
                 return self._waiting(station, least)
             case f.CountAtLeast(counter=counter, at_least=least):
-                self._say(f"counter {counter.name!r} is taken to rise steadily from 0 to what it holds at last")
-                return np.clip(1 - max(least, 0) / np.maximum(self._top(counter), 1e-9), float(least <= 0), 1)
+                self.log.say(f"counter {counter.name!r} is taken to rise steadily from 0 to what it holds at last")
+                return np.clip(1 - max(least, 0) / np.maximum(self.log.top(counter), 1e-9), float(least <= 0), 1)
             case f.AttributeOver(attribute="key", limit=limit):
                 return (self.traffic.key > limit)[np.newaxis].astype(np.float64)
             case f.AttributeOver(attribute=attribute, limit=limit):
@@ -269,109 +289,39 @@ class Walker:
                 inside = min(end_ms, self.traffic.duration_ms) - min(start_ms, self.traffic.duration_ms)
                 return np.full((1, 1), inside / self.traffic.duration_ms)
             case f.Drained(bucket=bucket):
-                self._touch("taken", bucket, weight)
-                asked = np.maximum(self._past("taken", bucket), 1e-12)
+                self.log.touch("taken", bucket, weight)
+                asked = np.maximum(self.log.touched("taken", bucket), 1e-12)
                 return np.clip(1 - bucket.per_s / 1000 / asked, 0, 1)
 
     def _idle(self, station: f.Station, longer_ms: float) -> Array:
         """No visit for so long, or none since the run began; a follower knows that its leader was there."""
-        self._say(f"visits of {station.name!r} are taken to come at random times (how often it is idle for long)")
-        use = self.past.use.get(station.name)
+        self.log.say(f"visits of {station.name!r} are taken to come at random times (how often it is idle for long)")
         follows = self.follows if self._follows(station) else None
-        if use is None or (follows and follows.after_ms <= longer_ms):
+        if station.name not in self.log.past.use or (follows and follows.after_ms <= longer_ms):
             return NONE
-        busy = self._each(station, use.work_ms) / station.servers
-        lasting = self._lasting(longer_ms)
-        followed = self._past("followed", station)
-        leaders = (self._each(station, use.visits) - followed) * lasting
+        lasting, followed = self.log.lasting(longer_ms), self.log.touched("followed", station)
+        leaders = (self.log.visits(station) - followed) * lasting
         # Nobody led for so long, nor came a follower: one that was armed before, and comes later than its leader.
-        behind = NONE if follows else np.minimum(self._past("armed", station) * lasting, followed * longer_ms)
+        behind = NONE if follows else np.minimum(self.log.touched("armed", station) * lasting, followed * longer_ms)
         # Earlier in the run than that, nobody since it began.
         whole_ms = self.traffic.duration_ms
         early = np.minimum(longer_ms / whole_ms, 1.0)
         asked = np.maximum(leaders, 1e-15)
         alone = np.exp(-asked * early * whole_ms)
         cold = (1 - alone) / (asked * whole_ms) + (1 - early) * alone * np.exp(-behind)
-        return np.asarray(np.clip(1 - busy, 0, 1) * np.minimum(cold, 1))
-
-    def _lasting(self, time_ms: float) -> float:
-        """What turns the present rate into that of the last *time_ms*, which may have seen all levels of the rate."""
-        level = self.traffic.levels[0]
-        return 1 / level.rate_ratio if level.stay_ms < time_ms else 1.0
+        return np.asarray(np.clip(1 - self.log.busy(station), 0, 1) * np.minimum(cold, 1))
 
     def _waiting(self, station: f.Station, least: int) -> Array:
         if least <= 0:
             return ALL
-        if station.name not in self.past.wait_ms:
+        if station.name not in self.log.past.wait_ms:
             return NONE
-        self._say(f"the queue of {station.name!r} is taken to be as long as a memoryless one")
-        busy = self._each(station, self.past.use[station.name].work_ms) / station.servers
+        self.log.say(f"the queue of {station.name!r} is taken to be as long as a memoryless one")
+        busy = self.log.busy(station)
         return np.where(busy < 1, busy ** (least + station.servers), 1 - 1 / np.maximum(busy, 1))
 
-    # ------------------------------------------------------------ taking notes, and reading those of the walk before
 
-    def _say(self, sentence: str) -> None:
-        self.now.approximations[sentence] = None
-
-    def _entry(self, station: f.Station) -> Passage:
-        """Waiting for a server, by the notes of the walk before: a full queue refuses what is too much."""
-        if station.name not in self.past.wait_ms:
-            return Passage()
-        wait_ms = self._each(station, self.past.wait_ms[station.name])
-        if station.queue_limit is None:
-            return Passage(wait_ms, wait_ms**2)
-        busy = self._each(station, self.past.use[station.name].work_ms) / station.servers
-        return Passage(wait_ms, wait_ms**2, {station.error: 1 - 1 / np.maximum(busy, 1)})
-
-    def _follows(self, station: f.Station) -> bool:
-        """Whether these steps were set off by somebody who held *station*."""
-        return self.follows is not None and station in self.follows.held
-
-    def _use(self, station: f.Station, weight: Array, held: Passage) -> None:
-        if self._follows(station):
-            self._touch("followed", station, weight)
-        use = Use(
-            self._sum(station, weight),
-            self._sum(station, weight * held.time_ms),
-            self._sum(station, weight * (held.time_ms**2 + held.spread)),
-        )
-        self.now.use[station.name] = self.now.use[station.name].plus(use) if station.name in self.now.use else use
-
-    def _touch(self, kind: str, part: Any, weight: Array) -> None:
-        known = self.now.rates.get((kind, part.name), 0.0)
-        self.now.rates[kind, part.name] = known + self._sum(part, weight)
-
-    def _past(self, kind: str, part: Any) -> Array:
-        """How often *part* was touched in the walk before, a millisecond; shape (1, groups)."""
-        known = self.past.rates.get((kind, part.name))
-        return NONE if known is None else self._each(part, known)
-
-    def _top(self, counter: f.Counter) -> Array:
-        """What a counter holds before it is emptied, or at the end of the run if it never is; shape (1, groups)."""
-        counted = self._past("counted", counter) * (self._lasting(self.follows.after_ms) if self.follows else 1.0)
-        if ("emptied", counter.name) not in self.past.rates:
-            self._say(f"counter {counter.name!r} is never emptied: its mean over the run is taken, and it goes on")
-            return counted * self.traffic.duration_ms
-        return counted / np.maximum(self._past("emptied", counter), 1e-12)
-
-    def _sum(self, part: Any, weight: Array) -> Array:
-        """*weight* of the traffic, a millisecond, added up for each instance of *part*; shape (instances,)."""
-        rate = (self.traffic.rate_per_ms * weight).sum(axis=0)
-        instances = getattr(part, "instances", 1)
-        if instances == 1:
-            return np.array([rate @ self.traffic.copies])
-        if self.traffic.merged:
-            return np.asarray(rate)
-        return np.asarray(np.bincount(self.traffic.key % instances, weights=rate, minlength=instances), np.float64)
-
-    def _each(self, part: Any, known: Array) -> Array:
-        """What is known of the instances of *part*, told to each group; shape (1, groups)."""
-        instances = getattr(part, "instances", 1)
-        one_each = self.traffic.merged or instances == 1
-        return np.asarray(known[np.newaxis] if one_each else known[np.newaxis, self.traffic.key % instances])
-
-
-def _grows(step: f.Count | f.Reset) -> bool:
+def _grows(step: f.Count | f.Reset | f.Move) -> bool:
     return isinstance(step, f.Count) and (isinstance(step.by, str) or step.by > 0)
 
 
@@ -387,6 +337,6 @@ def _sharing(link: f.Link) -> f.Station:
 
 
 def _drain(steps: f.Flow, counter: f.Counter) -> float:
-    """How much one turn of *steps* takes from *counter*: all of it where it is reset."""
-    parts = (part for part in f.walk(steps) if isinstance(part, f.Count | f.Reset) and part.counter == counter)
-    return sum(float("inf") if isinstance(part, f.Reset) else -float(part.by) for part in parts if not _grows(part))
+    """How much one turn of *steps* takes from *counter*: all of it where it is reset, or moved."""
+    parts = (part for part in f.walk(steps) if isinstance(part, f.Count | f.Reset | f.Move) and part.counter == counter)
+    return sum(-float(part.by) if isinstance(part, f.Count) else float("inf") for part in parts if not _grows(part))

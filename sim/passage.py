@@ -1,4 +1,4 @@
-"""What is known of a stream of requests that walks some steps: how long it takes, how much of it fails, what it leaves.
+"""What is known of a stream of requests that walks some steps: how long it takes, how much of it fails.
 
 Everything is a share or a mean, kept for every route and every group of organisations at once (:mod:`sim.traffic`).
 """
@@ -12,48 +12,6 @@ Array = NDArray[np.float64]
 
 NONE = np.zeros((1, 1))
 ALL = np.ones((1, 1))
-
-
-@dataclass
-class Use:
-    """How much one station is used: arrays of shape (instances,), of one copy of each.
-
-    Attributes
-    ----------
-    visits : ndarray, shape (instances,)
-        A millisecond.
-    work_ms, square : ndarray, shape (instances,)
-        Sums over these visits of the time that a server is held, and of its square.
-    """
-
-    visits: Array
-    work_ms: Array
-    square: Array
-
-    def plus(self, other: "Use") -> "Use":
-        """Both together."""
-        return Use(self.visits + other.visits, self.work_ms + other.work_ms, self.square + other.square)
-
-
-@dataclass
-class Notes:
-    """What one walk found: the use of stations, and how often anything else that remembers was touched, a millisecond.
-
-    Attributes
-    ----------
-    use : dict of str to Use
-    wait_ms : dict of str to ndarray, shape (instances,)
-        Mean wait at each instance of each station, filled in between two walks; nothing in it: nobody waits.
-    rates : dict of (str, str) to ndarray, shape (instances,)
-        By kind (``counted``, ``emptied``, ``latched``, ``taken``) and name.
-    approximations : dict of str to None
-        Sentences, in the order in which they came up.
-    """
-
-    use: dict[str, Use] = field(default_factory=dict)
-    wait_ms: dict[str, Array] = field(default_factory=dict)
-    rates: dict[tuple[str, str], Array] = field(default_factory=dict)
-    approximations: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

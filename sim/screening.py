@@ -29,8 +29,9 @@ from sim import flow as f
 from sim.arrivals import Closed
 from sim.demand import Walker
 from sim.errors import UsageError
+from sim.logbook import Notes, Use
 from sim.models.deployment import deployment
-from sim.passage import Array, Notes, Passage, Use
+from sim.passage import Array, Passage
 from sim.traffic import Traffic, traffic
 
 if TYPE_CHECKING:
@@ -220,21 +221,25 @@ def _at_rest(walker: Walker, coming: Traffic, *, waiting: bool) -> tuple[Passage
                 for station in walker.stations
                 if station.name in notes.use
             }
-        if _change(walker.stations, before, notes) < SETTLED:
+        if _is_settled(walker.stations, before, notes=notes):
             break
     return passage, notes
 
 
-def _change(stations: Sequence[f.Station], before: Notes, after: Notes) -> float:
-    """How much the busiest share of a server has moved, of any station; all of it at first."""
-    if not before.use:
-        return 1.0 if after.use else 0.0
-    moved = [
-        float(np.max(np.abs(after.use[s.name].work_ms - before.use[s.name].work_ms))) / s.servers
+def _is_settled(stations: Sequence[f.Station], before: Notes, *, notes: Notes) -> bool:
+    """Whether the last walk has found what the one before did: servers held, and touches of all that remembers."""
+    if before.use.keys() != notes.use.keys() or before.rates.keys() != notes.rates.keys():
+        return False
+    held = [
+        float(np.max(np.abs(notes.use[s.name].work_ms - before.use[s.name].work_ms))) / s.servers
         for s in stations
-        if s.name in before.use and s.name in after.use
+        if s.name in notes.use
     ]
-    return max(moved, default=0.0)
+    touched = [
+        float(np.max(np.abs(rate - before.rates[key]))) / max(float(np.max(rate)), 1e-300)
+        for key, rate in notes.rates.items()
+    ]
+    return max(held, default=0.0) < SETTLED and max(touched, default=0.0) < 10 * SETTLED
 
 
 def _wait_ms(station: f.Station, use: Use, *, coming: Traffic) -> Array:
