@@ -15,8 +15,10 @@ Kleinrock, "Power and deterministic rules of thumb for probabilistic problems in
 (the knee is where throughput divided by delay is greatest).
 """
 
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import exp, inf, isfinite, sqrt
@@ -162,7 +164,8 @@ def capacity(
     tolerance_ratio : float
         The search ends when the rates that keep and break are this near.
     executor : Executor, optional
-        Where the further seeds are searched; here, one after the other, by default.
+        Where the further seeds are searched; threads of this process by default, since the compiled engine lets them
+        run side by side.
     progress : callable, optional
         Told each probe in a few words.
 
@@ -188,7 +191,8 @@ def capacity(
     first, broken = search.close_in(low, high, keepable=keepable)
     others = [scenario.seed + step for step in range(1, seeds)]
     again = partial(_search_again, scenario, near=first, keepable=keepable, engine=engine, tolerance=tolerance_ratio)
-    rates = [first, *(executor.map(again, others) if executor else map(again, others))]
+    with nullcontext(executor) if executor else ThreadPoolExecutor(os.cpu_count()) as workers:
+        rates = [first, *workers.map(again, others)]
     return search.answer(rates, broken, keepable=keepable)
 
 

@@ -5,9 +5,7 @@ model may be believed: a stretch of the same schedule is played on it in real ti
 and the two are laid side by side. A model that the measurement contradicts earns no PASS.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,8 +220,7 @@ class _Work:
         """Search the highest load that keeps the targets."""
         self.tell("searching the highest load that keeps the targets")
         try:
-            with ThreadPoolExecutor(os.cpu_count()) as executor:  # The compiled engine holds no lock while it runs.
-                return replace(draft, capacity=capacity(self.scenario, executor=executor, progress=self.tell))
+            return replace(draft, capacity=capacity(self.scenario, progress=self.tell))
         except UsageError as error:
             return replace(draft, notes=(*draft.notes, f"no capacity: {error}"))
 
