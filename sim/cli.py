@@ -66,8 +66,7 @@ def plan(
 
     tell = _teller()
     asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
-    folder = out / asked.name
-    prepare_folder(folder)
+    folder = prepare_folder(out, asked.name)
     found = do_plan(asked, rng=seed, engine=engine, live=live, tell=tell, progress=True)
     tell("writing the report")
     files = write_plan(found, folder)

@@ -101,7 +101,13 @@ def prepare(
     """The scenario as asked: loaded, with another rate or with a trace in place of its arrivals."""
     asked = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     if trace is not None:
-        asked = asked.vary("workload.arrivals", {"kind": "trace", "file": str(trace)})
+        asked = asked.with_(
+            **{
+                "name": f"{asked.name}-{Path(trace).stem}",
+                "question": f"Does the deployment keep its targets under the recorded traffic of {Path(trace).name}?",
+                "workload.arrivals": {"kind": "trace", "file": str(trace)},
+            }
+        )
     if rate_per_s is not None:
         asked = asked.vary("workload.arrivals.rate_per_s", rate_per_s)
     return asked

@@ -4,6 +4,7 @@
 ``measured.parquet`` is the live run (:mod:`sim.runners.recorded`): ``headroom run SCENARIO --on FILE`` judges it anew.
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,18 +15,27 @@ if TYPE_CHECKING:
     from sim.plan import Plan
 
 
-def prepare_folder(folder: Path) -> None:
-    """Make *folder*, now and not after a minute of measuring.
+def prepare_folder(out: Path, name: str) -> Path:
+    """Make the folder of a scenario's results, now and not after a minute of measuring.
+
+    Parameters
+    ----------
+    out : Path
+        Where all results go.
+    name : str
+        The scenario's; what no file name should hold becomes a hyphen.
 
     Raises
     ------
     UsageError
         It cannot be made.
     """
+    folder = out / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "plan")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"out={str(folder)!r} must be a folder that can be written: {error.strerror}") from None
+        raise UsageError(f"out={str(out)!r} must be a folder that can be written: {error.strerror}") from None
+    return folder
 
 
 def write_plan(plan: "Plan", folder: Path) -> list[Path]:

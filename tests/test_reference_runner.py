@@ -96,6 +96,13 @@ def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
+def test_a_scenario_may_have_any_name() -> None:
+    """It does not reach the reference, which takes few letters in the id of an event."""
+    named = load_scenario("launch").vary("name", "Peak hour (2026) / Zürich")
+    result = reference.play(named, every_route(18), seed=1)
+    assert result.frame["outcome"].eq("ok").all()
+
+
 def test_it_answers_while_it_runs_and_is_gone_afterwards(tmp_path: Path) -> None:
     with reference.running() as running:
         with urlopen(f"{running.deployment.http}/health") as answer:

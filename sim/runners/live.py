@@ -128,7 +128,7 @@ def play(
             floor_ms_p50 = await _prepare(http, schedule)
             with _bar(f"{scenario.name} on {name}", len(schedule), shown=progress) as bar:
                 driver = Driver(
-                    schedule, _messages(scenario, schedule), http=http, quic=quic,
+                    schedule, _messages(schedule), http=http, quic=quic,
                     client=client, caps=caps, abort=abort, on_end=bar.update,
                 )  # fmt: skip
                 interrupted.add_done_callback(lambda _: driver.stop("Ctrl-C"))
@@ -240,10 +240,10 @@ async def _floor_ms(http: HttpSender) -> float:
     return took_ms - sum(spent_ms for _, spent_ms in read_server_timing(answer.server_timing))
 
 
-def _messages(scenario: "Scenario", schedule: "Schedule") -> list[Message]:
+def _messages(schedule: "Schedule") -> list[Message]:
     start_time_ms = time.time() * 1000
-    run = f"{scenario.name}-{start_time_ms:.0f}"
-    return messages(schedule, run=run, start_time_ms=start_time_ms)
+    # Not the scenario's name, which may hold what no event's id may.
+    return messages(schedule, run=f"run-{start_time_ms:.0f}", start_time_ms=start_time_ms)
 
 
 @contextmanager
