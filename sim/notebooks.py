@@ -4,6 +4,7 @@ A notebook is run in its own folder, from top to bottom, in a fresh kernel; a ce
 """
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,9 @@ def render(path: Path, folder: Path) -> Path:
 
     try:
         notebook = nbformat.read(path, as_version=4)
-    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+    except OSError as error:
+        raise UsageError(f"notebook {str(path)!r} cannot be read: {error.strerror or error}") from None
+    except (ValueError, nbformat.ValidationError) as error:
         raise UsageError(f"notebook {str(path)!r} cannot be read: {_last_line(error)}") from None
     client = NotebookClient(notebook, timeout=CELL_S, resources={"metadata": {"path": str(path.parent)}})
     try:
@@ -64,6 +67,10 @@ def open_lab(notebook: str = FIRST) -> int:
     return subprocess.call([sys.executable, "-m", "jupyterlab", *([notebook] if Path(notebook).is_file() else [])])
 
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""What the kernel colours its tracebacks with."""
+
+
 def _last_line(error: BaseException) -> str:
-    lines = (str(error) or type(error).__name__).strip().splitlines()
+    lines = COLOUR.sub("", str(error)).strip().splitlines()
     return lines[-1] if lines else type(error).__name__
