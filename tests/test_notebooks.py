@@ -15,8 +15,8 @@ from sim.errors import RunnerError, UsageError
 
 def notebook(folder: Path, *cells: str) -> Path:
     """A notebook that was never run."""
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])  # type: ignore[no-untyped-call]
-    nbformat.write(made, folder / "small.ipynb")  # type: ignore[no-untyped-call]
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+    nbformat.write(made, folder / "small.ipynb")
     return folder / "small.ipynb"
 
 
