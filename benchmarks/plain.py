@@ -17,16 +17,15 @@ Process = Generator[simpy.Event, Any, None]
 def play(job: Tandem) -> Times:
     """Latency of every request, in ms; shape (n,)."""
     env = simpy.Environment()
-    desks = [simpy.Resource(env, capacity=job.servers) for _ in range(job.stations)]
+    desks = [(simpy.Resource(env, capacity=job.servers), times.tolist()) for times in job.service_ms]
     arrival_ms = job.schedule.arrival_ms.tolist()
-    service_ms = job.service_ms.T.tolist()
     latency_ms = [0.0] * len(arrival_ms)
 
     def customer(number: int) -> Process:
-        for desk, work_ms in zip(desks, service_ms[number], strict=True):
+        for desk, service_ms in desks:
             with desk.request() as turn:
                 yield turn
-                yield env.timeout(work_ms)
+                yield env.timeout(service_ms[number])
         latency_ms[number] = env.now - arrival_ms[number]
 
     def source() -> Process:
