@@ -43,7 +43,9 @@ WALKS_MOST = 60
 SETTLED = 1e-4
 """Walks end when no utilization changes by more than this share of a server."""
 
-BOUND_STEPS = 12
+BOUND_STEPS, RATE_MOST_PER_S = 12, 1e9
+"""A search that goes beyond looks for a bound that is not there: work that does not grow with the rate."""
+
 SLOPE_LEAST, SLOPE_MOST = 0.3, 3.0
 """Of the logarithm of utilization over that of the rate: 1 where demand is fixed, 2 where it grows with a log."""
 
@@ -284,7 +286,7 @@ def _bound(walker: Walker, coming: Traffic) -> tuple[float, tuple[_Seen, ...]]:
     for _ in range(BOUND_STEPS):
         seen = _settled(walker, coming.at_rate(rate_per_s), waiting=False)
         busy = max((float(np.max(_work_ms(s, seen))) / s.servers for s in walker.stations), default=0.0)
-        if busy <= 0:
+        if busy <= 0 or rate_per_s > RATE_MOST_PER_S:
             return inf, seen
         here = (log(rate_per_s), log(busy))
         if abs(here[1]) < SETTLED:
@@ -292,7 +294,7 @@ def _bound(walker: Walker, coming: Traffic) -> tuple[float, tuple[_Seen, ...]]:
         if known and abs(here[0] - known[0]) > SETTLED:
             slope = min(max((here[1] - known[1]) / (here[0] - known[0]), SLOPE_LEAST), SLOPE_MOST)
         known, rate_per_s = here, exp(here[0] - here[1] / slope)
-    return rate_per_s, seen
+    return exp(here[0]), seen
 
 
 def _row(station: f.Station, seen: Sequence[_Seen], *, free: Sequence[_Seen], bound_per_s: float) -> StationScreening:
