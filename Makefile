@@ -42,7 +42,7 @@ check: .venv/dev ## Lint, format and types only.
 theory: .venv/dev ## Lay both engines beside the closed forms; writes docs/THEORY.md. About two minutes.
 	$(BIN)/python -m sim.gate $(ARGS)
 
-coverage: .venv/dev ## Count how often intervals hold the truth; writes docs/COVERAGE.md. About an hour.
+coverage: .venv/dev ## Count how often intervals hold the truth; writes docs/COVERAGE.md. Some 20 minutes.
 	$(BIN)/python -m sim.coverage $(ARGS)
 
 audit: .venv/dev ## Ask for known vulnerabilities of the locked packages.

@@ -252,8 +252,8 @@ Reading it:
 
 - Intervals by batches and by replications keep what they promise once a run is long enough for its load; at load 0.9
   a hundred thousand requests are not: neighbours are so alike that they are worth a few hundred independent ones.
-- Sequential stopping chooses the length by itself. It pays for that with about a percentage point: an interval that is
-  short by luck ends the run.
+- Sequential stopping chooses the length by itself, and is right at every load. It pays with a point or three of
+  coverage: an interval that is short by luck ends the run.
 - Sectioning, the common way to get an interval for a percentile, needs several times longer runs to be right.
 - Whoever takes the requests of a queue as independent gets intervals that are nearly always wrong.
 """

@@ -1,0 +1,108 @@
+"""A scenario played again with other luck: seeds that are far apart, and what is kept of each run.
+
+A replication is a whole run, schedule included. Two systems that are played with the same seeds meet the same requests
+and the same luck (common random numbers), so what differs between them is the change.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.errors import UsageError
+from sim.targets import NOT_JUDGED, metric_values
+
+if TYPE_CHECKING:
+    from sim.scenario import Scenario
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Replication:
+    """What is kept of one run, its warm-up cut.
+
+    Attributes
+    ----------
+    seed : int
+    requests : int
+        Judged.
+    failed_share : float
+        Of them.
+    values : dict of str to ndarray, shape (n,)
+        Each metric's values, in the order of arrival; see :func:`sim.targets.metric_values`.
+    busiest_station : str
+        Whose busiest instance had most to do.
+    busiest_utilization : float
+        How much that was; 1 and more is overload.
+    """
+
+    seed: int
+    requests: int
+    failed_share: float
+    values: dict[str, Array]
+    busiest_station: str
+    busiest_utilization: float
+
+
+def spawned_seeds(seed: int, count: int, *, batch: int = 0) -> tuple[int, ...]:
+    """Seeds of replications: 63 bits each, far apart for neighbouring *seed* and *batch*.
+
+    Parameters
+    ----------
+    seed : int
+        Non-negative.
+    count : int
+        How many.
+    batch : int
+        Another batch has other seeds.
+
+    Raises
+    ------
+    UsageError
+        The seed is negative, or *count* < 1.
+    """
+    if seed < 0:
+        raise UsageError(f"seed={seed} must be >= 0 (pass 0 or larger)")
+    if count < 1:
+        raise UsageError(f"seeds={count} must be >= 1 (one run at least)")
+    words = np.random.SeedSequence(seed, spawn_key=(batch,)).generate_state(count, np.uint64)
+    return tuple(int(word) >> 1 for word in words)
+
+
+def replicate(scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence[str]) -> Replication | None:
+    """Play *scenario* once with this seed.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    seed : int
+        Of the schedule and of the model.
+    engine : {"compiled", "simpy"}
+    metrics : sequence of str
+        Whose values are kept.
+
+    Returns
+    -------
+    Replication or None
+        None when somebody interrupted it: half a run says nothing.
+    """
+    from sim.play import play
+    from sim.workload import schedule
+
+    result = play(scenario, schedule(scenario, seed), on=engine, seed=seed)
+    if result.interrupted:
+        return None
+    frame = result.steady().frame
+    judged = frame[~frame["outcome"].isin(NOT_JUDGED)]
+    busy = result.stations.set_index("station")["utilization_busiest"]
+    return Replication(
+        seed=seed,
+        requests=len(judged),
+        failed_share=float((judged["outcome"] != "ok").mean()),
+        values={metric: metric_values(frame, metric) for metric in metrics},
+        busiest_station=str(busy.idxmax()) if len(busy) else "none",
+        busiest_utilization=float(busy.max()) if len(busy) else 0.0,
+    )
