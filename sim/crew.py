@@ -30,6 +30,9 @@ T = TypeVar("T")
 IN_FLIGHT = 64
 """Runs that are handed out at a time: enough for any machine, few enough that their results fit into memory."""
 
+LOST = ("KilledWorker", "FutureCancelledError")
+"""Errors of distributed, which need not be installed, that mean a worker is gone."""
+
 CONNECT_S = 10.0
 """How long a cluster may take to answer."""
 
@@ -69,47 +72,58 @@ def crew(engine: str, *, executor: Executor | None = None, cluster: str | None =
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def finished(
-    executor: Executor, tasks: Sequence[Callable[[], T]], *, in_flight: int = IN_FLIGHT
-) -> Iterator[tuple[int, T]]:
-    """Results as they come, each with the place of its task; the first tasks are handed out first.
+def work_off(
+    executor: Executor, tasks: Sequence[Callable[[], T]], *, keep: Callable[[int, T], None], in_flight: int = IN_FLIGHT
+) -> str:
+    """Hand out *tasks*, first ones first, and keep what comes back.
 
-    Whoever stops listening, or is interrupted, cancels what has not begun.
+    Parameters
+    ----------
+    executor : Executor
+    tasks : sequence of callables
+        Of no arguments; picklable where processes or a cluster do the work.
+    keep : callable
+        ``keep(place, result)``: told each result once, in the order in which they come.
+    in_flight : int
+        So many are handed out at a time.
 
-    Raises
-    ------
-    RunnerError
-        A worker died, and nobody could take over.
+    Returns
+    -------
+    str
+        Why it ended early: Ctrl-C, or a worker died and nobody took over; empty when all is done. What was done by then
+        has been kept, what had not begun is cancelled.
     """
     waiting = iter(enumerate(tasks))
-    places: dict[Future[T], int] = {}
+    out: dict[Future[T], int] = {}
     try:
         while True:
             for place, task in waiting:
-                places[executor.submit(task)] = place
-                if len(places) >= in_flight:
+                out[executor.submit(task)] = place
+                if len(out) >= in_flight:
                     break
-            if not places:
-                return
-            done, _ = wait(places, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=places.__getitem__):
-                yield places.pop(future), _result(future)
+            if not out:
+                return ""
+            done, _ = wait(out, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=out.__getitem__):
+                result, place = future.result(), out.pop(future)
+                keep(place, result)
+    except KeyboardInterrupt:
+        return _brought_in(out, keep, reason="stopped by hand")
+    except Exception as error:
+        if not isinstance(error, BrokenProcessPool | CancelledError) and type(error).__name__ not in LOST:
+            raise
+        return _brought_in(out, keep, reason=f"a worker died in its run, and nobody took over: {_line(error)}")
     finally:
-        for future in places:
+        for future in out:
             future.cancel()
 
 
-def _result(future: "Future[T]") -> T:
-    try:
-        return future.result()
-    except (BrokenProcessPool, CancelledError) as error:
-        raise RunnerError(
-            f"a worker died before its run ended ({type(error).__name__}): start fewer at once"
-        ) from error
-    except Exception as error:
-        if type(error).__name__ == "KilledWorker":  # Of distributed, which need not be installed.
-            raise RunnerError(f"workers died over and over at one run: {_first_line(error)}") from error
-        raise
+def _brought_in(out: "dict[Future[T], int]", keep: Callable[[int, T], None], *, reason: str) -> str:
+    """Keep what is done of what was handed out."""
+    for future, place in out.items():
+        if future.done() and not future.cancelled() and future.exception() is None:
+            keep(place, future.result())
+    return reason
 
 
 def _threads() -> Executor:
@@ -133,11 +147,9 @@ def _dask(address: str) -> Iterator[Executor]:
     except ImportError:
         raise UsageError(f'cluster={address!r} needs the extra "cluster": pip install "headroom[cluster]"') from None
     try:
-        client: Any = Client(address, timeout=CONNECT_S, set_as_default=False)
+        client: Any = Client(address, timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
-        raise RunnerError(
-            f"cluster={address!r} does not answer: {_first_line(error)}; start `dask scheduler`"
-        ) from None
+        raise RunnerError(f"cluster={address!r} does not answer: {_line(error)}; start `dask scheduler`") from None
     try:
         # Not pure: two equal calls are two runs, never one answer for both.
         yield client.get_executor(pure=False)
@@ -145,5 +157,5 @@ def _dask(address: str) -> Iterator[Executor]:
         client.close()
 
 
-def _first_line(error: Exception) -> str:
+def _line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -70,7 +70,14 @@ def paired_difference(
     """
     if len(before) != len(after) or len(before) < 2:
         raise UsageError(f"{len(before)} and {len(after)} runs must be as many on both sides, and at least 2")
-    old, new = _statistic(before, statistic), _statistic(after, statistic)
+    return paired_values(_statistic(before, statistic), _statistic(after, statistic), level=level)
+
+
+def paired_values(before: ArrayLike, after: ArrayLike, *, level: float = 0.95) -> Sharpened:
+    """As :func:`paired_difference`, from the statistic of each run; shapes (runs,)."""
+    old, new = clean(before, finite=True), clean(after, finite=True)
+    if old.shape != new.shape or old.size < 2:
+        raise UsageError(f"{old.size} and {new.size} runs must be as many on both sides, and at least 2")
     found = mean_interval(new - old, level=level, method="independent")
     estimate = Estimate(found.value, found.low, found.high, found.n, f"{found.n} pairs, t", level)
     return Sharpened(estimate, _ratio(float(old.var(ddof=1) + new.var(ddof=1)), float((new - old).var(ddof=1))))

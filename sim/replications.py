@@ -31,7 +31,7 @@ class Replication:
         Judged.
     failed_share : float
         Of them.
-    values : dict of str to ndarray, shape (n,)
+    metrics : dict of str to ndarray, shape (n,)
         Each metric's values, in the order of arrival; see :func:`sim.targets.metric_values`.
     busiest_station : str
         Whose busiest instance had most to do.
@@ -42,7 +42,7 @@ class Replication:
     seed: int
     requests: int
     failed_share: float
-    values: dict[str, Array]
+    metrics: dict[str, Array]
     busiest_station: str
     busiest_utilization: float
 
@@ -102,7 +102,7 @@ def replicate(scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence
         seed=seed,
         requests=len(judged),
         failed_share=float((judged["outcome"] != "ok").mean()),
-        values={metric: metric_values(frame, metric) for metric in metrics},
+        metrics={metric: metric_values(frame, metric) for metric in metrics},
         busiest_station=str(busy.idxmax()) if len(busy) else "none",
         busiest_utilization=float(busy.max()) if len(busy) else 0.0,
     )

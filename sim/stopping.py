@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from sim.errors import UsageError
 from sim.intervals import Estimate, replicated_mean_interval
 from sim.quantiles import replicated_quantile_interval
+from sim.replications import spawned_seeds
 from sim.targets import probability
 from sim.warmup import replicated_warm_up
 
@@ -169,7 +170,7 @@ def run_until(
     seen: list[tuple[int, float]] = []
     while True:
         try:
-            runs = _play(replicate, _seeds(seed, replications, look=looks), requests=requests, over=over)
+            runs = _play(replicate, spawned_seeds(seed, replications, batch=looks), requests=requests, over=over)
         except KeyboardInterrupt:
             if found is None:
                 raise
@@ -197,12 +198,6 @@ def _check(seed: int, replications: int, *, requests_first: int, requests_max: i
     if requests_max < replications * requests_first:
         least = replications * requests_first
         raise UsageError(f"requests_max={requests_max} must be >= {least} (replications x requests_first)")
-
-
-def _seeds(seed: int, count: int, *, look: int) -> list[int]:
-    """Seeds of the replications of one look: 63 bits each, far apart for neighbouring *seed*."""
-    words = np.random.SeedSequence(seed, spawn_key=(look,)).generate_state(count, np.uint64)
-    return [int(word) >> 1 for word in words]
 
 
 def _together(seen: Sequence[tuple[int, float]]) -> float:

@@ -199,7 +199,12 @@ def estimate(runs: Sequence["pd.DataFrame"], metric: str, *, statistic: str) -> 
     Estimate or None
         None when no request met the metric.
     """
-    samples = [values for frame in runs if len(values := metric_values(frame, metric))]
+    return estimate_of([metric_values(frame, metric) for frame in runs], statistic=statistic)
+
+
+def estimate_of(runs: Sequence[NDArray[np.float64]], *, statistic: str) -> Estimate | None:
+    """As :func:`estimate`, from the values of each run; runs without any are left out."""
+    samples = [values for values in runs if len(values)]
     if not samples:
         return None
     if statistic == "mean":
@@ -296,8 +301,13 @@ def _round_up(count: int) -> int:
 
 
 def overall(rows: Iterable[TargetRow]) -> str:
-    """Return the verdict of a whole table: the worst that is certain, else what stands in the way of PASS."""
-    found = {row.verdict for row in rows}
+    """Return the verdict of a whole table, see :func:`worst`."""
+    return worst(row.verdict for row in rows)
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """Return one verdict for many: the worst that is certain, else what stands in the way of PASS."""
+    found = set(verdicts)
     return next((verdict for verdict in ("ALERT", "WARN", "INVALID", "INCONCLUSIVE") if verdict in found), "PASS")
 
 
