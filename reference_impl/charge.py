@@ -16,7 +16,7 @@ Tiers, credits, ceiling and list prices: shared facts 1.2 (managed 3 %, bring-yo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reference_impl.errors import RequestError
@@ -62,7 +62,8 @@ class Account:
     free_limit_microusd
         What a free account may use in one calendar month (UTC, by event time).
     free_month, free_used_microusd
-        The last month seen, as ``year * 12 + month``, and what was used in it.
+        A month, as ``year * 12 + month``, and what a free account used in it. A ledger that keeps
+        several months puts the one of the event here.
     carry_nanousd
         The exact remainder, 0 to 999, that did not fill a micro-dollar yet.
     carry_microusd
@@ -116,15 +117,7 @@ def charge(usage: Usage, account: Account) -> tuple[Charge, Account]:
         402, if the free limit or the ceiling would be passed; the account is as before.
     """
     whole, carry = divmod(exact_nanousd(usage, account.tier) + account.carry_nanousd, 1_000)
-    month = month_of(usage.event_time_ms)
-    free_used = whole + (account.free_used_microusd if month == account.free_month else 0)
-    if account.tier == "free" and free_used > account.free_limit_microusd:
-        raise RequestError(
-            402,
-            "free_limit_exceeded",
-            f"{free_used} microusd in one month is over the free limit of "
-            f"{account.free_limit_microusd}; choose the managed tier",
-        )
+    month, free_used = _free_month(usage, account, whole)
     credit = min(account.credits_microusd, whole)
     owed = whole - credit
     pending = account.pending_microusd + owed
@@ -136,17 +129,35 @@ def charge(usage: Usage, account: Account) -> tuple[Charge, Account]:
             "wait for the next flush or raise the ceiling",
         )
     cents, cents_carry = divmod(owed + account.carry_microusd, MICROUSD_PER_CENT)
-    after = replace(
-        account,
+    after = Account(
+        tier=account.tier,
         pending_microusd=pending,
         pending_events=account.pending_events + 1,
         credits_microusd=account.credits_microusd - credit,
+        ceiling_microusd=account.ceiling_microusd,
+        free_limit_microusd=account.free_limit_microusd,
         free_month=month,
         free_used_microusd=free_used,
         carry_nanousd=carry,
         carry_microusd=cents_carry,
     )
     return Charge(whole, owed, cents), after
+
+
+def _free_month(usage: Usage, account: Account, whole_microusd: int) -> tuple[int, int]:
+    """Return the month of *usage* and what is used in it, *usage* included; only the free tier counts."""
+    if account.tier != "free":
+        return account.free_month, account.free_used_microusd
+    month = month_of(usage.event_time_ms)
+    used = whole_microusd + (account.free_used_microusd if month == account.free_month else 0)
+    if used > account.free_limit_microusd:
+        raise RequestError(
+            402,
+            "free_limit_exceeded",
+            f"{used} microusd in one month is over the free limit of "
+            f"{account.free_limit_microusd}; choose the managed tier",
+        )
+    return month, used
 
 
 def month_of(unix_ms: int) -> int:

@@ -15,32 +15,18 @@ D1 limits: 100 bound parameters, 100,000 bytes a statement, 2,000,000 bytes a ro
 columns, LIKE patterns of 50 bytes, one query at a time; client API: ``batch`` is a transaction.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reference_impl.clock import Clock
 from reference_impl.d1_engines import Engine, Params
-from reference_impl.errors import LimitError, PlatformError
+from reference_impl.errors import PlatformError
 from reference_impl.pace import D1Pace
+from reference_impl.sql_rules import BOUND_PARAMS_MAX, SqlRefusedError, bare_sql, check_params, check_statement
 from reference_impl.stopwatch import Station, Stopwatch
 
-BOUND_PARAMS_MAX = 100
-STATEMENT_BYTES_MAX = 100_000
-REFUSED = ("BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "ATTACH", "DETACH", "VACUUM")
 READS = ("SELECT", "EXPLAIN", "WITH")
-
-
-QUOTED_OR_COMMENT = re.compile(
-    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL
-)
-PRAGMAS_ALLOWED = re.compile(
-    r"(table_list|table_info|table_xinfo|index_list|index_info|index_xinfo|foreign_key_list|"
-    r"foreign_key_check|quick_check|optimize)\b(?!\s*=)",
-    re.IGNORECASE,
-)
-"""The pragmas that only look; all others would change what the platform relies on."""
 
 
 class D1Error(PlatformError):
@@ -88,19 +74,11 @@ class Statement:
         D1Error
             A statement about transactions or other databases.
         """
-        if len(self.params) > BOUND_PARAMS_MAX:
-            raise LimitError(f"too many SQL variables: {len(self.params)}, at most {BOUND_PARAMS_MAX}")
-        text_bytes = len(self.sql.encode())
-        if text_bytes > STATEMENT_BYTES_MAX:
-            raise LimitError(f"statement too long: {text_bytes} bytes, at most {STATEMENT_BYTES_MAX}")
-        bare = bare_sql(self.sql)
-        if ";" in bare.rstrip("; \n"):
-            raise D1Error("D1_ERROR: one statement at a time; use batch() for several")
-        word, _, rest = bare.partition(" ")
-        if word.upper() in REFUSED:
-            raise D1Error(f"D1_ERROR: {word} is not allowed; batch() is one transaction")
-        if word.upper() == "PRAGMA" and not PRAGMAS_ALLOWED.match(rest):
-            raise D1Error("D1_ERROR: not authorized: this PRAGMA")
+        check_params(len(self.params))
+        try:
+            check_statement(self.sql)
+        except SqlRefusedError as error:
+            raise D1Error(f"D1_ERROR: {error}; batch() runs several as one transaction") from None
 
 
 class Database:
@@ -212,11 +190,6 @@ class PreparedStatement:
     async def run(self) -> D1Result:
         """Run it for its effect."""
         return await self.all()
-
-
-def bare_sql(sql: str) -> str:
-    """Return *sql* without comments and quoted text, words apart by one space."""
-    return " ".join(QUOTED_OR_COMMENT.sub(" ", sql).split())
 
 
 def insert_rows(head: str, rows: Sequence[Sequence[Any]], *, tail: str = "") -> Iterator[tuple[str, Params]]:

@@ -4,13 +4,12 @@
 
     HTTP ── network rtt/2 ──┐                        ┌─ BILLING_LEDGER: Durable Objects ─ flush ─┐
                             ├─► gauges ─► Worker ────┼─ DB: D1 ◄──────────────────────────────────┘
-    QUIC ── tunnel ─────────┘                        └─ STORAGE: R2
+    QUIC ── tunnel ─────────┘                        └─ STORAGE: R2             └─► meter
 
 Nothing here knows a socket, a file or the machine's clock: they are given. The same deployment thus
 serves real requests (:mod:`reference_impl.server`) and runs whole days under a virtual clock.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,13 +17,15 @@ from reference_impl import openapi, workers
 from reference_impl.clock import Clock
 from reference_impl.d1 import D1Binding, Database, Statement, insert_rows
 from reference_impl.d1_engines import Engine
-from reference_impl.durable_objects import Namespace, State
+from reference_impl.durable_objects import Namespace
 from reference_impl.hardened_ledger import HardenedLedger
 from reference_impl.ledger import BillingLedger
-from reference_impl.ledger_policy import LedgerPolicy, UsageRow
+from reference_impl.ledger_policy import Batch, LedgerPolicy, UsageRow
 from reference_impl.messages import Request, Response, json_response
+from reference_impl.meter import Meter
 from reference_impl.monitoring import Monitoring
-from reference_impl.object_storage import Disk
+from reference_impl.object_disks import Disk
+from reference_impl.object_state import State
 from reference_impl.pace import Pace
 from reference_impl.r2 import Bucket, ObjectStore, R2Binding
 from reference_impl.seed_ledger import SeedLedger
@@ -49,11 +50,14 @@ class Parts:
         The ledgers' databases.
     store
         R2's objects.
+    meter
+        The database of the meter that invoices are made from.
     """
 
     engine: Engine
     disk: Disk
     store: ObjectStore
+    meter: Engine
 
 
 class Deployment:
@@ -86,7 +90,8 @@ class Deployment:
         )
         self.head_start = HeadStart()
         self.tunnel = Tunnel(self.serve, clock=clock, pace=pace.tunnel)
-        self._sink = UsageTable(self.database)
+        self.meter = Meter(parts.meter)
+        self._sinks = (UsageTable(self.database), self.meter)
         seed_rows(parts.engine)
         self.ledgers.resume()
 
@@ -135,8 +140,8 @@ class Deployment:
             event_bytes = self.pace.ledger.event_bytes
             policy = SeedLedger(state.storage, clock=self.clock, event_bytes=event_bytes)
         else:
-            policy = HardenedLedger(state.storage)
-        return BillingLedger(state, policy, sink=self._sink, clock=self.clock, pace=self.pace.ledger)
+            policy = HardenedLedger(state.storage, ledger_id=state.id)
+        return BillingLedger(state, policy, sinks=self._sinks, clock=self.clock, pace=self.pace.ledger)
 
 
 class UsageTable:
@@ -151,12 +156,13 @@ class UsageTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def store(self, rows: Sequence[UsageRow], stopwatch: Stopwatch) -> None:
-        """Store *rows* in one transaction; D1 ignores those that it has."""
+    async def store(self, batch: Batch, stopwatch: Stopwatch) -> None:
+        """Store the batch's rows in one transaction; D1 ignores those that it has."""
+        rows = batch.rows
         users = sorted({row.user_id for row in rows})
         organizations = sorted({row.organization_id for row in rows})
         ignore = "ON CONFLICT DO NOTHING"
-        batch = [
+        statements = [
             *insert_rows("INSERT INTO users (id, email)", [(u, f"{u}@invalid") for u in users], tail=ignore),
             *insert_rows(
                 "INSERT INTO organizations (id, name, slug)",
@@ -165,7 +171,7 @@ class UsageTable:
             ),
             *insert_rows(USAGE_INSERT, [_usage_values(row) for row in rows], tail=ignore),
         ]
-        await self._database.run([Statement(sql, params) for sql, params in batch], stopwatch)
+        await self._database.run([Statement(sql, params) for sql, params in statements], stopwatch)
 
 
 def _usage_values(row: UsageRow) -> tuple[object, ...]:

@@ -4,9 +4,12 @@
 
     POST /log ──► read the event ──► policy.append (one transaction) ──► output gate ──► reply
     GET /balance ──► policy.balance
-    alarm, POST /flush ──► chunk of pending events ──► D1 usage_events ──► policy.settle ──┐
-                             ▲ object held              object not held     object held    │
-                             └───────────────── until none is left ───────────────────────┘
+    alarm, POST /flush ──► policy.seal: a batch ──► D1 usage_events, meter ──► policy.settle ──┐
+                             ▲ object held            object not held            object held   │
+                             └───────────────── until none is left ────────────────────────────┘
+
+A flush that fails because a sink did is tried again, later and later, until it succeeds: the alarm is set
+anew, because the platform gives up an alarm whose handler failed seven times.
 
 Two policies share this object: ``seed`` does what the brief's code does, with its hazards;
 ``hardened`` (the default) is the one to deploy. A policy is plain synchronous code over the
@@ -18,19 +21,24 @@ from typing import Any, Protocol
 
 from reference_impl import validate
 from reference_impl.clock import Clock
-from reference_impl.durable_objects import Event, State
-from reference_impl.errors import RequestError
-from reference_impl.ledger_policy import LedgerPolicy, UsageRow
+from reference_impl.errors import PlatformError, RequestError
+from reference_impl.gates import Event, ResetError
+from reference_impl.ledger_policy import Batch, LedgerPolicy
 from reference_impl.messages import Request, Response, json_response
+from reference_impl.object_disks import StorageFailedError
+from reference_impl.object_state import State
 from reference_impl.pace import LedgerPace
 from reference_impl.stopwatch import Stopwatch
 
+FLUSH_RETRY_MS = 2_000
+FLUSH_RETRY_MS_MAX = 256_000
+
 
 class UsageSink(Protocol):
-    """Where flushed events go: D1's ``usage_events``."""
+    """Where flushed events go: D1's ``usage_events``, the meter."""
 
-    async def store(self, rows: Sequence[UsageRow], stopwatch: Stopwatch) -> None:
-        """Store *rows*; a row stored before is not stored again."""
+    async def store(self, batch: Batch, stopwatch: Stopwatch) -> None:
+        """Store *batch*; what was stored before is not stored again."""
         ...
 
 
@@ -43,8 +51,8 @@ class BillingLedger:
         Storage and alarm.
     policy
         How events are kept.
-    sink
-        Where a flush sends them.
+    sinks
+        Where a flush sends them, one after the other.
     clock
         Dates the receipt of events and the alarm.
     pace
@@ -56,15 +64,16 @@ class BillingLedger:
         state: State,
         policy: LedgerPolicy,
         *,
-        sink: UsageSink,
+        sinks: Sequence[UsageSink],
         clock: Clock,
         pace: LedgerPace,
     ) -> None:
         self._state = state
         self._policy = policy
-        self._sink = sink
+        self._sinks = sinks
         self._clock = clock
         self._pace = pace
+        self._flushes_failed = 0
 
     async def fetch(self, request: Request, event: Event) -> Response:
         """Answer ``/log``, ``/balance`` and ``/flush``; anything else is 404."""
@@ -80,7 +89,16 @@ class BillingLedger:
 
     async def alarm(self, event: Event) -> None:
         """Flush what was pending when the alarm rang."""
-        await self._flush_all(event)
+        try:
+            await self._flush_all(event)
+        except (ResetError, StorageFailedError):
+            raise
+        except PlatformError:
+            delay_ms = min(FLUSH_RETRY_MS * 2**self._flushes_failed, FLUSH_RETRY_MS_MAX)
+            self._flushes_failed += 1
+            self._state.set_alarm(self._clock.unix_ms() + delay_ms)
+        else:
+            self._flushes_failed = 0
 
     async def _log(self, request: Request, event: Event) -> Response:
         usage_event = validate.usage_event(request.body)
@@ -91,7 +109,6 @@ class BillingLedger:
             if self._policy.flushes_itself and self._state.alarm_unix_ms() is None:
                 interval_ms = round(self._pace.flush_interval_s * 1_000)
                 self._state.set_alarm(self._clock.unix_ms() + interval_ms)
-        event.wrote = True
         return json_response(
             {
                 "success": True,
@@ -123,10 +140,10 @@ class BillingLedger:
         flushed = 0
         while True:
             async with event.stage("ledger") as stage:
-                rows = self._policy.pending(up_to_seq, self._pace.flush_chunk_rows)
-                stage.drawn_ms = self._pace.flush_row_us * len(rows) / 1_000
-            if not rows:
+                batch = self._policy.seal(up_to_seq, self._pace.flush_chunk_rows)
+                stage.drawn_ms = self._pace.flush_row_us * (len(batch.rows) if batch else 0) / 1_000
+            if batch is None:
                 return flushed
-            await event.outside(self._sink.store(rows, event.stopwatch))
-            self._policy.settle(rows)
-            flushed += len(rows)
+            for sink in self._sinks:
+                await event.outside(sink.store(batch, event.stopwatch))
+            flushed += self._policy.settle(batch)

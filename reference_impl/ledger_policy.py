@@ -64,6 +64,27 @@ class UsageRow:
     charge_microusd: int
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Rows that are flushed together.
+
+    Parameters
+    ----------
+    id
+        Its name, the same whenever the same rows are sent again; no other batch of any ledger has it.
+    rows
+        In the order of the ledger.
+    """
+
+    id: str
+    rows: Sequence[UsageRow]
+
+    @property
+    def last_seq(self) -> int:
+        """The number of its newest row."""
+        return self.rows[-1].seq
+
+
 class LedgerPolicy(Protocol):
     """How a ledger keeps its events. Every method is one storage transaction or only reads."""
 
@@ -94,12 +115,18 @@ class LedgerPolicy(Protocol):
         """Return the number of the newest event."""
         ...
 
-    def pending(self, up_to_seq: int, limit: int) -> Sequence[UsageRow]:
-        """Return the oldest unflushed rows, at most *limit*, none newer than *up_to_seq*."""
+    def seal(self, up_to_seq: int, limit: int) -> Batch | None:
+        """Return the oldest unflushed rows, at most *limit*, none newer than *up_to_seq*.
+
+        A batch that was sealed before and is not settled yet is returned again as it was.
+        """
         ...
 
-    def settle(self, rows: Sequence[UsageRow]) -> None:
-        """Take *rows*, which D1 has stored, off what is owed; rows settled before change nothing."""
+    def settle(self, batch: Batch) -> int:
+        """Take *batch*, which every sink has stored, off what is owed; return how many events that was.
+
+        A batch that was settled before changes nothing.
+        """
         ...
 
     def account(self, organization_id: str) -> Account:

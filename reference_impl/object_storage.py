@@ -1,8 +1,18 @@
-"""The private disk of one Durable Object: keys and values, SQL, an alarm, and transactions.
+"""The private disk of one Durable Object: keys and values, SQL, transactions, and when they are safe.
 
-Each object has one SQLite database of its own. A transaction is all or nothing: whatever stops it
-half-way, the database is as it was before. The limits are the platform's, with the platform's own
-refusals, because a design that lives below a limit here must also live below it there.
+::
+
+    put, put, sql ──► one open transaction ──► commit (the turn ends) ──► sync ──► output gate opens
+                      ▲ all of a turn happens together or not at all
+
+- *Coalescing.* The first write of a turn opens a transaction, the end of the turn commits it: writes
+  with no wait between them happen together. A turn ends where the object's code waits for anything
+  (:class:`reference_impl.gates.Event` ends it).
+- *Transactions.* Inside :meth:`Storage.transaction` everything happens or nothing does; they nest.
+- *Limits* are the platform's, with the platform's own refusals, because a design that lives below a
+  limit here must also live below it there.
+- *Fencing.* The storage of an object that was reset refuses every further use: code of the old
+  instance that still runs somewhere cannot write beside the new one.
 
 Every statement passes the *step* hook first. It does nothing in service; a test raises from it, and
 so pulls the plug between any two storage steps.
@@ -10,83 +20,44 @@ so pulls the plug between any two storage steps.
 Sources
 -------
 Durable Objects limits: value 131,072 bytes and key 2,048 bytes on the key-value back end; key and
-value together 2,000,000 bytes on the SQLite back end; 100 bound parameters; 100,000 bytes of SQL.
+value together 2,000,000 bytes on the SQLite back end; 128 keys a call. Storage API: write
+coalescing, ``transaction``, ``transactionSync``, ``list``; SQL is there on the SQLite back end only.
 """
 
 import json
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from reference_impl.errors import LimitError
+from reference_impl.errors import ImplError, LimitError, PlatformError
+from reference_impl.object_disks import ObjectDatabase
+from reference_impl.sql_rules import check_params, check_statement
 
 KEY_VALUE_TABLE = """
 CREATE TABLE IF NOT EXISTS _cf_kv (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
 """
 ALARM_KEY = "_cf_alarm_unix_ms"
+KEYS_PER_CALL_MAX = 128
+LIST_LIMIT = 1_000
+"""How many keys one :meth:`Storage.items` returns unless told: a bound on what an object reads at once."""
+READS = ("SELECT", "EXPLAI", "PRAGMA", "VALUES")
+"""How statements begin that only look, by their first six letters."""
 
 
 @dataclass(frozen=True)
 class StorageLimits:
-    """What one stored value may weigh, on one of the platform's two back ends."""
+    """What one stored value may weigh on one of the platform's two back ends, and whether it has SQL."""
 
     name: str
     key_bytes: int
     value_bytes: int
     key_plus_value_bytes: int
+    has_sql: bool = True
 
 
 SQLITE_LIMITS = StorageLimits("sqlite", 2_000_000, 2_000_000, 2_000_000)
-KV_LIMITS = StorageLimits("kv", 2_048, 131_072, 133_120)
-
-SQL_BOUND_PARAMS = 100
-SQL_STATEMENT_BYTES = 100_000
-
-
-class Disk(Protocol):
-    """Where the databases of one namespace are kept."""
-
-    def open(self, object_id: str) -> sqlite3.Connection:
-        """Open (or create) the database of *object_id*, in autocommit mode."""
-        ...
-
-    def close(self, object_id: str) -> None:
-        """Close the database; its content stays."""
-        ...
-
-    def index(self) -> sqlite3.Connection:
-        """Return the namespace's own database: which objects exist, which alarms are set."""
-        ...
-
-
-class MemoryDisk:
-    """A disk that lasts as long as the process: for tests and simulations."""
-
-    def __init__(self) -> None:
-        self._connections: dict[str, sqlite3.Connection] = {}
-
-    def open(self, object_id: str) -> sqlite3.Connection:
-        """Open the database of *object_id*; a transaction that a crash left open is undone."""
-        if object_id not in self._connections:
-            self._connections[object_id] = sqlite3.connect(":memory:", isolation_level=None)
-        connection = self._connections[object_id]
-        connection.rollback()
-        return connection
-
-    def close(self, object_id: str) -> None:
-        """Keep the database: its memory is the disk."""
-
-    def index(self) -> sqlite3.Connection:
-        """Return the namespace's own database."""
-        return self.open("")
-
-    def unmount(self) -> None:
-        """Forget everything."""
-        for connection in self._connections.values():
-            connection.close()
-        self._connections.clear()
+KV_LIMITS = StorageLimits("kv", 2_048, 131_072, 133_120, has_sql=False)
 
 
 def no_step(step: str) -> None:
@@ -98,25 +69,39 @@ class Storage:
 
     Parameters
     ----------
-    connection
-        The object's database, in autocommit mode.
+    database
+        The object's database.
     limits
         The back end's limits.
     on_step
         Called with a short text before every statement and after every commit.
+    coalesces
+        Whether writes wait for :meth:`end_turn` to be committed together; otherwise each statement
+        and each outermost transaction is committed by itself.
     """
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        database: ObjectDatabase,
         *,
         limits: StorageLimits = SQLITE_LIMITS,
         on_step: Callable[[str], None] = no_step,
+        coalesces: bool = False,
     ) -> None:
-        self._connection = connection
+        self._database = database
         self._limits = limits
         self._on_step = on_step
-        self._execute(KEY_VALUE_TABLE)
+        self._coalesces = coalesces
+        self._depth = 0
+        self._is_open = False
+        self._has_written = False
+        self._confirmed = 0
+        self._fence: ImplError | None = None
+        self.commits = 0
+        """How many transactions that wrote something were committed."""
+        database.execute(KEY_VALUE_TABLE)
+
+    # --- SQL ---------------------------------------------------------------------------------
 
     def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
         """Run one SQL statement and return all its rows.
@@ -125,17 +110,32 @@ class Storage:
         ------
         LimitError
             If the statement or its parameters are more than the platform takes.
+        SqlRefusedError
+            If the statement is none of the object's business.
+        PlatformError
+            If the back end has no SQL.
         """
-        if len(params) > SQL_BOUND_PARAMS:
-            raise LimitError(f"{len(params)} bound parameters; at most {SQL_BOUND_PARAMS}")
-        if len(statement) > SQL_STATEMENT_BYTES:
-            raise LimitError(f"a statement of {len(statement)} bytes; at most {SQL_STATEMENT_BYTES}")
-        return self._execute(statement, *params)
+        if not self._limits.has_sql:
+            raise PlatformError(f"SQL is not enabled on the {self._limits.name} back end; use get and put")
+        check_params(len(params))
+        check_statement(statement)
+        if statement.lstrip()[:6].upper() in READS:
+            return self._run(statement, params)
+        return self._write(statement, params)
+
+    # --- keys and values ---------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value stored at *key*, or *default*."""
-        rows = self._execute("SELECT value FROM _cf_kv WHERE key = ?", key)
+        rows = self._run("SELECT value FROM _cf_kv WHERE key = ?", (key,))
         return json.loads(rows[0][0]) if rows else default
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Return the values of those of *keys*, at most 128, that are stored, in key order."""
+        _within(len(keys), KEYS_PER_CALL_MAX, "keys in one get")
+        marks = ", ".join("?" * len(keys))
+        statement = f"SELECT key, value FROM _cf_kv WHERE key IN ({marks}) ORDER BY key"  # noqa: S608
+        return {key: json.loads(text) for key, text in self._run(statement, tuple(keys))}
 
     def put(self, key: str, value: Any) -> None:
         """Store *value*, anything that JSON can tell, at *key*.
@@ -145,48 +145,188 @@ class Storage:
         LimitError
             If the key, the value or both together are too large for the back end.
         """
-        text = json.dumps(value, separators=(",", ":"))
-        key_bytes, value_bytes = len(key.encode()), len(text.encode())
-        limits = self._limits
-        _within(key_bytes, limits.key_bytes, "a key")
-        _within(value_bytes, limits.value_bytes, f"the value of {key!r}")
-        _within(key_bytes + value_bytes, limits.key_plus_value_bytes, f"{key!r} with its value")
-        self._execute("INSERT OR REPLACE INTO _cf_kv VALUES (?, ?)", key, text)
+        self._put(key, self._checked(key, value))
+
+    def put_many(self, entries: Mapping[str, Any]) -> None:
+        """Store all of *entries*, at most 128, or none."""
+        _within(len(entries), KEYS_PER_CALL_MAX, "keys in one put")
+        texts = {key: self._checked(key, value) for key, value in entries.items()}
+        with self.transaction():
+            for key, text in texts.items():
+                self._put(key, text)
 
     def delete(self, key: str) -> bool:
         """Delete *key* and tell whether it was there."""
-        return bool(self._execute("DELETE FROM _cf_kv WHERE key = ? RETURNING 1", key))
+        return bool(self._write("DELETE FROM _cf_kv WHERE key = ? RETURNING 1", (key,)))
 
-    def items(self, *, prefix: str = "", limit: int = 1_000) -> dict[str, Any]:
-        """Return keys and values in key order, at most *limit* of those that begin with *prefix*."""
-        rows = self._execute(
-            "SELECT key, value FROM _cf_kv WHERE substr(key, 1, ?) = ? AND key <> ? ORDER BY key LIMIT ?",
-            len(prefix),
-            prefix,
-            ALARM_KEY,
-            limit,
+    def delete_many(self, keys: Sequence[str]) -> int:
+        """Delete *keys*, at most 128, and return how many were there."""
+        _within(len(keys), KEYS_PER_CALL_MAX, "keys in one delete")
+        with self.transaction():
+            return sum(self.delete(key) for key in keys)
+
+    def delete_all(self) -> None:
+        """Delete everything, the alarm too, at once."""
+        with self.transaction():
+            self._write("DELETE FROM _cf_kv", ())
+            found = "SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND name <> '_cf_kv'"
+            for kind, name in self._run(found + " AND type IN ('table', 'view') ORDER BY type DESC", ()):
+                self._write(f'DROP {kind} "{name}"', ())
+
+    def items(
+        self,
+        *,
+        prefix: str = "",
+        start: str | None = None,
+        start_after: str | None = None,
+        end: str | None = None,
+        reverse: bool = False,
+        limit: int = LIST_LIMIT,
+    ) -> dict[str, Any]:
+        """Return keys and values in key order (UTF-8).
+
+        Parameters
+        ----------
+        prefix
+            Only keys that begin with it.
+        start, start_after, end
+            Only keys at or after *start*, after *start_after*, and before *end*.
+        reverse
+            From the last key to the first; the limit counts from there.
+        limit
+            At most so many.
+        """
+        # The first bound lets the index find the prefix, the second knows where it ends.
+        conditions = ["key >= ?", "substr(key, 1, ?) = ?", "key <> ?"]
+        params: list[Any] = [prefix, len(prefix), prefix, ALARM_KEY]
+        for condition, bound in (("key >= ?", start), ("key > ?", start_after), ("key < ?", end)):
+            if bound is not None:
+                conditions.append(condition)
+                params.append(bound)
+        order = "DESC" if reverse else "ASC"
+        rows = self._run(
+            f"SELECT key, value FROM _cf_kv WHERE {' AND '.join(conditions)} ORDER BY key {order} LIMIT ?",  # noqa: S608
+            (*params, limit),
         )
         return {key: json.loads(text) for key, text in rows}
+
+    # --- transactions ------------------------------------------------------------------------
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make everything inside happen together or not at all."""
-        self._execute("BEGIN IMMEDIATE")
+        is_outermost = not self._is_open
+        savepoint = f"depth_{self._depth}"
+        if is_outermost:
+            self._open()
+        else:
+            self._run(f"SAVEPOINT {savepoint}", ())
+        self._depth += 1
         try:
             yield
-            self._execute("COMMIT")
         except BaseException:
             # A crash comes this way too; the database undoes what was not committed.
-            if self._connection.in_transaction:
-                self._connection.rollback()
+            self._depth -= 1
+            if is_outermost:
+                self.abandon_turn()
+            elif self._is_open:
+                self._database.execute(f"ROLLBACK TO {savepoint}")
+                self._database.execute(f"RELEASE {savepoint}")
             raise
+        self._depth -= 1
+        if not is_outermost:
+            self._run(f"RELEASE {savepoint}", ())
+        elif not self._coalesces:
+            self.end_turn()
+
+    def end_turn(self) -> None:
+        """Commit what this turn wrote; inside a transaction, nothing yet."""
+        if not self._is_open or self._depth:
+            return
+        if not self._has_written:
+            self.abandon_turn()
+            return
+        self._step("COMMIT")
+        try:
+            self._database.commit()
+        except self._database.errors as error:
+            raise self._database.fault(error) from error
+        self._is_open = self._has_written = False
+        self.commits += 1
         self._on_step("committed")
 
-    def _execute(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
-        self._on_step(statement)
-        return self._connection.execute(statement, params).fetchall()
+    def abandon_turn(self) -> None:
+        """Undo what this turn wrote."""
+        if self._is_open:
+            self._is_open = self._has_written = False
+            self._database.rollback()
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether all that was committed is known to be durable."""
+        return self._confirmed == self.commits
+
+    async def confirm(self) -> None:
+        """Wait until all that was committed up to now is durable."""
+        awaited = self.commits
+        while self._confirmed < awaited:
+            begun = self.commits
+            syncing = self._database.sync()
+            if syncing is not None:
+                await syncing
+            self._confirmed = max(self._confirmed, begun)
+
+    def fence(self, error: ImplError) -> None:
+        """Undo what this turn wrote, and refuse every further use with *error*."""
+        if self._fence is None:
+            self.abandon_turn()
+            self._fence = error
+
+    # --- one statement -----------------------------------------------------------------------
+
+    def _checked(self, key: str, value: Any) -> str:
+        text = json.dumps(value, separators=(",", ":"))
+        key_bytes, value_bytes = len(key.encode()), len(text.encode())
+        limits = self._limits
+        _within(key_bytes, limits.key_bytes, "bytes of a key")
+        _within(value_bytes, limits.value_bytes, f"bytes in the value of {key[:80]!r}")
+        _within(key_bytes + value_bytes, limits.key_plus_value_bytes, f"bytes in {key[:80]!r} with its value")
+        return text
+
+    def _put(self, key: str, text: str) -> None:
+        self._write("INSERT OR REPLACE INTO _cf_kv VALUES (?, ?)", (key, text))
+
+    def _open(self) -> None:
+        self._step("BEGIN")
+        self._database.begin()
+        self._is_open = True
+
+    def _write(self, statement: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        if self._is_open:
+            self._has_written = True
+            return self._run(statement, params)
+        if self._coalesces:
+            self._open()
+            self._has_written = True
+            return self._run(statement, params)
+        rows = self._run(statement, params)
+        self.commits += 1
+        self._on_step("committed")
+        return rows
+
+    def _run(self, statement: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        self._step(statement)
+        try:
+            return self._database.execute(statement, params).fetchall()
+        except self._database.errors as error:
+            raise self._database.fault(error) from error
+
+    def _step(self, step: str) -> None:
+        if self._fence is not None:
+            raise self._fence
+        self._on_step(step)
 
 
 def _within(found: int, allowed: int, what: str) -> None:
     if found > allowed:
-        raise LimitError(f"{what} weighs {found} bytes; the platform stores at most {allowed}")
+        raise LimitError(f"{found} {what}; the platform takes at most {allowed}")

@@ -15,12 +15,11 @@ Hazards H1 to H11 and H69 of the shared hazard list.
 """
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from reference_impl.charge import Account, exact_nanousd
 from reference_impl.clock import Clock
-from reference_impl.ledger_policy import Balance, Receipt, UsageEvent, UsageRow
+from reference_impl.ledger_policy import Balance, Batch, Receipt, UsageEvent, UsageRow
 from reference_impl.object_storage import Storage
 
 MICROUSD_PER_USD = 1_000_000
@@ -75,32 +74,32 @@ class SeedLedger:
         """Return the length of the log."""
         return self._events
 
-    def pending(self, up_to_seq: int, limit: int) -> Sequence[UsageRow]:
+    def seal(self, up_to_seq: int, limit: int) -> Batch | None:
         """Return one row for the whole balance, named after the moment of the flush."""
         balance_usd = self._storage.get(BALANCE_KEY, 0)
         if not balance_usd:
-            return []
+            return None
         log = self._storage.get(LOG_KEY, [])
         now_ms = self._clock.unix_ms()
         organization_id, user_id = log[-1]["organizationId"], log[-1]["userId"]
-        return [
-            UsageRow(
-                seq=len(log),
-                id=f"{user_id}-{now_ms}",
-                user_id=user_id,
-                organization_id=organization_id,
-                event_type="invoice",
-                tokens=sum(entry["tokensIn"] + entry["tokensOut"] for entry in log),
-                cost_cents=round(balance_usd * 100),
-                model=log[-1]["model"],
-                created_at_ms=now_ms,
-                charge_microusd=round(balance_usd * MICROUSD_PER_USD),
-            )
-        ]
+        invoice = UsageRow(
+            seq=len(log),
+            id=f"{user_id}-{now_ms}",
+            user_id=user_id,
+            organization_id=organization_id,
+            event_type="invoice",
+            tokens=sum(entry["tokensIn"] + entry["tokensOut"] for entry in log),
+            cost_cents=round(balance_usd * 100),
+            model=log[-1]["model"],
+            created_at_ms=now_ms,
+            charge_microusd=round(balance_usd * MICROUSD_PER_USD),
+        )
+        return Batch(invoice.id, [invoice])
 
-    def settle(self, rows: Sequence[UsageRow]) -> None:
+    def settle(self, batch: Batch) -> int:
         """Set the balance to zero."""
         self._storage.put(BALANCE_KEY, 0)
+        return self._events
 
     def account(self, organization_id: str) -> Account:
         """Return the one kind of account that the brief knows."""

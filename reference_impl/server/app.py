@@ -101,11 +101,13 @@ def open_deployment(options: Options, clock: AsyncioClock) -> Iterator[Deploymen
     except OSError as error:
         raise ConfigError(f"data={str(options.data)!r} must be a writable folder: {error}") from None
     engine = open_engine(options.data / "d1.sqlite", fsync=options.fsync)
+    meter = open_engine(options.data / "meter.sqlite", fsync=options.fsync)
     try:
         migrate(engine, migration_files())
-        yield Deployment(Parts(engine, disk, store), clock=clock, pace=options.pace)
+        yield Deployment(Parts(engine, disk, store, meter), clock=clock, pace=options.pace)
     finally:
         engine.close()
+        meter.close()
         disk.unmount()
 
 

@@ -17,11 +17,76 @@ from typing import Literal
 from urllib.parse import quote, unquote
 
 from reference_impl.d1_engines import ApswEngine, Engine, StdlibEngine
+from reference_impl.object_disks import SqliteDatabase, StorageFailedError
+from reference_impl.object_storage import KEY_VALUE_TABLE
 from reference_impl.r2 import etag_of
 
 Fsync = Literal["full", "normal", "off"]
 THREAD_BYTES_MIN = 65_536
 """From this size on a file is moved in a thread: less costs the loop less than a thread switch."""
+
+
+class PressedDatabase(SqliteDatabase):
+    """A database whose commits are pressed to the platter by a thread, many at a time.
+
+    SQLite appends a commit to its write-ahead log and returns; pressing the log makes all of its
+    commits durable. While one press runs, those who commit meanwhile share the next.
+
+    Parameters
+    ----------
+    connection
+        In WAL mode, with ``synchronous = normal``.
+    log
+        The write-ahead log.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, log: Path) -> None:
+        super().__init__(connection)
+        self._descriptor = os.open(log, os.O_RDWR)
+        self._is_pressing = False
+        self._is_closed = False
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def sync(self) -> "asyncio.Future[None]":
+        """Press what is committed; the future ends when it is durable."""
+        # Everybody has a future of his own: who gives up must not give up for the others.
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        if not self._is_pressing:
+            self._press()
+        return waiting
+
+    def close(self) -> None:
+        """Close it; whoever still waits for the platter is told that it failed."""
+        super().close()
+        self._is_closed = True
+        if not self._is_pressing:
+            os.close(self._descriptor)
+
+    def _press(self) -> None:
+        served, self._waiting = self._waiting, []
+        self._is_pressing = True
+        pressing = asyncio.get_running_loop().run_in_executor(None, os.fsync, self._descriptor)
+        pressing.add_done_callback(lambda done: self._pressed(done, served))
+
+    def _pressed(self, pressing: "asyncio.Future[None]", served: "list[asyncio.Future[None]]") -> None:
+        self._is_pressing = False
+        _tell(served, None if pressing.cancelled() else pressing.exception())
+        if self._is_closed:
+            os.close(self._descriptor)
+            _tell(self._waiting, OSError("the database was closed"))
+        elif self._waiting:
+            self._press()
+
+
+def _tell(served: "list[asyncio.Future[None]]", error: BaseException | None) -> None:
+    for waiting in served:
+        if waiting.done():
+            continue
+        if error is None:
+            waiting.set_result(None)
+        else:
+            waiting.set_exception(StorageFailedError(f"the object's storage failed: {error}; ask again"))
 
 
 class FileDisk:
@@ -38,30 +103,50 @@ class FileDisk:
     def __init__(self, folder: Path, *, fsync: Fsync) -> None:
         self._folder = folder
         self._fsync = fsync
-        self._connections: dict[str, sqlite3.Connection] = {}
+        self._databases: dict[str, SqliteDatabase] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def open(self, object_id: str) -> sqlite3.Connection:
+    def open(self, object_id: str) -> SqliteDatabase:
         """Open (or create) the database of *object_id*."""
         self.close(object_id)
-        connection = open_sqlite(self._folder / f"{object_id}.sqlite", fsync=self._fsync)
-        self._connections[object_id] = connection
-        return connection
+        path = self._folder / f"{object_id}.sqlite"
+        if self._fsync != "full":
+            return self._keep(object_id, SqliteDatabase(open_sqlite(path, fsync=self._fsync)))
+        connection = open_sqlite(path, fsync="normal")
+        log = path.with_name(f"{path.name}-wal")
+        # A log exists from the first write on; its name in the folder is as dear as its content.
+        connection.execute(KEY_VALUE_TABLE)
+        press_folder(self._folder)
+        return self._keep(object_id, PressedDatabase(connection, log))
 
     def close(self, object_id: str) -> None:
         """Close the database."""
-        connection = self._connections.pop(object_id, None)
-        if connection is not None:
-            connection.close()
+        database = self._databases.pop(object_id, None)
+        if database is not None:
+            database.close()
 
-    def index(self) -> sqlite3.Connection:
+    def index(self) -> SqliteDatabase:
         """Return the namespace's own database."""
-        return self.open("index")
+        self.close("index")
+        return self._keep("index", SqliteDatabase(open_sqlite(self._folder / "index.sqlite", fsync=self._fsync)))
 
     def unmount(self) -> None:
         """Close everything."""
-        for object_id in list(self._connections):
+        for object_id in list(self._databases):
             self.close(object_id)
+
+    def _keep(self, object_id: str, database: SqliteDatabase) -> SqliteDatabase:
+        self._databases[object_id] = database
+        return database
+
+
+def press_folder(folder: Path) -> None:
+    """Make the names in *folder* durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class FileStore:

@@ -6,8 +6,6 @@ between and after storage steps; the expected state is kept apart, in a dictiona
 over HTTP, in memory.
 """
 
-import sqlite3
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +15,7 @@ from reference_impl.errors import RequestError
 from reference_impl.hardened_ledger import HardenedLedger
 from reference_impl.ledger_policy import UsageRow
 from reference_impl.messages import Request
+from reference_impl.object_disks import SqliteDatabase
 from reference_impl.object_storage import Storage
 from tests.reference.world import (
     EVENT_TIME_MS,
@@ -70,14 +69,16 @@ class Auditor:
         """Compare the ledger with what must be true."""
         settled = {row_id for row_id in self.sink if row_id not in self._pending_ids(ledger)}
         for organization in ORGANIZATIONS:
-            mine = {f"{o}:{e}": c for (o, e), c in self.owed.items() if o == organization}
+            mine = {f"{o}/{e}": c for (o, e), c in self.owed.items() if o == organization}
             pending = {row_id: cost for row_id, cost in mine.items() if row_id not in settled}
             balance = ledger.balance(organization)
             assert balance.balance_microusd == sum(pending.values())
             assert balance.events_pending == len(pending)
 
     def _pending_ids(self, ledger: HardenedLedger) -> set[str]:
-        return {row.id for row in ledger.pending(ledger.last_seq(), 1_000)}
+        settled_seq = ledger._outbox()[0]
+        rows = ledger._storage.sql("SELECT organization_id || '/' || event_id FROM events WHERE seq > ?", settled_seq)
+        return {row[0] for row in rows}
 
 
 @settings(max_examples=200)
@@ -108,7 +109,7 @@ def test_what_is_owed_is_the_sum_of_unflushed_charges_whatever_is_cut(
             auditor.check(ledger)
         flush(ledger, auditor, chunk=3, loses_reply=False)
         assert {row.id: row.charge_microusd for row in auditor.sink.values()} == {
-            f"{organization}:{name}": cost for (organization, name), cost in auditor.owed.items()
+            f"{organization}/{name}": cost for (organization, name), cost in auditor.owed.items()
         }
         for organization in ORGANIZATIONS:
             assert ledger.balance(organization).balance_microusd == 0
@@ -117,15 +118,15 @@ def test_what_is_owed_is_the_sum_of_unflushed_charges_whatever_is_cut(
 def flush(ledger: HardenedLedger, auditor: Auditor, *, chunk: int, loses_reply: bool) -> None:
     """Flush into the auditor's sink, which ignores a row that it has; perhaps lose its reply."""
     up_to = ledger.last_seq()
-    while rows := ledger.pending(up_to, chunk):
-        for row in rows:
+    while batch := ledger.seal(up_to, chunk):
+        for row in batch.rows:
             auditor.sink.setdefault(row.id, row)
         if loses_reply:
             return
-        ledger.settle(rows)
+        ledger.settle(batch)
 
 
-def note_appends(connection: sqlite3.Connection, auditor: Auditor) -> None:
+def note_appends(connection: SqliteDatabase, auditor: Auditor) -> None:
     """Learn which appends are durable; each is charged once and for the same sum for ever."""
     stored = connection.execute("SELECT organization_id, event_id, owed_microusd FROM events")
     for organization, name, owed in stored.fetchall():
@@ -170,7 +171,7 @@ def test_a_duplicate_is_known_after_its_flush_too() -> None:
     with memory_disk() as connection:
         ledger = HardenedLedger(Storage(connection))
         ledger.append(usage_event("e"), EVENT_TIME_MS)
-        ledger.settle(ledger.pending(ledger.last_seq(), 10))
+        settle_all(ledger)
         again = ledger.append(usage_event("e"), EVENT_TIME_MS)
         assert (again.duplicate, again.balance_microusd) == (True, 0)
 
@@ -189,10 +190,10 @@ def test_settling_twice_takes_off_once() -> None:
     with memory_disk() as connection:
         ledger = HardenedLedger(Storage(connection))
         ledger.append(usage_event("a"), EVENT_TIME_MS)
-        rows = ledger.pending(ledger.last_seq(), 10)
+        batch = ledger.seal(ledger.last_seq(), 10)
+        assert batch is not None
         ledger.append(usage_event("b"), EVENT_TIME_MS)
-        ledger.settle(rows)
-        ledger.settle(rows)
+        assert (ledger.settle(batch), ledger.settle(batch)) == (1, 0)
         assert ledger.balance("org-1").balance_microusd == 9_270
 
 
@@ -201,8 +202,15 @@ def test_more_rows_than_one_statement_binds_are_settled() -> None:
         ledger = HardenedLedger(Storage(connection))
         for n in range(205):
             ledger.append(usage_event(f"e{n}"), EVENT_TIME_MS)
-        ledger.settle(ledger.pending(ledger.last_seq(), 500))
+        settle_all(ledger)
         assert ledger.balance("org-1").balance_microusd == 0
+
+
+def settle_all(ledger: HardenedLedger) -> None:
+    """Flush everything to nowhere."""
+    batch = ledger.seal(ledger.last_seq(), 500)
+    assert batch is not None
+    ledger.settle(batch)
 
 
 def test_a_refused_charge_stores_nothing() -> None:
@@ -231,7 +239,9 @@ def test_event_time_and_receipt_time_are_both_kept() -> None:
         ledger.append(usage_event("a"), EVENT_TIME_MS + 86_400_000)
         times = connection.execute("SELECT event_time_ms, received_ms FROM events").fetchall()
         assert times == [(EVENT_TIME_MS, EVENT_TIME_MS + 86_400_000)]
-        assert ledger.pending(1, 1)[0].created_at_ms == EVENT_TIME_MS
+        batch = ledger.seal(1, 1)
+        assert batch is not None
+        assert batch.rows[0].created_at_ms == EVENT_TIME_MS
 
 
 # --- over HTTP, with D1 behind ---------------------------------------------------------------
@@ -244,7 +254,7 @@ def test_the_alarm_flushes_every_event_to_d1() -> None:
         assert w.rows("SELECT count(*) FROM usage_events") == [(0,)]
         w.clock.run_until(w.clock.now_ms() + 61_000)
         assert w.rows("SELECT count(*), sum(charge_microusd), sum(cost_cents), min(id) FROM usage_events") == [
-            (25, 105_678, 10, "org-7:event-0")
+            (25, 105_678, 10, "org-7/event-0")
         ]
         assert w.json(balance_request())["balance_microusd"] == 0
 
@@ -275,7 +285,7 @@ def test_an_event_during_the_flush_is_flushed_by_the_next_alarm() -> None:
         w.clock.run_until(10_250)
         w.ask(log_request("c"))
         w.clock.run_until(15_000)
-        assert w.rows("SELECT id FROM usage_events ORDER BY id") == [("org-7:a",), ("org-7:b",)]
+        assert w.rows("SELECT id FROM usage_events ORDER BY id") == [("org-7/a",), ("org-7/b",)]
         assert w.json(balance_request())["events_pending"] == 1
         w.clock.run_until(25_000)
         assert w.json(balance_request())["events_pending"] == 0

@@ -79,11 +79,12 @@ def test_seed_loses_what_is_added_during_a_flush() -> None:
     with memory_disk() as connection:
         ledger = SeedLedger(Storage(connection), clock=VirtualClock())
         ledger.append(usage_event("a"), EVENT_TIME_MS)
-        rows = ledger.pending(ledger.last_seq(), 10)
+        batch = ledger.seal(ledger.last_seq(), 10)
+        assert batch is not None
         ledger.append(usage_event("b"), EVENT_TIME_MS)
-        ledger.settle(rows)
+        ledger.settle(batch)
         assert ledger.balance("org-1").balance_microusd == 0
-        assert [row.charge_microusd for row in rows] == [9_270]
+        assert [row.charge_microusd for row in batch.rows] == [9_270]
 
 
 def test_seed_sends_a_repeated_flush_under_another_name() -> None:
@@ -92,9 +93,12 @@ def test_seed_sends_a_repeated_flush_under_another_name() -> None:
         clock = VirtualClock()
         ledger = SeedLedger(Storage(connection), clock=clock)
         ledger.append(usage_event("a"), EVENT_TIME_MS)
-        first = ledger.pending(1, 10)
+        first = ledger.seal(1, 10)
         clock.advance(1)
-        assert ledger.pending(1, 10)[0].id != first[0].id
+        second = ledger.seal(1, 10)
+        assert first is not None
+        assert second is not None
+        assert first.rows[0].id != second.rows[0].id
 
 
 def test_seed_lets_anybody_owe_any_sum() -> None:

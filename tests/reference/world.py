@@ -15,7 +15,7 @@ from reference_impl.deployment import Deployment, Parts
 from reference_impl.ledger_policy import UsageEvent
 from reference_impl.messages import Request, Response
 from reference_impl.migrations import migrate
-from reference_impl.object_storage import MemoryDisk
+from reference_impl.object_disks import MemoryDisk, SqliteDatabase, memory_database
 from reference_impl.pace import Pace
 from reference_impl.r2 import MemoryStore
 from reference_impl.stopwatch import Stopwatch
@@ -64,15 +64,16 @@ class World:
 def world(pace: dict[str, Any] | None = None) -> Iterator[World]:
     """Build a deployment in memory; *pace* None is full speed."""
     clock = VirtualClock(unix_ms_start=EVENT_TIME_MS)
-    engine, disk, store = memory_engine(), MemoryDisk(), MemoryStore()
+    engine, disk, store, meter = memory_engine(), MemoryDisk(), MemoryStore(), memory_engine()
     migrate(engine, migration_files())
     speed = Pace.none() if pace is None else Pace.from_mapping(pace)
-    deployment = Deployment(Parts(engine, disk, store), clock=clock, pace=speed)
+    deployment = Deployment(Parts(engine, disk, store, meter), clock=clock, pace=speed)
     try:
         yield World(clock, engine, disk, store, deployment)
     finally:
         clock.close()
         engine.close()
+        meter.close()
         disk.unmount()
 
 
@@ -101,13 +102,13 @@ def balance_request(organization_id: str = "org-7") -> Request:
 
 
 @contextmanager
-def memory_disk() -> Iterator[sqlite3.Connection]:
+def memory_disk() -> Iterator[SqliteDatabase]:
     """Open one object's disk."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    database = memory_database()
     try:
-        yield connection
+        yield database
     finally:
-        connection.close()
+        database.close()
 
 
 def usage_event(name: str, organization: str = "org-1", *, tokens: int = 500) -> UsageEvent:

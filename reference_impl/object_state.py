@@ -1,0 +1,62 @@
+"""What a Durable Object is given when it starts: its identity, its disk and its alarm."""
+
+from reference_impl.alarms import Bells
+from reference_impl.object_storage import ALARM_KEY, Storage
+
+
+class State:
+    """The object's own view of itself.
+
+    Parameters
+    ----------
+    object_id
+        Its identity.
+    storage
+        Its disk.
+    bells
+        The namespace's bells.
+    """
+
+    def __init__(self, object_id: str, storage: Storage, *, bells: Bells) -> None:
+        self.id = object_id
+        self.storage = storage
+        self._bells = bells
+        self._is_ringing = False
+        self.ensure_bell()
+
+    def ensure_bell(self) -> None:
+        """Make sure that the alarm that is set has its bell: the two are on different disks."""
+        at_unix_ms = self.alarm_unix_ms()
+        if at_unix_ms is not None:
+            self._bells.ensure(self.id, at_unix_ms)
+
+    def alarm_unix_ms(self) -> int | None:
+        """Return the date of the alarm that is set; one that is just ringing does not count."""
+        return None if self._is_ringing else self.storage.get(ALARM_KEY)
+
+    def set_alarm(self, at_unix_ms: int) -> None:
+        """Set the object's one alarm; an earlier one is replaced."""
+        # The bell is told first: one that rings for nothing is harmless, a lost one is not.
+        self._bells.set(self.id, at_unix_ms)
+        self.storage.put(ALARM_KEY, at_unix_ms)
+        self._is_ringing = False
+
+    def delete_alarm(self) -> None:
+        """Set no alarm."""
+        self.storage.delete(ALARM_KEY)
+        self._is_ringing = False
+
+    def begin_alarm(self, at_unix_ms: int) -> bool:
+        """Tell whether the alarm of that date is still the one that is set, and ring it."""
+        self._is_ringing = self.storage.get(ALARM_KEY) == at_unix_ms
+        return self._is_ringing
+
+    def fail_alarm(self) -> None:
+        """Let the alarm count as set again: it will ring once more."""
+        self._is_ringing = False
+
+    def end_alarm(self) -> None:
+        """Clear the alarm that rang, unless a new one was set meanwhile."""
+        if self._is_ringing:
+            self.storage.delete(ALARM_KEY)
+            self._is_ringing = False

@@ -1,0 +1,80 @@
+"""What the platform refuses of a statement before it runs any of it; the same for objects and for D1.
+
+Sources
+-------
+Limits of D1 and of the SQLite back end of Durable Objects: 100 bound parameters, 100,000 bytes a
+statement. Transactions are the platform's business (``BEGIN`` and its like are refused), other
+databases cannot be attached, names that begin with ``_cf_`` are its own, and of the pragmas only
+those that look are let through.
+"""
+
+import re
+from functools import lru_cache
+
+from reference_impl.errors import LimitError, PlatformError
+
+BOUND_PARAMS_MAX = 100
+STATEMENT_BYTES_MAX = 100_000
+REFUSED = ("BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "ATTACH", "DETACH", "VACUUM")
+
+QUOTED_OR_COMMENT = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL
+)
+PRAGMAS_ALLOWED = re.compile(
+    r"(table_list|table_info|table_xinfo|index_list|index_info|index_xinfo|foreign_key_list|"
+    r"foreign_key_check|quick_check|optimize)\b(?!\s*=)",
+    re.IGNORECASE,
+)
+"""The pragmas that only look; all others would change what the platform relies on."""
+TEXT_OR_COMMENT = re.compile(r"""'(?:[^']|'')*'|--[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL)
+RESERVED_NAME = re.compile(r"(?<!\w)_cf_", re.IGNORECASE)
+
+
+class SqlRefusedError(PlatformError):
+    """A statement about transactions, other databases or the platform's own tables."""
+
+    status = 500
+    code = "sql_refused"
+
+
+def bare_sql(sql: str) -> str:
+    """Return *sql* without comments and quoted text, words apart by one space."""
+    return " ".join(QUOTED_OR_COMMENT.sub(" ", sql).split())
+
+
+def check_params(count: int) -> None:
+    """Refuse more bound parameters than the platform takes.
+
+    Raises
+    ------
+    LimitError
+        If there are more than 100.
+    """
+    if count > BOUND_PARAMS_MAX:
+        raise LimitError(f"too many SQL variables (bound parameters): {count}, at most {BOUND_PARAMS_MAX}")
+
+
+@lru_cache(maxsize=1_024)
+def check_statement(sql: str) -> None:
+    """Refuse what the platform refuses; what it lets through is remembered.
+
+    Raises
+    ------
+    LimitError
+        If the text is too long.
+    SqlRefusedError
+        If it is about transactions, other databases, settings, or the platform's own tables.
+    """
+    text_bytes = len(sql.encode())
+    if text_bytes > STATEMENT_BYTES_MAX:
+        raise LimitError(f"statement too long: {text_bytes} bytes, at most {STATEMENT_BYTES_MAX}")
+    bare = bare_sql(sql)
+    if ";" in bare.rstrip("; \n"):
+        raise SqlRefusedError("one statement at a time")
+    word, _, rest = bare.partition(" ")
+    if word.upper() in REFUSED:
+        raise SqlRefusedError(f"{word} is not allowed: transactions are the platform's business")
+    if word.upper() == "PRAGMA" and not PRAGMAS_ALLOWED.match(rest):
+        raise SqlRefusedError("not authorized: this PRAGMA")
+    if RESERVED_NAME.search(TEXT_OR_COMMENT.sub(" ", sql)):
+        raise SqlRefusedError("names that begin with _cf_ are the platform's own")
