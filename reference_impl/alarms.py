@@ -18,7 +18,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from reference_impl.clock import Clock
-from reference_impl.errors import OverloadedError
+from reference_impl.errors import ImplError, OverloadedError
 from reference_impl.gates import ResetError
 from reference_impl.object_disks import ObjectDatabase, StorageFailedError
 
@@ -104,11 +104,13 @@ class Bells:
             except UNCOUNTED:
                 uncounted = min(uncounted + 1, EXPONENT_MAX)
                 delay_ms = self._backoff_ms(uncounted)
-            except Exception:  # noqa: BLE001  # a handler may raise anything; it is tried again whatever it was
+            except Exception as error:  # a handler may raise anything; it is tried again whatever it was
                 counted += 1
                 is_last = counted == RETRIES_MAX + 1
                 delay_ms = 0.0 if is_last else self._backoff_ms(min(counted, EXPONENT_MAX))
-                LOG.warning("the alarm of object %s failed, time %d of %d", object_id, counted, RETRIES_MAX + 1)
+                defect = None if isinstance(error, ImplError) else error
+                level = logging.WARNING if defect is None else logging.ERROR
+                LOG.log(level, "the alarm of object %s failed, time %d: %s", object_id, counted, error, exc_info=defect)
             else:
                 self.given_up += gives_up
                 return

@@ -17,13 +17,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 
+ENCODER = json.JSONEncoder(separators=(",", ":"))
 GENESIS = "0" * 64
 """What stands before the first entry."""
 
 
 def link(previous: str, entry: Sequence[str | int]) -> str:
     """Return the link of *entry* after the link *previous* (64 hexadecimal digits)."""
-    content = json.dumps([previous, *entry], separators=(",", ":"))
+    content = ENCODER.encode([previous, *entry])
     return hashlib.sha256(content.encode()).hexdigest()
 
 

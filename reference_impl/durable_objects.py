@@ -273,8 +273,10 @@ class Namespace:
         await self._for_alarm(object_id, at_unix_ms, is_dropped=True)
 
     async def _for_alarm(self, object_id: str, at_unix_ms: int, *, is_dropped: bool) -> None:
+        resident = self._resident(object_id)
+
         async def ring(instance: DurableObject, event: Event) -> None:
-            state: State = self._residents[object_id].state
+            state: State = resident.state
             if state.begin_alarm(at_unix_ms):
                 try:
                     if not is_dropped:
@@ -283,8 +285,9 @@ class Namespace:
                     state.fail_alarm()
                     raise
                 state.end_alarm()
-                event.end_turn()
-            self.bells.clear(object_id, at_unix_ms)
-            state.ensure_bell()
 
         await self._enter(object_id, Stopwatch(self._clock, keeps_plan=self._keeps_plan), ring)
+        # Only now is it durable that the object has no such alarm; until then the bell must be kept.
+        if resident.state is not None and not resident.state.has_alarm_of(at_unix_ms):
+            self.bells.clear(object_id, at_unix_ms)
+            resident.state.ensure_bell()

@@ -110,13 +110,19 @@ class Event:
         ResetError
             If the object was reset meanwhile.
         """
-        storage = self._end_turn()
         keeps = self._resident.critical_sections > 0
-        if not keeps:
-            self.leave()
         try:
+            storage = self._end_turn()
+            if not keeps:
+                self.leave()
             if not storage.is_confirmed:
-                await _first(storage.confirm(), awaitable)
+                await storage.confirm()
+        except BaseException:
+            # It was never begun, and never will be.
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            raise
+        try:
             returned = await awaitable
         except Exception:
             if not keeps:
@@ -249,16 +255,6 @@ class ObjectStage(Stage):
         if error is None or isinstance(error, ImplError):
             self._event.end_turn()
         await super().__aexit__(kind, error, trace)
-
-
-async def _first(preparation: Awaitable[None], awaitable: Awaitable[Any]) -> None:
-    """Wait for *preparation*; if it fails, *awaitable* is never begun."""
-    try:
-        await preparation
-    except BaseException:
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()
-        raise
 
 
 def _set(waiter: Waiter) -> None:

@@ -176,12 +176,12 @@ class HardenedLedger:
         with self._storage.transaction():
             settled_seq, sealed_seq = self._outbox()
             is_new = sealed_seq == settled_seq
+            if is_new and settled_seq >= up_to_seq:
+                return None
             if is_new:
                 rows = self._storage.sql(READ_BATCH, settled_seq, up_to_seq, limit)
             else:
                 rows = self._storage.sql(READ_BATCH, settled_seq, sealed_seq, sealed_seq - settled_seq)
-            if not rows:
-                return None
             batch = Batch(f"{self._ledger_id}/{rows[0][0]}-{rows[-1][0]}", [UsageRow(*row) for row in rows])
             if is_new:
                 self._storage.sql("UPDATE outbox SET sealed_seq = ?", batch.last_seq)

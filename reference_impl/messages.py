@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl
 
 from reference_impl.errors import ImplError
 
+ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 
 @dataclass(frozen=True)
 class Request:
@@ -48,7 +50,7 @@ def read_query(text: str) -> dict[str, str]:
 
 def json_response(content: Mapping[str, Any], *, status: int = 200) -> Response:
     """Return *content* as a JSON response."""
-    body = json.dumps(content, separators=(",", ":")).encode()
+    body = ENCODER.encode(content).encode()
     return Response(status, body, {"content-type": "application/json"})
 
 

@@ -12,6 +12,8 @@ Facts of the origin: usage is billed by meter events; its identifier held the ti
 flush was counted twice (hazard H9). Rounding: hazard H7.
 """
 
+from dataclasses import dataclass
+
 from reference_impl.d1_engines import Engine
 from reference_impl.ledger_policy import Batch
 from reference_impl.stopwatch import Stopwatch
@@ -24,6 +26,23 @@ CREATE TABLE IF NOT EXISTS meter_events (
     value_microusd INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+
+
+@dataclass(frozen=True)
+class MeterEvent:
+    """What one organisation used in one batch; *identifier* is its name, whenever it is sent."""
+
+    identifier: str
+    organization_id: str
+    value_microusd: int
+
+
+def meter_events(batch: Batch) -> list[MeterEvent]:
+    """Return one event an organisation of *batch*."""
+    sums: dict[str, int] = {}
+    for row in batch.rows:
+        sums[row.organization_id] = sums.get(row.organization_id, 0) + row.charge_microusd
+    return [MeterEvent(f"{batch.id}/{name}", name, value_microusd) for name, value_microusd in sums.items()]
 
 
 class Meter:
@@ -41,14 +60,11 @@ class Meter:
 
     async def store(self, batch: Batch, stopwatch: Stopwatch) -> None:
         """Count *batch*, unless it is known."""
-        sums: dict[str, int] = {}
-        for row in batch.rows:
-            sums[row.organization_id] = sums.get(row.organization_id, 0) + row.charge_microusd
         with self._engine.transaction():
-            for organization_id, value_microusd in sums.items():
+            for event in meter_events(batch):
                 self._engine.execute(
                     "INSERT INTO meter_events VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                    (f"{batch.id}/{organization_id}", organization_id, value_microusd),
+                    (event.identifier, event.organization_id, event.value_microusd),
                 )
 
     def total_microusd(self, organization_id: str) -> int:

@@ -22,6 +22,8 @@ class State:
         self.storage = storage
         self._bells = bells
         self._is_ringing = False
+        self._alarm_unix_ms: int | None = None
+        self._known_at_rollback = -1
         self.ensure_bell()
 
     def ensure_bell(self) -> None:
@@ -32,24 +34,30 @@ class State:
 
     def alarm_unix_ms(self) -> int | None:
         """Return the date of the alarm that is set; one that is just ringing does not count."""
-        return None if self._is_ringing else self.storage.get(ALARM_KEY)
+        return None if self._is_ringing else self._stored_alarm()
 
     def set_alarm(self, at_unix_ms: int) -> None:
         """Set the object's one alarm; an earlier one is replaced."""
         # The bell is told first: one that rings for nothing is harmless, a lost one is not.
         self._bells.set(self.id, at_unix_ms)
         self.storage.put(ALARM_KEY, at_unix_ms)
-        self._is_ringing = False
+        self._remember(at_unix_ms)
 
     def delete_alarm(self) -> None:
         """Set no alarm."""
         self.storage.delete(ALARM_KEY)
-        self._is_ringing = False
+        self._remember(None)
 
     def begin_alarm(self, at_unix_ms: int) -> bool:
         """Tell whether the alarm of that date is still the one that is set, and ring it."""
-        self._is_ringing = self.storage.get(ALARM_KEY) == at_unix_ms
-        return self._is_ringing
+        if self._is_ringing or not self.has_alarm_of(at_unix_ms):
+            return False
+        self._is_ringing = True
+        return True
+
+    def has_alarm_of(self, at_unix_ms: int) -> bool:
+        """Tell whether the alarm of that date is set, or rings."""
+        return self._stored_alarm() == at_unix_ms
 
     def fail_alarm(self) -> None:
         """Let the alarm count as set again: it will ring once more."""
@@ -58,5 +66,16 @@ class State:
     def end_alarm(self) -> None:
         """Clear the alarm that rang, unless a new one was set meanwhile."""
         if self._is_ringing:
-            self.storage.delete(ALARM_KEY)
-            self._is_ringing = False
+            self.delete_alarm()
+
+    def _stored_alarm(self) -> int | None:
+        # A transaction that was undone may have set the alarm that is remembered.
+        if self._known_at_rollback != self.storage.rollbacks:
+            self._alarm_unix_ms = self.storage.get(ALARM_KEY)
+            self._known_at_rollback = self.storage.rollbacks
+        return self._alarm_unix_ms
+
+    def _remember(self, at_unix_ms: int | None) -> None:
+        self._alarm_unix_ms = at_unix_ms
+        self._known_at_rollback = self.storage.rollbacks
+        self._is_ringing = False

@@ -25,9 +25,9 @@ coalescing, ``transaction``, ``transactionSync``, ``list``; SQL is there on the 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 from reference_impl.errors import ImplError, LimitError, PlatformError
@@ -38,11 +38,10 @@ KEY_VALUE_TABLE = """
 CREATE TABLE IF NOT EXISTS _cf_kv (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
 """
 ALARM_KEY = "_cf_alarm_unix_ms"
+ENCODER = json.JSONEncoder(separators=(",", ":"))
 KEYS_PER_CALL_MAX = 128
 LIST_LIMIT = 1_000
 """How many keys one :meth:`Storage.items` returns unless told: a bound on what an object reads at once."""
-READS = ("SELECT", "EXPLAI", "PRAGMA", "VALUES")
-"""How statements begin that only look, by their first six letters."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +98,8 @@ class Storage:
         self._fence: ImplError | None = None
         self.commits = 0
         """How many transactions that wrote something were committed."""
+        self.rollbacks = 0
+        """How often something was undone; what was read before may be wrong then."""
         database.execute(KEY_VALUE_TABLE)
 
     # --- SQL ---------------------------------------------------------------------------------
@@ -118,10 +119,8 @@ class Storage:
         if not self._limits.has_sql:
             raise PlatformError(f"SQL is not enabled on the {self._limits.name} back end; use get and put")
         check_params(len(params))
-        check_statement(statement)
-        if statement.lstrip()[:6].upper() in READS:
-            return self._run(statement, params)
-        return self._write(statement, params)
+        only_reads = check_statement(statement)
+        return self._run(statement, params) if only_reads else self._write(statement, params)
 
     # --- keys and values ---------------------------------------------------------------------
 
@@ -212,29 +211,33 @@ class Storage:
 
     # --- transactions ------------------------------------------------------------------------
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make everything inside happen together or not at all."""
-        is_outermost = not self._is_open
-        savepoint = f"depth_{self._depth}"
-        if is_outermost:
-            self._open()
-        else:
+    def transaction(self) -> "Transaction":
+        """Return the context in which everything happens together or not at all."""
+        return Transaction(self)
+
+    def enter_transaction(self) -> str:
+        """Begin a transaction inside the one that is open, if one is; return its savepoint, or ``""``."""
+        savepoint = ""
+        if self._is_open:
+            savepoint = f"depth_{self._depth}"
             self._run(f"SAVEPOINT {savepoint}", ())
+        else:
+            self._open()
         self._depth += 1
-        try:
-            yield
-        except BaseException:
+        return savepoint
+
+    def leave_transaction(self, savepoint: str, *, failed: bool) -> None:
+        """End the innermost transaction: keep what happened in it, or undo it if it *failed*."""
+        self._depth -= 1
+        if failed:
             # A crash comes this way too; the database undoes what was not committed.
-            self._depth -= 1
-            if is_outermost:
+            if not savepoint:
                 self.abandon_turn()
             elif self._is_open:
+                self.rollbacks += 1
                 self._database.execute(f"ROLLBACK TO {savepoint}")
                 self._database.execute(f"RELEASE {savepoint}")
-            raise
-        self._depth -= 1
-        if not is_outermost:
+        elif savepoint:
             self._run(f"RELEASE {savepoint}", ())
         elif not self._coalesces:
             self.end_turn()
@@ -259,6 +262,7 @@ class Storage:
         """Undo what this turn wrote."""
         if self._is_open:
             self._is_open = self._has_written = False
+            self.rollbacks += 1
             self._database.rollback()
 
     @property
@@ -285,7 +289,7 @@ class Storage:
     # --- one statement -----------------------------------------------------------------------
 
     def _checked(self, key: str, value: Any) -> str:
-        text = json.dumps(value, separators=(",", ":"))
+        text = ENCODER.encode(value)
         key_bytes, value_bytes = len(key.encode()), len(text.encode())
         limits = self._limits
         _within(key_bytes, limits.key_bytes, "bytes of a key")
@@ -315,7 +319,9 @@ class Storage:
         return rows
 
     def _run(self, statement: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        self._step(statement)
+        if self._fence is not None:
+            raise self._fence
+        self._on_step(statement)
         try:
             return self._database.execute(statement, params).fetchall()
         except self._database.errors as error:
@@ -325,6 +331,24 @@ class Storage:
         if self._fence is not None:
             raise self._fence
         self._on_step(step)
+
+
+class Transaction:
+    """Everything inside happens together or not at all; a failure inside is raised on."""
+
+    __slots__ = ("_savepoint", "_storage")
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._savepoint = ""
+
+    def __enter__(self) -> None:
+        self._savepoint = self._storage.enter_transaction()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._storage.leave_transaction(self._savepoint, failed=error is not None)
 
 
 def _within(found: int, allowed: int, what: str) -> None:

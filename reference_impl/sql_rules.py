@@ -15,6 +15,8 @@ from reference_impl.errors import LimitError, PlatformError
 
 BOUND_PARAMS_MAX = 100
 STATEMENT_BYTES_MAX = 100_000
+READS = ("SELECT", "EXPLAIN", "PRAGMA", "VALUES")
+"""How statements begin that only look; WITH may begin either kind."""
 REFUSED = ("BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "ATTACH", "DETACH", "VACUUM")
 
 QUOTED_OR_COMMENT = re.compile(
@@ -55,8 +57,8 @@ def check_params(count: int) -> None:
 
 
 @lru_cache(maxsize=1_024)
-def check_statement(sql: str) -> None:
-    """Refuse what the platform refuses; what it lets through is remembered.
+def check_statement(sql: str) -> bool:
+    """Refuse what the platform refuses, and tell whether *sql* only reads; both are remembered.
 
     Raises
     ------
@@ -78,3 +80,4 @@ def check_statement(sql: str) -> None:
         raise SqlRefusedError("not authorized: this PRAGMA")
     if RESERVED_NAME.search(TEXT_OR_COMMENT.sub(" ", sql)):
         raise SqlRefusedError("names that begin with _cf_ are the platform's own")
+    return word.upper() in READS

@@ -21,6 +21,13 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 SHOWN_CHARACTERS = 80
 
 
+def _no_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
 def usage_event(body: bytes) -> UsageEvent:
     """Read the body of ``POST /log``.
 
@@ -46,7 +53,7 @@ def usage_event(body: bytes) -> UsageEvent:
 def json_object(body: bytes) -> dict[str, Any]:
     """Read *body* as a JSON object without NaN and infinities."""
     try:
-        content = json.loads(body, parse_constant=_no_constant)
+        content = DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise RequestError(400, "bad_json", f"the body is no JSON: {error}") from None
     if not isinstance(content, dict):
@@ -80,7 +87,3 @@ def whole_number_text(field: str, text: str, *, at_most: int, at_least: int = 0)
 def _refuse(field: str, value: object, rule: str) -> NoReturn:
     shown = "absent" if value is None else ascii(value)[:SHOWN_CHARACTERS]
     raise RequestError(400, "bad_field", f"{field[:SHOWN_CHARACTERS]}={shown} {rule}")
-
-
-def _no_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")

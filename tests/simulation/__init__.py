@@ -1,0 +1,16 @@
+"""Deterministic simulation of the ledger: a hostile world in one thread, played again from its seed.
+
+One *schedule* is everything that happens to one ledger object from its first request to the last row in D1: clients
+that repeat themselves, a network that loses, repeats, delays and reorders, a power cut at any storage step or wait, a
+disk that loses what it had not confirmed, sinks that answer too late or not at all, clocks that jump. The code under
+test is the deployment's own (:mod:`reference_impl`), from the object's front door to its SQL; only what lies outside
+of it is simulated.
+
+Read it in this order: :mod:`~tests.simulation.plan` (what will happen), :mod:`~tests.simulation.world` (time and
+power), :mod:`~tests.simulation.disk`, :mod:`~tests.simulation.sinks`, :mod:`~tests.simulation.clients` (what is
+outside), :mod:`~tests.simulation.spec` and :mod:`~tests.simulation.auditor` (what must be true),
+:mod:`~tests.simulation.linearizability` (what clients may have seen), :mod:`~tests.simulation.schedule` (all of it
+together).
+
+``python -m tests.simulation --seeds 0:10000`` plays schedules; a failure prints the one command that plays it again.
+"""

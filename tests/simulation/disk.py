@@ -1,0 +1,146 @@
+"""The disk of a simulated process: SQLite in memory that forgets, at a power cut, what was not confirmed.
+
+Every transaction of the object is a savepoint inside one outer transaction that is never committed. So a power cut is
+``ROLLBACK TO`` the oldest transaction that is lost: a tail is lost and never one out of the middle, which is what
+SQLite's log promises (``tests/reference/test_power_cut.py`` shows that it does, torn sectors included). When the
+schedule is over, the outer transaction is rolled back and the connection is as new: the next schedule takes it.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from reference_impl.errors import PlatformError
+from reference_impl.hardened_ledger import HardenedLedger
+from reference_impl.object_disks import Cursor, SqliteDatabase, memory_database
+from reference_impl.object_storage import Storage
+from tests.simulation.world import Scheduler, SimWaiter
+
+SYNC_MS = 3.0
+
+
+class SimDatabase:
+    """The object's database.
+
+    Parameters
+    ----------
+    connection
+        Inside its outer transaction.
+    scheduler
+        Lets a sync take its time.
+    sync_ms
+        How long the next sync takes.
+    """
+
+    errors: tuple[type[Exception], ...] = SqliteDatabase.errors
+
+    def __init__(self, connection: sqlite3.Connection, *, scheduler: Scheduler, sync_ms: Callable[[], float]) -> None:
+        self._scheduler = scheduler
+        self._sync_ms = sync_ms
+        self._is_open = False
+        self.execute: Callable[..., Cursor] = connection.execute
+        self.committed = 0
+        self.durable = 0
+        self._power_cuts = 0
+
+    def fault(self, error: Exception) -> PlatformError:
+        """No fault of this disk is the disk's own."""
+        raise AssertionError("the object's own SQL failed") from error
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self.execute(f"SAVEPOINT t{self.committed}")
+        self._is_open = True
+
+    def commit(self) -> None:
+        """Make it happen; not yet durable."""
+        self.committed += 1
+        self._is_open = False
+
+    def rollback(self) -> None:
+        """Make it not have happened."""
+        if self._is_open:
+            self._is_open = False
+            self._back_to(self.committed)
+
+    def sync(self) -> SimWaiter:
+        """Make what is committed now durable after a time."""
+        reached, power_cuts = self.committed, self._power_cuts
+        waiter = self._scheduler.waiter()
+
+        def pressed() -> None:
+            # What was on its way when the power failed does not arrive later.
+            if power_cuts == self._power_cuts:
+                self.durable = max(self.durable, reached)
+            waiter.set_result()
+
+        self._scheduler.call_in(self._sync_ms(), pressed)
+        return waiter
+
+    def close(self) -> None:
+        """Leave it to the pool."""
+
+    def power_cut(self, amount: int) -> int:
+        """Lose the open transaction and some of those that are not durable; return how many survive."""
+        self.rollback()
+        survivors = self.durable + amount % (self.committed - self.durable + 1)
+        if survivors < self.committed:
+            self._back_to(survivors)
+            self.committed = survivors
+        # What survived is on the platter.
+        self.durable = survivors
+        self._power_cuts += 1
+        return survivors
+
+    def _back_to(self, transaction: int) -> None:
+        self.execute(f"ROLLBACK TO t{transaction}")
+        self.execute(f"RELEASE t{transaction}")
+
+
+class SimDisk:
+    """The disk: one object's database and the namespace's index, whose every statement is durable."""
+
+    def __init__(self, database: SimDatabase, index: SqliteDatabase) -> None:
+        self._database = database
+        self._index = index
+
+    def open(self, object_id: str) -> SimDatabase:
+        """Open the one object's database."""
+        self._database.rollback()
+        return self._database
+
+    def close(self, object_id: str) -> None:
+        """Keep it."""
+
+    def index(self) -> SqliteDatabase:
+        """Return the namespace's own database."""
+        return self._index
+
+
+class Pool:
+    """Connections that are used by one schedule after the other.
+
+    Opening one and making the schema takes as long as a whole schedule.
+    """
+
+    def __init__(self) -> None:
+        self._with_schema = memory_database()
+        HardenedLedger(Storage(self._with_schema))
+        self._empty = memory_database()
+        self._index = memory_database()
+        self._in_use: Sequence[SqliteDatabase] = ()
+
+    def take(self, *, has_schema: bool) -> tuple[Any, SqliteDatabase]:
+        """Return a connection for the object and a database for the index, both as new."""
+        self.give_back()
+        database = self._with_schema if has_schema else self._empty
+        self._in_use = (database, self._index)
+        for used in self._in_use:
+            used.execute("BEGIN")
+        return database._connection, self._index
+
+    def give_back(self) -> None:
+        """Undo whatever the last schedule did."""
+        for used in self._in_use:
+            used.rollback()
+        self._in_use = ()

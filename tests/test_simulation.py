@@ -1,0 +1,90 @@
+"""Fault schedules of the hardened ledger: a fixed budget of them, and the harness itself.
+
+Goal: no schedule shows a violation, and a schedule that did would be played again exactly. Method: the first seeds of
+``python -m tests.simulation``; then a ledger with a planted defect, which must be found, told and made small. More
+planted defects are in ``tests/test_defects.py``.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+from reference_impl.hardened_ledger import HardenedLedger
+from reference_impl.ledger_policy import Batch
+from tests.simulation.__main__ import play
+from tests.simulation.auditor import ViolationError
+from tests.simulation.plan import FAULT_KINDS, Fault, draw
+from tests.simulation.schedule import run
+from tests.simulation.shrink import failure, shrink
+from tests.tidy import ROOT
+
+CI_SEEDS = range(4_000)
+
+
+def settle_everything(ledger: HardenedLedger, batch: Batch) -> int:
+    """Hazard H8: set the balance to zero at a flush, whatever was flushed."""
+    ledger._storage.sql("UPDATE accounts SET pending_microusd = 0, pending_events = 0")
+    ledger._storage.sql("UPDATE outbox SET settled_seq = sealed_seq")
+    return len(batch.rows)
+
+
+def test_no_schedule_shows_a_violation() -> None:
+    played = play(CI_SEEDS)
+    assert played.failed_seed is None
+    assert played.schedules == len(CI_SEEDS)
+    # The world was hostile: about every second schedule kills the process.
+    assert played.deaths > len(CI_SEEDS) / 4
+    assert played.faults > len(CI_SEEDS)
+
+
+def test_every_kind_of_fault_is_drawn() -> None:
+    drawn = {fault.kind for seed in range(500) for fault in draw(seed).faults}
+    assert drawn == set(FAULT_KINDS)
+
+
+def test_a_schedule_plays_the_same_way_every_time() -> None:
+    for seed in range(50):
+        first, second = run(draw(seed)), run(draw(seed))
+        assert first.history == second.history
+        assert (first.books, first.plug.steps, first.deaths) == (second.books, second.plug.steps, second.deaths)
+
+
+def test_different_seeds_play_different_schedules() -> None:
+    assert len({str(draw(seed)).split("\n", 1)[1] for seed in range(200)}) == 200
+
+
+def test_a_violation_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HardenedLedger, "settle", settle_everything)
+    seed = play(range(2_000)).failed_seed
+    assert seed is not None
+    with pytest.raises(ViolationError, match="owes"):
+        run(draw(seed))
+    small = shrink(draw(seed))
+    assert failure(small) is not None
+    # Two events, so that one is added while the other is flushed; no fault is needed for that.
+    assert len(small.ops) <= 3
+    assert len(small.faults) <= 1
+
+
+def test_a_power_cut_at_every_single_step_of_one_schedule() -> None:
+    plan = next(plan for plan in map(draw, range(1_000)) if len(plan.ops) == 5 and not plan.terms)
+    steps = run(type(plan)(plan.seed, plan.ops, ())).plug.steps
+    assert steps > 50
+    for step in range(1, steps + 1):
+        for amount in range(3):
+            run(type(plan)(plan.seed, plan.ops, (Fault("power_cut", step, amount),)))
+
+
+def test_the_command_tells_seeds_commit_and_speed() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "5:25"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("seeds 5:25, commit ")
+    assert "20 schedules, no violation" in done.stdout
+
+
+def test_the_command_plays_one_seed_and_shows_its_plan() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seed", "7"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("seed 7, ")
+    assert "fault" in done.stdout
