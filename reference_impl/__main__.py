@@ -10,9 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reference_impl.errors import ImplError
 from reference_impl.pace import Pace
+
+if TYPE_CHECKING:
+    from reference_impl.access import Gatekeeper
 
 USAGE_STATUS = 2
 PORT_MAX = 65_535
@@ -23,6 +27,7 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         pace = _pace(options.pace, options.policy)
+        access = _access(options.keys)
     except ImplError as error:
         return _refuse(error)
     from reference_impl.server.app import Options, run
@@ -37,6 +42,7 @@ def main() -> int:
                     data=data,
                     pace=pace,
                     fsync=options.fsync,
+                    access=access,
                 )
             )
         except ImplError as error:
@@ -61,11 +67,22 @@ def _pace(path: Path | None, policy: str | None) -> Pace:
         return Pace.none(policy=policy or "hardened")
     if policy is not None:
         raise ConfigError(f"policy={policy}: the pace file names the policy already; leave one out")
+    return Pace.from_json(_read("pace", path))
+
+
+def _access(path: Path | None) -> "Gatekeeper | None":
+    from reference_impl.access import Gatekeeper, read_grants
+
+    return None if path is None else Gatekeeper(read_grants(_read("keys", path)))
+
+
+def _read(option: str, path: Path) -> str:
+    from reference_impl.errors import ConfigError
+
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"pace={str(path)!r} cannot be read: {error}") from None
-    return Pace.from_json(text)
+        raise ConfigError(f"{option}={str(path)!r} cannot be read: {error}") from None
 
 
 def _refuse(error: ImplError) -> int:
@@ -95,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="folder of all state; default: gone at the end")
     parser.add_argument("--pace", type=Path, help="pace file (JSON); default: full speed")
     parser.add_argument("--policy", choices=("seed", "hardened"), help="ledger policy at full speed")
+    parser.add_argument("--keys", type=Path, help="key file (JSON) of who may ask the ledger; default: everybody")
     parser.add_argument("--fsync", choices=("full", "normal", "off"), default="normal", help="how writes are pressed")
     return parser
 

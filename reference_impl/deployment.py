@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reference_impl import openapi, workers
+from reference_impl.access import Gatekeeper
 from reference_impl.clock import Clock
 from reference_impl.d1 import D1Binding, Database, Statement, insert_rows
 from reference_impl.d1_engines import Engine
@@ -28,6 +29,7 @@ from reference_impl.object_disks import Disk
 from reference_impl.object_state import State
 from reference_impl.pace import Pace
 from reference_impl.r2 import Bucket, ObjectStore, R2Binding
+from reference_impl.retries import Retrier, RetryPolicy
 from reference_impl.seed_ledger import SeedLedger
 from reference_impl.stopwatch import HeadStart, Stopwatch
 from reference_impl.tunnel import UNPACED, Tunnel
@@ -71,9 +73,11 @@ class Deployment:
         Time.
     pace
         How long each stage takes; :meth:`Pace.none` for full speed.
+    access
+        Who may ask the ledgers; None: everybody.
     """
 
-    def __init__(self, parts: Parts, *, clock: Clock, pace: Pace) -> None:
+    def __init__(self, parts: Parts, *, clock: Clock, pace: Pace, access: Gatekeeper | None = None) -> None:
         self.clock = clock
         self.pace = pace
         self.monitoring = Monitoring(clock)
@@ -90,6 +94,8 @@ class Deployment:
         )
         self.head_start = HeadStart()
         self.tunnel = Tunnel(self.serve, clock=clock, pace=pace.tunnel)
+        self._access = access
+        self._retrier = Retrier(clock, RetryPolicy(), chance=pace.workers.retry_chance.draw)
         self.meter = Meter(parts.meter)
         self._sinks = (UsageTable(self.database), self.meter)
         seed_rows(parts.engine)
@@ -129,7 +135,8 @@ class Deployment:
         env = workers.Env(
             DB=D1Binding(self.database, stopwatch),
             STORAGE=R2Binding(self.bucket, stopwatch),
-            BILLING_LEDGER=workers.LedgerBinding(self.ledgers, stopwatch),
+            BILLING_LEDGER=workers.LedgerBinding(self.ledgers, stopwatch, retrier=self._retrier),
+            ACCESS=self._access,
         )
         ctx = workers.Context(self.isolates, stopwatch)
         return await self.monitoring.observe(request.method, lambda: workers.fetch(request, env, ctx=ctx))

@@ -22,7 +22,9 @@ MICROUSD: Node = {"type": "integer", "minimum": 0}
 
 REFUSALS = {
     400: "The request is malformed; the message names the field, its value and its rule.",
+    401: "The deployment has keys and the request has none that it knows.",
     402: "The account may not owe more.",
+    403: "The key is for another organisation or another kind of request.",
     404: "There is no such route or object.",
     405: "The route has no such method.",
     409: "The event's name is taken by another event.",
@@ -101,13 +103,17 @@ PATHS: Mapping[str, Node] = {
         "post": _operation(
             "One usage event is charged, once.",
             _json(RECEIPT),
-            *(400, 402, 409, 413),
+            *(400, 401, 402, 403, 409, 413),
             requestBody=_body(_json(USAGE_EVENT)),
         )
     },
-    "/balance": {"get": _operation("What the organisation owes.", _json(BALANCE), 400, parameters=ORGANIZATION)},
+    "/balance": {
+        "get": _operation("What the organisation owes.", _json(BALANCE), *(400, 401, 403), parameters=ORGANIZATION)
+    },
     "/flush": {
-        "post": _operation("The ledger's pending events are in D1.", _json(FLUSHED), 400, parameters=ORGANIZATION)
+        "post": _operation(
+            "The ledger's pending events are in D1.", _json(FLUSHED), *(400, 401, 403), parameters=ORGANIZATION
+        )
     },
     "/loras": {
         "get": _operation(

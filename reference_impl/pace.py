@@ -73,6 +73,7 @@ class WorkersPace:
     cold_start_ms: Tape
     cold_fraction: float
     chance: Tape
+    retry_chance: Tape
 
 
 @dataclass(frozen=True)
@@ -263,6 +264,7 @@ def _workers(section: _Section) -> WorkersPace:
         cold_start_ms=section.tape("cold_start_ms"),
         cold_fraction=section.number("cold_fraction", 0, at_most=1),
         chance=section.chance("cold_fraction"),
+        retry_chance=section.chance("retry"),
     )
 
 

@@ -25,6 +25,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from reference_impl import validate
+from reference_impl.access import Gatekeeper
 from reference_impl.clock import Clock
 from reference_impl.d1 import D1Binding
 from reference_impl.durable_objects import Namespace
@@ -32,6 +33,7 @@ from reference_impl.errors import ImplError, RequestError
 from reference_impl.messages import Request, Response, error_response, json_response
 from reference_impl.pace import WorkersPace
 from reference_impl.r2 import R2Binding, adapter_key
+from reference_impl.retries import Retrier
 from reference_impl.stopwatch import Station, Stopwatch
 
 BODY_BYTES_MAX = 100_000_000
@@ -46,11 +48,22 @@ NUMBERED_ORGANIZATION = re.compile(r"org-([0-9]{1,18})")
 
 
 class LedgerBinding:
-    """The ledgers as one request sees them."""
+    """The ledgers as one request sees them.
 
-    def __init__(self, namespace: Namespace, stopwatch: Stopwatch) -> None:
+    Parameters
+    ----------
+    namespace
+        The ledgers.
+    stopwatch
+        The request's stopwatch.
+    retrier
+        Repeats what the platform says may be repeated: an object was reset under the request.
+    """
+
+    def __init__(self, namespace: Namespace, stopwatch: Stopwatch, *, retrier: Retrier) -> None:
         self._namespace = namespace
         self._stopwatch = stopwatch
+        self._retrier = retrier
 
     async def fetch(self, organization_id: str, request: Request) -> Response:
         """Send *request* to the organisation's ledger and bring its answer back."""
@@ -58,18 +71,21 @@ class LedgerBinding:
         half_rtt_ms = pace.rtt_ms.draw() / 2
         object_id = self._namespace.id_from_name(object_name(organization_id, pace.shards))
         self._stopwatch.delay("durable_objects", half_rtt_ms)
-        response = await self._namespace.deliver(object_id, request, stopwatch=self._stopwatch)
+        response = await self._retrier.call(
+            lambda: self._namespace.deliver(object_id, request, stopwatch=self._stopwatch)
+        )
         self._stopwatch.delay("durable_objects", half_rtt_ms)
         return response
 
 
 @dataclass(frozen=True)
 class Env:
-    """The bindings of one request, under the brief's names."""
+    """The bindings of one request, under the brief's names; without *ACCESS* everybody may ask anything."""
 
     DB: D1Binding
     STORAGE: R2Binding
     BILLING_LEDGER: LedgerBinding
+    ACCESS: Gatekeeper | None = None
 
 
 class Isolates:
@@ -168,12 +184,21 @@ def _log(request: Request, _: str) -> Action:
         rule = f"at most {JSON_BODY_BYTES_MAX}"
         raise RequestError(413, "body_too_large", f"a body of {len(request.body)} bytes; {rule}")
     event = validate.usage_event(request.body)
-    return lambda env: env.BILLING_LEDGER.fetch(event.organization_id, request)
+    return _ask_ledger(event.organization_id, request)
 
 
 def _to_ledger(request: Request, _: str) -> Action:
     organization_id = validate.name("organization_id", request.query.get("organization_id"))
-    return lambda env: env.BILLING_LEDGER.fetch(organization_id, request)
+    return _ask_ledger(organization_id, request)
+
+
+def _ask_ledger(organization_id: str, request: Request) -> Action:
+    async def ask(env: Env) -> Response:
+        if env.ACCESS is not None:
+            env.ACCESS.check(request, organization_id)
+        return await env.BILLING_LEDGER.fetch(organization_id, request)
+
+    return ask
 
 
 def _search(request: Request, _: str) -> Action:

@@ -15,6 +15,7 @@ from pathlib import Path
 import uvicorn
 from uvicorn.server import Server
 
+from reference_impl.access import Gatekeeper
 from reference_impl.deployment import Deployment, Parts
 from reference_impl.errors import ConfigError
 from reference_impl.migrations import migrate
@@ -45,6 +46,8 @@ class Options:
         How long each stage takes.
     fsync
         How hard writes are pressed, see :mod:`reference_impl.server.disks`.
+    access
+        Who may ask the ledgers; None: everybody.
     """
 
     host: str
@@ -53,6 +56,7 @@ class Options:
     data: Path
     pace: Pace
     fsync: Fsync
+    access: Gatekeeper | None = None
 
 
 def run(options: Options) -> None:
@@ -104,7 +108,7 @@ def open_deployment(options: Options, clock: AsyncioClock) -> Iterator[Deploymen
     meter = open_engine(options.data / "meter.sqlite", fsync=options.fsync)
     try:
         migrate(engine, migration_files())
-        yield Deployment(Parts(engine, disk, store, meter), clock=clock, pace=options.pace)
+        yield Deployment(Parts(engine, disk, store, meter), clock=clock, pace=options.pace, access=options.access)
     finally:
         engine.close()
         meter.close()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reference_impl.access import Gatekeeper
 from reference_impl.charge import Usage
 from reference_impl.clock import VirtualClock
 from reference_impl.d1_engines import StdlibEngine
@@ -50,6 +51,12 @@ class World:
         response = self.clock.run(self.deployment.serve_http(request, stopwatch))[0]
         return response, stopwatch
 
+    async def ask_at(self, at_ms: float, request: Request) -> tuple[Response, Stopwatch]:
+        """Send one request at a moment."""
+        await self.clock.sleep_until_ms(at_ms)
+        stopwatch = self.deployment.stopwatch()
+        return await self.deployment.serve_http(request, stopwatch), stopwatch
+
     def json(self, request: Request) -> dict[str, Any]:
         """Send one request and return the JSON of its answer."""
         content: dict[str, Any] = json.loads(self.ask(request)[0].body)
@@ -61,13 +68,13 @@ class World:
 
 
 @contextmanager
-def world(pace: dict[str, Any] | None = None) -> Iterator[World]:
-    """Build a deployment in memory; *pace* None is full speed."""
+def world(pace: dict[str, Any] | None = None, *, access: Gatekeeper | None = None) -> Iterator[World]:
+    """Build a deployment in memory; *pace* None is full speed, *access* None lets everybody ask."""
     clock = VirtualClock(unix_ms_start=EVENT_TIME_MS)
     engine, disk, store, meter = memory_engine(), MemoryDisk(), MemoryStore(), memory_engine()
     migrate(engine, migration_files())
     speed = Pace.none() if pace is None else Pace.from_mapping(pace)
-    deployment = Deployment(Parts(engine, disk, store, meter), clock=clock, pace=speed)
+    deployment = Deployment(Parts(engine, disk, store, meter), clock=clock, pace=speed, access=access)
     try:
         yield World(clock, engine, disk, store, deployment)
     finally:
@@ -94,6 +101,11 @@ def event(event_id: str = "event-1", /, **changes: Any) -> dict[str, Any]:
         "event_time_ms": EVENT_TIME_MS,
         **changes,
     }
+
+
+def flush_request(organization_id: str = "org-7") -> Request:
+    """Return ``POST /flush``."""
+    return Request("POST", "/flush", {"organization_id": organization_id})
 
 
 def balance_request(organization_id: str = "org-7") -> Request:

@@ -1,0 +1,118 @@
+"""Who may ask the ledger for what: keys, each known by its hash only.
+
+Without keys the deployment is open, which is right for a test on loopback and for nothing else: whoever
+reaches ``/flush`` can make it call the payment provider as often as he likes, and whoever reaches
+``/log`` can make anybody owe anything (hazard H10). With keys, every request to the ledger carries one in
+``authorization: Bearer …``; it names an organisation (or all) and what it may do.
+
+Sources
+-------
+Hazard H10 of the shared hazard list; key prefix ``si_`` and scopes: facts of the origin.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reference_impl.errors import ConfigError, RequestError
+from reference_impl.messages import Request
+
+SCOPES = ("write", "read", "flush")
+SCOPE_OF_ROUTE: Mapping[str, str] = {"/log": "write", "/balance": "read", "/flush": "flush"}
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What one key may do.
+
+    Parameters
+    ----------
+    key_sha256
+        The key's hash (64 hexadecimal digits); the key itself is nowhere.
+    organization_id
+        For whom; None for everybody.
+    scopes
+        Which of :data:`SCOPES`.
+    """
+
+    key_sha256: str
+    organization_id: str | None
+    scopes: frozenset[str]
+
+
+class Gatekeeper:
+    """Checks keys.
+
+    Parameters
+    ----------
+    grants
+        All keys that there are.
+    """
+
+    def __init__(self, grants: list[Grant]) -> None:
+        self._grants = grants
+
+    def check(self, request: Request, organization_id: str) -> None:
+        """Let *request* pass.
+
+        Raises
+        ------
+        RequestError
+            401 without a known key, 403 if the key is for somebody or something else.
+        """
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            raise RequestError(401, "no_key", "authorization is absent; send 'Bearer' and a key")
+        grant = self._find(key.strip())
+        if grant is None:
+            raise RequestError(401, "unknown_key", "the key is not known; ask the operator for one")
+        scope = SCOPE_OF_ROUTE[request.path]
+        if scope not in grant.scopes:
+            raise RequestError(
+                403, "scope_missing", f"the key may not {scope}; it may {', '.join(sorted(grant.scopes))}"
+            )
+        if grant.organization_id not in (None, organization_id):
+            raise RequestError(403, "wrong_organization", f"the key is not for {organization_id}; use that one's own")
+
+    def _find(self, key: str) -> Grant | None:
+        hashed = hashlib.sha256(key.encode()).hexdigest()
+        found = None
+        # Every hash is compared, in constant time each, so that the time tells nothing about them.
+        for grant in self._grants:
+            if hmac.compare_digest(grant.key_sha256, hashed):
+                found = grant
+        return found
+
+
+def read_grants(text: str) -> list[Grant]:
+    """Read a key file: a JSON list of ``{"key_sha256", "organization_id", "scopes"}``.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the key file is no JSON: {error}") from None
+    if not isinstance(entries, list):
+        raise ConfigError(f"the key file holds a {type(entries).__name__}; it must be a list")
+    return [_read_grant(position, entry) for position, entry in enumerate(entries)]
+
+
+def _read_grant(position: int, entry: object) -> Grant:
+    if not isinstance(entry, dict) or set(entry) != {"key_sha256", "organization_id", "scopes"}:
+        raise ConfigError(f"key {position} must have key_sha256, organization_id and scopes, and nothing else")
+    hashed, organization_id, scopes = entry["key_sha256"], entry["organization_id"], entry["scopes"]
+    if not isinstance(hashed, str) or not SHA256.fullmatch(hashed):
+        raise ConfigError(f"key {position}: key_sha256 must be 64 hexadecimal digits; never write the key itself")
+    if organization_id is not None and not isinstance(organization_id, str):
+        raise ConfigError(f"key {position}: organization_id must be a name or null")
+    if not isinstance(scopes, list) or not scopes or not set(scopes) <= set(SCOPES):
+        raise ConfigError(f"key {position}: scopes must be some of {', '.join(SCOPES)}")
+    return Grant(hashed, organization_id, frozenset(scopes))
