@@ -206,14 +206,13 @@ class Namespace:
             instance = self._awake(object_id, resident, stopwatch)
             event.begin()
             returned = await handle(instance, event)
-            storage = event.end()
-            if not storage.is_confirmed:
-                await storage.confirm()
+            await event.end()
         except StorageFailedError as error:
             resident.reset(error)
             raise
         except ImplError:
-            event.end_refused()
+            if event.has_begun:
+                await event.end()
             raise
         except BaseException:
             # Whatever the code held in memory can no longer be trusted: only the disk counts.
@@ -282,9 +281,9 @@ class Namespace:
                     if not is_dropped:
                         await instance.alarm(event)
                 except BaseException:
-                    state.fail_alarm()
+                    state.fail_alarm(at_unix_ms)
                     raise
-                state.end_alarm()
+                state.end_alarm(at_unix_ms)
 
         await self._enter(object_id, Stopwatch(self._clock, keeps_plan=self._keeps_plan), ring)
         # Only now is it durable that the object has no such alarm; until then the bell must be kept.

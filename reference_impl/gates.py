@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 from reference_impl.clock import Waiter
 from reference_impl.errors import ImplError, PlatformError
+from reference_impl.object_disks import StorageFailedError
 from reference_impl.object_storage import Storage
 from reference_impl.overload import Doorkeeper
 from reference_impl.stopwatch import Stage, Station, Stopwatch
@@ -96,6 +97,7 @@ class Event:
         self._is_inside = False
         self._commits = 0
         self.stopwatch = stopwatch
+        self.has_begun = False
         self.wrote = False
 
     def stage(self, component: str, drawn_ms: float = 0.0) -> "ObjectStage":
@@ -190,17 +192,22 @@ class Event:
         assert self._resident.storage is not None, "an awake object has its storage"
         self._generation = self._resident.generation
         self._commits = self._resident.storage.commits
+        self.has_begun = True
 
-    def end(self) -> Storage:
-        """Commit what was written last, let the next event in, and return the storage to confirm."""
+    async def end(self) -> None:
+        """Commit what was written last, let the next event in, and wait at the output gate.
+
+        A refusal waits there too: it tells of what was written before.
+
+        Raises
+        ------
+        ResetError
+            If the object was reset meanwhile: what the event would tell may not be so any more.
+        """
         storage = self._end_turn()
         self.leave()
-        return storage
-
-    def end_refused(self) -> None:
-        """Commit what was written before a refusal, unless the object was reset."""
-        if self._resident.storage is not None and self._resident.generation == self._generation:
-            self._end_turn()
+        if not storage.is_confirmed:
+            await storage.confirm()
 
     def leave(self) -> None:
         """Let the next event in, unless this one has left already."""
@@ -252,7 +259,8 @@ class ObjectStage(Stage):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, ImplError):
+        # A refusal leaves standing what was written before it; what met a failing disk does not.
+        if error is None or (isinstance(error, ImplError) and not isinstance(error, StorageFailedError)):
             self._event.end_turn()
         await super().__aexit__(kind, error, trace)
 

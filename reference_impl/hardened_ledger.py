@@ -182,6 +182,8 @@ class HardenedLedger:
                 rows = self._storage.sql(READ_BATCH, settled_seq, up_to_seq, limit)
             else:
                 rows = self._storage.sql(READ_BATCH, settled_seq, sealed_seq, sealed_seq - settled_seq)
+            if not rows:
+                return None
             batch = Batch(f"{self._ledger_id}/{rows[0][0]}-{rows[-1][0]}", [UsageRow(*row) for row in rows])
             if is_new:
                 self._storage.sql("UPDATE outbox SET sealed_seq = ?", batch.last_seq)

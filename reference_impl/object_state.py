@@ -21,7 +21,7 @@ class State:
         self.id = object_id
         self.storage = storage
         self._bells = bells
-        self._is_ringing = False
+        self._ringing_unix_ms: int | None = None
         self._alarm_unix_ms: int | None = None
         self._known_at_rollback = -1
         self.ensure_bell()
@@ -34,7 +34,8 @@ class State:
 
     def alarm_unix_ms(self) -> int | None:
         """Return the date of the alarm that is set; one that is just ringing does not count."""
-        return None if self._is_ringing else self._stored_alarm()
+        at_unix_ms = self._stored_alarm()
+        return None if at_unix_ms == self._ringing_unix_ms else at_unix_ms
 
     def set_alarm(self, at_unix_ms: int) -> None:
         """Set the object's one alarm; an earlier one is replaced."""
@@ -50,22 +51,23 @@ class State:
 
     def begin_alarm(self, at_unix_ms: int) -> bool:
         """Tell whether the alarm of that date is still the one that is set, and ring it."""
-        if self._is_ringing or not self.has_alarm_of(at_unix_ms):
+        if self._ringing_unix_ms == at_unix_ms or not self.has_alarm_of(at_unix_ms):
             return False
-        self._is_ringing = True
+        self._ringing_unix_ms = at_unix_ms
         return True
 
     def has_alarm_of(self, at_unix_ms: int) -> bool:
         """Tell whether the alarm of that date is set, or rings."""
         return self._stored_alarm() == at_unix_ms
 
-    def fail_alarm(self) -> None:
-        """Let the alarm count as set again: it will ring once more."""
-        self._is_ringing = False
+    def fail_alarm(self, at_unix_ms: int) -> None:
+        """Let the alarm that rang count as set again: it will ring once more."""
+        if self._ringing_unix_ms == at_unix_ms:
+            self._ringing_unix_ms = None
 
-    def end_alarm(self) -> None:
-        """Clear the alarm that rang, unless a new one was set meanwhile."""
-        if self._is_ringing:
+    def end_alarm(self, at_unix_ms: int) -> None:
+        """Clear the alarm that rang, unless another was set meanwhile (and may even ring already)."""
+        if self.has_alarm_of(at_unix_ms):
             self.delete_alarm()
 
     def _stored_alarm(self) -> int | None:
@@ -78,4 +80,4 @@ class State:
     def _remember(self, at_unix_ms: int | None) -> None:
         self._alarm_unix_ms = at_unix_ms
         self._known_at_rollback = self.storage.rollbacks
-        self._is_ringing = False
+        self._ringing_unix_ms = None

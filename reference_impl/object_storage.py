@@ -94,7 +94,8 @@ class Storage:
         self._depth = 0
         self._is_open = False
         self._has_written = False
-        self._confirmed = 0
+        # What an earlier instance committed may not be durable yet: the first reply finds out.
+        self._confirmed = -1
         self._fence: ImplError | None = None
         self.commits = 0
         """How many transactions that wrote something were committed."""

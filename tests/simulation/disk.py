@@ -16,8 +16,6 @@ from reference_impl.object_disks import Cursor, SqliteDatabase, memory_database
 from reference_impl.object_storage import Storage
 from tests.simulation.world import Scheduler, SimWaiter
 
-SYNC_MS = 3.0
-
 
 class SimDatabase:
     """The object's database.

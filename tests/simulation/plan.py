@@ -18,6 +18,9 @@ ORGANIZATIONS = ("org", "org:1", "acme")
 EVENTS = ("e1", "e2", "1:e1", "e3", "e4", "e5")
 MODELS = ("sonnet", "opus", "gpt-4-turbo")
 TIERS = ("managed", "byok", "free")
+SPREADS_MS = (8, 60, HORIZON_MS)
+"""Operations come within so many ms: a crowd, a walk, or one by one."""
+SYNCS_MS = (1, 3, 25)
 KINDS = ("log", "log", "log", "log", "log", "log", "balance", "balance", "flush")
 
 
@@ -64,6 +67,8 @@ class Plan:
         Of the organisations that do not have the default terms.
     has_schema
         False: the object's database is empty at first, so that making it is part of the schedule.
+    sync_ms
+        How long the disk takes to make a commit durable: what is not durable can be lost.
     """
 
     seed: int
@@ -71,6 +76,7 @@ class Plan:
     faults: tuple[Fault, ...]
     terms: dict[str, Terms] = field(default_factory=dict)
     has_schema: bool = True
+    sync_ms: int = 3
 
     def __str__(self) -> str:
         lines = [
@@ -85,6 +91,7 @@ COUNTED = {
     # Kind: (where it strikes: a count or a moment below this, how hard: below this, how often among the faults).
     "power_cut": (220, 256, 6),
     "kill": (220, 1, 3),
+    "disk_error": (220, 1, 2),
     "lose": (30, 1, 3),
     "repeat": (30, 200, 3),
     "delay": (30, 120, 3),
@@ -107,9 +114,9 @@ def draw(seed: int) -> Plan:
     clients = 1 + below(3)
     organizations = ORGANIZATIONS[: 1 + below(3)]
     # A crowd of operations at one moment, or a walk through the horizon.
-    spread_ms = 1 + below(HORIZON_MS)
+    spread_ms = 1 + below(SPREADS_MS[below(len(SPREADS_MS))])
     events = EVENTS[: 1 + below(len(EVENTS))]
-    same_content = chance() < 0.8
+    same_content = chance() < 0.7
     ops = []
     for _ in range(n_ops):
         event = events[int(chance() * len(events))]
@@ -134,15 +141,18 @@ def draw(seed: int) -> Plan:
         kind = FAULT_KINDS[int(chance() * len(FAULT_KINDS))]
         at, amount, _ = COUNTED[kind]
         # Small counts are always reached, large ones only in long schedules.
-        faults.append(Fault(kind, int(chance() * chance() * at), int(chance() * amount)))
+        # Every second power cut takes all that is not durable.
+        is_total = kind == "power_cut" and chance() < 0.5
+        faults.append(Fault(kind, int(chance() * chance() * at), 0 if is_total else int(chance() * amount)))
     terms = {name: _terms(rng) for name in organizations if chance() < 0.3}
-    return Plan(seed, tuple(ops), tuple(faults), terms, has_schema=chance() < 0.9)
+    sync_ms = SYNCS_MS[below(len(SYNCS_MS))]
+    return Plan(seed, tuple(ops), tuple(faults), terms, has_schema=chance() < 0.9, sync_ms=sync_ms)
 
 
 def _terms(rng: Random) -> Terms:
     tier = rng.choice(TIERS)
     credits_microusd = rng.choice((0, 0, 1_000, 20_000))
-    ceiling_microusd = rng.choice((10**8, 10**8, 6_000, 30_000))
+    ceiling_microusd = rng.choice((10**8, 6_000, 30_000))
     free_limit_microusd = rng.choice((10**8, 5_000, 20_000))
     return Terms(tier, credits_microusd, ceiling_microusd, free_limit_microusd)
 

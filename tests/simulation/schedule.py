@@ -15,7 +15,7 @@ from reference_impl.pace import Pace
 from reference_impl.stopwatch import Stopwatch
 from tests.simulation.auditor import Auditor, ViolationError
 from tests.simulation.clients import Client, Delivery, Network, request_of
-from tests.simulation.disk import SYNC_MS, Pool, SimDatabase, SimDisk
+from tests.simulation.disk import Pool, SimDatabase, SimDisk
 from tests.simulation.plan import Fault, Op, Plan
 from tests.simulation.sinks import Books, SimSink
 from tests.simulation.world import Plug, Process, Scheduler
@@ -78,7 +78,7 @@ class Schedule:
         self._faults: dict[tuple[str, int], list[Fault]] = {}
         for fault in plan.faults:
             self._faults.setdefault((_family(fault.kind), fault.at), []).append(fault)
-        self.plug = Plug(frozenset(at for family, at in self._faults if family == "step"))
+        self.plug = Plug(self._moments("step"), self._moments("disk"))
         self._unix_offset_ms = 0
         self._process: Process
         self._namespace: Namespace
@@ -175,6 +175,9 @@ class Schedule:
             on_answer=self._auditor.answered,
         )
 
+    def _moments(self, family: str) -> frozenset[int]:
+        return frozenset(at for of_family, at in self._faults if of_family == family)
+
     # --- the faults ----------------------------------------------------------------------------
 
     def _on_commit(self) -> None:
@@ -200,7 +203,7 @@ class Schedule:
 
     def _sync_ms(self) -> float:
         self._syncs += 1
-        return SYNC_MS + sum(fault.amount for fault in self._faults.get(("sync", self._syncs), ()))
+        return self._plan.sync_ms + sum(fault.amount for fault in self._faults.get(("sync", self._syncs), ()))
 
     def _strike(self, fault: Fault) -> None:
         if fault.kind == "clock_jump":
@@ -221,7 +224,7 @@ def _family(kind: str) -> str:
         return "message"
     if kind in SINK_FAULTS:
         return "sink"
-    return "sync" if kind == "slow_sync" else "timed"
+    return {"slow_sync": "sync", "disk_error": "disk"}.get(kind, "timed")
 
 
 def run(plan: Plan) -> Schedule:

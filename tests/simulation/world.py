@@ -10,6 +10,10 @@ from collections.abc import Callable, Coroutine, Generator
 from random import Random
 from typing import Any
 
+from reference_impl.object_disks import StorageFailedError
+
+NO_STATEMENT = frozenset({"turn", "sink", "committed"})
+"""Steps that are no statement of the object's."""
 UNIX_MS_START = 1_795_000_000_000
 TURNS_MAX = 200_000
 """A bound on the turns of one schedule, far above any real one: what spins for ever is a defect."""
@@ -149,11 +153,27 @@ class Scheduler:
 
 
 class Plug:
-    """Counts the steps of all lives of the process, and knows at which of them it is pulled."""
+    """Counts the steps of all lives of the process, and knows at which of them power or disk fail.
 
-    def __init__(self, pulled_at: frozenset[int]) -> None:
+    Parameters
+    ----------
+    pulled_at
+        Steps at which the plug is pulled.
+    disk_fails_at
+        Steps from which on the next statement fails, once.
+    """
+
+    def __init__(self, pulled_at: frozenset[int], disk_fails_at: frozenset[int]) -> None:
         self.pulled_at = pulled_at
+        self.disk_fails_at = disk_fails_at
         self.steps = 0
+        self.disk_fails = False
+
+    def fail_once(self, step: str) -> None:
+        """Raise if *step* is a statement."""
+        if step not in NO_STATEMENT:
+            self.disk_fails = False
+            raise StorageFailedError("the disk did not answer")
 
 
 class Process:
@@ -227,6 +247,10 @@ class Process:
         if plug.steps in plug.pulled_at:
             self.is_alive = False
             raise PowerCutError
+        if plug.steps in plug.disk_fails_at:
+            plug.disk_fails = True
+        if plug.disk_fails:
+            plug.fail_once(name)
 
     def died(self) -> None:
         """End what is left of a process whose plug was pulled."""
