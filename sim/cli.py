@@ -129,6 +129,32 @@ def capacity(
     return 1 if found.missed else 0
 
 
+@app.command(epilog="Example: headroom sweep launch --vary system.durable_objects.shards=1,4,16,per_org")
+def sweep(
+    scenario: ScenarioName,
+    *,
+    vary: Annotated[list[str], typer.Option(metavar="PATH=VALUES", help="Values by commas; repeatable: all pairs.")],
+    seeds: Annotated[int, typer.Option(help="Replications of each point, with the same luck at every point.")] = 5,
+    cluster: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Run on this Dask scheduler.")] = None,
+    trace: Trace = None,
+    changes: Changes = None,
+    engine: Engine = "compiled",
+    json: Json = None,
+) -> int:
+    """Play every combination of some values."""
+    from sim.document import sweep_document
+    from sim.sweep import sweep as do_sweep
+    from sim.tables import sweep_table
+
+    asked = _asked(scenario, trace=trace, changes=changes)
+    points = dict(_values(text) for text in vary)
+    found = do_sweep(asked, vary=points, engine=engine, seeds=seeds, cluster=cluster, progress=True)
+    _show([sweep_table(found)], document=sweep_document(found), json=json)
+    if found.ended_early:
+        _say(f"headroom: {found.ended_early}")
+    return USAGE_STATUS if found.interrupted else 0
+
+
 @app.command(epilog="Example: headroom cost phase4")
 def cost(
     scenario: ScenarioName,
@@ -248,18 +274,35 @@ def _asked(
 
 
 def _change(text: str) -> tuple[str, Any]:
-    """``workload.keys.count=10`` as a path and a TOML value; what is no TOML is a text."""
-    import tomllib
+    """``workload.keys.count=10`` as a path and a TOML value."""
+    path, value = _parts(text, option="--set", example="workload.keys.count=10")
+    return path, _toml(value)
 
+
+def _values(text: str) -> tuple[str, list[Any]]:
+    """``workload.keys.count=10,20`` as a path and its values; a list in brackets may hold tables and commas."""
+    path, value = _parts(text, option="--vary", example="workload.keys.count=10,20")
+    whole = _toml(value)
+    return path, whole if isinstance(whole, list) else [_toml(part) for part in value.split(",")]
+
+
+def _parts(text: str, *, option: str, example: str) -> tuple[str, str]:
     from sim.errors import UsageError
 
     path, equals, value = text.partition("=")
-    if not equals or not path.strip():
-        raise UsageError(f"--set {text!r} must read PATH=VALUE (workload.keys.count=10)")
+    if not (equals and path.strip() and value.strip()):
+        raise UsageError(f"{option} {text!r} must read PATH=VALUE ({example})")
+    return path.strip(), value.strip()
+
+
+def _toml(value: str) -> Any:
+    """A value as TOML reads it; what is no TOML is a text."""
+    import tomllib
+
     try:
-        return path.strip(), tomllib.loads(f"value = {value}")["value"]
+        return tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        return path.strip(), value.strip()
+        return value.strip()
 
 
 def _teller() -> Any:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sim.result import Result
     from sim.scenario import Scenario
     from sim.sensitivity import Sensitivity
+    from sim.sweep import Sweep
     from sim.targets import TargetRow
 
 SCHEMA_VERSION = 1
@@ -114,6 +115,19 @@ def cost_document(bill: "Cost") -> Document:
         "requests_per_month": bill.requests_per_month,
         "lines": lines,
         "notes": list(bill.notes),
+    }
+
+
+def sweep_document(found: "Sweep") -> Document:
+    """Every point of a sweep, and every run."""
+    return {
+        **_head(found.scenario, found.scenario.seed),
+        "vary": found.vary,
+        "seeds": found.seeds,
+        "points": found.points,
+        "runs": found.frame,
+        "interrupted": found.interrupted,
+        "ended_early": found.ended_early,
     }
 
 

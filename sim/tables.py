@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sim.plan import Plan
     from sim.result import Result
     from sim.sensitivity import Sensitivity
+    from sim.sweep import Sweep
     from sim.targets import TargetRow
 
 COLOURS = {
@@ -192,6 +193,19 @@ def sensitivity_table(rows: "Sequence[Sensitivity]") -> Table:
     for row in rows[:SENSITIVITIES]:
         low, high = (percent(ratio - 1, signed=True) for ratio in (row.p99_ratio_low, row.p99_ratio_high))
         table.add_row(row.source.path, row.source.confidence, low, high, row.source.source)
+    return table
+
+
+def sweep_table(found: "Sweep") -> Table:
+    """One row a point: the values, P50 and P99 with their intervals, the busiest station, the verdict."""
+    columns = (*found.vary, ">P50, ms", ">95 % interval", ">P99, ms", ">95 % interval", "busiest station", ">busy", "")
+    table = _table(f"{found.scenario.name}, {len(found.seeds)} replications a point", *columns)
+    for row in found.points.to_dict(orient="records"):
+        cells = [str(row[path]) for path in found.vary]
+        for name in ("api_latency_ms_p50", "api_latency_ms_p99"):
+            cells += [significant(row[name]), span(row[f"{name}_low"], row[f"{name}_high"], unit="ms")]
+        station, busy = component_name(str(row["busiest_station"])), percent(row["busiest_utilization"])
+        table.add_row(*cells, station, busy, coloured(str(row["verdict"])))
     return table
 
 

@@ -52,6 +52,10 @@ WRONG = {
     "run": "Missing argument",
     "run launch --sed 3": "No such option: --sed",
     "pla": "did you mean 'plan'",
+    "sweep launch --vary x": "must read PATH=VALUE",
+    "sweep launch --vary system.d1.rtt=1,2": "system.d1.rtt is not a key",
+    "sweep launch --vary system.d1.queue_limit=0,2": "must be >= 1",
+    "sweep launch --vary system.d1.queue_limit=1 --seeds 0": "seeds=0 must be",
     "capacity launch --seeds 1": "seeds=1 must be >= 2",
     "capacity shapes/closed": "not kind=closed",
     "cost launch --month 0": "month=0 must be >= 1",
@@ -109,6 +113,17 @@ def test_cost_and_capacity_say_their_number(tmp_path: Path) -> None:
     found = json.loads(ended.stdout)
     assert found["low"] <= found["rate_per_s"] <= found["high"]
     assert ended.returncode == (1 if found["missed"] else 0)
+
+
+def test_sweep_plays_every_combination() -> None:
+    vary = ["--vary", "system.durable_objects.shards=1,per_org", "--vary", "system.d1.rtt_ms=[2, 8]"]
+    ended = headroom("sweep", "launch", *SHORT, *vary, "--seeds", "2", "--json", "-")
+    found = json.loads(ended.stdout)
+    assert ended.returncode == 0
+    assert len(found["points"]) == 4
+    assert len(found["runs"]) == 8
+    assert {point["system.durable_objects.shards"] for point in found["points"]} == {1, "per_org"}
+    assert "95 % interval" in ended.stderr
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
