@@ -20,15 +20,16 @@ Durable Objects lifecycle, limits, identifiers and error handling (``retryable``
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from reference_impl import object_ids
 from reference_impl.alarms import Bells, no_jitter
 from reference_impl.clock import Clock
-from reference_impl.errors import ImplError
+from reference_impl.errors import ImplError, LimitError
 from reference_impl.gates import Event, ResetError, Resident
 from reference_impl.messages import Request, Response
 from reference_impl.object_disks import Disk, StorageFailedError
+from reference_impl.object_sockets import HIBERNATE_IDLE_MS, MESSAGE_BYTES_MAX, Message, Sent, Socket, Sockets
 from reference_impl.object_state import State
 from reference_impl.object_storage import SQLITE_LIMITS, Storage, StorageLimits, no_step
 from reference_impl.overload import Doorkeeper, OverloadLimits
@@ -56,6 +57,18 @@ class DurableObject(Protocol):
 
     async def alarm(self, event: Event) -> None:
         """Do what the alarm was set for; the object is held."""
+        ...
+
+
+class SocketObject(DurableObject, Protocol):
+    """A Durable Object that accepts WebSockets."""
+
+    async def web_socket_message(self, socket: Socket, message: Message, *, event: Event) -> None:
+        """Take a client's message; the object is held."""
+        ...
+
+    async def web_socket_close(self, socket: Socket, code: int, *, reason: str, event: Event) -> None:
+        """Take notice that a client is gone; the object is held."""
         ...
 
 
@@ -187,11 +200,36 @@ class Namespace:
 
         return await self._enter(object_id, stopwatch, answer, body_bytes=len(request.body))
 
+    async def _message(self, object_id: str, socket: Socket, message: Message) -> None:
+        size_bytes = len(message.encode() if isinstance(message, str) else message)
+        if size_bytes > MESSAGE_BYTES_MAX:
+            raise LimitError(f"a message of {size_bytes} bytes; an object receives at most {MESSAGE_BYTES_MAX}")
+        auto_response = self._resident(object_id).sockets.auto_response
+        if auto_response is not None and message == auto_response[0]:
+            socket.pair.give(Sent(auto_response[1]))
+            return
+
+        async def receive(instance: SocketObject, event: Event) -> None:
+            await instance.web_socket_message(socket, message, event=event)
+
+        await self._enter(object_id, self._stopwatch(), receive, body_bytes=size_bytes)
+
+    async def _hang_up(self, object_id: str, socket: Socket, code: int, *, reason: str) -> None:
+        self._resident(object_id).sockets.drop(socket)
+
+        async def receive(instance: SocketObject, event: Event) -> None:
+            await instance.web_socket_close(socket, code, reason=reason, event=event)
+
+        await self._enter(object_id, self._stopwatch(), receive)
+
+    def _stopwatch(self) -> Stopwatch:
+        return Stopwatch(self._clock, keeps_plan=self._keeps_plan)
+
     async def _enter(
         self,
         object_id: str,
         stopwatch: Stopwatch,
-        handle: Callable[[DurableObject, Event], Awaitable[Returned]],
+        handle: Callable[[Any, Event], Awaitable[Returned]],
         *,
         body_bytes: int = 0,
     ) -> Returned:
@@ -226,14 +264,17 @@ class Namespace:
 
     def _awake(self, object_id: str, resident: Resident, stopwatch: Stopwatch) -> DurableObject:
         idle_ms = stopwatch.planned_ms - resident.idle_since_ms
-        if idle_ms > self.pace.evict_idle_ms and resident.events == 1:
+        evict_idle_ms = self.pace.evict_idle_ms
+        if resident.sockets:
+            evict_idle_ms = min(evict_idle_ms, HIBERNATE_IDLE_MS)
+        if idle_ms > evict_idle_ms and resident.events == 1:
             resident.reset(ResetError("the object left memory"))
             stopwatch.delay("durable_objects", self.pace.cold_start_ms.draw())
         if resident.instance is None:
             database = self._disk.open(object_id)
             storage = Storage(database, limits=self._limits, on_step=self._on_step, coalesces=True)
             resident.storage = storage
-            resident.state = State(object_id, storage, bells=self.bells)
+            resident.state = State(object_id, storage, bells=self.bells, sockets=resident.sockets)
             resident.instance = self._build(resident.state)
             storage.end_turn()
         # Taken out and put back: the open objects stay in the order of their last use.
@@ -254,7 +295,11 @@ class Namespace:
         if resident is None:
             line = Station(self._clock, self.name, queue_limit=self.pace.queue_limit)
             doorkeeper = None if self._overload is None else Doorkeeper(self._overload)
-            resident = self._residents[object_id] = Resident(line, doorkeeper=doorkeeper)
+            sockets = Sockets(
+                bring=lambda socket, message: self._message(object_id, socket, message),
+                hang_up=lambda socket, code, reason: self._hang_up(object_id, socket, code, reason=reason),
+            )
+            resident = self._residents[object_id] = Resident(line, sockets, doorkeeper=doorkeeper)
         return resident
 
     def _close_idle(self) -> None:
@@ -285,7 +330,7 @@ class Namespace:
                     raise
                 state.end_alarm(at_unix_ms)
 
-        await self._enter(object_id, Stopwatch(self._clock, keeps_plan=self._keeps_plan), ring)
+        await self._enter(object_id, self._stopwatch(), ring)
         # Only now is it durable that the object has no such alarm; until then the bell must be kept.
         if resident.state is not None and not resident.state.has_alarm_of(at_unix_ms):
             self.bells.clear(object_id, at_unix_ms)

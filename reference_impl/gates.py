@@ -10,8 +10,8 @@
   inside; waiting for anybody else is outside, and others may run meanwhile.
 - *Output gate*: whatever leaves the object, a reply, a call of somebody else, a message on a socket,
   waits until all that was committed before it is durable. The object itself does not wait.
-- A *critical section* (:meth:`Event.block_concurrency_while`) keeps the input gate closed even while
-  it waits outside; it may last 30 s.
+- A *critical section* (:meth:`Event.block_concurrency_while`, :meth:`Event.transaction`) keeps the
+  input gate closed even while it waits outside; the former may last 30 s.
 - When an object is reset, its *generation* ends: whoever comes back from outside to a younger
   generation is refused, and the storage that it holds is fenced.
 
@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 from reference_impl.clock import Waiter
 from reference_impl.errors import ImplError, PlatformError
 from reference_impl.object_disks import StorageFailedError
+from reference_impl.object_sockets import SERVICE_RESTART, Sockets
 from reference_impl.object_storage import Storage
 from reference_impl.overload import Doorkeeper
 from reference_impl.stopwatch import Stage, Station, Stopwatch
@@ -52,11 +53,13 @@ class Resident:
     ----------
     line
         The input gate.
+    sockets
+        Its hibernatable sockets.
     doorkeeper
         Who refuses newcomers although the line has room, if anybody does.
     """
 
-    def __init__(self, line: Station, *, doorkeeper: Doorkeeper | None = None) -> None:
+    def __init__(self, line: Station, sockets: Sockets, *, doorkeeper: Doorkeeper | None = None) -> None:
         self.line = line
         self.doorkeeper = doorkeeper
         self.instance: Any = None
@@ -67,14 +70,20 @@ class Resident:
         """How many events are inside or outside, but not done."""
         self.critical_sections = 0
         self.generation = 0
+        self.sockets = sockets
+        sockets.mark = self._commits_awaited
         self.retired: ImplError | None = None
         """Why this place is no longer the object's; nobody may enter it then."""
+
+    def _commits_awaited(self) -> int:
+        return 0 if self.storage is None else self.storage.commits_awaited
 
     def reset(self, error: ImplError) -> None:
         """Forget what is in memory; code of the old instance can write no more."""
         self.generation += 1
         self.critical_sections = 0
         self.instance = self.state = None
+        self.sockets.discard()
         if self.storage is not None:
             self.storage.fence(error)
             self.storage = None
@@ -83,6 +92,7 @@ class Resident:
         """Reset, and let nobody in any more."""
         self.retired = error
         self.reset(error)
+        self.sockets.break_off(SERVICE_RESTART, str(error))
 
 
 class Event:
@@ -117,8 +127,7 @@ class Event:
             storage = self._end_turn()
             if not keeps:
                 self.leave()
-            if not storage.is_confirmed:
-                await storage.confirm()
+            await self._pass_output_gate(storage)
         except BaseException:
             # It was never begun, and never will be.
             if inspect.iscoroutine(awaitable):
@@ -167,12 +176,26 @@ class Event:
         self._resident.critical_sections -= 1
         if results:
             return results[0]
-        if failures:
-            self._resident.reset(ResetError(f"a critical section failed: {failures[0]}"))
-            raise failures[0]
-        error = ResetError("a call of block_concurrency_while waited for more than 30 s; the object was reset")
-        self._resident.reset(error)
+        error = failures[0] if failures else ResetError("a critical section waited for more than 30 s; ask again")
+        self._resident.reset(ResetError(f"a critical section failed: {error}"))
+        # The event itself is the reason of the reset; there is nothing left of it to end.
+        self.has_begun = False
         raise error
+
+    async def transaction(self, closure: Callable[[], Coroutine[Any, Any, Returned]]) -> Returned:
+        """Run *closure* as one transaction: all of its writes happen or none, and nobody enters meanwhile."""
+        resident, storage = self._resident, self._resident.storage
+        assert storage is not None, "an awake object has its storage"
+        resident.critical_sections += 1
+        try:
+            with storage.transaction():
+                returned = await closure()
+        finally:
+            # After a reset the sections of the old instance count no more.
+            if resident.storage is storage:
+                resident.critical_sections -= 1
+        self._check_generation()
+        return returned
 
     # --- entering and leaving ------------------------------------------------------------------
 
@@ -206,8 +229,7 @@ class Event:
         """
         storage = self._end_turn()
         self.leave()
-        if not storage.is_confirmed:
-            await storage.confirm()
+        await self._pass_output_gate(storage)
 
     def leave(self) -> None:
         """Let the next event in, unless this one has left already."""
@@ -232,6 +254,12 @@ class Event:
         storage.end_turn()
         self.wrote = self.wrote or storage.commits > self._commits
         return storage
+
+    async def _pass_output_gate(self, storage: Storage) -> None:
+        if not storage.is_confirmed:
+            await storage.confirm()
+        if self._resident.storage is storage:
+            self._resident.sockets.release(storage.confirmed)
 
     async def _come_back(self) -> None:
         # Who was inside already is never refused.

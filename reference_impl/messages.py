@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from reference_impl.errors import ImplError
+from reference_impl.object_sockets import Pair
 
 ENCODER = json.JSONEncoder(separators=(",", ":"))
 
@@ -36,11 +37,12 @@ class Request:
 
 @dataclass
 class Response:
-    """One response; header names in lower case."""
+    """One response; header names in lower case. With *web_socket* and status 101 the connection goes on as one."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    web_socket: Pair | None = None
 
 
 def read_query(text: str) -> dict[str, str]:

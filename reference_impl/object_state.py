@@ -1,6 +1,9 @@
-"""What a Durable Object is given when it starts: its identity, its disk and its alarm."""
+"""What a Durable Object is given when it starts: its identity, its disk, its alarm and its sockets."""
+
+from collections.abc import Sequence
 
 from reference_impl.alarms import Bells
+from reference_impl.object_sockets import Pair, Socket, Sockets
 from reference_impl.object_storage import ALARM_KEY, Storage
 
 
@@ -15,16 +18,31 @@ class State:
         Its disk.
     bells
         The namespace's bells.
+    sockets
+        The sockets of the object's place; they are there although the object may be new.
     """
 
-    def __init__(self, object_id: str, storage: Storage, *, bells: Bells) -> None:
+    def __init__(self, object_id: str, storage: Storage, *, bells: Bells, sockets: Sockets) -> None:
         self.id = object_id
         self.storage = storage
+        self._sockets = sockets
         self._bells = bells
         self._ringing_unix_ms: int | None = None
         self._alarm_unix_ms: int | None = None
         self._known_at_rollback = -1
         self.ensure_bell()
+
+    def accept_web_socket(self, pair: Pair, tags: Sequence[str] = ()) -> Socket:
+        """Take the object's end of *pair*; its messages will be events of the object."""
+        return self._sockets.accept(pair, tags)
+
+    def web_sockets(self, tag: str | None = None) -> list[Socket]:
+        """Return the open sockets with *tag*, or all."""
+        return self._sockets.of_tag(tag)
+
+    def set_web_socket_auto_response(self, request: str, response: str) -> None:
+        """Let *request* on any socket be answered by *response* without waking the object."""
+        self._sockets.auto_response = (request, response)
 
     def ensure_bell(self) -> None:
         """Make sure that the alarm that is set has its bell: the two are on different disks."""

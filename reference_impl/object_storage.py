@@ -267,6 +267,16 @@ class Storage:
             self._database.rollback()
 
     @property
+    def commits_awaited(self) -> int:
+        """How many commits what is told now depends on: those that were, and that of the open turn."""
+        return self.commits + self._has_written
+
+    @property
+    def confirmed(self) -> int:
+        """How many commits are known to be durable."""
+        return self._confirmed
+
+    @property
     def is_confirmed(self) -> bool:
         """Whether all that was committed is known to be durable."""
         return self._confirmed == self.commits

@@ -191,7 +191,7 @@ def check(folder: Path, book: Book) -> None:
             continue
         rows = query(path, f"SELECT {ENTRY_COLUMNS}, chain FROM events ORDER BY seq")
         assert [row[0] for row in rows] == list(range(1, len(rows) + 1))
-        assert audit_chain.first_broken((row[:-1], row[-1]) for row in rows) is None
+        assert audit_chain.first_broken((row[:-1], str(row[-1])) for row in rows) is None
         for row in rows:
             organization, event, owed_microusd = str(row[1]), str(row[2]), int(row[10])
             assert (organization, event) not in stored, f"{event} of {organization} is there twice"
@@ -202,10 +202,11 @@ def check(folder: Path, book: Book) -> None:
     d1 = query(folder / "d1.sqlite", "SELECT id, organization_id, charge_microusd FROM usage_events")
     assert sorted(row[0] for row in d1) == sorted(f"{organization}/{event}" for organization, event in stored)
     flushed: dict[str, int] = {}
-    for _, organization, charge_microusd in d1:
-        flushed[str(organization)] = flushed.get(str(organization), 0) + int(charge_microusd)
+    for _, payer, charge_microusd in d1:
+        flushed[str(payer)] = flushed.get(str(payer), 0) + int(charge_microusd)
     metered = query(
-        folder / "meter.sqlite", "SELECT organization_id, sum(value_microusd) FROM meter_events GROUP BY organization_id"
+        folder / "meter.sqlite",
+        "SELECT organization_id, sum(value_microusd) FROM meter_events GROUP BY organization_id",
     )
     assert owed == flushed == {str(name): int(microusd) for name, microusd in metered}
 

@@ -118,7 +118,7 @@ class TornDisk(apsw.VFS):
         for file in self.files.values():
             file.lose_power(self._rng)
 
-    def xOpen(self, name: Any, flags: list[int]) -> "OpenFile":  # noqa: N802
+    def xOpen(self, name: Any, flags: list[int]) -> "OpenFile":  # type: ignore[override]  # noqa: N802
         """Open or create."""
         filename = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
         flags[1] = flags[0]

@@ -225,7 +225,7 @@ def _read(path: Path) -> tuple[str, bytes] | None:
 def open_sqlite(path: Path, *, fsync: Fsync) -> sqlite3.Connection:
     """Open (or create) a SQLite file for one process, in autocommit mode."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    for pragma in _pragmas(is_new=not path.stat().st_size, fsync=fsync):
+    for pragma in pragmas(is_new=not path.stat().st_size, fsync=fsync):
         connection.execute(pragma)
     return connection
 
@@ -238,17 +238,19 @@ def open_engine(path: Path, *, fsync: Fsync) -> Engine:
     except ImportError:
         return StdlibEngine(open_sqlite(path, fsync=fsync))
     connection = apsw.Connection(str(path))
-    for pragma in _pragmas(is_new=is_new, fsync=fsync):
+    for pragma in pragmas(is_new=is_new, fsync=fsync):
         connection.execute(pragma)
     return ApswEngine(connection)
 
 
-def _pragmas(*, is_new: bool, fsync: Fsync) -> list[str]:
+def pragmas(*, is_new: bool, fsync: Fsync) -> list[str]:
+    """Return what a database is told before anything else."""
     # Making the files costs several flushes of 1 ms each; they are only due where a power cut counts.
     first = "off" if is_new and fsync != "full" else fsync
     return [
-        f"PRAGMA synchronous = {first}",
+        # Before the file is looked at: its one user then needs no shared memory for the log's index.
         "PRAGMA locking_mode = exclusive",
+        f"PRAGMA synchronous = {first}",
         "PRAGMA journal_mode = wal",
         f"PRAGMA synchronous = {fsync}",
     ]

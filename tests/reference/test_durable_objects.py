@@ -1,95 +1,21 @@
-"""The Durable Object runtime: one event at a time, private disks, gates, alarms, eviction.
+"""The Durable Object runtime: identities, one event at a time, alarms, eviction, deployments.
 
-Goal: what the platform promises of an object holds here. Method: small objects made for one
-question each, run under a virtual clock on disks in memory.
+Goal: what the platform promises of an object holds here. Method: small objects made for one question each, run under a
+virtual clock on disks in memory (``objects.py``). Gates, storage and sockets have test files of their own.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import logging
 
 import pytest
 
-from reference_impl import durable_objects
-from reference_impl.clock import VirtualClock
-from reference_impl.durable_objects import Namespace
-from reference_impl.errors import LimitError, OverloadedError, PlatformError, RequestError
-from reference_impl.gates import Event
-from reference_impl.messages import Request, Response, json_response
-from reference_impl.object_disks import MemoryDisk, memory_database
-from reference_impl.object_state import State
-from reference_impl.object_storage import KV_LIMITS, Storage
-from reference_impl.pace import Pace
+from reference_impl import durable_objects, object_ids
+from reference_impl.errors import ConfigError, OverloadedError, PlatformError, RequestError
+from reference_impl.gates import Event, ResetError
+from reference_impl.messages import Request, Response
+from reference_impl.object_storage import Storage
+from reference_impl.overload import OverloadLimits
 from reference_impl.stopwatch import Stopwatch
-
-
-class Counter:
-    """Counts its requests on its disk; ``/slow`` reads, waits 10 ms inside, then writes."""
-
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.in_memory = 0
-
-    async def fetch(self, request: Request, event: Event) -> Response:
-        self.in_memory += 1
-        if request.path == "/fail":
-            raise PlatformError("refused")
-        if request.path == "/crash":
-            raise ZeroDivisionError
-        if request.path == "/alarm":
-            self.state.set_alarm(int(request.query["at"]))
-        count = self.state.storage.get("count", 0) + 1
-        async with event.stage("work", 10):
-            if request.path != "/read":
-                self.state.storage.put("count", count)
-        return json_response({"count": count, "in_memory": self.in_memory})
-
-    async def alarm(self, event: Event) -> None:
-        rung: list[float] = self.state.storage.get("rung", [])
-        self.state.storage.put("rung", [*rung, event.stopwatch.planned_ms])
-        if len(rung) < self.state.storage.get("failures", 0):
-            raise PlatformError("not now")
-
-
-class Scene:
-    """A namespace of counters and the means to talk to it."""
-
-    def __init__(self, disk: MemoryDisk, build: Callable[[State], Any], **pace: Any) -> None:
-        self.clock = VirtualClock(unix_ms_start=0)
-        self.disk = disk
-        self.build = build
-        self.pace = Pace.from_mapping({"durable_objects": pace}).durable_objects
-        self.namespace = self.deploy()
-
-    def deploy(self) -> Namespace:
-        """Start the namespace's code anew on the same disk."""
-        return Namespace("Counter", self.build, clock=self.clock, disk=self.disk, pace=self.pace)
-
-    def send(self, *paths: str, name: str = "a", **query: str) -> list[Any]:
-        """Send requests at the same time; return their answers."""
-        object_id = self.namespace.id_from_name(name)
-        self.stopwatches = [Stopwatch(self.clock) for _ in paths]
-        return self.clock.run(
-            *(
-                self.namespace.deliver(object_id, Request("POST", path, query), stopwatch=watch)
-                for path, watch in zip(paths, self.stopwatches, strict=True)
-            )
-        )
-
-    def stored(self, key: str, name: str = "a") -> Any:
-        """Read an object's disk from outside."""
-        return Storage(self.disk.open(self.namespace.id_from_name(name))).get(key)
-
-
-@contextmanager
-def scene(build: Callable[[State], Any] = Counter, **pace: Any) -> Iterator[Scene]:
-    disk = MemoryDisk()
-    made = Scene(disk, build, **pace)
-    try:
-        yield made
-    finally:
-        made.clock.close()
-        disk.unmount()
+from tests.reference.objects import Counter, scene
 
 
 def test_a_name_always_gives_the_same_object_and_another_name_another() -> None:
@@ -258,86 +184,222 @@ def test_an_alarm_survives_a_restart() -> None:
         assert s.stored("rung") == [5_000]
 
 
-# --- storage ---------------------------------------------------------------------------------
+def test_an_alarm_that_was_given_up_can_be_set_again() -> None:
+    with scene() as s:
+        s.send("/alarm", at="1000")
+        Storage(s.disk.open(s.namespace.id_from_name("a"))).put("failures", 7)
+        s.clock.run_until(1_000_000)
+        assert s.namespace.bells.given_up == 1
+        s.send("/alarm", at="2000000")
+        s.clock.run_until(2_000_001)
+        assert s.stored("rung")[-1] == 2_000_000
 
 
-@contextmanager
-def storage(**options: Any) -> Iterator[Storage]:
-    database = memory_database()
-    try:
-        yield Storage(database, **options)
-    finally:
-        database.close()
+def test_retries_of_an_alarm_wait_up_to_a_quarter_longer() -> None:
+    with scene(jitter=1.0) as s:
+        s.send("/alarm", at="1000")
+        Storage(s.disk.open(s.namespace.id_from_name("a"))).put("failures", 2)
+        s.clock.run_until(100_000)
+        assert s.stored("rung") == [1_000, 3_500, 8_500]
 
 
-def test_a_transaction_happens_whole_or_not_at_all() -> None:
-    with storage() as s:
-        s.put("kept", 1)
+def test_a_refusal_of_the_platform_does_not_count_among_the_alarm_s_retries() -> None:
+    class Resets(Counter):
+        times = 0
 
-        def fail_half_way() -> None:
-            with s.transaction():
-                s.put("kept", 2)
-                s.put("new", 3)
-                raise ZeroDivisionError
+        async def alarm(self, event: Event) -> None:
+            Resets.times += 1
+            if Resets.times <= 12:
+                raise ResetError("the platform's own business")
+            await super().alarm(event)
 
-        with pytest.raises(ZeroDivisionError):
-            fail_half_way()
-        assert s.items() == {"kept": 1}
-        with s.transaction():
-            s.put("kept", 2)
-        assert s.get("kept") == 2
-
-
-def test_values_come_back_as_they_were() -> None:
-    values = [None, True, 7, -1.5, "tëxt", [1, [2]], {"a": {"b": None}}]
-    with storage() as s:
-        for value in values:
-            s.put("key", value)
-            assert s.get("key", "default") == value
-        assert s.delete("key")
-        assert not s.delete("key")
-        assert s.get("key", "default") == "default"
+    with scene(Resets) as s:
+        s.send("/alarm", at="1000")
+        s.clock.run_until(10_000_000)
+        # 2, 4, 8 … s, the exponent bounded at 9: 512 s.
+        assert s.stored("rung") == [1_000 + 1_000 * (2 + 4 + 8 + 16 + 32 + 64 + 128 + 256 + 512 * 4)]
+        assert s.namespace.bells.given_up == 0
 
 
-def test_items_come_in_key_order_by_prefix_and_limit() -> None:
-    with storage() as s:
-        for key in ("b2", "a", "b1", "b%", "c"):
-            s.put(key, key)
-        assert list(s.items(prefix="b")) == ["b%", "b1", "b2"]
-        assert list(s.items(limit=2)) == ["a", "b%"]
+def test_a_defect_in_an_alarm_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    class Breaks(Counter):
+        times = 0
+
+        async def alarm(self, event: Event) -> None:
+            Breaks.times += 1
+            if Breaks.times == 1:
+                raise ZeroDivisionError("planted")
+            await super().alarm(event)
+
+    with scene(Breaks) as s, caplog.at_level(logging.ERROR):
+        s.send("/alarm", at="1000")
+        s.clock.run_until(100_000)
+        assert s.stored("rung") == [3_000]
+        assert "planted" in caplog.text
+
+
+def test_an_alarm_that_is_set_while_another_rings_is_kept() -> None:
+    class Again(Counter):
+        async def alarm(self, event: Event) -> None:
+            await super().alarm(event)
+            if event.stopwatch.planned_ms < 3_000:
+                self.state.set_alarm(int(event.stopwatch.planned_ms) + 1_000)
+                assert self.state.alarm_unix_ms() == event.stopwatch.planned_ms + 1_000
+
+    with scene(Again) as s:
+        s.send("/alarm", at="1000")
+        s.clock.run_until(100_000)
+        assert s.stored("rung") == [1_000, 2_000, 3_000]
+
+
+def test_a_deleted_alarm_does_not_ring() -> None:
+    class Deletes(Counter):
+        async def fetch(self, request: Request, event: Event) -> Response:
+            answer = await super().fetch(request, event)
+            if request.path == "/delete":
+                self.state.delete_alarm()
+                assert self.state.alarm_unix_ms() is None
+            return answer
+
+    with scene(Deletes) as s:
+        s.send("/alarm", at="1000")
+        s.send("/delete")
+        s.clock.run_until(10_000)
+        assert s.stored("rung") is None
+
+
+def test_an_alarm_whose_transaction_was_undone_is_not_set() -> None:
+    class Undoes(Counter):
+        async def fetch(self, request: Request, event: Event) -> Response:
+            try:
+                with self.state.storage.transaction():
+                    self.state.set_alarm(1_000)
+                    raise PlatformError("never mind")
+            except PlatformError:
+                assert self.state.alarm_unix_ms() is None
+            return await super().fetch(request, event)
+
+    with scene(Undoes) as s:
+        s.send("/")
+        s.clock.run_until(10_000)
+        assert s.stored("rung") is None
+
+
+def test_unique_ids_are_unique_and_ids_of_other_namespaces_are_strange() -> None:
+    with scene() as s:
+        ids = {s.namespace.new_unique_id(bytes([n]) * 24) for n in range(10)}
+        assert len(ids) == 10
+        assert {s.namespace.id_from_string(text) for text in ids} == ids
+        assert s.namespace.names() == []
+        with pytest.raises(ConfigError, match="23 bytes of entropy"):
+            s.namespace.new_unique_id(bytes(23))
+        other = object_ids.from_name("Other", "a")
+        mistyped = ids.pop()[:-1] + "x"
+        for strange in (other, mistyped, "", "A" * 64):
+            with pytest.raises(RequestError, match="is no object id of Counter"):
+                s.namespace.id_from_string(strange)
 
 
 @pytest.mark.parametrize(
-    ("key_bytes", "value_bytes", "fits"),
-    [(2_048, 131_072, True), (2_049, 1, False), (1, 131_073, False)],
+    ("limits", "message"),
+    [
+        (OverloadLimits(queued_bytes=3), "Too much data queued: 4 bytes, at most 3"),
+        (OverloadLimits(queued_ms=25), "Requests queued for too long: 30 ms, at most 25"),
+        (OverloadLimits(requests_per_10_s=4), "10 second window: at most 4"),
+    ],
 )
-def test_the_key_value_back_end_keeps_its_limits(key_bytes: int, value_bytes: int, fits: bool) -> None:
-    key, value = "k" * key_bytes, "v" * (value_bytes - 2)
-    with storage(limits=KV_LIMITS) as s:
-        if fits:
-            s.put(key, value)
-        else:
-            with pytest.raises(LimitError, match="the platform takes at most"):
-                s.put(key, value)
-        assert (s.get(key) == value) is fits
+def test_an_overloaded_object_says_what_is_too_much(limits: OverloadLimits, message: str) -> None:
+    with scene(overload=limits) as s:
+        object_id = s.namespace.id_from_name("a")
+        refused: list[OverloadedError] = []
+
+        async def ask(at_ms: float) -> None:
+            await s.clock.sleep_until_ms(at_ms)
+            watch = Stopwatch(s.clock, keeps_plan=False)
+            try:
+                await s.namespace.deliver(object_id, Request("POST", "/", body=b"1"), stopwatch=watch)
+            except OverloadedError as error:
+                refused.append(error)
+
+        # One is served and four wait at 1 ms; at 32 ms one of them has waited 31 ms.
+        s.clock.run(ask(0), *(ask(1) for _ in range(4)), ask(31))
+        assert any(message in str(error) for error in refused)
+        assert all(str(error).startswith("Durable Object is overloaded. ") for error in refused)
+        assert all(error.overloaded and not error.retryable for error in refused)
 
 
-@pytest.mark.parametrize("excess_bytes", [0, 1])
-def test_the_sqlite_back_end_limits_key_and_value_together(excess_bytes: int) -> None:
-    value = "v" * (2_000_000 - 2 - len("key") + excess_bytes)
-    with storage() as s:
-        if excess_bytes:
-            with pytest.raises(LimitError, match="2000001 bytes in"):
-                s.put("key", value)
-        else:
-            s.put("key", value)
-            assert s.get("key") == value
+def test_a_line_within_its_limits_refuses_nobody() -> None:
+    with scene(overload=OverloadLimits(queued_bytes=100, queued_ms=100, requests_per_10_s=5)) as s:
+        for _ in range(3):
+            s.send(*["/"] * 5)
+            s.clock.run_until(s.clock.now_ms() + 10_001)
+        assert s.stored("count") == 15
 
 
-def test_sql_keeps_the_platform_s_limits() -> None:
-    with storage() as s:
-        assert s.sql(f"SELECT {'+'.join('?' * 100)}", *range(100)) == [(4_950,)]
-        with pytest.raises(LimitError, match="101, at most 100"):
-            s.sql("SELECT 1", *range(101))
-        with pytest.raises(LimitError, match="at most 100000"):
-            s.sql("SELECT 1 " + " " * 100_000)
+def test_an_object_that_waits_outside_is_not_idle() -> None:
+    class Far(Counter):
+        async def fetch(self, request: Request, event: Event) -> Response:
+            async def go_far() -> None:
+                event.stopwatch.delay("far", 5_000)
+                await event.stopwatch.catch_up()
+
+            if request.path == "/far":
+                await event.outside(go_far())
+            return await super().fetch(request, event)
+
+    with scene(Far, evict_idle_ms=1_000) as s:
+        asked = s.clock.run(s.at(0, "/far"), s.at(10, "/"), s.at(3_000, "/"), s.at(5_020, "/"))
+        assert asked == [5_010, 20, 3_010, 5_030]
+        # Three times the same instance, although nobody was inside for seconds.
+        assert s.send("/")[0].body == b'{"count":5,"in_memory":5}'
+
+
+def test_eviction_by_hand_drops_an_idle_object_and_no_other() -> None:
+    with scene() as s:
+        s.send("/")
+        object_id = s.namespace.id_from_name("a")
+        assert s.namespace.evict(object_id)
+        assert s.send("/")[0].body == b'{"count":2,"in_memory":1}'
+        evicted = []
+
+        async def evict() -> None:
+            await s.clock.sleep_until_ms(s.clock.now_ms() + 5)
+            evicted.append(s.namespace.evict(object_id))
+
+        s.clock.run(*s.asked("/"), evict())
+        assert evicted == [False]
+        assert not s.namespace.evict(s.namespace.id_from_name("never used"))
+
+
+def test_a_deployment_stops_events_under_way() -> None:
+    with scene() as s:
+        s.send("/")
+
+        async def deploy() -> None:
+            await s.clock.sleep_until_ms(s.clock.now_ms() + 5)
+            s.namespace.restart()
+
+        # One is inside, one waits in line: both are to ask again.
+        errors = s.outcomes(*s.asked("/", "/"), deploy())[:2]
+        assert [str(error) for error in errors] == [durable_objects.CODE_UPDATED] * 2
+        assert all(error.retryable and not error.overloaded for error in errors)
+        # The first had committed already: an error does not tell that nothing happened.
+        assert s.send("/")[0].body == b'{"count":3,"in_memory":1}'
+
+
+def test_code_of_an_old_instance_writes_no_more() -> None:
+    old = []
+
+    class Keeps(Counter):
+        async def fetch(self, request: Request, event: Event) -> Response:
+            old.append(self.state.storage)
+            return await super().fetch(request, event)
+
+    with scene(Keeps) as s:
+        s.send("/")
+        s.namespace.restart()
+        s.send("/")
+        with pytest.raises(ResetError):
+            old[0].put("count", 99)
+        old[1].put("count", 7)
+        assert s.send("/")[0].body == b'{"count":8,"in_memory":2}'

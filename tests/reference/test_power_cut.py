@@ -6,6 +6,7 @@ a disk that tears (:mod:`tests.torn_disk`), power cut at any write or sync, a sm
 """
 
 import asyncio
+import contextlib
 from random import Random
 
 import apsw
@@ -61,6 +62,10 @@ class Scene:
                 if self.rng.random() < 0.5:
                     self.confirm()
         except (PowerCutError, apsw.Error):
+            # Whoever had the file open is gone and writes nothing more.
+            self.disk.operations_left = 0
+            with contextlib.suppress(PowerCutError, apsw.Error):
+                self.database.close()
             self.disk.lose_power()
 
     def flush(self) -> None:
