@@ -178,8 +178,9 @@ class Schedule:
         end_ms = float(self.arrival_ms[first + count]) if first + count < len(self) else self.duration_ms
         part = self._rows(slice(first, first + count), start_ms=float(self.arrival_ms[first]), end_ms=end_ms)
         wanted_ms = count / rate_max_per_s * 1000
-        factor = wanted_ms / part.duration_ms if part.duration_ms > 0 else 0.0
-        arrival_ms = np.minimum(part.arrival_ms * factor, wanted_ms)
+        # Divided first: the duration may be so short that its inverse is infinite.
+        share = part.arrival_ms / part.duration_ms if part.duration_ms > 0 else np.zeros(count)
+        arrival_ms = np.minimum(share * wanted_ms, wanted_ms)
         return replace(part, arrival_ms=arrival_ms, duration_ms=wanted_ms)
 
     def _live_closed(self, live_s: float, rate_max_per_s: float) -> "Schedule":

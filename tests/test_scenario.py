@@ -10,15 +10,13 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.errors import ScenarioError, SimError, UsageError
-from sim.scenario import Scenario, load_scenario, scenarios_folder
-from sim.schema_page import page_with_tables
+from sim.scenario import Scenario, load_scenario
 from tests.tidy import ROOT
 
 SHIPPED = sorted(
@@ -378,49 +376,3 @@ def test_any_value_anywhere_is_a_scenario_or_one_clear_line(path: str, value: An
         told = varied.name
     assert told
     assert "\n" not in told.replace(json.dumps(str(value)), "")
-
-
-# ---------------------------------------------------------------- the schema's two faces
-
-
-def test_page_documents_every_key_as_it_is() -> None:
-    page = (ROOT / "scenarios/README.md").read_text("utf-8")
-    assert page_with_tables(page, Scenario) == page, "run: python -m sim.schema_page scenarios/README.md"
-    for path in PATHS:
-        assert f"`{path.rsplit('.', 1)[-1]}`" in page or path.split(".")[-1] in page, path
-
-
-def test_every_key_has_a_meaning_on_the_page() -> None:
-    page = (ROOT / "scenarios/README.md").read_text("utf-8").split("<!-- keys: begin")[1]
-    assert "|  |" not in page
-
-
-def test_page_without_markers_is_refused() -> None:
-    with pytest.raises(UsageError, match="must hold the lines"):
-        page_with_tables("# Scenarios", Scenario)
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_json_schema_takes_every_shipped_file(name: str) -> None:
-    import tomllib
-
-    raw = tomllib.loads((scenarios_folder() / f"{name}.toml").read_text("utf-8"))
-    jsonschema.validate(raw, Scenario.json_schema())
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [("system.d1.rtt_mss", 3), ("seed", "x"), ("system.d1.queue_limit", "1000"), ("workload.arrivals", {"kind": "x"})],
-)
-def test_json_schema_refuses_what_the_loader_refuses(path: str, value: Any) -> None:
-    raw = json.loads(LAUNCH.model_dump_json(exclude_none=True))
-    jsonschema.validate(raw, Scenario.json_schema())
-    *parents, key = path.split(".")
-    table = raw
-    for parent in parents:
-        table = table[parent]
-    table[key] = value
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(raw, Scenario.json_schema())
-    with pytest.raises(ScenarioError):
-        LAUNCH.vary(path, value)

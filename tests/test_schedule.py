@@ -155,6 +155,11 @@ def test_bounds_that_leave_no_request_are_refused() -> None:
         poisson(3, rate_per_s=1).live(0.1, 1)
 
 
+def test_a_live_part_shorter_than_any_clock_can_tell_is_stretched_all_the_same() -> None:
+    part = at([0.0, 5e-324], duration_ms=5e-324).live(2.0, 1.0)
+    assert part.arrival_ms.tolist() == [0.0, 2_000.0]
+
+
 @pytest.mark.parametrize("n", [0, -5])
 def test_head_needs_a_request(n: int) -> None:
     with pytest.raises(UsageError, match=f"requests={n} must be >= 1"):
