@@ -45,8 +45,8 @@ REQUESTS_MIN = 20_000
 """A P99 then rests on 200 requests beyond it: about 5 % of relative error for the laws in use (hazard table 3.0)."""
 
 REQUESTS_MAX = 200_000
-PROBE_S = 60.0
-"""Several flush intervals, in simulated seconds."""
+PROBE_S = 30.0
+"""Three flush intervals, in simulated seconds, after the warm-up."""
 
 WARM_UP_SHARE = 0.2
 """Cut from a probe of a scenario that names no warm-up. An empty start is no small matter: all objects then flush at
@@ -58,7 +58,7 @@ LADDER_START, LADDER_SPAN = 0.25, 16
 LADDER_STEPS_TO_BOUND, LADDER_STEPS_MAX = 11, 16
 """Steps are at least doublings; larger, if it would take more than these to come to the bound."""
 
-BRACKET = 1.15
+BRACKET = 1.08
 """Other seeds are first looked for so near the first one's answer."""
 
 QUEUES = ("tunnel", "workers", "durable_objects", "d1")
