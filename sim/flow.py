@@ -23,7 +23,7 @@ What the steps mean where it could be doubted:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sim.conditions import (
@@ -280,15 +280,15 @@ def account_of(step: Delay | Serve) -> str:
     return step.account or step.site.partition(".")[0]
 
 
-def walk(part: object) -> Iterator[Any]:
+def walk(part: Any) -> Iterator[Any]:
     """Every step, condition, time and piece of state in *part*, parents before children, in the order of writing."""
-    if isinstance(part, tuple):
-        for item in part:
-            yield from walk(item)
-    elif is_dataclass(part):
+    inside = part
+    if not isinstance(part, tuple):
         yield part
-        for entry in fields(part):
-            yield from walk(getattr(part, entry.name))
+        inside = [getattr(part, name) for name in part.__dataclass_fields__]
+    for item in inside:
+        if isinstance(item, tuple) or hasattr(item, "__dataclass_fields__"):
+            yield from walk(item)
 
 
 def accounts(flow: Flow) -> tuple[str, ...]:

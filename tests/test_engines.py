@@ -5,6 +5,7 @@ Method: both engines get the same hard input; the accounts of single requests ch
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -14,6 +15,7 @@ from sim import flow as f
 from sim import free_memory
 from sim.distributions import Constant, Exponential
 from sim.engines import compiled_engine, simpy_engine
+from sim.engines.kernel import jit
 from sim.engines.recording import UNFINISHED, Recording, StationUse, check_ended, check_little
 from sim.engines.world import World
 from sim.errors import ModelError, UsageError
@@ -257,3 +259,25 @@ def test_the_compiled_engine_gives_back_what_was_finished() -> None:
 
     with patch.object(World, "go_on", interrupted), patch.object(compiled_engine, "TURNS", 10):
         assert_half_done(compiled_engine.simulate((SERVE,), poisson(100, rate_per_s=90), seed=1))
+
+
+# ---------------------------------------------------------------- what is kept on disk
+
+
+def test_what_was_compiled_from_other_sources_is_forgotten(tmp_path: Path) -> None:
+    """Else a machine would read tables that are laid out otherwise. From the same sources, it is kept."""
+    machine = SimpleNamespace(
+        stats=SimpleNamespace(cache_path=str(tmp_path)), py_func=SimpleNamespace(__name__="machine")
+    )
+    compiled, other = tmp_path / "loop.machine-26.py311.nbi", tmp_path / "loop.other-26.py311.nbi"
+    compiled.touch()
+    other.touch()
+    jit._drop_stale(machine)
+    assert not compiled.exists()
+    compiled.touch()
+    jit._drop_stale(machine)
+    assert compiled.exists()
+    (tmp_path / "machine.sources").write_text("something else")
+    jit._drop_stale(machine)
+    assert not compiled.exists()
+    assert other.exists()

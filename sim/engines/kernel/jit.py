@@ -1,12 +1,13 @@
 """How functions of this package are compiled: once a machine, cached on disk, without the interpreter's lock."""
 
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 
-from sim import elementary
+from sim import elementary, random_streams
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,16 +36,21 @@ def jit_cached(function: Function) -> Function:
     try:
         machine = _njit(error_model="numpy", nogil=True, cache=True)(function)
         _drop_stale(machine)
-    except RuntimeError:
+    except (RuntimeError, OSError):
         machine = _njit(error_model="numpy", nogil=True)(function)
     compiled: Function = machine
     return compiled
 
 
 def _drop_stale(machine: Any) -> None:
-    """Forget what was compiled before a source of this package changed: the cache itself looks at one file only."""
-    sources = [*Path(__file__).parent.glob("*.py"), Path(elementary.__file__)]
-    changed_ns = max(source.stat().st_mtime_ns for source in sources)
-    for index in Path(machine.stats.cache_path).glob(f"*{machine.py_func.__name__}*.nbi"):
-        if index.stat().st_mtime_ns < changed_ns:
-            index.unlink(missing_ok=True)
+    """Forget what was compiled from other sources than these: the cache itself looks at one file of them only."""
+    sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(elementary.__file__), Path(random_streams.__file__)]
+    fingerprint = blake2b(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    folder, name = Path(machine.stats.cache_path), machine.py_func.__name__
+    kept = folder / f"{name}.sources"
+    if kept.exists() and kept.read_text("ascii") == fingerprint:
+        return
+    for index in folder.glob(f"*{name}*.nbi"):
+        index.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept.write_text(fingerprint, "ascii")
