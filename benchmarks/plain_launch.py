@@ -51,6 +51,7 @@ class Deployment:
         self.objects = [simpy.Resource(self.env, 1) for _ in objects]
         self.released_ms = [-np.inf for _ in objects]
         self.pending = [0 for _ in objects]
+        self.sealed = [0 for _ in objects]
         self.alarmed = [False for _ in objects]
         self.ways: dict[str, Callable[[int], Process]] = {
             "log": self.log,
@@ -237,18 +238,20 @@ class Deployment:
         return True
 
     def alarm(self, request: int) -> Process:
-        """Carry what is pending from the object to the database, chunk after chunk."""
+        """Carry what is pending now from the object to the database, chunk after chunk."""
         ledger, key = self.system.ledger, self.key[request]
         yield self.env.timeout(ledger.flush_interval_s * 1000)
         self.alarmed[key] = False
+        self.sealed[key] += self.pending[key]
+        self.pending[key] = 0
 
         def collect_ms() -> float:
-            return float(ledger.flush_row_us / 1000 * min(self.pending[key], ledger.flush_chunk_rows))
+            return float(ledger.flush_row_us / 1000 * min(self.sealed[key], ledger.flush_chunk_rows))
 
         def collected() -> None:
-            self.pending[key] = max(0, self.pending[key] - ledger.flush_chunk_rows)
+            self.sealed[key] = max(0, self.sealed[key] - ledger.flush_chunk_rows)
 
-        while self.pending[key]:
+        while self.sealed[key]:
             yield from self.visit(request, self.later_wake_ms, work_ms=collect_ms, finish=collected)
             yield from self.query(self.later_write_ms[request], self.later_rtt_ms[request])
         return True
