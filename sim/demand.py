@@ -113,10 +113,9 @@ class Walker:
         return then.mixed(self._go(step.otherwise, weight * (1 - share)), share)
 
     def _match(self, step: f.Match, weight: Array) -> Passage:
-        passage, known = Passage(), set[str]()
-        for route, way in step.routes:
-            if route in self.traffic.routes and route not in known:
-                known.add(route)
+        passage = Passage()
+        for route, way in dict(step.routes).items():  # Of two ways for one route the last counts.
+            if route in self.traffic.routes:
                 here = (np.array(self.traffic.routes) == route)[:, np.newaxis] * 1.0
                 passage = self._go(way, weight * here).mixed(passage, here)
         return passage
@@ -318,7 +317,7 @@ class Walker:
             return NONE
         self.log.say(f"the queue of {station.name!r} is taken to be as long as a memoryless one")
         busy = self.log.busy(station)
-        return np.where(busy < 1, busy ** (least + station.servers), 1 - 1 / np.maximum(busy, 1))
+        return np.where(busy < 1, np.minimum(busy, 1) ** (least + station.servers), 1 - 1 / np.maximum(busy, 1))
 
 
 def _grows(step: f.Count | f.Reset | f.Move) -> bool:

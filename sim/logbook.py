@@ -12,6 +12,9 @@ from sim import flow as f
 from sim.passage import NONE, Array, Passage
 from sim.traffic import Traffic
 
+COUNT_MOST = 1e12
+"""No counter comes to more in any run; one that feeds itself would, on paper."""
+
 
 @dataclass
 class Use:
@@ -141,8 +144,8 @@ class Logbook:
         counted = self.touched("counted", counter)
         if ("emptied", counter.name) not in self.past.rates:
             self.say(f"counter {counter.name!r} is never emptied: its mean over the run is taken, and it goes on")
-            return counted * self.traffic.duration_ms
-        return counted / np.maximum(self.touched("emptied", counter), 1e-12)
+            return np.minimum(counted * self.traffic.duration_ms, COUNT_MOST)
+        return np.minimum(counted / np.maximum(self.touched("emptied", counter), 1e-12), COUNT_MOST)
 
     @property
     def _evenly(self) -> float:
