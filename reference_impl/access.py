@@ -14,14 +14,12 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reference_impl.errors import ConfigError, RequestError
 from reference_impl.messages import Request
 
-SCOPES = ("write", "read", "flush")
-SCOPE_OF_ROUTE: Mapping[str, str] = {"/log": "write", "/balance": "read", "/flush": "flush"}
+SCOPES = ("write", "read", "flush", "council")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -56,8 +54,8 @@ class Gatekeeper:
     def __init__(self, grants: list[Grant]) -> None:
         self._grants = grants
 
-    def check(self, request: Request, organization_id: str) -> None:
-        """Let *request* pass.
+    def check(self, request: Request, scope: str, *, organization_id: str | None = None) -> None:
+        """Let *request* pass, if its key may do *scope*, for *organization_id* if it is about one.
 
         Raises
         ------
@@ -70,12 +68,11 @@ class Gatekeeper:
         grant = self._find(key.strip())
         if grant is None:
             raise RequestError(401, "unknown_key", "the key is not known; ask the operator for one")
-        scope = SCOPE_OF_ROUTE[request.path]
         if scope not in grant.scopes:
             raise RequestError(
                 403, "scope_missing", f"the key may not {scope}; it may {', '.join(sorted(grant.scopes))}"
             )
-        if grant.organization_id not in (None, organization_id):
+        if None not in (organization_id, grant.organization_id) and grant.organization_id != organization_id:
             raise RequestError(403, "wrong_organization", f"the key is not for {organization_id}; use that one's own")
 
     def _find(self, key: str) -> Grant | None:

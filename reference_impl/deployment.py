@@ -4,18 +4,22 @@
 
     HTTP ── network rtt/2 ──┐                        ┌─ BILLING_LEDGER: Durable Objects ─ flush ─┐
                             ├─► gauges ─► Worker ────┼─ DB: D1 ◄──────────────────────────────────┘
-    QUIC ── tunnel ─────────┘                        └─ STORAGE: R2             └─► meter
+    QUIC ── tunnel ─────────┘                        ├─ STORAGE: R2                    └─► meter
+                                                     └─ CLOUD_SYNAPSE: Durable Objects, WebSockets
 
 Nothing here knows a socket, a file or the machine's clock: they are given. The same deployment thus
 serves real requests (:mod:`reference_impl.server`) and runs whole days under a virtual clock.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reference_impl import openapi, workers
 from reference_impl.access import Gatekeeper
+from reference_impl.bindings import Env, LedgerBinding, SynapseBinding
 from reference_impl.clock import Clock
+from reference_impl.council import PUBLISHED_COUNCIL, Role
 from reference_impl.d1 import D1Binding, Database, Statement, insert_rows
 from reference_impl.d1_engines import Engine
 from reference_impl.durable_objects import Namespace
@@ -32,6 +36,7 @@ from reference_impl.r2 import Bucket, ObjectStore, R2Binding
 from reference_impl.retries import Retrier, RetryPolicy
 from reference_impl.seed_ledger import SeedLedger
 from reference_impl.stopwatch import HeadStart, Stopwatch
+from reference_impl.synapse import CloudSynapse
 from reference_impl.tunnel import UNPACED, Tunnel
 
 USAGE_INSERT = (
@@ -54,12 +59,15 @@ class Parts:
         R2's objects.
     meter
         The database of the meter that invoices are made from.
+    synapse_disk
+        The synapses' databases.
     """
 
     engine: Engine
     disk: Disk
     store: ObjectStore
     meter: Engine
+    synapse_disk: Disk
 
 
 class Deployment:
@@ -74,10 +82,20 @@ class Deployment:
     pace
         How long each stage takes; :meth:`Pace.none` for full speed.
     access
-        Who may ask the ledgers; None: everybody.
+        Who may ask the objects; None: everybody.
+    council
+        A function for every role of the synapse.
     """
 
-    def __init__(self, parts: Parts, *, clock: Clock, pace: Pace, access: Gatekeeper | None = None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        clock: Clock,
+        pace: Pace,
+        access: Gatekeeper | None = None,
+        council: Mapping[str, Role] = PUBLISHED_COUNCIL,
+    ) -> None:
         self.clock = clock
         self.pace = pace
         self.monitoring = Monitoring(clock)
@@ -92,6 +110,14 @@ class Deployment:
             pace=pace.durable_objects,
             keeps_plan=pace.is_paced,
         )
+        self.synapses = Namespace(
+            "CloudSynapse",
+            lambda state: CloudSynapse(state, council, clock=clock),
+            clock=clock,
+            disk=parts.synapse_disk,
+            pace=pace.durable_objects,
+            keeps_plan=pace.is_paced,
+        )
         self.head_start = HeadStart()
         self.tunnel = Tunnel(self.serve, clock=clock, pace=pace.tunnel)
         self._access = access
@@ -100,6 +126,7 @@ class Deployment:
         self._sinks = (UsageTable(self.database), self.meter)
         seed_rows(parts.engine)
         self.ledgers.resume()
+        self.synapses.resume()
 
     def stopwatch(self, *, started_ms: float | None = None) -> Stopwatch:
         """Return the stopwatch of a request that begins now, or began at *started_ms*."""
@@ -132,10 +159,11 @@ class Deployment:
             return json_response({"success": True, "status": "ok"})
         if request.path == "/openapi.json":
             return json_response(openapi.DESCRIPTION)
-        env = workers.Env(
+        env = Env(
             DB=D1Binding(self.database, stopwatch),
             STORAGE=R2Binding(self.bucket, stopwatch),
-            BILLING_LEDGER=workers.LedgerBinding(self.ledgers, stopwatch, retrier=self._retrier),
+            BILLING_LEDGER=LedgerBinding(self.ledgers, stopwatch, retrier=self._retrier),
+            CLOUD_SYNAPSE=SynapseBinding(self.synapses, stopwatch, retrier=self._retrier),
             ACCESS=self._access,
         )
         ctx = workers.Context(self.isolates, stopwatch)

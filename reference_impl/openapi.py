@@ -13,6 +13,8 @@ from typing import Any
 
 from reference_impl import validate
 from reference_impl.charge import PRICE_MICROUSD_PER_TOKEN
+from reference_impl.consensus import ROUNDS_MAX
+from reference_impl.synapse import PROMPT_CHARACTERS_MAX
 
 Node = dict[str, Any]
 
@@ -29,6 +31,7 @@ REFUSALS = {
     405: "The route has no such method.",
     409: "The event's name is taken by another event.",
     413: "The body, or the answer for the tunnel, is too large.",
+    426: "The route is a WebSocket; send `upgrade: websocket`.",
     429: "One key is written more than once a second.",
     503: "A part is overloaded; do not retry at once.",
 }
@@ -94,8 +97,46 @@ DOMAIN_OPTIONAL = _parameter("domain", NAME, required=False)
 LIMIT = _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100}, required=False)
 
 
+QUESTION: Node = {
+    "type": "object",
+    "properties": {
+        "request_id": NAME,
+        "prompt": {"type": "string", "minLength": 1, "maxLength": PROMPT_CHARACTERS_MAX, "pattern": r"\S"},
+        "lora_id": {"anyOf": [NAME, {"type": "null"}]},
+    },
+    "required": ["request_id", "prompt"],
+    "additionalProperties": False,
+}
+SESSION = {
+    **_object(success={"const": True}, status={"enum": ["idle", "running", "agreed", "arbitrated"]}),
+    "properties": {
+        "success": {"const": True},
+        "status": {"enum": ["idle", "running", "agreed", "arbitrated"]},
+        "request_id": {"type": "string"},
+        "rounds": {"type": "integer", "minimum": 0, "maximum": ROUNDS_MAX},
+        "score_share": {"type": "number", "minimum": 0, "maximum": 1},
+        "response": {"type": ["string", "null"]},
+        "sources": {"type": "array", "items": {"type": "string"}},
+        "last_seq": {"type": "integer", "minimum": 0},
+    },
+}
+SESSION_ID = [_parameter("session_id", NAME, place="path")]
+
+
 def _body(content: Node) -> Node:
     return {"required": True, "content": content}
+
+
+def _with_running(operation: Node) -> Node:
+    operation["responses"]["202"] = {"description": "The question is being answered.", "content": _json(SESSION)}
+    return operation
+
+
+def _upgrade(**more: Any) -> Node:
+    operation = _operation("Everything that the council says.", {}, *(400, 401, 403, 426), **more)
+    del operation["responses"]["200"]
+    operation["responses"]["101"] = {"description": "The connection goes on as a WebSocket."}
+    return operation
 
 
 PATHS: Mapping[str, Node] = {
@@ -133,6 +174,21 @@ PATHS: Mapping[str, Node] = {
             requestBody=_body(BYTES),
         ),
     },
+    "/synapse/{session_id}/state": {
+        "get": _operation("How far the council is.", _json(SESSION), *(400, 401, 403), parameters=SESSION_ID)
+    },
+    "/synapse/{session_id}/consensus": {
+        "post": _with_running(
+            _operation(
+                "The council's answer.",
+                _json(SESSION),
+                *(400, 401, 403, 409, 413),
+                parameters=SESSION_ID,
+                requestBody=_body(_json(QUESTION)),
+            )
+        )
+    },
+    "/synapse/{session_id}/socket": {"get": _upgrade(parameters=SESSION_ID)},
 }
 
 DESCRIPTION: Mapping[str, Any] = {

@@ -6,6 +6,7 @@ behind this module meets a wrong type, a NaN, a negative count or a name with od
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from reference_impl.charge import PRICE_MICROUSD_PER_TOKEN, Usage
@@ -39,8 +40,7 @@ def usage_event(body: bytes) -> UsageEvent:
     fields = json_object(body)
     known = ("event_id", "organization_id", "user_id", "model")
     numbers = {"tokens_in": TOKENS_MAX, "tokens_out": TOKENS_MAX, "event_time_ms": DATE_MS_MAX}
-    for unknown in sorted(set(fields) - {*known, *numbers}):
-        _refuse(unknown, fields[unknown], f"is not known; known are {', '.join([*known, *numbers])}")
+    known_fields(fields, (*known, *numbers))
     event_id, organization_id, user_id, model = (name(key, fields.get(key)) for key in known)
     if model not in PRICE_MICROUSD_PER_TOKEN:
         _refuse("model", model, f"must be one of {', '.join(PRICE_MICROUSD_PER_TOKEN)}")
@@ -59,6 +59,22 @@ def json_object(body: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RequestError(400, "bad_json", "the body must be a JSON object")
     return content
+
+
+def known_fields(fields: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Check that *fields* has no field besides *known*."""
+    for unknown in sorted(set(fields) - set(known)):
+        _refuse(unknown, fields[unknown], f"is not known; known are {', '.join(known)}")
+
+
+def text(field: str, value: object, *, characters_max: int) -> str:
+    """Check a text that says something and is not too long."""
+    if not isinstance(value, str) or not value.strip() or len(value) > characters_max:
+        _refuse(field, value, f"must be a text of 1 to {characters_max} characters, not only blanks")
+    # Half of a surrogate pair is JSON, but no text that can be stored or sent.
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        _refuse(field, value, "must be Unicode without lone surrogates")
+    return value
 
 
 def name(field: str, value: object) -> str:

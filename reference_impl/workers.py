@@ -11,6 +11,9 @@ POST     /flush?organization_id=           flush its ledger to D1 now
 GET      /loras?domain=&limit=             adapters of a domain, most downloaded first
 PUT      /loras/{id}/adapter.safetensors   store an adapter, then list it
 GET      /loras/{id}/adapter.safetensors   fetch an adapter
+POST     /synapse/{session}/consensus      put a question to the session's council
+GET      /synapse/{session}/state          how far it is
+GET      /synapse/{session}/socket         listen (WebSocket)
 =======  ================================  ==============================================
 
 Sources
@@ -19,73 +22,31 @@ Body limit: 100,000,000 bytes (Workers limits, Free and Pro). Routes: docs of th
 """
 
 import re
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from reference_impl import validate
-from reference_impl.access import Gatekeeper
+from reference_impl.bindings import Env
 from reference_impl.clock import Clock
-from reference_impl.d1 import D1Binding
-from reference_impl.durable_objects import Namespace
 from reference_impl.errors import ImplError, RequestError
 from reference_impl.messages import Request, Response, error_response, json_response
 from reference_impl.pace import WorkersPace
-from reference_impl.r2 import R2Binding, adapter_key
-from reference_impl.retries import Retrier
+from reference_impl.r2 import adapter_key
 from reference_impl.stopwatch import Station, Stopwatch
+from reference_impl.synapse import read_question
 
 BODY_BYTES_MAX = 100_000_000
 """An upload."""
 JSON_BODY_BYTES_MAX = 65_536
 """A body that is parsed: a usage event has a few hundred bytes."""
+PROMPT_BODY_BYTES_MAX = 1_048_576
+"""A question of 100,000 characters, whatever JSON makes of each."""
+LEDGER_SCOPES: Mapping[str, str] = {"/log": "write", "/balance": "read", "/flush": "flush"}
+"""What a key must be good for."""
 SEARCH_ROWS_MAX = 100
 SYSTEM_USER = "system"
 DEFAULT_DOMAIN = "code"
-LORA_PATH = re.compile(r"/loras/([^/]+)/adapter\.safetensors")
-NUMBERED_ORGANIZATION = re.compile(r"org-([0-9]{1,18})")
-
-
-class LedgerBinding:
-    """The ledgers as one request sees them.
-
-    Parameters
-    ----------
-    namespace
-        The ledgers.
-    stopwatch
-        The request's stopwatch.
-    retrier
-        Repeats what the platform says may be repeated: an object was reset under the request.
-    """
-
-    def __init__(self, namespace: Namespace, stopwatch: Stopwatch, *, retrier: Retrier) -> None:
-        self._namespace = namespace
-        self._stopwatch = stopwatch
-        self._retrier = retrier
-
-    async def fetch(self, organization_id: str, request: Request) -> Response:
-        """Send *request* to the organisation's ledger and bring its answer back."""
-        pace = self._namespace.pace
-        half_rtt_ms = pace.rtt_ms.draw() / 2
-        object_id = self._namespace.id_from_name(object_name(organization_id, pace.shards))
-        self._stopwatch.delay("durable_objects", half_rtt_ms)
-        response = await self._retrier.call(
-            lambda: self._namespace.deliver(object_id, request, stopwatch=self._stopwatch)
-        )
-        self._stopwatch.delay("durable_objects", half_rtt_ms)
-        return response
-
-
-@dataclass(frozen=True)
-class Env:
-    """The bindings of one request, under the brief's names; without *ACCESS* everybody may ask anything."""
-
-    DB: D1Binding
-    STORAGE: R2Binding
-    BILLING_LEDGER: LedgerBinding
-    ACCESS: Gatekeeper | None = None
 
 
 class Isolates:
@@ -152,37 +113,27 @@ def route(request: Request) -> Action:
     RequestError
         404 for an unknown path, 405 for a wrong method, 413 for a large body, 400 for bad input.
     """
-    lora = LORA_PATH.fullmatch(request.path)
-    routes = LORA_ROUTES if lora else ROUTES.get(request.path)
+    routes, name = ROUTES.get(request.path), ""
+    if routes is None:
+        routes, name = _named_route(request.path)
     if routes is None:
         raise RequestError(404, "not_found", f"no route {request.path[:80]!r}")
     if request.method not in routes:
         allowed = ", ".join(routes)
         raise RequestError(405, "method_not_allowed", f"{request.method[:20]}: use {allowed}")
-    return routes[request.method](request, validate.name("lora", lora.group(1)) if lora else "")
+    return routes[request.method](request, name)
 
 
-def object_name(organization_id: str, shards: int | None) -> str:
-    """Return the name of the ledger that an organisation belongs to.
-
-    Parameters
-    ----------
-    organization_id
-        ``org-7`` has the key 7; any other name has a key made from its letters.
-    shards
-        How many ledgers share all organisations; None gives each its own.
-    """
-    if shards is None:
-        return organization_id
-    numbered = NUMBERED_ORGANIZATION.fullmatch(organization_id)
-    key = int(numbered.group(1)) if numbered else zlib.crc32(organization_id.encode())
-    return f"shard-{key % shards}"
+def _named_route(path: str) -> tuple["Mapping[str, Route] | None", str]:
+    for pattern, field, routes in NAMED_ROUTES:
+        found = pattern.fullmatch(path)
+        if found:
+            return routes, validate.name(field, found.group(1))
+    return None, ""
 
 
 def _log(request: Request, _: str) -> Action:
-    if len(request.body) > JSON_BODY_BYTES_MAX:
-        rule = f"at most {JSON_BODY_BYTES_MAX}"
-        raise RequestError(413, "body_too_large", f"a body of {len(request.body)} bytes; {rule}")
+    _check_json_size(request)
     event = validate.usage_event(request.body)
     return _ask_ledger(event.organization_id, request)
 
@@ -192,10 +143,16 @@ def _to_ledger(request: Request, _: str) -> Action:
     return _ask_ledger(organization_id, request)
 
 
+def _check_json_size(request: Request) -> None:
+    allowed = PROMPT_BODY_BYTES_MAX if request.path.endswith("/consensus") else JSON_BODY_BYTES_MAX
+    if len(request.body) > allowed:
+        raise RequestError(413, "body_too_large", f"a body of {len(request.body)} bytes; at most {allowed}")
+
+
 def _ask_ledger(organization_id: str, request: Request) -> Action:
     async def ask(env: Env) -> Response:
         if env.ACCESS is not None:
-            env.ACCESS.check(request, organization_id)
+            env.ACCESS.check(request, LEDGER_SCOPES[request.path], organization_id=organization_id)
         return await env.BILLING_LEDGER.fetch(organization_id, request)
 
     return ask
@@ -251,6 +208,21 @@ def _download(request: Request, lora_id: str) -> Action:  # noqa: ARG001  # one 
     return download
 
 
+def _consensus(request: Request, session_id: str) -> Action:
+    _check_json_size(request)
+    read_question(request.body)
+    return _synapse(request, session_id)
+
+
+def _synapse(request: Request, session_id: str) -> Action:
+    async def ask(env: Env) -> Response:
+        if env.ACCESS is not None:
+            env.ACCESS.check(request, "council")
+        return await env.CLOUD_SYNAPSE.fetch(session_id, request)
+
+    return ask
+
+
 Route = Callable[[Request, str], Action]
 ROUTES: Mapping[str, Mapping[str, Route]] = {
     "/log": {"POST": _log},
@@ -259,3 +231,13 @@ ROUTES: Mapping[str, Mapping[str, Route]] = {
     "/loras": {"GET": _search},
 }
 LORA_ROUTES: Mapping[str, Route] = {"GET": _download, "PUT": _upload}
+SYNAPSE_ROUTES: Mapping[str, Mapping[str, Route]] = {
+    "state": {"GET": _synapse},
+    "consensus": {"POST": _consensus},
+    "socket": {"GET": _synapse},
+}
+NAMED_ROUTES: Sequence[tuple[re.Pattern[str], str, Mapping[str, Route]]] = (
+    (re.compile(r"/loras/([^/]+)/adapter\.safetensors"), "lora", LORA_ROUTES),
+    *((re.compile(rf"/synapse/([^/]+)/{last}"), "session_id", routes) for last, routes in SYNAPSE_ROUTES.items()),
+)
+"""Paths with a name in them, and what the name is called when it is refused."""

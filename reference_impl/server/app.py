@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -25,6 +26,7 @@ from reference_impl.server.certs import SERVER_NAME, CertificateFiles, ensure_fi
 from reference_impl.server.disks import FileDisk, FileStore, Fsync, open_engine
 from reference_impl.server.http import ArrivalProtocol, HttpApp
 from reference_impl.server.quic import serve_tunnel
+from reference_impl.server.sockets import SocketProtocol
 
 BACKLOG = 1_024
 KEEP_ALIVE_S = 75
@@ -101,6 +103,7 @@ def open_deployment(options: Options, clock: AsyncioClock) -> Iterator[Deploymen
     try:
         options.data.mkdir(parents=True, exist_ok=True)
         disk = FileDisk(options.data / "durable_objects", fsync=options.fsync)
+        synapse_disk = FileDisk(options.data / "synapses", fsync=options.fsync)
         store = FileStore(options.data / "r2", fsync=options.fsync)
     except OSError as error:
         raise ConfigError(f"data={str(options.data)!r} must be a writable folder: {error}") from None
@@ -108,11 +111,13 @@ def open_deployment(options: Options, clock: AsyncioClock) -> Iterator[Deploymen
     meter = open_engine(options.data / "meter.sqlite", fsync=options.fsync)
     try:
         migrate(engine, migration_files())
-        yield Deployment(Parts(engine, disk, store, meter), clock=clock, pace=options.pace, access=options.access)
+        parts = Parts(engine, disk, store, meter, synapse_disk)
+        yield Deployment(parts, clock=clock, pace=options.pace, access=options.access)
     finally:
         engine.close()
         meter.close()
         disk.unmount()
+        synapse_disk.unmount()
 
 
 def migration_files() -> dict[str, str]:
@@ -160,7 +165,8 @@ def _http_server(deployment: Deployment) -> "_Server":
         log_level="error",
         access_log=False,
         lifespan="off",
-        ws="none",
+        # uvicorn's type knows only its own protocols.
+        ws=partial(SocketProtocol, deployment=deployment),  # type: ignore[arg-type]
         proxy_headers=False,
         server_header=False,
         date_header=False,

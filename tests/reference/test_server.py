@@ -19,6 +19,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import aiohttp
 import pytest
 
 from reference_impl.messages import Response
@@ -117,6 +118,44 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, fsync: str) -> No
         assert s.ask("GET", "/loras/lora-1/adapter.safetensors")[1] == b"weights"
         again = s.ask("POST", "/log", json.dumps(event("event-0")).encode())[1]
         assert json.loads(again)["duplicate"] is True
+
+
+def test_a_listener_resumes_after_the_process_was_killed(tmp_path: Path) -> None:
+    async def hear(url: str, after: int) -> list[Any]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{url}/synapse/session-1/socket") as socket,
+        ):
+            await socket.send_str(json.dumps({"type": "resume", "after": after}))
+            entries = [await socket.receive_json(timeout=READY_S)]
+            while entries[-1]["type"] != "result":
+                entries.append(await socket.receive_json(timeout=READY_S))
+            return entries[1:]
+
+    question = json.dumps({"request_id": "r1", "prompt": "hello"}).encode()
+    with server("--data", str(tmp_path)) as s:
+        assert s.ask("POST", "/synapse/session-1/consensus", question)[0] == 200
+        before = asyncio.run(hear(s.ready["http"], 0))
+        s.stop(signal.SIGKILL)
+    with server("--data", str(tmp_path)) as s:
+        assert asyncio.run(hear(s.ready["http"], 0)) == before
+        assert asyncio.run(hear(s.ready["http"], 2)) == before[2:]
+
+
+def test_open_sockets_do_not_keep_the_process_from_ending() -> None:
+    async def listen_and_stop(s: Server) -> int | None:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{s.ready['http']}/synapse/session-1/socket") as socket,
+        ):
+            await socket.receive_str()
+            s.process.send_signal(signal.SIGTERM)
+            await socket.receive(timeout=READY_S)
+            return socket.close_code
+
+    with server() as s:
+        assert asyncio.run(listen_and_stop(s)) == 1012
+        assert s.process.wait(10) == 0
 
 
 def test_a_paced_process_tells_the_stages_of_its_pace_file(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from reference_impl.bindings import object_name
 from reference_impl.messages import Request
-from reference_impl.workers import object_name
 from tests.reference.world import EVENT_TIME_MS, World, balance_request, event, log_request, world
 
 ADAPTER = "/loras/lora-1/adapter.safetensors"

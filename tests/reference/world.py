@@ -73,8 +73,9 @@ def world(pace: dict[str, Any] | None = None, *, access: Gatekeeper | None = Non
     clock = VirtualClock(unix_ms_start=EVENT_TIME_MS)
     engine, disk, store, meter = memory_engine(), MemoryDisk(), MemoryStore(), memory_engine()
     migrate(engine, migration_files())
+    synapse_disk = MemoryDisk()
     speed = Pace.none() if pace is None else Pace.from_mapping(pace)
-    deployment = Deployment(Parts(engine, disk, store, meter), clock=clock, pace=speed, access=access)
+    deployment = Deployment(Parts(engine, disk, store, meter, synapse_disk), clock=clock, pace=speed, access=access)
     try:
         yield World(clock, engine, disk, store, deployment)
     finally:
@@ -82,6 +83,7 @@ def world(pace: dict[str, Any] | None = None, *, access: Gatekeeper | None = Non
         engine.close()
         meter.close()
         disk.unmount()
+        synapse_disk.unmount()
 
 
 def log_request(event_id: str = "event-1", /, **changes: Any) -> Request:
