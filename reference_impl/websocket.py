@@ -17,6 +17,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 
+from reference_impl.errors import PeerError
 from reference_impl.object_sockets import MESSAGE_BYTES_MAX, Message
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -49,12 +50,12 @@ class Frame:
     payload: bytes
 
 
-class BrokenRuleError(ValueError):
+class BrokenRuleError(PeerError):
     """The client broke a rule of the protocol."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, close_code: int, reason: str) -> None:
         super().__init__(reason)
-        self.code = code
+        self.close_code = close_code
 
 
 class Frames:
@@ -90,9 +91,9 @@ class Frames:
                 if isinstance(message, Closed):
                     break
         except BrokenRuleError as error:
-            self.close(error.code, str(error))
+            self.close(error.close_code, str(error))
             self.is_over = True
-            found.append(Closed(error.code, str(error)))
+            found.append(Closed(error.close_code, str(error)))
         return found
 
     def send(self, message: Message) -> None:
