@@ -45,7 +45,7 @@ BUSY_MOST = 0.95
 """A plain queue busier than this does not come to its mean within a run."""
 
 
-def companions(scenario: "Scenario", planned: "Schedule", hand: Hand, *, station: str = "") -> dict[str, float]:
+def companions(scenario: "Scenario", planned: "Schedule", *, hand: Hand, station: str = "") -> dict[str, float]:
     """How lucky one run was, in ms a request: each number is 0 on the average over all seeds.
 
     Parameters
@@ -176,4 +176,4 @@ def _played(scenario: "Scenario", seed: int, *, engine: str, station: str) -> tu
     planned, flow = schedule(scenario, seed), deployment(scenario)
     frame = play(scenario, planned, on=engine, seed=seed).steady().frame
     hand = Hand(flow, planned, seed=seed, sizes=sizes_of(scenario))
-    return float(frame["latency_ms"].mean()), companions(scenario, planned, hand, station=station)
+    return float(frame["latency_ms"].mean()), companions(scenario, planned, hand=hand, station=station)

@@ -192,11 +192,11 @@ class Walker:
         if id(step) not in self.returns:
             self.returns[id(step)] = f.states(step.steps, f.Station)
         for station in set(self.held).intersection(self.returns[id(step)]):
-            self.log.touch("armed", station, weight * after)
+            self.log.touch("armed", station, weight=weight * after)
         # Whoever comes so late comes at all levels of the rate.
         lasting = self.log.lasting(after_ms) if self.log.evened == 1 else 1.0
         if step.once is not None:  # One in so many starts a flow: the first after each start.
-            self.log.touch("latched", step.once, weight)
+            self.log.touch("latched", step.once, weight=weight)
             weight = weight / (1 + self.log.touched("latched", step.once) * lasting * after)
         weight = weight * lasting
         outside = self.held, self.follows, self.pending, self.log.evened
@@ -238,7 +238,7 @@ class Walker:
     def _visit(self, station: f.Station, weight: Array, *, held: Passage) -> None:
         """A stream comes by *station*; whether somebody who held it set this off is noted too."""
         if self._follows(station):
-            self.log.touch("followed", station, weight)
+            self.log.touch("followed", station, weight=weight)
         self.log.use(station, weight, held=held)
 
     def _follows(self, station: f.Station) -> bool:
@@ -266,7 +266,7 @@ class Walker:
             return (keys if at_most is None else np.minimum(keys, at_most)), NONE
         numbers = self.traffic.numbers[attribute]
         mean = [one.mean if at_most is None else one.at_most(at_most) for one in numbers]
-        return np.array(mean)[:, np.newaxis], np.array([one.spread for one in numbers])[:, np.newaxis]
+        return np.array(mean)[:, np.newaxis], np.array([one.variance for one in numbers])[:, np.newaxis]
 
     def _true(self, condition: f.Condition, weight: Array) -> Array:
         """How often a condition is true."""
@@ -288,7 +288,7 @@ class Walker:
                 inside = min(end_ms, self.traffic.duration_ms) - min(start_ms, self.traffic.duration_ms)
                 return np.full((1, 1), inside / self.traffic.duration_ms)
             case f.Drained(bucket=bucket):
-                self.log.touch("taken", bucket, weight)
+                self.log.touch("taken", bucket, weight=weight)
                 asked = np.maximum(self.log.touched("taken", bucket), 1e-12)
                 return np.clip(1 - bucket.per_s / 1000 / asked, 0, 1)
 

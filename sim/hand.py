@@ -116,7 +116,7 @@ class Hand:
         for route, numbers in self.sizes.items():
             here = self.routes[who] == route
             dealt.drawn_ms[here] = self.planned.size_bytes[who[here]] * each_ms
-            dealt.mean_ms[here], dealt.spread[here] = numbers.mean * each_ms, numbers.spread * each_ms**2
+            dealt.mean_ms[here], dealt.spread[here] = numbers.mean * each_ms, numbers.variance * each_ms**2
         return dealt
 
     def _branch(self, step: f.Branch, who: IntArray) -> Dealt:

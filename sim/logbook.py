@@ -121,7 +121,7 @@ class Logbook:
 
     # ------------------------------------------------------------ all else that remembers
 
-    def touch(self, kind: str, part: Any, weight: Array) -> None:
+    def touch(self, kind: str, part: Any, *, weight: Array) -> None:
         """A stream of *weight* times the traffic touches *part*."""
         known = self.now.rates.get((kind, part.name), 0.0)
         self.now.rates[kind, part.name] = known + self._sum(part, weight)
@@ -133,11 +133,11 @@ class Logbook:
 
     def count(self, counter: f.Counter, weight: Array) -> None:
         """So much is added to *counter*; it does not forget, so the mean of all levels of the rate is what counts."""
-        self.touch("counted", counter, weight * self._evenly)
+        self.touch("counted", counter, weight=weight * self._evenly)
 
     def empty(self, counter: f.Counter, weight: Array) -> None:
         """A stream empties *counter*."""
-        self.touch("emptied", counter, weight * self._evenly)
+        self.touch("emptied", counter, weight=weight * self._evenly)
 
     def top(self, counter: f.Counter) -> Array:
         """What a counter holds before it is emptied, or at the end of the run if it never is; shape (1, groups)."""

@@ -41,24 +41,29 @@ GROUPS_SINGLE, GROUPS_TAIL = 256, 128
 
 @dataclass(frozen=True)
 class Numbers:
-    """A number that requests of one route carry: mean, variance, and its values in rising order, shape (n,)."""
+    """A number that requests of one route carry: mean, squared variation, and values in rising order, shape (n,)."""
 
     mean: float
-    spread: float
+    cv2: float
     values: Array
+
+    @property
+    def variance(self) -> float:
+        """In the square of the number's unit."""
+        return self.cv2 * self.mean**2
 
     @classmethod
     def of(cls, observed: ArrayLike) -> "Numbers":
         """Numbers that were observed, shape (n,); none at all count as 0."""
         values = np.sort(np.asarray(observed, dtype=np.float64))
         values = values if values.size else np.zeros(1)
-        return cls(float(values.mean()), float(values.var()), values)
+        mean = float(values.mean())
+        return cls(mean, float(values.var()) / mean**2 if mean else 0.0, values)
 
     @classmethod
     def drawn(cls, law: AnyLaw) -> "Numbers":
         """Numbers that a law will draw."""
-        mean = law.expected()
-        return cls(mean, squared_variation(law) * mean**2, law.quantile((np.arange(GRID) + 0.5) / GRID))
+        return cls(law.expected(), squared_variation(law), law.quantile((np.arange(GRID) + 0.5) / GRID))
 
     def over(self, limit: float) -> float:
         """Share that is greater than *limit*."""

@@ -113,7 +113,7 @@ def test_companions_are_zero_on_the_average(changes: dict[str, Any]) -> None:
     for seed in spawned_seeds(3, 200):
         planned = schedule(scenario, seed)
         hand = Hand(flow, planned, seed=seed, sizes=sizes)
-        found.append(companions(scenario, planned, hand, station=station))
+        found.append(companions(scenario, planned, hand=hand, station=station))
     assert set(found[0]) == {"times", "routes", "waits"}
     for name in found[0]:
         luck = np.array([one[name] for one in found])
@@ -126,7 +126,7 @@ def test_trace_has_no_luck_in_its_routes_and_arrivals() -> None:
     scenario = load_scenario("shapes/trace")
     planned = schedule(scenario)
     hand = Hand(deployment(scenario), planned, seed=1, sizes=sizes_of(scenario))
-    assert set(companions(scenario, planned, hand, station="d1")) == {"times"}
+    assert set(companions(scenario, planned, hand=hand, station="d1")) == {"times"}
 
 
 @pytest.mark.parametrize(("station", "rate_per_s"), [("nowhere", 140.0), ("", 140.0), ("d1", 199.0)])
@@ -135,7 +135,7 @@ def test_no_plain_queue_no_companion(queue_behind_a_wire: Scenario, station: str
     scenario = queue_behind_a_wire.vary("workload.arrivals.rate_per_s", rate_per_s)
     planned = schedule(scenario)
     hand = Hand(deployment(scenario), planned, seed=1)
-    assert "waits" not in companions(scenario, planned, hand, station=station)
+    assert "waits" not in companions(scenario, planned, hand=hand, station=station)
 
 
 def test_busiest_server_is_the_one_that_arithmetic_names(queue_behind_a_wire: Scenario) -> None:

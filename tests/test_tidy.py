@@ -134,7 +134,6 @@ def test_every_error_descends_from_its_package_root() -> None:
     assert tidy.stray_exceptions(REFERENCE, "ImplError") == []
 
 
-@pytest.mark.xfail(reason="known violations, listed in status/BUILD_STATUS.md", strict=False)
 def test_options_are_keyword_only() -> None:
     assert findings(tidy.positional, CODE) == []
 

@@ -64,7 +64,7 @@ def test_what_requests_carry_is_that_of_a_schedule(attribute: str) -> None:
         values = getattr(planned, attribute)[planned.route_code == ROUTES.index(route)]
         found = coming.numbers[attribute][coming.routes.index(route)]
         assert found.mean == pytest.approx(values.mean(), rel=0.05)
-        assert found.spread**0.5 == pytest.approx(values.std(), rel=0.2)
+        assert found.variance**0.5 == pytest.approx(values.std(), rel=0.2)
         limit = float(np.quantile(values, 0.9))
         assert found.over(limit) == pytest.approx(np.mean(values > limit), abs=0.03)
         assert found.at_most(limit) == pytest.approx(np.minimum(values, limit).mean(), rel=0.05)
@@ -73,7 +73,7 @@ def test_what_requests_carry_is_that_of_a_schedule(attribute: str) -> None:
 def test_no_observation_counts_as_nothing() -> None:
     """A route of a trace that carries no numbers."""
     nothing = Numbers.of([])
-    assert (nothing.mean, nothing.spread, nothing.over(0), nothing.at_most(5)) == (0, 0, 0, 0)
+    assert (nothing.mean, nothing.variance, nothing.over(0), nothing.at_most(5)) == (0, 0, 0, 0)
 
 
 def test_moving_rate_is_told_in_levels_of_the_same_mean() -> None:
