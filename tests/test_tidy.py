@@ -86,7 +86,6 @@ def findings(rule: Rule, modules: list[Module]) -> list[str]:
     return [finding for module in modules for finding in rule(module)]
 
 
-@pytest.mark.xfail(reason="known violation, listed in status/BUILD_STATUS.md", strict=False)
 def test_modules_and_functions_are_small() -> None:
     assert findings(tidy.oversized, CODE + tidy.modules("tests")) == []
 
