@@ -4,6 +4,8 @@ Goal: a true model agrees, a wrong one differs, and too little data says so. Met
 law or from two.
 """
 
+from math import exp
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,7 +74,7 @@ def test_rows_tell_every_route_and_metrics_without_data() -> None:
 
 def test_joint_interval_is_that_of_two_normal_means() -> None:
     """On the logarithm, with symmetric intervals, MOVER is the root of the sum of squares."""
-    ours, theirs = (Estimate(np.e**2, np.e ** (2 - half), np.e ** (2 + half), 100, "") for half in (0.3, 0.4))
+    ours, theirs = (Estimate(exp(2), exp(2 - half), exp(2 + half), 100, "") for half in (0.3, 0.4))
     error = relative_error(ours, theirs)
     assert np.log([1 + error.low, 1 + error.value, 1 + error.high]) == pytest.approx([-0.5, 0.0, 0.5])
 
