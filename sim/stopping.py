@@ -16,19 +16,27 @@ Glynn and Whitt, "The asymptotic validity of sequential stopping rules for stoch
 
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from math import isfinite
-from typing import Self
+from functools import partial
+from math import ceil, isfinite
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sim.arrivals import Bursty, Poisson, Steady
+from sim.crew import crew
 from sim.errors import UsageError
 from sim.intervals import Estimate, replicated_mean_interval
 from sim.quantiles import replicated_quantile_interval
+from sim.replications import replicate as replicate_scenario
 from sim.replications import spawned_seeds
 from sim.targets import probability
 from sim.warmup import replicated_warm_up
+
+if TYPE_CHECKING:
+    from sim.scenario import Scenario
 
 Replicate = Callable[[int, int], ArrayLike]
 """``replicate(seed, requests)``: one run, its values in order of arrival. Different seeds give independent runs."""
@@ -188,6 +196,73 @@ def run_until(
         requests = min(int(requests * growth), affordable)
 
 
+def settle(
+    scenario: "Scenario",
+    until: str | Precision,
+    *,
+    engine: str = "compiled",
+    replications: int = REPLICATIONS,
+    requests_max: int = REQUESTS_MAX,
+    executor: Executor | None = None,
+) -> Settled:
+    """Simulate *scenario* until its latency is known precisely enough.
+
+    A request that failed counts as infinitely slow, as in the verdicts; so a mean needs that none did.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        With arrivals that look alike at any time. Its warm-up is cut from every replication, and what MSER-5 finds.
+    until : str or Precision
+        ``"p99 ± 2 %"``.
+    engine : {"compiled", "simpy"}
+    replications : int
+        At least 2.
+    requests_max : int
+        The budget, over all replications, without the scenario's warm-up.
+    executor : Executor, optional
+        Who plays them; threads of this machine by default, processes for the SimPy engine.
+
+    Returns
+    -------
+    Settled
+
+    Raises
+    ------
+    UsageError
+        The arrivals change with time, so that a longer run is another experiment; or an argument outside its rule.
+    """
+    arrivals = scenario.workload.arrivals
+    if not isinstance(arrivals, Poisson | Steady | Bursty):
+        raise UsageError(f"until= needs arrivals that look alike at any time, not kind={arrivals.kind} (poisson does)")
+    spare = ceil(scenario.workload.warm_up_s * float(arrivals.profile_per_s(None).mean()))
+    replicate = partial(_latencies, scenario, engine=engine, spare=spare)
+    with crew(engine, executor=executor) as workers:
+        return run_until(
+            replicate,
+            until,
+            seed=scenario.seed,
+            replications=replications,
+            requests_max=requests_max,
+            over=lambda one, seeds: list(workers.map(one, seeds)),
+        )
+
+
+def _latencies(scenario: "Scenario", seed: int, requests: int, *, engine: str, spare: int) -> NDArray[np.float64]:
+    """Latencies of about so many *requests* after the scenario's warm-up, which takes about *spare* of them."""
+    longer = scenario.with_(**{"workload.requests": requests + spare, "workload.duration_s": None})
+    found = replicate_scenario(longer, seed, engine=engine, metrics=("api_latency_ms",))
+    if found is None:
+        raise KeyboardInterrupt
+    return found.metrics["api_latency_ms"]
+
+
+def _finite(run: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The run as MSER-5 can take it: failures as slow as the slowest answer."""
+    answered = run[np.isfinite(run)]
+    return np.minimum(run, answered.max() if answered.size else 0.0)
+
+
 def _check(seed: int, replications: int, *, requests_first: int, requests_max: int) -> None:
     if seed < 0:
         raise UsageError(f"seed={seed} must be >= 0 (pass 0 or larger)")
@@ -214,17 +289,20 @@ def _play(
     requests: int,
     over: Callable[[Callable[[int], ArrayLike], Sequence[int]], Sequence[ArrayLike]] | None,
 ) -> list[NDArray[np.float64]]:
-    def one(seed: int) -> ArrayLike:
-        return replicate(seed, requests)
-
+    one = partial(_once, replicate=replicate, requests=requests)
     return [np.asarray(run, dtype=np.float64) for run in (over(one, seeds) if over else map(one, seeds))]
+
+
+def _once(seed: int, *, replicate: Replicate, requests: int) -> ArrayLike:
+    """One run; a function that another process can be given."""
+    return replicate(seed, requests)
 
 
 def _look(
     runs: Sequence[NDArray[np.float64]], goal: Precision, *, requests: int, looks: int, level: float
 ) -> tuple[Settled, bool]:
     """What the runs say now, and whether they have settled from their empty start."""
-    warm = replicated_warm_up(runs)
+    warm = replicated_warm_up([_finite(run) for run in runs])
     estimate = goal.of([run[warm.requests :] for run in runs], level=level)
     found = Settled(
         estimate,
