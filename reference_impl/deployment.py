@@ -11,7 +11,7 @@ Nothing here knows a socket, a file or the machine's clock: they are given. The 
 serves real requests (:mod:`reference_impl.server`) and runs whole days under a virtual clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -31,6 +31,7 @@ from reference_impl.meter import Meter
 from reference_impl.monitoring import Monitoring
 from reference_impl.object_disks import Disk
 from reference_impl.object_state import State
+from reference_impl.object_storage import no_step
 from reference_impl.pace import Pace
 from reference_impl.r2 import Bucket, ObjectStore, R2Binding
 from reference_impl.retries import Retrier, RetryPolicy
@@ -85,6 +86,8 @@ class Deployment:
         Who may ask the objects; None: everybody.
     council
         A function for every role of the synapse.
+    on_step
+        Storage hook of the ledgers, see :mod:`reference_impl.object_storage`.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Deployment:
         pace: Pace,
         access: Gatekeeper | None = None,
         council: Mapping[str, Role] = PUBLISHED_COUNCIL,
+        on_step: Callable[[str], None] = no_step,
     ) -> None:
         self.clock = clock
         self.pace = pace
@@ -109,6 +113,7 @@ class Deployment:
             disk=parts.disk,
             pace=pace.durable_objects,
             keeps_plan=pace.is_paced,
+            on_step=on_step,
         )
         self.synapses = Namespace(
             "CloudSynapse",

@@ -20,6 +20,7 @@ from tests.simulation.shrink import failure, shrink
 from tests.tidy import ROOT
 
 CI_SEEDS = range(4_000)
+WHOLE_SEEDS = range(600)
 
 
 def settle_everything(ledger: HardenedLedger, batch: Batch) -> int:
@@ -36,6 +37,11 @@ def test_no_schedule_shows_a_violation() -> None:
     # The world was hostile: about every second schedule kills the process.
     assert played.deaths > len(CI_SEEDS) / 4
     assert played.faults > len(CI_SEEDS)
+
+
+def test_no_schedule_of_the_whole_deployment_shows_a_violation() -> None:
+    played = play(WHOLE_SEEDS, whole=True)
+    assert (played.failed_seed, played.schedules) == (None, len(WHOLE_SEEDS))
 
 
 def test_every_kind_of_fault_is_drawn() -> None:

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
-from tests.simulation.plan import draw
-from tests.simulation.schedule import run
+from tests.simulation import schedule
+from tests.simulation.plan import Plan, draw
+from tests.simulation.schedule import Schedule
 from tests.simulation.shrink import FAILURES, failure, shrink
 from tests.tidy import ROOT
 
@@ -37,8 +38,9 @@ class Played:
     failed_seed: int | None = None
 
 
-def play(seeds: range) -> Played:
-    """Play the schedules of *seeds* up to the first failure."""
+def play(seeds: range, *, whole: bool = False) -> Played:
+    """Play the schedules of *seeds* up to the first failure, of the *whole* deployment or of the ledger."""
+    run = player(whole=whole)
     began_s = time.process_time()
     ops = faults = steps = deaths = 0
     # Nothing here makes cycles that matter; the collector would only look at them again and again.
@@ -47,45 +49,55 @@ def play(seeds: range) -> Played:
         for seed in seeds:
             plan = draw(seed)
             try:
-                schedule = run(plan)
+                played = run(plan)
             except FAILURES:
                 took_s = time.process_time() - began_s
                 return Played(seed - seeds.start + 1, ops, faults, steps, deaths, took_s, failed_seed=seed)
             ops += len(plan.ops)
             faults += len(plan.faults)
-            steps += schedule.plug.steps
-            deaths += schedule.deaths
+            steps += played.plug.steps
+            deaths += played.deaths
     finally:
         gc.enable()
         gc.collect()
     return Played(len(seeds), ops, faults, steps, deaths, time.process_time() - began_s)
 
 
-def play_all(seeds: range, *, processes: int, budget_s: float) -> Iterator[Played]:
+def player(*, whole: bool) -> Callable[[Plan], Schedule]:
+    """Return what plays one plan."""
+    if not whole:
+        return schedule.run
+    # A third of a second to load, and seldom wanted.
+    from tests.simulation.whole import run
+
+    return run
+
+
+def play_all(seeds: range, *, processes: int, budget_s: float, whole: bool) -> Iterator[Played]:
     """Play the schedules of *seeds* chunk by chunk; begin no chunk once *budget_s* have passed."""
     ends_s = time.monotonic() + budget_s
     chunks = (seeds[start : start + CHUNK_SEEDS] for start in range(0, len(seeds), CHUNK_SEEDS))
     if processes == 1:
         for chunk in chunks:
-            yield play(chunk)
+            yield play(chunk, whole=whole)
             if time.monotonic() > ends_s:
                 return
         return
     with ProcessPoolExecutor(processes) as pool:
-        running = deque(pool.submit(play, chunk) for chunk in islice(chunks, 2 * processes))
+        running = deque(pool.submit(play, chunk, whole=whole) for chunk in islice(chunks, 2 * processes))
         while running:
             yield running.popleft().result()
             if time.monotonic() < ends_s:
-                running.extend(pool.submit(play, chunk) for chunk in islice(chunks, 1))
+                running.extend(pool.submit(play, chunk, whole=whole) for chunk in islice(chunks, 1))
 
 
-def tell_failure(seed: int) -> None:
+def tell_failure(seed: int, *, whole: bool) -> None:
     """Print how the schedule of *seed* fails, how to play it again, and its smallest form."""
-    plan = draw(seed)
-    print(f"seed {seed} fails: {failure(plan)}\n{plan}")
-    print(f"again, at commit {commit()}: python -m tests.simulation --seed {seed}")
-    small = shrink(plan)
-    print(f"smallest form: {failure(small)}\n{small}")
+    plan, run = draw(seed), player(whole=whole)
+    print(f"seed {seed} fails: {failure(plan, run)}\n{plan}")
+    print(f"again, at commit {commit()}: python -m tests.simulation --seed {seed}{' --whole' if whole else ''}")
+    small = shrink(plan, fails=lambda smaller: failure(smaller, run) is not None)
+    print(f"smallest form: {failure(small, run)}\n{small}")
 
 
 def commit() -> str:
@@ -101,10 +113,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="only this one, with its plan")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which nothing is begun")
+    parser.add_argument("--whole", action="store_true", help="the whole deployment, not the ledger alone")
     asked = parser.parse_args()
     if asked.seed is not None:
-        if failure(draw(asked.seed)) is not None:
-            tell_failure(asked.seed)
+        if failure(draw(asked.seed), player(whole=asked.whole)) is not None:
+            tell_failure(asked.seed, whole=asked.whole)
             return 1
         print(f"{draw(asked.seed)}\nno violation")
         return 0
@@ -112,12 +125,13 @@ def main() -> int:
     began_s = time.monotonic()
     totals = [0, 0, 0, 0, 0]
     cpu_s = 0.0
-    for played in play_all(range(first, last), processes=asked.processes, budget_s=asked.budget):
+    options = {"processes": asked.processes, "budget_s": asked.budget, "whole": asked.whole}
+    for played in play_all(range(first, last), **options):
         counts = (played.schedules, played.ops, played.faults, played.steps, played.deaths)
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
         cpu_s += played.cpu_s
         if played.failed_seed is not None:
-            tell_failure(played.failed_seed)
+            tell_failure(played.failed_seed, whole=asked.whole)
             return 1
     schedules, ops, faults, steps, deaths = totals
     print(

@@ -15,7 +15,7 @@ from tests.simulation import spec
 from tests.simulation.clients import Delivery, event_of
 from tests.simulation.linearizability import NEVER, Operation, is_linearizable
 from tests.simulation.plan import Op, Plan, Terms
-from tests.simulation.sinks import Books
+from tests.simulation.sinks import AnyBooks
 
 DEFAULT_TERMS = Terms()
 EVENT_QUERY = (
@@ -59,7 +59,7 @@ class Auditor:
         Runs SQL on the object's database.
     """
 
-    def __init__(self, plan: Plan, books: Books, *, execute: Callable[..., Any]) -> None:
+    def __init__(self, plan: Plan, books: AnyBooks, *, execute: Callable[..., Any]) -> None:
         self._plan = plan
         self._books = books
         self._execute = execute

@@ -1,7 +1,7 @@
 """One schedule from beginning to end: the deployment's ledger in a world that follows a plan."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from reference_impl import alarms
@@ -9,7 +9,7 @@ from reference_impl.charge import Account
 from reference_impl.durable_objects import Namespace
 from reference_impl.errors import ImplError
 from reference_impl.hardened_ledger import HardenedLedger
-from reference_impl.ledger import BillingLedger
+from reference_impl.ledger import BillingLedger, UsageSink
 from reference_impl.object_state import State
 from reference_impl.pace import Pace
 from reference_impl.stopwatch import Stopwatch
@@ -17,24 +17,21 @@ from tests.simulation.auditor import Auditor, ViolationError
 from tests.simulation.clients import Client, Delivery, Network, request_of
 from tests.simulation.disk import Pool, SimDatabase, SimDisk
 from tests.simulation.plan import Fault, Op, Plan
-from tests.simulation.sinks import Books, SimSink
+from tests.simulation.sinks import AnyBooks, Books, SimSink
 from tests.simulation.world import Plug, Process, Scheduler
 
 END_MS = 12 * 3_600_000
 """By then everything is flushed: clocks jump by an hour at most, and a flush is tried again every 256 s."""
 DOWN_MS = 20.0
-PACE = Pace.from_mapping(
-    {
-        "durable_objects": {"evict_idle_ms": 150},
-        "ledger": {
-            "write_ms": 1,
-            "read_ms": 0.5,
-            "flush_interval_s": 0.06,
-            "flush_chunk_rows": 2,
-            "flush_row_us": 500,
-        },
-    }
-)
+OBJECTS_PACE = {"evict_idle_ms": 150}
+LEDGER_PACE = {
+    "write_ms": 1,
+    "read_ms": 0.5,
+    "flush_interval_s": 0.06,
+    "flush_chunk_rows": 2,
+    "flush_row_us": 500,
+}
+PACE = Pace.from_mapping({"durable_objects": OBJECTS_PACE, "ledger": LEDGER_PACE})
 STEP_FAULTS = ("power_cut", "kill")
 MESSAGE_FAULTS = ("lose", "repeat", "delay")
 SINK_FAULTS = ("sink_fails", "sink_unknown", "sink_late")
@@ -60,14 +57,17 @@ class Schedule:
     ----------
     plan
         What will happen.
+    books
+        What the sinks have stored; None for books in memory.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, books: AnyBooks | None = None) -> None:
         self._plan = plan
         rng = Random(plan.seed)
         self.deaths = 0
         self._messages = self._sink_calls = self._syncs = 0
-        self.books = Books()
+        self._memory = Books()
+        self.books: AnyBooks = books or self._memory
         self.history: list[Delivery] = []
         self._scheduler = Scheduler(rng)
         connection, index = POOL.take(has_schema=plan.has_schema)
@@ -116,6 +116,9 @@ class Schedule:
             on_commit=self._on_commit,
             on_death=self._on_death,
         )
+        self._start_server()
+
+    def _start_server(self) -> None:
         self._namespace = Namespace(
             "BillingLedger",
             self._build,
@@ -129,6 +132,13 @@ class Schedule:
         self._namespace.resume()
 
     def _build(self, state: State) -> BillingLedger:
+        sinks = [
+            SimSink(self._scheduler, self._process, apply=apply, next_fault=self._sink_fault)
+            for apply in (self._memory.store_rows, self._memory.store_meter_events)
+        ]
+        return self._ledger(state, sinks)
+
+    def _ledger(self, state: State, sinks: Sequence[UsageSink]) -> BillingLedger:
         policy = HardenedLedger(state.storage, ledger_id=state.id)
         for name, terms in self._plan.terms.items():
             if not state.storage.sql("SELECT 1 FROM accounts WHERE organization_id = ?", name):
@@ -141,10 +151,6 @@ class Schedule:
                         free_limit_microusd=terms.free_limit_microusd,
                     ),
                 )
-        sinks = [
-            SimSink(self._scheduler, self._process, apply=apply, next_fault=self._sink_fault)
-            for apply in (self.books.store_rows, self.books.store_meter_events)
-        ]
         return BillingLedger(state, policy, sinks=sinks, clock=self._process, pace=PACE.ledger)
 
     def _submit(self, op: Op, reply: Callable[[Delivery, int, bytes], None]) -> None:

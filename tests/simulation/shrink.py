@@ -11,10 +11,10 @@ FAILURES = (Exception, ViolationError)
 """A defect may show as anything."""
 
 
-def failure(plan: Plan) -> str | None:
+def failure(plan: Plan, play: Callable[[Plan], object] = run) -> str | None:
     """Play *plan*; return how it fails, or None."""
     try:
-        run(plan)
+        play(plan)
     except FAILURES as error:
         return f"{type(error).__name__}: {error}"
     return None

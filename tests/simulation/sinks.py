@@ -4,8 +4,9 @@ D1 keeps the first row of an id, the meter the first event of an identifier. Nei
 doubled or lost in them is the ledger's doing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from reference_impl.errors import PlatformError
 from reference_impl.ledger_policy import Batch
@@ -15,6 +16,23 @@ from tests.simulation.world import Process, Scheduler, SimWaiter
 
 CALL_MS = 4.0
 TIMEOUT_MS = 60.0
+
+
+class AnyBooks(Protocol):
+    """What the auditor asks the sinks."""
+
+    @property
+    def rows(self) -> Sized:
+        """The rows of D1."""
+        ...
+
+    def row_sums(self) -> dict[str, int]:
+        """Return D1's sum of every organisation (microusd)."""
+        ...
+
+    def meter_sums(self) -> dict[str, int]:
+        """Return the meter's sum of every organisation (microusd)."""
+        ...
 
 
 @dataclass

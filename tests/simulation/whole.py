@@ -1,0 +1,153 @@
+"""Fault schedules of the whole deployment: the same plans, faults and auditor, with Worker, D1 and meter around it.
+
+Slower than :mod:`tests.simulation.schedule` and for that reason played less; what it adds is the way in (route,
+checks, retries of the Worker) and the way out (the statements that store a batch in D1 and in the meter).
+"""
+
+import sqlite3
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from reference_impl.d1 import Database
+from reference_impl.d1_engines import Engine, StdlibEngine
+from reference_impl.deployment import Deployment, Parts, UsageTable, seed_rows
+from reference_impl.ledger import BillingLedger, UsageSink
+from reference_impl.ledger_policy import Batch
+from reference_impl.meter import Meter
+from reference_impl.migrations import migrate
+from reference_impl.object_disks import MemoryDisk
+from reference_impl.object_state import State
+from reference_impl.pace import Pace
+from reference_impl.r2 import MemoryStore
+from reference_impl.server.app import migration_files
+from reference_impl.stopwatch import Stopwatch
+from tests.simulation.clients import Delivery, request_of
+from tests.simulation.plan import Plan
+from tests.simulation.schedule import LEDGER_PACE, OBJECTS_PACE, Schedule
+from tests.simulation.sinks import SimSink
+from tests.simulation.world import UNIX_MS_START, Process, Scheduler, SimWaiter
+
+PACE = Pace.from_mapping(
+    {"durable_objects": {**OBJECTS_PACE, "shards": 1}, "ledger": LEDGER_PACE},
+    is_paced=False,
+)
+
+
+class WorldClock:
+    """The clock of what is outside of the process and never dies with it."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def now_ms(self) -> float:
+        """Milliseconds since the world began."""
+        return self._scheduler.now_ms
+
+    def unix_ms(self) -> int:
+        """Return the right date."""
+        return UNIX_MS_START + int(self._scheduler.now_ms)
+
+    async def sleep_until_ms(self, at_ms: float) -> None:
+        """Wait until *at_ms*."""
+        await self._scheduler.sleep_until(at_ms)
+
+    def waiter(self) -> SimWaiter:
+        """Return a new thing to wait for."""
+        return SimWaiter(self._scheduler)
+
+    def spawn(self, task: Coroutine[Any, Any, None]) -> None:
+        """Run *task*."""
+        self._scheduler.spawn(task)
+
+
+class SqlBooks:
+    """What D1 and the meter have stored, read by SQL; the faces of :class:`tests.simulation.sinks.Books`."""
+
+    def __init__(self, d1: Engine, meter: Engine) -> None:
+        self._d1 = d1
+        self._meter = meter
+
+    @property
+    def rows(self) -> list[Any]:
+        """The rows of D1."""
+        return list(self._d1.execute("SELECT id FROM usage_events").values)
+
+    def row_sums(self) -> dict[str, int]:
+        """Return D1's sum of every organisation (microusd)."""
+        query = "SELECT organization_id, sum(charge_microusd) FROM usage_events GROUP BY organization_id"
+        return {name: microusd for name, microusd in self._d1.execute(query).values}  # noqa: C416
+
+    def meter_sums(self) -> dict[str, int]:
+        """Return the meter's sum of every organisation (microusd)."""
+        query = "SELECT organization_id, sum(value_microusd) FROM meter_events GROUP BY organization_id"
+        return {name: microusd for name, microusd in self._meter.execute(query).values}  # noqa: C416
+
+
+def _template() -> bytes:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    engine = StdlibEngine(connection)
+    migrate(engine, migration_files())
+    seed_rows(engine)
+    try:
+        return connection.serialize()
+    finally:
+        connection.close()
+
+
+D1_TEMPLATE = _template()
+
+
+class WholeSchedule(Schedule):
+    """One schedule of the whole deployment."""
+
+    def __init__(self, plan: Plan) -> None:
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection.deserialize(D1_TEMPLATE)
+        self._d1 = StdlibEngine(connection)
+        self._meter_engine = StdlibEngine(sqlite3.connect(":memory:", isolation_level=None))
+        self._synapse_disk = MemoryDisk()
+        # The meter makes its table before anybody looks.
+        meter = Meter(self._meter_engine)
+        super().__init__(plan, books=SqlBooks(self._d1, self._meter_engine))
+        self._world = WorldClock(self._scheduler)
+        table = UsageTable(Database(self._d1, clock=self._world, pace=PACE.d1))
+        self._outside: tuple[UsageSink, ...] = (table, meter)
+        self._deployment: Deployment
+
+    def run(self) -> None:
+        """Play it; see :meth:`Schedule.run`."""
+        try:
+            super().run()
+        finally:
+            self._d1.close()
+            self._meter_engine.close()
+            self._synapse_disk.unmount()
+
+    def _start_server(self) -> None:
+        parts = Parts(self._d1, self._disk, MemoryStore(), self._meter_engine, self._synapse_disk)
+        self._deployment = Deployment(parts, clock=self._process, pace=PACE, on_step=self._process.step)
+        self._namespace = self._deployment.ledgers
+        self._namespace._build = self._build_whole
+        self._object_id = self._namespace.id_from_name("shard-0")
+
+    def _build_whole(self, state: State) -> BillingLedger:
+        return self._ledger(state, [self._faulty(sink) for sink in self._outside])
+
+    def _faulty(self, sink: UsageSink) -> SimSink:
+        def store(batch: Batch) -> None:
+            self._scheduler.spawn(sink.store(batch, Stopwatch(self._world, keeps_plan=False)))
+
+        return SimSink(self._scheduler, self._process, apply=store, next_fault=self._sink_fault)
+
+    async def _serve(
+        self, process: Process, delivery: Delivery, *, reply: Callable[[Delivery, int, bytes], None]
+    ) -> None:
+        response = await self._deployment.serve_http(request_of(delivery.op), self._deployment.stopwatch())
+        reply(delivery, response.status, response.body)
+
+
+def run(plan: Plan) -> Schedule:
+    """Play *plan* on the whole deployment and return the schedule; see :meth:`Schedule.run`."""
+    schedule = WholeSchedule(plan)
+    schedule.run()
+    return schedule
