@@ -5,6 +5,7 @@ Property tests run 50 examples on a developer's machine, 500 that never change i
 """
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -12,3 +13,6 @@ settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=500, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=10_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+# A script that starts the tests in the background has Ctrl-C ignored, and so would all processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
