@@ -1,12 +1,14 @@
-"""The hazards that an object meets under load: retries that keep an overload alive (H15), and gates (H16).
+"""What an object meets under load: retries that keep an overload alive (H15), gates (H16), knee and cold starts.
 
 Goal and method as for ``test_ledger_hazards_in_time.py``: constant times under a virtual clock make every prediction
 arithmetic.
 """
 
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import numpy as np
 import pytest
 
 from reference_impl.clock import VirtualClock
@@ -230,3 +232,66 @@ def test_h16_an_open_gate_overlaps_what_is_asked_elsewhere_and_a_closed_one_does
     assert clock.now_ms() == pytest.approx(took_ms)
     clock.close()
     disk.unmount()
+
+
+# --- B10, B11: what an object can do, and how often it is cold -------------------------------
+
+
+def offered(rate_per_s: float, *, requests: int, queue_limit: int) -> tuple[int, float]:
+    """Offer requests at equal distances to an object that serves 100 a second; return refused, and the longest wait."""
+    clock, disk = VirtualClock(), MemoryDisk()
+    pace = Pace.from_mapping({"durable_objects": {"queue_limit": queue_limit}}).durable_objects
+    namespace = Namespace("Busy", Busy, clock=clock, disk=disk, pace=pace)
+    object_id = namespace.id_from_name("one")
+    waits_ms: list[float] = []
+    refused = 0
+
+    async def ask(at_ms: float) -> None:
+        nonlocal refused
+        await clock.sleep_until_ms(at_ms)
+        stopwatch = Stopwatch(clock)
+        try:
+            await namespace.deliver(object_id, Request("GET", "/"), stopwatch=stopwatch)
+        except OverloadedError:
+            refused += 1
+        else:
+            waits_ms.append(stopwatch.spent_ms["durable_objects_queue"])
+
+    clock.run(*(ask(n * 1_000 / rate_per_s) for n in range(requests)))
+    clock.close()
+    disk.unmount()
+    return refused, max(waits_ms)
+
+
+def test_b10_the_knee_is_at_one_over_the_service_time() -> None:
+    # Below the knee nobody waits; above it the excess is refused and the others wait for a full line.
+    assert offered(99, requests=2_000, queue_limit=10) == (0, 0)
+    refused, longest_ms = offered(125, requests=2_000, queue_limit=10)
+    # 16 s at 125/s: 100/s are served, and the line of 10 and the one inside at the end.
+    assert abs(refused - (2_000 - 16 * 100 - 11)) <= 1
+    # Who finds nine in line and one just begun waits for ten.
+    assert longest_ms == pytest.approx(10 * SERVICE_MS, abs=SERVICE_MS)
+
+
+@pytest.mark.parametrize("rate_per_s", [0.005, 0.02])
+def test_b11_an_object_is_cold_as_often_as_it_idles_longer_than_the_eviction_time(rate_per_s: float) -> None:
+    idle_s, requests = 70.0, 3_000
+    predicted = math.exp(-rate_per_s * idle_s)
+    clock, disk = VirtualClock(), MemoryDisk()
+    pace = Pace.from_mapping({"durable_objects": {"evict_idle_ms": idle_s * 1_000, "cold_start_ms": 1}}).durable_objects
+    namespace = Namespace("Busy", Busy, clock=clock, disk=disk, pace=pace)
+    object_id = namespace.id_from_name("one")
+    arrivals_ms = np.cumsum(np.random.default_rng(11).exponential(1_000 / rate_per_s, requests)).tolist()
+    cold = 0
+
+    async def ask(at_ms: float) -> None:
+        nonlocal cold
+        await clock.sleep_until_ms(at_ms)
+        stopwatch = Stopwatch(clock)
+        await namespace.deliver(object_id, Request("GET", "/"), stopwatch=stopwatch)
+        cold += stopwatch.spent_ms.get("durable_objects", 0) > 0
+
+    clock.run(*(ask(at_ms) for at_ms in arrivals_ms))
+    clock.close()
+    disk.unmount()
+    assert cold / requests == pytest.approx(predicted, abs=4 * math.sqrt(predicted * (1 - predicted) / requests))
