@@ -61,13 +61,13 @@ class Account:
         The most that may be owed at a time.
     free_limit_microusd
         What a free account may use in one calendar month (UTC, by event time).
-    free_month, free_used_microusd
-        A month, as ``year * 12 + month``, and what a free account used in it. A ledger that keeps
-        several months puts the one of the event here.
     carry_nanousd
         The exact remainder, 0 to 999, that did not fill a micro-dollar yet.
     carry_microusd
         The remainder, 0 to 9,999, that did not fill a cent yet.
+    free_month, free_used_microusd
+        A month, as ``year * 12 + month``, and what a free account used in it. A ledger that keeps
+        several months puts the one of the event here.
     """
 
     tier: str = "managed"
@@ -76,10 +76,10 @@ class Account:
     credits_microusd: int = 0
     ceiling_microusd: int = 10_000 * MICROUSD_PER_CENT
     free_limit_microusd: int = 500 * MICROUSD_PER_CENT
-    free_month: int = 0
-    free_used_microusd: int = 0
     carry_nanousd: int = 0
     carry_microusd: int = 0
+    free_month: int = 0
+    free_used_microusd: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,10 @@ def charge(usage: Usage, account: Account) -> tuple[Charge, Account]:
         credits_microusd=account.credits_microusd - credit,
         ceiling_microusd=account.ceiling_microusd,
         free_limit_microusd=account.free_limit_microusd,
-        free_month=month,
-        free_used_microusd=free_used,
         carry_nanousd=carry,
         carry_microusd=cents_carry,
+        free_month=month,
+        free_used_microusd=free_used,
     )
     return Charge(whole, owed, cents), after
 

@@ -244,13 +244,14 @@ class Namespace:
             instance = self._awake(object_id, resident, stopwatch)
             event.begin()
             returned = await handle(instance, event)
-            await event.end()
+            if event.end():
+                await event.pass_output_gate()
         except StorageFailedError as error:
             resident.reset(error)
             raise
         except ImplError:
-            if event.has_begun:
-                await event.end()
+            if event.has_begun and event.end():
+                await event.pass_output_gate()
             raise
         except BaseException:
             # Whatever the code held in memory can no longer be trusted: only the disk counts.

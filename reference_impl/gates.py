@@ -124,10 +124,10 @@ class Event:
         """
         keeps = self._resident.critical_sections > 0
         try:
-            storage = self._end_turn()
+            self._end_turn()
             if not keeps:
                 self.leave()
-            await self._pass_output_gate(storage)
+            await self.pass_output_gate()
         except BaseException:
             # It was never begun, and never will be.
             if inspect.iscoroutine(awaitable):
@@ -217,10 +217,10 @@ class Event:
         self._commits = self._resident.storage.commits
         self.has_begun = True
 
-    async def end(self) -> None:
-        """Commit what was written last, let the next event in, and wait at the output gate.
+    def end(self) -> bool:
+        """Commit what was written last, let the next event in, and tell whether the output gate is still closed.
 
-        A refusal waits there too: it tells of what was written before.
+        A refusal ends here too: it tells of what was written before.
 
         Raises
         ------
@@ -229,7 +229,17 @@ class Event:
         """
         storage = self._end_turn()
         self.leave()
-        await self._pass_output_gate(storage)
+        return not storage.is_confirmed or self._resident.sockets.has_posted
+
+    async def pass_output_gate(self) -> None:
+        """Wait until all that was committed is durable, and let leave what waits for that."""
+        resident = self._resident
+        storage = resident.storage
+        assert storage is not None, "an event passes the gate of the object that it was in"
+        if not storage.is_confirmed:
+            await storage.confirm()
+        if resident.storage is storage:
+            resident.sockets.release(storage.confirmed)
 
     def leave(self) -> None:
         """Let the next event in, unless this one has left already."""
@@ -254,12 +264,6 @@ class Event:
         storage.end_turn()
         self.wrote = self.wrote or storage.commits > self._commits
         return storage
-
-    async def _pass_output_gate(self, storage: Storage) -> None:
-        if not storage.is_confirmed:
-            await storage.confirm()
-        if self._resident.storage is storage:
-            self._resident.sockets.release(storage.confirmed)
 
     async def _come_back(self) -> None:
         # Who was inside already is never refused.

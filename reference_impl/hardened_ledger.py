@@ -79,6 +79,7 @@ ACCOUNT_COLUMNS = (
     "tier pending_microusd pending_events credits_microusd ceiling_microusd free_limit_microusd "
     "carry_nanousd carry_microusd"
 ).split()
+"""The first fields of :class:`Account`, in its order; the free month is kept in a table of its own."""
 account_values = attrgetter(*ACCOUNT_COLUMNS)
 usage_values = attrgetter("model", "tokens_in", "tokens_out", "event_time_ms")
 
@@ -209,7 +210,7 @@ class HardenedLedger:
     def account(self, organization_id: str) -> Account:
         """Return the account of *organization_id*."""
         rows = self._storage.sql(READ_ACCOUNT, organization_id)
-        return Account(**dict(zip(ACCOUNT_COLUMNS, rows[0], strict=True))) if rows else Account()
+        return Account(*rows[0]) if rows else Account()
 
     def set_account(self, organization_id: str, account: Account) -> None:
         """Replace tier, credits, ceiling and free limit; what is owed stays."""

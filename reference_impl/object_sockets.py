@@ -189,6 +189,11 @@ class Sockets:
     def __len__(self) -> int:
         return len(self._sockets)
 
+    @property
+    def has_posted(self) -> bool:
+        """Whether anything waits at the output gate."""
+        return bool(self._posted)
+
     def accept(self, pair: Pair, tags: Sequence[str]) -> Socket:
         """Take the object's end of *pair*.
 

@@ -11,7 +11,7 @@ from reference_impl.gates import Event
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.object_disks import MemoryDisk, SqliteDatabase, StorageFailedError
 from reference_impl.object_state import State
-from reference_impl.object_storage import Storage
+from reference_impl.object_storage import Storage, no_step
 from reference_impl.overload import OverloadLimits
 from reference_impl.pace import Pace
 from reference_impl.stopwatch import Stopwatch
@@ -90,6 +90,7 @@ class Scene:
         sync_ms: float = 0.0,
         overload: OverloadLimits | None = None,
         jitter: float = 0.0,
+        on_step: Callable[[str], None] = no_step,
         **pace: Any,
     ) -> None:
         self.clock = VirtualClock(unix_ms_start=0)
@@ -98,6 +99,7 @@ class Scene:
         self.pace = Pace.from_mapping({"durable_objects": pace}).durable_objects
         self.overload = overload
         self.jitter = jitter
+        self.on_step = on_step
         self.namespace = self.deploy()
 
     def deploy(self) -> Namespace:
@@ -110,6 +112,7 @@ class Scene:
             pace=self.pace,
             overload=self.overload,
             jitter=lambda: self.jitter,
+            on_step=self.on_step,
         )
 
     def send(self, *paths: str, name: str = "a", **query: str) -> list[Any]:

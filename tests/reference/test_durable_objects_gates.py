@@ -97,9 +97,9 @@ class Gate(Counter):
         return [self.state.storage.get("from", 0), self.state.storage.get("to", 0)]
 
 
-def gates(**options: Any) -> Any:
-    """Set the scene, the object awake already and everything durable."""
-    return scene(Gate, **{"sync_ms": SYNC_MS, **options})
+def gates(build: type[Gate] = Gate, **options: Any) -> Any:
+    """Set the scene with a disk that takes its time."""
+    return scene(build, **{"sync_ms": SYNC_MS, **options})
 
 
 def warmed(s: Scene) -> float:
@@ -182,6 +182,46 @@ def test_what_was_written_before_a_refusal_stays_and_before_a_defect_does_not() 
         with pytest.raises(ZeroDivisionError):
             s.send("/write_then_crash")
         assert s.stored("count") == 1
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_turn_leaves_nothing_of_it() -> None:
+    fails = [False]
+
+    def fail(step: str) -> None:
+        if fails[0] and step.startswith("INSERT"):
+            fails[0] = False
+            raise StorageFailedError("a bad sector")
+
+    class Twice(Gate):
+        async def do_write(self, event: Event) -> Any:
+            async with event.stage("work", 5):
+                self.state.storage.put("first", 1)
+                fails[0] = True
+                self.state.storage.put("second", 2)
+
+    with gates(build=Twice, sync_ms=0, on_step=fail) as s:
+        with pytest.raises(StorageFailedError):
+            s.send("/write")
+        assert (s.stored("first"), s.stored("second")) == (None, None)
+
+
+# --- input gate ------------------------------------------------------------------------------
+
+
+def test_who_comes_back_waits_until_nobody_is_inside() -> None:
+    class Long(Gate):
+        async def do_far(self, event: Event) -> Any:
+            await event.outside(self.far(event, 5))
+            return event.stopwatch.clock.now_ms()
+
+        async def do_long(self, event: Event) -> Any:
+            async with event.stage("work", 100):
+                pass
+
+    with gates(build=Long, sync_ms=0) as s:
+        # The first goes out at 10 and would be back at 15; the second is inside from 10 to 120.
+        first, _ = s.clock.run(*s.asked("/far", "/long"))
+        assert json.loads(first.body)["answer"] == 120
 
 
 # --- critical sections -----------------------------------------------------------------------
