@@ -16,7 +16,7 @@ COMPILE := out/lock/bin/uv pip compile pyproject.toml --universal --fork-strateg
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help plan test check theory coverage audit bench lab lock clean
+.PHONY: help plan test nightly check theory coverage audit notebooks bench lab lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -33,6 +33,10 @@ test: check ## Every check that CI runs: lint, format, types, tests, notebooks.
 ifneq ($(NOTEBOOKS),)
 	$(BIN)/python -m pytest $(NBVAL) -p no:cacheprovider $(NOTEBOOKS)
 endif
+
+nightly: .venv/dev ## What takes longer: coverage with 400 runs, 10,000 examples of every property.
+	$(BIN)/python -m pytest -m nightly $(ARGS)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_engines_agree.py $(ARGS)
 
 check: .venv/dev ## Lint, format and types only.
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
 """Coverage of the intervals, counted.
 
 Goal: over many seeded runs of M/M/1 at load 0.5, 0.8 and 0.9 the 95 % intervals for mean and P99 hold the truth in 93
-to 97 %. Method: `sim.coverage` itself, small in every CI run, with 400 runs of a million requests when slow tests run,
+to 97 %. Method: `sim.coverage` itself, small in every CI run, with 400 runs of a million requests every night,
 and the page that was written from 2,000.
 The counting is tested on designs whose coverage is known.
 """
@@ -34,7 +34,7 @@ from tests.tidy import ROOT
 DESIGNS = [pytest.param(by_batches, id="batches"), pytest.param(by_replications, id="replications")]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_intervals_keep_their_promise() -> None:
     """The requirement itself, 400 seeded runs of each kind at each load; all 4,800 counts lie together near 95 %.
 
