@@ -99,7 +99,7 @@ def _port(text: str) -> int:
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
-    def error(self, message: str) -> None:  # type: ignore[override]
+    def error(self, message: str) -> None:  # type: ignore[override]  # typeshed says NoReturn; so it is
         """Print *message* and end with status 2."""
         self.exit(USAGE_STATUS, f"{self.prog}: {message}\n")
 

@@ -83,9 +83,9 @@ ACCOUNT_COLUMNS = (
 account_values = attrgetter(*ACCOUNT_COLUMNS)
 usage_values = attrgetter("model", "tokens_in", "tokens_out", "event_time_ms")
 
-READ_ACCOUNT = f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts WHERE organization_id = ?"  # noqa: S608
+READ_ACCOUNT = f"SELECT {', '.join(ACCOUNT_COLUMNS)} FROM accounts WHERE organization_id = ?"  # noqa: S608  # names are ours
 WRITE_ACCOUNT = (
-    f"INSERT OR REPLACE INTO accounts (organization_id, {', '.join(ACCOUNT_COLUMNS)}) "  # noqa: S608
+    f"INSERT OR REPLACE INTO accounts (organization_id, {', '.join(ACCOUNT_COLUMNS)}) "  # noqa: S608  # names are ours
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 READ_EARLIER = (
@@ -96,7 +96,7 @@ ENTRY_COLUMNS = (
     "seq, organization_id, event_id, user_id, model, tokens_in, tokens_out, event_time_ms, received_ms, "
     "charge_microusd, owed_microusd, cost_cents"
 )
-WRITE_EVENT = f"INSERT INTO events ({ENTRY_COLUMNS}, chain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+WRITE_EVENT = f"INSERT INTO events ({ENTRY_COLUMNS}, chain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # names are ours
 READ_HEAD = "SELECT seq, chain FROM events ORDER BY seq DESC LIMIT 1"
 # A slash stands in no name, so that no two pairs of names give one id.
 READ_BATCH = (
@@ -227,7 +227,7 @@ class HardenedLedger:
 
     def first_broken_seq(self) -> int | None:
         """Check the whole audit chain; return the number of the first event that does not fit, if any."""
-        rows = self._storage.sql(f"SELECT {ENTRY_COLUMNS}, chain FROM events ORDER BY seq")  # noqa: S608
+        rows = self._storage.sql(f"SELECT {ENTRY_COLUMNS}, chain FROM events ORDER BY seq")  # noqa: S608  # names are ours
         position = audit_chain.first_broken((row[:-1], row[-1]) for row in rows)
         return None if position is None else int(rows[position][0])
 

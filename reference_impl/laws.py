@@ -29,7 +29,7 @@ NORMAL_QUANTILE_P99 = 2.3263478740408408
 """The 0.99 quantile of the standard normal law, the step from median to P99."""
 
 
-def _constant(p: Parameters, rng: np.random.Generator, n: int) -> Values:  # noqa: ARG001
+def _constant(p: Parameters, rng: np.random.Generator, n: int) -> Values:  # noqa: ARG001  # one signature for all laws
     return np.full(n, float(p["value"]))
 
 

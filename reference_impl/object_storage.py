@@ -134,7 +134,7 @@ class Storage:
         """Return the values of those of *keys*, at most 128, that are stored, in key order."""
         _within(len(keys), KEYS_PER_CALL_MAX, "keys in one get")
         marks = ", ".join("?" * len(keys))
-        statement = f"SELECT key, value FROM _cf_kv WHERE key IN ({marks}) ORDER BY key"  # noqa: S608
+        statement = f"SELECT key, value FROM _cf_kv WHERE key IN ({marks}) ORDER BY key"  # noqa: S608  # names are ours
         return {key: json.loads(text) for key, text in self._run(statement, tuple(keys))}
 
     def put(self, key: str, value: Any) -> None:
@@ -209,7 +209,7 @@ class Storage:
                 params.append(bound)
         order = "DESC" if reverse else "ASC"
         rows = self._run(
-            f"SELECT key, value FROM _cf_kv WHERE {' AND '.join(conditions)} ORDER BY key {order} LIMIT ?",  # noqa: S608
+            f"SELECT key, value FROM _cf_kv WHERE {' AND '.join(conditions)} ORDER BY key {order} LIMIT ?",  # noqa: S608  # names are ours
             (*params, limit),
         )
         return {key: json.loads(text) for key, text in rows}

@@ -88,9 +88,9 @@ def whole_number(field: str, value: object, *, at_most: int, at_least: int = 0) 
     """Check a whole number in *at_least* to *at_most*; JSON's 5.0 is the number 5 too."""
     whole = int(value) if isinstance(value, float) and value.is_integer() else value
     is_whole = isinstance(whole, int) and not isinstance(whole, bool)
-    if not is_whole or not at_least <= whole <= at_most:  # type: ignore[operator]
+    if not is_whole or not at_least <= whole <= at_most:  # type: ignore[operator]  # a whole number by then
         _refuse(field, value, f"must be a whole number in {at_least}..{at_most}")
-    return whole  # type: ignore[return-value]
+    return whole  # type: ignore[return-value]  # _refuse raises
 
 
 def whole_number_text(field: str, text: str, *, at_most: int, at_least: int = 0) -> int:

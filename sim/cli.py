@@ -9,7 +9,7 @@ Imports stand inside the commands: ``headroom --help`` must not wait for NumPy (
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,6 +93,7 @@ def run(
     from sim.document import run_document
     from sim.play import run as do_run
     from sim.tables import run_tables
+    from sim.targets import status_of
 
     if save is not None:
         _check_place(save, suffix=".parquet")
@@ -105,7 +106,7 @@ def run(
         _say(f"written: {save}")
     document = run_document(result)
     _show(run_tables(result), document=document, json=json)
-    return USAGE_STATUS if result.interrupted else _status(str(document["verdict"]))
+    return USAGE_STATUS if result.interrupted else status_of(str(document["verdict"]))
 
 
 @app.command(epilog="Example: headroom capacity phase4")
@@ -255,10 +256,6 @@ def _refuse(message: str, *notes: str) -> int:
     return USAGE_STATUS
 
 
-def _status(verdict: str) -> int:
-    return {"PASS": 0, "WARN": 1, "ALERT": 1}.get(verdict, 3)
-
-
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
@@ -305,7 +302,7 @@ def _toml(value: str) -> Any:
         return value.strip()
 
 
-def _teller() -> Any:
+def _teller() -> "Callable[[str], None]":
     """Where progress is told: on a terminal, and nowhere when piped."""
     return _say if sys.stderr.isatty() else lambda _: None
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.arrivals import Poisson, TraceReplay
+from sim.cost import shares
 from sim.crew import crew
 from sim.errors import UsageError
 from sim.hand import Hand, Served
@@ -61,13 +62,12 @@ def companions(scenario: "Scenario", planned: "Schedule", *, hand: Hand, station
     judged = planned.arrival_ms >= planned.warm_up_ms
     times = hand.times
     found = {"times": float((times.drawn_ms - times.mean_ms)[judged].mean())}
-    mix, arrivals = scenario.workload.mix, scenario.workload.arrivals
+    mix, arrivals = shares(scenario), scenario.workload.arrivals
     if not isinstance(arrivals, TraceReplay):
         surplus_ms = 0.0
         for code in np.unique(planned.route_code):
             here = planned.route_code == code
-            share = mix.get(ROUTES[code], 0.0) / sum(mix.values())  # type: ignore[call-overload]
-            surplus_ms += (float(here[judged].mean()) - share) * float(times.mean_ms[here].mean())
+            surplus_ms += (float(here[judged].mean()) - mix[ROUTES[code]]) * float(times.mean_ms[here].mean())
         found["routes"] = surplus_ms
     surplus = _wait_surplus_ms(scenario, planned, hand, station=station) if isinstance(arrivals, Poisson) else None
     if surplus is not None:
@@ -98,13 +98,12 @@ def _wait_surplus_ms(scenario: "Scenario", planned: "Schedule", hand: Hand, *, s
 
 def _expected_wait_ms(scenario: "Scenario", planned: "Schedule", visits: list[Served]) -> float | None:
     """Pollaczek's and Khinchine's mean wait, a request of the whole traffic; None where no run comes to its mean."""
-    mix, keys = scenario.workload.mix, scenario.workload.keys
-    total = sum(mix.values())
+    mix, keys = shares(scenario), scenario.workload.keys
     share = mean_ms = square = 0.0
     for served in visits:
         for code in np.unique(planned.route_code[served.who]):
             first = int(np.argmax(planned.route_code[served.who] == code))
-            weight = mix.get(ROUTES[code], 0.0) / total  # type: ignore[call-overload]
+            weight = mix[ROUTES[code]]
             one_ms = float(served.dealt.mean_ms[first])
             share, mean_ms = share + weight, mean_ms + weight * one_ms
             square += weight * (one_ms**2 + float(served.dealt.spread[first]))

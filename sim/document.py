@@ -6,18 +6,13 @@ infinity. ``schema_version`` changes when a name or a meaning does.
 
 import json
 import sys
-from dataclasses import asdict, is_dataclass
-from math import isfinite
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pandas as pd
 
 from sim import __version__
 from sim.breakdown import by_route, waterfall
 from sim.errors import UsageError
+from sim.files import plain, whole_file
 from sim.targets import judge, overall
 
 if TYPE_CHECKING:
@@ -179,33 +174,10 @@ def write_text(text: str, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(text)
-                file.close()
-                Path(file.name).chmod(0o644)
-                Path(file.name).replace(path)
-            finally:
-                Path(file.name).unlink(missing_ok=True)
+        with whole_file(path) as file:
+            file.write(text.encode("utf-8"))
     except OSError as error:
         raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from None
-
-
-def plain(value: Any) -> Any:
-    """*value* in the types of JSON; a number that is none becomes null."""
-    if isinstance(value, pd.DataFrame):
-        return [plain(row) for row in value.to_dict(orient="records")]
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not isfinite(value):
-        return None
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _head(scenario: "Scenario", seed: int) -> Document:

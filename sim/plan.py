@@ -7,8 +7,9 @@ and the two are laid side by side. A model that the measurement contradicts earn
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sim.capacity import Capacity, capacity
 from sim.comparison import Comparison, compare
@@ -100,7 +101,7 @@ class Plan:
         status = exit_status(self.targets)
         return 3 if status == 0 and self.verdict != "PASS" else status
 
-    @property
+    @cached_property
     def measured_targets(self) -> tuple[TargetRow, ...]:
         """The measurement, judged on its own; empty when there is none."""
         return judge(self.measured) if self.measured is not None and len(self.measured.frame) else ()
@@ -236,6 +237,6 @@ class _Work:
     def _simulated(self, planned: "Schedule", seed: int) -> Result:
         return play(self.scenario, planned, on=self.engine, seed=seed)
 
-    def _live_part(self) -> Any:
+    def _live_part(self) -> "Schedule":
         workload = self.scenario.workload
         return schedule(self.scenario).live(workload.live_s, workload.live_rate_max_per_s)

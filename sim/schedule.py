@@ -199,10 +199,10 @@ class Schedule:
         return replace(part, duration_ms=count / rate_per_s * 1000)
 
     def _rows(self, rows: slice, *, start_ms: float, end_ms: float) -> "Schedule":
-        kept = {name: array[rows] for name, array in self._arrays().items()}
+        kept: dict[str, Any] = {name: array[rows] for name, array in self._arrays().items()}
         kept["arrival_ms"] = kept["arrival_ms"] - start_ms
-        length = {"duration_ms": end_ms - start_ms, "warm_up_ms": max(self.warm_up_ms - start_ms, 0.0)}
-        return replace(self, **kept, **length)  # type: ignore[arg-type]
+        length: dict[str, Any] = {"duration_ms": end_ms - start_ms, "warm_up_ms": max(self.warm_up_ms - start_ms, 0.0)}
+        return replace(self, **kept, **length)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         values = ((field.name, getattr(self, field.name)) for field in fields(self))

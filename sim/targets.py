@@ -313,4 +313,9 @@ def worst(verdicts: Iterable[str]) -> str:
 
 def exit_status(rows: Iterable[TargetRow]) -> int:
     """Status for a shell: 0 all targets met, 1 one missed, 3 none missed but not all met."""
-    return {"PASS": 0, "WARN": 1, "ALERT": 1}.get(overall(rows), 3)
+    return status_of(overall(rows))
+
+
+def status_of(verdict: str) -> int:
+    """Status for a shell of one verdict."""
+    return {"PASS": 0, "WARN": 1, "ALERT": 1}.get(verdict, 3)

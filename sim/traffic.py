@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sim.arrivals import Bursty, Closed, Steady, TraceReplay
+from sim.cost import shares
 from sim.distributions import AnyLaw
 from sim.theory import squared_variation
 from sim.trace import ROUTES
@@ -194,7 +195,7 @@ def _joint(scenario: "Scenario", recorded: "Schedule | None") -> Array:
         counts = np.zeros((len(ROUTES), int(recorded.key.max()) + 1))
         np.add.at(counts, (recorded.route_code, recorded.key), 1.0)
         return np.asarray(counts / counts.sum())
-    mix = np.array([workload.mix.get(route, 0.0) for route in ROUTES])  # type: ignore[call-overload]
+    mix = np.array([shares(scenario)[route] for route in ROUTES])
     popularity = np.arange(1, workload.keys.count + 1, dtype=np.float64) ** -workload.keys.zipf
     return np.asarray(np.outer(mix / mix.sum(), popularity / popularity.sum()))
 

@@ -138,7 +138,7 @@ async def tunnel(adversary: Adversary, folder: Path) -> dict[str, Any]:
     configuration.load_cert_chain(folder / "server.pem", folder / "server.key")
     protocol = type("BoundTunnel", (Tunnel,), {"adversary": adversary})
     server = await serve("127.0.0.1", 0, configuration=configuration, create_protocol=protocol)
-    port = server._transport.get_extra_info("sockname")[1]  # type: ignore[union-attr]
+    port = server._transport.get_extra_info("sockname")[1]  # type: ignore[union-attr]  # aioquic keeps its transport private
     return {
         "host": "127.0.0.1",
         "port": port,

@@ -73,7 +73,7 @@ class Cluster:
         """Workers that the scheduler knows."""
         from distributed import Client
 
-        with Client(self.address, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        with Client(self.address, set_as_default=False) as client:  # type: ignore[no-untyped-call]  # Dask has no types
             return len(client.scheduler_info(n_workers=-1)["workers"])
 
     def kill(self, worker: int) -> None:

@@ -216,7 +216,7 @@ def test_stations_show_the_measurement_only_at_the_same_load(ax: Axes) -> None:
     assert plan.measured is not None
     plots.stations(plan, ax=ax)
     busiest = max(float(run.stations["utilization_busiest"].max()) for run in plan.simulated)
-    assert max(bar.get_width() for bar in ax.patches) <= busiest + 1e-12  # type: ignore[attr-defined]
+    assert max(bar.get_width() for bar in ax.patches) <= busiest + 1e-12  # type: ignore[attr-defined]  # bars are the only patches
     assert any(to_hex(line.get_color()) == MEASURED for line in ax.lines)
     faster = replace(plan.measured, frame=plan.measured.frame.assign(arrival_ms=plan.measured.frame["arrival_ms"] / 9))
     other = Figure().add_subplot()

@@ -205,7 +205,8 @@ def test_foreign_text_is_escaped_everywhere() -> None:
         measured=replace(plan.measured, on=HOSTILE, notes=(HOSTILE,), generator={"started_utc": HOSTILE}),
         sensitivity=tuple(replace(one, source=replace(one.source, source=HOSTILE)) for one in plan.sensitivity),
     )
-    for text in (report_html(hostile, command=HOSTILE), hostile._repr_html_(), hostile.measured._repr_html_()):  # type: ignore[union-attr]
+    assert hostile.measured is not None
+    for text in (report_html(hostile, command=HOSTILE), hostile._repr_html_(), hostile.measured._repr_html_()):
         assert "<script" not in text
         assert HOSTILE in Page(text).words
 

@@ -193,7 +193,7 @@ def test_at_rate_needs_a_rate(launch: Scenario, rate_per_s: float) -> None:
 
 def test_scenario_is_frozen_and_can_be_sent_to_another_process(launch: Scenario) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        launch.seed = 1  # type: ignore[misc]
+        launch.seed = 1  # type: ignore[misc]  # that it is refused is the test
     again = pickle.loads(pickle.dumps(launch))
     assert again == launch
     assert again.vary("seed", 3).provenance == launch.provenance

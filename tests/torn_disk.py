@@ -6,6 +6,8 @@ survive in part. What SQLite makes of that, with the deployment's own pragmas, i
 promises stand (``tests/reference/test_power_cut.py``).
 """
 
+# ruff: noqa: N802 - apsw fixes the names of its methods.
+
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -118,22 +120,22 @@ class TornDisk(apsw.VFS):
         for file in self.files.values():
             file.lose_power(self._rng)
 
-    def xOpen(self, name: Any, flags: list[int]) -> "OpenFile":  # type: ignore[override]  # noqa: N802
+    def xOpen(self, name: Any, flags: list[int]) -> "OpenFile":  # type: ignore[override]  # any file will do for SQLite
         """Open or create."""
         filename = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
         flags[1] = flags[0]
         return OpenFile(self, self.files.setdefault(filename, File()))
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+    def xDelete(self, filename: str, syncdir: bool) -> None:
         """Delete."""
         self.step()
         self.files.pop(filename, None)
 
-    def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: N802
+    def xAccess(self, pathname: str, flags: int) -> bool:
         """Tell whether it is there."""
         return pathname in self.files
 
-    def xFullPathname(self, name: str) -> str:  # noqa: N802
+    def xFullPathname(self, name: str) -> str:
         """Return the name: there are no folders."""
         return name
 
@@ -145,43 +147,43 @@ class OpenFile:
         self._disk = disk
         self._file = file
 
-    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
+    def xRead(self, amount: int, offset: int) -> bytes:
         return bytes(self._file.content[offset : offset + amount])
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: bytes, offset: int) -> None:
         self._disk.step()
         self._file.write(offset, bytes(data))
 
-    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+    def xTruncate(self, newsize: int) -> None:
         self._disk.step()
         self._file.truncate(newsize)
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:
         self._disk.step()
         self._file.sync()
 
-    def xFileSize(self) -> int:  # noqa: N802
+    def xFileSize(self) -> int:
         return len(self._file.content)
 
-    def xLock(self, level: int) -> None:  # noqa: N802
+    def xLock(self, level: int) -> None:
         """Nobody else is there."""
 
-    def xUnlock(self, level: int) -> None:  # noqa: N802
+    def xUnlock(self, level: int) -> None:
         """Nobody else is there."""
 
-    def xCheckReservedLock(self) -> bool:  # noqa: N802
+    def xCheckReservedLock(self) -> bool:
         return False
 
-    def xFileControl(self, op: int, ptr: int) -> bool:  # noqa: N802
+    def xFileControl(self, op: int, ptr: int) -> bool:
         return False
 
-    def xSectorSize(self) -> int:  # noqa: N802
+    def xSectorSize(self) -> int:
         return SECTOR_BYTES
 
-    def xDeviceCharacteristics(self) -> int:  # noqa: N802
+    def xDeviceCharacteristics(self) -> int:
         return apsw.SQLITE_IOCAP_POWERSAFE_OVERWRITE
 
-    def xClose(self) -> None:  # noqa: N802
+    def xClose(self) -> None:
         """Nothing is left to do."""
 
 

@@ -165,8 +165,7 @@ def _http_server(deployment: Deployment) -> "_Server":
         log_level="error",
         access_log=False,
         lifespan="off",
-        # uvicorn's type knows only its own protocols.
-        ws=partial(SocketProtocol, deployment=deployment),  # type: ignore[arg-type]
+        ws=partial(SocketProtocol, deployment=deployment),  # type: ignore[arg-type]  # uvicorn knows its own only
         proxy_headers=False,
         server_header=False,
         date_header=False,

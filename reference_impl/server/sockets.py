@@ -63,8 +63,8 @@ class SocketProtocol(asyncio.Protocol):
         """Take the connection."""
         assert isinstance(transport, asyncio.Transport), "a TCP connection"
         self._transport = transport
-        # uvicorn counts whom it must wait for at its end.
-        self._connections.add(self)  # type: ignore[arg-type]
+        # uvicorn counts whom it must wait for at its end; its type knows only its own protocols.
+        self._connections.add(self)  # type: ignore[arg-type]  # see above
 
     def data_received(self, data: bytes) -> None:
         """Take bytes: the opening request first, frames after it."""

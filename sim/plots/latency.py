@@ -1,7 +1,7 @@
 """Latency of requests: how many are slower than what, and when they were."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +91,8 @@ def _curve(axes: "Axes", samples: Sequence[Array], *, label: str, shade: str, do
         share[shown], np.maximum(low, value.min() / 2)[shown], np.minimum(high, right)[shown],
         color=shade, alpha=0.15, linewidth=0,
     )  # fmt: skip
-    mark = {"linestyle": "none", "marker": "o", "markersize": 3.2} if dots else {}
-    axes.plot(value[shown], share[shown], color=shade, zorder=4 if dots else 3, **mark)  # type: ignore[arg-type]
+    mark: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.2} if dots else {}
+    axes.plot(value[shown], share[shown], color=shade, zorder=4 if dots else 3, **mark)
     axes.annotate(
         label, (value[shown][-1], share[shown][-1]), xytext=(6, 0), textcoords="offset points",
         color=shade, va="center", fontsize=9, fontweight="bold", bbox=BEHIND,

@@ -6,19 +6,17 @@ frame comes back byte for byte.
 """
 
 import json
-import math
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim.errors import RunnerError, SimError, UsageError
+from sim.files import plain, whole_file
 from sim.flow import OUTCOMES
 from sim.result import STATION_COLUMNS, TIME_COLUMNS, Result
 
@@ -76,13 +74,8 @@ def save_run(result: Result, path: Path | str) -> None:
     manifest = json.dumps(_manifest(result), allow_nan=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), MANIFEST_KEY: manifest.encode()})
     try:
-        with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as unfinished:
-            try:
-                pq.write_table(table, unfinished, write_page_checksum=True)
-                unfinished.close()
-                Path(unfinished.name).replace(target)
-            finally:
-                Path(unfinished.name).unlink(missing_ok=True)
+        with whole_file(target) as file:
+            pq.write_table(table, file, write_page_checksum=True)
     except OSError as error:
         raise UsageError(f"run {str(target)!r} cannot be written: {error.strerror or error}") from None
 
@@ -132,25 +125,12 @@ def _manifest(result: Result) -> dict[str, Any]:
         "interrupted": result.interrupted,
         "valid": result.valid,
         "notes": list(result.notes),
-        "generator": _plain(result.generator),
-        "stations": _plain(result.stations.to_dict(orient="list")),
+        "generator": plain(result.generator),
+        "stations": plain(result.stations.to_dict(orient="list")),
         "categories": {name: result.frame[name].cat.categories.tolist() for name in CATEGORIES},
         "scenario": result.scenario.model_dump(mode="json"),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     }
-
-
-def _plain(value: Any) -> Any:
-    """*value* in the types of JSON; a number that is none becomes null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _frame(table: pa.Table, categories: dict[str, list[str]]) -> pd.DataFrame:

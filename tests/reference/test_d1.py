@@ -48,10 +48,10 @@ class Client:
         self.binding = D1Binding(self.database, self.stopwatch)
 
     def query(self, sql: str, *params: Any) -> list[dict[str, Any]]:
-        return self.clock.run(self.binding.prepare(sql).bind(*params).all())[0].results  # type: ignore[no-any-return]
+        return self.clock.run(self.binding.prepare(sql).bind(*params).all())[0].results  # type: ignore[no-any-return]  # rows of SQL have any type
 
     def meta(self, sql: str, *params: Any) -> dict[str, Any]:
-        return self.clock.run(self.binding.prepare(sql).bind(*params).run())[0].meta  # type: ignore[no-any-return]
+        return self.clock.run(self.binding.prepare(sql).bind(*params).run())[0].meta  # type: ignore[no-any-return]  # rows of SQL have any type
 
 
 def test_the_schema_has_the_six_tables_of_the_brief_and_its_record(engine: Engine) -> None:

@@ -71,7 +71,7 @@ def test_h9_seed_invoices_again_after_every_ambiguous_failure(ambiguous: int) ->
     for policy in ("seed", "hardened"):
         with world({"ledger": {"policy": policy}}) as w:
             table, meter = w.deployment._sinks
-            w.deployment._sinks = (LosesAnswers(table, ambiguous), LosesAnswers(meter, ambiguous))  # type: ignore[assignment]
+            w.deployment._sinks = (LosesAnswers(table, ambiguous), LosesAnswers(meter, ambiguous))  # type: ignore[assignment]  # stands in for a sink
             w.ask(log_request())
             for _ in range(2 * ambiguous + 1):
                 w.ask(flush_request())
@@ -116,7 +116,7 @@ def test_h10_whoever_reaches_flush_makes_it_call_the_provider(attacks: int) -> N
     for policy, access in (("seed", None), ("hardened", GATEKEEPER)):
         with world({"ledger": {"policy": policy}}, access=access) as w:
             sink = CountsCalls()
-            w.deployment._sinks = (sink,)  # type: ignore[assignment]
+            w.deployment._sinks = (sink,)  # type: ignore[assignment]  # stands in for a sink
             for n in range(attacks):
                 w.ask(with_key(log_request(f"event-{n}"), KEY))
                 w.ask(flush_request())

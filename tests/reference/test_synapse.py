@@ -37,7 +37,7 @@ class Council:
 
     def roles(self) -> Mapping[str, Role]:
         """Return a function for every role."""
-        return {role: lambda session, role=role: self.ask(session, role) for role in (*ROLES, ARBITER)}  # type: ignore[misc]
+        return {role: lambda session, role=role: self.ask(session, role) for role in (*ROLES, ARBITER)}  # type: ignore[misc]  # mypy does not infer a lambda with a default
 
     async def ask(self, session: Session, role: str) -> Opinion:
         """Ask one role."""

@@ -150,7 +150,7 @@ class Auditor:
                 for delivery in history
                 if delivery.op.organization == organization and delivery.op.kind != "flush"
             ]
-            settles: list[Operation[Delivery | Settled]] = [*self._settles.get(organization, [])]  # type: ignore[list-item]
+            settles: list[Operation[Delivery | Settled]] = [*self._settles.get(organization, [])]  # type: ignore[list-item]  # lists are invariant, the items fit
 
             def step(
                 state: spec.AccountState, operation: Operation[Delivery | Settled], terms: Terms = terms

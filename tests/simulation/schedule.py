@@ -98,7 +98,7 @@ class Schedule:
                 self._scheduler.spawn(self._client(client).run())
             for fault in self._plan.faults:
                 if _family(fault.kind) == "timed":
-                    self._scheduler.call_at(fault.at, lambda fault=fault: self._strike(fault))  # type: ignore[misc]
+                    self._scheduler.call_at(fault.at, lambda fault=fault: self._strike(fault))  # type: ignore[misc]  # mypy does not infer a lambda with a default
             self._scheduler.run(END_MS)
             self._auditor.ended()
             self._auditor.check_history(self.history)

@@ -75,12 +75,12 @@ class SqlBooks:
     def row_sums(self) -> dict[str, int]:
         """Return D1's sum of every organisation (microusd)."""
         query = "SELECT organization_id, sum(charge_microusd) FROM usage_events GROUP BY organization_id"
-        return {name: microusd for name, microusd in self._d1.execute(query).values}  # noqa: C416
+        return {str(name): int(microusd) for name, microusd in self._d1.execute(query).values}
 
     def meter_sums(self) -> dict[str, int]:
         """Return the meter's sum of every organisation (microusd)."""
         query = "SELECT organization_id, sum(value_microusd) FROM meter_events GROUP BY organization_id"
-        return {name: microusd for name, microusd in self._meter.execute(query).values}  # noqa: C416
+        return {str(name): int(microusd) for name, microusd in self._meter.execute(query).values}
 
 
 def _template() -> bytes:
