@@ -76,7 +76,7 @@ def threads(rounds: int, todo: list[jobs.Job]) -> Section:
     """Two simulations at once, of the compiled engine."""
     play, rows = processes.players()["compiled"], []
     for job in todo:
-        quiet, asked = timing.quiet_gains(partial(play, job), runs=4, rounds=rounds, tries=40 * rounds)
+        quiet, asked = timing.quiet_gains(partial(play, job), runs=4, rounds=rounds, tries=10 * rounds)
         told = str(spread(quiet)) if quiet else "no quiet moment"
         rows.append([f"{job.name}, {len(job.schedule):,} requests", told, f"{len(quiet)} of {asked}"])
     return Section(
