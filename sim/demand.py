@@ -44,6 +44,7 @@ class Walker:
 
     def __init__(self, flow: f.Flow) -> None:
         self.flow, self.stations = flow, stations(flow)
+        self.fixed: dict[int, Passage] = {}
         self.drains: dict[int, float] = {}
         self.returns: dict[int, tuple[f.Station, ...]] = {}
         self.held: tuple[f.Station, ...] = ()
@@ -247,11 +248,14 @@ class Walker:
 
     def _time(self, time: Any) -> Passage:
         """Mean and variance of a step's time."""
+        if id(time) in self.fixed:
+            return self.fixed[id(time)]
         told = f.as_time(time)
         mean_ms = told.scale * told.law.expected()
         spread = squared_variation(told.law) * mean_ms**2
         if told.of is None:
-            return Passage(np.full((1, 1), mean_ms), np.full((1, 1), spread))
+            fixed = self.fixed[id(time)] = Passage(np.full((1, 1), mean_ms), np.full((1, 1), spread))
+            return fixed
         if isinstance(told.of, f.Counter):
             amount = self.pending.get(told.of.name, self.log.top(told.of) / 2)
             amount = amount if told.at_most is None else np.minimum(amount, told.at_most)

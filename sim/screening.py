@@ -211,9 +211,9 @@ def _settled(walker: Walker, coming: Traffic, *, waiting: bool) -> tuple[_Seen, 
     return tuple(_Seen(share, level, *_at_rest(walker, level, waiting=waiting)) for share, level in coming.at_rest())
 
 
-def _at_rest(walker: Walker, coming: Traffic, *, waiting: bool) -> tuple[Passage, Notes]:
-    """Walk until the notes no longer change."""
-    notes = Notes()
+def _at_rest(walker: Walker, coming: Traffic, *, waiting: bool, guess: Notes | None = None) -> tuple[Passage, Notes]:
+    """Walk until the notes no longer change, from a *guess* at them on."""
+    notes = guess or Notes()
     for _ in range(WALKS_MOST):
         before = notes
         passage, notes = walker.walk(coming, before)
@@ -283,18 +283,21 @@ def _bound(walker: Walker, coming: Traffic) -> tuple[float, tuple[_Seen, ...]]:
     """The rate at which the busiest instance of all never rests, and what is seen there: secants on logarithms."""
     coming, rate_per_s, slope = coming.evenly, coming.rate_per_s, 1.0
     known: tuple[float, float] | None = None
+    guess: Notes | None = None
     for _ in range(BOUND_STEPS):
-        seen = _settled(walker, coming.at_rate(rate_per_s), waiting=False)
-        busy = max((float(np.max(_work_ms(s, seen))) / s.servers for s in walker.stations), default=0.0)
+        now = coming.at_rate(rate_per_s)
+        seen = _Seen(1.0, now, *_at_rest(walker, now, waiting=False, guess=guess))
+        busy = max((float(np.max(_work_ms(s, [seen]))) / s.servers for s in walker.stations), default=0.0)
         if busy <= 0 or rate_per_s > RATE_MOST_PER_S:
-            return inf, seen
+            return inf, (seen,)
         here = (log(rate_per_s), log(busy))
         if abs(here[1]) < SETTLED:
             break
         if known and abs(here[0] - known[0]) > SETTLED:
             slope = min(max((here[1] - known[1]) / (here[0] - known[0]), SLOPE_LEAST), SLOPE_MOST)
         known, rate_per_s = here, exp(here[0] - here[1] / slope)
-    return exp(here[0]), seen
+        guess = seen.notes.at_rate(rate_per_s / now.rate_per_s)
+    return exp(here[0]), (seen,)
 
 
 def _row(station: f.Station, seen: Sequence[_Seen], *, free: Sequence[_Seen], bound_per_s: float) -> StationScreening:
