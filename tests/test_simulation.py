@@ -19,8 +19,8 @@ from tests.simulation.schedule import run
 from tests.simulation.shrink import failure, shrink
 from tests.tidy import ROOT
 
-CI_SEEDS = range(4_000)
-WHOLE_SEEDS = range(600)
+CI_SEEDS = range(3_000)
+WHOLE_SEEDS = range(400)
 
 
 def settle_everything(ledger: HardenedLedger, batch: Batch) -> int:
