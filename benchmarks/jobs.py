@@ -1,5 +1,6 @@
 """What is simulated: two queues that every simulator knows, and a whole deployment."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -102,3 +103,7 @@ def launch(requests: int = 1_000_000) -> Job:
     """The deployment of the default scenario: six routes, 200 objects, a database, alarms, impatient clients."""
     asked = longer(load_scenario("launch"), requests)
     return Job("launch", deployment(asked), schedule(asked, seed=SEED).head(requests))
+
+
+MAKERS: dict[str, Callable[..., Job]] = {"mm4": mm4, "tandem": three_in_a_row, "launch": launch}
+"""By their short names; each may be told how many requests."""

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +62,24 @@ def players() -> dict[str, Callable[[Any], object]]:
     }
 
 
+@cache
+def compiled_work(job_name: str, requests: int) -> Callable[[], object]:
+    """A job and the compiled engine, made once a process."""
+    from benchmarks.jobs import MAKERS
+
+    return partial(players()["compiled"], MAKERS[job_name](requests))
+
+
+def play_compiled(job_name: str, requests: int) -> None:
+    """What a process of a pool does again and again; it keeps the job."""
+    compiled_work(job_name, requests)()
+
+
 def memory(job_name: str, player: str, requests: str) -> dict[str, float]:
     """The peak before and after a player played, its job being there already."""
-    from benchmarks import jobs
+    from benchmarks.jobs import MAKERS
 
-    makers: dict[str, Callable[[int], jobs.Job]] = {
-        "mm4": jobs.mm4,
-        "tandem": jobs.three_in_a_row,
-        "launch": jobs.launch,
-    }
-    job = makers[job_name](int(requests))
+    job = MAKERS[job_name](int(requests))
     play = players()[player]
     play(job.head(1_000))
     play(job)

@@ -5,22 +5,18 @@ Processor time is counted, not time on the wall, but for threads, whose point is
 """
 
 import gc
-import hashlib
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 
 from benchmarks.jobs import Job
 
-MEGABYTES = bytes(8_000_000)
-
 QUIET_GAIN = 1.7
-"""Of the control: less means that somebody else has the second processor."""
-
-CONTROLS = 8
-"""Megabytes that are hashed, to see whether the moment is quiet; a fifth of a second."""
+"""Of two processes: less means that they had no two processors for themselves."""
 
 Play = Callable[[Job], object]
 
@@ -93,38 +89,72 @@ def ratios(rates: dict[str, list[float]], to: str) -> dict[str, Spread]:
     }
 
 
-def thread_gain(work: Callable[[], object], *, runs: int) -> float:
-    """How much sooner *work* is done *runs* times by two threads than by one."""
-    gc.collect()
+def seconds(work: Callable[[], object]) -> float:
+    """How long *work* takes on the wall."""
     start_s = time.perf_counter()
-    for _ in range(runs):
+    work()
+    return time.perf_counter() - start_s
+
+
+def again(work: Callable[[], object], times: int) -> None:
+    """*work*, so many times."""
+    for _ in range(times):
         work()
-    one_s = time.perf_counter() - start_s
-    with ThreadPoolExecutor(2) as pool:
-        start_s = time.perf_counter()
-        for done in [pool.submit(work) for _ in range(runs)]:
-            done.result()
-        two_s = time.perf_counter() - start_s
-    return one_s / two_s
 
 
-def hash_megabytes() -> None:
-    """Work of the standard library that surely holds no lock: what it gains is what the machine has to give."""
-    hashlib.sha256(MEGABYTES).digest()
+def at_once(pool: Executor, work: Callable[[], object], times: int) -> None:
+    """Two workers of *pool*, each with half of *times*."""
+    for done in [pool.submit(again, work, times // 2) for _ in range(2)]:
+        done.result()
 
 
-def quiet_gains(work: Callable[[], object], *, runs: int, rounds: int, tries: int) -> tuple[list[float], int]:
-    """The gains of *rounds* quiet moments, or of as many as some *tries* find; and how often was tried."""
-    gains: list[float] = []
-    for tried in range(1, tries + 1):
-        if thread_gain(hash_megabytes, runs=CONTROLS) < QUIET_GAIN:
-            continue
-        gain = thread_gain(work, runs=runs)
-        if thread_gain(hash_megabytes, runs=CONTROLS) >= QUIET_GAIN:
-            gains.append(gain)
-            if len(gains) == rounds:
-                return gains, tried
-    return gains, tries
+@dataclass(frozen=True)
+class Gain:
+    """How much sooner two workers were done with the work of one, in one round.
+
+    Attributes
+    ----------
+    threads : float
+        Two threads over one.
+    processes : tuple of float
+        Two processes over one thread, right before the threads and right after: they share nothing, so what they lack
+        to 2 the machine did not have to give.
+    """
+
+    threads: float
+    processes: tuple[float, float]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the machine had a second processor for this work, before and after."""
+        return min(self.processes) >= QUIET_GAIN
+
+
+def gains(here: Callable[[], object], there: Callable[[], object], *, times: int, rounds: int) -> list[Gain]:
+    """What a second thread and a second process gain, round after round.
+
+    Parameters
+    ----------
+    here : callable
+        The work, for the threads.
+    there : callable
+        The same, for the processes: it is pickled, and keeps what it needs from call to call.
+    times : int
+        How often it is done in each part of a round; even.
+    rounds : int
+    """
+    found = []
+    with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2, get_context("spawn")) as processes:
+        for workers, work in ((threads, here), (processes, there)):
+            at_once(workers, work, 4)
+        for _ in range(rounds):
+            gc.collect()
+            before_s = seconds(partial(at_once, processes, there, times))
+            two_s = seconds(partial(at_once, threads, here, times))
+            one_s = seconds(partial(again, here, times))
+            after_s = seconds(partial(at_once, processes, there, times))
+            found.append(Gain(one_s / two_s, (one_s / before_s, one_s / after_s)))
+    return found
 
 
 def median_s(work: Callable[[], object], *, rounds: int) -> Spread:

@@ -12,7 +12,6 @@ from benchmarks.__main__ import NAMES, SIZES
 from benchmarks.page import Section, page
 from sim.engines.recording import Recording
 
-MAKERS = {"mm4": jobs.mm4, "tandem": jobs.three_in_a_row, "launch": jobs.launch}
 PLAYERS = processes.players()
 
 
@@ -23,12 +22,17 @@ def latency_ms(player: str, job: jobs.Job) -> jobs.Times:
     return times
 
 
+def abs_of_nothing() -> int:
+    """Work for a process of a pool: it must be found by its name there."""
+    return abs(0)
+
+
 @pytest.mark.parametrize(
     ("job_name", "player"), [(job_name, player) for job_name, sizes in SIZES.items() for player in sizes]
 )
 def test_all_contenders_do_the_same_work(job_name: str, player: str) -> None:
     """Each request within 1e-9; in ``launch`` that is twenty thousand chances to tell two models apart."""
-    job = MAKERS[job_name](20_000 if job_name == "launch" else 3_000)
+    job = jobs.MAKERS[job_name](20_000 if job_name == "launch" else 3_000)
     assert latency_ms(player, job) == pytest.approx(latency_ms("simpy", job), rel=1e-9, abs=1e-9)
 
 
@@ -44,6 +48,21 @@ def test_ratios_are_taken_within_a_round() -> None:
     """A machine that was twice as slow in the second round was so for both."""
     rates = {"slow": [10.0, 5.0], "fast": [600.0, 300.0]}
     assert timing.ratios(rates, "slow")["fast"] == timing.Spread(60.0, 60.0, 60.0)
+
+
+def test_a_round_is_quiet_only_if_two_processes_had_a_processor_each() -> None:
+    """One of two looks is not enough: the other work may have begun, or ended, in between."""
+    assert timing.Gain(1.2, (1.8, 1.9)).is_quiet
+    assert not timing.Gain(1.9, (1.8, 1.2)).is_quiet
+    assert not timing.Gain(1.9, (1.2, 1.8)).is_quiet
+
+
+def test_threads_and_processes_do_the_same_work() -> None:
+    """As often as asked, twice in each round by each, and positive gains come of it."""
+    done: list[int] = []
+    found = timing.gains(lambda: done.append(1), abs_of_nothing, times=4, rounds=3)
+    assert len(done) == 4 + 3 * (4 + 4)
+    assert all(gain.threads > 0 and min(gain.processes) > 0 for gain in found)
 
 
 def test_a_child_tells_its_memory() -> None:
@@ -64,5 +83,5 @@ def test_the_written_page_has_every_contender() -> None:
     """``docs/SPEED.md`` is what ``make bench`` wrote last: nobody who races today is missing there."""
     told = (processes.ROOT / "docs/SPEED.md").read_text("utf-8")
     for job_name, sizes in SIZES.items():
-        job = MAKERS[job_name](10)
+        job = jobs.MAKERS[job_name](10)
         assert [player for player in sizes if f"| {job.name}: {NAMES[player]} |" not in told] == []
