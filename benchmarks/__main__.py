@@ -22,21 +22,24 @@ NAMES = {
     "plain": "SimPy by hand",
     "plain_launch": "SimPy by hand",
     "ciw": "Ciw",
+    "dssim": "DSSim",
+    "salabim": "salabim",
+    "cimba": "cimba",
     "simpy": "our SimPy engine",
     "compiled": "our compiled engine",
 }
 SIZES = {
-    "mm4": {"plain": 200_000, "ciw": 200_000, "simpy": 200_000, "compiled": 200_000},
-    "tandem": {"plain": 50_000, "ciw": 50_000, "simpy": 50_000, "compiled": 50_000},
+    "mm4": dict.fromkeys(("plain", "ciw", "dssim", "cimba", "simpy", "compiled"), 200_000) | {"salabim": 10_000},
+    "tandem": dict.fromkeys(("plain", "ciw", "dssim", "cimba", "simpy", "compiled"), 50_000) | {"salabim": 10_000},
     "launch": {"plain_launch": 35_000, "simpy": 35_000, "compiled": 1_000_000},
 }
-"""Requests that each plays in a round; the slow ones play the beginning of ``launch``."""
+"""Requests that each plays in a round; the slow ones play the beginning."""
 
 KEPT = (60_000, 1_200_000)
 """Requests whose memory is measured: of others, and of the compiled engine."""
 
-REPEATS = {"mm4": 20, "tandem": 20, "launch": 1}
-"""Of the compiled engine in a round: else a queue would be over before the clock has moved."""
+REPEATS = {("mm4", "compiled"): 20, ("tandem", "compiled"): 20, ("mm4", "cimba"): 5, ("tandem", "cimba"): 10}
+"""Of the fast ones in a round: else a queue would be over before the clock has moved."""
 
 AT_ONCE = {"mm4": (200_000, 16), "tandem": (50_000, 20), "launch": (200_000, 2)}
 """Requests, and how often they are played on one thread, on two, and in two processes: a fifth of a second each."""
@@ -53,8 +56,7 @@ def speeds(rounds: int, todo: dict[str, jobs.Job]) -> Section:
     for job_name, job in todo.items():
         sizes = SIZES[job_name]
         contenders = [
-            Contender(name, players[name], size, REPEATS[job_name] if name == "compiled" else 1)
-            for name, size in sizes.items()
+            Contender(name, players[name], size, REPEATS.get((job_name, name), 1)) for name, size in sizes.items()
         ]
         rates = timing.rates_per_s(job, contenders, rounds=rounds)
         hand, ours = (timing.ratios(rates, to) for to in (next(iter(sizes)), "simpy"))
@@ -66,10 +68,10 @@ def speeds(rounds: int, todo: dict[str, jobs.Job]) -> Section:
     return Section(
         "Requests a second",
         """One thread; requests per second of processor time. All contenders are given the same arrivals and play the
-        same requests, with the same latency for each (`tests/test_benchmarks.py`). SimPy by hand and Ciw are given the
-        service times too, our engines draw them inside the measured time; our engines keep a record of the time that
-        every request spent in each component, those by hand keep its latency alone. Memory is the growth of the peak
-        with each further request, the schedule included.""",
+        same requests, with the same latency for each (`tests/test_benchmarks.py`). The others are given the service
+        times too, our engines draw them inside the measured time; our engines keep a record of the time that every
+        request spent in each component, the others keep its latency alone (Ciw a record of each visit). Memory is the
+        growth of the peak with each further request, the schedule included.""",
         ("job", "requests/CPU-s", "times SimPy by hand", "times our SimPy engine", "requests", "bytes/request"),
         rows,
     )

@@ -21,9 +21,9 @@ SERVICE = Exponential(mean=1.0)
 Times = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
-    """A model with the requests that come to it."""
+    """A model with the requests that come to it; a job equals itself alone, so that others can keep things for it."""
 
     name: str
     flow: Flow
@@ -34,7 +34,7 @@ class Job:
         return Job(self.name, self.flow, self.schedule.head(requests))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tandem(Job):
     """Stations in a row, each with the same number of servers; of one station it is the queue M/M/c."""
 

@@ -50,13 +50,16 @@ def peak_bytes() -> int:
 
 def players() -> dict[str, Callable[[Any], object]]:
     """Everyone who can play a job, by name."""
-    from benchmarks import ciw_networks, jobs, plain, plain_launch
+    from benchmarks import cimba_queues, ciw_networks, dssim_queues, jobs, plain, plain_launch, salabim_queues
     from sim.engines import compiled_engine, simpy_engine
 
     return {
         "plain": plain.play,
         "plain_launch": plain_launch.play,
         "ciw": ciw_networks.play,
+        "dssim": dssim_queues.play,
+        "salabim": salabim_queues.play,
+        "cimba": cimba_queues.play,
         "simpy": lambda job: simpy_engine.simulate(job.flow, job.schedule, seed=jobs.SEED),
         "compiled": lambda job: compiled_engine.simulate(job.flow, job.schedule, seed=jobs.SEED),
     }

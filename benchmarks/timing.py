@@ -65,13 +65,14 @@ def short(value: float) -> str:
 
 
 def rates_per_s(job: Job, contenders: list[Contender], *, rounds: int) -> dict[str, list[float]]:
-    """Requests a CPU-second of every contender, one number a round; a first, shorter round is not counted."""
+    """Requests a CPU-second of every contender, one number a round; a first round is not counted."""
     found: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    parts = {contender.name: job.head(contender.requests) for contender in contenders}
     for contender in contenders:
-        contender.play(job.head(1_000))
+        contender.play(parts[contender.name])
     for _ in range(rounds):
         for contender in contenders:
-            part = job.head(contender.requests)
+            part = parts[contender.name]
             gc.collect()
             start_s = time.process_time()
             for _ in range(contender.repeats):
