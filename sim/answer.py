@@ -134,6 +134,19 @@ def confirmation(plan: "Plan") -> str:
     return f"The measurement {word} the model: its error is {listed(shown)} of the latency."
 
 
+def screened(plan: "Plan") -> str:
+    """What arithmetic says about latency and bound, beside what was simulated; empty before there is anything."""
+    if plan.screening is None or not plan.simulated or plan.simulated[0].frame.empty:
+        return ""
+    latency_ms = [float(run.frame["latency_ms"].mean()) for run in plan.simulated]
+    bound = f"{significant(plan.screening.rate_per_s_max)} requests/s"
+    return (
+        f"By arithmetic alone ({plan.screening.label}) a request takes {amount(plan.screening.latency_ms_mean, 'ms')} "
+        f"in the mean, simulated {amount(sum(latency_ms) / len(latency_ms), 'ms')}; "
+        f"{component_name(plan.screening.bottleneck)} can never serve more than {bound}, whatever the waits."
+    )
+
+
 def measured_of(plan: "Plan") -> "Result | None":
     """The measurement, if it holds a request."""
     return plan.measured if plan.measured is not None and len(plan.measured.frame) else None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sim.plan import Plan
     from sim.result import Result
     from sim.scenario import Scenario
+    from sim.screening import Screening
     from sim.sensitivity import Sensitivity
     from sim.sweep import Sweep
     from sim.targets import TargetRow
@@ -62,6 +63,7 @@ def plan_document(plan: "Plan") -> Document:
         "duration_s": plan.simulated[0].duration_s if plan.simulated else None,
         "verdict": plan.verdict,
         **_judged(plan.simulated, plan.targets),
+        "screening": None if plan.screening is None else screening_document(plan.screening),
         "capacity": None if plan.capacity is None else capacity_document(plan.capacity),
         "cost": None if plan.cost is None else cost_document(plan.cost),
         "comparison": None if plan.comparison is None else comparison_document(plan.comparison),
@@ -72,6 +74,11 @@ def plan_document(plan: "Plan") -> Document:
         "notes": list(plan.notes),
         "provenance": _provenance(plan.scenario),
     }
+
+
+def screening_document(found: "Screening") -> Document:
+    """What arithmetic said before anything was simulated."""
+    return {"label": found.label, "approximation": True} | vars(found)
 
 
 def capacity_document(found: "Capacity") -> Document:

@@ -17,6 +17,7 @@ from sim.cost import Cost, cost
 from sim.errors import UsageError
 from sim.play import play, prepare
 from sim.result import Result
+from sim.screening import Screening, screen
 from sim.sensitivity import Sensitivity, sensitivity
 from sim.targets import TargetRow, exit_status, judge, overall
 from sim.workload import schedule
@@ -42,6 +43,8 @@ class Plan:
     ----------
     scenario : Scenario
     seed : int
+    screening : Screening or None
+        What arithmetic said before anything was simulated; an approximation, to be read beside the simulation.
     simulated : tuple of Result
         Replications of the whole schedule; the first has the plan's seed.
     targets : tuple of TargetRow
@@ -65,6 +68,7 @@ class Plan:
 
     scenario: "Scenario"
     seed: int
+    screening: Screening | None = None
     simulated: tuple[Result, ...] = ()
     targets: tuple[TargetRow, ...] = ()
     measured: Result | None = None
@@ -159,7 +163,7 @@ def plan(
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     asked = asked if rng is None else asked.vary("seed", rng)
     work = _Work(asked, engine, tell=tell or (lambda _: None))
-    draft = Plan(asked, asked.seed)
+    draft = Plan(asked, asked.seed, screening=screen(asked))
     steps: list[Callable[[Plan], Plan]] = [
         lambda found: work.simulate(found, replications),
         *([lambda found: work.measure(found, progress=progress), work.rehearse] if live else []),

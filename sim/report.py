@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from sim import __version__
 from sim import report_tables as tables
-from sim.answer import answer, confirmation, facts, headroom, measured_of, tiles, untested
+from sim.answer import answer, confirmation, facts, headroom, measured_of, screened, tiles, untested
 from sim.errors import UsageError
+from sim.files import whole_file
 from sim.html_tables import VERDICT_CLASS, target_table
 from sim.platform import CONFIDENCE, LOW_CONFIDENCE
 from sim.report_figures import report_figures
@@ -46,10 +47,9 @@ def write_report(plan: "Plan", path: str | Path, *, command: str = "") -> Path:
         The file cannot be written.
     """
     page, target = report_html(plan, command=command), Path(path)
-    draft = target.with_name(f".{target.name}.draft")
     try:
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(target)
+        with whole_file(target) as file:
+            file.write(page.encode("utf-8"))
     except OSError as error:
         raise UsageError(f"report={str(target)!r} must be a file that can be written: {error.strerror}") from None
     return target
@@ -74,6 +74,7 @@ def report_html(plan: "Plan", *, command: str = "") -> str:
         tables=_tables(plan),
         figures=report_figures(plan),
         measured=measured_of(plan),
+        screened=screened(plan),
         missed=target_names(plan.capacity.missed) if plan.capacity is not None else "",
         rest=_rest(plan),
         letters={letter: (CONFIDENCE[letter], letter in LOW_CONFIDENCE) for letter in sorted(CONFIDENCE)},
@@ -98,7 +99,7 @@ def _tables(plan: "Plan") -> "dict[str, Markup]":
     if plan.targets:
         made["targets"] = target_table(plan.targets, plan.measured_targets)
         made["routes"] = tables.route_table(plan.simulated, measured_of(plan))
-        made["stations"] = tables.station_table(plan.simulated)
+        made["stations"] = tables.station_table(plan.simulated, plan.screening)
     if plan.measured is not None and plan.measured.generator:
         made["generator"] = tables.generator_table(plan.measured.generator)
     if plan.comparison is not None:

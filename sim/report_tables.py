@@ -1,7 +1,7 @@
 """The tables of the report, each from the part of a plan that it tells."""
 
 from collections.abc import Hashable, Sequence
-from math import isnan
+from math import inf, isnan
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sim.intervals import Estimate
     from sim.provenance import Provenance
     from sim.result import Result
+    from sim.screening import Screening, StationScreening
     from sim.sensitivity import Sensitivity
 
 UNITS = {"api_latency_ms": "ms", "worker_cpu_ms": "ms", "d1_query_ms": "ms", "r2_upload_mb_per_s": "MB/s"}
@@ -67,12 +68,13 @@ def _route_cells(row: "dict[Hashable, Any]") -> list[object]:
     return [f"{row['n']:,}", f"{row['errors']:,}", *latencies]
 
 
-def station_table(results: "Sequence[Result]") -> Markup:
-    """How busy each station was, and how long its queue; the means of the runs."""
+def station_table(results: "Sequence[Result]", screening: "Screening | None" = None) -> Markup:
+    """How busy each station was, and how long its queue; the means of the runs, beside what arithmetic says."""
     frames = [run.stations.set_index("station").astype(float) for run in results]
     mean = sum(frames[1:], frames[0]) / len(frames)
+    screened = {row.station: row for row in screening.rows} if screening is not None else {}
     rows = [
-        (
+        [
             component_name(str(name)),
             f"{row['servers']:,.0f}",
             f"{row['instances']:,.0f}",
@@ -81,10 +83,11 @@ def station_table(results: "Sequence[Result]") -> Markup:
             _share(row["utilization_busiest"]),
             significant(row["queue_mean"]),
             amount(row["wait_mean_ms"], "ms"),
-        )
+            *(_screened_cells(screened[str(name)]) if screened else ()),
+        ]
         for name, row in mean.sort_values("utilization_busiest", ascending=False).iterrows()
     ]
-    columns = (
+    columns = [
         "station",
         ">servers",
         ">instances",
@@ -93,8 +96,15 @@ def station_table(results: "Sequence[Result]") -> Markup:
         ">of the busiest",
         ">mean queue",
         ">mean wait",
-    )
+    ]
+    if screened:
+        columns += [">by arithmetic: busiest", ">wait", ">bears"]
     return table(columns, rows)
+
+
+def _screened_cells(row: "StationScreening") -> list[str]:
+    most = "no bound" if row.rate_per_s_max == inf else f"{significant(row.rate_per_s_max)}/s"
+    return [percent(row.busiest_utilization), amount(row.wait_ms_mean, "ms"), most]
 
 
 def _share(ratio: float) -> str:

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from sim.answer import answer, confirmation, headroom
+from sim.answer import answer, confirmation, headroom, screened
 from sim.breakdown import by_route, waterfall
 from sim.targets import judge, overall
 from sim.words import (
@@ -76,6 +76,7 @@ def plan_tables(plan: "Plan") -> Iterator[RenderableType]:
         yield route_table(plan.simulated)
         yield waterfall_table(plan.simulated)
         yield station_table(plan.simulated[0])
+        yield Text(screened(plan))
     if plan.measured is not None and plan.measured_targets:
         part = f"{len(plan.measured.frame):,} requests in {plan.measured.duration_s:.0f} s"
         yield target_table(plan.measured_targets, title=f"{name}, measured on the reference: {part}")

@@ -31,6 +31,9 @@ COMPONENTS = {
 NONE = "no data"
 UNBOUNDED = "unbounded"
 
+NOTHING = 1e-9
+"""What is less, in any unit that is shown, is a formula's remainder: a row of zeros would tell nothing more than one."""
+
 DIGITS_MOST = 7
 """However near two numbers are, nobody reads more digits."""
 
@@ -38,14 +41,14 @@ DIGITS_MOST = 7
 def significant(value: float, digits: int = 3) -> str:
     """A number with so many significant digits, never in powers of ten; whole from 1,000 on.
 
-    >>> [significant(number) for number in (39.4863, 0.0612, 1259.4, float("inf"), float("nan"))]
-    ['39.5', '0.0612', '1,259', 'unbounded', 'no data']
+    >>> [significant(number) for number in (39.4863, 0.0612, 1259.4, 2e-20, float("inf"), float("nan"))]
+    ['39.5', '0.0612', '1,259', '0', 'unbounded', 'no data']
     """
     if isnan(value):
         return NONE
     if not isfinite(value):
         return UNBOUNDED
-    if value == 0:
+    if abs(value) < NOTHING:
         return "0"
     if abs(value) >= 10**digits:
         return f"{value:,.0f}"

@@ -15,6 +15,7 @@ from sim.intervals import Estimate
 from sim.plan import Plan
 from sim.play import play
 from sim.scenario import load_scenario
+from sim.screening import screen
 from sim.sensitivity import Sensitivity, doubtful
 from sim.targets import judge
 from sim.workload import schedule
@@ -47,6 +48,7 @@ def example_plan() -> Plan:
     return Plan(
         scenario,
         SEED,
+        screening=screen(scenario),
         simulated=simulated,
         targets=judge(simulated),
         measured=measured,

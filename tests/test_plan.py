@@ -85,6 +85,17 @@ def test_the_simulation_is_judged_without_its_warm_up(simulated: Plan) -> None:
     assert simulated.targets[0].n == after < sum(len(run.frame) for run in simulated.simulated)
 
 
+def test_arithmetic_stands_beside_the_simulation(whole: Plan) -> None:
+    """Of the same stations; how close it comes is asked in ``test_screening``. Its bound lies above the capacity."""
+    assert whole.screening is not None
+    assert whole.capacity is not None
+    assert {row.station for row in whole.screening.rows} == set(whole.simulated[0].stations["station"])
+    assert whole.screening.rate_per_s_max > whole.capacity.estimate.value
+    document = plan_document(whole)
+    assert document["screening"]["label"] == "approximation, not simulated"
+    assert document["screening"]["bottleneck"] == whole.screening.bottleneck
+
+
 def test_the_same_seed_gives_the_same_bytes(simulated: Plan) -> None:
     again = plan(short(), live=False, replications=2)
     assert text_of(plan_document(again)) == text_of(plan_document(simulated))

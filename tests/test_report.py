@@ -20,7 +20,7 @@ from sim.html_tables import VERDICT_CLASS, badge, picture, target_table
 from sim.plan import Plan
 from sim.report import report_html, write_report
 from sim.targets import VERDICTS, TargetRow
-from sim.words import amount, span, usd
+from sim.words import amount, significant, span, usd
 from tests.plans import example_capacity, example_plan
 
 SECTIONS = [
@@ -163,6 +163,30 @@ def test_page_holds_the_numbers_of_the_plan_with_intervals(page: str) -> None:
     for source in plan.scenario.provenance:
         assert source.source in words
         assert f"<code>{'.<wbr>'.join(source.path.split('.'))}</code>" in page
+
+
+def words_of_stations(page: str) -> str:
+    """What is read in that section."""
+    section = page[page.index('id="stations"') : page.index('id="cost"')]
+    return Page(section.partition(">")[2].rpartition("</section>")[0]).words
+
+
+def test_arithmetic_stands_beside_the_simulation_and_is_called_so(page: str) -> None:
+    """A cell for each number of each station, and one sentence with the bound; both say what they are."""
+    plan = example_plan()
+    assert plan.screening is not None
+    words = words_of_stations(page)
+    assert "approximation, not simulated" in words
+    assert "by arithmetic" in words
+    assert f"can never serve more than {significant(plan.screening.rate_per_s_max)} requests/s" in words
+    for row in plan.screening.rows:
+        assert amount(row.wait_ms_mean, "ms") in words
+        assert f"{significant(row.rate_per_s_max)}/s" in words
+
+
+def test_plan_without_arithmetic_has_none_of_it() -> None:
+    """As when it was stopped at once: no column, no sentence."""
+    assert "arithmetic" not in words_of_stations(report_html(replace(example_plan(), screening=None)))
 
 
 def test_doubtful_numbers_are_marked(page: str) -> None:
