@@ -54,7 +54,7 @@ def speed() -> str:
         job, colon, contender = cells[0].partition(": ")
         if colon and len(cells) > 2 and job != "first call ever" and job != "later processes":
             ratios.setdefault(job, {})[contender] = cells[2].split(" ")[0]
-    contenders = ("Ciw", "our SimPy engine", "our compiled engine")
+    contenders = ("salabim", "Ciw", "DSSim", "cimba", "our SimPy engine", "our compiled engine")
     lines = ["| times SimPy by hand | " + " | ".join(contenders) + " |", "| --- " + "| ---: " * len(contenders) + "|"]
     for job, found in ratios.items():
         if "our compiled engine" in found:
