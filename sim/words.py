@@ -32,7 +32,7 @@ NONE = "no data"
 UNBOUNDED = "unbounded"
 
 NOTHING = 1e-9
-"""What is less, in any unit that is shown, is a formula's remainder: a row of zeros would tell nothing more than one."""
+"""What is less, in any unit that is shown, is a formula's remainder, and one zero tells as much as ten."""
 
 DIGITS_MOST = 7
 """However near two numbers are, nobody reads more digits."""
