@@ -7,14 +7,19 @@ schedule is over, the outer transaction is rolled back and the connection is as 
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from reference_impl.errors import PlatformError
+from reference_impl.durable_objects import INDEX_TABLE
 from reference_impl.hardened_ledger import HardenedLedger
-from reference_impl.object_disks import Cursor, SqliteDatabase, memory_database
+from reference_impl.object_disks import Cursor, SqliteDatabase
 from reference_impl.object_storage import Storage
 from tests.simulation.world import Scheduler, SimWaiter
+
+PAGE_BYTES = 512
+"""SQLite's smallest: a schedule writes few rows, and every savepoint copies the pages that are written after it."""
+STATEMENTS_KEPT = 1_000
+"""More than there are: a statement is compiled once, and never for the next schedule again."""
 
 
 class SimDatabase:
@@ -22,7 +27,7 @@ class SimDatabase:
 
     Parameters
     ----------
-    connection
+    pooled
         Inside its outer transaction.
     scheduler
         Lets a sync take its time.
@@ -32,11 +37,11 @@ class SimDatabase:
 
     errors: tuple[type[Exception], ...] = SqliteDatabase.errors
 
-    def __init__(self, connection: sqlite3.Connection, *, scheduler: Scheduler, sync_ms: Callable[[], float]) -> None:
+    def __init__(self, pooled: SqliteDatabase, *, scheduler: Scheduler, sync_ms: Callable[[], float]) -> None:
         self._scheduler = scheduler
         self._sync_ms = sync_ms
         self._is_open = False
-        self.execute: Callable[..., Cursor] = connection.execute
+        self.execute: Callable[..., Cursor] = pooled.execute
         self.committed = 0
         self.durable = 0
         self._power_cuts = 0
@@ -115,27 +120,40 @@ class SimDisk:
         return self._index
 
 
-class Pool:
-    """Connections that are used by one schedule after the other.
+class PooledDatabase(SqliteDatabase):
+    """A database in memory that one schedule uses after the other, by one cursor."""
 
-    Opening one and making the schema takes as long as a whole schedule.
+    def __init__(self) -> None:
+        connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=STATEMENTS_KEPT)
+        super().__init__(connection)
+        # Every statement's rows are fetched before the next one begins, so that one cursor serves all.
+        self.execute = connection.cursor().execute
+        self.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+
+
+class Pool:
+    """Databases that are used by one schedule after the other.
+
+    Opening one and making the schema takes as long as a whole schedule. The index has its table: the namespace makes it
+    in a statement that is durable when it returns, with no step at which anything could fail.
     """
 
     def __init__(self) -> None:
-        self._with_schema = memory_database()
+        self._with_schema = PooledDatabase()
         HardenedLedger(Storage(self._with_schema))
-        self._empty = memory_database()
-        self._index = memory_database()
-        self._in_use: Sequence[SqliteDatabase] = ()
+        self._empty = PooledDatabase()
+        self._index = PooledDatabase()
+        self._index.execute(INDEX_TABLE)
+        self._in_use: tuple[SqliteDatabase, ...] = ()
 
-    def take(self, *, has_schema: bool) -> tuple[Any, SqliteDatabase]:
-        """Return a connection for the object and a database for the index, both as new."""
+    def take(self, *, has_schema: bool) -> tuple[SqliteDatabase, SqliteDatabase]:
+        """Return a database for the object and one for the index, both as new."""
         self.give_back()
         database = self._with_schema if has_schema else self._empty
         self._in_use = (database, self._index)
         for used in self._in_use:
             used.execute("BEGIN")
-        return database._connection, self._index
+        return self._in_use
 
     def give_back(self) -> None:
         """Undo whatever the last schedule did."""

@@ -70,10 +70,10 @@ class Schedule:
         self.books: AnyBooks = books or self._memory
         self.history: list[Delivery] = []
         self._scheduler = Scheduler(rng)
-        connection, index = POOL.take(has_schema=plan.has_schema)
-        self._database = SimDatabase(connection, scheduler=self._scheduler, sync_ms=self._sync_ms)
+        pooled, index = POOL.take(has_schema=plan.has_schema)
+        self._database = SimDatabase(pooled, scheduler=self._scheduler, sync_ms=self._sync_ms)
         self._disk = SimDisk(self._database, index)
-        self._auditor = Auditor(plan, self.books, execute=connection.execute)
+        self._auditor = Auditor(plan, self.books, execute=pooled.execute)
         self._network = Network(self._scheduler, rng, next_faults=self._message_faults)
         self._faults: dict[tuple[str, int], list[Fault]] = {}
         for fault in plan.faults:
