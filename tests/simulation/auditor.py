@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tests.simulation import spec
-from tests.simulation.clients import Delivery, event_of
+from tests.simulation.clients import Delivery, event_values
 from tests.simulation.linearizability import NEVER, Operation, is_linearizable
 from tests.simulation.plan import Op, Plan, Terms
 from tests.simulation.sinks import AnyBooks
@@ -66,7 +66,7 @@ class Auditor:
         self._sent: dict[tuple[Any, ...], Op] = {}
         for op in plan.ops:
             if op.kind == "log":
-                self._sent[tuple(event_of(op).values())] = op
+                self._sent[event_values(op.organization, op.event, op.model, op.tokens)] = op
         self._rows: list[tuple[str, str, int, int]] = []
         self._acknowledged: set[tuple[str, str]] = set()
         self._settles: dict[str, list[Operation[Settled]]] = {}
@@ -117,7 +117,7 @@ class Auditor:
         if delivery.op.kind != "log" or delivery.status != 200:
             return
         organization, event = delivery.op.organization, delivery.op.event
-        charges = [charge for *name, charge, _ in self._rows if name == [organization, event]]
+        charges = [charge for of, name, charge, _ in self._rows if name == event and of == organization]
         if not charges:
             raise ViolationError(f"event {event} of {organization} is acknowledged but not there")
         assert delivery.answer is not None, "what was answered has its answer"
@@ -204,14 +204,13 @@ class Auditor:
             found = self._execute(ACCOUNT_QUERY).fetchall()
         except sqlite3.OperationalError:
             found = []
-        for organization, pending_microusd, pending_events, credits_microusd in found:
-            terms = self._plan.terms.get(organization, DEFAULT_TERMS)
-            state = accounts.get(organization) or spec.opened(terms)
-            expected = (state.pending_microusd, state.pending_events, state.credits_microusd)
-            if (pending_microusd, pending_events, credits_microusd) != expected or min(expected) < 0:
-                told = (pending_microusd, pending_events, credits_microusd)
+        for organization, *told in found:
+            state = accounts.get(organization) or spec.opened(self._plan.terms.get(organization, DEFAULT_TERMS))
+            expected = [state.pending_microusd, state.pending_events, state.credits_microusd]
+            if told != expected or min(expected) < 0:
                 raise ViolationError(f"{organization} owes {told}; its unflushed events make {expected}")
-        missing = {name for name, state in accounts.items() if state.charged} - {row[0] for row in found}
+        # Known are the accounts that were charged.
+        missing = accounts.keys() - {row[0] for row in found}
         if missing:
             raise ViolationError(f"no account for {sorted(missing)}")
 

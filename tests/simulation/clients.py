@@ -7,13 +7,14 @@ answer that its client took, if it took one: deliveries are the history that the
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import Any
 
 from reference_impl.messages import Request
-from tests.simulation.plan import Op
+from tests.simulation.plan import Fault, Op
 from tests.simulation.world import UNIX_MS_START, Scheduler, SimWaiter
 
 TIMEOUT_MS = 70.0
@@ -22,6 +23,9 @@ BACKOFF_MS = 10.0
 LATENCY_MS = 1.0
 FINAL_STATUSES = frozenset({200, 402, 409})
 MONTHS_APART_MS = 40 * 86_400_000
+EVENT_FIELDS = ("event_id", "organization_id", "user_id", "model", "tokens_in", "tokens_out", "event_time_ms")
+REMEMBERED = 10_000
+"""Requests and answers that are put together once: schedules ask and are told the same things again and again."""
 
 
 @dataclass
@@ -44,7 +48,7 @@ class Delivery:
     began_ms: float
     ended_ms: float = float("inf")
     status: int = 0
-    answer: dict[str, Any] | None = None
+    answer: Mapping[str, Any] | None = None
 
 
 class Network:
@@ -57,10 +61,10 @@ class Network:
     rng
         Draws latencies.
     next_faults
-        Takes the faults that strike the next message: kinds and how hard.
+        Takes the faults that strike the next message.
     """
 
-    def __init__(self, scheduler: Scheduler, rng: Random, *, next_faults: Callable[[], list[tuple[str, int]]]) -> None:
+    def __init__(self, scheduler: Scheduler, rng: Random, *, next_faults: Callable[[], Sequence[Fault]]) -> None:
         self._scheduler = scheduler
         self._rng = rng
         self._next_faults = next_faults
@@ -68,7 +72,7 @@ class Network:
     def send(self, deliver: Callable[[], None]) -> None:
         """Deliver a message once, usually; more often, late or never under a fault."""
         delay_ms = LATENCY_MS * (0.5 + self._rng.random())
-        for kind, amount in self._next_faults():
+        for kind, _, amount in self._next_faults():
             if kind == "lose":
                 return
             if kind == "delay":
@@ -129,7 +133,7 @@ class Client:
                 statuses[0] = status
                 answered.set_result()
                 if status in FINAL_STATUSES:
-                    delivery.status, delivery.answer = status, json.loads(body)
+                    delivery.status, delivery.answer = status, read_answer(body)
                     delivery.ended_ms = self._scheduler.now_ms
                     self._on_answer(delivery)
 
@@ -142,23 +146,40 @@ class Client:
         return statuses[0]
 
 
+@lru_cache(maxsize=REMEMBERED)
+def read_answer(body: bytes) -> Mapping[str, Any]:
+    """Return the JSON of an answer; nobody changes it, so that equal answers share it."""
+    answer: Mapping[str, Any] = json.loads(body)
+    return answer
+
+
 def request_of(op: Op) -> Request:
     """Return the request that *op* sends to the object."""
-    if op.kind == "balance":
-        return Request("GET", "/balance", {"organization_id": op.organization})
-    if op.kind == "flush":
-        return Request("POST", "/flush", {"organization_id": op.organization})
-    return Request("POST", "/log", body=json.dumps(event_of(op)).encode())
+    return _request(op.kind, op.organization, op.event, op.model, op.tokens)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _request(kind: str, organization: str, event: str, model: str, tokens: int) -> Request:
+    if kind == "balance":
+        return Request("GET", "/balance", {"organization_id": organization})
+    if kind == "flush":
+        return Request("POST", "/flush", {"organization_id": organization})
+    content = event_fields(organization, event, model, tokens)
+    return Request("POST", "/log", body=json.dumps(content).encode())
 
 
 def event_of(op: Op) -> dict[str, Any]:
-    """Return the usage event that *op* logs; every third token count belongs to an earlier month."""
-    return {
-        "event_id": op.event,
-        "organization_id": op.organization,
-        "user_id": f"user-{op.organization}",
-        "model": op.model,
-        "tokens_in": op.tokens,
-        "tokens_out": op.tokens,
-        "event_time_ms": UNIX_MS_START - MONTHS_APART_MS * (op.tokens % 3 == 0),
-    }
+    """Return the usage event that *op* logs."""
+    return event_fields(op.organization, op.event, op.model, op.tokens)
+
+
+def event_fields(organization: str, event: str, model: str, tokens: int) -> dict[str, Any]:
+    """Return a usage event with the names of its values."""
+    return dict(zip(EVENT_FIELDS, event_values(organization, event, model, tokens), strict=True))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def event_values(organization: str, event: str, model: str, tokens: int) -> tuple[str | int, ...]:
+    """Return the values of :data:`EVENT_FIELDS` that are sent; every third token count is of an earlier month."""
+    event_time_ms = UNIX_MS_START - MONTHS_APART_MS * (tokens % 3 == 0)
+    return event, organization, f"user-{organization}", model, tokens, tokens, event_time_ms

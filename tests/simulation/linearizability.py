@@ -13,6 +13,7 @@ J. M. Wing, C. Gong: Testing and verifying concurrent objects (1993). G. Lowe: T
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
 State = TypeVar("State", bound=Hashable)
@@ -46,22 +47,25 @@ def is_linearizable(
     step
         The state after an operation; None if its answer is wrong in this state.
     """
-    must = sum(1 << i for i, operation in enumerate(operations) if operation.ended != NEVER)
+    # Whoever ends last is tried last: the order in which operations end is nearly always one that explains them.
+    line = sorted(operations, key=attrgetter("ended"), reverse=True)
+    everyone = [(1 << i, operation.began, operation) for i, operation in enumerate(line)]
+    must = sum(bit for bit, _, operation in everyone if operation.ended != NEVER)
     stack = [(0, initial)]
     seen = {(0, initial)}
     while stack:
         placed, state = stack.pop()
         if must & ~placed == 0:
             return True
-        left = [i for i in range(len(operations)) if not placed >> i & 1]
-        first_end = min(operations[i].ended for i in left)
-        for i in left:
-            if operations[i].began > first_end:
+        left = [entry for entry in everyone if not placed & entry[0]]
+        first_end = left[-1][2].ended
+        for bit, began, operation in left:
+            if began > first_end:
                 continue
-            after = step(state, operations[i])
+            after = step(state, operation)
             if after is None:
                 continue
-            found = (placed | 1 << i, after)
+            found = (placed | bit, after)
             if found not in seen:
                 seen.add(found)
                 stack.append(found)

@@ -198,9 +198,9 @@ class Schedule:
             self._database.rollback()
         self._scheduler.call_in(DOWN_MS, self._start)
 
-    def _message_faults(self) -> list[tuple[str, int]]:
+    def _message_faults(self) -> Sequence[Fault]:
         self._messages += 1
-        return [(fault.kind, fault.amount) for fault in self._faults.get(("message", self._messages), ())]
+        return self._faults.get(("message", self._messages), ())
 
     def _sink_fault(self) -> tuple[str, int]:
         self._sink_calls += 1

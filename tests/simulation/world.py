@@ -12,6 +12,8 @@ from typing import Any
 
 from reference_impl.object_disks import StorageFailedError
 
+GONE: Any = object()
+"""Owns the tasks that have ended."""
 NO_STATEMENT = frozenset({"turn", "sink", "committed"})
 """Steps that are no statement of the object's."""
 UNIX_MS_START = 1_795_000_000_000
@@ -93,7 +95,8 @@ class Scheduler:
 
     def call_in(self, delay_ms: float, action: Callable[[], None]) -> None:
         """Call *action* after a time."""
-        self.call_at(self.now_ms + delay_ms, action)
+        self._timer_count += 1
+        heapq.heappush(self._timers, (self.now_ms + delay_ms, self._timer_count, action))
 
     async def sleep_until(self, at_ms: float) -> None:
         """Wait until a moment."""
@@ -113,11 +116,12 @@ class Scheduler:
     def run(self, until_ms: float) -> None:
         """Run whatever is due up to a moment."""
         ready, timers = self.ready, self._timers
+        chance, turn, earliest = self._rng.random, self._turn, heapq.heappop
         for _ in range(TURNS_MAX):
             if ready:
-                self._turn(ready.pop() if len(ready) == 1 else ready.pop(int(self._rng.random() * len(ready))))
+                turn(ready.pop() if len(ready) == 1 else ready.pop(int(chance() * len(ready))))
             elif timers and timers[0][0] <= until_ms:
-                at_ms, _, action = heapq.heappop(timers)
+                at_ms, _, action = earliest(timers)
                 if at_ms > self.now_ms:
                     self.now_ms = at_ms
                 action()
@@ -134,9 +138,9 @@ class Scheduler:
             task.close()
 
     def _turn(self, task: Coroutine[Any, Any, Any]) -> None:
-        if task not in self._owners:
+        owner = self._owners.get(task, GONE)
+        if owner is GONE:
             return
-        owner = self._owners[task]
         try:
             if owner is not None:
                 owner.step("turn")
@@ -164,16 +168,34 @@ class Plug:
     """
 
     def __init__(self, pulled_at: frozenset[int], disk_fails_at: frozenset[int]) -> None:
-        self.pulled_at = pulled_at
-        self.disk_fails_at = disk_fails_at
+        self._pulled_at = pulled_at
+        self._disk_fails_at = disk_fails_at
+        self._disk_fails = False
         self.steps = 0
-        self.disk_fails = False
+        self.next_fault_at = self._next_fault_at()
+        """The first step at which anything can go wrong; nothing does before."""
 
-    def fail_once(self, step: str) -> None:
-        """Raise if *step* is a statement."""
-        if step not in NO_STATEMENT:
-            self.disk_fails = False
+    def strike(self, step: str) -> bool:
+        """Tell whether the plug is pulled at this step, which is the one of :attr:`next_fault_at`.
+
+        Raises
+        ------
+        StorageFailedError
+            If the disk fails instead; it fails at the first statement after its moment, once.
+        """
+        is_pulled = self.steps in self._pulled_at
+        self._disk_fails |= not is_pulled and self.steps in self._disk_fails_at
+        fails = self._disk_fails and not is_pulled and step not in NO_STATEMENT
+        self._disk_fails &= not fails
+        self.next_fault_at = self._next_fault_at()
+        if fails:
             raise StorageFailedError("the disk did not answer")
+        return is_pulled
+
+    def _next_fault_at(self) -> int:
+        if self._disk_fails:
+            return self.steps + 1
+        return min((at for at in self._pulled_at | self._disk_fails_at if at > self.steps), default=0)
 
 
 class Process:
@@ -244,13 +266,9 @@ class Process:
             self._on_commit()
         plug = self._plug
         plug.steps += 1
-        if plug.steps in plug.pulled_at:
+        if plug.steps == plug.next_fault_at and plug.strike(name):
             self.is_alive = False
             raise PowerCutError
-        if plug.steps in plug.disk_fails_at:
-            plug.disk_fails = True
-        if plug.disk_fails:
-            plug.fail_once(name)
 
     def died(self) -> None:
         """End what is left of a process whose plug was pulled."""
