@@ -16,8 +16,8 @@ Tiers, credits, ceiling and list prices: shared facts 1.2 (managed 3 %, bring-yo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from reference_impl.errors import RequestError
 
@@ -35,8 +35,7 @@ MARKUP_PERCENT: Mapping[str, int] = {"free": 0, "managed": 3, "byok": 30}
 """What each tier pays on top of the list price."""
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """What was used: *tokens_in* read and *tokens_out* written by *model*."""
 
     model: str
@@ -45,8 +44,7 @@ class Usage:
     event_time_ms: int
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(NamedTuple):
     """What an organisation owes, may owe, and has been given.
 
     Parameters
@@ -82,8 +80,7 @@ class Account:
     free_used_microusd: int = 0
 
 
-@dataclass(frozen=True)
-class Charge:
+class Charge(NamedTuple):
     """The price of one event.
 
     Parameters

@@ -16,7 +16,6 @@ Hazards H1, H3, H5 to H9, H11, H17, H69 and H70 of the shared hazard list, which
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -216,8 +215,7 @@ class HardenedLedger:
         """Replace tier, credits, ceiling and free limit; what is owed stays."""
         with self._storage.transaction():
             kept = self.account(organization_id)
-            account = replace(
-                kept,
+            account = kept._replace(
                 tier=account.tier,
                 credits_microusd=account.credits_microusd,
                 ceiling_microusd=account.ceiling_microusd,
@@ -248,7 +246,7 @@ class HardenedLedger:
         rows = self._storage.sql(
             "SELECT used_microusd FROM free_months WHERE organization_id = ? AND month = ?", organization_id, month
         )
-        return replace(account, free_month=month, free_used_microusd=rows[0][0] if rows else 0)
+        return account._replace(free_month=month, free_used_microusd=rows[0][0] if rows else 0)
 
     def _write_account(self, organization_id: str, account: Account) -> None:
         self._storage.sql(WRITE_ACCOUNT, organization_id, *account_values(account))

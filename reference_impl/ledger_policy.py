@@ -6,13 +6,12 @@ the same interface, so that one workload and one auditor can be put to both.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from reference_impl.charge import Account, Usage
 
 
-@dataclass(frozen=True)
-class UsageEvent:
+class UsageEvent(NamedTuple):
     """One inference that somebody has to pay for.
 
     Parameters
@@ -31,8 +30,7 @@ class UsageEvent:
     usage: Usage
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What an append answers."""
 
     charge_microusd: int
@@ -40,16 +38,14 @@ class Receipt:
     duplicate: bool = False
 
 
-@dataclass(frozen=True)
-class Balance:
+class Balance(NamedTuple):
     """What an organisation owes and how many events make it up."""
 
     balance_microusd: int
     events_pending: int
 
 
-@dataclass(frozen=True)
-class UsageRow:
+class UsageRow(NamedTuple):
     """One row of D1's ``usage_events`` on its way there; *seq* is its number in the ledger."""
 
     seq: int

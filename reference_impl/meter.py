@@ -12,7 +12,8 @@ Facts of the origin: usage is billed by meter events; its identifier held the ti
 flush was counted twice (hazard H9). Rounding: hazard H7.
 """
 
-from dataclasses import dataclass
+
+from typing import NamedTuple
 
 from reference_impl.d1_engines import Engine
 from reference_impl.ledger_policy import Batch
@@ -28,8 +29,7 @@ CREATE TABLE IF NOT EXISTS meter_events (
 """
 
 
-@dataclass(frozen=True)
-class MeterEvent:
+class MeterEvent(NamedTuple):
     """What one organisation used in one batch; *identifier* is its name, whenever it is sent."""
 
     identifier: str

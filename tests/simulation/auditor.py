@@ -9,6 +9,7 @@ ledger, D1 and meter agree.
 
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from tests.simulation import spec
@@ -24,6 +25,9 @@ EVENT_QUERY = (
 )
 ACCOUNT_QUERY = "SELECT organization_id, pending_microusd, pending_events, credits_microusd FROM accounts"
 OUTBOX_QUERY = "SELECT settled_seq, sealed_seq FROM outbox"
+PROGRESS_QUERY = (
+    "SELECT coalesce(max(seq), 0), (SELECT settled_seq FROM outbox), (SELECT sealed_seq FROM outbox) FROM events"
+)
 
 
 class ViolationError(BaseException):
@@ -79,18 +83,22 @@ class Auditor:
         """Check everything after a commit of the object."""
         before = self._seen[-1]
         try:
-            outbox = self._execute(OUTBOX_QUERY).fetchall()
+            last_seq, settled_seq, sealed_seq = self._execute(PROGRESS_QUERY).fetchone()
         except sqlite3.OperationalError:
             # The schema is being made.
             self._seen.append(before)
             return
-        accounts = dict(before.accounts)
-        for row in self._execute(EVENT_QUERY, (before.events,)).fetchall():
-            self._replay(row, accounts)
-        settled_seq, sealed_seq = outbox[0] if outbox else (0, 0)
+        if settled_seq is None:
+            settled_seq = sealed_seq = 0
+        accounts = before.accounts
+        if last_seq > before.events:
+            accounts = accounts.copy()
+            for row in self._execute(EVENT_QUERY, (before.events,)).fetchall():
+                self._replay(row, accounts)
         if not before.settled_seq <= settled_seq <= sealed_seq <= len(self._rows):
             raise ViolationError(f"settled {settled_seq}, sealed {sealed_seq} of {len(self._rows)} events")
         if settled_seq > before.settled_seq:
+            accounts = accounts.copy()
             self._settle(before.settled_seq, settled_seq, accounts=accounts, now_ms=now_ms)
         self._compare(accounts)
         self._seen.append(Seen(len(self._rows), settled_seq, sealed_seq, accounts))
@@ -152,12 +160,7 @@ class Auditor:
             ]
             settles: list[Operation[Delivery | Settled]] = [*self._settles.get(organization, [])]  # type: ignore[list-item]  # lists are invariant, the items fit
 
-            def step(
-                state: spec.AccountState, operation: Operation[Delivery | Settled], terms: Terms = terms
-            ) -> spec.AccountState | None:
-                return explained(state, operation.asked, terms)
-
-            if not is_linearizable(deliveries + settles, spec.opened(terms), step=step):
+            if not is_linearizable(deliveries + settles, spec.opened(terms), step=partial(explained, terms)):
                 told = "\n".join(f"  {operation}" for operation in deliveries + settles)
                 raise ViolationError(f"no order explains what clients of {organization} saw:\n{told}")
 
@@ -215,8 +218,11 @@ class Auditor:
             raise ViolationError(f"no account for {sorted(missing)}")
 
 
-def explained(state: spec.AccountState, asked: Delivery | Settled, terms: Terms) -> spec.AccountState | None:
-    """Return the state after *asked*, or None if its answer is wrong in *state*."""
+def explained(
+    terms: Terms, state: spec.AccountState, operation: Operation[Delivery | Settled]
+) -> spec.AccountState | None:
+    """Return the state after *operation*, or None if its answer is wrong in *state*."""
+    asked = operation.asked
     if isinstance(asked, Settled):
         return spec.settle(state, *asked) if state.pending_events >= asked.events else None
     answer = asked.answer

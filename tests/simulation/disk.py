@@ -40,7 +40,7 @@ class SimDatabase:
     def __init__(self, pooled: SqliteDatabase, *, scheduler: Scheduler, sync_ms: Callable[[], float]) -> None:
         self._scheduler = scheduler
         self._sync_ms = sync_ms
-        self._is_open = False
+        self._savepoints = 0
         self.execute: Callable[..., Cursor] = pooled.execute
         self.committed = 0
         self.durable = 0
@@ -52,18 +52,18 @@ class SimDatabase:
 
     def begin(self) -> None:
         """Open a transaction."""
-        self.execute(f"SAVEPOINT t{self.committed}")
-        self._is_open = True
+        # One that nothing came of still stands where this one begins.
+        if self._savepoints == self.committed:
+            self.execute(f"SAVEPOINT t{self.committed}")
+            self._savepoints += 1
 
     def commit(self) -> None:
         """Make it happen; not yet durable."""
         self.committed += 1
-        self._is_open = False
 
     def rollback(self) -> None:
         """Make it not have happened."""
-        if self._is_open:
-            self._is_open = False
+        if self._savepoints > self.committed:
             self._back_to(self.committed)
 
     def sync(self) -> SimWaiter:
@@ -96,8 +96,9 @@ class SimDatabase:
         return survivors
 
     def _back_to(self, transaction: int) -> None:
+        # The savepoint itself stays.
         self.execute(f"ROLLBACK TO t{transaction}")
-        self.execute(f"RELEASE t{transaction}")
+        self._savepoints = transaction + 1
 
 
 class SimDisk:
