@@ -194,11 +194,10 @@ class Namespace:
         OverloadedError
             If the object's line is full.
         """
-
-        async def answer(instance: DurableObject, event: Event) -> Response:
-            return await instance.fetch(request, event)
-
-        return await self._enter(object_id, stopwatch, answer, body_bytes=len(request.body))
+        body_bytes = len(request.body)
+        return await self._enter(
+            object_id, stopwatch, lambda it, event: it.fetch(request, event), body_bytes=body_bytes
+        )
 
     async def _message(self, object_id: str, socket: Socket, message: Message) -> None:
         size_bytes = len(message.encode() if isinstance(message, str) else message)

@@ -12,7 +12,6 @@ Facts of the origin: usage is billed by meter events; its identifier held the ti
 flush was counted twice (hazard H9). Rounding: hazard H7.
 """
 
-
 from typing import NamedTuple
 
 from reference_impl.d1_engines import Engine

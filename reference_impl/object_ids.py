@@ -12,6 +12,7 @@ only.
 
 import hashlib
 import re
+from functools import lru_cache
 
 from reference_impl.errors import ConfigError, RequestError
 
@@ -20,6 +21,7 @@ TAG_BYTES = 8
 WELL_FORMED = re.compile(r"[0-9a-f]{64}")
 
 
+@lru_cache(maxsize=4_096)
 def from_name(namespace: str, name: str) -> str:
     """Return the id that *name* always has in *namespace*."""
     return _tagged(namespace, hashlib.sha256(f"{namespace}/{name}".encode()).digest()[:ENTROPY_BYTES])

@@ -4,7 +4,6 @@ Goal: no micro-dollar is made or lost, whatever the order, the tier or the size 
 Hypothesis draws histories; :class:`fractions.Fraction` says what they cost exactly.
 """
 
-from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -49,7 +48,7 @@ def play(history: list[Usage], account: Account) -> tuple[list[Charge], Account]
 
 @given(history=st.lists(usages, max_size=30), tier=tiers)
 def test_charges_sum_to_the_exact_total_rounded_down_once(history: list[Usage], tier: str) -> None:
-    charges, account = play(history, replace(BOUNDLESS, tier=tier))
+    charges, account = play(history, BOUNDLESS._replace(tier=tier))
     exact = sum((exact_microusd(usage, tier) for usage in history), Fraction(0))
     assert sum(price.charge_microusd for price in charges) == exact // 1
     assert account.pending_microusd + Fraction(account.carry_nanousd, 1_000) == exact
@@ -57,7 +56,7 @@ def test_charges_sum_to_the_exact_total_rounded_down_once(history: list[Usage], 
 
 @given(history=st.lists(usages, max_size=30), tier=tiers)
 def test_cents_sum_to_the_invoice_rounded_down_once(history: list[Usage], tier: str) -> None:
-    charges, account = play(history, replace(BOUNDLESS, tier=tier))
+    charges, account = play(history, BOUNDLESS._replace(tier=tier))
     assert sum(price.cost_cents for price in charges) == account.pending_microusd // 10_000
 
 
@@ -70,22 +69,22 @@ def test_the_order_of_events_does_not_change_the_sum(history: list[Usage], data:
 @given(usage=usages, split_in=tokens, split_out=tokens)
 def test_splitting_an_event_does_not_change_the_sum(usage: Usage, split_in: int, split_out: int) -> None:
     first_in, first_out = min(split_in, usage.tokens_in), min(split_out, usage.tokens_out)
-    first = replace(usage, tokens_in=first_in, tokens_out=first_out)
-    rest = replace(usage, tokens_in=usage.tokens_in - first_in, tokens_out=usage.tokens_out - first_out)
+    first = usage._replace(tokens_in=first_in, tokens_out=first_out)
+    rest = usage._replace(tokens_in=usage.tokens_in - first_in, tokens_out=usage.tokens_out - first_out)
     split = play([first, rest], BOUNDLESS)[1]
-    assert split == replace(play([usage], BOUNDLESS)[1], pending_events=2)
+    assert split == play([usage], BOUNDLESS)[1]._replace(pending_events=2)
 
 
 @given(usage=usages, more=st.integers(1, 1_000), tier=tiers)
 def test_more_tokens_never_cost_less(usage: Usage, more: int, tier: str) -> None:
-    account = replace(BOUNDLESS, tier=tier)
-    larger = replace(usage, tokens_out=usage.tokens_out + more)
+    account = BOUNDLESS._replace(tier=tier)
+    larger = usage._replace(tokens_out=usage.tokens_out + more)
     assert charge(larger, account)[0].charge_microusd > charge(usage, account)[0].charge_microusd
 
 
 @given(history=st.lists(usages, max_size=20), credits_microusd=st.integers(0, 10**9))
 def test_credits_are_spent_before_anything_is_owed(history: list[Usage], credits_microusd: int) -> None:
-    charges, account = play(history, replace(BOUNDLESS, credits_microusd=credits_microusd))
+    charges, account = play(history, BOUNDLESS._replace(credits_microusd=credits_microusd))
     total = sum(price.charge_microusd for price in charges)
     assert account.pending_microusd == max(0, total - credits_microusd)
     assert account.credits_microusd == max(0, credits_microusd - total)
@@ -118,7 +117,7 @@ def test_the_free_limit_holds_within_a_month_and_begins_anew_with_the_next() -> 
     with pytest.raises(RequestError) as refusal:
         charge(usage, account)
     assert (refusal.value.status, refusal.value.code) == (402, "free_limit_exceeded")
-    next_month = replace(usage, event_time_ms=EVENT_TIME_MS + 31 * 86_400_000)
+    next_month = usage._replace(event_time_ms=EVENT_TIME_MS + 31 * 86_400_000)
     price, account = charge(next_month, account)
     assert price.charge_microusd == account.free_used_microusd == 600_000
 

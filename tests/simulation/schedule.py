@@ -105,6 +105,7 @@ class Schedule:
         finally:
             self._scheduler.close()
             alarms.LOG.removeHandler(DEFECTS)
+            self._take_apart()
 
     # --- the server ----------------------------------------------------------------------------
 
@@ -196,7 +197,14 @@ class Schedule:
             self._auditor.lost_power(self._database.power_cut(fault.amount))
         else:
             self._database.rollback()
+        take_apart(self._namespace)
         self._scheduler.call_in(DOWN_MS, self._start)
+
+    def _take_apart(self) -> None:
+        """Leave only what is told of a schedule that is over."""
+        take_apart(self._namespace)
+        for name in [name for name in vars(self) if name.startswith("_")]:
+            delattr(self, name)
 
     def _message_faults(self) -> Sequence[Fault]:
         self._messages += 1
@@ -209,7 +217,8 @@ class Schedule:
 
     def _sync_ms(self) -> float:
         self._syncs += 1
-        return self._plan.sync_ms + sum(fault.amount for fault in self._faults.get(("sync", self._syncs), ()))
+        slow = self._faults.get(("sync", self._syncs))
+        return self._plan.sync_ms + sum(fault.amount for fault in slow) if slow else self._plan.sync_ms
 
     def _strike(self, fault: Fault) -> None:
         if fault.kind == "clock_jump":
@@ -231,6 +240,13 @@ def _family(kind: str) -> str:
     if kind in SINK_FAULTS:
         return "sink"
     return {"slow_sync": "sync", "disk_error": "disk"}.get(kind, "timed")
+
+
+def take_apart(namespace: Namespace) -> None:
+    """Undo the circles in a server that is gone, so that it leaves memory at once and no collector seeks it."""
+    for resident in namespace._residents.values():
+        vars(resident).clear()
+    vars(namespace).clear()
 
 
 def run(plan: Plan) -> Schedule:

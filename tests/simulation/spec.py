@@ -66,9 +66,7 @@ def append(state: AccountState, op: Op, terms: Terms) -> tuple[AccountState, Out
 
 # The auditor and the checker ask the same of the same state, and most schedules begin alike.
 @lru_cache(maxsize=REMEMBERED)
-def appended(
-    state: AccountState, event: str, model: str, tokens: int, terms: Terms
-) -> tuple[AccountState, Outcome]:
+def appended(state: AccountState, event: str, model: str, tokens: int, terms: Terms) -> tuple[AccountState, Outcome]:
     """Log an event; when and by whom it is sent changes nothing."""
     for name, known_tokens, known_model, charge_microusd, _ in state.charged:
         if name == event:

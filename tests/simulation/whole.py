@@ -114,21 +114,18 @@ class WholeSchedule(Schedule):
         self._outside: tuple[UsageSink, ...] = (table, meter)
         self._deployment: Deployment
 
-    def run(self) -> None:
-        """Play it; see :meth:`Schedule.run`."""
-        try:
-            super().run()
-        finally:
-            self._d1.close()
-            self._meter_engine.close()
-            self._synapse_disk.unmount()
-
     def _start_server(self) -> None:
         parts = Parts(self._d1, self._disk, MemoryStore(), self._meter_engine, self._synapse_disk)
         self._deployment = Deployment(parts, clock=self._process, pace=PACE, on_step=self._process.step)
         self._namespace = self._deployment.ledgers
         self._namespace._build = self._build_whole
         self._object_id = self._namespace.id_from_name("shard-0")
+
+    def _take_apart(self) -> None:
+        self._d1.close()
+        self._meter_engine.close()
+        self._synapse_disk.unmount()
+        super()._take_apart()
 
     def _build_whole(self, state: State) -> BillingLedger:
         return self._ledger(state, [self._faulty(sink) for sink in self._outside])

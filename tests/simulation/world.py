@@ -7,7 +7,9 @@ it, at the very place where they wait.
 
 import heapq
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from random import Random
+from types import coroutine
 from typing import Any
 
 from reference_impl.object_disks import StorageFailedError
@@ -101,9 +103,7 @@ class Scheduler:
     async def sleep_until(self, at_ms: float) -> None:
         """Wait until a moment."""
         if at_ms > self.now_ms:
-            waiter = SimWaiter(self)
-            self.call_at(at_ms, waiter.set_result)
-            await waiter
+            await _moment(at_ms)
 
     def kill(self, owner: "Process") -> None:
         """End all tasks of *owner* where they wait."""
@@ -134,6 +134,7 @@ class Scheduler:
         """End everything."""
         tasks = list(self._owners)
         self._owners.clear()
+        self._timers.clear()
         for task in tasks:
             task.close()
 
@@ -144,7 +145,7 @@ class Scheduler:
         try:
             if owner is not None:
                 owner.step("turn")
-            waiter = task.send(None)
+            wanted = task.send(None)
         except StopIteration:
             self._owners.pop(task, None)
         except PowerCutError:
@@ -153,7 +154,16 @@ class Scheduler:
             assert owner is not None, "only a process has a plug"
             owner.died()
         else:
-            waiter.park(task)
+            if type(wanted) is float:
+                self.call_at(wanted, partial(self.ready.append, task))
+            else:
+                wanted.park(task)
+
+
+@coroutine
+def _moment(at_ms: float) -> Generator[float, None, None]:
+    """Wait until a moment, which :meth:`Scheduler._turn` is told."""
+    yield float(at_ms)
 
 
 class Plug:
@@ -230,6 +240,7 @@ class Process:
         self._on_death = on_death
         self.unix_offset_ms = unix_offset_ms
         self.is_alive = True
+        self.sleep_until_ms = scheduler.sleep_until
 
     # --- the clock of :mod:`reference_impl` ----------------------------------------------------
 
@@ -240,10 +251,6 @@ class Process:
     def unix_ms(self) -> int:
         """Return what the wall clock says."""
         return UNIX_MS_START + int(self._scheduler.now_ms) + self.unix_offset_ms
-
-    async def sleep_until_ms(self, at_ms: float) -> None:
-        """Wait until *at_ms*."""
-        await self._scheduler.sleep_until(at_ms)
 
     def waiter(self) -> SimWaiter:
         """Return a new thing to wait for."""
