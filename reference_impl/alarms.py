@@ -6,7 +6,7 @@ that the object has is without its bell.
 
 An alarm whose handler fails rings again after 2, 4, 8, 16, 32 and 64 s, each up to a quarter longer,
 and is dropped then. Refusals of the platform itself (the line was full, the object was reset) do not
-count among the six.
+count among the six; the pauses after them grow up to 1,024 s.
 
 Sources
 -------
@@ -102,12 +102,12 @@ class Bells:
             try:
                 await (self._drop if gives_up else self._ring)(object_id, at_unix_ms)
             except UNCOUNTED:
-                uncounted = min(uncounted + 1, EXPONENT_MAX)
+                uncounted += 1
                 delay_ms = self._backoff_ms(uncounted)
             except Exception as error:  # a handler may raise anything; it is tried again whatever it was
                 counted += 1
                 is_last = counted == RETRIES_MAX + 1
-                delay_ms = 0.0 if is_last else self._backoff_ms(min(counted, EXPONENT_MAX))
+                delay_ms = 0.0 if is_last else self._backoff_ms(counted)
                 defect = None if isinstance(error, ImplError) else error
                 level = logging.WARNING if defect is None else logging.ERROR
                 LOG.log(level, "the alarm of object %s failed, time %d: %s", object_id, counted, error, exc_info=defect)
@@ -116,4 +116,4 @@ class Bells:
                 return
 
     def _backoff_ms(self, failures: int) -> float:
-        return RETRY_MS * 2.0 ** (failures - 1) * (1 + RETRY_JITTER_SHARE * self._jitter())
+        return RETRY_MS * 2.0 ** min(failures - 1, EXPONENT_MAX) * (1 + RETRY_JITTER_SHARE * self._jitter())

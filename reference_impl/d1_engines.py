@@ -17,20 +17,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from reference_impl.sql_rules import SQL_LIMITS
+
 if TYPE_CHECKING:
     import apsw
 
 Params = tuple[Any, ...]
-
-SQL_LIMITS = {
-    "LENGTH": 2_000_000,
-    "SQL_LENGTH": 100_000,
-    "COLUMN": 100,
-    "VARIABLE_NUMBER": 100,
-    "LIKE_PATTERN_LENGTH": 50,
-    "ATTACHED": 0,
-}
-"""SQLite's own limits, set to D1's."""
 
 WRITTEN_TABLE = re.compile(
     r"\s*(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|UPDATE(?:\s+OR\s+\w+)?|DELETE\s+FROM|REPLACE\s+INTO)"

@@ -28,7 +28,7 @@ from reference_impl.clock import Clock
 from reference_impl.errors import ImplError, LimitError
 from reference_impl.gates import Event, ResetError, Resident
 from reference_impl.messages import Request, Response
-from reference_impl.object_disks import Disk, StorageFailedError
+from reference_impl.object_disks import Disk
 from reference_impl.object_sockets import HIBERNATE_IDLE_MS, MESSAGE_BYTES_MAX, Message, Sent, Socket, Sockets
 from reference_impl.object_state import State
 from reference_impl.object_storage import SQLITE_LIMITS, Storage, StorageLimits, no_step
@@ -245,9 +245,6 @@ class Namespace:
             returned = await handle(instance, event)
             if event.end():
                 await event.pass_output_gate()
-        except StorageFailedError as error:
-            resident.reset(error)
-            raise
         except ImplError:
             if event.has_begun and event.end():
                 await event.pass_output_gate()
@@ -257,6 +254,7 @@ class Namespace:
             resident.reset(ResetError(BROKEN))
             raise
         finally:
+            resident.give_up_failed_disk()
             event.done()
         if event.wrote:
             stopwatch.delay("durable_objects", self.pace.output_gate_ms.draw())

@@ -28,7 +28,6 @@ from typing import Any, TypeVar
 
 from reference_impl.clock import Waiter
 from reference_impl.errors import ImplError, PlatformError
-from reference_impl.object_disks import StorageFailedError
 from reference_impl.object_sockets import SERVICE_RESTART, Sockets
 from reference_impl.object_storage import Storage
 from reference_impl.overload import Doorkeeper
@@ -87,6 +86,11 @@ class Resident:
         if self.storage is not None:
             self.storage.fence(error)
             self.storage = None
+
+    def give_up_failed_disk(self) -> None:
+        """Reset if the disk failed, whether the object's code minds or not: its memory may tell of what is lost."""
+        if self.storage is not None and self.storage.failure is not None:
+            self.reset(self.storage.failure)
 
     def retire(self, error: ImplError) -> None:
         """Reset, and let nobody in any more."""
@@ -291,8 +295,8 @@ class ObjectStage(Stage):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A refusal leaves standing what was written before it; what met a failing disk does not.
-        if error is None or (isinstance(error, ImplError) and not isinstance(error, StorageFailedError)):
+        # A refusal leaves standing what was written before it; a disk that failed refuses here too.
+        if error is None or isinstance(error, ImplError):
             self._event.end_turn()
         await super().__aexit__(kind, error, trace)
 

@@ -15,6 +15,7 @@ flush was counted twice (hazard H9). Rounding: hazard H7.
 from typing import NamedTuple
 
 from reference_impl.d1_engines import Engine
+from reference_impl.errors import PlatformError
 from reference_impl.ledger_policy import Batch
 from reference_impl.stopwatch import Stopwatch
 
@@ -26,6 +27,12 @@ CREATE TABLE IF NOT EXISTS meter_events (
     value_microusd INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+
+
+class MeterError(PlatformError):
+    """The meter did not take a batch; the ledger keeps it and sends it again."""
+
+    code = "meter_error"
 
 
 class MeterEvent(NamedTuple):
@@ -58,13 +65,22 @@ class Meter:
         engine.execute(TABLE)
 
     async def store(self, batch: Batch, stopwatch: Stopwatch) -> None:
-        """Count *batch*, unless it is known."""
-        with self._engine.transaction():
-            for event in meter_events(batch):
-                self._engine.execute(
-                    "INSERT INTO meter_events VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                    (event.identifier, event.organization_id, event.value_microusd),
-                )
+        """Count *batch*, unless it is known.
+
+        Raises
+        ------
+        MeterError
+            If it cannot be counted; nothing of it was then.
+        """
+        try:
+            with self._engine.transaction():
+                for event in meter_events(batch):
+                    self._engine.execute(
+                        "INSERT INTO meter_events VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                        (event.identifier, event.organization_id, event.value_microusd),
+                    )
+        except self._engine.errors as error:
+            raise MeterError(f"the meter failed: {error}; flush again") from error
 
     def total_microusd(self, organization_id: str) -> int:
         """Return all that *organization_id* was metered for."""

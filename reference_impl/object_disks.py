@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Protocol
 
+from reference_impl import sql_rules
 from reference_impl.errors import PlatformError
 
 Row = tuple[Any, ...]
@@ -96,8 +97,31 @@ class StorageFailedError(PlatformError):
     retryable = True
 
 
-DISK_FAULTS = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN})
+ROW_HEAD_BYTES = 100
+"""What SQLite adds to a row: key and value together may fill the platform's limit to the last byte."""
+SQL_LIMITS = {
+    **sql_rules.SQL_LIMITS,
+    "LENGTH": sql_rules.SQL_LIMITS["LENGTH"] + ROW_HEAD_BYTES,
+    # The object's own statements are counted before they come here; reading 128 keys is the platform's.
+    "VARIABLE_NUMBER": 128,
+}
+DISK_FAULTS = frozenset(
+    {
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
 """SQLite's primary result codes that tell of the disk and not of the statement."""
+
+
+def disk_fault(error: Exception) -> StorageFailedError | None:
+    """Return *error* as the disk's fault; None if it is not."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DISK_FAULTS:
+        return None
+    return StorageFailedError(f"the object's storage failed: {error}; ask again")
 
 
 class SqliteDatabase:
@@ -114,12 +138,12 @@ class SqliteDatabase:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self.execute = connection.execute
+        for name, limit in SQL_LIMITS.items():
+            connection.setlimit(getattr(sqlite3, f"SQLITE_LIMIT_{name}"), limit)
 
     def fault(self, error: Exception) -> PlatformError:
         """Tell the statement's faults from the disk's."""
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in DISK_FAULTS:
-            return StorageFailedError(f"the object's storage failed: {error}; ask again")
-        return SqlError(str(error))
+        return disk_fault(error) or SqlError(str(error))
 
     def begin(self) -> None:
         """Open a transaction."""

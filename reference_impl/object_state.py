@@ -27,7 +27,7 @@ class State:
         self.storage = storage
         self._sockets = sockets
         self._bells = bells
-        self._ringing_unix_ms: int | None = None
+        self._ringing_unix_ms: set[int] = set()
         self._alarm_unix_ms: int | None = None
         self._known_at_rollback = -1
         self.ensure_bell()
@@ -53,10 +53,13 @@ class State:
     def alarm_unix_ms(self) -> int | None:
         """Return the date of the alarm that is set; one that is just ringing does not count."""
         at_unix_ms = self._stored_alarm()
-        return None if at_unix_ms == self._ringing_unix_ms else at_unix_ms
+        return None if at_unix_ms in self._ringing_unix_ms else at_unix_ms
 
     def set_alarm(self, at_unix_ms: int) -> None:
         """Set the object's one alarm; an earlier one is replaced."""
+        # A date is an alarm's only name: the one that rings just now and a new one are a millisecond apart.
+        while at_unix_ms in self._ringing_unix_ms:
+            at_unix_ms += 1
         # The bell is told first: one that rings for nothing is harmless, a lost one is not.
         self._bells.set(self.id, at_unix_ms)
         self.storage.put(ALARM_KEY, at_unix_ms)
@@ -69,9 +72,9 @@ class State:
 
     def begin_alarm(self, at_unix_ms: int) -> bool:
         """Tell whether the alarm of that date is still the one that is set, and ring it."""
-        if self._ringing_unix_ms == at_unix_ms or not self.has_alarm_of(at_unix_ms):
+        if at_unix_ms in self._ringing_unix_ms or not self.has_alarm_of(at_unix_ms):
             return False
-        self._ringing_unix_ms = at_unix_ms
+        self._ringing_unix_ms.add(at_unix_ms)
         return True
 
     def has_alarm_of(self, at_unix_ms: int) -> bool:
@@ -80,11 +83,11 @@ class State:
 
     def fail_alarm(self, at_unix_ms: int) -> None:
         """Let the alarm that rang count as set again: it will ring once more."""
-        if self._ringing_unix_ms == at_unix_ms:
-            self._ringing_unix_ms = None
+        self._ringing_unix_ms.discard(at_unix_ms)
 
     def end_alarm(self, at_unix_ms: int) -> None:
         """Clear the alarm that rang, unless another was set meanwhile (and may even ring already)."""
+        self._ringing_unix_ms.discard(at_unix_ms)
         if self.has_alarm_of(at_unix_ms):
             self.delete_alarm()
 
@@ -98,4 +101,3 @@ class State:
     def _remember(self, at_unix_ms: int | None) -> None:
         self._alarm_unix_ms = at_unix_ms
         self._known_at_rollback = self.storage.rollbacks
-        self._ringing_unix_ms = None

@@ -12,7 +12,8 @@
 - *Limits* are the platform's, with the platform's own refusals, because a design that lives below a
   limit here must also live below it there.
 - *Fencing.* The storage of an object that was reset refuses every further use: code of the old
-  instance that still runs somewhere cannot write beside the new one.
+  instance that still runs somewhere cannot write beside the new one. A disk that failed fences its
+  storage too: a sync that is repeated may succeed and yet have lost what the first one failed to keep.
 
 Every statement passes the *step* hook first. It does nothing in service; a test raises from it, and
 so pulls the plug between any two storage steps.
@@ -31,7 +32,7 @@ from types import TracebackType
 from typing import Any
 
 from reference_impl.errors import ImplError, LimitError, PlatformError
-from reference_impl.object_disks import ObjectDatabase
+from reference_impl.object_disks import ObjectDatabase, StorageFailedError
 from reference_impl.sql_rules import check_params, check_statement
 
 KEY_VALUE_TABLE = """
@@ -39,6 +40,12 @@ CREATE TABLE IF NOT EXISTS _cf_kv (key TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 """
 ALARM_KEY = "_cf_alarm_unix_ms"
 ENCODER = json.JSONEncoder(separators=(",", ":"))
+OWN_TABLES = r"""
+SELECT type, name FROM pragma_table_list
+WHERE schema = 'main' AND type <> 'shadow' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' AND name <> '_cf_kv'
+ORDER BY type DESC
+"""
+"""The object's tables and views, views first; those that a virtual table keeps for itself go with it."""
 KEYS_PER_CALL_MAX = 128
 LIST_LIMIT = 1_000
 """How many keys one :meth:`Storage.items` returns unless told: a bound on what an object reads at once."""
@@ -100,8 +107,11 @@ class Storage:
         self.commits = 0
         """How many transactions that wrote something were committed."""
         self.rollbacks = 0
-        """How often something was undone; what was read before may be wrong then."""
-        database.execute(KEY_VALUE_TABLE)
+        """How often something was undone or deleted as a whole; what was read before may be wrong then."""
+        try:
+            database.execute(KEY_VALUE_TABLE)
+        except database.errors as error:
+            raise database.fault(error) from error
 
     # --- SQL ---------------------------------------------------------------------------------
 
@@ -173,9 +183,11 @@ class Storage:
         """Delete everything, the alarm too, at once."""
         with self.transaction():
             self._write("DELETE FROM _cf_kv", ())
-            found = "SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND name <> '_cf_kv'"
-            for kind, name in self._run(found + " AND type IN ('table', 'view') ORDER BY type DESC", ()):
-                self._write(f'DROP {kind} "{name}"', ())
+            for kind, name in self._run(OWN_TABLES, ()):
+                quoted = name.replace('"', '""')
+                self._write(f'DROP {"VIEW" if kind == "view" else "TABLE"} "{quoted}"', ())
+        # The alarm that somebody remembers is gone as well.
+        self.rollbacks += 1
 
     def items(
         self,
@@ -199,10 +211,18 @@ class Storage:
             From the last key to the first; the limit counts from there.
         limit
             At most so many.
+
+        Raises
+        ------
+        PlatformError
+            If *limit* is less than 1.
         """
-        # The first bound lets the index find the prefix, the second knows where it ends.
-        conditions = ["key >= ?", "substr(key, 1, ?) = ?", "key <> ?"]
-        params: list[Any] = [prefix, len(prefix), prefix, ALARM_KEY]
+        if limit < 1:
+            raise PlatformError(f"limit={limit} must be at least 1")
+        # The first bound lets the index find the prefix, the second knows where it ends. Bytes, because in a text
+        # SQLite's functions see nothing after a NUL.
+        conditions = ["key >= ?", "substr(CAST(key AS BLOB), 1, ?) = CAST(? AS BLOB)", "key <> ?"]
+        params: list[Any] = [prefix, len(prefix.encode()), prefix, ALARM_KEY]
         for condition, bound in (("key >= ?", start), ("key > ?", start_after), ("key < ?", end)):
             if bound is not None:
                 conditions.append(condition)
@@ -217,7 +237,10 @@ class Storage:
     # --- transactions ------------------------------------------------------------------------
 
     def transaction(self) -> "Transaction":
-        """Return the context in which everything happens together or not at all."""
+        """Return the context in which everything happens together or not at all: ``transactionSync``.
+
+        Nothing is awaited inside; :meth:`reference_impl.gates.Event.transaction` is for what waits.
+        """
         return Transaction(self)
 
     def enter_transaction(self) -> str:
@@ -249,16 +272,18 @@ class Storage:
 
     def end_turn(self) -> None:
         """Commit what this turn wrote; inside a transaction, nothing yet."""
+        if self._fence is not None:
+            raise self._fence
         if not self._is_open or self._depth:
             return
         if not self._has_written:
             self.abandon_turn()
             return
-        self._step("COMMIT")
         try:
+            self._on_step("COMMIT")
             self._database.commit()
-        except self._database.errors as error:
-            raise self._database.fault(error) from error
+        except (StorageFailedError, *self._database.errors) as error:
+            raise self._failed(error) from error
         self._is_open = self._has_written = False
         self.commits += 1
         self._on_step("committed")
@@ -285,14 +310,31 @@ class Storage:
         """Whether all that was committed is known to be durable."""
         return self._confirmed == self.commits
 
+    @property
+    def failure(self) -> StorageFailedError | None:
+        """How the disk failed, if it did; nothing that is in memory can be trusted then."""
+        return self._fence if isinstance(self._fence, StorageFailedError) else None
+
     async def confirm(self) -> None:
-        """Wait until all that was committed up to now is durable."""
+        """Wait until all that was committed up to now is durable.
+
+        Raises
+        ------
+        StorageFailedError
+            If the disk failed, for this commit or for an earlier one.
+        """
         awaited = self.commits
         while self._confirmed < awaited:
             begun = self.commits
-            syncing = self._database.sync()
-            if syncing is not None:
-                await syncing
+            try:
+                syncing = self._database.sync()
+                if syncing is not None:
+                    await syncing
+            except StorageFailedError as error:
+                self.fence(error)
+                raise
+            if self.failure is not None:
+                raise self.failure
             self._confirmed = max(self._confirmed, begun)
 
     def fence(self, error: ImplError) -> None:
@@ -316,8 +358,13 @@ class Storage:
         self._write("INSERT OR REPLACE INTO _cf_kv VALUES (?, ?)", (key, text))
 
     def _open(self) -> None:
-        self._step("BEGIN")
-        self._database.begin()
+        if self._fence is not None:
+            raise self._fence
+        try:
+            self._on_step("BEGIN")
+            self._database.begin()
+        except (StorageFailedError, *self._database.errors) as error:
+            raise self._failed(error) from error
         self._is_open = True
 
     def _write(self, statement: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -336,16 +383,17 @@ class Storage:
     def _run(self, statement: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         if self._fence is not None:
             raise self._fence
-        self._on_step(statement)
         try:
+            self._on_step(statement)
             return self._database.execute(statement, params).fetchall()
-        except self._database.errors as error:
-            raise self._database.fault(error) from error
+        except (StorageFailedError, *self._database.errors) as error:
+            raise self._failed(error) from error
 
-    def _step(self, step: str) -> None:
-        if self._fence is not None:
-            raise self._fence
-        self._on_step(step)
+    def _failed(self, error: Exception) -> PlatformError:
+        fault = error if isinstance(error, StorageFailedError) else self._database.fault(error)
+        if isinstance(fault, StorageFailedError):
+            self.fence(fault)
+        return fault
 
 
 class Transaction:

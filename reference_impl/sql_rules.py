@@ -3,18 +3,30 @@
 Sources
 -------
 Limits of D1 and of the SQLite back end of Durable Objects: 100 bound parameters, 100,000 bytes a
-statement. Transactions are the platform's business (``BEGIN`` and its like are refused), other
+statement, 100 columns, 2,000,000 bytes a value or row, 32 arguments of a function, LIKE patterns of 50 bytes.
+Transactions are the platform's business (``BEGIN`` and its like are refused), other
 databases cannot be attached, names that begin with ``_cf_`` are its own, and of the pragmas only
 those that look are let through.
 """
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 from reference_impl.errors import LimitError, PlatformError
 
 BOUND_PARAMS_MAX = 100
 STATEMENT_BYTES_MAX = 100_000
+SQL_LIMITS: Mapping[str, int] = {
+    "LENGTH": 2_000_000,
+    "SQL_LENGTH": STATEMENT_BYTES_MAX,
+    "COLUMN": 100,
+    "VARIABLE_NUMBER": BOUND_PARAMS_MAX,
+    "FUNCTION_ARG": 32,
+    "LIKE_PATTERN_LENGTH": 50,
+    "ATTACHED": 0,
+}
+"""SQLite's own limits by the end of their names, set to the platform's."""
 READS = ("SELECT", "EXPLAIN", "PRAGMA", "VALUES")
 """How statements begin that only look; WITH may begin either kind."""
 REFUSED = ("BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "ATTACH", "DETACH", "VACUUM")

@@ -17,7 +17,7 @@ from typing import Literal
 from urllib.parse import quote, unquote
 
 from reference_impl.d1_engines import ApswEngine, Engine, StdlibEngine
-from reference_impl.object_disks import SqliteDatabase, StorageFailedError
+from reference_impl.object_disks import SqliteDatabase, StorageFailedError, disk_fault
 from reference_impl.object_storage import KEY_VALUE_TABLE
 from reference_impl.r2 import etag_of
 
@@ -107,17 +107,29 @@ class FileDisk:
         folder.mkdir(parents=True, exist_ok=True)
 
     def open(self, object_id: str) -> SqliteDatabase:
-        """Open (or create) the database of *object_id*."""
+        """Open (or create) the database of *object_id*.
+
+        Raises
+        ------
+        StorageFailedError
+            If the file cannot be had, or is no database.
+        """
         self.close(object_id)
+        try:
+            return self._keep(object_id, self._open(object_id))
+        except sqlite3.Error as error:
+            raise disk_fault(error) or error from error
+
+    def _open(self, object_id: str) -> SqliteDatabase:
         path = self._folder / f"{object_id}.sqlite"
         if self._fsync != "full":
-            return self._keep(object_id, SqliteDatabase(open_sqlite(path, fsync=self._fsync)))
+            return SqliteDatabase(open_sqlite(path, fsync=self._fsync))
         connection = open_sqlite(path, fsync="normal")
         log = path.with_name(f"{path.name}-wal")
         # A log exists from the first write on; its name in the folder is as dear as its content.
         connection.execute(KEY_VALUE_TABLE)
         press_folder(self._folder)
-        return self._keep(object_id, PressedDatabase(connection, log))
+        return PressedDatabase(connection, log)
 
     def close(self, object_id: str) -> None:
         """Close the database."""

@@ -93,8 +93,8 @@ def test_a_refusal_of_the_platform_does_not_count_among_the_alarm_s_retries() ->
     with scene(Resets) as s:
         s.send("/alarm", at="1000")
         s.clock.run_until(10_000_000)
-        # 2, 4, 8 … s, the exponent bounded at 9: 512 s.
-        assert s.stored("rung") == [1_000 + 1_000 * (2 + 4 + 8 + 16 + 32 + 64 + 128 + 256 + 512 * 4)]
+        # 2, 4, 8 … s, the exponent bounded at 9: 1,024 s.
+        assert s.stored("rung") == [1_000 + 1_000 * (2 + 4 + 8 + 16 + 32 + 64 + 128 + 256 + 512 + 1_024 * 3)]
         assert s.namespace.bells.given_up == 0
 
 
@@ -127,6 +127,38 @@ def test_an_alarm_that_is_set_while_another_rings_is_kept() -> None:
         s.send("/alarm", at="1000")
         s.clock.run_until(100_000)
         assert s.stored("rung") == [1_000, 2_000, 3_000]
+
+
+def test_an_alarm_may_be_set_for_the_very_date_that_rings() -> None:
+    class Twice(Counter):
+        async def alarm(self, event: Event) -> None:
+            await super().alarm(event)
+            if len(self.state.storage.get("rung")) < 3:
+                self.state.set_alarm(1_000)
+                # And once more: it is still one alarm.
+                self.state.set_alarm(1_000)
+                assert self.state.alarm_unix_ms() is not None
+
+    with scene(Twice) as s:
+        s.send("/alarm", at="1000")
+        s.clock.run_until(100_000)
+        assert len(s.stored("rung")) == 3
+
+
+def test_the_deletion_of_everything_deletes_the_alarm() -> None:
+    class Deletes(Counter):
+        async def fetch(self, request: Request, event: Event) -> Response:
+            answer = await super().fetch(request, event)
+            if request.path == "/delete":
+                self.state.storage.delete_all()
+                assert self.state.alarm_unix_ms() is None
+            return answer
+
+    with scene(Deletes) as s:
+        s.send("/alarm", at="1000")
+        s.send("/delete")
+        s.clock.run_until(10_000)
+        assert s.stored("rung") is None
 
 
 def test_a_deleted_alarm_does_not_ring() -> None:

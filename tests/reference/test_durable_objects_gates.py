@@ -54,6 +54,21 @@ class Gate(Counter):
         await self.do_write(event)
         raise ZeroDivisionError
 
+    async def do_swallow(self, event: Event) -> Any:
+        await self.do_write(event)
+        try:
+            await event.outside(self.far(event, 5))
+        except PlatformError:
+            # By now the disk may be well again.
+            await event.stopwatch.clock.sleep_until_ms(event.stopwatch.clock.now_ms() + SYNC_MS)
+
+    async def do_swallow_half_a_turn(self, event: Event) -> Any:
+        self.state.storage.put("from", -3)
+        try:
+            self.state.storage.put("broken", 1)
+        except PlatformError:
+            self.state.storage.put("to", 3)
+
     async def do_write_then_call(self, event: Event) -> Any:
         await self.do_write(event)
         return await event.outside(self.far(event, 5))
@@ -172,6 +187,57 @@ def test_a_disk_that_fails_resets_the_object_and_nothing_is_told() -> None:
         assert caught.value.retryable
         s.disk.fails = False
         assert s.clock.run(s.at(s.clock.now_ms(), "/write"))
+
+
+@pytest.mark.parametrize("path", ["/write", "/write_then_refuse", "/write_then_call", "/swallow"])
+def test_an_object_forgets_its_memory_when_the_disk_fails_however_its_code_takes_it(path: str) -> None:
+    class Remembers(Gate):
+        async def do_memory(self, event: Event) -> Any:
+            self.in_memory += 1
+            return self.in_memory
+
+    with gates(Remembers) as s:
+        warmed(s)
+        assert s.send("/memory")[0].body == b'{"answer":1}'
+
+        async def fail_once() -> None:
+            s.disk.fails = True
+            await s.clock.sleep_until_ms(s.clock.now_ms() + 10 + SYNC_MS + 1)
+            s.disk.fails = False
+
+        told = s.outcomes(*s.asked(path), fail_once())[0]
+        assert isinstance(told, StorageFailedError)
+        assert s.send("/memory")[0].body == b'{"answer":1}'
+
+
+def test_who_waits_for_a_later_sync_is_not_told_that_an_earlier_one_did_its_work() -> None:
+    with gates() as s:
+        now = warmed(s)
+
+        async def fail_once() -> None:
+            s.disk.fails = True
+            # The first write's sync ends 40 ms from now and fails, the second's ends 10 ms later.
+            await s.clock.sleep_until_ms(now + 45)
+            s.disk.fails = False
+
+        first, second, _ = s.outcomes(s.at(now, "/write"), s.at(now, "/write"), fail_once())
+        assert isinstance(first, StorageFailedError)
+        # When it would have been told, the object was reset already.
+        assert isinstance(second, ResetError)
+
+
+def test_a_turn_that_goes_on_after_the_disk_failed_happens_not_at_all() -> None:
+    def fail(step: str) -> None:
+        if fails and step.startswith("INSERT") and fails.pop():
+            raise StorageFailedError("a bad sector")
+
+    fails: list[bool] = []
+    with gates(sync_ms=0, on_step=fail) as s:
+        warmed(s)
+        # The second of three writes.
+        fails[:] = [True, False]
+        assert isinstance(s.outcomes(*s.asked("/swallow_half_a_turn"))[0], StorageFailedError)
+        assert json.loads(s.send("/balance")[0].body)["answer"] == [0, 0]
 
 
 def test_what_was_written_before_a_refusal_stays_and_before_a_defect_does_not() -> None:

@@ -20,6 +20,7 @@ from reference_impl.object_storage import Storage
 from tests.reference.world import (
     EVENT_TIME_MS,
     balance_request,
+    flush_request,
     log_request,
     memory_disk,
     usage_event,
@@ -306,13 +307,19 @@ def test_appends_go_on_between_the_chunks_of_a_flush() -> None:
         assert w.clock.now_ms() < 1_010
 
 
-def test_a_failing_flush_is_repeated_until_d1_has_everything_once() -> None:
+@pytest.mark.parametrize(("sink", "code"), [("usage_events", "d1_error"), ("meter_events", "meter_error")])
+def test_a_failing_flush_is_repeated_until_every_sink_has_everything_once(sink: str, code: str) -> None:
     with world() as w:
+        broken = w.engine if sink == "usage_events" else w.deployment.meter._engine
         w.ask(log_request())
-        w.engine.script("ALTER TABLE usage_events RENAME TO gone")
-        w.clock.run_until(w.clock.now_ms() + 61_000)
+        broken.execute(f"ALTER TABLE {sink} RENAME TO gone")
+        # Longer than an alarm is tried whose handler fails.
+        w.clock.run_until(w.clock.now_ms() + 1_000_000)
         assert w.json(balance_request())["events_pending"] == 1
-        w.engine.script("ALTER TABLE gone RENAME TO usage_events")
-        w.clock.run_until(w.clock.now_ms() + 10_000)
+        refused = w.json(flush_request())
+        assert (refused["success"], refused["error"]["code"]) == (False, code)
+        broken.execute(f"ALTER TABLE gone RENAME TO {sink}")
+        w.clock.run_until(w.clock.now_ms() + 260_000)
         assert w.json(balance_request())["events_pending"] == 0
         assert w.rows("SELECT count(*) FROM usage_events") == [(1,)]
+        assert w.deployment.meter.total_microusd("org-7") == 4_227

@@ -118,12 +118,26 @@ def test_deleting_all_leaves_nothing(open_: Open) -> None:
     s.put(ALARM_KEY, 5)
     s.sql("CREATE TABLE t (x)")
     s.sql("CREATE VIEW v AS SELECT x FROM t")
+    # Names that are awkward to write down, and a table that has tables of its own.
+    s.sql('CREATE TABLE "a ""b""" (x)')
+    s.sql("CREATE TABLE sqliteX (x)")
+    s.sql("CREATE VIRTUAL TABLE words USING fts5(text)")
     s.delete_all()
+    assert s.sql("SELECT name FROM sqlite_schema WHERE name NOT LIKE '%cf_kv'") == []
     assert (s.items(), s.get(ALARM_KEY)) == ({}, None)
     with pytest.raises(SqlError, match="no such table"):
         s.sql("SELECT x FROM t")
     s.put("key", 2)
     assert s.items() == {"key": 2}
+
+
+def test_a_list_looks_at_whole_keys_whatever_is_in_them(open_: Open) -> None:
+    s = open_()
+    s.put_many({"a": 0, "a\0b": 1, "a\0c": 2, "a%": 3, "a_": 4})
+    assert list(s.items(prefix="a\0")) == ["a\0b", "a\0c"]
+    assert list(s.items(prefix="a%")) == ["a%"]
+    with pytest.raises(PlatformError, match="limit=0 must be at least 1"):
+        s.items(limit=0)
 
 
 # --- limits ----------------------------------------------------------------------------------
@@ -173,6 +187,21 @@ def test_sql_keeps_the_platform_s_limits(open_: Open) -> None:
         s.sql("SELECT 1", *range(101))
     with pytest.raises(LimitError, match="at most 100000"):
         s.sql("SELECT 1 " + " " * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "refused", "match"),
+    [
+        ("SELECT zeroblob(2000000)", "SELECT zeroblob(2001000)", "too big"),
+        (f"SELECT {', '.join('1' * 100)}", f"SELECT {', '.join('1' * 101)}", "too many columns"),
+        (f"SELECT max({', '.join('1' * 32)})", f"SELECT max({', '.join('1' * 33)})", "too many arguments"),
+        (f"SELECT 'a' LIKE '{'a' * 50}'", f"SELECT 'a' LIKE '{'a' * 51}'", "too complex"),
+    ],
+)
+def test_sql_keeps_what_sqlite_itself_limits(open_: Open, allowed: str, refused: str, match: str) -> None:
+    assert len(open_().sql(allowed)) == 1
+    with pytest.raises(SqlError, match=match):
+        open_().sql(refused)
 
 
 @pytest.mark.parametrize(
@@ -311,11 +340,15 @@ def test_a_fenced_storage_does_nothing_more(open_: Open) -> None:
     s.end_turn()
     s.put("a", 2)
     s.fence(ResetError("over"))
-    calls: list[Callable[[], Any]] = [lambda: s.get("a"), lambda: s.put("a", 3), lambda: s.sql("SELECT 1")]
+    calls: list[Callable[[], Any]] = [
+        lambda: s.get("a"),
+        lambda: s.put("a", 3),
+        lambda: s.sql("SELECT 1"),
+        s.end_turn,
+    ]
     for call in calls:
         with pytest.raises(ResetError, match="over"):
             call()
-    s.end_turn()
     assert open_(coalesces=True).items() == {"a": 1}
 
 
@@ -389,3 +422,8 @@ def test_a_file_that_is_no_database_is_the_disk_s_fault(tmp_path: Path) -> None:
     assert isinstance(database.fault(error), StorageFailedError)
     assert isinstance(database.fault(sqlite3.IntegrityError("unique")), SqlError)
     database.close()
+    for content in (b"no database" * 1_000, b"SQLite format 3\0" + b"torn" * 1_000):
+        (tmp_path / "one.sqlite").write_bytes(content)
+        for fsync in ("full", "normal", "off"):
+            with pytest.raises(StorageFailedError, match="ask again"):
+                FileDisk(tmp_path, fsync=fsync).open("one")
