@@ -23,10 +23,11 @@ from reference_impl.council import PUBLISHED_COUNCIL, Role
 from reference_impl.d1 import D1Binding, Database, Statement, insert_rows
 from reference_impl.d1_engines import Engine
 from reference_impl.durable_objects import Namespace
+from reference_impl.errors import RequestError
 from reference_impl.hardened_ledger import HardenedLedger
 from reference_impl.ledger import BillingLedger
 from reference_impl.ledger_policy import Batch, LedgerPolicy, UsageRow
-from reference_impl.messages import Request, Response, json_response
+from reference_impl.messages import Request, Response, error_response, json_response
 from reference_impl.meter import Meter
 from reference_impl.monitoring import Monitoring
 from reference_impl.object_disks import Disk
@@ -158,6 +159,8 @@ class Deployment:
 
     async def serve(self, request: Request, stopwatch: Stopwatch) -> Response:
         """Answer a request that has reached the edge."""
+        if request.path in UNPACED and request.method not in ("GET", "HEAD"):
+            return error_response(RequestError(405, "method_not_allowed", f"{request.method[:20]}: use GET"))
         if request.path == "/metrics":
             return self.monitoring.exposition()
         if request.path == "/health":

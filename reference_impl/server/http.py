@@ -19,6 +19,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 ARRIVED_MS = "arrived_ms"
+BAD_HTTP_HEADERS = "content-type: application/json\r\nconnection: close\r\n"
 
 
 class ArrivalProtocol(H11Protocol):
@@ -28,6 +29,16 @@ class ArrivalProtocol(H11Protocol):
         """Take what arrived."""
         self.app_state[ARRIVED_MS] = self.loop.time() * 1_000
         super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP in JSON, as everything is refused, and hang up."""
+        cycle = self.cycle
+        # In the middle of an answer nothing else can be said.
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            body = error_response(RequestError(400, "bad_http", msg)).body
+            head = f"HTTP/1.1 400 Bad Request\r\n{BAD_HTTP_HEADERS}content-length: {len(body)}\r\n\r\n"
+            self.transport.write(head.encode() + body)
+        self.transport.close()
 
 
 class HttpApp:

@@ -5,11 +5,12 @@ deployment answers that request like any other; if it answers 101, frames follow
 """
 
 import asyncio
+import re
 import sys
 import traceback
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -22,6 +23,8 @@ from reference_impl.websocket import Closed, Frames, accept_key
 
 HEAD_BYTES_MAX = 65_536
 VERSION = "13"
+KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+"""16 bytes in base64."""
 INTERNAL_ERROR = 1011
 BACKLOG_BYTES_MAX = 4 * 1_024 * 1_024
 """What may wait for a listener that does not read; one that falls further behind is cut off."""
@@ -197,11 +200,11 @@ def read_upgrade(head: bytes) -> Request:
     """
     request_line, *lines = head.decode("latin-1").split("\r\n")
     method, _, rest = request_line.partition(" ")
-    url = urlsplit(rest.rpartition(" ")[0])
+    path, _, query = rest.rpartition(" ")[0].partition("?")
     headers = {}
     for line in lines:
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    if headers.get("sec-websocket-version") != VERSION or not headers.get("sec-websocket-key"):
-        raise RequestError(400, "bad_handshake", f"a WebSocket opens with version {VERSION} and a key")
-    return Request(method, unquote(url.path), read_query(url.query), headers)
+    if headers.get("sec-websocket-version") != VERSION or not KEY.fullmatch(headers.get("sec-websocket-key", "")):
+        raise RequestError(400, "bad_handshake", f"a WebSocket opens with version {VERSION} and a key of 16 bytes")
+    return Request(method, unquote(path), read_query(query), headers)
