@@ -31,10 +31,11 @@ from reference_impl.messages import Request, Response
 from reference_impl.object_disks import Disk
 from reference_impl.object_sockets import HIBERNATE_IDLE_MS, MESSAGE_BYTES_MAX, Message, Sent, Socket, Sockets
 from reference_impl.object_state import State
-from reference_impl.object_storage import SQLITE_LIMITS, Storage, StorageLimits, no_step
+from reference_impl.object_storage import Storage, no_step
 from reference_impl.overload import Doorkeeper, OverloadLimits
 from reference_impl.pace import DurableObjectsPace
 from reference_impl.stopwatch import Station, Stopwatch
+from reference_impl.storage_limits import SQLITE_LIMITS, StorageLimits
 
 Returned = TypeVar("Returned")
 

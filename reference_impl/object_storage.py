@@ -20,20 +20,19 @@ so pulls the plug between any two storage steps.
 
 Sources
 -------
-Durable Objects limits: value 131,072 bytes and key 2,048 bytes on the key-value back end; key and
-value together 2,000,000 bytes on the SQLite back end; 128 keys a call. Storage API: write
-coalescing, ``transaction``, ``transactionSync``, ``list``; SQL is there on the SQLite back end only.
+Durable Objects storage API: write coalescing, ``transaction``, ``transactionSync``, ``list``. Limits:
+:mod:`reference_impl.storage_limits`.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from reference_impl.errors import ImplError, LimitError, PlatformError
+from reference_impl.errors import ImplError, PlatformError
 from reference_impl.object_disks import ObjectDatabase, StorageFailedError
 from reference_impl.sql_rules import check_params, check_statement
+from reference_impl.storage_limits import KEYS_PER_CALL_MAX, SQLITE_LIMITS, StorageLimits, within
 
 KEY_VALUE_TABLE = """
 CREATE TABLE IF NOT EXISTS _cf_kv (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
@@ -46,24 +45,8 @@ WHERE schema = 'main' AND type <> 'shadow' AND name NOT LIKE 'sqlite\_%' ESCAPE 
 ORDER BY type DESC
 """
 """The object's tables and views, views first; those that a virtual table keeps for itself go with it."""
-KEYS_PER_CALL_MAX = 128
 LIST_LIMIT = 1_000
 """How many keys one :meth:`Storage.items` returns unless told: a bound on what an object reads at once."""
-
-
-@dataclass(frozen=True)
-class StorageLimits:
-    """What one stored value may weigh on one of the platform's two back ends, and whether it has SQL."""
-
-    name: str
-    key_bytes: int
-    value_bytes: int
-    key_plus_value_bytes: int
-    has_sql: bool = True
-
-
-SQLITE_LIMITS = StorageLimits("sqlite", 2_000_000, 2_000_000, 2_000_000)
-KV_LIMITS = StorageLimits("kv", 2_048, 131_072, 133_120, has_sql=False)
 
 
 def no_step(step: str) -> None:
@@ -95,6 +78,7 @@ class Storage:
         coalesces: bool = False,
     ) -> None:
         self._database = database
+        self._faults: tuple[type[Exception], ...] = (StorageFailedError, *database.errors)
         self._limits = limits
         self._on_step = on_step
         self._coalesces = coalesces
@@ -142,7 +126,7 @@ class Storage:
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
         """Return the values of those of *keys*, at most 128, that are stored, in key order."""
-        _within(len(keys), KEYS_PER_CALL_MAX, "keys in one get")
+        within(len(keys), KEYS_PER_CALL_MAX, what="keys in one get")
         marks = ", ".join("?" * len(keys))
         statement = f"SELECT key, value FROM _cf_kv WHERE key IN ({marks}) ORDER BY key"  # noqa: S608  # names are ours
         return {key: json.loads(text) for key, text in self._run(statement, tuple(keys))}
@@ -159,7 +143,7 @@ class Storage:
 
     def put_many(self, entries: Mapping[str, Any]) -> None:
         """Store all of *entries*, at most 128, or none."""
-        _within(len(entries), KEYS_PER_CALL_MAX, "keys in one put")
+        within(len(entries), KEYS_PER_CALL_MAX, what="keys in one put")
         texts = {key: self._checked(key, value) for key, value in entries.items()}
         with self.transaction():
             for key, text in texts.items():
@@ -175,7 +159,7 @@ class Storage:
 
     def delete_many(self, keys: Sequence[str]) -> int:
         """Delete *keys*, at most 128, and return how many were there."""
-        _within(len(keys), KEYS_PER_CALL_MAX, "keys in one delete")
+        within(len(keys), KEYS_PER_CALL_MAX, what="keys in one delete")
         with self.transaction():
             return sum(self.delete(key) for key in keys)
 
@@ -282,7 +266,7 @@ class Storage:
         try:
             self._on_step("COMMIT")
             self._database.commit()
-        except (StorageFailedError, *self._database.errors) as error:
+        except self._faults as error:
             raise self._failed(error) from error
         self._is_open = self._has_written = False
         self.commits += 1
@@ -349,9 +333,9 @@ class Storage:
         text = ENCODER.encode(value)
         key_bytes, value_bytes = len(key.encode()), len(text.encode())
         limits = self._limits
-        _within(key_bytes, limits.key_bytes, "bytes of a key")
-        _within(value_bytes, limits.value_bytes, f"bytes in the value of {key[:80]!r}")
-        _within(key_bytes + value_bytes, limits.key_plus_value_bytes, f"bytes in {key[:80]!r} with its value")
+        within(key_bytes, limits.key_bytes, what="bytes of a key")
+        within(value_bytes, limits.value_bytes, what=f"bytes in the value of {key[:80]!r}")
+        within(key_bytes + value_bytes, limits.key_plus_value_bytes, what=f"bytes in {key[:80]!r} with its value")
         return text
 
     def _put(self, key: str, text: str) -> None:
@@ -363,7 +347,7 @@ class Storage:
         try:
             self._on_step("BEGIN")
             self._database.begin()
-        except (StorageFailedError, *self._database.errors) as error:
+        except self._faults as error:
             raise self._failed(error) from error
         self._is_open = True
 
@@ -386,7 +370,7 @@ class Storage:
         try:
             self._on_step(statement)
             return self._database.execute(statement, params).fetchall()
-        except (StorageFailedError, *self._database.errors) as error:
+        except self._faults as error:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> PlatformError:
@@ -412,8 +396,3 @@ class Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._storage.leave_transaction(self._savepoint, failed=error is not None)
-
-
-def _within(found: int, allowed: int, what: str) -> None:
-    if found > allowed:
-        raise LimitError(f"{found} {what}; the platform takes at most {allowed}")

@@ -5,6 +5,7 @@ which a ledger can lie, beside the honest history that differs in one answer; an
 the definition itself: try every order.
 """
 
+from collections.abc import Callable, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -48,6 +49,11 @@ def lost(began: float, event: str = "e1") -> Any:
     return log(began, NEVER, event)
 
 
+def refused(began: float, ended: float) -> Any:
+    """An event that would have been owed beyond the ceiling."""
+    return log(began, ended, "one too many", status=402)
+
+
 def settled(began: float, events: int) -> Any:
     """A flush that took so many events of one price off."""
     return Operation(began, NEVER, Settled(events * PRICE_MICROUSD, events))
@@ -86,6 +92,26 @@ BAD: dict[str, History] = {
     "another event under a known name is accepted": [log(0, 1), log(2, 3, again=True, tokens=501)],
     "a name is refused that nobody used": [log(0, 1, status=409)],
     "the charge is not the price": [log(0, 1, tokens=501)],
+    "an event is seen, then missed, then seen": [log(0, 9), balance(1, 2, 1), balance(3, 4, 0), balance(5, 6, 1)],
+    "two readers see two events in two orders": [
+        log(0, 9, "e1", owes=1),
+        log(0, 9, "e2", owes=2),
+        log(1, 2, "e2", again=True, owes=1),
+    ],
+    "an answer arrives before anybody could know it": [log(0, 1, "e1", owes=2), log(2, 3, "e2", owes=2)],
+    "a long read sees a moment that never was": [log(0, 1, "e1"), log(2, 3, "e2", owes=2), balance(1.5, 9, 0)],
+    "an unknown event happens before it is sent": [balance(0, 1, 1), lost(2)],
+    "an unknown event is seen under a name that is refused": [lost(0), balance(1, 2, 1), log(3, 4, status=409)],
+    "a repeated event is charged because its first answer was lost": [lost(0), balance(1, 2, 1), log(3, 4, owes=2)],
+    "a refusal leaves something behind": [
+        *(log(n, n + 0.5, f"e{n}", owes=n + 1) for n in range(5)),
+        log(6, 7, "e6", status=402),
+        balance(8, 9, 6),
+    ],
+    "somebody is refused below the ceiling": [*(log(n, n + 0.5, f"e{n}", owes=n + 1) for n in range(4)), refused(6, 7)],
+    "a flush makes a balance negative": [log(0, 1), settled(2, 1), balance(3, 4, -1, events=0)],
+    "a flush takes money and no event": [log(0, 1), Operation(2, NEVER, Settled(PRICE_MICROUSD, 0)), balance(3, 4, 0)],
+    "two flushes of one event": [log(0, 1), settled(2, 1), settled(2, 1), balance(3, 4, -1)],
 }
 
 GOOD: dict[str, History] = {
@@ -101,6 +127,25 @@ GOOD: dict[str, History] = {
     "a flush that is seen late": [log(0, 1), settled(2, 1), balance(3, 4, 1), balance(5, 6, 0)],
     "the ceiling": [*(log(n, n + 0.5, f"e{n}", owes=n + 1) for n in range(5)), log(6, 7, "e6", status=402)],
     "another event under a known name is refused": [log(0, 1), log(2, 3, status=409, tokens=501)],
+    "operations that only touch may be in either order": [log(0, 1), balance(1, 2, 0)],
+    "a long read sees any moment of its time": [log(0, 1, "e1"), log(2, 3, "e2", owes=2), balance(1.5, 9, 1)],
+    "a repeated event while its first sending is on its way": [log(0, 9), log(1, 2, again=True)],
+    "both sendings at once, the second first": [log(0, 9, again=True), log(1, 8)],
+    "an unknown event happened, and is repeated": [lost(0), log(1, 2, again=True)],
+    "an unknown event did not happen, and is repeated": [lost(0), log(1, 2)],
+    "an unknown event happens after its repetition": [lost(0), log(1, 2), log(3, 4, again=True)],
+    "after a flush there is room below the ceiling": [
+        *(log(n, n + 0.5, f"e{n}", owes=n + 1) for n in range(5)),
+        refused(6, 7),
+        settled(7.5, 2),
+        log(8, 9, "e6", owes=4),
+    ],
+    "a refusal during a flush": [
+        *(log(n, n + 0.5, f"e{n}", owes=n + 1) for n in range(5)),
+        settled(5, 5),
+        refused(6, 7),
+        log(8, 9, "e7"),
+    ],
 }
 
 
@@ -127,13 +172,16 @@ registers = st.lists(
 )
 
 
+Step = Callable[[Any, Any], Any]
+
+
 def step(state: int, operation: Operation[tuple[str, int]]) -> int | None:
     """A register: a write sets it, a read must tell it."""
     kind, value = operation.asked
     return value if kind == "write" or state == value else None
 
 
-def by_definition(history: list[Operation[tuple[str, int]]]) -> bool:
+def by_definition(history: Sequence[Operation[Any]], initial: Any = 0, step: Step = step) -> bool:
     """Try every choice of unfinished operations in every order."""
     finished = [operation for operation in history if operation.ended != NEVER]
     unfinished = [operation for operation in history if operation.ended == NEVER]
@@ -145,7 +193,7 @@ def by_definition(history: list[Operation[tuple[str, int]]]) -> bool:
                 for earlier in range(len(order))
                 for later in range(earlier + 1, len(order))
             )
-            state: int | None = 0
+            state = initial
             for operation in order:
                 state = None if state is None else step(state, operation)
             if keeps_time and state is not None:
@@ -160,3 +208,38 @@ def test_checker_agrees_with_the_definition(drawn: list[tuple[int, int, str, int
         for began, took, kind, value, is_lost in drawn
     ]
     assert is_linearizable(history, 0, step=step) == by_definition(history)
+
+
+def account_step(state: spec.AccountState, operation: Operation[Any]) -> spec.AccountState | None:
+    """The account of the histories above."""
+    return explained(state, operation.asked, TERMS)
+
+
+@pytest.mark.parametrize("name", [name for name in {**BAD, **GOOD} if len({**BAD, **GOOD}[name]) <= 5])
+def test_the_definition_says_the_same_of_what_is_known_to_be_bad_and_good(name: str) -> None:
+    assert by_definition({**BAD, **GOOD}[name], spec.opened(TERMS), account_step) == (name in GOOD)
+
+
+@st.composite
+def account_operations(draw: st.DrawFn) -> Any:
+    """An operation of an account at any time, with an answer that may be right somewhere."""
+    began = float(draw(times))
+    ended = began + draw(times)
+    owes = draw(st.integers(0, 2))
+    name = draw(st.sampled_from(["e1", "e2"]))
+    return draw(
+        st.sampled_from(
+            [
+                log(began, ended, name, owes=max(owes, 1)),
+                log(began, ended, name, owes=owes, again=True),
+                lost(began, name),
+                balance(began, ended, owes),
+                settled(began, 1),
+            ]
+        )
+    )
+
+
+@given(history=st.lists(account_operations(), max_size=5))
+def test_checker_agrees_with_the_definition_about_accounts(history: History) -> None:
+    assert holds(history) == by_definition(history, spec.opened(TERMS), account_step)

@@ -32,7 +32,8 @@ class ArrivalProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP in JSON, as everything is refused, and hang up."""
-        cycle = self.cycle
+        # None before the first request, which uvicorn's annotation leaves out.
+        cycle: Any = self.cycle
         # In the middle of an answer nothing else can be said.
         if cycle is None or cycle.response_complete or not cycle.response_started:
             body = error_response(RequestError(400, "bad_http", msg)).body

@@ -23,8 +23,9 @@ from reference_impl.hardened_ledger import HardenedLedger
 from reference_impl.ledger_policy import LedgerPolicy, UsageEvent
 from reference_impl.meter import invoice_cents, meter_events
 from reference_impl.object_disks import SqliteDatabase, memory_database
-from reference_impl.object_storage import KV_LIMITS, SQLITE_LIMITS, Storage, StorageLimits
+from reference_impl.object_storage import Storage
 from reference_impl.seed_ledger import LOG_KEY, SeedLedger
+from reference_impl.storage_limits import KV_LIMITS, SQLITE_LIMITS, StorageLimits
 from tests.reference.world import EVENT_TIME_MS, memory_disk, usage_event
 
 CHARGE_MICROUSD = 9_270

@@ -6,16 +6,21 @@ every prediction is arithmetic.
 """
 
 import hashlib
+import math
+from fractions import Fraction
+from typing import Any
 
 import pytest
 
 from reference_impl.access import Gatekeeper, Grant
+from reference_impl.charge import Account, month_of
 from reference_impl.errors import PlatformError
 from reference_impl.ledger import UsageSink
 from reference_impl.ledger_policy import Batch
 from reference_impl.messages import Request
+from reference_impl.object_state import State
 from reference_impl.stopwatch import Stopwatch
-from tests.reference.world import World, balance_request, flush_request, log_request, world
+from tests.reference.world import EVENT_TIME_MS, World, balance_request, flush_request, log_request, world
 
 CHARGE_MICROUSD = 4_227
 """Of :func:`log_request`, rounded; 4,227.12 exactly."""
@@ -81,6 +86,61 @@ def test_h9_seed_invoices_again_after_every_ambiguous_failure(ambiguous: int) ->
             assert metered == (1 + ambiguous if policy == "seed" else 1)
     # Either sink may be the one that did not answer.
     assert invoices == {"seed": 1 + 2 * ambiguous, "hardened": 1}
+
+
+# --- H7, H69: what is left of money and of months after a flush -------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tokens_in", "tokens_out", "a_row_cents"),
+    # 0.4227 cents, 1.0815 and 0.10815: nothing, a cent, nothing.
+    [(278, 218, 0), (1_000, 500, 1), (100, 50, 0)],
+)
+def test_h7_seed_rounds_every_row_of_d1_and_hardened_their_sum(
+    tokens_in: int, tokens_out: int, a_row_cents: int
+) -> None:
+    events = 30
+    exact_cents = Fraction(tokens_in * 3 + tokens_out * 15, 10_000) * Fraction(103, 100)
+    assert a_row_cents == math.floor(exact_cents + Fraction(1, 2))
+    billed_cents = {}
+    for policy in ("seed", "hardened"):
+        with world({"ledger": {"policy": policy}}) as w:
+            for n in range(events):
+                w.ask(log_request(f"event-{n}", tokens_in=tokens_in, tokens_out=tokens_out))
+                w.ask(flush_request())
+                # The seed names its rows after the millisecond.
+                w.clock.advance(1)
+            billed_cents[policy] = w.rows("SELECT sum(cost_cents) FROM usage_events")[0][0]
+    assert billed_cents == {"seed": events * a_row_cents, "hardened": events * exact_cents // 1}
+
+
+def test_h69_after_a_flush_seed_knows_nothing_of_the_month_and_hardened_does() -> None:
+    events = 5
+    used_microusd = {}
+    for policy in ("seed", "hardened"):
+        with world({"ledger": {"policy": policy}}) as w:
+            build = w.deployment.ledgers._build
+            ledgers: list[Any] = []
+
+            def keep(state: State, build: Any = build, ledgers: list[Any] = ledgers) -> Any:
+                ledgers.append(build(state))
+                return ledgers[-1]
+
+            w.deployment.ledgers._build = keep
+            w.json(balance_request())
+            account = Account(tier="free")
+            ledgers[0]._policy.set_account("org-7", account)
+            for n in range(events):
+                w.ask(log_request(f"event-{n}"))
+            w.ask(flush_request())
+            # What a limit of the month could be held against.
+            used_microusd[policy] = (
+                ledgers[0]._policy.account("org-7").pending_microusd
+                if policy == "seed"
+                else ledgers[0]._policy._with_month("org-7", account, month_of(EVENT_TIME_MS)).free_used_microusd
+            )
+    # At list price: the free tier has no markup.
+    assert used_microusd == {"seed": 0, "hardened": events * (278 * 3 + 218 * 15)}
 
 
 # --- H10: who may ask ------------------------------------------------------------------------

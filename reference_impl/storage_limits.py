@@ -1,0 +1,41 @@
+"""What an object may store, on either of the platform's two back ends.
+
+Sources
+-------
+Durable Objects limits: value 131,072 bytes and key 2,048 bytes on the key-value back end; key and
+value together 2,000,000 bytes on the SQLite back end; 128 keys a call. SQL is there on the SQLite
+back end only.
+"""
+
+from dataclasses import dataclass
+
+from reference_impl.errors import LimitError
+
+KEYS_PER_CALL_MAX = 128
+
+
+@dataclass(frozen=True)
+class StorageLimits:
+    """What one stored value may weigh on one of the platform's two back ends, and whether it has SQL."""
+
+    name: str
+    key_bytes: int
+    value_bytes: int
+    key_plus_value_bytes: int
+    has_sql: bool = True
+
+
+SQLITE_LIMITS = StorageLimits("sqlite", 2_000_000, 2_000_000, 2_000_000)
+KV_LIMITS = StorageLimits("kv", 2_048, 131_072, 133_120, has_sql=False)
+
+
+def within(found: int, allowed: int, *, what: str) -> None:
+    """Refuse to have found more of *what* than is allowed.
+
+    Raises
+    ------
+    LimitError
+        If there is more.
+    """
+    if found > allowed:
+        raise LimitError(f"{found} {what}; the platform takes at most {allowed}")
