@@ -226,7 +226,9 @@ class Sockets:
 
     def release(self, confirmed: int) -> None:
         """Let leave what waits for no more than *confirmed* commits, in order."""
-        while self._posted and self._posted[0][0] <= confirmed:
+        # What was sent in a turn that was undone waits for a commit that may never come.
+        awaited = self.mark()
+        while self._posted and min(self._posted[0][0], awaited) <= confirmed:
             self._posted.pop(0)[1]()
 
     def discard(self) -> None:

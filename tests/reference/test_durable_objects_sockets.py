@@ -154,6 +154,23 @@ def test_what_does_not_become_durable_is_never_told() -> None:
         assert anna.texts == ["2 anna: two (1 in memory)"]
 
 
+def test_what_was_sent_in_a_transaction_that_was_undone_does_not_hold_up_what_follows() -> None:
+    class Undoes(Room):
+        async def web_socket_message(self, socket: Socket, message: Message, *, event: Event) -> None:
+            try:
+                with self.state.storage.transaction():
+                    self.state.storage.put("count", 99)
+                    socket.send("perhaps")
+                    raise PlatformError("never mind")
+            except PlatformError:
+                socket.send(f"count is {self.state.storage.get('count', 0)}")
+
+    with scene(Undoes, sync_ms=30) as s:
+        anna = Client(s, who="anna")
+        anna.send("go")
+        assert anna.texts == ["perhaps", "count is 0"]
+
+
 def test_a_client_that_leaves_is_told_of_and_gets_nothing_more() -> None:
     with scene(Room) as s:
         anna, bert = Client(s, who="anna"), Client(s, who="bert")
