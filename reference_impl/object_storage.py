@@ -88,6 +88,7 @@ class Storage:
         # What an earlier instance committed may not be durable yet: the first reply finds out.
         self._confirmed = -1
         self._fence: ImplError | None = None
+        self._lost: StorageFailedError | None = None
         self.commits = 0
         """How many transactions that wrote something were committed."""
         self.rollbacks = 0
@@ -305,7 +306,7 @@ class Storage:
         Raises
         ------
         StorageFailedError
-            If the disk failed, for this commit or for an earlier one.
+            If the disk could not press this commit or an earlier one.
         """
         awaited = self.commits
         while self._confirmed < awaited:
@@ -315,10 +316,10 @@ class Storage:
                 if syncing is not None:
                     await syncing
             except StorageFailedError as error:
+                self._lost = error
                 self.fence(error)
-                raise
-            if self.failure is not None:
-                raise self.failure
+            if self._lost is not None:
+                raise self._lost
             self._confirmed = max(self._confirmed, begun)
 
     def fence(self, error: ImplError) -> None:

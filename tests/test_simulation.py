@@ -16,7 +16,7 @@ import pytest
 
 from reference_impl.hardened_ledger import HardenedLedger
 from reference_impl.ledger_policy import Batch
-from tests.simulation.__main__ import play
+from tests.simulation.__main__ import play, player
 from tests.simulation.auditor import ViolationError
 from tests.simulation.plan import FAULT_KINDS, Fault, draw
 from tests.simulation.schedule import run
@@ -100,6 +100,15 @@ def test_what_was_played_leaves_nothing_to_the_collector() -> None:
         gc.enable()
     # Exceptions that were kept hold a few: a deployment's refusal and its traceback.
     assert sum(schedule() is not None for schedule in schedules) < 15
+
+
+def test_a_schedule_of_the_whole_deployment_plays_the_same_way_every_time() -> None:
+    run_whole = player(whole=True)
+    failing = [seed for seed in range(600) if any(fault.kind == "disk_error" for fault in draw(seed).faults)]
+    assert len(failing) > 20
+    # One after the other and then all again: whatever lasts longer than a schedule would show.
+    first = [run_whole(draw(seed)).history for seed in failing]
+    assert [run_whole(draw(seed)).history for seed in failing] == first
 
 
 def test_different_seeds_play_different_schedules() -> None:

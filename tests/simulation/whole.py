@@ -6,18 +6,22 @@ checks, retries of the Worker) and the way out (the statements that store a batc
 
 import sqlite3
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from reference_impl.d1 import Database
 from reference_impl.d1_engines import Engine, StdlibEngine
 from reference_impl.deployment import Deployment, Parts, UsageTable, seed_rows
+from reference_impl.laws import Law
 from reference_impl.ledger import BillingLedger, UsageSink
 from reference_impl.ledger_policy import Batch
 from reference_impl.meter import Meter
 from reference_impl.migrations import migrate
 from reference_impl.object_disks import MemoryDisk
 from reference_impl.object_state import State
-from reference_impl.pace import Pace
+from reference_impl.pace import Pace, Tape
 from reference_impl.r2 import MemoryStore
 from reference_impl.server.app import migration_files
 from reference_impl.stopwatch import Stopwatch
@@ -31,6 +35,12 @@ PACE = Pace.from_mapping(
     {"durable_objects": {**OBJECTS_PACE, "shards": 1}, "ledger": LEDGER_PACE},
     is_paced=False,
 )
+
+
+def pace_of(seed: int) -> Pace:
+    """Return the pace of one schedule: what it draws, the pauses of the Worker's retries, begins with its seed."""
+    retry_chance = Tape(Law("uniform", {"low": 0.0, "high": 1.0}), np.random.default_rng(seed))
+    return replace(PACE, workers=replace(PACE.workers, retry_chance=retry_chance))
 
 
 class WorldClock:
@@ -106,6 +116,7 @@ class WholeSchedule(Schedule):
         self._d1 = StdlibEngine(connection)
         self._meter_engine = StdlibEngine(sqlite3.connect(":memory:", isolation_level=None))
         self._synapse_disk = MemoryDisk()
+        self._pace = pace_of(plan.seed)
         # The meter makes its table before anybody looks.
         meter = Meter(self._meter_engine)
         super().__init__(plan, books=SqlBooks(self._d1, self._meter_engine))
@@ -116,7 +127,7 @@ class WholeSchedule(Schedule):
 
     def _start_server(self) -> None:
         parts = Parts(self._d1, self._disk, MemoryStore(), self._meter_engine, self._synapse_disk)
-        self._deployment = Deployment(parts, clock=self._process, pace=PACE, on_step=self._process.step)
+        self._deployment = Deployment(parts, clock=self._process, pace=self._pace, on_step=self._process.step)
         self._namespace = self._deployment.ledgers
         self._namespace._build = self._build_whole
         self._object_id = self._namespace.id_from_name("shard-0")
