@@ -25,6 +25,8 @@ from tests.tidy import ROOT
 
 CI_SEEDS = range(3_000)
 WHOLE_SEEDS = range(400)
+RETRIED_SEED = 1_117
+"""A deployment resets the object between an event's commit and its answer; the Worker repeats the event by itself."""
 
 
 PLANS_DIGEST = "0673ff13e126daac"
@@ -59,6 +61,15 @@ def test_no_schedule_shows_a_violation() -> None:
 def test_no_schedule_of_the_whole_deployment_shows_a_violation() -> None:
     played = play(WHOLE_SEEDS, whole=True)
     assert (played.failed_seed, played.schedules) == (None, len(WHOLE_SEEDS))
+
+
+def test_the_worker_s_own_repetition_is_a_duplicate_to_who_sent_once_and_counts_once() -> None:
+    whole = player(whole=True)(draw(RETRIED_SEED))
+    told = [delivery for delivery in whole.history if delivery.answer and delivery.answer.get("duplicate")]
+    for delivery in told:
+        sent = [other for other in whole.history if other.op.event == delivery.op.event]
+        assert len([other for other in sent if other.op.organization == delivery.op.organization]) == 1
+    assert len(told) == 1
 
 
 def test_every_kind_of_fault_is_drawn() -> None:

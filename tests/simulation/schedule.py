@@ -101,7 +101,7 @@ class Schedule:
                     self._scheduler.call_at(fault.at, lambda fault=fault: self._strike(fault))  # type: ignore[misc]  # mypy does not infer a lambda with a default
             self._scheduler.run(END_MS)
             self._auditor.ended()
-            self._auditor.check_history(self.history)
+            self._auditor.check_history(self._happened())
         finally:
             self._scheduler.close()
             alarms.LOG.removeHandler(DEFECTS)
@@ -160,6 +160,10 @@ class Schedule:
             delivery = Delivery(op, self._scheduler.now_ms)
             self.history.append(delivery)
             self._process.spawn(self._serve(self._process, delivery, reply=reply))
+
+    def _happened(self) -> list[Delivery]:
+        """Return what happened to the account, as far as clients can know."""
+        return self.history
 
     async def _serve(
         self, process: Process, delivery: Delivery, *, reply: Callable[[Delivery, int, bytes], None]

@@ -147,6 +147,19 @@ class WholeSchedule(Schedule):
 
         return SimSink(self._scheduler, self._process, apply=store, next_fault=self._sink_fault)
 
+    def _happened(self) -> list[Delivery]:
+        """Return what clients saw, and what the Worker may have done before it saw its own answer.
+
+        The Worker repeats what an object that was reset could not answer. Who is told of a duplicate may have sent the
+        event once: an attempt came before the one that was answered, and nobody knows when it took effect.
+        """
+        attempts = [
+            Delivery(delivery.op, delivery.began_ms)
+            for delivery in self.history
+            if delivery.answer is not None and delivery.answer.get("duplicate")
+        ]
+        return [*self.history, *attempts]
+
     async def _serve(
         self, process: Process, delivery: Delivery, *, reply: Callable[[Delivery, int, bytes], None]
     ) -> None:
