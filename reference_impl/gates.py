@@ -32,6 +32,7 @@ from reference_impl.object_sockets import SERVICE_RESTART, Sockets
 from reference_impl.object_storage import Storage
 from reference_impl.overload import Doorkeeper
 from reference_impl.stopwatch import Stage, Station, Stopwatch
+from reference_impl.transactions import Transaction
 
 Returned = TypeVar("Returned")
 
@@ -186,14 +187,17 @@ class Event:
         self.has_begun = False
         raise error
 
-    async def transaction(self, closure: Callable[[], Coroutine[Any, Any, Returned]]) -> Returned:
-        """Run *closure* as one transaction: all of its writes happen or none, and nobody enters meanwhile."""
+    async def transaction(self, closure: Callable[[Transaction], Coroutine[Any, Any, Returned]]) -> Returned:
+        """Run *closure* as one transaction: all of its writes happen or none, and nobody enters meanwhile.
+
+        None happens if it fails, or rolls back the transaction that it is given.
+        """
         resident, storage = self._resident, self._resident.storage
         assert storage is not None, "an awake object has its storage"
         resident.critical_sections += 1
         try:
-            with storage.transaction():
-                returned = await closure()
+            with storage.transaction() as transaction:
+                returned = await closure(transaction)
         finally:
             # After a reset the sections of the old instance count no more.
             if resident.storage is storage:

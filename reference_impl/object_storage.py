@@ -26,13 +26,15 @@ Durable Objects storage API: write coalescing, ``transaction``, ``transactionSyn
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from reference_impl.errors import ImplError, PlatformError
 from reference_impl.object_disks import ObjectDatabase, StorageFailedError
 from reference_impl.sql_rules import check_params, check_statement
 from reference_impl.storage_limits import KEYS_PER_CALL_MAX, SQLITE_LIMITS, StorageLimits, within
+from reference_impl.transactions import Transaction
+
+Returned = TypeVar("Returned")
 
 KEY_VALUE_TABLE = """
 CREATE TABLE IF NOT EXISTS _cf_kv (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
@@ -221,12 +223,25 @@ class Storage:
 
     # --- transactions ------------------------------------------------------------------------
 
-    def transaction(self) -> "Transaction":
-        """Return the context in which everything happens together or not at all: ``transactionSync``.
+    def transaction(self) -> Transaction:
+        """Return the context in which everything happens together or not at all.
 
         Nothing is awaited inside; :meth:`reference_impl.gates.Event.transaction` is for what waits.
         """
         return Transaction(self)
+
+    def transaction_sync(self, closure: Callable[[], Returned]) -> Returned:
+        """Run *closure*, which waits for nothing, as one transaction; return what it returns.
+
+        Raises
+        ------
+        PlatformError
+            If the back end is not the SQLite one.
+        """
+        if not self._limits.has_sql:
+            raise PlatformError(f"the {self._limits.name} back end has no transaction_sync; use transaction")
+        with self.transaction():
+            return closure()
 
     def enter_transaction(self) -> str:
         """Begin a transaction inside the one that is open, if one is; return its savepoint, or ``""``."""
@@ -379,21 +394,3 @@ class Storage:
         if isinstance(fault, StorageFailedError):
             self.fence(fault)
         return fault
-
-
-class Transaction:
-    """Everything inside happens together or not at all; a failure inside is raised on."""
-
-    __slots__ = ("_savepoint", "_storage")
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._savepoint = ""
-
-    def __enter__(self) -> None:
-        self._savepoint = self._storage.enter_transaction()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._storage.leave_transaction(self._savepoint, failed=error is not None)

@@ -15,6 +15,7 @@ from reference_impl.gates import Event, ResetError
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.object_disks import StorageFailedError
 from reference_impl.stopwatch import Stopwatch
+from reference_impl.transactions import Transaction
 from tests.reference.objects import Counter, Scene, scene
 
 SYNC_MS = 30.0
@@ -93,7 +94,7 @@ class Gate(Counter):
         await event.block_concurrency_while(section)
 
     async def do_transaction(self, event: Event) -> Any:
-        async def transfer() -> None:
+        async def transfer(transaction: Transaction) -> None:
             self.state.storage.put("from", -1)
             await event.outside(self.far(event, 100))
             self.state.storage.put("to", 1)
@@ -101,12 +102,23 @@ class Gate(Counter):
         await event.transaction(transfer)
 
     async def do_transaction_fails(self, event: Event) -> Any:
-        async def transfer() -> None:
+        async def transfer(transaction: Transaction) -> None:
             self.state.storage.put("from", -2)
             await event.outside(self.far(event, 100))
             raise RequestError(400, "bad", "half-way")
 
         await event.transaction(transfer)
+
+    async def do_transaction_rolls_back(self, event: Event) -> Any:
+        async def transfer(transaction: Transaction) -> str:
+            self.state.storage.put("from", -3)
+            await event.outside(self.far(event, 100))
+            transaction.rollback()
+            self.state.storage.put("to", 3)
+            return "changed my mind"
+
+        self.state.storage.put("before", 1)
+        return await event.transaction(transfer)
 
     async def do_balance(self, event: Event) -> Any:
         return [self.state.storage.get("from", 0), self.state.storage.get("to", 0)]
@@ -328,6 +340,14 @@ def test_a_transaction_that_fails_happens_not_at_all() -> None:
         with pytest.raises(RequestError, match="half-way"):
             s.send("/transaction_fails")
         assert json.loads(s.send("/balance")[0].body) == {"answer": [0, 0]}
+
+
+def test_a_transaction_that_is_rolled_back_happens_not_at_all_and_is_no_failure() -> None:
+    with gates() as s:
+        assert s.send("/transaction_rolls_back")[0].body == b'{"answer":"changed my mind"}'
+        assert json.loads(s.send("/balance")[0].body)["answer"] == [0, 0]
+        # What came before it stays.
+        assert s.stored("before") == 1
 
 
 def test_a_deployment_ends_a_critical_section() -> None:

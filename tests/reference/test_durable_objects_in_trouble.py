@@ -14,6 +14,7 @@ from reference_impl.errors import ImplError
 from reference_impl.gates import Event
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.stopwatch import Stopwatch
+from reference_impl.transactions import Transaction
 from tests.reference.objects import Counter, Scene, scene
 
 LAST_MS = 60
@@ -45,7 +46,7 @@ class Sum(Counter):
         self.add(name)
 
     async def do_transaction(self, event: Event, name: str) -> None:
-        async def transfer() -> None:
+        async def transfer(transaction: Transaction) -> None:
             before = self.state.storage.get("sum", 0)
             await event.outside(self.far(event))
             self.state.storage.put("sum", before + 1)

@@ -273,6 +273,36 @@ def test_an_inner_transaction_fails_alone(open_: Open) -> None:
     assert open_().items() == {"outer": 1, "second": 2}
 
 
+@pytest.mark.parametrize("is_inner", [False, True])
+def test_a_transaction_may_be_rolled_back_without_a_failure(open_: Open, is_inner: bool) -> None:
+    s = open_(limits=KV_LIMITS)
+    with s.transaction() as outer:
+        s.put("outer", 1)
+        with s.transaction() as inner:
+            s.put("inner", 2)
+            (inner if is_inner else outer).rollback()
+            s.put("later", 3)
+    assert open_().items() == ({"outer": 1} if is_inner else {})
+
+
+def test_a_transaction_that_waits_for_nothing_is_a_function(open_: Open) -> None:
+    def transfer(*, fails: bool) -> str:
+        s.put("from", -1)
+        if fails:
+            raise ZeroDivisionError
+        s.put("to", 1)
+        return "done"
+
+    s = open_()
+    with pytest.raises(ZeroDivisionError):
+        s.transaction_sync(lambda: transfer(fails=True))
+    assert s.items() == {}
+    assert s.transaction_sync(lambda: transfer(fails=False)) == "done"
+    assert open_().items() == {"from": -1, "to": 1}
+    with pytest.raises(PlatformError, match="the kv back end has no transaction_sync"):
+        open_(limits=KV_LIMITS).transaction_sync(lambda: None)
+
+
 def test_an_outer_transaction_takes_the_inner_ones_with_it(open_: Open) -> None:
     s = open_()
 
