@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sim.distributions import AnyLaw, Constant
 from sim.errors import ModelError
-from sim.state import Attribute, Bucket, Counter, Station, at_least, not_negative
+from sim.state import Attribute, Bucket, Counter, Station, at_least, not_negative, number
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Chance:
     site: str
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
+        if not 0 <= number(self, "probability") <= 1:
             raise ModelError(f"probability={self.probability} must be between 0 and 1 ({self.site})")
 
 
@@ -90,7 +90,7 @@ class During:
     end_ms: float
 
     def __post_init__(self) -> None:
-        at_least(self, "end_ms", low=self.start_ms)
+        at_least(self, "end_ms", low=number(self, "start_ms"))
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ Whitt, "Approximating a point process by a renewal process", Oper. Res. 30, 1982
 """
 
 from math import exp, gamma, inf, log, sqrt
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sim import elementary
+from sim.errors import ModelError
 
 Array = NDArray[np.float64]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -41,6 +42,18 @@ class _Law(BaseModel):
     """What all laws share: frozen, no unknown parameter, one uniform number a value unless ``draws`` says more."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    if not TYPE_CHECKING:  # A law's own parameters say more than those of a wrapper.
+
+        def __init__(self, **parameters: Any) -> None:
+            """Refuse what is written in Python as everything there is refused: in one line."""
+            try:
+                super().__init__(**parameters)
+            except ValidationError as error:
+                raise ModelError(_refusal(type(self).__name__, error)) from None
+
+        # The tables of a scenario are validated without it, and told with their path (sim/schema.py).
+        __init__.__pydantic_base_init__ = True
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -85,6 +98,17 @@ class _Law(BaseModel):
 
     def _sample(self, u: Array) -> Array:
         return self._quantile(u[0])
+
+
+def _refusal(law: str, error: ValidationError) -> str:
+    """The first of pydantic's findings in one line: ``Exponential.mean=-1.0 must be greater than 0``."""
+    found = error.errors(include_url=False)[0]
+    rule = found["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    if rule.startswith(law):
+        return rule
+    place = "".join(f".{part}" for part in found["loc"])
+    value = f"={found['input']!r} " if rule.startswith("must") else ": "
+    return f"{law}{place}{value}{rule}"
 
 
 class Constant(_Law):

@@ -24,7 +24,7 @@ What the steps mean where it could be doubted:
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from sim.conditions import (
     ZERO,
@@ -51,6 +51,7 @@ from sim.state import (
     Station,
     above_zero,
     not_negative,
+    number,
     whole,
 )
 
@@ -59,7 +60,7 @@ __all__ = [
     "Count", "CountAtLeast", "Counter", "Custom", "Delay", "Drained", "During", "Flow", "Guard", "Hedge",
     "Hold", "Idle", "Latch", "Link", "Match", "Move", "Parallel", "Repeat", "Reset", "RetryBudget", "Serve", "Spawn",
     "State", "Station", "Step", "Time", "Transfer", "Waiting", "account_of", "accounts", "as_time",
-    "flows_of", "states", "walk",
+    "flows_of", "instances", "states", "walk",
 ]  # fmt: skip
 
 State = Station | Link | Counter | Latch | Bucket | RetryBudget
@@ -129,7 +130,7 @@ class Parallel:
     site: str
 
     def __post_init__(self) -> None:
-        if not 1 <= self.need <= len(self.flows):
+        if not 1 <= number(self, "need") <= len(self.flows):
             raise ModelError(
                 f"need={self.need} must be between 1 and the number of flows, {len(self.flows)} ({self.site})"
             )
@@ -323,6 +324,11 @@ def states(flow: Flow, kind: Any) -> tuple[Any, ...]:
                     f"{kind.__name__} {part.name!r} is declared twice with different values; declare it once"
                 )
     return tuple(found[name] for name in sorted(found))
+
+
+def instances(flow: Flow) -> int:
+    """Instances of all state in *flow* together: what a run must remember, however few requests come."""
+    return sum(getattr(part, "instances", 1) for kind in get_args(State) for part in states(flow, kind))
 
 
 def flows_of(step: Any) -> tuple[Flow, ...]:

@@ -14,7 +14,10 @@ MEMINFO = Path("/proc/meminfo")
 CONTAINER = Path("/sys/fs/cgroup")
 
 
-def check_fits(needed_bytes: float, what: str) -> None:
+FEWER = "ask for fewer requests, or for several replications one after the other"
+
+
+def check_fits(needed_bytes: float, what: str, *, way_out: str = FEWER) -> None:
     """Refuse what does not fit into the memory that is free now.
 
     Parameters
@@ -22,6 +25,8 @@ def check_fits(needed_bytes: float, what: str) -> None:
     needed_bytes : float
     what : str
         Who needs it, as the first words of the message: ``"requests=1000 need"``.
+    way_out : str
+        What to do about it, as the last words.
 
     Raises
     ------
@@ -30,10 +35,7 @@ def check_fits(needed_bytes: float, what: str) -> None:
     """
     free = free_bytes()
     if needed_bytes > free:
-        raise UsageError(
-            f"{what} about {needed_bytes / 1e9:.3g} GB of memory, {free / 1e9:.3g} GB are free; "
-            "ask for fewer requests, or for several replications one after the other"
-        )
+        raise UsageError(f"{what} about {needed_bytes / 1e9:.3g} GB of memory, {free / 1e9:.3g} GB are free; {way_out}")
 
 
 def free_bytes() -> float:

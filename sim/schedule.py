@@ -64,15 +64,26 @@ class Schedule:
     routes: tuple[str, ...] = ROUTES
 
     def __post_init__(self) -> None:
-        """Hold the invariants, and make the arrays read-only."""
-        assert (self.user is None) == (self.think_ms is None)
-        assert len(self.arrival_ms) > 0, "a schedule is never empty"
-        assert not (np.diff(self.arrival_ms) < 0).any()
-        assert self.arrival_ms[0] >= 0
-        assert self.arrival_ms[-1] <= self.duration_ms
-        for array in self._arrays().values():
-            assert array.shape == self.arrival_ms.shape
+        """Refuse what is no list of requests in order of arrival, and make the arrays read-only."""
+        if (self.user is None) != (self.think_ms is None):
+            raise UsageError("schedule: user and think_ms must both be given (a closed loop), or neither")
+        if not len(self.arrival_ms):
+            raise UsageError("schedule.arrival_ms=[] must hold at least one request")
+        for name, array in self._arrays().items():
+            if array.shape != self.arrival_ms.shape:
+                raise UsageError(f"schedule.{name} has shape {array.shape}, must have that of arrival_ms")
             array.setflags(write=False)
+        falls = np.flatnonzero(np.diff(self.arrival_ms) < 0)
+        if falls.size:
+            place = int(falls[0]) + 1
+            raise UsageError(
+                f"schedule.arrival_ms[{place}]={self.arrival_ms[place]:g} must not be before the one before"
+            )
+        if self.arrival_ms[0] < 0:
+            raise UsageError(f"schedule.arrival_ms[0]={self.arrival_ms[0]:g} must be >= 0")
+        if self.arrival_ms[-1] > self.duration_ms:
+            last_ms = self.arrival_ms[-1]
+            raise UsageError(f"schedule.duration_ms={self.duration_ms:g} must be >= {last_ms:g}, the last arrival")
 
     def __len__(self) -> int:
         """Return the number of requests."""

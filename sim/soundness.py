@@ -16,6 +16,7 @@ from sim.flow import (
     Attempt,
     Attribute,
     Count,
+    Custom,
     Flow,
     Guard,
     Hold,
@@ -30,6 +31,7 @@ from sim.flow import (
     states,
     walk,
 )
+from sim.kinds import check_kinds
 
 if TYPE_CHECKING:
     from sim.schedule import Schedule
@@ -51,6 +53,10 @@ def check(flow: Flow) -> None:
     """
     if not flow:
         raise ModelError("flow=() must have at least one step")
+    if not isinstance(flow, tuple):
+        raise ModelError(f"flow={flow!r} must be a tuple of steps of sim/flow.py")
+    for part in walk(flow):
+        check_kinds(part)
     _check_steps(flow, turns=1)
     for kind in get_args(State):
         states(flow, kind)
@@ -107,6 +113,10 @@ def _check_part(part: Any) -> None:
         raise ModelError(f"error={part.error!r} must be one of {', '.join(OUTCOMES[1:])}")
     if isinstance(part, Count) and not isinstance(part.by, str) and not isfinite(part.by):
         raise ModelError(f"Count.by={part.by} must be finite ({part.counter.name})")
+    if isinstance(part, Attempt) and not set(part.final) <= set(OUTCOMES[1:]):
+        raise ModelError(f"Attempt.final={part.final!r} must hold none but {', '.join(OUTCOMES[1:])} ({part.site})")
+    if isinstance(part, Custom) and not callable(part.process):
+        raise ModelError(f"Custom.process={part.process!r} must be a function of the environment and the request")
     for name in ("of", "by", "size", "attribute"):
         attribute = getattr(part, name, None)
         if isinstance(attribute, str) and attribute not in NUMBERS:

@@ -5,6 +5,7 @@ Everything here is a declaration: a name, a size, and how many *instances* there
 """
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, get_args
 
 from sim.errors import ModelError
@@ -19,9 +20,21 @@ Discipline = Literal["fcfs", "priority", "ps"]
 """Who is served next; see :class:`Station`."""
 
 
+WHOLE_MOST = 2**53
+"""Beyond it not every whole number has a float of its own, and 2**63 is no number of the compiled machine."""
+
+
+def number(part: Any, name: str) -> Any:
+    """The field *name* of a part, which must be a number."""
+    value = getattr(part, name)
+    if not isinstance(value, Real):
+        raise ModelError(f"{type(part).__name__}.{name}={value!r} must be a number{_where(part)}")
+    return value
+
+
 def at_least(part: Any, name: str, *, low: float) -> None:
     """Refuse a part whose field *name* is below *low*."""
-    value = getattr(part, name)
+    value = number(part, name)
     if not value >= low:
         raise ModelError(f"{type(part).__name__}.{name}={value} must be >= {low}{_where(part)}")
 
@@ -35,20 +48,23 @@ def _where(part: Any) -> str:
 def whole(part: Any, name: str, *, low: int) -> None:
     """Refuse a part whose field *name* is no whole number, or below *low*."""
     at_least(part, name, low=low)
-    if getattr(part, name) % 1 != 0:
-        raise ModelError(f"{type(part).__name__}.{name}={getattr(part, name)} must be a whole number")
+    value = getattr(part, name)
+    if value % 1 != 0:
+        raise ModelError(f"{type(part).__name__}.{name}={value} must be a whole number{_where(part)}")
+    if value > WHOLE_MOST:
+        raise ModelError(f"{type(part).__name__}.{name}={value} must be <= {WHOLE_MOST}{_where(part)}")
 
 
 def above_zero(part: Any, name: str) -> None:
     """Refuse a part whose field *name* is not positive and finite."""
-    value = getattr(part, name)
+    value = number(part, name)
     if not 0 < value < float("inf"):
         raise ModelError(f"{type(part).__name__}.{name}={value} must be > 0 and finite{_where(part)}")
 
 
 def not_negative(part: Any, name: str) -> None:
     """Refuse a part whose field *name* is negative, infinite or not a number."""
-    value = getattr(part, name)
+    value = number(part, name)
     if not 0 <= value < float("inf"):
         raise ModelError(f"{type(part).__name__}.{name}={value} must be >= 0 and finite{_where(part)}")
 

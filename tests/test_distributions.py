@@ -3,6 +3,7 @@
 Method: large fixed samples, inverse pairs.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
+from sim import distributions as d
 from sim.distributions import AnyLaw, Law, Lognormal
+from sim.errors import ModelError
 from sim.random_streams import site_key, uniforms
 
 ADAPTER: TypeAdapter[AnyLaw] = TypeAdapter(Law)
@@ -106,3 +109,22 @@ def test_impossible_parameters_are_refused(table: dict[str, Any]) -> None:
     """Negative, infinite, unordered, unknown, or beyond all bounds: no law is made."""
     with pytest.raises(ValidationError):
         ADAPTER.validate_python(table)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: d.Constant(value=-1.0), "Constant.value=-1.0 must be greater than or equal to 0"),
+        (lambda: d.Constant(value=float("nan")), "Constant.value=nan must be a finite number"),
+        (lambda: d.Constant(value=1e300), "Constant reaches 1e+300, must stay <= 1e+15"),
+        (lambda: d.Exponential(mean=0.0), "Exponential.mean=0.0 must be greater than 0"),
+        (lambda: d.Empirical(values=(3.0, 1.0)), "Empirical: values must rise: 1 follows 3"),
+        (lambda: d.Erlang(mean=1.0), "Erlang.stages: Field required"),  # type: ignore[call-arg]  # the point
+    ],
+    ids=str,
+)
+def test_a_law_written_in_python_is_refused_in_one_line(build: Callable[[], Any], message: str) -> None:
+    """Not in pydantic's several lines, and as an error of ours."""
+    with pytest.raises(ModelError) as raised:
+        build()
+    assert str(raised.value) == message

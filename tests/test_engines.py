@@ -170,6 +170,14 @@ def test_more_requests_than_memory_are_refused_before_the_run(simulate: Simulate
         simulate((SERVE,), poisson(10, rate_per_s=1), seed=1)
 
 
+@both
+@pytest.mark.parametrize("state", [f.Station("desk", instances=10**12), f.Station("desk", 1, 10**12, None, "ps")])
+def test_more_instances_than_memory_are_refused_before_the_run(simulate: Simulate, state: f.Station) -> None:
+    """One request, and a desk for each of a million million keys: the system would grant that, and then kill us."""
+    with pytest.raises(UsageError, match=r"^1,000,000,000,000 instances of .+ need about .+ GB of memory, .+; ask for"):
+        simulate((f.Serve(state, ONE, "desk.work"),), at([0.0]), seed=1)
+
+
 def test_free_memory_is_a_part_of_this_machine() -> None:
     """More than a megabyte, less than a petabyte."""
     assert 1e6 < free_memory.free_bytes() < 1e15

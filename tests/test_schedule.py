@@ -4,7 +4,9 @@ Goal: whatever is done to a schedule, its requests stay what they are and its ti
 properties over random schedules, among them bursts at one instant and closed loops.
 """
 
+import re
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,3 +172,21 @@ def test_repr_tells_number_length_and_loop() -> None:
     assert repr(at([1.0, 2.0], duration_ms=5000.0)) == "<Schedule of 2 requests in 5 s>"
     closed = at(np.zeros(2), user=np.arange(2), think_ms=np.ones(2), duration_ms=1000.0)
     assert repr(closed) == "<Schedule of 2 requests in 1 s, closed loop of 2 users>"
+
+
+@pytest.mark.parametrize(
+    ("arrival_ms", "columns", "message"),
+    [
+        ([], {}, "schedule.arrival_ms=[] must hold at least one request"),
+        ([0.0, 2.0, 1.0], {}, "schedule.arrival_ms[2]=1 must not be before the one before"),
+        ([-1.0, 2.0], {}, "schedule.arrival_ms[0]=-1 must be >= 0"),
+        ([0.0, 2.0], {"duration_ms": 1.0}, "schedule.duration_ms=1 must be >= 2, the last arrival"),
+        ([0.0, 2.0], {"key": np.zeros(3, np.int64)}, "schedule.key has shape (3,), must have that of arrival_ms"),
+        ([0.0, 2.0], {"user": np.zeros(2, np.int64)}, "schedule: user and think_ms must both be given"),
+    ],
+    ids=["empty", "falling", "negative", "short", "shape", "half"],
+)
+def test_what_is_no_list_of_requests_is_refused(arrival_ms: list[float], columns: dict[str, Any], message: str) -> None:
+    """In one line, from Python: whoever builds a Flow of his own builds its schedule by hand."""
+    with pytest.raises(UsageError, match=re.escape(message)):
+        at(arrival_ms, **columns)

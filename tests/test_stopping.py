@@ -73,6 +73,23 @@ def test_few_looks_are_taken() -> None:
     assert run_until(mm1, "p99 ± 3 %", seed=3).looks <= 6
 
 
+def test_no_run_ends_at_its_first_look() -> None:
+    """However short the first interval is: another twenty runs must agree that it should be."""
+    assert run_until(exponential, "mean ± 50 %", seed=10).looks == 2
+
+
+def test_luck_of_the_last_look_does_not_end_a_run() -> None:
+    """Runs of 3,000 values are said to be precise by themselves, and by nobody before them: so longer ones follow."""
+    noise = {2000: 1.0, 3000: 0.0}
+
+    def lucky(seed: int, requests: int) -> Array:
+        return 10 + noise.get(requests, 0.1) * np.random.default_rng(seed).normal(0, 10, requests)
+
+    found = run_until(lucky, "mean ± 1.5 %", seed=11, requests_first=2000)
+    assert found.requests not in noise
+    assert found.reached
+
+
 def test_same_seed_gives_the_same_answer() -> None:
     """And another seed another one."""
     first, again, other = (run_until(mm1, "mean ± 5 %", seed=seed) for seed in (4, 4, 5))
@@ -133,7 +150,7 @@ def test_seeds_of_replications_are_all_different() -> None:
         return exponential(seed, requests)
 
     run_until(watched, "mean ± 50 %", seed=10)
-    assert len(set(seen)) == 20
+    assert len(set(seen)) == len(seen) == 40
     assert min(seen) >= 0
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 TURNS = 1_000_000
 """Flows and events between two looks at the keyboard: a tenth of a second or two."""
 
+BYTES_PER_INSTANCE = 350
+"""A row of a server's table, its waiting lists, and what they are made from (measured, rounded up)."""
+
 
 def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     """Play *schedule* on *flow*.
@@ -52,7 +55,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     check(flow)
     check_schedule(flow, schedule)
     accounts = f.accounts(flow)
-    check_memory(len(schedule), len(accounts))
+    check_memory(len(schedule), len(accounts), instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
     program = lower(flow, schedule.routes, seed=seed)
     world = World(program, schedule, accounts=len(accounts))
     interrupted = False

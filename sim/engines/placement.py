@@ -59,26 +59,25 @@ class Placement:
         """One row an instance of a station or shared link, and the waiting lists; shapes (n,) and (m,)."""
         declared = [(station, len(self.levels[station.name])) for station in self.stations]
         declared += [(f.Station(link.name, instances=link.instances), 1) for link in self.links]
-        rows, lists = [], 0
+        servers = np.zeros(sum(station.instances for station, _ in declared), k.SERVER)
+        servers["index"] = np.arange(len(servers))
+        servers["released_ms"], servers["idle_ms"] = -inf, inf
+        servers["jobs"] = servers["alarm"] = k.NONE
+        place = lists = 0
         for station, levels in declared:
-            for _ in range(station.instances):
-                rows.append((station, lists, levels))
-                lists += levels
-        servers = np.zeros(len(rows), k.SERVER)
-        servers["index"] = np.arange(len(rows))
-        for row, (station, first_list, levels) in zip(servers, rows, strict=True):
-            row["servers"] = row["free"] = station.servers
-            row["limit"] = NO_LIMIT if station.queue_limit is None else station.queue_limit
-            row["lists"], row["levels"] = first_list, levels
-            row["released_ms"], row["idle_ms"] = -inf, inf
-            row["jobs"] = row["alarm"] = k.NONE
+            rows = servers[place : place + station.instances]
+            rows["servers"] = rows["free"] = station.servers
+            rows["limit"] = NO_LIMIT if station.queue_limit is None else station.queue_limit
+            rows["lists"] = lists + levels * np.arange(station.instances)
+            rows["levels"] = levels
+            place, lists = place + station.instances, lists + levels * station.instances
         heads = np.full(2 * lists, k.NONE).view(k.LIST)
         return servers, heads
 
     def bucket_rows(self) -> NDArray[np.void]:
         """One row an instance of a token bucket, full; shape (n,)."""
-        rows = [(b.burst, 0.0, b.burst, b.per_s / 1000.0) for b in self.buckets for _ in range(b.instances)]
-        return np.array(rows, dtype=k.BUCKET)
+        rows = np.array([(b.burst, 0.0, b.burst, b.per_s / 1000.0) for b in self.buckets], dtype=k.BUCKET)
+        return np.repeat(rows, [b.instances for b in self.buckets])
 
     def budget_rows(self) -> NDArray[np.void]:
         """One row a retry budget, full; shape (n,)."""

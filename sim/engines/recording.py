@@ -76,21 +76,30 @@ class Recording:
         return tuple(use for use in full if len(self.outcome) > use.servers)
 
 
-def check_memory(requests: int, numbers: int) -> None:
-    """Refuse a run whose record cannot fit the machine, before it starts.
+def check_memory(requests: int, numbers: int, *, instances: int, bytes_per_instance: int) -> None:
+    """Refuse a run whose record, or whose state, cannot fit the machine, before it starts.
 
     Parameters
     ----------
     requests : int
     numbers : int
         Numbers of 8 bytes that each request needs besides its row in the result.
+    instances : int
+        Of all stations, links, counters, and what else is keyed; see :func:`sim.flow.instances`.
+    bytes_per_instance : int
+        Memory of one.
 
     Raises
     ------
     UsageError
-        The record needs more than the memory that is free now.
+        More is needed than the memory that is free now.
     """
     check_fits(requests * (BYTES_PER_REQUEST + 8 * numbers), f"requests={requests} need")
+    check_fits(
+        instances * bytes_per_instance,
+        f"{instances:,} instances of stations and other state need",
+        way_out="ask for fewer instances (shards)",
+    )
 
 
 def check_ended(outcome: NDArray[np.int8], end_ms: float) -> None:

@@ -32,6 +32,9 @@ Walk = Generator[Event, Any, None]
 
 OUTCOME_CODE = {name: code for code, name in enumerate(f.OUTCOMES)}
 
+BYTES_PER_INSTANCE = 1100
+"""A station's queue and meter (measured, rounded up); other state needs less."""
+
 DOUBLINGS_MOST = 1000
 """Of the pause between tries: its bound is reached long before, and numbers end soon after."""
 
@@ -61,7 +64,8 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     """
     check(flow)
     check_schedule(flow, schedule)
-    check_memory(len(schedule), len(f.accounts(flow)) + NUMBERS_PER_DRAW * len(drawing_steps(flow)))
+    numbers = len(f.accounts(flow)) + NUMBERS_PER_DRAW * len(drawing_steps(flow))
+    check_memory(len(schedule), numbers, instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
     return _Simulation(flow, schedule, seed=seed).run()
 
 
