@@ -302,10 +302,10 @@ class _Search:
         return found is not None and decide(found.value, found.value, line=self.targets[place]) != "PASS"
 
     def _probe(self, rate_per_s: float) -> Probe:
-        from sim.play import play
+        from sim.play import play_whole
 
         planned = self._planned(rate_per_s)
-        result = play(self.scenario, planned, on=self.engine, seed=self.seed)
+        result = play_whole(self.scenario, planned, on=self.engine, seed=self.seed)
         start_ms = planned.warm_up_ms or WARM_UP_SHARE * planned.duration_ms
         frame = result.frame[result.frame["arrival_ms"] >= start_ms]
         return _probe_of(frame, result.stations, self.targets, rate_per_s=rate_per_s, seed=self.seed)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sim.scenario import Scenario
 
 USAGE_STATUS = 2
+INTERRUPTED_STATUS = 130
+"""What typer makes of Ctrl-C, without a word."""
 
 app = typer.Typer(
     name="headroom",
@@ -238,12 +240,14 @@ def main() -> None:
 
     try:
         status = app(standalone_mode=False)
+        if status == INTERRUPTED_STATUS:
+            raise KeyboardInterrupt
     except TyperException as error:
         status = _refuse(error.format_message())
     except SimError as error:
         status = _refuse(str(error), *getattr(error, "__notes__", ()))
     except (KeyboardInterrupt, typer.Abort):
-        status = _refuse("interrupted before anything was measured")
+        status = _refuse("interrupted, before there was anything to keep")
     except BrokenPipeError:
         sys.stderr.close()  # Whoever read our output has had enough.
         status = 1

@@ -170,9 +170,9 @@ def controlled_latency(
 
 def _played(scenario: "Scenario", seed: int, *, engine: str, station: str) -> tuple[float, dict[str, float]]:
     """Mean latency of one run, and its companions."""
-    from sim.play import play
+    from sim.play import play_whole
 
     planned, flow = schedule(scenario, seed), deployment(scenario)
-    frame = play(scenario, planned, on=engine, seed=seed).steady().frame
+    frame = play_whole(scenario, planned, on=engine, seed=seed).steady().frame
     hand = Hand(flow, planned, seed=seed, sizes=sizes_of(scenario))
     return float(frame["latency_ms"].mean()), companions(scenario, planned, hand=hand, station=station)

@@ -95,6 +95,20 @@ def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress:
     return live.play(scenario, live_part, seed=seed, url=on, progress=progress)
 
 
+def play_whole(scenario: Scenario, planned: Schedule, *, on: str, seed: int) -> Result:
+    """As :func:`play`, for whom half a run says nothing: Ctrl-C goes on to the caller.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Somebody interrupted the run.
+    """
+    played = play(scenario, planned, on=on, seed=seed)
+    if played.interrupted:
+        raise KeyboardInterrupt
+    return played
+
+
 def prepare(
     scenario: Scenario | str | Path, *, rate_per_s: float | None = None, trace: str | Path | None = None
 ) -> Scenario:

@@ -43,6 +43,9 @@ WALKS_MOST = 60
 SETTLED = 1e-4
 """Walks end when no utilization changes by more than this share of a server."""
 
+SHORTEST_MS = 1e-100
+"""A shorter service is none: its square would be 0."""
+
 BOUND_STEPS, RATE_MOST_PER_S = 12, 1e9
 """A search that goes beyond looks for a bound that is not there: work that does not grow with the rate."""
 
@@ -249,8 +252,9 @@ def _wait_ms(station: f.Station, use: Use, *, coming: Traffic) -> Array:
     visited = use.visits > 0
     visits = np.where(visited, use.visits, 1.0)
     service_ms = np.where(visited, use.work_ms / visits, 0.0)
-    square = np.where(service_ms > 0, service_ms, 1.0) ** 2
-    service_cv2 = np.where(service_ms > 0, np.maximum(use.square / visits / square - 1, 0), 0.0)
+    lasts = service_ms > SHORTEST_MS
+    square = np.where(lasts, service_ms, 1.0) ** 2
+    service_cv2 = np.where(lasts, np.maximum(use.square / visits / square - 1, 0), 0.0)
     part = np.minimum(use.visits / (coming.rate_per_s / 1000), 1)
     scatter = (np.maximum(1 + part * (coming.arrival_cv2 - 1), 0) + service_cv2) / 2
     busy = use.work_ms / station.servers

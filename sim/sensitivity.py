@@ -130,11 +130,11 @@ def _varied(scenario: "Scenario", source: "Provenance", factor: float, *, engine
 
 def _quantiles(scenario: "Scenario", engine: str) -> tuple[float, float]:
     """P50 and P99 of latency, as the verdicts count it."""
-    from sim.play import play
+    from sim.play import play_whole
     from sim.workload import schedule
 
     planned = schedule(scenario)
     warm_up = int(np.searchsorted(planned.arrival_ms, planned.warm_up_ms))
-    played = play(scenario, planned.head(warm_up + REQUESTS_MAX), on=engine, seed=scenario.seed)
+    played = play_whole(scenario, planned.head(warm_up + REQUESTS_MAX), on=engine, seed=scenario.seed)
     p50, p99 = quantiles(metric_values(played.steady().frame, "api_latency_ms"), [0.5, 0.99])
     return float(p50), float(p99)

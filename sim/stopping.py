@@ -7,7 +7,7 @@ value that is off (a P99 that came out low has few slow requests around it, so i
 luck end the run misses the truth more often than promised. What earlier runs say is not this run's luck. So there are
 two looks at least, and each aims at more than it needs, so that the second is mostly the last. Few looks matter, too:
 whoever looks after every request stops at the first lucky moment. (Stopping at the first interval that is short enough
-covers the truth in 92.7 of 100 runs of a queue at half load, this in 94.9, with 7 % more requests; docs/COVERAGE.md.)
+covers the truth in 92.5 of 100 runs of a queue at half load, this in 94, with 6 % more requests; docs/COVERAGE.md.)
 
 Sources
 -------

@@ -1,11 +1,13 @@
 """Random Flows and schedules for engine tests: every step, nested, with state that is shared and ties that are many.
 
-Most times are small whole numbers, so that events often fall on one instant; the rest come from every law. Parts are
-drawn one by one, since a strategy for whole nested Flows would be a thousand times larger than any Flow.
+Most times are small whole numbers, so that events often fall on one instant; some are so small, or so large, that the
+clock cannot tell them from nothing, or nothing beside them; the rest come from every law. Parts are drawn one by one,
+since a strategy for whole nested Flows would be a thousand times larger than any Flow.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -25,14 +27,17 @@ def one(*values: Any) -> st.SearchStrategy[Any]:
 
 
 ROUTES = ("log", "balance", "search")
+FAR = (1e-300, 1e-9, 1e6, 1e15)
+"""Times beyond all measure: so short that the clock does not move, so long that it stands on whole milliseconds."""
 WAYS = st.sampled_from([*ROUTES, "nobody's"])
 NUMBERS = ("key", "size_bytes", "tokens_in", "tokens_out")
 SITES = st.sampled_from(["a.one", "a.two", "b.one", "c.one"])
 ERRORS = st.sampled_from(["overloaded", "refused", "error"])
-INSTANCES, PRIORITIES, LOW = one(1, 1, 2, 3), st.integers(0, 2), st.integers(0, 3)
+INSTANCES, PRIORITIES, LOW = one(1, 1, 2, 3), one(0, 0, 1, 2, -5), st.integers(0, 3)
 WHOLE = st.integers(0, 5).map(float)
+TIMES = st.one_of(WHOLE, WHOLE, WHOLE, one(*FAR))
 LAWS = st.one_of(
-    WHOLE.map(lambda value: d.Constant(value=value)),
+    TIMES.map(lambda value: d.Constant(value=value)),
     st.sampled_from(
         [
             d.Uniform(low=0.0, high=4.0),
@@ -65,8 +70,8 @@ class States:
     links: tuple[f.Link, ...]
     counters: tuple[f.Counter, ...]
     latch: f.Latch
-    bucket: f.Bucket
-    budget: f.RetryBudget
+    buckets: tuple[f.Bucket, ...]
+    budgets: tuple[f.RetryBudget, ...]
 
     def inside(self, held: f.Station) -> "States":
         """What may be waited for while *held* is held: what comes after it, so that nobody waits in a circle."""
@@ -96,8 +101,8 @@ def states(draw: Draw) -> States:
         links=(f.Link("wire", 1000.0), f.Link("shared", 1000.0, shared=True, instances=draw(INSTANCES))),
         counters=tuple(f.Counter(name, draw(INSTANCES)) for name in ("rows", "log")),
         latch=f.Latch("alarm", draw(INSTANCES)),
-        bucket=f.Bucket("rate", draw(one(100.0, 700.0)), 2.0, draw(INSTANCES)),
-        budget=f.RetryBudget("budget", draw(one(0.0, 0.5)), 2.0),
+        buckets=(f.Bucket("rate", draw(one(100.0, 700.0)), 2.0, draw(INSTANCES)), f.Bucket("wide", 1e9, 1.5)),
+        budgets=(f.RetryBudget("budget", draw(one(0.0, 0.5)), 2.0), f.RetryBudget("rich", 2.0, 10.0)),
     )
 
 
@@ -114,10 +119,10 @@ CONDITIONS: tuple[Callable[[Draw, States], f.Condition], ...] = (
     lambda draw, _: f.Chance(draw(one(0.0, 0.3, 0.7, 1.0)), draw(SITES)),
     lambda draw, s: f.Idle(draw(one(*queues(s.declared))), draw(WHOLE)),
     lambda draw, s: f.Waiting(draw(one(*s.declared)), draw(LOW)),
-    lambda draw, s: f.CountAtLeast(draw(one(*s.counters)), draw(LOW)),
-    lambda draw, _: f.AttributeOver(draw(one(*NUMBERS)), draw(LOW)),
-    lambda draw, _: f.During(start := draw(WHOLE), start + draw(WHOLE)),
-    lambda _, s: f.Drained(s.bucket),
+    lambda draw, s: f.CountAtLeast(draw(one(*s.counters)), draw(one(-1.0, 0.5, 1, 2, 3))),
+    lambda draw, _: f.AttributeOver(draw(one(*NUMBERS)), draw(one(-1, 0, 1, 2.5))),
+    lambda draw, _: f.During(start := draw(one(-1.0, 0.0, 1.0, 3.0)), start + draw(one(0.0, 1.0, 4.0, inf))),
+    lambda draw, s: f.Drained(draw(one(*s.buckets))),
 )
 
 
@@ -149,24 +154,24 @@ def hold(draw: Draw, s: States, depth: int) -> f.Step:
 
 
 def parallel(draw: Draw, s: States, depth: int) -> f.Step:
-    """One to three flows, of which some are needed."""
-    flows = tuple(flow(draw, s, depth) for _ in range(draw(st.integers(1, 3))))
+    """One to three flows, or one many times over, of which some are needed."""
+    flows = tuple(flow(draw, s, depth) for _ in range(draw(st.integers(1, 3)))) * draw(one(1, 1, 1, 7))
     return f.Parallel(flows, draw(st.integers(1, len(flows))), draw(SITES))
 
 
 def attempt(draw: Draw, s: States, depth: int) -> f.Step:
     """A caller who tries again; only one that gives up in time may wait for what is held around it."""
-    timeout_ms = draw(one(None, 1.0, 2.0, 4.5))
+    timeout_ms = draw(one(None, 1.0, 1.0, 2.0, 2.0, 4.5, 4.5, 1e-9, 1e300))
     return f.Attempt(
         flow(draw, s if timeout_ms is None else s.whole, depth),
         draw(SITES),
         timeout_ms=timeout_ms,
         retries=draw(one(0, 1, 2, 5, 5)),
-        backoff_ms=draw(one(0.0, 1.0, 1.5)),
-        backoff_max_ms=draw(one(2.0, 60_000.0)),
+        backoff_ms=draw(one(0.0, 0.0, 1.0, 1.5, 1e308)),
+        backoff_max_ms=draw(one(0.0, 2.0, 2.0, 60_000.0)),
         jitter=draw(st.booleans()),
-        budget=draw(one(None, s.budget)),
-        final=draw(one((), ("refused",), ("timeout",))),
+        budget=draw(one(None, None, *s.budgets)),
+        final=draw(one((), ("refused",), ("timeout",), ("error", "overloaded"))),
     )
 
 
@@ -187,7 +192,7 @@ NESTED: tuple[Callable[[Draw, States, int], f.Step], ...] = (
     attempt,
     lambda draw, s, depth: f.Branch(condition(draw, s), flow(draw, s, depth), flow(draw, s, depth)),
     lambda draw, s, depth: f.Match(tuple((draw(WAYS), flow(draw, s, depth)) for _ in range(draw(LOW)))),
-    lambda draw, s, depth: f.Hedge(flow(draw, s, depth, 1), draw(one(0.0, 1.0, 2.5)), draw(SITES)),
+    lambda draw, s, depth: f.Hedge(flow(draw, s, depth), draw(one(0.0, 1.0, 2.5, 1e-9)), draw(SITES)),
     lambda draw, s, depth: f.Spawn(flow(draw, s.whole, depth), draw(SITES), time(draw, s), draw(one(None, s.latch))),
     lambda draw, s, depth: f.Repeat(condition(draw, s), flow(draw, s, depth, 1), draw(SITES), draw(st.integers(1, 3))),
 )
@@ -207,11 +212,11 @@ def any_schedule(draw: Draw) -> Schedule:
     def column(values: st.SearchStrategy[Any], kind: type = np.int64) -> Any:
         return np.array(draw(st.lists(values, min_size=count, max_size=count)), dtype=kind)
 
-    gaps_ms = column(one(0.0, 0.0, 0.5, 1.0, 2.0, 0.3), np.float64)
+    gaps_ms = column(one(0.0, 0.0, 0.5, 1.0, 2.0, 0.3, 1e-9, draw(one(0.0, 1e12))), np.float64)
     columns = {
         "routes": ROUTES,
         "route_code": column(st.integers(0, 2), np.int16),
-        "key": column(st.integers(0, 4)),
+        "key": column(one(0, 1, 2, 3, 4, 2**40)),
         "size_bytes": column(one(0, 1, 2, 1000, 2500)),
         "tokens_in": column(st.integers(0, 4)),
         "tokens_out": column(st.integers(0, 4)),

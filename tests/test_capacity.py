@@ -4,6 +4,7 @@ Goal: it finds what theory says, names what breaks, and is honest when nothing c
 reduced to one M/M/1 queue, whose P99 is ln 100 / (mu - lambda).
 """
 
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from sim.capacity import QUEUES, Capacity, Probe, busiest, capacity
 from sim.errors import UsageError
 from sim.intervals import Estimate
+from sim.runners import simulated
 from sim.scenario import Scenario, load_scenario
 from sim.workload import schedule
 
@@ -157,6 +159,14 @@ def test_impossible_search_is_refused(arrivals: dict[str, Any], options: dict[st
 def test_deployment_that_keeps_no_target_has_no_capacity(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="every target is missed at any load"):
         capacity(one_queue(tmp_path, ("api_latency_ms", 1.0)))
+
+
+def test_half_a_probe_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C during a run gives back a part of it; the search must not take that for an answer."""
+    whole = simulated.play
+    monkeypatch.setattr(simulated, "play", lambda *args, **options: replace(whole(*args, **options), interrupted=True))
+    with pytest.raises(KeyboardInterrupt):
+        capacity(one_queue(tmp_path, ("api_latency_ms", 200.0)))
 
 
 def test_same_seed_gives_the_same_answer(tmp_path: Path) -> None:

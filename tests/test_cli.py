@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from sim.cli import app
+from sim.cli import app, main
 from tests.tidy import ROOT
 
 SHORT = "--set workload.duration_s=20 --set workload.warm_up_s=2 --set workload.live_s=2".split()
@@ -48,6 +48,10 @@ WRONG = {
     "run launch --save missing/run.parquet": "the folder 'missing' must exist",
     "run launch --set x": "must read PATH=VALUE",
     "run launch --set system.d1.rtt=3": "system.d1.rtt is not a key; did you mean rtt_ms?",
+    "run launch --set system.tunnel.streams=10000000000000000000000": "Station.servers=1" + 22 * "0" + " must be <=",
+    "run launch --set system.durable_objects.shards=1000000000000": "instances of stations and other state need about",
+    "run launch --on simpy --set system.durable_objects.shards=1000000000000": "ask for fewer instances (shards)",
+    "run launch --set system.ledger.flush_interval_s=1e305": "Constant reaches 1e+308, must stay <= 1e+15",
     "run launch --json tests/test_cli.py/x.json --requests 9": "cannot be written",
     "run": "Missing argument",
     "run launch --sed 3": "No such option: --sed",
@@ -188,3 +192,19 @@ def test_ctrl_c_in_a_load_run_keeps_what_was_measured(tmp_path: Path) -> None:
     assert said["interrupted"] is True
     assert 0 < said["requests"] < 1_485
     assert kept.is_file()
+
+
+def test_interrupt_before_anything_can_be_kept_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Typer would end in silence, with a status of its own."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sim.play.run", interrupted)
+    monkeypatch.setattr(sys, "argv", ["headroom", "run", "launch"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "headroom: interrupted, before there was anything to keep\n"
