@@ -213,7 +213,7 @@ def measure(
 def table(rows: Iterable[CoverageRow]) -> str:
     """Rows as a Markdown table."""
     lines = [
-        "| interval | statistic | load | requests | experiments | coverage % (its 95 % interval) | half width | no bound |",
+        "| interval | statistic | load | requests | counted | coverage % (its 95 % interval) | half width | no bound |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:

@@ -55,12 +55,13 @@ def check(flow: Flow) -> None:
         raise ModelError("flow=() must have at least one step")
     if not isinstance(flow, tuple):
         raise ModelError(f"flow={flow!r} must be a tuple of steps of sim/flow.py")
-    for part in walk(flow):
+    parts = {id(part): part for part in walk(flow)}.values()
+    for part in parts:
         check_kinds(part)
     _check_steps(flow, turns=1)
     for kind in get_args(State):
         states(flow, kind)
-    for part in walk(flow):
+    for part in parts:
         _check_part(part)
     _check_order(flow)
 
