@@ -25,6 +25,7 @@ from scipy.special import ive
 
 from sim import elementary
 from sim.errors import ScenarioError
+from sim.free_memory import check_fits
 from sim.random_streams import site_key, uniforms
 from sim.schema import PAGE, Count, Law, NotNegative, Positive, Table
 
@@ -32,6 +33,9 @@ Array = NDArray[np.float64]
 
 CANDIDATES_MOST = 50_000_000
 """A bound on every schedule; a day at the peak rate of phase 4 is just within it."""
+
+BYTES_PER_REQUEST = 220
+"""What planning a request takes at most (measured, rounded up): numbers drawn and thrown away, and its row."""
 
 REST_MOST = 1_000
 """Candidates that a rate may turn away for each that stays."""
@@ -340,4 +344,5 @@ def _bounded(count: float, *, requests: int | None = None) -> int:
             f"workload asks for {count:.3g} candidate arrivals, must be <= {CANDIDATES_MOST:,}: "
             f"lower the rate or workload.duration_s ({PAGE})"
         )
+    check_fits(count * BYTES_PER_REQUEST, f"{count:,.0f} requests to come need")
     return int(count)

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, model_validator
 
-from sim.arrivals import CANDIDATES_MOST, Arrivals, Closed, Ramp, TraceReplay
+from sim.arrivals import BYTES_PER_REQUEST, CANDIDATES_MOST, Arrivals, Closed, Ramp, TraceReplay
 from sim.distributions import AnyLaw
 from sim.errors import ScenarioError
+from sim.free_memory import check_fits
 from sim.random_streams import site_key, uniforms
 from sim.schedule import Schedule
 from sim.schema import PAGE, Law, NotNegative, Positive, Table
@@ -153,6 +154,7 @@ def catalogue_bytes(sizes: Sizes) -> NDArray[np.int64]:
 
 def _closed(workload: Workload, arrivals: Closed, *, seed: int) -> Schedule:
     assert workload.requests is not None, "Workload asks for requests with a closed loop"
+    check_fits(workload.requests * BYTES_PER_REQUEST, f"{workload.requests:,} requests to come need")
     think_ms = _drawn(arrivals.think_ms, seed, "workload.think", workload.requests)
     mean_ms = float(think_ms.mean())
     return _schedule(

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chisquare, kstest
 
-from sim.errors import ScenarioError
+from sim import free_memory
+from sim.errors import ScenarioError, UsageError
 from sim.random_streams import site_key, uniforms
 from sim.scenario import Scenario, load_scenario
 from sim.workload import CATALOGUE, ROUTES, Schedule, catalogue_bytes, schedule
@@ -229,3 +230,13 @@ def test_sites_of_the_workload_are_named_after_it() -> None:
     weights = np.arange(1, 201.0) ** -1.0
     expected = np.searchsorted(np.cumsum(weights) / weights.sum(), u, side="right")
     assert np.array_equal(schedule(LAUNCH, SEED).key, expected)
+
+
+@pytest.mark.parametrize("name", ["launch", "shapes/closed", "shapes/spike"])
+def test_more_requests_than_memory_are_refused_before_they_are_planned(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine with a kilobyte: the plan itself would be too large, long before the run."""
+    monkeypatch.setattr(free_memory, "free_bytes", lambda: 1024.0)
+    with pytest.raises(UsageError, match=r"[\d,]+ requests to come need about .+ GB of memory, .+ ask for fewer"):
+        schedule(load_scenario(name))
