@@ -15,8 +15,8 @@ together).
 What makes it fast takes nothing away: SQLite's databases are used again and rolled back instead of made anew; what is a
 function of values (requests, answers, the yardstick's outcomes) is worked out once; the auditor reads new events only
 when there are some, and compares accounts again only when they or the object's rows are others than before; and a world
-that is over is taken apart, so that no garbage collector runs. Of the time of a schedule a fifth is SQLite, half is the
-deployment's own code, the rest is this package.
+that is over is taken apart, so that no garbage collector runs. A fifth of a schedule's time is SQLite's, two fifths are
+the deployment's own Python, and two fifths this package's.
 
 ``python -m tests.simulation --seeds 0:10000`` plays schedules; a failure prints the one command that plays it again.
 """
