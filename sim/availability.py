@@ -26,8 +26,8 @@ from scipy.special import betaincinv, gammaincinv
 
 from sim.cost import shares
 from sim.errors import ScenarioError
-from sim.intervals import Estimate, share_interval
 from sim.random_streams import site_key, uniforms
+from sim.statistics.intervals import Estimate, share_interval
 from sim.targets import NOT_JUDGED, Target, decide
 
 if TYPE_CHECKING:

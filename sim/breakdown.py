@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from sim.quantiles import quantiles
 from sim.result import TIME_COLUMNS
+from sim.statistics.quantiles import quantiles
 from sim.targets import NOT_JUDGED, estimate
 
 if TYPE_CHECKING:

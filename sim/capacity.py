@@ -28,8 +28,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from sim.errors import UsageError
-from sim.intervals import Estimate
 from sim.screening import screen
+from sim.statistics.intervals import Estimate
 from sim.targets import Target, decide, estimate, load_targets
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
-from sim.intervals import Estimate
-from sim.quantiles import quantiles
+from sim.statistics.intervals import Estimate
+from sim.statistics.quantiles import quantiles
 from sim.targets import NOT_JUDGED, estimate
 
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from sim.capacity import Capacity
     from sim.comparison import Comparison
     from sim.cost import Cost
-    from sim.intervals import Estimate
     from sim.plan import Plan
     from sim.result import Result
     from sim.scenario import Scenario
     from sim.screening import Screening
     from sim.sensitivity import Sensitivity
+    from sim.statistics.intervals import Estimate
     from sim.sweep import Sweep
     from sim.targets import TargetRow
 

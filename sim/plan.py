@@ -86,7 +86,7 @@ class Plan:
         return f"<Plan {summary(self)}>"
 
     def _repr_html_(self) -> str:
-        from sim.html_tables import plan_html
+        from sim.report.html_tables import plan_html
 
         return plan_html(self)
 

@@ -105,7 +105,7 @@ class Result:
         )
 
     def _repr_html_(self) -> str:
-        from sim.html_tables import result_html
+        from sim.report.html_tables import result_html
 
         return result_html(self)
 

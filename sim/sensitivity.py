@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sim.errors import ScenarioError
-from sim.quantiles import quantiles
+from sim.statistics.quantiles import quantiles
 from sim.targets import metric_values
 
 if TYPE_CHECKING:

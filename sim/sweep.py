@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from sim.crew import crew, work_off
 from sim.errors import UsageError
-from sim.intervals import Estimate
-from sim.paired import paired_values
-from sim.quantiles import quantile
-from sim.replications import Replication, replicate, spawned_seeds
+from sim.experiments.crew import crew, work_off
+from sim.experiments.paired import paired_values
+from sim.experiments.replications import Replication, replicate, spawned_seeds
 from sim.schema import shown
+from sim.statistics.intervals import Estimate
+from sim.statistics.quantiles import quantile
 from sim.targets import Target, decide, estimate_of, load_targets, probability, worst
 
 if TYPE_CHECKING:

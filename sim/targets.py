@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from sim.errors import UsageError
-from sim.intervals import Estimate, mean_interval, replicated_mean_interval, requests_to_settle
 from sim.platform import read_toml
-from sim.quantiles import quantile_interval, replicated_quantile_interval
 from sim.schema import Positive, Table, validated
+from sim.statistics.intervals import Estimate, mean_interval, replicated_mean_interval, requests_to_settle
+from sim.statistics.quantiles import quantile_interval, replicated_quantile_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,12 +11,12 @@ from typing import Any
 from sim.capacity import Capacity, Probe
 from sim.comparison import compare
 from sim.cost import cost
-from sim.intervals import Estimate
 from sim.plan import Plan
 from sim.play import play
 from sim.scenario import load_scenario
 from sim.screening import screen
 from sim.sensitivity import Sensitivity, doubtful
+from sim.statistics.intervals import Estimate
 from sim.targets import judge
 from sim.workload import schedule
 

@@ -14,9 +14,9 @@ import pytest
 
 from sim.capacity import QUEUES, Capacity, Probe, busiest, capacity
 from sim.errors import UsageError
-from sim.intervals import Estimate
 from sim.runners import simulated
 from sim.scenario import Scenario, load_scenario
+from sim.statistics.intervals import Estimate
 from sim.workload import schedule
 
 MU_PER_S = 200.0

@@ -153,7 +153,7 @@ def test_silent_address_is_told_in_one_line(scenario: Scenario, monkeypatch: pyt
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setattr("sim.crew.CONNECT_S", 1.0)
+    monkeypatch.setattr("sim.experiments.crew.CONNECT_S", 1.0)
     with pytest.raises(RunnerError, match=r"does not answer: .*start `dask scheduler`") as raised:
         sweep(scenario, vary=VARY, cluster=address)
     assert "\n" not in str(raised.value)

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from sim import flow as f
-from sim.companions import busiest_server, companions, controlled_latency, sizes_of
 from sim.distributions import Constant, Exponential
 from sim.engines import compiled_engine
 from sim.errors import UsageError
-from sim.hand import Hand
+from sim.experiments.companions import busiest_server, companions, controlled_latency, sizes_of
+from sim.experiments.hand import Hand
+from sim.experiments.replications import spawned_seeds
 from sim.models.deployment import deployment
-from sim.replications import spawned_seeds
 from sim.scenario import Scenario, load_scenario
 from sim.theory import MMc
 from sim.workload import schedule

@@ -12,7 +12,7 @@ import pytest
 
 from sim.comparison import Comparison, compare, relative_error
 from sim.errors import UsageError
-from sim.intervals import Estimate
+from sim.statistics.intervals import Estimate
 from tests import frames
 
 

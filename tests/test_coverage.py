@@ -1,7 +1,7 @@
 """Coverage of the intervals, counted.
 
 Goal: over many seeded runs of M/M/1 at load 0.5, 0.8 and 0.9 the 95 % intervals for mean and P99 hold the truth in 93
-to 97 %. Method: `sim.coverage` itself, small in every CI run, with 400 runs of a million requests every night,
+to 97 %. Method: `sim.evidence.coverage` itself, small in every CI run, with 400 runs of a million requests every night,
 and the page that was written from 2,000.
 The counting is tested on designs whose coverage is known.
 """
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim.coverage import (
+from sim.errors import UsageError
+from sim.evidence.coverage import (
     LOADS,
     SUBJECTS,
     Design,
@@ -26,8 +27,7 @@ from sim.coverage import (
     sojourns,
     table,
 )
-from sim.errors import UsageError
-from sim.intervals import Estimate, proportion_interval
+from sim.statistics.intervals import Estimate, proportion_interval
 from sim.theory import MMc
 from tests.tidy import ROOT
 
@@ -123,19 +123,20 @@ def test_table_names_design_load_and_coverage() -> None:
 
 
 def test_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python -m sim.coverage`, with one cheap design in place of all."""
-    monkeypatch.setattr("sim.coverage.SUBJECTS", (Subject("one run, 20 batches", by_batches, 2_000),))
+    """`python -m sim.evidence.coverage`, with one cheap design in place of all."""
+    monkeypatch.setattr("sim.evidence.coverage.SUBJECTS", (Subject("one run, 20 batches", by_batches, 2_000),))
     page = tmp_path / "COVERAGE.md"
     assert main(["--experiments", "3", "--seed", "5", "--write", str(page)]) == 0
     text = page.read_text(encoding="utf-8")
-    assert "python -m sim.coverage --experiments 3 --seed 5" in text
+    assert "python -m sim.evidence.coverage --experiments 3 --seed 5" in text
     assert text.count("| one run, 20 batches |") == 6
 
 
 def test_command_fails_when_a_promise_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promised by whoever forgets correlation: the page says how often it was wrong, and the status is 1."""
-    monkeypatch.setattr("sim.coverage.SUBJECTS", (Subject("careless", as_if_independent, 5_000, promised=True),))
-    monkeypatch.setattr("sim.coverage.LOADS", (0.8,))
+    careless = Subject("careless", as_if_independent, 5_000, promised=True)
+    monkeypatch.setattr("sim.evidence.coverage.SUBJECTS", (careless,))
+    monkeypatch.setattr("sim.evidence.coverage.LOADS", (0.8,))
     page = tmp_path / "COVERAGE.md"
     assert main(["--experiments", "4", "--write", str(page)]) == 1
     assert page.read_text(encoding="utf-8").count("| ✓ careless |") == 2

@@ -16,7 +16,7 @@ from sim import flow as f
 from sim.distributions import Constant, Exponential
 from sim.engines import compiled_engine, simpy_engine
 from sim.engines.recording import Recording
-from sim.intervals import replicated_mean_interval
+from sim.statistics.intervals import replicated_mean_interval
 from tests.schedules import poisson
 from tests.theory.markov_chain import stationary
 

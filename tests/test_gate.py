@@ -1,7 +1,7 @@
 """The theory gate.
 
 Goal: both engines meet every closed form, and every single wait where only a recursion is known. Method: the gate
-itself, `sim.gate`, with runs of seconds; that it has teeth is shown on an answer that is wrong.
+itself, `sim.evidence.gate`, with runs of seconds; that it has teeth is shown on an answer that is wrong.
 """
 
 import re
@@ -16,10 +16,10 @@ import pytest
 from sim import flow as f
 from sim.distributions import Hyperexponential
 from sim.engines import simpy_engine
-from sim.gate import ENGINES, GateRow, PathRow, check, follow, main, measures, path_table, plan, table
-from sim.intervals import Estimate
-from sim.known_queues import Case, cases, queue
+from sim.evidence.gate import ENGINES, GateRow, PathRow, check, follow, main, measures, path_table, plan, table
+from sim.evidence.known_queues import Case, cases, queue
 from sim.random_streams import site_key, uniforms
+from sim.statistics.intervals import Estimate
 from tests.schedules import at
 from tests.theory.test_general_service import shared_sojourns
 from tests.tidy import ROOT
@@ -125,11 +125,11 @@ def test_tables_mark_what_fails() -> None:
 def test_command_writes_the_page_and_fails_with_a_row(
     factor: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`python -m sim.gate` with one cheap case: right, and wrong by a factor of two."""
+    """`python -m sim.evidence.gate` with one cheap case: right, and wrong by a factor of two."""
     case: Case = CASES["M/M/1 at 0.5"]
     cheap = replace(case, exact={"wait_ms mean": factor * case.exact["wait_ms mean"]})
-    monkeypatch.setattr("sim.gate.cases", lambda: iter([cheap]))
-    monkeypatch.setattr("sim.gate.REQUESTS", REQUESTS)
+    monkeypatch.setattr("sim.evidence.gate.cases", lambda: iter([cheap]))
+    monkeypatch.setattr("sim.evidence.gate.REQUESTS", REQUESTS)
     page = tmp_path / "THEORY.md"
     assert main(["--engines", "simpy", "--seed", "2", "--write", str(page)]) == status
     text = page.read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from scipy import stats
 from scipy.signal import lfilter
 
 from sim.errors import UsageError
-from sim.intervals import (
+from sim.statistics.intervals import (
     Estimate,
     batch_starts,
     mean_interval,

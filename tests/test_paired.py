@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
-from sim.paired import controlled_mean, paired_difference
+from sim.experiments.paired import controlled_mean, paired_difference
 from sim.theory import MMc, lindley
 
 Array = NDArray[np.float64]

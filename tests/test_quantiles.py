@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sim.errors import UsageError
-from sim.quantiles import (
+from sim.statistics.quantiles import (
     quantile,
     quantile_interval,
     quantiles,

@@ -16,9 +16,9 @@ import pytest
 import sim.words
 from sim.answer import answer, confirmation, headroom, summary
 from sim.errors import UsageError
-from sim.html_tables import VERDICT_CLASS, badge, picture, target_table
 from sim.plan import Plan
 from sim.report import report_html, write_report
+from sim.report.html_tables import VERDICT_CLASS, badge, picture, target_table
 from sim.targets import VERDICTS, TargetRow
 from sim.words import amount, significant, span, usd
 from tests.plans import example_capacity, example_plan
@@ -87,7 +87,7 @@ def page() -> str:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without figures, where a test is about something else."""
     sections = ("headroom", "latency", "parts", "comparison", "cost", "sensitivity")
-    monkeypatch.setattr("sim.report.report_figures", lambda _: dict.fromkeys(sections, ()))
+    monkeypatch.setattr("sim.report.page.report_figures", lambda _: dict.fromkeys(sections, ()))
 
 
 def row(verdict: str = "PASS", **changes: Any) -> TargetRow:

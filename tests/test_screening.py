@@ -22,8 +22,8 @@ from sim.runners.simulated import station_frame
 from sim.scenario import Scenario, load_scenario
 from sim.schedule import Schedule
 from sim.screening import LABEL, StationScreening, keyed, screen, screen_flow
+from sim.screening.traffic import traffic
 from sim.theory import MG1, JacksonNetwork, MMc
-from sim.traffic import traffic
 from sim.workload import schedule
 from tests.flows import any_flow
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sim.errors import UsageError
+from sim.experiments.stopping import Precision, settle
 from sim.scenario import Scenario, load_scenario
-from sim.stopping import Precision, settle
 from sim.theory import MMc
 
 NOTHING = {"law": "constant", "value": 0.0}

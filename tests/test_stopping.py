@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
-from sim.stopping import Precision, run_until
+from sim.experiments.stopping import Precision, run_until
 from sim.theory import MMc, lindley
 
 Array = NDArray[np.float64]

@@ -17,7 +17,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from sim.errors import ScenarioError, UsageError
-from sim.replications import replicate, spawned_seeds
+from sim.experiments.replications import replicate, spawned_seeds
 from sim.scenario import Scenario, load_scenario
 from sim.sweep import RUNS_MOST, Sweep, sweep
 from sim.theory import MMc

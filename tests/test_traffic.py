@@ -9,8 +9,8 @@ import pytest
 
 from sim.arrivals import Bursty, Poisson, Ramp, Spike, Steady
 from sim.scenario import load_scenario
+from sim.screening.traffic import LEVELS_MOST, Numbers, traffic
 from sim.trace import ROUTES
-from sim.traffic import LEVELS_MOST, Numbers, traffic
 from sim.workload import schedule
 
 SHIPPED = ["launch", "shapes/ramp", "shapes/spike", "shapes/step", "shapes/bursty", "shapes/steady", "shapes/trace"]

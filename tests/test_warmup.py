@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sim.errors import UsageError
+from sim.statistics.warmup import replicated_warm_up, warm_up
 from sim.theory import lindley
-from sim.warmup import replicated_warm_up, warm_up
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from sim.plots.sides import Source, latencies, latency_targets, sides
 from sim.plots.style import ALERT, BEHIND, INK, MEASURED, TARGET, canvas, finding, plain_log, reference_line
-from sim.quantiles import quantile_interval, quantiles, replicated_quantile_interval
+from sim.statistics.quantiles import quantile_interval, quantiles, replicated_quantile_interval
 from sim.targets import Target, probability
 from sim.words import percent, significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sim.intervals import Estimate
+    from sim.statistics.intervals import Estimate
 
 Array = NDArray[np.float64]
 

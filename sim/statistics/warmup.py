@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim.intervals import clean
+from sim.statistics.intervals import clean
 
 BATCH = 5
 """Observations averaged before the search: the 5 of MSER-5."""

@@ -28,14 +28,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sim.arrivals import Bursty, Poisson, Steady
-from sim.crew import crew
 from sim.errors import UsageError
-from sim.intervals import Estimate, replicated_mean_interval
-from sim.quantiles import replicated_quantile_interval
-from sim.replications import replicate as replicate_scenario
-from sim.replications import spawned_seeds
+from sim.experiments.crew import crew
+from sim.experiments.replications import replicate as replicate_scenario
+from sim.experiments.replications import spawned_seeds
+from sim.statistics.intervals import Estimate, replicated_mean_interval
+from sim.statistics.quantiles import replicated_quantile_interval
+from sim.statistics.warmup import replicated_warm_up
 from sim.targets import probability
-from sim.warmup import replicated_warm_up
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario

@@ -1,6 +1,6 @@
 """What a walk notes about everything that remembers: how much each station is used, how often each counter is touched.
 
-Notes are rates, one a group or one an instance (:mod:`sim.traffic`). A walk reads those of the walk before.
+Notes are rates, one a group or one an instance (:mod:`sim.screening.traffic`). A walk reads those of the walk before.
 """
 
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sim import flow as f
-from sim.passage import NONE, Array, Passage
-from sim.traffic import Traffic
+from sim.screening.passage import NONE, Array, Passage
+from sim.screening.traffic import Traffic
 
 COUNT_MOST = 1e12
 """No counter comes to more in any run; one that feeds itself would, on paper."""

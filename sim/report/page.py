@@ -1,4 +1,4 @@
-"""The report: one plan as one page that stands alone, to be read from the verdict down.
+"""The page itself: a plan's tables, drawings and sentences, laid out in one file.
 
 The page loads nothing and runs nothing: style and figures are inside, and its own policy forbids scripts and network.
 The same plan gives the same bytes. What a plan does not hold leaves a sentence where it would have stood.
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim import __version__
-from sim import report_tables as tables
 from sim.answer import answer, confirmation, facts, headroom, measured_of, screened, tiles, untested
 from sim.errors import UsageError
 from sim.files import whole_file
-from sim.html_tables import VERDICT_CLASS, target_table
 from sim.platform import CONFIDENCE, LOW_CONFIDENCE
-from sim.report_figures import report_figures
+from sim.report import tables
+from sim.report.figures import report_figures
+from sim.report.html_tables import VERDICT_CLASS, target_table
 from sim.words import percent, significant, target_names, usd
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def report_html(plan: "Plan", *, command: str = "") -> str:
     """The report of *plan* as one HTML document; see :func:`write_report`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    templates = PackageLoader("sim.report")
     pages = Environment(
-        loader=PackageLoader("sim"), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+        loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     return pages.get_template(TEMPLATE).render(
         plan=plan,

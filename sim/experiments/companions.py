@@ -25,16 +25,16 @@ import numpy as np
 
 from sim.arrivals import Poisson, TraceReplay
 from sim.cost import shares
-from sim.crew import crew
 from sim.errors import UsageError
-from sim.hand import Hand, Served
+from sim.experiments.crew import crew
+from sim.experiments.hand import Hand, Served
+from sim.experiments.paired import Sharpened, controlled_mean
+from sim.experiments.replications import spawned_seeds
 from sim.models.deployment import deployment
-from sim.paired import Sharpened, controlled_mean
-from sim.replications import spawned_seeds
 from sim.screening import screen
+from sim.screening.traffic import Numbers, traffic
 from sim.theory import lindley
 from sim.trace import ROUTES
-from sim.traffic import Numbers, traffic
 from sim.workload import schedule
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """What is known of a stream of requests that walks some steps: how long it takes, how much of it fails.
 
-Everything is a share or a mean, kept for every route and every group of organisations at once (:mod:`sim.traffic`).
+Everything is a share or a mean, kept for every route and every group of organisations at once
+(:mod:`sim.screening.traffic`).
 """
 
 from dataclasses import dataclass, field

@@ -1,9 +1,9 @@
 """What a Flow asks of each station, on the average, found by walking it with shares in place of requests.
 
-A stream of requests goes in at the top, split by route and by group of organisations (:mod:`sim.traffic`). A branch
-divides it, a guard thins it, a retry adds to it; a station notes how much of it comes by and how long each visit takes.
-What a step does may depend on how busy things are (an object is cold the more often, the less it is asked), so the walk
-is repeated, each with what the one before has noted, until the notes no longer change.
+A stream of requests goes in at the top, split by route and by group of organisations (:mod:`sim.screening.traffic`). A
+branch divides it, a guard thins it, a retry adds to it; a station notes how much of it comes by and how long each visit
+takes. What a step does may depend on how busy things are (an object is cold the more often, the less it is asked), so
+the walk is repeated, each with what the one before has noted, until the notes no longer change.
 
 Exact where steps do not depend on state. What is approximated is said in :attr:`Notes.approximations`.
 
@@ -20,10 +20,10 @@ import numpy as np
 
 from sim import flow as f
 from sim.errors import UsageError
-from sim.logbook import Logbook, Notes
-from sim.passage import ALL, NONE, Array, Passage
+from sim.screening.logbook import Logbook, Notes
+from sim.screening.passage import ALL, NONE, Array, Passage
+from sim.screening.traffic import Traffic
 from sim.theory import squared_variation
-from sim.traffic import Traffic
 
 
 class Follows(NamedTuple):

@@ -18,7 +18,7 @@ from sim.theory import squared_variation
 
 if TYPE_CHECKING:
     from sim.schedule import Schedule
-    from sim.traffic import Numbers
+    from sim.screening.traffic import Numbers
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]

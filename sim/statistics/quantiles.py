@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, bdtrik
 
 from sim.errors import UsageError
-from sim.intervals import (
+from sim.statistics.intervals import (
     BATCHES,
     Array,
     Estimate,

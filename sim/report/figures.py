@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from sim import plots
 from sim.answer import measured_of
-from sim.figures import Figure, figure, figures
 from sim.plots.latency import WINDOW_REQUESTS_MIN
+from sim.report.drawing import Figure, figure, figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

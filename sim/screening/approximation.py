@@ -27,12 +27,12 @@ from scipy.special import gammaln, pdtr, xlogy
 
 from sim import flow as f
 from sim.arrivals import Closed
-from sim.demand import Walker
 from sim.errors import UsageError
-from sim.logbook import Notes, Use
 from sim.models.deployment import deployment
-from sim.passage import Array, Passage
-from sim.traffic import Traffic, traffic
+from sim.screening.demand import Walker
+from sim.screening.logbook import Notes, Use
+from sim.screening.passage import Array, Passage
+from sim.screening.traffic import Traffic, traffic
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from sim.breakdown import by_route
-from sim.html_tables import badge, path, stacked, table
+from sim.report.html_tables import badge, path, stacked, table
 from sim.sensitivity import FACTOR
 from sim.words import amount, component_name, meter_name, percent, significant, span, target_name, usd
 
 if TYPE_CHECKING:
     from sim.comparison import Comparison, ComparisonRow
     from sim.cost import Cost
-    from sim.intervals import Estimate
     from sim.provenance import Provenance
     from sim.result import Result
     from sim.screening import Screening, StationScreening
     from sim.sensitivity import Sensitivity
+    from sim.statistics.intervals import Estimate
 
 UNITS = {"api_latency_ms": "ms", "worker_cpu_ms": "ms", "d1_query_ms": "ms", "r2_upload_mb_per_s": "MB/s"}
 

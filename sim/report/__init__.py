@@ -1,0 +1,9 @@
+"""The report: one plan as one page that stands alone, to be read from the verdict down.
+
+:mod:`~sim.report.page` puts it together from tables (:mod:`~sim.report.tables`) and drawings
+(:mod:`~sim.report.figures`); the sentences come from :mod:`sim.answer`, the words from :mod:`sim.words`.
+"""
+
+from sim.report.page import report_html, write_report
+
+__all__ = ["report_html", "write_report"]
