@@ -46,7 +46,7 @@ check: .venv/dev ## Lint, format and types only.
 theory: .venv/dev ## Lay both engines beside the closed forms; writes docs/THEORY.md. About two minutes.
 	$(BIN)/python -m sim.evidence.gate $(ARGS)
 
-coverage: .venv/dev ## Count how often intervals hold the truth; writes docs/COVERAGE.md. Some 20 minutes.
+coverage: .venv/dev ## Count how often intervals hold the truth; writes docs/COVERAGE.md. Some 40 minutes.
 	$(BIN)/python -m sim.evidence.coverage $(ARGS)
 
 audit: .venv/dev ## Ask for known vulnerabilities of the locked packages.
