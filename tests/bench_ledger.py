@@ -11,8 +11,6 @@ import asyncio
 import json
 import sqlite3
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reference_impl.server.disks import Fsync, pragmas
+from tests.reference.process import started
 
 FSYNCS: tuple[Fsync, ...] = ("full", "normal", "off")
 EVENT_TIME_MS = 1_795_000_000_000
@@ -116,19 +115,13 @@ def compare(fsync: Fsync, *, events: int, connections: int, repeats: int) -> tup
     """Measure both in turns on one disk."""
     with TemporaryDirectory(prefix="headroom-bench-") as scratch:
         folder = Path(scratch)
-        command = [sys.executable, "-m", "reference_impl", "--data", str(folder / "data"), "--fsync", fsync]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout is not None
-                address = json.loads(process.stdout.readline())["http"]
-                over_http(address, "warm", events=events // 4, connections=connections)
-                plain, http = [], []
-                for repeat in range(repeats):
-                    plain.append(sqlite_alone(folder, fsync, events=events))
-                    http.append(over_http(address, f"run-{repeat}", events=events, connections=connections))
-                return plain, http
-            finally:
-                process.terminate()
+        with started("--data", str(folder / "data"), "--fsync", fsync) as (_, ready):
+            over_http(ready["http"], "warm", events=events // 4, connections=connections)
+            plain, http = [], []
+            for repeat in range(repeats):
+                plain.append(sqlite_alone(folder, fsync, events=events))
+                http.append(over_http(ready["http"], f"run-{repeat}", events=events, connections=connections))
+            return plain, http
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 from reference_impl import audit_chain
 from reference_impl.hardened_ledger import ENTRY_COLUMNS
+from tests.reference.process import started
 
 CLIENTS = 6
 ORGANIZATIONS = 5
@@ -125,11 +126,9 @@ def server(folder: Path, fsync: str) -> Iterator[tuple["subprocess.Popen[str]", 
     """A running reference on *folder*, with its address."""
     pace = folder.parent / "pace.json"
     pace.write_text(json.dumps(PACE), "utf-8")
-    command = [sys.executable, "-m", "reference_impl", "--data", str(folder), "--fsync", fsync, "--pace", str(pace)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with started("--data", str(folder), "--fsync", fsync, "--pace", str(pace)) as (process, ready):
         try:
-            assert process.stdout is not None
-            yield process, json.loads(process.stdout.readline())["http"]
+            yield process, ready["http"]
         finally:
             process.kill()
 

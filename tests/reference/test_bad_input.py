@@ -10,13 +10,13 @@ import gzip
 import json
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.reference.process import started
 from tests.reference.world import event
 
 EVENT = json.dumps(event()).encode()
@@ -29,15 +29,11 @@ UPGRADE = (
 @pytest.fixture(scope="module")
 def address() -> Iterator[tuple[str, int]]:
     """Where a reference listens; in the end it must have told of no defect."""
-    command = [sys.executable, "-m", "reference_impl", "--fsync", "off"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        parts = urlsplit(json.loads(process.stdout.readline())["http"])
-        try:
-            yield parts.hostname or "", parts.port or 0
-        finally:
-            process.terminate()
-            assert process.communicate()[1] == ""
+    with started("--fsync", "off", errors=subprocess.PIPE) as (process, ready):
+        parts = urlsplit(ready["http"])
+        yield parts.hostname or "", parts.port or 0
+        process.terminate()
+        assert process.communicate()[1] == ""
 
 
 def send(address: tuple[str, int], data: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -8,8 +8,6 @@ Every test uses names that nobody used before, so that it can be run again on da
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +15,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+
+from tests.reference.process import started
 
 EVENT_TIME_MS = 1_795_000_000_000
 WAIT_S = 20.0
@@ -29,13 +29,8 @@ def url() -> Iterator[str]:
     if given:
         yield given.rstrip("/")
         return
-    command = [sys.executable, "-m", "reference_impl", "--fsync", "off"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield str(json.loads(process.stdout.readline())["http"])
-        finally:
-            process.terminate()
+    with started("--fsync", "off") as (_, ready):
+        yield str(ready["http"])
 
 
 @dataclass(frozen=True)

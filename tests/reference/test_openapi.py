@@ -8,8 +8,6 @@ server with a defect.
 
 import copy
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -23,6 +21,7 @@ from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from reference_impl import openapi, workers
+from tests.reference.process import started
 
 ADAPTER_PATH = "/loras/{lora_id}/adapter.safetensors"
 SCHEMA = schemathesis.openapi.from_dict(dict(openapi.DESCRIPTION))
@@ -32,13 +31,8 @@ OPERATIONS = [(path, method) for path, methods in openapi.PATHS.items() for meth
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
     """Start a reference at full speed."""
-    command = [sys.executable, "-m", "reference_impl", "--fsync", "off"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield str(json.loads(process.stdout.readline())["http"])
-        finally:
-            process.terminate()
+    with started("--fsync", "off") as (_, ready):
+        yield str(ready["http"])
 
 
 def test_every_route_is_described_and_nothing_else() -> None:
