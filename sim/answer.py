@@ -85,7 +85,8 @@ def headroom(plan: "Plan") -> str:
     end = (
         f"beyond that {bottleneck} is overloaded"
         if limits == ("overload",)
-        else f"there {target_names(limits)} {_give(len(limits))} way, with {bottleneck} as the bottleneck"
+        else f"there {target_names(limits)} {_give(len(limits))} way, and the slowest requests wait longest for "
+        f"{bottleneck}"
     )
     return (
         f"{kept} up to {significant(rate.value)} requests/s ({interval}), {significant(times)} times today's "
@@ -184,7 +185,9 @@ def tiles(plan: "Plan") -> Iterator[tuple[str, str, str]]:
             times = [significant(bound / today_per_s) for bound in (rate.value, rate.low, rate.high)]
             yield "Headroom", f"{times[0]} ×", f"today's load; 95 % interval {times[1]} to {times[2]}"
         first = listed([target_name(name) for name in plan.capacity.limited_by])
-        yield "Gives way first", first, f"bottleneck: {component_name(plan.capacity.bottleneck)}"
+        overloaded = plan.capacity.limited_by == ("overload",)
+        told = "of" if overloaded else "the slowest then wait longest for"
+        yield "Gives way first", first, f"{told} {component_name(plan.capacity.bottleneck)}"
     if plan.cost is not None:
         each = f"{usd(plan.cost.usd_per_1000_requests)} per 1,000 requests"
         yield "A month costs", usd(plan.cost.month_usd), each

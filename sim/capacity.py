@@ -106,6 +106,11 @@ class Probe:
         """The station where the slowest requests wait longest; the busiest one when nobody waits."""
         if max(self.tail_queue_ms.values(), default=0.0) > 0:
             return max(self.tail_queue_ms, key=lambda name: self.tail_queue_ms[name])
+        return self.busiest
+
+    @property
+    def busiest(self) -> str:
+        """The station whose busiest instance works most."""
         return max(self.utilization, key=lambda name: self.utilization[name], default="none")
 
 
@@ -120,7 +125,8 @@ class Capacity:
     limited_by : tuple of str
         Targets that break first, as ``metric statistic``; ``overload`` when a station does.
     bottleneck : str
-        Station that the slowest requests then wait for.
+        Station that the slowest requests then wait for longest; with ``overload`` the one that is overloaded. It need
+        not be the busiest: one server at 80 % is waited for longer than eight at 90 %.
     kept : tuple of str
         Targets that the rate keeps.
     missed : tuple of str
@@ -285,7 +291,7 @@ class _Search:
         return Capacity(
             _over_seeds(rates),
             first or ("overload",),
-            broken.bottleneck,
+            broken.bottleneck if first else broken.busiest,
             tuple(name for name, can in zip(names, keepable, strict=True) if can),
             tuple(name for name, can in zip(names, keepable, strict=True) if not can),
             max(probes, key=lambda probe: probe.rate_per_s / probe.latency_ms_mean).rate_per_s,

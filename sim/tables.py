@@ -170,7 +170,7 @@ def capacity_table(found: "Capacity") -> Table:
     interval = span(rate.low, rate.high, unit=unit)
     table.add_row("highest load", f"{amount(rate.value, unit)}, 95 % interval {interval}")
     table.add_row("breaks first", target_names(found.limited_by))
-    table.add_row("bottleneck then", component_name(found.bottleneck))
+    table.add_row("longest wait then", component_name(found.bottleneck))
     table.add_row("knee", f"{significant(found.knee_per_s)} requests/s")
     if found.missed:
         table.add_row("missed at any load", target_names(found.missed))

@@ -138,7 +138,15 @@ def test_busiest_stretch_holds_the_spike() -> None:
 def test_bottleneck_is_the_busiest_station_when_nobody_waits() -> None:
     calm = Estimate(1.0, 1.0, 1.0, 1, "")
     idle = Probe(1.0, 0, 1, 1.0, calm, calm, (), {"d1": 0.1, "workers": 0.2}, dict.fromkeys(QUEUES, 0.0))
-    assert idle.bottleneck == "workers"
+    assert idle.bottleneck == idle.busiest == "workers"
+
+
+def test_bottleneck_is_where_the_slowest_wait_and_not_who_is_busiest() -> None:
+    """Eight servers at 90 % are waited for less than one at 80 %."""
+    calm = Estimate(1.0, 1.0, 1.0, 1, "")
+    waits = dict.fromkeys(QUEUES, 0.0) | {"d1": 30.0, "workers": 2.0}
+    probe = Probe(1.0, 0, 1, 1.0, calm, calm, (), {"d1": 0.8, "workers": 0.9}, waits)
+    assert (probe.bottleneck, probe.busiest) == ("d1", "workers")
 
 
 @pytest.mark.parametrize(

@@ -326,7 +326,7 @@ def test_pass_that_was_cut_short_is_not_called_settled() -> None:
 def test_headroom_tells_the_limit_and_its_cause() -> None:
     plan = example_plan()
     assert "P50 and P99 hold up to 1,234 requests/s (95 % interval 1,100 to 1,400), " in headroom(plan)
-    assert headroom(plan).endswith("there API latency P99 gives way, with D1 as the bottleneck.")
+    assert headroom(plan).endswith("there API latency P99 gives way, and the slowest requests wait longest for D1.")
     overloaded = replace(plan, capacity=example_capacity(limited_by=("overload",)))
     assert headroom(overloaded).endswith("beyond that D1 is overloaded.")
     assert headroom(replace(plan, capacity=None)) == ""

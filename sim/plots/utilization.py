@@ -22,7 +22,7 @@ SAME_LOAD = 0.15
 
 
 def utilization_against_load(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
-    """How busy each station's busiest instance is against offered load; the first to reach 100 % is the bottleneck.
+    """How busy each station's busiest instance is against offered load; the first to reach 100 % bounds it.
 
     Raises
     ------

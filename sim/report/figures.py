@@ -18,8 +18,8 @@ CAPTIONS = {
     "load": "P50 and P99 of latency against offered load, simulated; each dot is one probe, bands are 95 % intervals. "
     "Green: the capacity and its interval over seeds. Dotted: the knee, where throughput over mean latency is "
     "greatest.",
-    "utilization": "Share of time in which the busiest instance of each station works. The first line to bend upwards "
-    "is the bottleneck; a queue grows long well before 100 %.",
+    "utilization": "Share of time in which the busiest instance of each station works. The first to reach "
+    "100 % bounds the load; waits grow long well before, and sooner at one server than at several that are busier.",
     "ccdf": "Read: so many per cent of requests are slower than so many ms. The curve must stay left of and below each "
     "corner. Bands are 95 % intervals.",
     "ccdf measured": "Read: so many per cent of requests are slower than so many ms. The curve must stay left of and "
