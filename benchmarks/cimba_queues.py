@@ -16,8 +16,8 @@ from benchmarks.jobs import Tandem, Times
 # mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
 
 
-class OneStation(cimba.Model):
-    """Four servers behind one queue."""
+class Arrivals(cimba.Model):
+    """Customers that come to a first line, and a note of when each of them left."""
 
     gap_ms: cimba.Input[float]
     first_ms: cimba.Array[float]
@@ -33,6 +33,10 @@ class OneStation(cimba.Model):
             cimba.hold(self.gap_ms.next())
             self.first.put(number)
             number += 1
+
+
+class OneStation(Arrivals):
+    """Four servers behind one queue."""
 
     @cimba.process(copies=4)
     def server(self):
@@ -44,27 +48,13 @@ class OneStation(cimba.Model):
             self.ended_ms.record(cimba.now())
 
 
-class ThreeInARow(cimba.Model):
+class ThreeInARow(Arrivals):
     """Three stations of two servers each."""
 
-    gap_ms: cimba.Input[float]
-    first_ms: cimba.Array[float]
     second_ms: cimba.Array[float]
     third_ms: cimba.Array[float]
-    first: cimba.Store[int]
     second: cimba.Store[int]
     third: cimba.Store[int]
-    who: cimba.Dataset
-    ended_ms: cimba.Dataset
-
-    @cimba.process
-    def source(self):
-        """One customer after another, known by its number."""
-        number = 0
-        while number < len(self.first_ms):
-            cimba.hold(self.gap_ms.next())
-            self.first.put(number)
-            number += 1
 
     @cimba.process(copies=2)
     def first_server(self):

@@ -75,8 +75,7 @@ def rates_per_s(job: Job, contenders: list[Contender], *, rounds: int) -> dict[s
             part = parts[contender.name]
             gc.collect()
             start_s = time.process_time()
-            for _ in range(contender.repeats):
-                contender.play(part)
+            again(partial(contender.play, part), contender.repeats)
             spent_s = time.process_time() - start_s
             found[contender.name].append(contender.repeats * len(part.schedule) / spent_s)
     return found
@@ -161,9 +160,4 @@ def gains(here: Callable[[], object], there: Callable[[], object], *, times: int
 def median_s(work: Callable[[], object], *, rounds: int) -> Spread:
     """Seconds on the wall of *work*, after one run that is not counted."""
     work()
-    spent_s = []
-    for _ in range(rounds):
-        start_s = time.perf_counter()
-        work()
-        spent_s.append(time.perf_counter() - start_s)
-    return spread(spent_s)
+    return spread([seconds(work) for _ in range(rounds)])

@@ -131,7 +131,7 @@ class Storage:
         """Return the values of those of *keys*, at most 128, that are stored, in key order."""
         within(len(keys), KEYS_PER_CALL_MAX, what="keys in one get")
         marks = ", ".join("?" * len(keys))
-        statement = f"SELECT key, value FROM _cf_kv WHERE key IN ({marks}) ORDER BY key"  # noqa: S608  # names are ours
+        statement = f"SELECT key, value FROM _cf_kv WHERE key IN ({marks}) ORDER BY key"  # noqa: S608  # marks are ?
         return {key: json.loads(text) for key, text in self._run(statement, tuple(keys))}
 
     def put(self, key: str, value: Any) -> None:
@@ -216,7 +216,7 @@ class Storage:
                 params.append(bound)
         order = "DESC" if reverse else "ASC"
         rows = self._run(
-            f"SELECT key, value FROM _cf_kv WHERE {' AND '.join(conditions)} ORDER BY key {order} LIMIT ?",  # noqa: S608  # names are ours
+            f"SELECT key, value FROM _cf_kv WHERE {' AND '.join(conditions)} ORDER BY key {order} LIMIT ?",  # noqa: S608  # the conditions above, and ASC or DESC
             (*params, limit),
         )
         return {key: json.loads(text) for key, text in rows}

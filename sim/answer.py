@@ -84,7 +84,7 @@ def headroom(plan: "Plan") -> str:
     kept = f"{target_names(plan.capacity.kept)} {'holds' if len(plan.capacity.kept) == 1 else 'hold'}"
     end = (
         f"beyond that {bottleneck} is overloaded"
-        if limits == ("overload",)
+        if plan.capacity.ends_in_overload
         else f"there {target_names(limits)} {_give(len(limits))} way, and the slowest requests wait longest for "
         f"{bottleneck}"
     )
@@ -185,8 +185,7 @@ def tiles(plan: "Plan") -> Iterator[tuple[str, str, str]]:
             times = [significant(bound / today_per_s) for bound in (rate.value, rate.low, rate.high)]
             yield "Headroom", f"{times[0]} ×", f"today's load; 95 % interval {times[1]} to {times[2]}"
         first = listed([target_name(name) for name in plan.capacity.limited_by])
-        overloaded = plan.capacity.limited_by == ("overload",)
-        told = "of" if overloaded else "the slowest then wait longest for"
+        told = "of" if plan.capacity.ends_in_overload else "the slowest then wait longest for"
         yield "Gives way first", first, f"{told} {component_name(plan.capacity.bottleneck)}"
     if plan.cost is not None:
         each = f"{usd(plan.cost.usd_per_1000_requests)} per 1,000 requests"

@@ -28,7 +28,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from sim.errors import UsageError
-from sim.screening import screen
+from sim.screening import Screening, screen
 from sim.statistics.intervals import Estimate
 from sim.targets import Target, decide, estimate, load_targets
 
@@ -60,6 +60,9 @@ LADDER_STEPS_TO_BOUND, LADDER_STEPS_MAX = 11, 16
 
 BRACKET = 1.08
 """Other seeds are first looked for so near the first one's answer."""
+
+OVERLOAD = ("overload",)
+"""What limits, when no target does."""
 
 QUEUES = ("tunnel", "workers", "durable_objects", "d1")
 """Stations with a queue, in the order of a request's way."""
@@ -148,6 +151,11 @@ class Capacity:
     probes: tuple[Probe, ...]
     bound_per_s: float = inf
 
+    @property
+    def ends_in_overload(self) -> bool:
+        """Whether a station is overloaded before any target is missed."""
+        return self.limited_by == OVERLOAD
+
 
 def capacity(
     scenario: "Scenario",
@@ -155,6 +163,7 @@ def capacity(
     engine: str = "compiled",
     seeds: int = 5,
     tolerance_ratio: float = 0.03,
+    screening: Screening | None = None,
     executor: Executor | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Capacity:
@@ -169,6 +178,8 @@ def capacity(
         At least 2: the scenario's own seed and the following ones.
     tolerance_ratio : float
         The search ends when the rates that keep and break are this near.
+    screening : Screening, optional
+        Of *scenario*, if it was asked for already; it tells where the search ends.
     executor : Executor, optional
         Where the further seeds are searched; threads of this process by default, since the compiled engine lets them
         run side by side.
@@ -188,7 +199,9 @@ def capacity(
         raise UsageError(f"seeds={seeds} must be >= 2: one seed has no interval")
     if not 0 < tolerance_ratio < 1:
         raise UsageError(f"tolerance_ratio={tolerance_ratio:g} must be in (0, 1)")
-    search = _Search(scenario, scenario.seed, engine=engine, tolerance_ratio=tolerance_ratio, tell=progress)
+    search = _Search(
+        scenario, scenario.seed, engine=engine, tolerance_ratio=tolerance_ratio, screening=screening, tell=progress
+    )
     ladder = search.climb()
     keepable = search.keepable(ladder)
     if not any(keepable):
@@ -225,6 +238,7 @@ class _Search:
         *,
         engine: str,
         tolerance_ratio: float,
+        screening: Screening | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
         from sim.workload import schedule
@@ -236,6 +250,7 @@ class _Search:
         if self.whole.user is not None:
             raise UsageError("capacity needs arrivals of an open loop, not kind=closed: its users set the rate")
         self.own_per_s = len(self.whole) / (self.whole.duration_ms / 1000)
+        self.screening = screening
         self.seen: dict[float, Probe] = {}
 
     def probe(self, rate_per_s: float) -> Probe:
@@ -290,7 +305,7 @@ class _Search:
         probes = tuple(self.seen[rate] for rate in sorted(self.seen))
         return Capacity(
             _over_seeds(rates),
-            first or ("overload",),
+            first or OVERLOAD,
             broken.bottleneck if first else broken.busiest,
             tuple(name for name, can in zip(names, keepable, strict=True) if can),
             tuple(name for name, can in zip(names, keepable, strict=True) if not can),
@@ -319,7 +334,7 @@ class _Search:
     @cached_property
     def bound_per_s(self) -> float:
         """The bound for runs as long as a probe at the bound is: a log that grows bears less the longer it grows."""
-        bound_per_s = screen(self.scenario).rate_per_s_max
+        bound_per_s = (self.screening or screen(self.scenario)).rate_per_s_max
         if self.scenario.workload.arrivals.kind in STEADY and isfinite(bound_per_s):
             bound_per_s = screen(self.scenario.with_(**self._as_long_as(bound_per_s))).rate_per_s_max
         return bound_per_s

@@ -163,8 +163,9 @@ def plan(
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     asked = asked if rng is None else asked.vary("seed", rng)
     work = _Work(asked, engine, tell=tell or (lambda _: None))
-    draft = Plan(asked, asked.seed, screening=screen(asked))
+    draft = Plan(asked, asked.seed)
     steps: list[Callable[[Plan], Plan]] = [
+        work.screen,
         lambda found: work.simulate(found, replications),
         *([lambda found: work.measure(found, progress=progress), work.rehearse] if live else []),
         work.find_capacity,
@@ -190,6 +191,10 @@ class _Work:
     scenario: "Scenario"
     engine: str
     tell: Tell
+
+    def screen(self, draft: Plan) -> Plan:
+        """Ask arithmetic first."""
+        return replace(draft, screening=screen(self.scenario))
 
     def simulate(self, draft: Plan, replications: int) -> Plan:
         """Play the whole schedule on the model, several times, and judge."""
@@ -225,7 +230,8 @@ class _Work:
         """Search the highest load that keeps the targets."""
         self.tell("searching the highest load that keeps the targets")
         try:
-            return replace(draft, capacity=capacity(self.scenario, progress=self.tell))
+            found = capacity(self.scenario, screening=draft.screening, progress=self.tell)
+            return replace(draft, capacity=found)
         except UsageError as error:
             return replace(draft, notes=(*draft.notes, f"no capacity: {error}"))
 

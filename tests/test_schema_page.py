@@ -7,7 +7,7 @@ ones are put to both.
 import json
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 
 from sim.errors import ScenarioError, UsageError

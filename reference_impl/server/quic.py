@@ -93,9 +93,9 @@ def demand_certificate(connection: QuicConnection, authority_pem: bytes) -> None
         context: Any = connection.tls
         context.__class__ = DemandingContext
         context.authority_pem = authority_pem
-        context._request_client_certificate = True  # noqa: SLF001  # as below
+        context._request_client_certificate = True  # noqa: SLF001  # no public way, see the module
 
-    connection._initialize = initialize_and_demand  # type: ignore[method-assign]  # noqa: SLF001
+    connection._initialize = initialize_and_demand  # type: ignore[method-assign]  # noqa: SLF001  # replaced on purpose
 
 
 class TunnelProtocol(QuicConnectionProtocol):

@@ -108,7 +108,7 @@ def _load_finding(plan: "Plan", found: "Capacity") -> str:
     """What gives way, at which rate, and how far that is from today's load."""
     rate, today_per_s = found.estimate.value, load_per_s(plan)
     times = f"{significant(rate / today_per_s)} times today's load" if today_per_s else "today's load is unknown"
-    if found.limited_by == ("overload",):
+    if found.ends_in_overload:
         return f"{component_name(found.bottleneck)} is overloaded beyond {significant(rate)} requests/s, {times}"
     lines = {f"{line.metric} {line.statistic}": line for line in latency_targets(plan.scenario)}
     crossed = [

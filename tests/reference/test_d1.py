@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
+import apsw
 import pytest
 
 from reference_impl.clock import VirtualClock
@@ -23,7 +24,6 @@ TABLES = ("users", "api_keys", "organizations", "organization_members", "loras",
 
 
 def apsw_engine() -> Engine:
-    apsw = pytest.importorskip("apsw")
     return ApswEngine(apsw.Connection(":memory:"))
 
 

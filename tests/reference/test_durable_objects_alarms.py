@@ -4,12 +4,14 @@ Goal and method as for ``test_durable_objects.py``.
 """
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
 from reference_impl.errors import PlatformError
 from reference_impl.gates import Event, ResetError
 from reference_impl.messages import Request, Response
+from reference_impl.object_state import State
 from reference_impl.object_storage import Storage
 from tests.reference.objects import Counter, scene
 
@@ -147,12 +149,14 @@ def test_an_alarm_may_be_set_for_the_very_date_that_rings() -> None:
         assert seen == [True, True]
 
 
-def test_the_deletion_of_everything_deletes_the_alarm() -> None:
+def never_rings(delete: Callable[[State], None]) -> None:
+    """An alarm that the object deleted like this before its time."""
+
     class Deletes(Counter):
         async def fetch(self, request: Request, event: Event) -> Response:
             answer = await super().fetch(request, event)
             if request.path == "/delete":
-                self.state.storage.delete_all()
+                delete(self.state)
                 assert self.state.alarm_unix_ms() is None
             return answer
 
@@ -161,22 +165,14 @@ def test_the_deletion_of_everything_deletes_the_alarm() -> None:
         s.send("/delete")
         s.clock.run_until(10_000)
         assert s.stored("rung") is None
+
+
+def test_the_deletion_of_everything_deletes_the_alarm() -> None:
+    never_rings(lambda state: state.storage.delete_all())
 
 
 def test_a_deleted_alarm_does_not_ring() -> None:
-    class Deletes(Counter):
-        async def fetch(self, request: Request, event: Event) -> Response:
-            answer = await super().fetch(request, event)
-            if request.path == "/delete":
-                self.state.delete_alarm()
-                assert self.state.alarm_unix_ms() is None
-            return answer
-
-    with scene(Deletes) as s:
-        s.send("/alarm", at="1000")
-        s.send("/delete")
-        s.clock.run_until(10_000)
-        assert s.stored("rung") is None
+    never_rings(State.delete_alarm)
 
 
 def test_an_alarm_whose_transaction_was_undone_is_not_set() -> None:

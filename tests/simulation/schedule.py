@@ -139,7 +139,9 @@ class Schedule:
         ]
         return self._ledger(state, sinks)
 
-    def _ledger(self, state: State, sinks: Sequence[UsageSink]) -> BillingLedger:
+    def _ledger(
+        self, state: State, sinks: Sequence[UsageSink], *, kind: type[BillingLedger] = BillingLedger
+    ) -> BillingLedger:
         policy = HardenedLedger(state.storage, ledger_id=state.id)
         for name, terms in self._plan.terms.items():
             if not state.storage.sql("SELECT 1 FROM accounts WHERE organization_id = ?", name):
@@ -152,7 +154,7 @@ class Schedule:
                         free_limit_microusd=terms.free_limit_microusd,
                     ),
                 )
-        return BillingLedger(state, policy, sinks=sinks, clock=self._process, pace=PACE.ledger)
+        return kind(state, policy, sinks=sinks, clock=self._process, pace=PACE.ledger)
 
     def _submit(self, op: Op, reply: Callable[[Delivery, int, bytes], None]) -> None:
         # Nobody listens while the process is down.

@@ -5,6 +5,7 @@ checks, retries of the Worker) and the way out (the statements that store a batc
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -14,9 +15,11 @@ import numpy as np
 from reference_impl.d1 import Database
 from reference_impl.d1_engines import Engine, StdlibEngine
 from reference_impl.deployment import Deployment, Parts, UsageTable, seed_rows
+from reference_impl.gates import Event
 from reference_impl.laws import Law
 from reference_impl.ledger import BillingLedger, UsageSink
 from reference_impl.ledger_policy import Batch
+from reference_impl.messages import Request, Response
 from reference_impl.meter import Meter
 from reference_impl.migrations import migrate
 from reference_impl.object_disks import MemoryDisk
@@ -107,6 +110,17 @@ def _template() -> bytes:
 D1_TEMPLATE = _template()
 
 
+class CountedLedger(BillingLedger):
+    """A ledger that counts how often each request comes in; the stopwatch goes with a request through all attempts."""
+
+    attempts: Counter[Stopwatch]
+
+    async def fetch(self, request: Request, event: Event) -> Response:
+        """Count, and answer."""
+        self.attempts[event.stopwatch] += 1
+        return await super().fetch(request, event)
+
+
 class WholeSchedule(Schedule):
     """One schedule of the whole deployment."""
 
@@ -117,6 +131,8 @@ class WholeSchedule(Schedule):
         self._meter_engine = StdlibEngine(sqlite3.connect(":memory:", isolation_level=None))
         self._synapse_disk = MemoryDisk()
         self._pace = pace_of(plan.seed)
+        self._attempts: Counter[Stopwatch] = Counter()
+        self._carried: list[tuple[Delivery, Stopwatch]] = []
         # The meter makes its table before anybody looks.
         meter = Meter(self._meter_engine)
         super().__init__(plan, books=SqlBooks(self._d1, self._meter_engine))
@@ -139,7 +155,10 @@ class WholeSchedule(Schedule):
         super()._take_apart()
 
     def _build_whole(self, state: State) -> BillingLedger:
-        return self._ledger(state, [self._faulty(sink) for sink in self._outside])
+        ledger = self._ledger(state, [self._faulty(sink) for sink in self._outside], kind=CountedLedger)
+        assert isinstance(ledger, CountedLedger)
+        ledger.attempts = self._attempts
+        return ledger
 
     def _faulty(self, sink: UsageSink) -> SimSink:
         def store(batch: Batch) -> None:
@@ -150,20 +169,22 @@ class WholeSchedule(Schedule):
     def _happened(self) -> list[Delivery]:
         """Return what clients saw, and what the Worker may have done before it saw its own answer.
 
-        The Worker repeats what an object that was reset could not answer. Who is told of a duplicate may have sent the
-        event once: an attempt came before the one that was answered, and nobody knows when it took effect.
+        The Worker repeats what an object that was reset could not answer. Who is told of a duplicate may then have sent
+        the event once: an attempt came before the one that was answered, and nobody knows when it took effect.
         """
         attempts = [
             Delivery(delivery.op, delivery.began_ms)
-            for delivery in self.history
-            if delivery.answer is not None and delivery.answer.get("duplicate")
+            for delivery, stopwatch in self._carried
+            if self._attempts[stopwatch] > 1 and delivery.answer is not None and delivery.answer.get("duplicate")
         ]
         return [*self.history, *attempts]
 
     async def _serve(
         self, process: Process, delivery: Delivery, *, reply: Callable[[Delivery, int, bytes], None]
     ) -> None:
-        response = await self._deployment.serve_http(request_of(delivery.op), self._deployment.stopwatch())
+        stopwatch = self._deployment.stopwatch()
+        self._carried.append((delivery, stopwatch))
+        response = await self._deployment.serve_http(request_of(delivery.op), stopwatch)
         reply(delivery, response.status, response.body)
 
 
