@@ -2,8 +2,8 @@
 
 Demand times rate is utilization, whatever the laws and the order of service: that part is exact where the demand is.
 The waits are not: each station is taken by itself, as if requests came to it at random (Kingman; Allen and Cunneen).
-So this is a **screening**, an approximation in some thirty milliseconds of processor time (a recorded trace can take two
-seconds), to be shown beside a simulation and to tell a search where to begin; never a verdict.
+So this is a **screening**, an approximation in some thirty milliseconds of processor time (a recorded trace can take
+two seconds), to be shown beside a simulation and to tell a search where to begin; never a verdict.
 
 >>> from sim.scenario import load_scenario
 >>> screen(load_scenario("launch")).bottleneck
