@@ -14,7 +14,6 @@ from reference_impl.errors import ImplError
 from reference_impl.gates import Event
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.stopwatch import Stopwatch
-from reference_impl.transactions import Transaction
 from tests.reference.objects import Counter, Scene, scene
 
 LAST_MS = 60
@@ -45,23 +44,18 @@ class Sum(Counter):
         await event.outside(self.far(event))
         self.add(name)
 
-    async def do_transaction(self, event: Event, name: str) -> None:
-        async def transfer(transaction: Transaction) -> None:
-            before = self.state.storage.get("sum", 0)
-            await event.outside(self.far(event))
-            self.state.storage.put("sum", before + 1)
-            self.state.storage.put(f"name-{name}", True)
+    async def add_slowly(self, event: Event, name: str) -> None:
+        """Add to what was read before a long wait: right only if nobody else enters meanwhile."""
+        before = self.state.storage.get("sum", 0)
+        await event.outside(self.far(event))
+        self.state.storage.put("sum", before + 1)
+        self.state.storage.put(f"name-{name}", True)
 
-        await event.transaction(transfer)
+    async def do_transaction(self, event: Event, name: str) -> None:
+        await event.transaction(lambda _: self.add_slowly(event, name))
 
     async def do_section(self, event: Event, name: str) -> None:
-        async def section() -> None:
-            before = self.state.storage.get("sum", 0)
-            await event.outside(self.far(event))
-            self.state.storage.put("sum", before + 1)
-            self.state.storage.put(f"name-{name}", True)
-
-        await event.block_concurrency_while(section)
+        await event.block_concurrency_while(lambda: self.add_slowly(event, name))
 
     async def do_undo(self, event: Event, name: str) -> None:
         try:
