@@ -36,7 +36,7 @@ endif
 
 nightly: .venv/dev ## What takes longer: coverage with 400 runs, 10,000 examples of every property.
 	$(BIN)/python -m pytest -m nightly $(ARGS)
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_engines_agree.py $(ARGS)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/sim/engines/test_engines_agree.py $(ARGS)
 
 check: .venv/dev ## Lint, format and types only.
 	$(BIN)/ruff check

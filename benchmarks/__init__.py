@@ -7,5 +7,5 @@ Read :mod:`benchmarks.jobs` (what is simulated), then the contenders: :mod:`benc
 :mod:`benchmarks.page` writes ``docs/SPEED.md``.
 
 Every contender gets the same arrivals and the same service times, so that all of them must tell the same latency for
-every request, and ``tests/test_benchmarks.py`` asks them to.
+every request, and ``tests/project/test_benchmarks.py`` asks them to.
 """

@@ -12,8 +12,8 @@ from benchmarks import jobs, processes, timing
 from benchmarks.page import Section, page
 from benchmarks.timing import Contender, short, spread
 from sim.runners.reference import running
-from sim.scenario import load_scenario
-from sim.workload import schedule
+from sim.scenario.scenario import load_scenario
+from sim.scenario.workload import schedule
 
 ROUNDS = 5
 TEN_MILLION = 10_000_000
@@ -68,10 +68,10 @@ def speeds(rounds: int, todo: dict[str, jobs.Job]) -> Section:
     return Section(
         "Requests a second",
         """One thread; requests per second of processor time. All contenders are given the same arrivals and play the
-        same requests, with the same latency for each (`tests/test_benchmarks.py`). The others are given the service
-        times too, our engines draw them inside the measured time; our engines keep a record of the time that every
-        request spent in each component, the others keep its latency alone (Ciw a record of each visit). Memory is the
-        growth of the peak with each further request, the schedule included.""",
+        same requests, with the same latency for each (`tests/project/test_benchmarks.py`). The others are given the
+        service times too, our engines draw them inside the measured time; our engines keep a record of the time that
+        every request spent in each component, the others keep its latency alone (Ciw a record of each visit). Memory is
+        the growth of the peak with each further request, the schedule included.""",
         ("job", "requests/CPU-s", "times SimPy by hand", "times our SimPy engine", "requests", "bytes/request"),
         rows,
     )

@@ -7,13 +7,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.distributions import Exponential
 from sim.flow import Flow, Serve, Station
 from sim.models.deployment import deployment
-from sim.random_streams import site_key, uniforms
-from sim.scenario import Scenario, load_scenario
-from sim.schedule import Schedule
-from sim.workload import schedule
+from sim.randomness.distributions import Exponential
+from sim.randomness.streams import site_key, uniforms
+from sim.scenario.scenario import Scenario, load_scenario
+from sim.scenario.schedule import Schedule
+from sim.scenario.workload import schedule
 
 SEED = 1
 SERVICE = Exponential(mean=1.0)

@@ -11,9 +11,9 @@ import numpy as np
 import simpy
 
 from benchmarks.jobs import SEED, Job, Times
-from sim.distributions import AnyLaw
-from sim.random_streams import child_context, site_key, uniforms
-from sim.scenario import load_scenario
+from sim.randomness.distributions import AnyLaw
+from sim.randomness.streams import child_context, site_key, uniforms
+from sim.scenario.scenario import load_scenario
 
 Process = Generator[simpy.Event, Any, bool]
 """True when it went well."""

@@ -51,7 +51,8 @@ def peak_bytes() -> int:
 def players() -> dict[str, Callable[[Any], object]]:
     """Everyone who can play a job, by name."""
     from benchmarks import cimba_queues, ciw_networks, dssim_queues, jobs, plain, plain_launch, salabim_queues
-    from sim.engines import compiled_engine, simpy_engine
+    from sim.engines.compiled_engine import engine as compiled_engine
+    from sim.engines.simpy_engine import engine as simpy_engine
 
     return {
         "plain": plain.play,
@@ -98,7 +99,7 @@ def bytes_per_request(job_name: str, player: str, requests: int) -> float:
 def first_call() -> dict[str, float]:
     """A run of 100 requests on the compiled engine; ``process_cpu_s`` is all that the process worked until then."""
     from benchmarks import jobs
-    from sim.engines import compiled_engine
+    from sim.engines.compiled_engine import engine as compiled_engine
 
     job = jobs.mm4(100)
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
@@ -123,7 +124,7 @@ def whole_run(requests: str) -> dict[str, float]:
     """``run("launch", on="compiled")`` of so many requests, up to the result that a user holds."""
     from benchmarks.jobs import SEED, longer
     from sim import run
-    from sim.scenario import load_scenario
+    from sim.scenario.scenario import load_scenario
 
     scenario = longer(load_scenario("launch"), int(requests))
     run(scenario, on="compiled", rng=SEED, requests=1_000)

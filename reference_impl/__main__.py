@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reference_impl.errors import ImplError
-from reference_impl.pace import Pace
+from reference_impl.timing.pace import Pace
 
 if TYPE_CHECKING:
-    from reference_impl.access import Gatekeeper
+    from reference_impl.workers.access import Gatekeeper
 
 USAGE_STATUS = 2
 PORT_MAX = 65_535
@@ -71,7 +71,7 @@ def _pace(path: Path | None, policy: str | None) -> Pace:
 
 
 def _access(path: Path | None) -> "Gatekeeper | None":
-    from reference_impl.access import Gatekeeper, read_grants
+    from reference_impl.workers.access import Gatekeeper, read_grants
 
     return None if path is None else Gatekeeper(read_grants(_read("keys", path)))
 

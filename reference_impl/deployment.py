@@ -15,31 +15,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from reference_impl import openapi, workers
-from reference_impl.access import Gatekeeper
-from reference_impl.bindings import Env, LedgerBinding, SynapseBinding
-from reference_impl.clock import Clock
-from reference_impl.council import PUBLISHED_COUNCIL, Role
-from reference_impl.d1 import D1Binding, Database, Statement, insert_rows
-from reference_impl.d1_engines import Engine
-from reference_impl.durable_objects import Namespace
+from reference_impl.d1.database import D1Binding, Database, Statement, insert_rows
+from reference_impl.durable_objects.disks import Disk
+from reference_impl.durable_objects.namespace import Namespace
+from reference_impl.durable_objects.state import State
+from reference_impl.durable_objects.storage import no_step
 from reference_impl.errors import RequestError
-from reference_impl.hardened_ledger import HardenedLedger
-from reference_impl.ledger import BillingLedger
-from reference_impl.ledger_policy import Batch, LedgerPolicy, UsageRow
+from reference_impl.ledger.billing import BillingLedger
+from reference_impl.ledger.hardened import HardenedLedger
+from reference_impl.ledger.meter import Meter
+from reference_impl.ledger.policy import Batch, LedgerPolicy, UsageRow
+from reference_impl.ledger.seed import SeedLedger
 from reference_impl.messages import Request, Response, error_response, json_response
-from reference_impl.meter import Meter
-from reference_impl.monitoring import Monitoring
-from reference_impl.object_disks import Disk
-from reference_impl.object_state import State
-from reference_impl.object_storage import no_step
-from reference_impl.pace import Pace
-from reference_impl.r2 import Bucket, ObjectStore, R2Binding
-from reference_impl.retries import Retrier, RetryPolicy
-from reference_impl.seed_ledger import SeedLedger
-from reference_impl.stopwatch import HeadStart, Stopwatch
-from reference_impl.synapse import CloudSynapse
-from reference_impl.tunnel import UNPACED, Tunnel
+from reference_impl.monitoring.metrics import Monitoring
+from reference_impl.r2.bucket import Bucket, ObjectStore, R2Binding
+from reference_impl.sqlite.engines import Engine
+from reference_impl.synapse.council import PUBLISHED_COUNCIL, Role
+from reference_impl.synapse.synapse import CloudSynapse
+from reference_impl.timing.clock import Clock
+from reference_impl.timing.pace import Pace
+from reference_impl.timing.stopwatch import HeadStart, Stopwatch
+from reference_impl.tunnel.tunnel import UNPACED, Tunnel
+from reference_impl.workers import openapi
+from reference_impl.workers import worker as workers
+from reference_impl.workers.access import Gatekeeper
+from reference_impl.workers.bindings import Env, LedgerBinding, SynapseBinding
+from reference_impl.workers.retries import Retrier, RetryPolicy
 
 USAGE_INSERT = (
     "INSERT INTO usage_events (id, user_id, organization_id, event_type, tokens, cost_cents, model, "
@@ -88,7 +89,7 @@ class Deployment:
     council
         A function for every role of the synapse.
     on_step
-        Storage hook of the ledgers, see :mod:`reference_impl.object_storage`.
+        Storage hook of the ledgers, see :mod:`reference_impl.durable_objects.storage`.
     """
 
     def __init__(

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+from reference_impl.durable_objects.sockets import Pair
 from reference_impl.errors import ImplError
-from reference_impl.object_sockets import Pair
 
 ENCODER = json.JSONEncoder(separators=(",", ":"))
 

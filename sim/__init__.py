@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from sim.play import run as run
-    from sim.result import Result as Result
-    from sim.scenario import Scenario as Scenario
-    from sim.scenario import load_scenario as load_scenario
-    from sim.workload import Schedule as Schedule
+    from sim.results.result import Result as Result
+    from sim.runners.play import run as run
+    from sim.scenario.scenario import Scenario as Scenario
+    from sim.scenario.scenario import load_scenario as load_scenario
+    from sim.scenario.schedule import Schedule as Schedule
 
 _HOME = {
-    "Result": "sim.result",
-    "Scenario": "sim.scenario",
-    "Schedule": "sim.workload",
-    "load_scenario": "sim.scenario",
-    "run": "sim.play",
+    "Result": "sim.results.result",
+    "Scenario": "sim.scenario.scenario",
+    "Schedule": "sim.scenario.workload",
+    "load_scenario": "sim.scenario.scenario",
+    "run": "sim.runners.play",
 }
 
 __all__ = ["Result", "Scenario", "Schedule", "__version__", "load_scenario", "run"]

@@ -19,8 +19,8 @@ from typer.exceptions import TyperException
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from sim.document import Document
-    from sim.scenario import Scenario
+    from sim.report.json_document import Document
+    from sim.scenario.scenario import Scenario
 
 USAGE_STATUS = 2
 INTERRUPTED_STATUS = 130
@@ -61,10 +61,10 @@ def plan(
     json: Json = None,
 ) -> int:
     """Simulate, measure, compare, judge, report."""
-    from sim.document import plan_document
     from sim.plan import plan as do_plan
-    from sim.results_folder import prepare_folder, write_plan
-    from sim.tables import plan_tables
+    from sim.report.json_document import plan_document
+    from sim.report.output_folder import prepare_folder, write_plan
+    from sim.report.terminal import plan_tables
 
     tell = _teller()
     asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
@@ -92,17 +92,17 @@ def run(
     json: Json = None,
 ) -> int:
     """Play a scenario once, and judge it."""
-    from sim.document import run_document
-    from sim.play import run as do_run
-    from sim.tables import run_tables
-    from sim.targets import status_of
+    from sim.judgement.targets import status_of
+    from sim.report.json_document import run_document
+    from sim.report.terminal import run_tables
+    from sim.runners.play import run as do_run
 
     if save is not None:
         _check_place(save, suffix=".parquet")
     asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
     result = do_run(asked, on, rng=seed, requests=requests, progress=True)
     if save is not None:
-        from sim.runners.recorded import save_run
+        from sim.results.storage import save_run
 
         save_run(result, save)
         _say(f"written: {save}")
@@ -122,9 +122,9 @@ def capacity(
     json: Json = None,
 ) -> int:
     """Find the highest load that keeps the targets."""
-    from sim.capacity import capacity as search
-    from sim.document import capacity_document
-    from sim.tables import capacity_table
+    from sim.experiments.capacity import capacity as search
+    from sim.report.json_document import capacity_document
+    from sim.report.terminal import capacity_table
 
     asked = _asked(scenario, trace=trace, changes=changes)
     found = search(asked, engine=engine, seeds=seeds, progress=_teller())
@@ -145,9 +145,9 @@ def sweep(
     json: Json = None,
 ) -> int:
     """Play every combination of some values."""
-    from sim.document import sweep_document
-    from sim.sweep import sweep as do_sweep
-    from sim.tables import sweep_table
+    from sim.experiments.sweep import sweep as do_sweep
+    from sim.report.json_document import sweep_document
+    from sim.report.terminal import sweep_table
 
     asked = _asked(scenario, trace=trace, changes=changes)
     points = dict(_values(text) for text in vary)
@@ -168,9 +168,9 @@ def cost(
     json: Json = None,
 ) -> int:
     """Price a month of a scenario's load."""
-    from sim.cost import cost as bill_of
-    from sim.document import cost_document
-    from sim.tables import cost_table
+    from sim.judgement.cost import cost as bill_of
+    from sim.report.json_document import cost_document
+    from sim.report.terminal import cost_table
 
     bill = bill_of(_asked(scenario, trace=trace, changes=changes), month=month)
     _show([cost_table(bill), *bill.notes], document=cost_document(bill), json=json)
@@ -185,10 +185,10 @@ def compare(
     json: Json = None,
 ) -> int:
     """Lay two recorded runs side by side."""
-    from sim.comparison import compare as lay
-    from sim.document import comparison_document
-    from sim.runners.recorded import load_run
-    from sim.tables import comparison_table
+    from sim.judgement.comparison import compare as lay
+    from sim.report.json_document import comparison_document
+    from sim.report.terminal import comparison_table
+    from sim.results.storage import load_run
 
     found = lay(load_run(simulated), load_run(measured))
     document = {"schema_version": 1, "agrees": found.agrees, "comparison": comparison_document(found)}
@@ -206,7 +206,7 @@ def serve(
 ) -> int:
     """Run the reference deployment until Ctrl-C."""
     from sim.runners.reference import serve as do_serve
-    from sim.scenario import load_scenario
+    from sim.scenario.scenario import load_scenario
 
     paced = None if pace is None else load_scenario(pace)
     return do_serve(paced, port=port, quic_port=quic_port, data=data)
@@ -219,7 +219,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for the HTML.")] = Path("out/notebooks"),
 ) -> int:
     """Execute notebooks, render them as HTML."""
-    from sim.notebooks import render
+    from sim.report.notebooks import render
 
     for path in notebooks:
         _say(f"written: {render(path, out)}")
@@ -229,7 +229,7 @@ def report(
 @app.command()
 def lab() -> int:
     """Open JupyterLab at the first notebook."""
-    from sim.notebooks import open_lab
+    from sim.report.notebooks import open_lab
 
     return open_lab()
 
@@ -268,7 +268,7 @@ def _asked(
     scenario: str, *, rate: float | None = None, trace: Path | None = None, changes: list[str] | None = None
 ) -> "Scenario":
     """The scenario as asked for on the command line."""
-    from sim.play import prepare
+    from sim.runners.play import prepare
 
     asked = prepare(scenario, rate_per_s=rate, trace=trace)
     return asked.with_(**dict(_change(text) for text in changes)) if changes else asked
@@ -322,7 +322,7 @@ def _check_place(path: Path, *, suffix: str) -> None:
 
 def _show(tables: "Iterable[RenderableType]", *, document: "Document", json: str | None) -> None:
     """Print tables, on standard error if standard output is for the document."""
-    from sim.document import write_document
+    from sim.report.json_document import write_document
 
     console = _console(to_stderr=json == "-")
     for table in tables:

@@ -11,20 +11,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sim.capacity import Capacity, capacity
-from sim.comparison import Comparison, compare
-from sim.cost import Cost, cost
 from sim.errors import UsageError
-from sim.play import play, prepare
-from sim.result import Result
+from sim.experiments.capacity import Capacity, capacity
+from sim.experiments.sensitivity import Sensitivity, sensitivity
+from sim.judgement.comparison import Comparison, compare
+from sim.judgement.cost import Cost, cost
+from sim.judgement.targets import TargetRow, exit_status, judge, overall
+from sim.results.result import Result
+from sim.runners.play import play, prepare
+from sim.scenario.workload import schedule
 from sim.screening import Screening, screen
-from sim.sensitivity import Sensitivity, sensitivity
-from sim.targets import TargetRow, exit_status, judge, overall
-from sim.workload import schedule
 
 if TYPE_CHECKING:
-    from sim.scenario import Scenario
-    from sim.schedule import Schedule
+    from sim.scenario.scenario import Scenario
+    from sim.scenario.schedule import Schedule
 
 REPLICATIONS = 5
 """Independent simulations of the whole schedule: enough for an interval that does not trust one run's luck."""
@@ -81,12 +81,12 @@ class Plan:
     interrupted: bool = False
 
     def __repr__(self) -> str:
-        from sim.answer import summary
+        from sim.report.sentences import summary
 
         return f"<Plan {summary(self)}>"
 
     def _repr_html_(self) -> str:
-        from sim.report.html_tables import plan_html
+        from sim.report.html import plan_html
 
         return plan_html(self)
 

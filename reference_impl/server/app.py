@@ -16,17 +16,17 @@ from pathlib import Path
 import uvicorn
 from uvicorn.server import Server
 
-from reference_impl.access import Gatekeeper
+from reference_impl.d1.migrations import migrate
 from reference_impl.deployment import Deployment, Parts
 from reference_impl.errors import ConfigError
-from reference_impl.migrations import migrate
-from reference_impl.pace import Pace
 from reference_impl.server.asyncio_clock import AsyncioClock, new_event_loop
 from reference_impl.server.certs import SERVER_NAME, CertificateFiles, ensure_files
 from reference_impl.server.disks import FileDisk, FileStore, Fsync, open_engine
 from reference_impl.server.http import ArrivalProtocol, HttpApp
 from reference_impl.server.quic import serve_tunnel
 from reference_impl.server.sockets import SocketProtocol
+from reference_impl.timing.pace import Pace
+from reference_impl.workers.access import Gatekeeper
 
 BACKLOG = 1_024
 KEEP_ALIVE_S = 75

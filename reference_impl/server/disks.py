@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote
 
-from reference_impl.d1_engines import ApswEngine, Engine, StdlibEngine
-from reference_impl.object_disks import SqliteDatabase, StorageFailedError, disk_fault
-from reference_impl.object_storage import KEY_VALUE_TABLE
-from reference_impl.r2 import etag_of
+from reference_impl.durable_objects.disks import SqliteDatabase, StorageFailedError, disk_fault
+from reference_impl.durable_objects.storage import KEY_VALUE_TABLE
+from reference_impl.r2.bucket import etag_of
+from reference_impl.sqlite.engines import ApswEngine, Engine, StdlibEngine
 
 Fsync = Literal["full", "normal", "off"]
 THREAD_BYTES_MIN = 65_536

@@ -10,8 +10,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from reference_impl.deployment import Deployment
 from reference_impl.errors import ImplError, RequestError
 from reference_impl.messages import Request, Response, error_response, read_query
-from reference_impl.tunnel import UNPACED
-from reference_impl.workers import BODY_BYTES_MAX
+from reference_impl.tunnel.tunnel import UNPACED
+from reference_impl.workers.worker import BODY_BYTES_MAX
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -3,7 +3,7 @@
 aioquic has no public way for a server to demand a client certificate. Its TLS context can be told
 to ask for one and checks the signature, but accepts none at all, any issuer and any purpose. The
 context here adds the three checks. They reach through private names, so the version of aioquic is
-pinned and every refusal has a test (``tests/reference/test_tunnel.py``):
+pinned and every refusal has a test (``tests/reference_impl/tunnel/test_tunnel.py``):
 
 =========================================  =============================
 no certificate                             alert 116, certificate_required
@@ -43,8 +43,8 @@ from reference_impl.deployment import Deployment
 from reference_impl.errors import ImplError
 from reference_impl.messages import error_response
 from reference_impl.server.certs import CertificateFiles
-from reference_impl.stopwatch import Stopwatch
-from reference_impl.tunnel import REQUEST_BYTES_MAX, write_response
+from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.tunnel.tunnel import REQUEST_BYTES_MAX, write_response
 
 if TYPE_CHECKING:
     from aioquic._buffer import Buffer

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sim.platform import CONFIDENCE, unit_of
+from sim.scenario.platform import CONFIDENCE, unit_of
 
 HEADER = """\
 # What the provider promises, charges, and was measured to do: one fact a line, each with unit, source and confidence.

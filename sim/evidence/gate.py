@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 
 from sim.engines.recording import Recording
 from sim.evidence.known_queues import PATHS, Case, cases, queue
-from sim.schedule import Schedule
+from sim.judgement.targets import probability
+from sim.scenario.schedule import Schedule
 from sim.statistics.intervals import Estimate, replicated_mean_interval
 from sim.statistics.quantiles import replicated_quantile_interval
-from sim.targets import probability
 from sim.theory import kiefer_wolfowitz, lindley
 
 Array = NDArray[np.float64]
 
-ENGINES = {"simpy": "sim.engines.simpy_engine", "compiled": "sim.engines.compiled_engine"}
+ENGINES = {"simpy": "sim.engines.simpy_engine.engine", "compiled": "sim.engines.compiled_engine.engine"}
 REQUESTS = {"simpy": 10_000, "compiled": 200_000}
 """Requests of one replication that each engine can afford."""
 

@@ -12,8 +12,8 @@ Those of ``sim.theory``, one by one.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sim.distributions import AnyLaw, Constant, Erlang, Exponential, Hyperexponential, Lognormal, Weibull
 from sim.flow import Chance, Flow, Repeat, Serve, Station
+from sim.randomness.distributions import AnyLaw, Constant, Erlang, Exponential, Hyperexponential, Lognormal, Weibull
 from sim.theory import (
     MD1,
     MG1,

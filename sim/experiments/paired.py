@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from sim.errors import UsageError
+from sim.judgement.targets import probability
 from sim.statistics.intervals import Estimate, clean, mean_interval
 from sim.statistics.quantiles import quantile
-from sim.targets import probability
 
 Array = NDArray[np.float64]
 

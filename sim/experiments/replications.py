@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
-from sim.targets import NOT_JUDGED, metric_values
+from sim.judgement.targets import NOT_JUDGED, metric_values
 
 if TYPE_CHECKING:
-    from sim.scenario import Scenario
+    from sim.scenario.scenario import Scenario
 
 Array = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Replication:
     failed_share : float
         Of them.
     metrics : dict of str to ndarray, shape (n,)
-        Each metric's values, in the order of arrival; see :func:`sim.targets.metric_values`.
+        Each metric's values, in the order of arrival; see :func:`sim.judgement.targets.metric_values`.
     busiest_station : str
         Whose busiest instance had most to do.
     busiest_utilization : float
@@ -89,8 +89,8 @@ def replicate(scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence
     Replication or None
         None when somebody interrupted it: half a run says nothing.
     """
-    from sim.play import play
-    from sim.workload import schedule
+    from sim.runners.play import play
+    from sim.scenario.workload import schedule
 
     result = play(scenario, schedule(scenario, seed), on=engine, seed=seed)
     if result.interrupted:

@@ -27,18 +27,18 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim.arrivals import Bursty, Poisson, Steady
 from sim.errors import UsageError
-from sim.experiments.crew import crew
+from sim.experiments.executors import crew
 from sim.experiments.replications import replicate as replicate_scenario
 from sim.experiments.replications import spawned_seeds
+from sim.judgement.targets import probability
+from sim.scenario.arrivals import Bursty, Poisson, Steady
 from sim.statistics.intervals import Estimate, replicated_mean_interval
 from sim.statistics.quantiles import replicated_quantile_interval
 from sim.statistics.warmup import replicated_warm_up
-from sim.targets import probability
 
 if TYPE_CHECKING:
-    from sim.scenario import Scenario
+    from sim.scenario.scenario import Scenario
 
 Replicate = Callable[[int, int], ArrayLike]
 """``replicate(seed, requests)``: one run, its values in order of arrival. Different seeds give independent runs."""

@@ -8,7 +8,7 @@ the policy is the scenario's (``[system.client]``); retries multiply load as in 
 """
 
 from sim.flow import Attempt, Flow
-from sim.scenario import Client
+from sim.scenario.system import Client
 
 FINAL = ("refused", "too_large")
 """Outcomes that say that the request itself is wrong: asking again cannot help."""

@@ -11,7 +11,7 @@ scenario's.
 """
 
 from sim.flow import Delay, Flow, Serve, Station, Time
-from sim.scenario import D1
+from sim.scenario.system import D1
 
 
 def station(database: D1) -> Station:

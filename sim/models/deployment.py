@@ -17,9 +17,9 @@ The routes are the brief's architecture; the order of components is what ``refer
 """
 
 from sim.flow import Flow, Match
+from sim.flow.validation import check
 from sim.models import client, d1, durable_objects, ledger, network, r2, tunnel, workers
-from sim.scenario import Scenario
-from sim.soundness import check
+from sim.scenario.scenario import Scenario
 
 
 def deployment(scenario: Scenario) -> Flow:

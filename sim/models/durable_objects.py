@@ -11,7 +11,7 @@ were measured by one user (lumenize.com). The start time has no published figure
 """
 
 from sim.flow import Branch, Delay, Flow, Hold, Idle, Station, Time
-from sim.scenario import DurableObjects
+from sim.scenario.system import DurableObjects
 
 
 def station(objects: DurableObjects, keys: int) -> Station:

@@ -11,10 +11,10 @@ Hazards H1, H3 and H70. About 410 transactions a second of one object were measu
 flushed row on the open-source runtime.
 """
 
-from sim.distributions import Constant
 from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Latch, Move, Repeat, Spawn, Station, Time
 from sim.models import durable_objects
-from sim.scenario import DurableObjects, Ledger
+from sim.randomness.distributions import Constant
+from sim.scenario.system import DurableObjects, Ledger
 
 CHUNKS_MOST = 1_000_000
 """A bound on the chunks of one flush, far above any real one: every loop ends."""

@@ -9,7 +9,7 @@ round-trip times are the scenario's assumption (``[system.network]``).
 """
 
 from sim.flow import Delay, Flow, Time
-from sim.scenario import Network
+from sim.scenario.system import Network
 
 
 def flow(network: Network, inner: Flow) -> Flow:

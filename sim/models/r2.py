@@ -11,7 +11,7 @@ distinct keys.
 """
 
 from sim.flow import Delay, Flow, Link, Transfer
-from sim.scenario import R2
+from sim.scenario.system import R2
 
 
 def put(bucket: R2) -> Flow:

@@ -10,7 +10,7 @@ overhead is the scenario's assumption, to be held against the brief's 50 ms.
 """
 
 from sim.flow import AttributeOver, Delay, Flow, Guard, Hold, Station, Time
-from sim.scenario import Tunnel
+from sim.scenario.system import Tunnel
 
 
 def station(tunnel: Tunnel) -> Station:

@@ -10,7 +10,7 @@ enterprise traffic; cold start time and number of isolates are assumptions (``[s
 """
 
 from sim.flow import Branch, Chance, Delay, Flow, Serve, Station
-from sim.scenario import Workers
+from sim.scenario.system import Workers
 
 
 def station(workers: Workers) -> Station:

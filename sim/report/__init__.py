@@ -1,7 +1,8 @@
 """The report: one plan as one page that stands alone, to be read from the verdict down.
 
 :mod:`~sim.report.page` puts it together from tables (:mod:`~sim.report.tables`) and drawings
-(:mod:`~sim.report.figures`); the sentences come from :mod:`sim.answer`, the words from :mod:`sim.words`.
+(:mod:`~sim.report.figures`); the sentences come from :mod:`sim.report.sentences`, the words from
+:mod:`sim.report.wording`.
 """
 
 from sim.report.page import report_html, write_report

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sim import plots
-from sim.answer import measured_of
-from sim.plots.latency import WINDOW_REQUESTS_MIN
-from sim.report.drawing import Figure, figure, figures
+from sim.report import plots
+from sim.report.plots.latency import WINDOW_REQUESTS_MIN
+from sim.report.sentences import measured_of
+from sim.report.svg import Figure, figure, figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim import __version__
-from sim.answer import answer, confirmation, facts, headroom, measured_of, screened, tiles, untested
 from sim.errors import UsageError
 from sim.files import whole_file
-from sim.platform import CONFIDENCE, LOW_CONFIDENCE
 from sim.report import tables
 from sim.report.figures import report_figures
-from sim.report.html_tables import VERDICT_CLASS, target_table
-from sim.words import percent, significant, target_names, usd
+from sim.report.html import VERDICT_CLASS, target_table
+from sim.report.sentences import answer, confirmation, facts, headroom, measured_of, screened, tiles, untested
+from sim.report.wording import percent, significant, target_names, usd
+from sim.scenario.platform import CONFIDENCE, LOW_CONFIDENCE
 
 if TYPE_CHECKING:
     from markupsafe import Markup

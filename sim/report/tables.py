@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from sim.breakdown import by_route
-from sim.report.html_tables import badge, path, stacked, table
-from sim.sensitivity import FACTOR
-from sim.words import amount, component_name, meter_name, percent, significant, span, target_name, usd
+from sim.experiments.sensitivity import FACTOR
+from sim.report.html import badge, path, stacked, table
+from sim.report.wording import amount, component_name, meter_name, percent, significant, span, target_name, usd
+from sim.results.breakdown import by_route
 
 if TYPE_CHECKING:
-    from sim.comparison import Comparison, ComparisonRow
-    from sim.cost import Cost
-    from sim.provenance import Provenance
-    from sim.result import Result
+    from sim.experiments.sensitivity import Sensitivity
+    from sim.judgement.comparison import Comparison, ComparisonRow
+    from sim.judgement.cost import Cost
+    from sim.results.result import Result
+    from sim.scenario.provenance import Provenance
     from sim.screening import Screening, StationScreening
-    from sim.sensitivity import Sensitivity
     from sim.statistics.intervals import Estimate
 
 UNITS = {"api_latency_ms": "ms", "worker_cpu_ms": "ms", "d1_query_ms": "ms", "r2_upload_mb_per_s": "MB/s"}

@@ -19,15 +19,14 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from sim.errors import RunnerError, UsageError
-from sim.result import Result
-from sim.runners.deployment import Deployment, TunnelAddress
-from sim.runners.driver import Client, Driver
-from sim.runners.guard import AbortRule, Caps, check_host, check_schedule, check_url
-from sim.runners.histograms import histograms
-from sim.runners.http_sender import HttpSender
-from sim.runners.live_stations import live_stations
-from sim.runners.loop_thread import run_in_thread
-from sim.runners.message import (
+from sim.results.result import Result
+from sim.runners.load.address import Deployment, TunnelAddress
+from sim.runners.load.driver import Client, Driver
+from sim.runners.load.guard import AbortRule, Caps, check_host, check_schedule, check_url
+from sim.runners.load.histograms import histograms
+from sim.runners.load.http_sender import HttpSender
+from sim.runners.load.loop_thread import run_in_thread
+from sim.runners.load.messages import (
     HEALTH,
     Message,
     catalogue,
@@ -39,12 +38,13 @@ from sim.runners.message import (
     routes_played,
     upload_block,
 )
-from sim.runners.quic_sender import QuicSender
-from sim.runners.self_check import self_check
+from sim.runners.load.quic_sender import QuicSender
+from sim.runners.load.self_check import self_check
+from sim.runners.load.stations import live_stations
 
 if TYPE_CHECKING:
-    from sim.scenario import Scenario
-    from sim.workload import Schedule
+    from sim.scenario.scenario import Scenario
+    from sim.scenario.schedule import Schedule
 
 FLOOR_REQUESTS = 20
 """The median of twenty is within a tenth of the true one for the spread seen on loopback."""
@@ -99,7 +99,7 @@ def play(
     allow_hosts : tuple of str
         Hosts other than this machine that may be loaded.
     caps, abort
-        Hard bounds, and when to stop early; see :mod:`sim.runners.guard`.
+        Hard bounds, and when to stop early; see :mod:`sim.runners.load.guard`.
     hdr : bool
         Add encoded histograms to ``Result.generator``.
 

@@ -19,14 +19,14 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 from sim.errors import RunnerError, UsageError
-from sim.result import Result
+from sim.results.result import Result
 from sim.runners import live
-from sim.runners.deployment import Deployment, read_ready_line
-from sim.runners.priority import NICENESS
+from sim.runners.load.address import Deployment, read_ready_line
+from sim.runners.load.priority import NICENESS
 
 if TYPE_CHECKING:
-    from sim.scenario import Scenario
-    from sim.workload import Schedule
+    from sim.scenario.scenario import Scenario
+    from sim.scenario.schedule import Schedule
 
 READY_S = 30.0
 """To print the ready line: the reference takes about one second, a loaded machine several."""
@@ -51,7 +51,7 @@ if sys.platform == "linux":
 runpy.run_module("reference_impl", run_name="__main__", alter_sys=True)
 """
 """What the process runs: ``python -m reference_impl``, to which Linux sends SIGTERM when its keeper dies, and which
-has the load driver's own place ahead of other work (:mod:`sim.runners.priority`)."""
+has the load driver's own place ahead of other work (:mod:`sim.runners.load.priority`)."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import pandas as pd
 
 from sim.engines.recording import UNFINISHED, Recording, StationUse
 from sim.models.deployment import deployment
-from sim.result import STATION_COLUMNS, Result, request_frame
-from sim.scenario import Scenario
-from sim.workload import Schedule
+from sim.results.result import STATION_COLUMNS, Result, request_frame
+from sim.scenario.scenario import Scenario
+from sim.scenario.schedule import Schedule
 
-ENGINES = {"simpy": "sim.engines.simpy_engine", "compiled": "sim.engines.compiled_engine"}
+ENGINES = {"simpy": "sim.engines.simpy_engine.engine", "compiled": "sim.engines.compiled_engine.engine"}
 """Where each engine's ``simulate`` lives; imported when asked for, since compiling needs numba."""
 
 

@@ -5,7 +5,7 @@ The waits are not: each station is taken by itself, as if requests came to it at
 So this is a **screening**, an approximation in some thirty milliseconds of processor time (a recorded trace can take
 two seconds), to be shown beside a simulation and to tell a search where to begin; never a verdict.
 
->>> from sim.scenario import load_scenario
+>>> from sim.scenario.scenario import load_scenario
 >>> screen(load_scenario("launch")).bottleneck
 'durable_objects'
 
@@ -26,9 +26,9 @@ from scipy.optimize import brentq
 from scipy.special import gammaln, pdtr, xlogy
 
 from sim import flow as f
-from sim.arrivals import Closed
 from sim.errors import UsageError
 from sim.models.deployment import deployment
+from sim.scenario.arrivals import Closed
 from sim.screening.demand import Walker
 from sim.screening.logbook import Notes, Use
 from sim.screening.passage import Array, Passage
@@ -37,7 +37,7 @@ from sim.screening.traffic import Traffic, traffic
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sim.scenario import Scenario
+    from sim.scenario.scenario import Scenario
 
 WALKS_MOST = 60
 SETTLED = 1e-4

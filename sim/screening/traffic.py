@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim.arrivals import Bursty, Closed, Steady, TraceReplay
-from sim.cost import shares
-from sim.distributions import AnyLaw
+from sim.judgement.cost import shares
+from sim.randomness.distributions import AnyLaw
+from sim.scenario.arrivals import Bursty, Closed, Steady, TraceReplay
+from sim.scenario.trace import ROUTES
+from sim.scenario.workload import catalogue_bytes, schedule
 from sim.theory import squared_variation
-from sim.trace import ROUTES
-from sim.workload import catalogue_bytes, schedule
 
 if TYPE_CHECKING:
-    from sim.scenario import Scenario
-    from sim.schedule import Schedule
+    from sim.scenario.scenario import Scenario
+    from sim.scenario.schedule import Schedule
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -19,8 +19,8 @@ from math import comb, exp, pi
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.distributions import AnyLaw, Constant, Erlang, Exponential, Hyperexponential, Uniform
 from sim.errors import UsageError
+from sim.randomness.distributions import AnyLaw, Constant, Erlang, Exponential, Hyperexponential, Uniform
 from sim.theory.moments import squared_variation
 from sim.theory.parameters import MS_PER_S, invert_tail, not_negative, positive, stable
 

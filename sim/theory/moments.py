@@ -9,7 +9,7 @@ from math import exp, gamma, log
 
 import numpy as np
 
-from sim.distributions import (
+from sim.randomness.distributions import (
     AnyLaw,
     Constant,
     Empirical,

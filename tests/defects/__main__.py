@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 from tests.defects.catalogue import DEFECTS
 from tests.defects.planting import Found, look_for, plant
-from tests.tidy import ROOT
+from tests.project.tidy import ROOT
 
 PAGE = ROOT / "docs/DEFECTS.md"
 
 HEAD = """# Planted defects
 
 Each row is a small change of the deployment's source (`tests/defects/catalogue.txt`) that a test must find. Schedules
-are those of `python -m tests.simulation`, played from seed 0 on; the smallest schedule is what remains when everything
-is taken out that the failure does not need. Made by `python -m tests.defects`; `tests/test_defects.py` plants every
-defect again.
+are those of `python -m tests.faults`, played from seed 0 on; the smallest schedule is what remains when everything
+is taken out that the failure does not need. Made by `python -m tests.defects`; `tests/defects/test_defects.py` plants
+every defect again.
 
 | # | defect | in | found by | first seed | smallest schedule | what was wrong |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -6,8 +6,9 @@ blank only say where. What is taken out must be there exactly once.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from tests.tidy import ROOT
+from tests.project.tidy import ROOT
 
 FILE = ROOT / "tests/defects/catalogue.txt"
 
@@ -21,7 +22,7 @@ class Defect:
     name
         What went wrong, in a few words.
     module
-        The changed module, a file of ``reference_impl/``.
+        The changed module, below ``reference_impl``: ``ledger.hardened``.
     was, becomes
         The lines that are there once, and what they become.
     tests
@@ -33,6 +34,11 @@ class Defect:
     was: str
     becomes: str
     tests: str
+
+    @property
+    def path(self) -> Path:
+        """The module's file."""
+        return ROOT / f"reference_impl/{self.module.replace('.', '/')}.py"
 
     def changed(self, source: str) -> str:
         """Return *source* with the defect."""

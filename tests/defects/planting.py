@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import CodeType, ModuleType
 
 from tests.defects.catalogue import Defect
-from tests.tidy import ROOT
+from tests.project.tidy import ROOT
 
 SCHEDULES = 30_000
 """Schedules that are played before a defect counts as not found by them."""
@@ -66,7 +66,7 @@ class Planter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def code(self) -> CodeType:
         """Return the changed source, compiled."""
-        path = ROOT / f"reference_impl/{self._defect.module}.py"
+        path = self._defect.path
         return compile(self._defect.changed(path.read_text("utf-8")), str(path), "exec")
 
 
@@ -85,9 +85,9 @@ def plant(defect: Defect, *, first_seed: int = 0, shrinks: bool = True) -> Found
     planter = Planter(defect)
     sys.meta_path.insert(0, planter)
     assert f"reference_impl.{defect.module}" not in sys.modules, "a module is changed before it is loaded"
-    from tests.simulation.__main__ import play
-    from tests.simulation.plan import draw
-    from tests.simulation.shrink import failure, shrink
+    from tests.faults.__main__ import play
+    from tests.faults.plan import draw
+    from tests.faults.shrink import failure, shrink
 
     seed = play(range(first_seed, first_seed + 1)).failed_seed
     if seed is None:

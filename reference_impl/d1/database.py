@@ -1,0 +1,219 @@
+"""D1: one SQLite database that answers one query at a time, far from most of its callers.
+
+::
+
+    binding ── rtt/2 ──► line ──► engine (one server) ── rtt/2 ──► rows and meta
+
+The interface is the binding's: ``prepare(sql).bind(…).all()``, ``batch([…])``, which is one
+transaction. The documented limits are enforced with errors like the platform's, foreign keys are
+always on, and a query's *meta* tells rows read and written, which is what the bill counts. The
+schema comes from migrations only (:mod:`reference_impl.d1.migrations`).
+
+Sources
+-------
+D1 limits: 100 bound parameters, 100,000 bytes a statement, 2,000,000 bytes a row or value, 100
+columns, LIKE patterns of 50 bytes, one query at a time; client API: ``batch`` is a transaction.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reference_impl.errors import PlatformError
+from reference_impl.sqlite.engines import Engine, Params
+from reference_impl.sqlite.rules import BOUND_PARAMS_MAX, SqlRefusedError, bare_sql, check_params, check_statement
+from reference_impl.timing.clock import Clock
+from reference_impl.timing.pace import D1Pace
+from reference_impl.timing.stopwatch import Station, Stopwatch
+
+READS = ("SELECT", "EXPLAIN", "WITH")
+
+
+class D1Error(PlatformError):
+    """The database refused or failed a statement; nothing of its batch happened."""
+
+    status = 500
+    code = "d1_error"
+
+
+@dataclass(frozen=True)
+class D1Result:
+    """What one statement answered.
+
+    Parameters
+    ----------
+    results
+        One mapping from column to value a row.
+    meta
+        ``duration`` (ms of SQL), ``changes``, ``last_row_id``, ``rows_read``, ``rows_written``.
+    """
+
+    results: list[dict[str, Any]]
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement with its parameters, not yet run."""
+
+    sql: str
+    params: Params = ()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it only reads."""
+        return bare_sql(self.sql).upper().startswith(READS)
+
+    def check(self) -> None:
+        """Refuse what the platform refuses before it runs anything.
+
+        Raises
+        ------
+        LimitError
+            Too many parameters or too long a text.
+        D1Error
+            A statement about transactions or other databases.
+        """
+        check_params(len(self.params))
+        try:
+            check_statement(self.sql)
+        except SqlRefusedError as error:
+            raise D1Error(f"D1_ERROR: {error}; batch() runs several as one transaction") from None
+
+
+class Database:
+    """The database itself.
+
+    Parameters
+    ----------
+    engine
+        Runs SQL.
+    clock
+        The deployment's clock.
+    pace
+        Stage times and the bound of the line.
+    """
+
+    def __init__(self, engine: Engine, *, clock: Clock, pace: D1Pace) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._pace = pace
+        self._thread = Station(clock, "D1", queue_limit=pace.queue_limit)
+
+    async def run(self, statements: Sequence[Statement], stopwatch: Stopwatch) -> list[D1Result]:
+        """Run *statements* as one transaction, when it is their turn.
+
+        Raises
+        ------
+        OverloadedError
+            The line is full.
+        LimitError, D1Error
+            See :class:`Statement`; or SQL failed, and none of the statements happened.
+        """
+        for statement in statements:
+            statement.check()
+        is_read = all(statement.is_read for statement in statements)
+        half_rtt_ms = self._pace.rtt_ms.draw() / 2
+        service_ms = (self._pace.read_ms if is_read else self._pace.write_ms).draw()
+        stopwatch.delay("d1", half_rtt_ms)
+        async with self._thread.hold(stopwatch, "d1_queue"), stopwatch.stage("d1", service_ms):
+            results = self._execute(statements)
+        stopwatch.delay("d1", half_rtt_ms)
+        return results
+
+    def _execute(self, statements: Sequence[Statement]) -> list[D1Result]:
+        try:
+            with self._engine.transaction():
+                return [self._execute_one(statement) for statement in statements]
+        except self._engine.errors as error:
+            raise D1Error(f"D1_ERROR: {error}") from None
+
+    def _execute_one(self, statement: Statement) -> D1Result:
+        began_ms = self._clock.now_ms()
+        rows = self._engine.execute(statement.sql, statement.params)
+        meta = {
+            "served_by": "reference",
+            "duration": self._clock.now_ms() - began_ms,
+            "changes": rows.changes,
+            "last_row_id": rows.last_row_id,
+            "changed_db": rows.changes > 0,
+            "rows_read": rows.rows_read,
+            "rows_written": rows.rows_written,
+        }
+        return D1Result(rows.as_mappings(), meta)
+
+
+class D1Binding:
+    """The database as one request sees it.
+
+    Parameters
+    ----------
+    database
+        The database.
+    stopwatch
+        The request's stopwatch.
+    """
+
+    def __init__(self, database: Database, stopwatch: Stopwatch) -> None:
+        self._database = database
+        self._stopwatch = stopwatch
+
+    def prepare(self, sql: str) -> "PreparedStatement":
+        """Return a statement to bind and run."""
+        return PreparedStatement(self, Statement(sql))
+
+    async def batch(self, statements: Sequence["PreparedStatement"]) -> list[D1Result]:
+        """Run *statements* as one transaction."""
+        return await self._database.run([s.statement for s in statements], self._stopwatch)
+
+
+class PreparedStatement:
+    """A statement of a binding."""
+
+    def __init__(self, binding: D1Binding, statement: Statement) -> None:
+        self._binding = binding
+        self.statement = statement
+
+    def bind(self, *params: Any) -> "PreparedStatement":
+        """Return the statement with *params* in place of its question marks."""
+        return PreparedStatement(self._binding, Statement(self.statement.sql, params))
+
+    async def all(self) -> D1Result:
+        """Run it and return all rows."""
+        return (await self._binding.batch([self]))[0]
+
+    async def first(self) -> dict[str, Any] | None:
+        """Run it and return the first row, if there is one."""
+        results = (await self.all()).results
+        return results[0] if results else None
+
+    async def run(self) -> D1Result:
+        """Run it for its effect."""
+        return await self.all()
+
+
+def insert_rows(head: str, rows: Sequence[Sequence[Any]], *, tail: str = "") -> Iterator[tuple[str, Params]]:
+    """Cut one insert of many rows into statements that the platform takes.
+
+    Parameters
+    ----------
+    head
+        ``INSERT INTO table (columns)``.
+    rows
+        All of one width; each value is bound.
+    tail
+        What follows the values, for instance an ``ON CONFLICT`` clause.
+
+    Yields
+    ------
+    tuple
+        SQL and parameters, at most 100 of them: 12 rows of 8 columns, 11 rows of 9.
+    """
+    if not rows:
+        return
+    width = len(rows[0])
+    rows_max = BOUND_PARAMS_MAX // width
+    for start in range(0, len(rows), rows_max):
+        part = rows[start : start + rows_max]
+        marks = ", ".join(["(" + ", ".join("?" * width) + ")"] * len(part))
+        yield f"{head} VALUES {marks} {tail}".rstrip(), tuple(v for row in part for v in row)

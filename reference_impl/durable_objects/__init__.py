@@ -1,0 +1,1 @@
+"""Durable Objects: single-threaded objects with storage, gates, alarms and sockets."""

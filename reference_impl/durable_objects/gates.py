@@ -1,0 +1,310 @@
+"""The two gates of a Durable Object, and an event on its way through them.
+
+::
+
+    event ──► line (input gate) ──► inside: one at a time ──► leaves ──► output gate ──► reply
+                     ▲                │ outside(): commit, let go, wait for the output gate,
+                     └────────────────┘            ask somebody else, come back to the line
+
+- *Input gate*: while an event is inside, nothing else is. Waiting for the object's own storage is
+  inside; waiting for anybody else is outside, and others may run meanwhile.
+- *Output gate*: whatever leaves the object, a reply, a call of somebody else, a message on a socket,
+  waits until all that was committed before it is durable. The object itself does not wait.
+- A *critical section* (:meth:`Event.block_concurrency_while`, :meth:`Event.transaction`) keeps the
+  input gate closed even while it waits outside; the former may last 30 s.
+- When an object is reset, its *generation* ends: whoever comes back from outside to a younger
+  generation is refused, and the storage that it holds is fenced.
+
+Sources
+-------
+Durable Objects: input and output gates, ``blockConcurrencyWhile`` (30 s), reset messages.
+"""
+
+import inspect
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from types import TracebackType
+from typing import Any, TypeVar
+
+from reference_impl.durable_objects.overload import Doorkeeper
+from reference_impl.durable_objects.sockets import SERVICE_RESTART, Sockets
+from reference_impl.durable_objects.storage import Storage
+from reference_impl.durable_objects.transactions import Transaction
+from reference_impl.errors import ImplError, PlatformError
+from reference_impl.timing.clock import Waiter
+from reference_impl.timing.stopwatch import Stage, Station, Stopwatch
+
+Returned = TypeVar("Returned")
+
+CRITICAL_SECTION_MS_MAX = 30_000.0
+
+
+class ResetError(PlatformError):
+    """The object was reset while it worked on this; a new attempt meets a new instance."""
+
+    code = "object_reset"
+    retryable = True
+
+
+class Resident:
+    """The place of one object in memory: its line, and what is alive of it.
+
+    Parameters
+    ----------
+    line
+        The input gate.
+    sockets
+        Its hibernatable sockets.
+    doorkeeper
+        Who refuses newcomers although the line has room, if anybody does.
+    """
+
+    def __init__(self, line: Station, sockets: Sockets, *, doorkeeper: Doorkeeper | None = None) -> None:
+        self.line = line
+        self.doorkeeper = doorkeeper
+        self.instance: Any = None
+        self.state: Any = None
+        self.storage: Storage | None = None
+        self.idle_since_ms = -math.inf
+        self.events = 0
+        """How many events are inside or outside, but not done."""
+        self.critical_sections = 0
+        self.generation = 0
+        self.sockets = sockets
+        sockets.mark = self._commits_awaited
+        self.retired: ImplError | None = None
+        """Why this place is no longer the object's; nobody may enter it then."""
+
+    def _commits_awaited(self) -> int:
+        return 0 if self.storage is None else self.storage.commits_awaited
+
+    def reset(self, error: ImplError) -> None:
+        """Forget what is in memory; code of the old instance can write no more."""
+        self.generation += 1
+        self.critical_sections = 0
+        self.instance = self.state = None
+        self.sockets.discard()
+        if self.storage is not None:
+            self.storage.fence(error)
+            self.storage = None
+
+    def give_up_failed_disk(self) -> None:
+        """Reset if the disk failed, whether the object's code minds or not: its memory may tell of what is lost."""
+        if self.storage is not None and self.storage.failure is not None:
+            self.reset(self.storage.failure)
+
+    def retire(self, error: ImplError) -> None:
+        """Reset, and let nobody in any more."""
+        self.retired = error
+        self.reset(error)
+        self.sockets.break_off(SERVICE_RESTART, str(error))
+
+
+class Event:
+    """One request, alarm or message while it is inside an object.
+
+    *wrote* tells whether the event stored something; its reply then pays the output gate's time.
+    """
+
+    def __init__(self, resident: Resident, stopwatch: Stopwatch) -> None:
+        self._resident = resident
+        self._generation = resident.generation
+        self._is_inside = False
+        self._commits = 0
+        self.stopwatch = stopwatch
+        self.has_begun = False
+        self.wrote = False
+
+    def stage(self, component: str, drawn_ms: float = 0.0) -> "ObjectStage":
+        """Return the context in which real work holds the object for a drawn time."""
+        return ObjectStage(self, component, drawn_ms)
+
+    async def outside(self, awaitable: Awaitable[Returned]) -> Returned:
+        """Let go of the object, wait for *awaitable*, and come back at the end of the line.
+
+        Raises
+        ------
+        ResetError
+            If the object was reset meanwhile.
+        """
+        keeps = self._resident.critical_sections > 0
+        try:
+            self._end_turn()
+            if not keeps:
+                self.leave()
+            await self.pass_output_gate()
+        except BaseException:
+            # It was never begun, and never will be.
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            raise
+        try:
+            returned = await awaitable
+        except Exception:
+            if not keeps:
+                await self._come_back()
+            raise
+        if not keeps:
+            await self._come_back()
+        self._check_generation()
+        return returned
+
+    async def block_concurrency_while(self, closure: Callable[[], Coroutine[Any, Any, Returned]]) -> Returned:
+        """Run *closure* while nobody else may enter, even when it waits outside.
+
+        Raises
+        ------
+        ResetError
+            If it takes more than 30 s, or fails: the object is reset then.
+        """
+        clock = self.stopwatch.clock
+        ended = clock.waiter()
+        results: list[Returned] = []
+        failures: list[Exception] = []
+
+        async def run() -> None:
+            try:
+                results.append(await closure())
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is raised where the closure was given
+                failures.append(error)
+            _set(ended)
+
+        async def give_up() -> None:
+            await clock.sleep_until_ms(clock.now_ms() + CRITICAL_SECTION_MS_MAX)
+            _set(ended)
+
+        self._resident.critical_sections += 1
+        clock.spawn(run())
+        clock.spawn(give_up())
+        await ended
+        self._check_generation()
+        self._resident.critical_sections -= 1
+        if results:
+            return results[0]
+        error = failures[0] if failures else ResetError("a critical section waited for more than 30 s; ask again")
+        self._resident.reset(ResetError(f"a critical section failed: {error}"))
+        # The event itself is the reason of the reset; there is nothing left of it to end.
+        self.has_begun = False
+        raise error
+
+    async def transaction(self, closure: Callable[[Transaction], Coroutine[Any, Any, Returned]]) -> Returned:
+        """Run *closure* as one transaction: all of its writes happen or none, and nobody enters meanwhile.
+
+        None happens if it fails, or rolls back the transaction that it is given.
+        """
+        resident, storage = self._resident, self._resident.storage
+        assert storage is not None, "an awake object has its storage"
+        resident.critical_sections += 1
+        try:
+            with storage.transaction() as transaction:
+                returned = await closure(transaction)
+        finally:
+            # After a reset the sections of the old instance count no more.
+            if resident.storage is storage:
+                resident.critical_sections -= 1
+        self._check_generation()
+        return returned
+
+    # --- entering and leaving ------------------------------------------------------------------
+
+    async def enter(self) -> None:
+        """Wait for the object, as the others do; a full line refuses."""
+        waited_ms = await self._resident.line.acquire(self.stopwatch)
+        self._is_inside = True
+        self._resident.events += 1
+        if self._resident.retired is not None:
+            self.done()
+            raise self._resident.retired
+        self._generation = self._resident.generation
+        self.stopwatch.spend("durable_objects_queue", waited_ms)
+
+    def begin(self) -> None:
+        """Start to count what the event itself writes: the object is awake."""
+        assert self._resident.storage is not None, "an awake object has its storage"
+        self._generation = self._resident.generation
+        self._commits = self._resident.storage.commits
+        self.has_begun = True
+
+    def end(self) -> bool:
+        """Commit what was written last, let the next event in, and tell whether the output gate is still closed.
+
+        A refusal ends here too: it tells of what was written before.
+
+        Raises
+        ------
+        ResetError
+            If the object was reset meanwhile: what the event would tell may not be so any more.
+        """
+        storage = self._end_turn()
+        self.leave()
+        return not storage.is_confirmed or self._resident.sockets.has_posted
+
+    async def pass_output_gate(self) -> None:
+        """Wait until all that was committed is durable, and let leave what waits for that."""
+        resident = self._resident
+        storage = resident.storage
+        assert storage is not None, "an event passes the gate of the object that it was in"
+        if not storage.is_confirmed:
+            await storage.confirm()
+        if resident.storage is storage:
+            resident.sockets.release(storage.confirmed)
+
+    def leave(self) -> None:
+        """Let the next event in, unless this one has left already."""
+        if self._is_inside:
+            self._is_inside = False
+            self._resident.idle_since_ms = self.stopwatch.planned_ms
+            self._resident.line.release(self.stopwatch)
+
+    def done(self) -> None:
+        """Leave for good."""
+        self.leave()
+        self._resident.events -= 1
+
+    def end_turn(self) -> None:
+        """Commit what was written since the last wait."""
+        self._end_turn()
+
+    def _end_turn(self) -> Storage:
+        self._check_generation()
+        storage = self._resident.storage
+        assert storage is not None, "an awake object has its storage"
+        storage.end_turn()
+        self.wrote = self.wrote or storage.commits > self._commits
+        return storage
+
+    async def _come_back(self) -> None:
+        # Who was inside already is never refused.
+        await self._resident.line.acquire(self.stopwatch, bounded=False)
+        self._is_inside = True
+        self._check_generation()
+        assert self._resident.storage is not None, "the generation is the same"
+        # What others wrote meanwhile is not this event's.
+        self._commits = self._resident.storage.commits
+
+    def _check_generation(self) -> None:
+        if self._resident.retired is not None:
+            raise self._resident.retired
+        if self._resident.generation != self._generation:
+            raise ResetError("the object was reset while this event waited; ask again")
+
+
+class ObjectStage(Stage):
+    """A stage inside an object: where it ends, the object waits, so what was written is committed."""
+
+    def __init__(self, event: Event, component: str, drawn_ms: float) -> None:
+        super().__init__(event.stopwatch, component, drawn_ms)
+        self._event = event
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A refusal leaves standing what was written before it; a disk that failed refuses here too.
+        if error is None or isinstance(error, ImplError):
+            self._event.end_turn()
+        await super().__aexit__(kind, error, trace)
+
+
+def _set(waiter: Waiter) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,336 @@
+"""Durable Objects: for every name one small single-threaded server that owns its own disk.
+
+::
+
+    stub ── rtt/2 ──► line ──► object (one event at a time) ──► output gate ── rtt/2 ──► caller
+                                  │ storage: private database, transactions, alarm
+                                  └ outside(): lets go of the object while it waits for others
+
+- One event at a time, and no reply before what it tells is durable: :mod:`reference_impl.durable_objects.gates`.
+- A private disk with the platform's limits: :mod:`reference_impl.durable_objects.storage`.
+- An object that nobody used for the eviction time leaves memory; its disk stays. The next event
+  pays the cold start and finds whatever was stored.
+- One alarm an object: kept on disk, rung at least once: :mod:`reference_impl.durable_objects.alarms`.
+- Too many waiting, too much waiting or waiting too long: the newcomer is refused as *overloaded*.
+- A defect in an object's code resets the object: only the disk can be trusted then.
+
+Sources
+-------
+Durable Objects lifecycle, limits, identifiers and error handling (``retryable``, ``overloaded``).
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+from reference_impl.durable_objects import ids as object_ids
+from reference_impl.durable_objects.alarms import Bells, no_jitter
+from reference_impl.durable_objects.disks import Disk
+from reference_impl.durable_objects.gates import Event, ResetError, Resident
+from reference_impl.durable_objects.limits import SQLITE_LIMITS, StorageLimits
+from reference_impl.durable_objects.overload import Doorkeeper, OverloadLimits
+from reference_impl.durable_objects.sockets import HIBERNATE_IDLE_MS, MESSAGE_BYTES_MAX, Message, Sent, Socket, Sockets
+from reference_impl.durable_objects.state import State
+from reference_impl.durable_objects.storage import Storage, no_step
+from reference_impl.errors import ImplError, LimitError
+from reference_impl.messages import Request, Response
+from reference_impl.timing.clock import Clock
+from reference_impl.timing.pace import DurableObjectsPace
+from reference_impl.timing.stopwatch import Station, Stopwatch
+
+Returned = TypeVar("Returned")
+
+OPEN_OBJECTS_MAX = 256
+"""Objects with open files at once; the ones idle longest are closed first, unseen by callers."""
+
+INDEX_TABLE = """
+CREATE TABLE IF NOT EXISTS objects (id TEXT PRIMARY KEY, name TEXT, alarm_unix_ms INTEGER)
+"""
+CODE_UPDATED = "Durable Object reset because its code was updated."
+BROKEN = "the object was reset by a defect of its code; ask again"
+
+
+class DurableObject(Protocol):
+    """What a class must offer to be run as a Durable Object."""
+
+    async def fetch(self, request: Request, event: Event) -> Response:
+        """Answer one request; the object is held."""
+        ...
+
+    async def alarm(self, event: Event) -> None:
+        """Do what the alarm was set for; the object is held."""
+        ...
+
+
+class SocketObject(DurableObject, Protocol):
+    """A Durable Object that accepts WebSockets."""
+
+    async def web_socket_message(self, socket: Socket, message: Message, *, event: Event) -> None:
+        """Take a client's message; the object is held."""
+        ...
+
+    async def web_socket_close(self, socket: Socket, code: int, *, reason: str, event: Event) -> None:
+        """Take notice that a client is gone; the object is held."""
+        ...
+
+
+class Namespace:
+    """All objects of one class.
+
+    Parameters
+    ----------
+    name
+        The class's name.
+    build
+        Makes an object from its :class:`State`.
+    clock
+        The deployment's clock.
+    disk
+        Where the objects' databases are.
+    pace
+        Stage times, eviction time and the bound of each line.
+    keeps_plan
+        False at full speed, see :class:`reference_impl.timing.stopwatch.Stopwatch`.
+    limits
+        The storage back end's limits.
+    overload
+        When newcomers are refused although the line has room; None: never.
+    on_step
+        Storage hook, see :mod:`reference_impl.durable_objects.storage`.
+    jitter
+        Draws the jitter of alarm retries, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        build: Callable[[State], DurableObject],
+        *,
+        clock: Clock,
+        disk: Disk,
+        pace: DurableObjectsPace,
+        keeps_plan: bool = True,
+        limits: StorageLimits = SQLITE_LIMITS,
+        overload: OverloadLimits | None = None,
+        on_step: Callable[[str], None] = no_step,
+        jitter: Callable[[], float] = no_jitter,
+    ) -> None:
+        self.name = name
+        self.pace = pace
+        self._build = build
+        self._clock = clock
+        self._disk = disk
+        self._keeps_plan = keeps_plan
+        self._limits = limits
+        self._overload = overload
+        self._on_step = on_step
+        self._residents: dict[str, Resident] = {}
+        self._open: dict[str, Resident] = {}
+        self._index = disk.index()
+        self._index.execute(INDEX_TABLE)
+        self._known = {row[0] for row in self._index.execute("SELECT id FROM objects").fetchall()}
+        self.bells = Bells(clock, self._index, ring=self._alarm, drop=self._drop_alarm, jitter=jitter)
+
+    # --- identities --------------------------------------------------------------------------
+
+    def id_from_name(self, name: str) -> str:
+        """Return the id that *name* always has in this namespace (64 hexadecimal digits)."""
+        object_id = object_ids.from_name(self.name, name)
+        self._register(object_id, name)
+        return object_id
+
+    def new_unique_id(self, entropy: bytes) -> str:
+        """Return an id that no name leads to, made from 24 bytes of *entropy*."""
+        object_id = object_ids.unique(self.name, entropy)
+        self._register(object_id, None)
+        return object_id
+
+    def id_from_string(self, text: str) -> str:
+        """Return *text* as an id.
+
+        Raises
+        ------
+        RequestError
+            If it is not an id of this namespace.
+        """
+        object_id = object_ids.from_string(self.name, text)
+        self._register(object_id, None)
+        return object_id
+
+    def names(self) -> list[str]:
+        """Return the names of all objects that were ever used by name."""
+        rows = self._index.execute("SELECT name FROM objects WHERE name IS NOT NULL ORDER BY name")
+        return [row[0] for row in rows.fetchall()]
+
+    # --- life --------------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Take up the alarms that were set before the restart."""
+        self.bells.resume()
+
+    def restart(self) -> None:
+        """Send every object out of memory, as a deployment of new code does; lines go too."""
+        for object_id, resident in self._residents.items():
+            resident.retire(ResetError(CODE_UPDATED))
+            self._disk.close(object_id)
+        self._open.clear()
+        self._residents.clear()
+
+    def evict(self, object_id: str) -> bool:
+        """Send an idle object out of memory; tell whether it was idle."""
+        resident = self._residents.get(object_id)
+        if resident is None or resident.events:
+            return False
+        resident.reset(ResetError("the object left memory"))
+        self._open.pop(object_id, None)
+        self._disk.close(object_id)
+        return True
+
+    # --- events ------------------------------------------------------------------------------
+
+    async def deliver(self, object_id: str, request: Request, *, stopwatch: Stopwatch) -> Response:
+        """Bring *request* to the object and return its reply once it may leave.
+
+        Raises
+        ------
+        OverloadedError
+            If the object's line is full.
+        """
+        body_bytes = len(request.body)
+        return await self._enter(
+            object_id, stopwatch, lambda it, event: it.fetch(request, event), body_bytes=body_bytes
+        )
+
+    async def _message(self, object_id: str, socket: Socket, message: Message) -> None:
+        size_bytes = len(message.encode() if isinstance(message, str) else message)
+        if size_bytes > MESSAGE_BYTES_MAX:
+            raise LimitError(f"a message of {size_bytes} bytes; an object receives at most {MESSAGE_BYTES_MAX}")
+        auto_response = self._resident(object_id).sockets.auto_response
+        if auto_response is not None and message == auto_response[0]:
+            socket.pair.give(Sent(auto_response[1]))
+            return
+
+        async def receive(instance: SocketObject, event: Event) -> None:
+            await instance.web_socket_message(socket, message, event=event)
+
+        await self._enter(object_id, self._stopwatch(), receive, body_bytes=size_bytes)
+
+    async def _hang_up(self, object_id: str, socket: Socket, code: int, *, reason: str) -> None:
+        self._resident(object_id).sockets.drop(socket)
+
+        async def receive(instance: SocketObject, event: Event) -> None:
+            await instance.web_socket_close(socket, code, reason=reason, event=event)
+
+        await self._enter(object_id, self._stopwatch(), receive)
+
+    def _stopwatch(self) -> Stopwatch:
+        return Stopwatch(self._clock, keeps_plan=self._keeps_plan)
+
+    async def _enter(
+        self,
+        object_id: str,
+        stopwatch: Stopwatch,
+        handle: Callable[[Any, Event], Awaitable[Returned]],
+        *,
+        body_bytes: int = 0,
+    ) -> Returned:
+        resident = self._resident(object_id)
+        event = Event(resident, stopwatch)
+        if resident.doorkeeper is None:
+            await event.enter()
+        else:
+            with resident.doorkeeper.waiting(body_bytes, stopwatch):
+                await event.enter()
+        try:
+            instance = self._awake(object_id, resident, stopwatch)
+            event.begin()
+            returned = await handle(instance, event)
+            if event.end():
+                await event.pass_output_gate()
+        except ImplError:
+            if event.has_begun and event.end():
+                await event.pass_output_gate()
+            raise
+        except BaseException:
+            # Whatever the code held in memory can no longer be trusted: only the disk counts.
+            resident.reset(ResetError(BROKEN))
+            raise
+        finally:
+            resident.give_up_failed_disk()
+            event.done()
+        if event.wrote:
+            stopwatch.delay("durable_objects", self.pace.output_gate_ms.draw())
+        return returned
+
+    def _awake(self, object_id: str, resident: Resident, stopwatch: Stopwatch) -> DurableObject:
+        idle_ms = stopwatch.planned_ms - resident.idle_since_ms
+        evict_idle_ms = self.pace.evict_idle_ms
+        if resident.sockets:
+            evict_idle_ms = min(evict_idle_ms, HIBERNATE_IDLE_MS)
+        if idle_ms > evict_idle_ms and resident.events == 1:
+            resident.reset(ResetError("the object left memory"))
+            stopwatch.delay("durable_objects", self.pace.cold_start_ms.draw())
+        if resident.instance is None:
+            database = self._disk.open(object_id)
+            storage = Storage(database, limits=self._limits, on_step=self._on_step, coalesces=True)
+            resident.storage = storage
+            resident.state = State(object_id, storage, bells=self.bells, sockets=resident.sockets)
+            resident.instance = self._build(resident.state)
+            storage.end_turn()
+        # Taken out and put back: the open objects stay in the order of their last use.
+        self._open.pop(object_id, None)
+        self._open[object_id] = resident
+        if len(self._open) > OPEN_OBJECTS_MAX:
+            self._close_idle()
+        instance: DurableObject = resident.instance
+        return instance
+
+    def _register(self, object_id: str, name: str | None) -> None:
+        if object_id not in self._known:
+            self._index.execute("INSERT OR IGNORE INTO objects VALUES (?, ?, NULL)", (object_id, name))
+            self._known.add(object_id)
+
+    def _resident(self, object_id: str) -> Resident:
+        resident = self._residents.get(object_id)
+        if resident is None:
+            line = Station(self._clock, self.name, queue_limit=self.pace.queue_limit)
+            doorkeeper = None if self._overload is None else Doorkeeper(self._overload)
+            sockets = Sockets(
+                bring=lambda socket, message: self._message(object_id, socket, message),
+                hang_up=lambda socket, code, reason: self._hang_up(object_id, socket, code, reason=reason),
+            )
+            resident = self._residents[object_id] = Resident(line, sockets, doorkeeper=doorkeeper)
+        return resident
+
+    def _close_idle(self) -> None:
+        # A quarter at a time, so that the search for them is rare.
+        longest_idle = list(self._open.items())[: OPEN_OBJECTS_MAX // 4]
+        for object_id, _ in longest_idle:
+            self.evict(object_id)
+
+    # --- alarms ------------------------------------------------------------------------------
+
+    async def _alarm(self, object_id: str, at_unix_ms: int) -> None:
+        await self._for_alarm(object_id, at_unix_ms, is_dropped=False)
+
+    async def _drop_alarm(self, object_id: str, at_unix_ms: int) -> None:
+        await self._for_alarm(object_id, at_unix_ms, is_dropped=True)
+
+    async def _for_alarm(self, object_id: str, at_unix_ms: int, *, is_dropped: bool) -> None:
+        resident = self._resident(object_id)
+
+        async def ring(instance: DurableObject, event: Event) -> None:
+            state: State = resident.state
+            if state.begin_alarm(at_unix_ms):
+                try:
+                    if not is_dropped:
+                        await instance.alarm(event)
+                except BaseException:
+                    state.fail_alarm(at_unix_ms)
+                    raise
+                state.end_alarm(at_unix_ms)
+
+        await self._enter(object_id, self._stopwatch(), ring)
+        # Only now is it durable that the object has no such alarm; until then the bell must be kept.
+        if resident.state is not None and not resident.state.has_alarm_of(at_unix_ms):
+            self.bells.clear(object_id, at_unix_ms)
+            resident.state.ensure_bell()

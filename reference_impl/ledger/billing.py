@@ -1,0 +1,149 @@
+"""The billing ledger: a Durable Object that keeps what every organisation used and owes.
+
+::
+
+    POST /log ──► read the event ──► policy.append (one transaction) ──► output gate ──► reply
+    GET /balance ──► policy.balance
+    alarm, POST /flush ──► policy.seal: a batch ──► D1 usage_events, meter ──► policy.settle ──┐
+                             ▲ object held            object not held            object held   │
+                             └───────────────── until none is left ────────────────────────────┘
+
+A flush that fails because a sink did is tried again, later and later, until it succeeds: the alarm is set
+anew, because the platform gives up an alarm whose handler failed seven times.
+
+Two policies share this object: ``seed`` does what the brief's code does, with its hazards;
+``hardened`` (the default) is the one to deploy. A policy is plain synchronous code over the
+object's storage, so that its rules can be read, and broken by a test, without any waiting in it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from reference_impl import validation as validate
+from reference_impl.durable_objects.disks import StorageFailedError
+from reference_impl.durable_objects.gates import Event, ResetError
+from reference_impl.durable_objects.state import State
+from reference_impl.errors import PlatformError, RequestError
+from reference_impl.ledger.policy import Batch, LedgerPolicy
+from reference_impl.messages import Request, Response, json_response
+from reference_impl.timing.clock import Clock
+from reference_impl.timing.pace import LedgerPace
+from reference_impl.timing.stopwatch import Stopwatch
+
+FLUSH_RETRY_MS = 2_000
+FLUSH_RETRY_MS_MAX = 256_000
+
+
+class UsageSink(Protocol):
+    """Where flushed events go: D1's ``usage_events``, the meter."""
+
+    async def store(self, batch: Batch, stopwatch: Stopwatch) -> None:
+        """Store *batch*; what was stored before is not stored again."""
+        ...
+
+
+class BillingLedger:
+    """The Durable Object around a policy.
+
+    Parameters
+    ----------
+    state
+        Storage and alarm.
+    policy
+        How events are kept.
+    sinks
+        Where a flush sends them, one after the other.
+    clock
+        Dates the receipt of events and the alarm.
+    pace
+        Stage times of the ledger, flush interval and chunk.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        policy: LedgerPolicy,
+        *,
+        sinks: Sequence[UsageSink],
+        clock: Clock,
+        pace: LedgerPace,
+    ) -> None:
+        self._state = state
+        self._policy = policy
+        self._sinks = sinks
+        self._clock = clock
+        self._pace = pace
+        self._flushes_failed = 0
+
+    async def fetch(self, request: Request, event: Event) -> Response:
+        """Answer ``/log``, ``/balance`` and ``/flush``; anything else is 404."""
+        handlers: dict[str, Callable[[Request, Event], Any]] = {
+            "/log": self._log,
+            "/balance": self._balance,
+            "/flush": self._flush,
+        }
+        if request.path not in handlers:
+            raise RequestError(404, "not_found", f"the ledger has no route {request.path[:80]!r}")
+        response: Response = await handlers[request.path](request, event)
+        return response
+
+    async def alarm(self, event: Event) -> None:
+        """Flush what was pending when the alarm rang."""
+        try:
+            await self._flush_all(event)
+        except (ResetError, StorageFailedError):
+            raise
+        except PlatformError:
+            delay_ms = min(FLUSH_RETRY_MS * 2**self._flushes_failed, FLUSH_RETRY_MS_MAX)
+            self._flushes_failed += 1
+            self._state.set_alarm(self._clock.unix_ms() + delay_ms)
+        else:
+            self._flushes_failed = 0
+
+    async def _log(self, request: Request, event: Event) -> Response:
+        usage_event = validate.usage_event(request.body)
+        drawn_ms = self._pace.write_ms.draw()
+        drawn_ms += self._pace.append_us_per_event * self._policy.events_held() / 1_000
+        async with event.stage("ledger", drawn_ms):
+            receipt = self._policy.append(usage_event, self._clock.unix_ms())
+            if self._policy.flushes_itself and self._state.alarm_unix_ms() is None:
+                interval_ms = round(self._pace.flush_interval_s * 1_000)
+                self._state.set_alarm(self._clock.unix_ms() + interval_ms)
+        return json_response(
+            {
+                "success": True,
+                "charge_microusd": receipt.charge_microusd,
+                "balance_microusd": receipt.balance_microusd,
+                "duplicate": receipt.duplicate,
+            }
+        )
+
+    async def _balance(self, request: Request, event: Event) -> Response:
+        organization_id = validate.name("organization_id", request.query.get("organization_id"))
+        async with event.stage("ledger", self._pace.read_ms.draw()):
+            balance = self._policy.balance(organization_id)
+        return json_response(
+            {
+                "success": True,
+                "balance_microusd": balance.balance_microusd,
+                "events_pending": balance.events_pending,
+            }
+        )
+
+    async def _flush(self, request: Request, event: Event) -> Response:
+        flushed = await self._flush_all(event)
+        return json_response({"success": True, "events_flushed": flushed})
+
+    async def _flush_all(self, event: Event) -> int:
+        # Events that arrive during the flush wait for the next one, so that a flush always ends.
+        up_to_seq = self._policy.last_seq()
+        flushed = 0
+        while True:
+            async with event.stage("ledger") as stage:
+                batch = self._policy.seal(up_to_seq, self._pace.flush_chunk_rows)
+                stage.drawn_ms = self._pace.flush_row_us * (len(batch.rows) if batch else 0) / 1_000
+            if batch is None:
+                return flushed
+            for sink in self._sinks:
+                await event.outside(sink.store(batch, event.stopwatch))
+            flushed += self._policy.settle(batch)

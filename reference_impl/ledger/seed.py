@@ -1,0 +1,125 @@
+"""The ledger as the brief's code writes it: one growing value, whole dollars in floating point.
+
+Kept to show what its design costs, never to be deployed:
+
+- every append reads the whole ``usageLog``, adds one event and writes the whole value again, until
+  the value meets the platform's limit; from then on the organisation is served unbilled (H1 to H4);
+- an event that arrives twice is charged twice (H5), and dollars are floats (H6);
+- a flush sends the balance, then sets it to zero: what was added meanwhile is lost (H8); the row's
+  name holds the time, so a repeated flush is a second row (H9); the log keeps growing;
+- nothing stops an account from owing any sum (H11); the arrival time replaces the event time (H69).
+
+Sources
+-------
+Hazards H1 to H11 and H69 of the shared hazard list.
+"""
+
+import json
+from typing import Any
+
+from reference_impl.durable_objects.storage import Storage
+from reference_impl.ledger.charge import Account, exact_nanousd
+from reference_impl.ledger.policy import Balance, Batch, Receipt, UsageEvent, UsageRow
+from reference_impl.timing.clock import Clock
+
+MICROUSD_PER_USD = 1_000_000
+NANOUSD_PER_USD = 1_000_000_000
+BALANCE_KEY = "unbilledBalance"
+LOG_KEY = "usageLog"
+
+
+class SeedLedger:
+    """One growing value.
+
+    Parameters
+    ----------
+    storage
+        The object's disk.
+    clock
+        Names the flush, as the brief's analogue does.
+    event_bytes
+        What one event weighs in the log, separator included; None leaves it as it is written.
+    """
+
+    flushes_itself = False
+
+    def __init__(self, storage: Storage, *, clock: Clock, event_bytes: int | None = None) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._event_bytes = event_bytes
+        self._events = len(storage.get(LOG_KEY, []))
+
+    def append(self, event: UsageEvent, received_ms: int) -> Receipt:
+        """Charge *event* and add it to the log."""
+        usd = exact_nanousd(event.usage, "managed") / NANOUSD_PER_USD
+        with self._storage.transaction():
+            balance_usd = self._storage.get(BALANCE_KEY, 0) + usd
+            self._storage.put(BALANCE_KEY, balance_usd)
+            log = self._storage.get(LOG_KEY, [])
+            log.append(self._record(event, received_ms))
+            self._storage.put(LOG_KEY, log)
+        self._events = len(log)
+        return Receipt(round(usd * MICROUSD_PER_USD), round(balance_usd * MICROUSD_PER_USD))
+
+    def balance(self, organization_id: str) -> Balance:
+        """Return what the object's organisation owes."""
+        balance_usd = self._storage.get(BALANCE_KEY, 0)
+        return Balance(round(balance_usd * MICROUSD_PER_USD), self._events)
+
+    def events_held(self) -> int:
+        """Return the length of the log, which every append rewrites."""
+        return self._events
+
+    def last_seq(self) -> int:
+        """Return the length of the log."""
+        return self._events
+
+    def seal(self, up_to_seq: int, limit: int) -> Batch | None:
+        """Return one row for the whole balance, named after the moment of the flush."""
+        balance_usd = self._storage.get(BALANCE_KEY, 0)
+        if not balance_usd:
+            return None
+        log = self._storage.get(LOG_KEY, [])
+        now_ms = self._clock.unix_ms()
+        organization_id, user_id = log[-1]["organizationId"], log[-1]["userId"]
+        invoice = UsageRow(
+            seq=len(log),
+            id=f"{user_id}-{now_ms}",
+            user_id=user_id,
+            organization_id=organization_id,
+            event_type="invoice",
+            tokens=sum(entry["tokensIn"] + entry["tokensOut"] for entry in log),
+            cost_cents=round(balance_usd * 100),
+            model=log[-1]["model"],
+            created_at_ms=now_ms,
+            charge_microusd=round(balance_usd * MICROUSD_PER_USD),
+        )
+        return Batch(invoice.id, [invoice])
+
+    def settle(self, batch: Batch) -> int:
+        """Set the balance to zero."""
+        self._storage.put(BALANCE_KEY, 0)
+        return self._events
+
+    def account(self, organization_id: str) -> Account:
+        """Return the one kind of account that the brief knows."""
+        return Account(pending_microusd=self.balance("").balance_microusd)
+
+    def set_account(self, organization_id: str, account: Account) -> None:
+        """Ignore the settings: the brief has none."""
+
+    def _record(self, event: UsageEvent, received_ms: int) -> dict[str, Any]:
+        record: dict[str, Any] = {
+            "eventId": event.event_id,
+            "organizationId": event.organization_id,
+            "userId": event.user_id,
+            "model": event.usage.model,
+            "tokensIn": event.usage.tokens_in,
+            "tokensOut": event.usage.tokens_out,
+            "timestamp": received_ms,
+        }
+        if self._event_bytes is not None:
+            record["pad"] = ""
+            weight = len(json.dumps(record, separators=(",", ":"))) + 1
+            record["pad"] = " " * max(0, self._event_bytes - weight)
+        return record

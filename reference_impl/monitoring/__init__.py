@@ -1,0 +1,1 @@
+"""Counters, histograms and gauges of the deployment, and their exposition."""

@@ -1,0 +1,1 @@
+"""R2: objects in a bucket."""

@@ -1,0 +1,232 @@
+"""R2: a bucket of objects under keys, with no folders, no appending and no partial writes.
+
+An object is there whole or not at all; of two writers to one key the one that ends last wins. A key
+takes one write a second: the next is refused with 429, code 10058. An operation takes a time of its
+own and then the bytes take theirs; there is no queue.
+
+Sources
+-------
+R2 limits: key 1,024 bytes, object put at once 5 GiB less 5 MiB, one write a second to one key;
+error codes 10058 (too many requests), 10020 (bad name), 100100 (too large).
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from reference_impl.errors import PlatformError
+from reference_impl.timing.clock import Clock
+from reference_impl.timing.pace import R2Pace
+from reference_impl.timing.stopwatch import Stopwatch
+
+KEY_BYTES_MAX = 1_024
+SINGLE_UPLOAD_BYTES_MAX = 5_363_466_240
+WRITES_PER_S_SAME_KEY = 1.0
+KEYS_REMEMBERED_MAX = 10_000
+"""Keys whose last write is kept in mind; the oldest are forgotten, long after their second."""
+
+KEY_SHAPES = tuple(
+    re.compile(shape)
+    for shape in (
+        r"models/[a-z0-9][a-z0-9.-]{0,127}\.gguf",
+        r"loras/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/(adapter\.safetensors|metadata\.json|README\.md)",
+        r"training/datasets/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/dataset\.jsonl",
+        r"training/outputs/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/adapter\.safetensors",
+        r"knowledge/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/embeddings\.db",
+    )
+)
+"""The shapes of the brief's bucket: nothing else is ever stored in it."""
+
+
+class R2Error(PlatformError):
+    """The store's refusal, with its numbered code."""
+
+    def __init__(self, status: int, number: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = f"r2_{number}"
+
+
+@dataclass(frozen=True)
+class R2Object:
+    """What the store tells about an object."""
+
+    key: str
+    size_bytes: int
+    etag: str
+
+
+class ObjectStore(Protocol):
+    """Where the bytes are kept."""
+
+    async def put(self, key: str, content: bytes) -> str:
+        """Store *content* whole and return its etag (MD5, hexadecimal)."""
+        ...
+
+    async def get(self, key: str) -> tuple[str, bytes] | None:
+        """Return etag and content, or None."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove *key*, if it is there."""
+        ...
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that begin with *prefix*, sorted."""
+        ...
+
+
+class Bucket:
+    """The bucket itself.
+
+    Parameters
+    ----------
+    store
+        Where the bytes are kept.
+    clock
+        The deployment's clock.
+    pace
+        Stage times and bandwidth.
+    writes_per_s_same_key
+        The limit on writes to one key; infinite turns it off.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        clock: Clock,
+        pace: R2Pace,
+        writes_per_s_same_key: float = WRITES_PER_S_SAME_KEY,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._pace = pace
+        self._write_gap_ms = 1_000 / writes_per_s_same_key
+        self._written_ms: dict[str, float] = {}
+
+    async def put(self, key: str, content: bytes, *, stopwatch: Stopwatch) -> R2Object:
+        """Store *content* at *key*.
+
+        Raises
+        ------
+        R2Error
+            400 for a bad key, 413 for too much content, 429 for a second write within a second.
+        """
+        check_key(key)
+        if len(content) > SINGLE_UPLOAD_BYTES_MAX:
+            rule = f"at most {SINGLE_UPLOAD_BYTES_MAX} in one upload; use parts"
+            raise R2Error(413, 100100, f"{len(content)} bytes; {rule}")
+        self._count_write(key)
+        drawn_ms = self._pace.put_ms.draw() + self._transfer_ms(len(content))
+        async with stopwatch.stage("r2", drawn_ms):
+            etag = await self._store.put(key, content)
+        return R2Object(key, len(content), etag)
+
+    async def get(self, key: str, stopwatch: Stopwatch) -> tuple[R2Object, bytes] | None:
+        """Return the object at *key* with its content, or None."""
+        check_key(key)
+        async with stopwatch.stage("r2", self._pace.get_ms.draw()) as stage:
+            found = await self._store.get(key)
+            if found is None:
+                return None
+            etag, content = found
+            stage.drawn_ms += self._transfer_ms(len(content))
+        return R2Object(key, len(content), etag), content
+
+    async def delete(self, key: str, stopwatch: Stopwatch) -> None:
+        """Remove the object at *key*; that there is none is no error."""
+        check_key(key)
+        async with stopwatch.stage("r2", self._pace.put_ms.draw()):
+            await self._store.delete(key)
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Return the keys that begin with *prefix*, sorted."""
+        return list(self._store.keys(prefix))
+
+    def _transfer_ms(self, size_bytes: int) -> float:
+        return size_bytes / self._pace.bandwidth_bytes_per_s * 1_000
+
+    def _count_write(self, key: str) -> None:
+        now_ms = self._clock.now_ms()
+        # Removed and put back: the dictionary stays in the order of the last writes.
+        if now_ms - self._written_ms.pop(key, -math.inf) < self._write_gap_ms:
+            self._written_ms[key] = now_ms
+            rule = f"at most {1_000 / self._write_gap_ms:g} a second to one key; wait and retry"
+            raise R2Error(429, 10058, f"too many writes to {key}: {rule}")
+        self._written_ms[key] = now_ms
+        if len(self._written_ms) > KEYS_REMEMBERED_MAX:
+            del self._written_ms[next(iter(self._written_ms))]
+
+
+class R2Binding:
+    """The bucket as one request sees it."""
+
+    def __init__(self, bucket: Bucket, stopwatch: Stopwatch) -> None:
+        self._bucket = bucket
+        self._stopwatch = stopwatch
+
+    async def put(self, key: str, content: bytes) -> R2Object:
+        """Store *content* at *key*."""
+        return await self._bucket.put(key, content, stopwatch=self._stopwatch)
+
+    async def get(self, key: str) -> tuple[R2Object, bytes] | None:
+        """Return the object at *key* with its content, or None."""
+        return await self._bucket.get(key, self._stopwatch)
+
+    async def delete(self, key: str) -> None:
+        """Remove the object at *key*."""
+        await self._bucket.delete(key, self._stopwatch)
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that is not of the bucket's shapes.
+
+    Raises
+    ------
+    R2Error
+        400, code 10020.
+    """
+    fits = any(shape.fullmatch(key) for shape in KEY_SHAPES)
+    if not fits or ".." in key or len(key.encode()) > KEY_BYTES_MAX:
+        raise R2Error(400, 10020, f"{key[:80]!r} is no key of this bucket; see reference_impl/r2/bucket.py")
+
+
+def adapter_key(lora_id: str) -> str:
+    """Return the key of an adapter's weights."""
+    key = f"loras/{lora_id}/adapter.safetensors"
+    check_key(key)
+    return key
+
+
+class MemoryStore:
+    """A store that lasts as long as the process: for tests and simulations."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+
+    async def put(self, key: str, content: bytes) -> str:
+        """Store *content*."""
+        self._objects[key] = content
+        return etag_of(content)
+
+    async def get(self, key: str) -> tuple[str, bytes] | None:
+        """Return etag and content."""
+        content = self._objects.get(key)
+        return None if content is None else (etag_of(content), content)
+
+    async def delete(self, key: str) -> None:
+        """Remove *key*."""
+        self._objects.pop(key, None)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that begin with *prefix*, sorted."""
+        return (key for key in sorted(self._objects) if key.startswith(prefix))
+
+
+def etag_of(content: bytes) -> str:
+    """Return the MD5 of *content*, which names its version and protects nothing."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,0 +1,1 @@
+"""Clocks, stopwatches, and the latencies that a paced deployment keeps."""

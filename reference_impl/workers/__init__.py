@@ -1,0 +1,1 @@
+"""The Worker: routes, bindings, keys, retries, and the description of its API."""

@@ -1,0 +1,198 @@
+"""The HTTP interface in OpenAPI's words, made from the same limits that the code checks.
+
+Served at ``/openapi.json``; a fuzzer drives the deployment from it (``tests/reference``), so that a
+promise that the code does not keep is found.
+
+Sources
+-------
+OpenAPI specification 3.1.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from reference_impl import validation as validate
+from reference_impl.ledger.charge import PRICE_MICROUSD_PER_TOKEN
+from reference_impl.synapse.consensus import ROUNDS_MAX
+from reference_impl.synapse.synapse import PROMPT_CHARACTERS_MAX
+
+Node = dict[str, Any]
+
+NAME: Node = {"type": "string", "pattern": f"^{validate.NAME.pattern}$"}
+LORA_NAME: Node = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"}
+MICROUSD: Node = {"type": "integer", "minimum": 0}
+
+REFUSALS = {
+    400: "The request is malformed; the message names the field, its value and its rule.",
+    401: "The deployment has keys and the request has none that it knows.",
+    402: "The account may not owe more.",
+    403: "The key is for another organisation or another kind of request.",
+    404: "There is no such route or object.",
+    405: "The route has no such method.",
+    409: "The event's name is taken by another event.",
+    413: "The body, or the answer for the tunnel, is too large.",
+    426: "The route is a WebSocket; send `upgrade: websocket`.",
+    429: "One key is written more than once a second.",
+    503: "A part is overloaded; do not retry at once.",
+}
+
+
+def _object(**properties: Node) -> Node:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+ERROR = _object(success={"const": False}, error=_object(code={"type": "string"}, message={"type": "string"}))
+USAGE_EVENT = {
+    **_object(
+        event_id=NAME,
+        organization_id=NAME,
+        user_id=NAME,
+        model={"enum": sorted(PRICE_MICROUSD_PER_TOKEN)},
+        tokens_in={"type": "integer", "minimum": 0, "maximum": validate.TOKENS_MAX},
+        tokens_out={"type": "integer", "minimum": 0, "maximum": validate.TOKENS_MAX},
+        event_time_ms={"type": "integer", "minimum": 0, "maximum": validate.DATE_MS_MAX},
+    ),
+    "additionalProperties": False,
+}
+RECEIPT = _object(
+    success={"const": True},
+    charge_microusd=MICROUSD,
+    balance_microusd=MICROUSD,
+    duplicate={"type": "boolean"},
+)
+BALANCE = _object(
+    success={"const": True},
+    balance_microusd=MICROUSD,
+    events_pending={"type": "integer", "minimum": 0},
+)
+FLUSHED = _object(success={"const": True}, events_flushed={"type": "integer", "minimum": 0})
+FOUND = _object(success={"const": True}, loras={"type": "array", "items": {"type": "object"}})
+STORED = _object(
+    success={"const": True},
+    id={"type": "string"},
+    size_bytes={"type": "integer", "minimum": 1},
+    etag={"type": "string"},
+)
+
+
+def _json(schema: Node) -> Node:
+    return {"application/json": {"schema": schema}}
+
+
+def _parameter(name: str, schema: Node, *, place: str = "query", required: bool = True) -> Node:
+    return {"name": name, "in": place, "required": required, "schema": schema}
+
+
+def _operation(summary: str, answer: Node, *refusals: int, **more: Any) -> Node:
+    responses: Node = {"200": {"description": summary, "content": answer}}
+    for status in (405, 503, *refusals):
+        responses[str(status)] = {"description": REFUSALS[status], "content": _json(ERROR)}
+    return {"summary": summary, "responses": responses, **more}
+
+
+BYTES: Node = {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}}
+ORGANIZATION = [_parameter("organization_id", NAME)]
+LORA = _parameter("lora_id", LORA_NAME, place="path")
+DOMAIN_OPTIONAL = _parameter("domain", NAME, required=False)
+LIMIT = _parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100}, required=False)
+
+
+QUESTION: Node = {
+    "type": "object",
+    "properties": {
+        "request_id": NAME,
+        "prompt": {"type": "string", "minLength": 1, "maxLength": PROMPT_CHARACTERS_MAX, "pattern": r"\S"},
+        "lora_id": {"anyOf": [NAME, {"type": "null"}]},
+    },
+    "required": ["request_id", "prompt"],
+    "additionalProperties": False,
+}
+SESSION = {
+    **_object(success={"const": True}, status={"enum": ["idle", "running", "agreed", "arbitrated"]}),
+    "properties": {
+        "success": {"const": True},
+        "status": {"enum": ["idle", "running", "agreed", "arbitrated"]},
+        "request_id": {"type": "string"},
+        "rounds": {"type": "integer", "minimum": 0, "maximum": ROUNDS_MAX},
+        "score_share": {"type": "number", "minimum": 0, "maximum": 1},
+        "response": {"type": ["string", "null"]},
+        "sources": {"type": "array", "items": {"type": "string"}},
+        "last_seq": {"type": "integer", "minimum": 0},
+    },
+}
+SESSION_ID = [_parameter("session_id", NAME, place="path")]
+
+
+def _body(content: Node) -> Node:
+    return {"required": True, "content": content}
+
+
+def _with_running(operation: Node) -> Node:
+    operation["responses"]["202"] = {"description": "The question is being answered.", "content": _json(SESSION)}
+    return operation
+
+
+def _upgrade(**more: Any) -> Node:
+    operation = _operation("Everything that the council says.", {}, *(400, 401, 403, 426), **more)
+    del operation["responses"]["200"]
+    operation["responses"]["101"] = {"description": "The connection goes on as a WebSocket."}
+    return operation
+
+
+PATHS: Mapping[str, Node] = {
+    "/log": {
+        "post": _operation(
+            "One usage event is charged, once.",
+            _json(RECEIPT),
+            *(400, 401, 402, 403, 409, 413),
+            requestBody=_body(_json(USAGE_EVENT)),
+        )
+    },
+    "/balance": {
+        "get": _operation("What the organisation owes.", _json(BALANCE), *(400, 401, 403), parameters=ORGANIZATION)
+    },
+    "/flush": {
+        "post": _operation(
+            "The ledger's pending events are in D1.", _json(FLUSHED), *(400, 401, 403), parameters=ORGANIZATION
+        )
+    },
+    "/loras": {
+        "get": _operation(
+            "Adapters of a domain, most downloaded first.",
+            _json(FOUND),
+            400,
+            parameters=[_parameter("domain", NAME), LIMIT],
+        )
+    },
+    "/loras/{lora_id}/adapter.safetensors": {
+        "get": _operation("The adapter.", BYTES, 400, 404, parameters=[LORA]),
+        "put": _operation(
+            "The adapter is stored and listed.",
+            _json(STORED),
+            *(400, 413, 429),
+            parameters=[LORA, DOMAIN_OPTIONAL],
+            requestBody=_body(BYTES),
+        ),
+    },
+    "/synapse/{session_id}/state": {
+        "get": _operation("How far the council is.", _json(SESSION), *(400, 401, 403), parameters=SESSION_ID)
+    },
+    "/synapse/{session_id}/consensus": {
+        "post": _with_running(
+            _operation(
+                "The council's answer.",
+                _json(SESSION),
+                *(400, 401, 403, 409, 413),
+                parameters=SESSION_ID,
+                requestBody=_body(_json(QUESTION)),
+            )
+        )
+    },
+    "/synapse/{session_id}/socket": {"get": _upgrade(parameters=SESSION_ID)},
+}
+
+DESCRIPTION: Mapping[str, Any] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Headroom reference deployment", "version": "0.1.0"},
+    "paths": PATHS,
+}

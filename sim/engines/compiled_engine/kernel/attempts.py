@@ -1,0 +1,62 @@
+"""A caller's policy: judge a try that has ended, pause, and try again, if there are retries and a budget left."""
+
+from typing import Any
+
+from sim.engines.compiled_engine.kernel import layout as k
+from sim.engines.compiled_engine.kernel.agenda import set_after
+from sim.engines.compiled_engine.kernel.jit import jit, jit_apart
+from sim.engines.compiled_engine.kernel.laws import uniform
+from sim.engines.compiled_engine.kernel.reach import budget_at, frame_at, step_at
+from sim.engines.compiled_engine.kernel.tokens import book
+
+DOUBLINGS_MOST = 1000
+"""Of the pause between tries: its bound is reached long before, and numbers end soon after."""
+
+
+@jit_apart
+def try_again(w: Any, token: Any, pc: Any) -> Any:
+    """Begin to try, or judge a try, or come back from a pause; returns where to go on, or NONE for a pause."""
+    step = step_at(w, pc)
+    frame = frame_at(w, token.index * w.slots + step.slot)
+    if step.op == k.ATTEMPT:
+        frame.number = 0
+        if step.first != k.NONE:
+            budget = budget_at(w, step.first)
+            budget.left = min(budget.burst, budget.left + budget.ratio)
+        return pc + 1
+    if step.op == k.RETRY:
+        book(w, token, step.account, token.duration_ms)
+        frame.number += 1
+        return step.goto
+    if token.decided_by == k.NONE:
+        book(w, token, step.account, w.now_ms - token.began_ms)
+    if token.error == 0:
+        return step.goto
+    if frame.number == step.times or (step.final >> token.error) & 1 or not withdraw(w, step.first):
+        return step.fail
+    token.error = 0
+    token.duration_ms = pause_ms(token, step, frame.number)
+    token.pc = pc + 1
+    set_after(w, token.duration_ms, k.WAKE, token.index)
+    return k.NONE
+
+
+@jit
+def pause_ms(token: Any, step: Any, number: Any) -> Any:
+    """How long to wait before retry *number* + 1."""
+    longest_ms = min(step.backoff_ms_max, step.backoff_ms * 2.0 ** min(number, DOUBLINGS_MOST))
+    if step.jitter:
+        return longest_ms * uniform(step.key, token.request, token.context, number + 1)
+    return longest_ms
+
+
+@jit
+def withdraw(w: Any, place: Any) -> Any:
+    """Pay for a retry, if there is a budget."""
+    if place == k.NONE:
+        return True
+    budget = budget_at(w, place)
+    if budget.left < 1.0:
+        return False
+    budget.left -= 1.0
+    return True

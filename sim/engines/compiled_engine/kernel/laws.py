@@ -1,0 +1,117 @@
+"""Draws, one at a time: the numbers of :mod:`sim.randomness.streams`, the laws of :mod:`sim.randomness.distributions`.
+
+The formulas use the same basic operations in the same order as their array twins, so the values have equal bits.
+"""
+
+from math import copysign, sqrt
+from typing import Any
+
+import numpy as np
+
+from sim.engines.compiled_engine.kernel import layout as k
+from sim.engines.compiled_engine.kernel.jit import jit, jit_apart
+from sim.engines.compiled_engine.kernel.reach import knot_at
+from sim.randomness import portable_math as el
+from sim.randomness.streams import GOLDEN as GOLDEN_WORD
+from sim.randomness.streams import TO_UNIT
+from sim.randomness.streams import UNUSED_BITS as UNUSED_BITS_COUNT
+
+GOLDEN = np.uint64(GOLDEN_WORD)
+FIRST_FACTOR, SECOND_FACTOR = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+BITS_30, BITS_27, BITS_31, UNUSED_BITS = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(UNUSED_BITS_COUNT)
+
+log = jit(el.log)
+exp = jit(el.exp)
+degree_seven = jit(el.degree_seven)
+
+
+@jit
+def mix64(word: Any) -> Any:
+    """SplitMix64's finalizer."""
+    word = (word ^ (word >> BITS_30)) * FIRST_FACTOR
+    word = (word ^ (word >> BITS_27)) * SECOND_FACTOR
+    return word ^ (word >> BITS_31)
+
+
+@jit
+def uniform(key: Any, request: Any, context: Any, draw: Any) -> Any:
+    """One number in (0, 1) for one request."""
+    line = mix64(key + GOLDEN * np.uint64(request + 1))
+    word = mix64((line ^ context) + GOLDEN * np.uint64(draw))
+    return (np.float64(np.int64(word >> UNUSED_BITS)) + 0.5) * TO_UNIT
+
+
+@jit
+def child_context(context: Any, key: Any, branch: Any) -> Any:
+    """The context of retry, or spawned copy, number *branch*; branch 0 keeps the parent's."""
+    return context if branch == 0 else mix64(context ^ mix64(key + GOLDEN * np.uint64(branch)))
+
+
+@jit_apart
+def normal_quantile(u: Any) -> Any:
+    """Value below which a share *u* of the standard normal law lies."""
+    q = u - 0.5
+    if abs(q) <= el.CENTRE:
+        middle = el.CENTRE_SQUARE - q * q
+        return q * (degree_seven(middle, el.CENTRE_TOP) / degree_seven(middle, el.CENTRE_BASE))
+    tail = sqrt(-log(min(u, 1.0 - u)))
+    if tail <= el.NEAR:
+        outer = degree_seven(tail - el.NEAR_SHIFT, el.NEAR_TOP) / degree_seven(tail - el.NEAR_SHIFT, el.NEAR_BASE)
+    else:
+        outer = degree_seven(tail - el.NEAR, el.FAR_TOP) / degree_seven(tail - el.NEAR, el.FAR_BASE)
+    return copysign(outer, q)
+
+
+@jit_apart
+def power(x: Any, y: Any) -> Any:
+    """Positive *x* to the power *y*."""
+    return exp(y * log(x))
+
+
+@jit_apart
+def erlang(law: Any, request: Any, context: Any) -> Any:
+    """The sum of several exponential stages."""
+    total = 0.0
+    for draw in range(law.draws):
+        total += log(1.0 - uniform(law.key, request, context, draw))
+    return -total * law.a
+
+
+@jit_apart
+def empirical(w: Any, law: Any, u: Any) -> Any:
+    """A straight line between two of the measured values."""
+    position = u * (law.knots_count - 1)
+    left = min(int(position), law.knots_count - 2)
+    low = knot_at(w, law.knots + left).value
+    return low + (position - left) * (knot_at(w, law.knots + left + 1).value - low)
+
+
+@jit_apart
+def hyperexponential(law: Any, u: Any) -> Any:
+    """One of two exponentials; *c* is the share of the short one."""
+    if u < law.c:
+        return -law.a * log(1.0 - u / law.c)
+    return -law.b * log(1.0 - (u - law.c) / (1.0 - law.c))
+
+
+@jit
+def law_value(w: Any, law: Any, request: Any, context: Any) -> Any:
+    """What *law* draws for *request* in *context*."""
+    if law.kind == k.CONSTANT:
+        return law.a
+    if law.kind == k.ERLANG:
+        return erlang(law, request, context)
+    u = uniform(law.key, request, context, 0)
+    if law.kind == k.EXPONENTIAL:
+        return -law.a * log(1.0 - u)
+    if law.kind == k.LOGNORMAL:
+        return law.a * exp(law.b * normal_quantile(u))
+    if law.kind == k.UNIFORM:
+        return law.a + u * law.b
+    if law.kind == k.WEIBULL:
+        return law.a * power(-log(1.0 - u), law.b)
+    if law.kind == k.PARETO:
+        return law.a / power(1.0 - u * law.c, law.b)
+    if law.kind == k.HYPEREXPONENTIAL:
+        return hyperexponential(law, u)
+    return empirical(w, law, u)

@@ -1,0 +1,135 @@
+"""Flows of control: requests, their attempts and copies, spawned followers; and the joins where they meet again.
+
+A token that started children waits in a *join* with a number of its own. Children and timers carry that number: when
+the join is decided the token's number is cleared, so whoever reports later is late and changes nothing. The number is
+never used twice, so a token may be used again as soon as its flow has ended.
+"""
+
+from typing import Any
+
+from sim.engines.compiled_engine.kernel import layout as k
+from sim.engines.compiled_engine.kernel.agenda import set_soon, ticket
+from sim.engines.compiled_engine.kernel.jit import jit, jit_apart
+from sim.engines.compiled_engine.kernel.laws import child_context
+from sim.engines.compiled_engine.kernel.reach import (
+    arrival_ms_at,
+    booked_at,
+    latency_ms_at,
+    outcome_at,
+    purse_at,
+    token_at,
+    urgent_at,
+)
+
+
+@jit
+def new_token(w: Any, request: Any, context: Any, kind: Any, pc: Any) -> Any:
+    """A flow that begins at instruction *pc*, from the list of free tokens."""
+    token = token_at(w, w.free_token)
+    w.free_token = token.next
+    w.free_tokens -= 1
+    token.request = request
+    token.context = context
+    token.kind = kind
+    token.pc = pc
+    token.error = 0
+    token.join = 0
+    return token
+
+
+@jit
+def start(w: Any, token: Any) -> None:
+    """Let a token run as soon as the present one pauses."""
+    urgent_at(w, (w.urgent_head + w.urgent_count) & (w.urgent_room - 1)).value = token.index
+    w.urgent_count += 1
+
+
+@jit
+def next_started(w: Any) -> Any:
+    """The place of the token that was started first and has not run yet."""
+    index = urgent_at(w, w.urgent_head).value
+    w.urgent_head = (w.urgent_head + 1) & (w.urgent_room - 1)
+    w.urgent_count -= 1
+    return index
+
+
+@jit_apart
+def start_child(w: Any, parent: Any, branch: Any, key: Any, pc: Any) -> None:
+    """Start a flow that reports to *parent*'s join."""
+    child = new_token(w, parent.request, child_context(parent.context, key, branch), k.CHILD, pc)
+    child.parent = parent.index
+    child.branch = branch
+    child.parent_join = parent.join
+    for account in range(w.accounts):
+        purse_at(w, child.index * w.accounts + account).value = 0.0
+    start(w, child)
+
+
+@jit
+def start_follower(w: Any, parent: Any, key: Any, pc: Any) -> None:
+    """Start a flow that nobody waits for."""
+    start(w, new_token(w, parent.request, child_context(parent.context, key, 1), k.FOLLOWER, pc))
+
+
+@jit
+def open_join(w: Any, token: Any, flows: Any, need: Any) -> None:
+    """Wait for *need* successes among *flows* children."""
+    token.join = ticket(w)
+    token.flows = flows
+    token.need = need
+    token.failures = 0
+    token.successes = 0
+
+
+@jit
+def book(w: Any, token: Any, account: Any, spent_ms: Any) -> None:
+    """Account for time: in the record for a request itself, in the purse for a child, nowhere for a follower."""
+    if token.kind == k.MAIN:
+        booked_at(w, account * w.requests + token.request).value += spent_ms
+    elif token.kind == k.CHILD:
+        purse_at(w, token.index * w.accounts + account).value += spent_ms
+
+
+@jit
+def end(w: Any, token: Any) -> None:
+    """A flow has ended: record it or report it, and free its token."""
+    if token.kind == k.MAIN:
+        request = token.request
+        latency_ms_at(w, request).value = w.now_ms - arrival_ms_at(w, request).value
+        outcome_at(w, request).value = token.error
+        if w.closed:
+            set_soon(w, k.ANSWERED, request)
+    elif token.kind == k.CHILD:
+        report(w, token)
+    elif token.error:
+        w.spawned_failures += 1
+    token.next = w.free_token
+    w.free_token = token.index
+    w.free_tokens += 1
+
+
+@jit
+def report(w: Any, child: Any) -> None:
+    """Tell the parent how a child ended; that may decide the join."""
+    parent = token_at(w, child.parent)
+    if parent.join != child.parent_join:
+        return
+    if child.error:
+        parent.failures += 1
+    else:
+        parent.successes += 1
+    if parent.successes >= parent.need or parent.flows - parent.failures < parent.need:
+        for account in range(w.accounts):
+            spent_ms = purse_at(w, child.index * w.accounts + account).value
+            if spent_ms != 0.0:
+                book(w, parent, account, spent_ms)
+        decide(w, parent, child.error, child.branch)
+
+
+@jit
+def decide(w: Any, token: Any, error: Any, branch: Any) -> None:
+    """Wake the token that waits in a join; *branch* is the child that decided, NONE a time-out."""
+    token.join = 0
+    token.error = error
+    token.decided_by = branch
+    set_soon(w, k.WAKE, token.index)

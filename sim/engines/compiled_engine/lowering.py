@@ -1,0 +1,313 @@
+"""A Flow, written as instructions of the compiled machine.
+
+Steps become straight code with jumps; flows that run side by side (attempts, copies, followers) become bodies of their
+own that end in ``END``. Where a step may fail, its instruction knows the place that gives back what is held around it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim import flow as f
+from sim.engines.compiled_engine.kernel import layout as k
+from sim.engines.compiled_engine.placement import SHARED, Placement
+from sim.engines.compiled_engine.tables import ATTRIBUTES, Tables, rows
+from sim.errors import ModelError
+from sim.randomness.streams import site_key
+
+OUTCOME_CODE = {name: code for code, name in enumerate(f.OUTCOMES)}
+
+NEUTRAL = {"goto": k.NONE, "fail": k.NONE, "first": k.NONE, "instances": 1, "law": k.NONE, "lane": k.NONE}
+"""What an instruction says where its step has nothing to say."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Flow for the machine.
+
+    Attributes
+    ----------
+    code, jumps : ndarray, shapes (instructions,) and (jumps,)
+        Instruction 0 begins the way of a request.
+    tables : Tables
+    placement : Placement
+    slots : int
+        Most loops and attempts that one flow of control is inside of at once.
+    lanes : int
+        Steps that set timers.
+    starts_max : int
+        Most flows that one instruction starts.
+    """
+
+    code: NDArray[np.void]
+    jumps: NDArray[np.int64]
+    tables: Tables
+    placement: Placement
+    slots: int
+    lanes: int
+    starts_max: int
+
+
+def lower(flow: f.Flow, routes: tuple[str, ...], *, seed: int) -> Program:
+    """Write *flow* as a program.
+
+    Parameters
+    ----------
+    flow : Flow
+        Checked.
+    routes : tuple of str
+        Names of the schedule's routes, in the order of their codes.
+    seed : int
+
+    Raises
+    ------
+    ModelError
+        The flow contains a ``Custom`` step, which only the simpy engine can execute.
+    """
+    return _Writer(flow, routes, seed=seed).program()
+
+
+class _Writer:
+    """Writes one body after the other; each body may ask for more."""
+
+    def __init__(self, flow: f.Flow, routes: tuple[str, ...], *, seed: int) -> None:
+        self.flow, self.routes, self.seed = flow, routes, seed
+        self.accounts = {name: place for place, name in enumerate(f.accounts(flow))}
+        self.placement = Placement(flow)
+        self.tables = Tables(self.placement, seed=seed)
+        self.code: list[dict[str, Any]] = []
+        self.jumps: list[int] = []
+        self.bodies: list[tuple[Callable[[int], None], f.Flow, f.Spawn | None]] = []
+        self.held: tuple[f.Station, ...] = ()
+        self.failing: list[tuple[dict[str, Any], tuple[f.Station, ...]]] = []
+        self.depth = self.slots = self.lanes = 0
+        self.starts_max = 1
+        self.write: dict[type, Callable[[Any], None]] = {
+            f.Delay: self._delay,
+            f.Serve: self._serve,
+            f.Hold: self._hold,
+            f.Transfer: self._transfer,
+            f.Branch: self._branch,
+            f.Match: self._match,
+            f.Repeat: self._repeat,
+            f.Parallel: self._parallel,
+            f.Hedge: self._hedge,
+            f.Attempt: self._attempt,
+            f.Guard: self._guard,
+            f.Count: self._count,
+            f.Reset: self._reset,
+            f.Move: self._move,
+            f.Spawn: self._spawn,
+            f.Custom: self._custom,
+        }
+
+    def program(self) -> Program:
+        """Write the flow, then all bodies that it asked for."""
+        self._body(self.flow, None)
+        while self.bodies:
+            patch, steps, spawn = self.bodies.pop()
+            patch(self._body(steps, spawn))
+        jumps = np.array(self.jumps, dtype=np.int64)
+        code = rows(self.code, k.INSTRUCTION)
+        return Program(code, jumps, self.tables, self.placement, self.slots, self.lanes, self.starts_max)
+
+    # ------------------------------------------------------------ bodies
+
+    def _body(self, steps: f.Flow, spawn: f.Spawn | None) -> int:
+        """A flow of control of its own; a spawned one first waits, and lets the next one be spawned."""
+        entry = len(self.code)
+        self.held, self.failing, self.depth = (), [], 0
+        if spawn is not None:
+            self._add(k.SLEEP, law=self.tables.law(spawn.after, spawn.site))
+            if spawn.once is not None:
+                self._add(k.UNLATCH, **self.placement.of(spawn.once))
+        self._steps(steps)
+        exits: dict[tuple[f.Station, ...], int] = {(): len(self.code)}
+        self._add(k.END)
+        for instruction, held in self.failing:
+            instruction["fail"] = self._exit(held, exits)
+        return entry
+
+    def _exit(self, held: tuple[f.Station, ...], exits: dict[tuple[f.Station, ...], int]) -> int:
+        """Where a failure goes: the innermost server is given back first."""
+        if held not in exits:
+            outer = self._exit(held[:-1], exits)
+            exits[held] = len(self.code)
+            self._add(k.RELEASE, **self.placement.of(held[-1]))
+            self._add(k.JUMP, goto=outer)
+        return exits[held]
+
+    def _steps(self, steps: f.Flow) -> None:
+        for step in steps:
+            self.write[type(step)](step)
+
+    def _add(self, op: int, **operands: Any) -> dict[str, Any]:
+        instruction = {**NEUTRAL, "op": op, **operands}
+        self.code.append(instruction)
+        return instruction
+
+    def _add_failing(self, op: int, **operands: Any) -> dict[str, Any]:
+        instruction = self._add(op, **operands)
+        self.failing.append((instruction, self.held))
+        return instruction
+
+    def _start(self, instruction: dict[str, Any], steps: f.Flow, spawn: f.Spawn | None = None) -> None:
+        """Ask for a body that *instruction* starts."""
+        self.bodies.append((lambda entry: instruction.update(goto=entry), steps, spawn))
+
+    def _slot(self) -> int:
+        self.slots = max(self.slots, self.depth + 1)
+        return self.depth
+
+    def _lane(self) -> int:
+        self.lanes += 1
+        return self.lanes - 1
+
+    # ------------------------------------------------------------ steps that take time
+
+    def _delay(self, step: f.Delay) -> None:
+        self._add(k.SLEEP, law=self.tables.law(step.time, step.site))
+        self._add(k.SLEPT, account=self.accounts[f.account_of(step)])
+
+    def _serve(self, step: f.Serve) -> None:
+        law, account = self.tables.law(step.time, step.site), self.accounts[f.account_of(step)]
+        place = self.placement.of(step.station)
+        if step.station.discipline == SHARED:
+            self._add(k.WORK, law=law, **place)
+            self._add(k.WORKED, account=account)
+        else:
+            self._seize(step)
+            self._add(k.SLEEP, law=law)
+            self._add(k.SERVED, account=account, **place)
+
+    def _seize(self, step: f.Serve | f.Hold) -> None:
+        station = step.station
+        place = self.placement.of(station)
+        level = self.placement.levels[station.name].index(step.priority if station.discipline == "priority" else 0)
+        self._add_failing(k.SEIZE, level=level, error=OUTCOME_CODE[station.error], **place)
+        self._add(k.WAITED, account=self.accounts[f"{station.name}_queue"], **place)
+
+    def _hold(self, step: f.Hold) -> None:
+        self._seize(step)
+        outside = self.held
+        self.held = (*outside, step.station)
+        self._steps(step.steps)
+        self.held = outside
+        self._add(k.RELEASE, **self.placement.of(step.station))
+
+    def _transfer(self, step: f.Transfer) -> None:
+        place = self.placement.of(step.link) if step.link.shared else {}
+        operands = {"attribute": ATTRIBUTES[step.size], "amount": step.link.bytes_per_s, **place}
+        self._add(k.WORK if step.link.shared else k.SLEEP, **operands)
+        self._add(k.WORKED, account=self.accounts[step.account])
+
+    # ------------------------------------------------------------ ways
+
+    def _branch(self, step: f.Branch) -> None:
+        branch = self._add(k.BRANCH, condition=self.tables.condition(step.condition))
+        self._steps(step.then)
+        jump = self._add(k.JUMP)
+        branch["goto"] = len(self.code)
+        self._steps(step.otherwise)
+        jump["goto"] = len(self.code)
+
+    def _match(self, step: f.Match) -> None:
+        ways = dict(step.routes)
+        row = len(self.jumps)
+        self.jumps.extend([k.NONE] * len(self.routes))
+        self._add(k.MATCH, first=row)
+        ends = []
+        for code, route in enumerate(self.routes):
+            if route in ways:
+                self.jumps[row + code] = len(self.code)
+                self._steps(ways[route])
+                ends.append(self._add(k.JUMP))
+        for end in ends:
+            end["goto"] = len(self.code)
+        for code, route in enumerate(self.routes):
+            if route not in ways:
+                self.jumps[row + code] = len(self.code)
+
+    def _repeat(self, step: f.Repeat) -> None:
+        slot = self._slot()
+        self._add(k.LOOP, slot=slot)
+        again = len(self.code)
+        key, condition = site_key(self.seed, step.site), self.tables.condition(step.condition)
+        turn = self._add(k.TURN, slot=slot, times=step.limit, key=key, condition=condition)
+        self.depth += 1
+        self._steps(step.steps)
+        self.depth -= 1
+        self._add(k.NEXT, slot=slot, goto=again)
+        turn["goto"] = len(self.code)
+
+    # ------------------------------------------------------------ flows that start and meet
+
+    def _parallel(self, step: f.Parallel) -> None:
+        row = len(self.jumps)
+        self.jumps.extend([k.NONE] * len(step.flows))
+        self.starts_max = max(self.starts_max, len(step.flows))
+        key = site_key(self.seed, step.site)
+        self._add(k.FORK, first=row, times=len(step.flows), need=step.need, key=key)
+        self._add_failing(k.JOINED)
+        for branch, steps in enumerate(step.flows):
+            self.bodies.append((partial(self.jumps.__setitem__, row + branch), steps, None))
+
+    def _hedge(self, step: f.Hedge) -> None:
+        key, client = site_key(self.seed, step.site), self.accounts["client"]
+        self._start(self._add(k.HEDGE, key=key, lane=self._lane(), amount=step.after_ms), step.steps)
+        self._add_failing(k.HEDGED, account=client, amount=step.after_ms)
+
+    def _attempt(self, step: f.Attempt) -> None:
+        key, client, slot = site_key(self.seed, step.site), self.accounts["client"], self._slot()
+        budget = {} if step.budget is None else self.placement.of(step.budget)
+        lane = {} if step.timeout_ms is None else {"lane": self._lane(), "amount": step.timeout_ms}
+        final = sum(1 << OUTCOME_CODE[error] for error in set(step.final) & set(f.OUTCOMES))
+        self._add(k.ATTEMPT, slot=slot, **budget)
+        again = len(self.code)
+        self._start(self._add(k.TRY, slot=slot, key=key, **lane), step.steps)
+        judge = self._add_failing(
+            k.TRIED,
+            slot=slot,
+            account=client,
+            times=step.retries,
+            final=final,
+            key=key,
+            jitter=step.jitter,
+            backoff_ms=step.backoff_ms,
+            backoff_ms_max=step.backoff_max_ms,
+            **budget,
+        )
+        self._add(k.RETRY, slot=slot, account=client, goto=again)
+        judge["goto"] = len(self.code)
+
+    def _spawn(self, step: f.Spawn) -> None:
+        place = {} if step.once is None else self.placement.of(step.once)
+        spawn = self._add(k.SPAWN, key=site_key(self.seed, step.site), **place)
+        self._start(spawn, step.steps, step)
+
+    # ------------------------------------------------------------ steps that take no time
+
+    def _guard(self, step: f.Guard) -> None:
+        condition = self.tables.condition(step.condition)
+        self._add_failing(k.GUARD, condition=condition, error=OUTCOME_CODE[step.error])
+
+    def _count(self, step: f.Count) -> None:
+        by = {"attribute": ATTRIBUTES[step.by]} if isinstance(step.by, str) else {"amount": step.by}
+        self._add(k.COUNT, **by, **self.placement.of(step.counter))
+
+    def _reset(self, step: f.Reset) -> None:
+        self._add(k.RESET, **self.placement.of(step.counter))
+
+    def _move(self, step: f.Move) -> None:
+        into = self.placement.of(step.into)
+        self._add(k.MOVE, goto=into["first"], times=into["instances"], **self.placement.of(step.counter))
+
+    def _custom(self, step: f.Custom) -> None:
+        raise ModelError(
+            f"Custom(account={step.account!r}) is a SimPy process, which the compiled engine cannot execute; "
+            'run it on="simpy"'
+        )

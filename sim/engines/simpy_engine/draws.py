@@ -1,0 +1,97 @@
+"""Every random number of a run that is read by sites, drawn in blocks before the clock starts.
+
+A site that draws once a request on the first attempt (context 0) is by far the most common case: all its numbers are
+made with a few NumPy calls. Retries, repeats and spawned flows have contexts of their own; there a few hundred
+neighbours are drawn at once, since who comes next is likely to be one of them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sim import flow as f
+from sim.randomness.streams import site_key, uniforms
+
+if TYPE_CHECKING:
+    from sim.scenario.schedule import Schedule
+
+
+NEIGHBOURS = 256
+"""Requests that are drawn together in a context of their own."""
+
+BLOCKS_MOST = 1000
+"""Contexts whose last block of numbers is remembered."""
+
+NUMBERS_PER_DRAW = 4
+"""Memory of one drawn number, in units of 8 bytes: a Python float, and its place in a list."""
+
+
+def drawing_steps(flow: f.Flow) -> list[Any]:
+    """Every step that draws a time, once."""
+    return list({id(step): step for step in f.walk(flow) if isinstance(step, f.Delay | f.Serve | f.Spawn)}.values())
+
+
+class Sampler:
+    """The times that one step draws.
+
+    Attributes
+    ----------
+    time : Time
+        The law, its scale, and what it grows with.
+    account : int
+        Where the step's time is booked; -1 for a spawn's delay, which nobody waits for.
+    """
+
+    def __init__(self, site: str, time: f.Time, account: int, *, seed: int, requests: int) -> None:
+        self.time = time
+        self.account = account
+        self.key = site_key(seed, site)
+        self.first = self._drawn(range(requests), context=0)
+        self._blocks: dict[int, tuple[int, list[float]]] = {}
+
+    def value(self, request: int, context: int) -> float:
+        """The law's value for *request* in *context*, scaled, in ms."""
+        if context == 0:
+            return self.first[request]
+        block, place = divmod(request, NEIGHBOURS)
+        known = self._blocks.get(context)
+        if known is None or known[0] != block:
+            if len(self._blocks) == BLOCKS_MOST:
+                self._blocks.clear()
+            start = block * NEIGHBOURS
+            known = self._blocks[context] = block, self._drawn(range(start, start + NEIGHBOURS), context=context)
+        return known[1][place]
+
+    def _drawn(self, requests: range, *, context: int) -> list[float]:
+        """The values of neighbouring requests."""
+        law, index = self.time.law, np.arange(requests.start, requests.stop, dtype=np.int64)
+        unit = np.stack([uniforms(self.key, index, context=context, draw=draw) for draw in range(law.draws)])
+        values: list[float] = (self.time.scale * law.sample(unit)).tolist()
+        return values
+
+
+class Draws:
+    """All samplers of a flow, and the attributes of all requests."""
+
+    def __init__(self, flow: f.Flow, schedule: "Schedule", *, seed: int) -> None:
+        places = {name: place for place, name in enumerate(f.accounts(flow))}
+        self._samplers: dict[int, Sampler] = {}
+        for step in drawing_steps(flow):
+            spawns = isinstance(step, f.Spawn)
+            time, account = (step.after, -1) if spawns else (step.time, places[f.account_of(step)])
+            sampler = Sampler(step.site, f.as_time(time), account, seed=seed, requests=len(schedule))
+            self._samplers[id(step)] = sampler
+        self._attributes = {
+            "key": schedule.key.tolist(),
+            "size_bytes": schedule.size_bytes.tolist(),
+            "tokens_in": schedule.tokens_in.tolist(),
+            "tokens_out": schedule.tokens_out.tolist(),
+        }
+
+    def of(self, step: f.Delay | f.Serve | f.Spawn) -> Sampler:
+        """The sampler of *step*."""
+        return self._samplers[id(step)]
+
+    def attribute(self, name: str, request: int) -> float:
+        """What *request* carries under *name*."""
+        return float(self._attributes[name][request])

@@ -1,0 +1,380 @@
+"""A Flow, executed with SimPy: the definition of what every step means.
+
+Each request is a SimPy process that walks its steps. One method below is one step of ``sim/flow/steps.py``; read them
+side by side. Nothing here is tuned beyond taste: for volume there is the compiled engine, which gives the same latency
+for every request.
+
+The order of things at one instant is part of the definition: SimPy's own, first scheduled first.
+"""
+
+from collections.abc import Callable, Generator
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from simpy import Event
+from simpy.events import Timeout
+
+from sim import flow as f
+from sim.engines.recording import UNFINISHED, Recording, check_ended, check_little, check_memory
+from sim.engines.simpy_engine.clock import Clock
+from sim.engines.simpy_engine.draws import NUMBERS_PER_DRAW, drawing_steps
+from sim.engines.simpy_engine.memory import Memory
+from sim.engines.simpy_engine.stations import Instance
+from sim.engines.simpy_engine.token import FlowFailed, Join, Token
+from sim.flow.validation import check, check_schedule
+from sim.randomness.streams import child_context, uniform
+
+if TYPE_CHECKING:
+    from sim.scenario.schedule import Schedule
+
+Walk = Generator[Event, Any, None]
+
+OUTCOME_CODE = {name: code for code, name in enumerate(f.OUTCOMES)}
+
+BYTES_PER_INSTANCE = 1100
+"""A station's queue and meter (measured, rounded up); other state needs less."""
+
+DOUBLINGS_MOST = 1000
+"""Of the pause between tries: its bound is reached long before, and numbers end soon after."""
+
+
+def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
+    """Play *schedule* on *flow*.
+
+    Parameters
+    ----------
+    flow : Flow
+    schedule : Schedule
+        n requests.
+    seed : int
+        Chooses every random number.
+
+    Returns
+    -------
+    Recording
+        Arrays of shape (n,); byte-equal for equal arguments.
+
+    Raises
+    ------
+    ModelError
+        The flow cannot be executed.
+    UsageError
+        The record does not fit into memory, or the schedule holds what no time can be made of.
+    """
+    check(flow)
+    check_schedule(flow, schedule)
+    numbers = len(f.accounts(flow)) + NUMBERS_PER_DRAW * len(drawing_steps(flow))
+    check_memory(len(schedule), numbers, instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
+    return _Simulation(flow, schedule, seed=seed).run()
+
+
+class _Simulation:
+    """State of one run: the clock, the stations, the counters, and the record."""
+
+    def __init__(self, flow: f.Flow, schedule: "Schedule", *, seed: int) -> None:
+        self.flow, self.schedule, self.seed = flow, schedule, seed
+        self.env = Clock()
+        self.accounts = {name: place for place, name in enumerate(f.accounts(flow))}
+        self.route = [schedule.routes[code] for code in schedule.route_code.tolist()]
+        self.horizon_ms = inf if schedule.user is not None else float(schedule.arrival_ms[-1])
+        self.memory = Memory(self.env, flow, schedule, seed=seed, horizon_ms=self.horizon_ms)
+        self.ways = {id(step): dict(step.routes) for step in f.walk(flow) if isinstance(step, f.Match)}
+        requests = len(schedule)
+        self.arrival_ms = np.full(requests, np.nan)
+        self.latency_ms = np.full(requests, np.nan)
+        self.outcome = np.full(requests, UNFINISHED, dtype=np.int8)
+        self.attempts = np.ones(requests, dtype=np.int16)
+        self.booked = np.zeros((requests, len(self.accounts)))
+        self.spawned_failures = 0
+        self.execute: dict[type, Callable[[Any, Token], Walk]] = {
+            f.Delay: self._delay,
+            f.Serve: self._serve,
+            f.Hold: self._hold,
+            f.Transfer: self._transfer,
+            f.Repeat: self._repeat,
+            f.Parallel: self._parallel,
+            f.Hedge: self._hedge,
+            f.Attempt: self._attempt,
+            f.Custom: self._custom,
+        }
+        self.choose: dict[type, Callable[[Any, Token], f.Flow]] = {
+            f.Branch: self._branch,
+            f.Match: self._match,
+        }
+        self.at_once: dict[type, Callable[[Any, Token], None]] = {
+            f.Guard: self._guard,
+            f.Count: self.memory.count,
+            f.Reset: self.memory.reset,
+            f.Move: self.memory.move,
+            f.Spawn: self._spawn,
+        }
+
+    # ------------------------------------------------------------ the run
+
+    def run(self) -> Recording:
+        """Let all requests come, and the last follower end."""
+        if self.schedule.user is None:
+            self.env.process(self._arrivals())
+        else:
+            for requests in self._requests_by_user():
+                self.env.process(self._user(requests))
+        interrupted = False
+        try:
+            self.env.run()
+        except KeyboardInterrupt:
+            interrupted = True
+        return self._recording(interrupted=interrupted)
+
+    def _arrivals(self) -> Walk:
+        """Requests come when the schedule says, whatever happened before: an open loop."""
+        for request, arrival_ms in enumerate(self.schedule.arrival_ms.tolist()):
+            yield self.env.at(arrival_ms)
+            self.env.process(self._request(request, None))
+
+    def _user(self, requests: list[int]) -> Walk:
+        """One user of a closed loop: thinks, asks, waits for the answer, thinks."""
+        assert self.schedule.think_ms is not None
+        for request in requests:
+            yield self.env.timeout(float(self.schedule.think_ms[request]))
+            answered = Event(self.env)
+            self.env.process(self._request(request, answered))
+            yield answered
+
+    def _requests_by_user(self) -> list[list[int]]:
+        assert self.schedule.user is not None
+        requests: dict[int, list[int]] = {}
+        for request, user in enumerate(self.schedule.user.tolist()):
+            requests.setdefault(user, []).append(request)
+        return [requests[user] for user in sorted(requests)]
+
+    def _request(self, request: int, answered: Event | None) -> Walk:
+        """One request from its arrival to its end."""
+        began = self.env.now
+        token = Token(request, 0, len(self.accounts), main=True)
+        outcome = "ok"
+        try:
+            yield from self._walk(self.flow, token)
+        except FlowFailed as failure:
+            outcome = str(failure)
+        self.arrival_ms[request] = began
+        self.latency_ms[request] = self.env.now - began
+        self.outcome[request] = OUTCOME_CODE[outcome]
+        self.booked[request] = token.booked
+        if answered is not None:
+            answered.succeed()
+
+    def _walk(self, steps: f.Flow, token: Token) -> Walk:
+        for step in steps:
+            kind = type(step)
+            if kind in self.execute:
+                yield from self.execute[kind](step, token)
+            elif kind in self.choose:
+                yield from self._walk(self.choose[kind](step, token), token)
+            else:
+                self.at_once[kind](step, token)
+
+    # ------------------------------------------------------------ steps that take time
+
+    def _delay(self, step: f.Delay, token: Token) -> Walk:
+        sampler = self.memory.draws.of(step)
+        duration_ms = self.memory.duration_ms(sampler, token)
+        yield Timeout(self.env, duration_ms)
+        token.booked[sampler.account] += duration_ms
+
+    def _serve(self, step: f.Serve, token: Token) -> Walk:
+        sampler = self.memory.draws.of(step)
+        instance = self.memory.station(step.station, token)
+        if step.station.discipline == "ps":
+            began = self.env.now
+            yield from instance.work(self.memory.duration_ms(sampler, token))
+            token.booked[sampler.account] += self.env.now - began
+            return
+        if instance.free:
+            instance.take()
+        else:
+            yield from self._wait(step, instance, token)
+        duration_ms = self.memory.duration_ms(sampler, token)
+        yield Timeout(self.env, duration_ms)
+        token.booked[sampler.account] += duration_ms
+        instance.release()
+
+    def _hold(self, step: f.Hold, token: Token) -> Walk:
+        instance = self.memory.station(step.station, token)
+        if instance.free:
+            instance.take()
+        else:
+            yield from self._wait(step, instance, token)
+        try:
+            yield from self._walk(step.steps, token)
+        finally:
+            instance.release()
+
+    def _wait(self, step: f.Serve | f.Hold, instance: Instance, token: Token) -> Walk:
+        """Wait in the queue, unless it is full."""
+        if instance.meter.waiting >= instance.limit:
+            instance.meter.refused += 1
+            raise FlowFailed(step.station.error)
+        began = self.env.now
+        yield instance.join(step.priority)
+        waited_ms = self.env.now - began
+        instance.meter.waited_ms += waited_ms
+        token.booked[self.accounts[f"{step.station.name}_queue"]] += waited_ms
+
+    def _transfer(self, step: f.Transfer, token: Token) -> Walk:
+        size_bytes = self.memory.draws.attribute(step.size, token.request)
+        alone_ms = size_bytes / step.link.bytes_per_s * 1000.0
+        began = self.env.now
+        if step.link.shared:
+            yield from self.memory.link(step.link, token).work(alone_ms)
+        else:
+            yield Timeout(self.env, alone_ms)
+        token.booked[self.accounts[step.account]] += self.env.now - began
+
+    def _repeat(self, step: f.Repeat, token: Token) -> Walk:
+        base = token.context
+        for turn in range(step.limit):
+            token.context = child_context(base, self.memory.site_keys[step.site], branch=turn)
+            if not self.memory.holds(step.condition, token):
+                break
+            yield from self._walk(step.steps, token)
+        token.context = base
+
+    def _custom(self, step: f.Custom, token: Token) -> Walk:
+        began = self.env.now
+        yield from step.process(self.env, token)
+        token.booked[self.accounts[step.account]] += self.env.now - began
+
+    # ------------------------------------------------------------ steps that run flows side by side
+
+    def _child(self, steps: f.Flow, token: Token, context: int, report: Callable[[Token, str], None]) -> Token:
+        """Start *steps* as a process of their own, which reports how it ended."""
+        child = Token(token.request, context, len(self.accounts), main=False)
+
+        def process() -> Walk:
+            error = ""
+            try:
+                yield from self._walk(steps, child)
+            except FlowFailed as failure:
+                error = str(failure)
+            report(child, error)
+
+        self.env.process(process())
+        return child
+
+    def _parallel(self, step: f.Parallel, token: Token) -> Walk:
+        join = Join(self.env, need=step.need, flows=len(step.flows))
+        for branch, steps in enumerate(step.flows):
+            context = child_context(token.context, self.memory.site_keys[step.site], branch=branch)
+            self._child(steps, token, context, join.report)
+        yield join.decided
+        self._settle(join, token, late_ms=0.0)
+
+    def _hedge(self, step: f.Hedge, token: Token) -> Walk:
+        join = Join(self.env, need=1, flows=1)
+        first = self._child(step.steps, token, token.context, join.report)
+        timer = Timeout(self.env, step.after_ms)
+        began = self.env.now
+
+        def second(_: Event) -> None:
+            if not join.decided.triggered:
+                join.flows += 1
+                context = child_context(token.context, self.memory.site_keys[step.site], branch=1)
+                self._child(step.steps, token, context, join.report)
+
+        timer.callbacks.append(second)
+        yield join.decided
+        late_ms = 0.0 if join.child is first else min(step.after_ms, self.env.now - began)
+        self._settle(join, token, late_ms=late_ms)
+
+    def _settle(self, join: Join, token: Token, *, late_ms: float) -> None:
+        """Book the critical path of a join on its parent, and pass a failure on."""
+        assert join.child is not None
+        for account, spent_ms in enumerate(join.child.booked):
+            token.booked[account] += spent_ms
+        if late_ms:
+            token.booked[self.accounts["client"]] += late_ms
+        if join.error:
+            raise FlowFailed(join.error)
+
+    def _attempt(self, step: f.Attempt, token: Token) -> Walk:
+        key, client = self.memory.site_keys[step.site], self.accounts["client"]
+        self.memory.deposit(step.budget)
+        for number in range(step.retries + 1):
+            if token.main:
+                self.attempts[token.request] = number + 1
+            began = self.env.now
+            join = Join(self.env, need=1, flows=1)
+            self._child(step.steps, token, child_context(token.context, key, branch=number), join.report)
+            if step.timeout_ms is not None:
+                Timeout(self.env, step.timeout_ms).callbacks.append(join.time_out)
+            yield join.decided
+            if join.child is None:
+                token.booked[client] += self.env.now - began
+            else:
+                for account, spent_ms in enumerate(join.child.booked):
+                    token.booked[account] += spent_ms
+            if not join.error:
+                return
+            if number == step.retries or join.error in step.final or not self.memory.withdraw(step.budget):
+                raise FlowFailed(join.error)
+            pause_ms = min(step.backoff_max_ms, step.backoff_ms * 2.0 ** min(number, DOUBLINGS_MOST))
+            if step.jitter:
+                pause_ms *= uniform(key, token.request, context=token.context, draw=number + 1)
+            yield Timeout(self.env, pause_ms)
+            token.booked[client] += pause_ms
+
+    # ------------------------------------------------------------ steps that choose a way
+
+    def _branch(self, step: f.Branch, token: Token) -> f.Flow:
+        return step.then if self.memory.holds(step.condition, token) else step.otherwise
+
+    def _match(self, step: f.Match, token: Token) -> f.Flow:
+        return self.ways[id(step)].get(self.route[token.request], ())
+
+    # ------------------------------------------------------------ steps that take no time
+
+    def _guard(self, step: f.Guard, token: Token) -> None:
+        if self.memory.holds(step.condition, token):
+            raise FlowFailed(step.error)
+
+    def _spawn(self, step: f.Spawn, token: Token) -> None:
+        latch, place = [False], 0
+        if step.once is not None:
+            latch, place = self.memory.latch(step.once, token)
+            if latch[place]:
+                return
+            latch[place] = True
+        context = child_context(token.context, self.memory.site_keys[step.site], branch=1)
+        follower = Token(token.request, context, len(self.accounts), main=False)
+
+        def process() -> Walk:
+            yield Timeout(self.env, self.memory.duration_ms(self.memory.draws.of(step), follower))
+            latch[place] = False
+            try:
+                yield from self._walk(step.steps, follower)
+            except FlowFailed:
+                self.spawned_failures += 1
+
+        self.env.process(process())
+
+    # ------------------------------------------------------------ the record
+
+    def _recording(self, *, interrupted: bool) -> Recording:
+        uses = self.memory.uses()
+        if not interrupted:
+            check_ended(self.outcome, float(self.env.now))
+            check_little(uses)
+        horizon_ms = self.horizon_ms if self.horizon_ms < inf else self.env.now
+        return Recording(
+            arrival_ms=self.arrival_ms,
+            latency_ms=self.latency_ms,
+            outcome=self.outcome,
+            attempts=self.attempts,
+            accounts={name: self.booked[:, place] for name, place in self.accounts.items()},
+            stations=uses,
+            end_ms=self.env.now,
+            horizon_ms=horizon_ms,
+            spawned_failures=self.spawned_failures,
+            interrupted=interrupted,
+        )

@@ -1,0 +1,169 @@
+"""What a running deployment remembers, one object a run: stations in use, counters, alarms, tokens, budgets.
+
+The declarations are in ``sim/flow/state.py``; here they come alive. A request's key chooses among the instances of
+each.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from simpy import Environment
+
+from sim import flow as f
+from sim.engines.recording import StationUse
+from sim.engines.simpy_engine.draws import Draws, Sampler
+from sim.engines.simpy_engine.stations import Instance, PriorityInstance, SharingInstance
+from sim.engines.simpy_engine.token import Token
+from sim.randomness.streams import site_key, uniform
+
+if TYPE_CHECKING:
+    from sim.scenario.schedule import Schedule
+
+INSTANCE = {"fcfs": Instance, "priority": PriorityInstance, "ps": SharingInstance}
+
+
+class Memory:
+    """All state of one run.
+
+    Parameters
+    ----------
+    env : Environment
+        Gives the clock.
+    flow : Flow
+    schedule : Schedule
+    seed : int
+    horizon_ms : float
+        Time of the last arrival; infinite for a closed loop.
+    """
+
+    def __init__(self, env: Environment, flow: f.Flow, schedule: "Schedule", *, seed: int, horizon_ms: float) -> None:
+        self.env, self.flow, self.horizon_ms = env, flow, horizon_ms
+        self.key: list[int] = schedule.key.tolist()
+        self.draws = Draws(flow, schedule, seed=seed)
+        self.stations: dict[str, list[Any]] = {
+            station.name: [INSTANCE[station.discipline](env, station, horizon_ms) for _ in range(station.instances)]
+            for station in f.states(flow, f.Station)
+        }
+        self.links = {
+            link.name: [SharingInstance(env, f.Station(link.name), horizon_ms) for _ in range(link.instances)]
+            for link in f.states(flow, f.Link)
+            if link.shared
+        }
+        self.counters = {c.name: [0.0] * c.instances for c in f.states(flow, f.Counter)}
+        self.latches = {latch.name: [False] * latch.instances for latch in f.states(flow, f.Latch)}
+        self.buckets = {b.name: [(b.burst, 0.0)] * b.instances for b in f.states(flow, f.Bucket)}
+        self.budgets = {b.name: b.burst for b in f.states(flow, f.RetryBudget)}
+        self.site_keys: dict[str, int] = {
+            part.site: site_key(seed, part.site) for part in f.walk(flow) if hasattr(part, "site")
+        }
+
+    def station(self, station: f.Station, token: Token) -> Any:
+        """The instance of *station* that serves this token's key."""
+        instances = self.stations[station.name]
+        return instances[self.key[token.request] % len(instances)]
+
+    def link(self, link: f.Link, token: Token) -> SharingInstance:
+        """The instance of a shared *link* that carries this token's bytes."""
+        instances = self.links[link.name]
+        return instances[self.key[token.request] % len(instances)]
+
+    def duration_ms(self, sampler: Sampler, token: Token) -> float:
+        """How long a time takes now: the law's value, and what grows with a counter or an attribute."""
+        duration_ms = sampler.value(token.request, token.context)
+        time = sampler.time
+        if time.of is None:
+            return duration_ms
+        if isinstance(time.of, f.Counter):
+            counts = self.counters[time.of.name]
+            amount = counts[self.key[token.request] % len(counts)]
+        else:
+            amount = self.draws.attribute(time.of, token.request)
+        if time.at_most is not None:
+            amount = min(amount, time.at_most)
+        return duration_ms + time.each_ms * amount
+
+    def holds(self, condition: f.Condition, token: Token) -> bool:
+        """Whether *condition* is true for this token, here and now."""
+        key = self.key[token.request]
+        match condition:
+            case f.Chance(probability, site):
+                return bool(uniform(self.site_keys[site], token.request, context=token.context) < probability)
+            case f.Idle(station, longer_than_ms):
+                return bool(self.station(station, token).idle_ms > longer_than_ms)
+            case f.Waiting(station, at_least):
+                return bool(self.station(station, token).meter.waiting >= at_least)
+            case f.CountAtLeast(counter, at_least):
+                return bool(self.counters[counter.name][key % counter.instances] >= at_least)
+            case f.AttributeOver(attribute, limit):
+                return self.draws.attribute(attribute, token.request) > limit
+            case f.During(start_ms, end_ms):
+                return start_ms <= self.env.now < end_ms
+            case f.Drained(bucket):
+                return self._drained(bucket, key % bucket.instances)
+
+    def _drained(self, bucket: f.Bucket, place: int) -> bool:
+        tokens, filled_ms = self.buckets[bucket.name][place]
+        tokens = min(bucket.burst, tokens + (self.env.now - filled_ms) * (bucket.per_s / 1000.0))
+        drained = bool(tokens < 1.0)
+        self.buckets[bucket.name][place] = (tokens if drained else tokens - 1.0, self.env.now)
+        return drained
+
+    def count(self, step: f.Count, token: Token) -> None:
+        """Add to a counter, which stops at 0."""
+        counts = self.counters[step.counter.name]
+        place = self.key[token.request] % len(counts)
+        by = self.draws.attribute(step.by, token.request) if isinstance(step.by, str) else step.by
+        counts[place] = max(0.0, counts[place] + by)
+
+    def reset(self, step: f.Reset, token: Token) -> None:
+        """Set a counter to 0."""
+        counts = self.counters[step.counter.name]
+        counts[self.key[token.request] % len(counts)] = 0.0
+
+    def move(self, step: f.Move, token: Token) -> None:
+        """Empty one counter into another."""
+        source, into = self.counters[step.counter.name], self.counters[step.into.name]
+        key = self.key[token.request]
+        into[key % len(into)] += source[key % len(source)]
+        source[key % len(source)] = 0.0
+
+    def latch(self, latch: f.Latch, token: Token) -> tuple[list[bool], int]:
+        """The flags of *latch*, and which one is this token's."""
+        flags = self.latches[latch.name]
+        return flags, self.key[token.request] % len(flags)
+
+    def deposit(self, budget: f.RetryBudget | None) -> None:
+        """A first attempt pays into its budget."""
+        if budget is not None:
+            self.budgets[budget.name] = min(budget.burst, self.budgets[budget.name] + budget.ratio)
+
+    def withdraw(self, budget: f.RetryBudget | None) -> bool:
+        """A retry is paid for, if the budget can."""
+        if budget is None:
+            return True
+        if self.budgets[budget.name] < 1.0:
+            return False
+        self.budgets[budget.name] -= 1.0
+        return True
+
+    def uses(self) -> tuple[StationUse, ...]:
+        """How each station, then each shared link, was used."""
+        stations = [_use(name, instances) for name, instances in self.stations.items()]
+        return (*stations, *(_use(name, instances) for name, instances in self.links.items()))
+
+
+def _use(name: str, instances: list[Any]) -> StationUse:
+    """How a station was used, all *instances* together."""
+    meters = [instance.meter for instance in instances]
+    return StationUse(
+        name=name,
+        servers=instances[0].servers,
+        instances=len(instances),
+        served=sum(m.served for m in meters),
+        refused=sum(m.refused for m in meters),
+        busy_ms=sum(m.busy_ms for m in meters),
+        queue_ms=sum(m.queue_ms for m in meters),
+        waited_ms=sum(m.waited_ms for m in meters),
+        queue_total_ms=sum(m.queue_total_ms for m in meters),
+        busiest_ms=max(m.busy_total_ms for m in meters),
+        offered_ms=max(m.busy_total_ms * (1 + m.refused / max(m.served, 1)) for m in meters),
+    )

@@ -1,0 +1,162 @@
+"""Who does the work of many runs: threads or processes of this machine, any executor, or a Dask cluster.
+
+The compiled engine holds no lock of the interpreter, so threads keep all cores busy, share what is compiled, and copy
+nothing: they are the default for it. The SimPy engine is Python through and through, and needs processes; a script
+that uses them must begin in ``if __name__ == "__main__":``, since each process imports it anew. Whoever works, the
+results are the same to the last bit: a run depends on its seed alone.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from sim.errors import RunnerError, UsageError
+
+T = TypeVar("T")
+
+IN_FLIGHT = 64
+"""Runs that are handed out at a time: enough for any machine, few enough that their results fit into memory."""
+
+LOST = ("KilledWorker", "FutureCancelledError")
+"""Errors of distributed, which need not be installed, that mean a worker is gone."""
+
+CONNECT_S = 10.0
+"""How long a cluster may take to answer."""
+
+
+@contextmanager
+def crew(engine: str, *, executor: Executor | None = None, cluster: str | None = None) -> Iterator[Executor]:
+    """Whoever shall work, for as long as the context lasts.
+
+    Parameters
+    ----------
+    engine : {"compiled", "simpy"}
+        Chooses between threads and processes.
+    executor : Executor, optional
+        Used as it is, and left running.
+    cluster : str, optional
+        Address of a Dask scheduler, ``"tcp://127.0.0.1:8786"``.
+
+    Raises
+    ------
+    UsageError
+        Both are given, or Dask is not installed.
+    RunnerError
+        No scheduler answers at the address.
+    """
+    if executor is not None and cluster is not None:
+        raise UsageError(f"cluster={cluster!r} must not be given beside executor= (one of them does the work)")
+    if executor is not None:
+        yield executor
+    elif cluster is not None:
+        with _dask(cluster) as workers:
+            yield workers
+    else:
+        pool = _threads() if engine == "compiled" else _processes()
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def work_off(
+    executor: Executor, tasks: Sequence[Callable[[], T]], *, keep: Callable[[int, T], None], in_flight: int = IN_FLIGHT
+) -> str:
+    """Hand out *tasks*, first ones first, and keep what comes back.
+
+    Parameters
+    ----------
+    executor : Executor
+    tasks : sequence of callables
+        Of no arguments; picklable where processes or a cluster do the work.
+    keep : callable
+        ``keep(place, result)``: told each result once, in the order in which they come.
+    in_flight : int
+        So many are handed out at a time.
+
+    Returns
+    -------
+    str
+        Why it ended early: Ctrl-C, or a worker died and nobody took over; empty when all is done. What was done by then
+        has been kept, what had not begun is cancelled.
+    """
+    waiting = iter(enumerate(tasks))
+    out: dict[Future[T], int] = {}
+    try:
+        while True:
+            for place, task in waiting:
+                out[executor.submit(task)] = place
+                if len(out) >= in_flight:
+                    break
+            if not out:
+                return ""
+            done, _ = wait(out, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=out.__getitem__):
+                result, place = future.result(), out.pop(future)
+                keep(place, result)
+    except KeyboardInterrupt:
+        return _brought_in(out, keep, reason="stopped by hand")
+    except Exception as error:
+        if not isinstance(error, BrokenProcessPool | CancelledError) and type(error).__name__ not in LOST:
+            raise
+        return _brought_in(out, keep, reason=f"a worker died in its run, and nobody took over: {_line(error)}")
+    finally:
+        for future in out:
+            future.cancel()
+
+
+def _brought_in(out: "dict[Future[T], int]", keep: Callable[[int, T], None], *, reason: str) -> str:
+    """Keep what is done of what was handed out."""
+    for future, place in out.items():
+        if future.done() and not future.cancelled() and future.exception() is None:
+            keep(place, future.result())
+    return reason
+
+
+def _threads() -> Executor:
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="headroom")
+
+
+def _processes() -> Executor:
+    """Started afresh: a copy of a process with threads may wait for ever for a lock that one of them held."""
+    return ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("spawn"), initializer=_leave_interrupts)
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C goes to all processes of a terminal; only the one that started the others answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[Executor]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError(f'cluster={address!r} needs the extra "cluster": pip install "headroom[cluster]"') from None
+    try:
+        # Dask has no types.
+        client: Any = Client(address, timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise RunnerError(f"cluster={address!r} does not answer: {_line(error)}; start `dask scheduler`") from None
+    try:
+        # Not pure: two equal calls are two runs, never one answer for both.
+        yield client.get_executor(pure=False)
+    finally:
+        client.close()
+
+
+def _line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

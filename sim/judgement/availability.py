@@ -1,0 +1,262 @@
+"""How much of the time the deployment answers: the platform's incidents on record, and the run's own failures.
+
+A route is up when every service on its way is up, so the shares of up-time multiply; a request is lost to the
+platform when its route is down, and to the deployment when the run shows that it fails by itself (timeouts,
+overload). The record is short: two incidents in two and a half years do not prove 99.99 %, and the interval says
+so. How often a service fails and how long it stays down are both uncertain; a service without an incident on record
+has an unknown rate, not rate zero.
+
+Sources
+-------
+Incidents and their window: facts of the scenario's platform file (``incidents``, ``uptime_derived.window_days``).
+An incident without a stated share of failing requests is taken as total. Jeffreys, "Theory of Probability", 3rd
+ed., 1961 (k incidents give the rate a gamma law of shape k + 1/2). Trivedi and Bobbio, "Reliability and
+Availability Engineering", 2017, chapter 3 (serial components: availabilities multiply).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv, gammaincinv
+
+from sim.errors import ScenarioError
+from sim.judgement.cost import shares
+from sim.judgement.targets import NOT_JUDGED, Target, decide
+from sim.randomness.streams import site_key, uniforms
+from sim.statistics.intervals import Estimate, share_interval
+
+if TYPE_CHECKING:
+    from sim.results.result import Result
+    from sim.scenario.platform import Platform
+
+Array = NDArray[np.float64]
+
+PATHS = {
+    "log": ("edge_http", "durable_objects"),
+    "balance": ("edge_http", "durable_objects"),
+    "search": ("edge_http", "d1"),
+    "upload": ("edge_http", "r2", "d1"),
+    "download": ("edge_http", "r2"),
+    "device_log": ("edge_http", "durable_objects"),
+    "flush": ("edge_http", "durable_objects", "d1"),
+}
+"""Services of the incident record that each route depends on."""
+
+READING = frozenset({"balance", "search", "download"})
+
+DRAWS = 4_096
+"""Enough for a 2.5 % quantile within 6 % of its distance from the median; the same draws in every call."""
+
+GROWTH_MAX = 10_000
+"""After so many times the present record, "how long until we know" is "never"."""
+
+MINUTES_PER_DAY = 1_440
+DAYS_PER_YEAR = 365.25
+
+
+@dataclass(frozen=True)
+class Incident:
+    """One outage of one service: its minutes, and the share of writes and of reads that failed."""
+
+    service: str
+    minutes: int
+    write_fraction: float
+    read_fraction: float
+
+    def lost_minutes(self, route: str) -> float:
+        """Minutes of full outage that this one amounts to on *route*."""
+        return self.minutes * (self.read_fraction if route in READING else self.write_fraction)
+
+
+@dataclass(frozen=True)
+class Record:
+    """All incidents of a window of *days*."""
+
+    days: int
+    incidents: tuple[Incident, ...]
+
+    def of(self, service: str) -> list[Incident]:
+        """Incidents of one service."""
+        return [incident for incident in self.incidents if incident.service == service]
+
+    def down_ratio(self, service: str, route: str) -> float:
+        """Share of the window for which *service* failed requests of *route*."""
+        lost_minutes = sum(incident.lost_minutes(route) for incident in self.of(service))
+        return lost_minutes / (self.days * MINUTES_PER_DAY)
+
+    def down_ratio_draws(self, service: str, route: str, *, growth: float = 1.0) -> Array:
+        """Draws of the long-run share, shape (DRAWS,), had the record been *growth* times as long and alike."""
+        own = self.of(service)
+        known = own or list(self.incidents)
+        mean_minutes = sum(incident.lost_minutes(route) for incident in known) / max(len(known), 1)
+        rate = gammaincinv(len(own) * growth + 0.5, _draws(service, 0)) / (self.days * growth)
+        repairs = max(len(known), 1) * growth
+        longer = repairs / gammaincinv(repairs, _draws(service, 1))
+        return np.minimum(1.0, rate * longer * mean_minutes / MINUTES_PER_DAY)
+
+
+@dataclass(frozen=True)
+class ServiceRecord:
+    """What the record says of one service on the way of some route."""
+
+    service: str
+    events: int
+    minutes: int
+    days: int
+    uptime_ratio: float
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Up-time of a scenario, weighted by its mix of routes.
+
+    Attributes
+    ----------
+    estimate : Estimate
+        Ratio in [0, 1] with its 95 % interval; n is the number of requests of the run.
+    platform_ratio : float
+        The platform's part, from the record alone.
+    failed_ratio : float
+        Share of the run's requests that failed.
+    services : tuple of ServiceRecord
+        On the way of a route of the mix, worst first.
+    record : Record
+    mix_ratio : mapping of str to float
+        Share of each route.
+    """
+
+    estimate: Estimate
+    platform_ratio: float
+    failed_ratio: float
+    services: tuple[ServiceRecord, ...]
+    record: Record
+    mix_ratio: Mapping[str, float]
+
+    @property
+    def down_minutes_per_month(self) -> float:
+        """Minutes down in 30 days, by the point estimate; 99.99 % allows 4.32."""
+        return (1 - self.estimate.value) * 30 * MINUTES_PER_DAY
+
+    def settled_by(self, line: Target) -> str:
+        """Say how long a record, and how many requests, would settle the verdict if both went on as they are."""
+        years = self.record.days / DAYS_PER_YEAR
+        growth = self._growth_that_settles(line)
+        if growth is None:
+            return "the estimate stands on the line"
+        return f"{years * growth:.0f} years of such incidents on record would settle it (there are {years:.1f})"
+
+    def _growth_that_settles(self, line: Target) -> float | None:
+        """How many times longer the record must be, within a tenth; None beyond GROWTH_MAX."""
+        below, above = 1.0, 2.0
+        while not self._settled(line, above):
+            below, above = above, 4 * above
+            if above > GROWTH_MAX:
+                return None
+        while above / below > 1.1:
+            middle = (below * above) ** 0.5
+            below, above = (below, middle) if self._settled(line, middle) else (middle, above)
+        return above
+
+    def _settled(self, line: Target, growth: float) -> bool:
+        trials = self.estimate.effective_trials
+        low, high = _interval(self.record, self.mix_ratio, self.failed_ratio, trials=trials, growth=growth)
+        return decide(low, high, line=line) != "INCONCLUSIVE"
+
+
+def availability(runs: Sequence["Result"]) -> Availability:
+    """Estimate the up-time of the scenario that *runs* played.
+
+    Parameters
+    ----------
+    runs : sequence of Result
+        One run, or replications of it, at least one.
+
+    Raises
+    ------
+    ScenarioError
+        The platform file has no incident record.
+    """
+    scenario = runs[0].scenario
+    record = read_record(scenario.facts)
+    mix_ratio = {route: share for route, share in shares(scenario).items() if share > 0}
+    frames = [run.steady().frame for run in runs]
+    outcomes = [frame["outcome"][~frame["outcome"].isin(NOT_JUDGED)] for frame in frames]
+    failed = share_interval(np.concatenate([outcome.ne("ok").to_numpy() for outcome in outcomes]))
+    platform_ratio = sum(
+        share * prod(1 - record.down_ratio(service, route) for service in PATHS[route])
+        for route, share in mix_ratio.items()
+    )
+    value = platform_ratio * (1 - failed.value)
+    low, high = _interval(record, mix_ratio, failed.value, trials=failed.effective_trials)
+    method = f"{len(record.incidents)} incidents in {record.days} days, and the run"
+    return Availability(
+        Estimate(value, min(low, value), max(high, value), failed.n, method, effective_trials=failed.effective_trials),
+        float(platform_ratio),
+        failed.value,
+        _services(record, mix_ratio),
+        record,
+        mix_ratio,
+    )
+
+
+def read_record(platform: "Platform") -> Record:
+    """Collect the incidents of a platform file: facts named ``incidents.SERVICE_YYYY_MM_DD.…``.
+
+    Raises
+    ------
+    ScenarioError
+        There are none, or the window's length is missing.
+    """
+    incidents = []
+    names = sorted({key.split(".")[1] for key in platform.facts if key.startswith("incidents.")})
+    for name in names:
+        named = re.fullmatch(r"(\w+?)_\d{4}_\d\d_\d\d", name)
+        minutes = platform.facts.get(f"incidents.{name}.minutes")
+        if named is None or minutes is None:
+            continue
+
+        def share(part: str, name: str = name) -> float:
+            total = platform.facts.get(f"incidents.{name}.failure_fraction")
+            fact = platform.facts.get(f"incidents.{name}.failure_fraction_{part}", total)
+            return 1.0 if fact is None else float(fact.value)
+
+        incidents.append(Incident(named[1], int(minutes.value), share("writes"), share("reads")))
+    if not incidents:
+        raise ScenarioError(
+            f"{platform.path.name}: no [incidents.SERVICE_YYYY_MM_DD] with minutes (scenarios/README.md)"
+        )
+    return Record(int(platform.fact("uptime_derived.window_days").value), tuple(incidents))
+
+
+def _interval(
+    record: Record, mix_ratio: Mapping[str, float], failed_ratio: float, *, trials: float, growth: float = 1.0
+) -> tuple[float, float]:
+    """95 % interval of the up-time, had record and run been *growth* times as long."""
+    up = np.zeros(DRAWS)
+    for route, share in mix_ratio.items():
+        draws = [1 - record.down_ratio_draws(service, route, growth=growth) for service in PATHS[route]]
+        up += share * np.prod(draws, axis=0)
+    hits, trials = failed_ratio * trials * growth, trials * growth
+    up *= 1 - betaincinv(hits + 0.5, trials - hits + 0.5, _draws("run", 0))
+    low, high = np.quantile(up, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _draws(service: str, draw: int) -> Array:
+    return uniforms(site_key(0, f"availability.{service}"), np.arange(DRAWS), draw=draw)
+
+
+def _services(record: Record, mix_ratio: Mapping[str, float]) -> tuple[ServiceRecord, ...]:
+    """One row a service: up-time over the routes that need it."""
+    rows = []
+    for service in dict.fromkeys(service for route in mix_ratio for service in PATHS[route]):
+        using = {route: share for route, share in mix_ratio.items() if service in PATHS[route]}
+        down = sum(share * record.down_ratio(service, route) for route, share in using.items()) / sum(using.values())
+        own = record.of(service)
+        rows.append(ServiceRecord(service, len(own), sum(one.minutes for one in own), record.days, 1 - down))
+    return tuple(sorted(rows, key=lambda row: row.uptime_ratio))

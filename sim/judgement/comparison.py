@@ -1,0 +1,211 @@
+"""The model and the measurement, side by side on the same schedule.
+
+Both played the same requests at the same times, so what differs is the model's error and the luck of the draw. The
+luck has an interval on each side, and the two make the joint interval of the relative error. A row *agrees* when
+the error is within the tolerance of its statistic. Beyond it, a row is *inside* when the joint interval still holds
+no error at all, *too few* when the requests do not even bound the percentile, and otherwise it *differs*, and wants
+a cause, not a wider tolerance.
+
+Sources
+-------
+Donner and Zou, "Closed-form confidence intervals for functions of the normal mean and standard deviation",
+Stat. Methods Med. Res. 21, 2012 (MOVER: the interval of a difference from two intervals), here on the logarithm.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, inf, isfinite, log, nan, sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.errors import UsageError
+from sim.judgement.targets import NOT_JUDGED, estimate
+from sim.statistics.intervals import Estimate
+from sim.statistics.quantiles import quantiles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.results.result import Result
+
+TOLERANCE = {"p50": 0.10, "p90": 0.15, "p99": 0.20}
+"""Relative error that is called agreement, by statistic."""
+
+LINES = (
+    ("api_latency_ms", "p50"),
+    ("api_latency_ms", "p90"),
+    ("api_latency_ms", "p99"),
+    ("worker_cpu_ms", "p99"),
+    ("d1_query_ms", "p50"),
+    ("d1_query_ms", "p99"),
+    ("r2_upload_mb_per_s", "p50"),
+)
+"""What is compared over all routes; the P50 latency of every route follows."""
+
+EVERY_ROUTE = "all"
+
+VERDICTS = ("agrees", "inside", "too few", "differs", "no data")
+
+QQ_PROBABILITIES = tuple(np.round(np.concatenate([np.linspace(0.01, 0.99, 50), [0.995, 0.999]]), 4).tolist())
+"""Where the two distributions of latency are laid against each other."""
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One statistic of one metric, simulated and measured.
+
+    Attributes
+    ----------
+    metric, route, statistic : str
+        *route* is ``all`` or one route.
+    simulated, measured : Estimate
+        In the metric's own unit, each with its 95 % interval.
+    relative_error : float
+        simulated / measured - 1; NaN without data.
+    low, high : float
+        Joint 95 % interval of the relative error.
+    tolerance_ratio : float
+        Of the statistic, from :data:`TOLERANCE`.
+    verdict : str
+        One of :data:`VERDICTS`.
+    """
+
+    metric: str
+    route: str
+    statistic: str
+    simulated: Estimate
+    measured: Estimate
+    relative_error: float
+    low: float
+    high: float
+    tolerance_ratio: float
+    verdict: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing speaks against the model here."""
+        return self.verdict in ("agrees", "inside")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows, and the quantiles of latency of both sides.
+
+    Attributes
+    ----------
+    rows : tuple of ComparisonRow
+    qq_ms : ndarray, shape (2, n)
+        Latency in ms at :data:`QQ_PROBABILITIES`, as far as the smaller sample resolves them: simulated, measured.
+    valid : bool
+        False when the measurement's own load generator was late.
+    """
+
+    rows: tuple[ComparisonRow, ...]
+    qq_ms: NDArray[np.float64]
+    valid: bool = True
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the rule holds: P50 and P99 of latency over all routes agree, or are inside the joint interval."""
+        judged = [row for row in self.rows if row.route == EVERY_ROUTE and row.metric == "api_latency_ms"]
+        return self.valid and all(row.agrees for row in judged if row.statistic in ("p50", "p99"))
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """The rows as a table."""
+        import pandas as pd
+
+        flat = [
+            {**vars(row), "simulated": row.simulated.value, "measured": row.measured.value, "n": row.measured.n}
+            for row in self.rows
+        ]
+        return pd.DataFrame(flat)
+
+
+def compare(simulated: "Result | Sequence[Result]", measured: "Result") -> Comparison:
+    """Lay a simulation, or independent replications of it, against a measurement of the same schedule.
+
+    Parameters
+    ----------
+    simulated : Result or sequence of Result
+        At least one.
+    measured : Result
+        A live, reference or recorded run.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    UsageError
+        One side holds no request.
+    """
+    runs = list(simulated) if isinstance(simulated, Sequence) else [simulated]
+    frames = [run.frame for run in runs]
+    if not frames or min(len(frame) for frame in [*frames, measured.frame]) == 0:
+        raise UsageError("nothing to compare: one side holds no request (run longer, or at a higher rate)")
+    rows = [_row(frames, measured.frame, metric, statistic=statistic) for metric, statistic in LINES]
+    for route in measured.frame["route"].cat.remove_unused_categories().cat.categories:
+        ours = [frame[frame["route"] == route] for frame in frames]
+        theirs = measured.frame[measured.frame["route"] == route]
+        rows.append(_row(ours, theirs, "api_latency_ms", statistic="p50", route=str(route)))
+    return Comparison(tuple(rows), _qq_ms(frames, measured.frame), all(run.valid for run in [*runs, measured]))
+
+
+def relative_error(simulated: Estimate, measured: Estimate) -> Estimate:
+    """Compute simulated / measured - 1 with its joint interval; NaN where a logarithm does not exist."""
+    n = min(simulated.n, measured.n)
+    if not all(isfinite(side.value) and side.value > 0 for side in (simulated, measured)):
+        return Estimate(nan, -inf, inf, n, "none")
+    ours, theirs = (_logarithm(side) for side in (simulated, measured))
+    gap = ours.value - theirs.value
+    below = sqrt((ours.value - ours.low) ** 2 + (theirs.high - theirs.value) ** 2)
+    above = sqrt((ours.high - ours.value) ** 2 + (theirs.value - theirs.low) ** 2)
+    return Estimate(exp(gap) - 1, exp(gap - below) - 1, _exp(gap + above) - 1, n, "MOVER on logarithms")
+
+
+def _logarithm(side: Estimate) -> Estimate:
+    low = log(side.low) if side.low > 0 else -inf
+    return Estimate(log(side.value), low, log(side.high), side.n, side.method)
+
+
+def _exp(power: float) -> float:
+    return inf if power == inf else exp(power)
+
+
+def _row(
+    ours: Sequence["pd.DataFrame"], theirs: "pd.DataFrame", metric: str, *, statistic: str, route: str = EVERY_ROUTE
+) -> ComparisonRow:
+    nothing = Estimate(nan, -inf, inf, 0, "none")
+    simulated = estimate(ours, metric, statistic=statistic) or nothing
+    measured = estimate([theirs], metric, statistic=statistic) or nothing
+    error, tolerance = relative_error(simulated, measured), TOLERANCE[statistic]
+    return ComparisonRow(
+        metric, route, statistic, simulated, measured, error.value, error.low, error.high, tolerance,
+        _verdict(error, tolerance),
+    )  # fmt: skip
+
+
+def _verdict(error: Estimate, tolerance: float) -> str:
+    if not isfinite(error.value):
+        return "no data"
+    if abs(error.value) <= tolerance:
+        return "agrees"
+    if error.low <= 0 <= error.high:
+        return "inside" if error.low > -1 and isfinite(error.high) else "too few"
+    return "differs"
+
+
+def _qq_ms(ours: Sequence["pd.DataFrame"], theirs: "pd.DataFrame") -> NDArray[np.float64]:
+    """Quantiles of answered requests of both sides, up to the last that ten requests of the smaller side exceed."""
+    sides = [np.concatenate([_latency_ms(frame) for frame in ours]), _latency_ms(theirs)]
+    fewest = min(len(side) for side in sides)
+    resolved = [share for share in QQ_PROBABILITIES if (1 - share) * fewest >= 10]
+    return np.array([quantiles(side, resolved) if resolved else np.empty(0) for side in sides])
+
+
+def _latency_ms(frame: "pd.DataFrame") -> NDArray[np.float64]:
+    return frame.loc[~frame["outcome"].isin(NOT_JUDGED), "latency_ms"].to_numpy()

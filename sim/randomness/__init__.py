@@ -1,0 +1,1 @@
+"""Distributions, and counter-based streams of random numbers."""

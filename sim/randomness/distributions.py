@@ -1,0 +1,317 @@
+"""How long a thing takes, or how large it is: the laws that a scenario may name.
+
+A law has no unit of its own; the key that holds it has (``cpu_ms = {law = "exponential", mean = 2.2}``). Every law
+turns uniform numbers into values by a formula, most by inverting the distribution function, so that one uniform number
+in gives one value out, and the same number gives the same value in every engine. Laws are monotone in their uniform
+number, except the hyperexponential and the Erlang law, which a what-if can therefore correlate less well.
+
+Sources
+-------
+Devroye, "Non-Uniform Random Variate Generation", 1986, chapter II.2 (inversion).
+Whitt, "Approximating a point process by a renewal process", Oper. Res. 30, 1982 (hyperexponential, balanced means).
+"""
+
+from math import exp, gamma, inf, log, sqrt
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sim.errors import ModelError
+from sim.randomness import portable_math as elementary
+
+Array = NDArray[np.float64]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+NORMAL_P99 = 2.3263478740408408
+"""The 0.99 quantile of the standard normal law."""
+
+ALMOST_ONE = 1 - 2.0**-53
+"""The largest uniform number that is ever drawn (``sim/randomness/streams.py``)."""
+
+LARGEST = 1e15
+"""No value of a law may lie beyond: 30,000 years in ms, a petabyte in bytes."""
+
+BISECTION_STEPS = 200
+"""Enough halvings to pin a double wherever the bracket starts."""
+
+
+class _Law(BaseModel):
+    """What all laws share: frozen, no unknown parameter, one uniform number a value unless ``draws`` says more."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    if not TYPE_CHECKING:  # A law's own parameters say more than those of a wrapper.
+
+        def __init__(self, **parameters: Any) -> None:
+            """Refuse what is written in Python as everything there is refused: in one line."""
+            try:
+                super().__init__(**parameters)
+            except ValidationError as error:
+                raise ModelError(_refusal(type(self).__name__, error)) from None
+
+        # The tables of a scenario are validated without it, and told with their path (sim/scenario/schema.py).
+        __init__.__pydantic_base_init__ = True
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        self._check()
+        try:
+            with np.errstate(all="ignore"):
+                largest = max(self.expected(), float(self.sample(np.full((self.draws, 1), ALMOST_ONE))[0]))
+        except ArithmeticError:
+            largest = inf
+        if not largest <= LARGEST:
+            raise ValueError(f"{type(self).__name__} reaches {largest:.3g}, must stay <= {LARGEST:g}")
+        return self
+
+    @property
+    def draws(self) -> int:
+        """How many uniform numbers make one value."""
+        return self._draws()
+
+    def expected(self) -> float:
+        """Mean value, in the unit of the key that holds the law."""
+        return self._expected()
+
+    def quantile(self, u: Array) -> Array:
+        """Value below which a share *u* (shape (n,), in (0, 1)) of the law lies; shape (n,)."""
+        return self._quantile(u)
+
+    def sample(self, u: Array) -> Array:
+        """Values from uniform numbers *u* of shape (draws, n); returns shape (n,)."""
+        return self._sample(u)
+
+    def _check(self) -> None:
+        """Refuse parameters that contradict each other."""
+
+    def _draws(self) -> int:
+        return 1
+
+    def _expected(self) -> float:
+        raise NotImplementedError  # Every law below has one; the base class is no law.
+
+    def _quantile(self, u: Array) -> Array:
+        raise NotImplementedError  # As above.
+
+    def _sample(self, u: Array) -> Array:
+        return self._quantile(u[0])
+
+
+def _refusal(law: str, error: ValidationError) -> str:
+    """The first of pydantic's findings in one line: ``Exponential.mean=-1.0 must be greater than 0``."""
+    found = error.errors(include_url=False)[0]
+    rule = found["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    if rule.startswith(law):
+        return rule
+    place = "".join(f".{part}" for part in found["loc"])
+    value = f"={found['input']!r} " if rule.startswith("must") else ": "
+    return f"{law}{place}{value}{rule}"
+
+
+class Constant(_Law):
+    """Always *value*."""
+
+    law: Literal["constant"] = "constant"
+    value: NotNegative
+
+    def _expected(self) -> float:
+        return self.value
+
+    def _quantile(self, u: Array) -> Array:
+        return np.full(u.shape, self.value)
+
+
+class Uniform(_Law):
+    """Anywhere between *low* and *high*, all alike."""
+
+    law: Literal["uniform"] = "uniform"
+    low: NotNegative
+    high: NotNegative
+
+    def _check(self) -> None:
+        if self.high < self.low:
+            raise ValueError(f"high={self.high:g} must be >= low={self.low:g}")
+
+    def _expected(self) -> float:
+        return (self.low + self.high) / 2
+
+    def _quantile(self, u: Array) -> Array:
+        return self.low + u * (self.high - self.low)
+
+
+class Exponential(_Law):
+    """Memoryless, with the given *mean*."""
+
+    law: Literal["exponential"] = "exponential"
+    mean: Positive
+
+    def _expected(self) -> float:
+        return self.mean
+
+    def _quantile(self, u: Array) -> Array:
+        return np.asarray(-self.mean * elementary.log(1 - u))
+
+
+class Lognormal(_Law):
+    """The logarithm is normal; told by its *median* and *p99*, the two numbers that dashboards show."""
+
+    law: Literal["lognormal"] = "lognormal"
+    median: Positive
+    p99: Positive
+
+    def _check(self) -> None:
+        if self.p99 < self.median:
+            raise ValueError(f"p99={self.p99:g} must be >= median={self.median:g}")
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the logarithm."""
+        return log(self.p99 / self.median) / NORMAL_P99
+
+    def _expected(self) -> float:
+        return self.median * exp(self.sigma**2 / 2)
+
+    def _quantile(self, u: Array) -> Array:
+        return np.asarray(self.median * elementary.exp(self.sigma * elementary.normal_quantile(u)))
+
+
+class Weibull(_Law):
+    """Stretched exponential of the given *mean*; *shape* < 1 has a heavier tail than the exponential law."""
+
+    law: Literal["weibull"] = "weibull"
+    mean: Positive
+    shape: Positive
+
+    @property
+    def scale(self) -> float:
+        """The 63rd percentile."""
+        return self.mean / gamma(1 + 1 / self.shape)
+
+    def _expected(self) -> float:
+        return self.mean
+
+    def _quantile(self, u: Array) -> Array:
+        return np.asarray(self.scale * elementary.power(-elementary.log(1 - u), 1 / self.shape))
+
+
+class Pareto(_Law):
+    """Power tail between *minimum* and *maximum*, with exponent *shape*: sizes of files, bursts of users."""
+
+    law: Literal["pareto"] = "pareto"
+    minimum: Positive
+    shape: Positive
+    maximum: Positive
+
+    def _check(self) -> None:
+        if self.maximum <= self.minimum:
+            raise ValueError(f"maximum={self.maximum:g} must be > minimum={self.minimum:g}")
+
+    @property
+    def cut(self) -> float:
+        """Share of the unbounded law that lies below the maximum."""
+        return float(1 - (self.minimum / self.maximum) ** self.shape)
+
+    def _expected(self) -> float:
+        a, low, high = self.shape, self.minimum, self.maximum
+        if a == 1:
+            return float(low * log(high / low) / self.cut)
+        return float(a / (a - 1) * low**a * (low ** (1 - a) - high ** (1 - a)) / self.cut)
+
+    def _quantile(self, u: Array) -> Array:
+        return np.asarray(self.minimum / elementary.power(1 - u * self.cut, 1 / self.shape))
+
+
+class Erlang(_Law):
+    """The sum of *stages* exponential stages with the given total *mean*: more regular than exponential."""
+
+    law: Literal["erlang"] = "erlang"
+    mean: Positive
+    stages: Annotated[int, Field(ge=1, le=64)]
+
+    def _draws(self) -> int:
+        return self.stages
+
+    def _expected(self) -> float:
+        return self.mean
+
+    def _quantile(self, u: Array) -> Array:
+        from scipy.special import gammaincinv  # Takes a fifth of a second to import, and few ask for it.
+
+        return np.asarray(gammaincinv(self.stages, u) * self.mean / self.stages)
+
+    def _sample(self, u: Array) -> Array:
+        # Added in order: NumPy's own sum may add pairs first, and the last bit would depend on the shape.
+        stages = [elementary.log(1 - stage) for stage in u]
+        return np.asarray(-sum(stages, np.float64(0)) * (self.mean / self.stages))
+
+
+class Hyperexponential(_Law):
+    """Mostly short, sometimes long: two exponentials with balanced means; *cv2* is the squared variation."""
+
+    law: Literal["hyperexponential"] = "hyperexponential"
+    mean: Positive
+    cv2: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+
+    @property
+    def share(self) -> float:
+        """Probability of the short branch."""
+        return (1 + sqrt((self.cv2 - 1) / (self.cv2 + 1))) / 2
+
+    @property
+    def branch_means(self) -> tuple[float, float]:
+        """Means of the short and of the long branch."""
+        return self.mean / (2 * self.share), self.mean / (2 * (1 - self.share))
+
+    def _expected(self) -> float:
+        return self.mean
+
+    def _quantile(self, u: Array) -> Array:
+        short, long = self.branch_means
+        low, high = np.zeros(u.shape), np.full(u.shape, -long * log(1e-17))
+        for _ in range(BISECTION_STEPS):
+            middle = (low + high) / 2
+            tail = self.share * np.exp(-middle / short) + (1 - self.share) * np.exp(-middle / long)
+            below = 1 - tail < u
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return np.asarray((low + high) / 2)
+
+    def _sample(self, u: Array) -> Array:
+        short, long = self.branch_means
+        is_short = u[0] < self.share
+        inner = np.where(is_short, u[0] / self.share, (u[0] - self.share) / (1 - self.share))
+        scaled: Array = -np.where(is_short, short, long) * elementary.log(1 - inner)
+        return scaled
+
+
+class Empirical(_Law):
+    """Measured *values* at equal steps of probability from 0 to 1, joined by straight lines."""
+
+    law: Literal["empirical"] = "empirical"
+    values: Annotated[tuple[NotNegative, ...], Field(min_length=2)]
+
+    def _check(self) -> None:
+        for left, right in zip(self.values, self.values[1:], strict=False):
+            if right < left:
+                raise ValueError(f"values must rise: {right:g} follows {left:g}")
+
+    def _expected(self) -> float:
+        knots = np.asarray(self.values)
+        return float((knots[1:] + knots[:-1]).mean() / 2)
+
+    def _quantile(self, u: Array) -> Array:
+        values, position = np.asarray(self.values), u * (len(self.values) - 1)
+        left = np.minimum(position.astype(np.int64), len(values) - 2)
+        return np.asarray(values[left] + (position - left) * (values[left + 1] - values[left]))
+
+
+Law = Annotated[
+    Constant | Uniform | Exponential | Lognormal | Weibull | Pareto | Erlang | Hyperexponential | Empirical,
+    Field(discriminator="law"),
+]
+"""Any of the laws above, told apart by its ``law`` key."""
+
+AnyLaw = Constant | Uniform | Exponential | Lognormal | Weibull | Pareto | Erlang | Hyperexponential | Empirical
+"""The same union for annotations outside pydantic."""

@@ -1,0 +1,226 @@
+"""A run or a plan as JSON: for scripts, dashboards, and the next report to be compared with.
+
+Names carry their units. A number that does not exist, or is not bounded, is ``null``: JSON knows neither NaN nor
+infinity. ``schema_version`` changes when a name or a meaning does.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sim import __version__
+from sim.errors import UsageError
+from sim.files import plain, whole_file
+from sim.judgement.targets import judge, overall
+from sim.results.breakdown import by_route, waterfall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sim.experiments.capacity import Capacity
+    from sim.experiments.sensitivity import Sensitivity
+    from sim.experiments.sweep import Sweep
+    from sim.judgement.comparison import Comparison
+    from sim.judgement.cost import Cost
+    from sim.judgement.targets import TargetRow
+    from sim.plan import Plan
+    from sim.results.result import Result
+    from sim.scenario.scenario import Scenario
+    from sim.screening import Screening
+    from sim.statistics.intervals import Estimate
+
+SCHEMA_VERSION = 1
+
+Document = dict[str, Any]
+
+
+def run_document(result: "Result") -> Document:
+    """One run, judged."""
+    rows = judge(result) if len(result.frame) else ()
+    return {
+        **_head(result.scenario, result.seed),
+        "on": result.on,
+        "requests": len(result.frame),
+        "duration_s": result.duration_s,
+        "verdict": overall(rows) if rows else "INCONCLUSIVE",
+        **_judged([result], rows),
+        "valid": result.valid,
+        "interrupted": result.interrupted,
+        "generator": result.generator,
+        "notes": list(result.notes),
+        "provenance": _provenance(result.scenario),
+    }
+
+
+def plan_document(plan: "Plan") -> Document:
+    """A whole plan: the simulation's judgement, and what the measurement says about it."""
+    return {
+        **_head(plan.scenario, plan.seed),
+        "on": plan.simulated[0].on if plan.simulated else None,
+        "requests": sum(len(result.frame) for result in plan.simulated),
+        "replications": len(plan.simulated),
+        "duration_s": plan.simulated[0].duration_s if plan.simulated else None,
+        "verdict": plan.verdict,
+        **_judged(plan.simulated, plan.targets),
+        "screening": None if plan.screening is None else screening_document(plan.screening),
+        "capacity": None if plan.capacity is None else capacity_document(plan.capacity),
+        "cost": None if plan.cost is None else cost_document(plan.cost),
+        "comparison": None if plan.comparison is None else comparison_document(plan.comparison),
+        "model_confirmed": None if plan.comparison is None else plan.comparison.agrees,
+        "measured": None if plan.measured is None else _measured(plan),
+        "sensitivity": [_sensitivity(row) for row in plan.sensitivity],
+        "interrupted": plan.interrupted,
+        "notes": list(plan.notes),
+        "provenance": _provenance(plan.scenario),
+    }
+
+
+def screening_document(found: "Screening") -> Document:
+    """What arithmetic said before anything was simulated."""
+    return {"label": found.label, "approximation": True} | vars(found)
+
+
+def capacity_document(found: "Capacity") -> Document:
+    """Highest load that keeps the targets, and the probes that showed it."""
+    return {
+        "rate_per_s": found.estimate.value,
+        "low": found.estimate.low,
+        "high": found.estimate.high,
+        "limited_by": list(found.limited_by),
+        "bottleneck": found.bottleneck,
+        "kept": list(found.kept),
+        "missed": list(found.missed),
+        "knee_per_s": found.knee_per_s,
+        "probes": [
+            {
+                "rate_per_s": probe.rate_per_s,
+                "requests": probe.requests,
+                "p50_ms": _estimate(probe.p50),
+                "p99_ms": _estimate(probe.p99),
+                "utilization": probe.utilization,
+            }
+            for probe in found.probes
+        ],
+    }
+
+
+def cost_document(bill: "Cost") -> Document:
+    """A month's bill."""
+    lines = [
+        {name: value for name, value in vars(line).items() if name != "fact"} | {"source": line.fact}
+        for line in bill.lines
+    ]
+    return {
+        "month_usd": bill.month_usd,
+        "usd_per_1000_requests": bill.usd_per_1000_requests,
+        "requests_per_month": bill.requests_per_month,
+        "lines": lines,
+        "notes": list(bill.notes),
+    }
+
+
+def sweep_document(found: "Sweep") -> Document:
+    """Every point of a sweep, and every run."""
+    return {
+        **_head(found.scenario, found.scenario.seed),
+        "vary": found.vary,
+        "seeds": found.seeds,
+        "points": found.points,
+        "runs": found.frame,
+        "interrupted": found.interrupted,
+        "ended_early": found.ended_early,
+    }
+
+
+def comparison_document(found: "Comparison") -> list[Document]:
+    """One entry a statistic, simulated beside measured."""
+    return [
+        {
+            "metric": row.metric,
+            "route": row.route,
+            "statistic": row.statistic,
+            "simulated": _estimate(row.simulated),
+            "measured": _estimate(row.measured),
+            "relative_error": row.relative_error,
+            "low": row.low,
+            "high": row.high,
+            "tolerance_ratio": row.tolerance_ratio,
+            "verdict": row.verdict,
+        }
+        for row in found.rows
+    ]
+
+
+def text_of(document: Document) -> str:
+    """A document as JSON text, in a fixed order of keys."""
+    return json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_document(document: Document, path: Path | str) -> None:
+    """Write a document; ``-`` is standard output, and a file is replaced only when the new one is whole.
+
+    Raises
+    ------
+    UsageError
+        The place cannot be written to.
+    """
+    if str(path) == "-":
+        sys.stdout.write(text_of(document))
+    else:
+        write_text(text_of(document), Path(path))
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file, whole or not at all; its folder is made if missing.
+
+    Raises
+    ------
+    UsageError
+        The place cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            file.write(text.encode("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from None
+
+
+def _head(scenario: "Scenario", seed: int) -> Document:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "version": __version__,
+        "scenario": scenario.name,
+        "question": scenario.question,
+        "seed": seed,
+    }
+
+
+def _judged(results: "Sequence[Result]", rows: "Sequence[TargetRow]") -> Document:
+    """What a run's requests, routes and stations say."""
+    return {
+        "targets": [vars(row) for row in rows],
+        "routes": by_route(results) if results else [],
+        "stations": results[0].stations if results else [],
+        "waterfall": waterfall(results) if results else [],
+    }
+
+
+def _measured(plan: "Plan") -> Document:
+    assert plan.measured is not None
+    document = run_document(plan.measured)
+    return {name: document[name] for name in document if name not in ("provenance", *_head(plan.scenario, 0))}
+
+
+def _estimate(found: "Estimate") -> Document:
+    return {name: getattr(found, name) for name in ("value", "low", "high", "n")}
+
+
+def _sensitivity(row: "Sensitivity") -> Document:
+    numbers = {name: value for name, value in vars(row).items() if name != "source"}
+    return {"path": row.source.path, "confidence": row.source.confidence, "swing_ratio": row.swing_ratio} | numbers
+
+
+def _provenance(scenario: "Scenario") -> list[Document]:
+    return [vars(source) for source in scenario.provenance]

@@ -1,0 +1,76 @@
+"""Notebooks from the command line: executed as Jupyter would, rendered as pages, opened in JupyterLab.
+
+A notebook is run in its own folder, from top to bottom, in a fresh kernel; a cell that fails ends it with one line.
+"""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from sim.errors import RunnerError, UsageError
+from sim.report.json_document import write_text
+
+FIRST = "notebooks/00_start_here.ipynb"
+CELL_S = 600
+"""A cell that takes longer hangs."""
+
+
+def render(path: Path, folder: Path) -> Path:
+    """Execute the notebook at *path* and write it as HTML into *folder*.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    UsageError
+        There is no such notebook.
+    RunnerError
+        A cell failed.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
+    from nbconvert import HTMLExporter
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except OSError as error:
+        raise UsageError(f"notebook {str(path)!r} cannot be read: {error.strerror or error}") from None
+    except (ValueError, nbformat.ValidationError) as error:
+        raise UsageError(f"notebook {str(path)!r} cannot be read: {_last_line(error)}") from None
+    client = NotebookClient(notebook, timeout=CELL_S, resources={"metadata": {"path": str(path.parent)}})
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError) as error:
+        raise RunnerError(f"notebook {str(path)!r} failed: {_last_line(error)}") from None
+    page, _ = HTMLExporter(exclude_input=False).from_notebook_node(notebook)
+    target = folder / f"{path.stem}.html"
+    write_text(page, target)
+    return target
+
+
+def open_lab(notebook: str = FIRST) -> int:
+    """Start JupyterLab at *notebook*; its exit status.
+
+    Raises
+    ------
+    UsageError
+        JupyterLab is not installed.
+    """
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise UsageError("JupyterLab is not installed (make lab, or pip install 'headroom[notebooks]')")
+    return subprocess.call([sys.executable, "-m", "jupyterlab", *([notebook] if Path(notebook).is_file() else [])])
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""What the kernel colours its tracebacks with."""
+
+
+def _last_line(error: BaseException) -> str:
+    lines = COLOUR.sub("", str(error)).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__

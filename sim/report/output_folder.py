@@ -1,0 +1,64 @@
+"""What a plan leaves behind: a report to be read, a document to be compared, and the measurement to be played again.
+
+``report.html`` stands alone in one file; ``result.json`` holds the same numbers (:mod:`sim.report.json_document`);
+``measured.parquet`` is the live run (:mod:`sim.results.storage`): ``headroom run SCENARIO --on FILE`` judges it anew.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sim.errors import UsageError
+from sim.report.json_document import plan_document, write_document
+
+if TYPE_CHECKING:
+    from sim.plan import Plan
+
+
+def prepare_folder(out: Path, name: str) -> Path:
+    """Make the folder of a scenario's results, now and not after a minute of measuring.
+
+    Parameters
+    ----------
+    out : Path
+        Where all results go.
+    name : str
+        The scenario's; what no file name should hold becomes a hyphen.
+
+    Raises
+    ------
+    UsageError
+        It cannot be made.
+    """
+    folder = out / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "plan")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"out={str(out)!r} must be a folder that can be written: {error.strerror}") from None
+    return folder
+
+
+def write_plan(plan: "Plan", folder: Path) -> list[Path]:
+    """Write all files of *plan* into *folder*; each is replaced only when the new one is whole.
+
+    Returns
+    -------
+    list of Path
+        The report first.
+
+    Raises
+    ------
+    UsageError
+        A file cannot be written.
+    """
+    from sim.report import write_report
+    from sim.results.storage import save_run
+
+    report, document, measured = folder / "report.html", folder / "result.json", folder / "measured.parquet"
+    write_document(plan_document(plan), document)
+    written = [document]
+    if plan.measured is not None and len(plan.measured.frame):
+        save_run(plan.measured, measured)
+        written.append(measured)
+    write_report(plan, report)
+    return [report, *written]

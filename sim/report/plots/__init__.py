@@ -1,0 +1,28 @@
+"""Pictures of a plan or of a run; each function returns Axes, draws on ``ax=`` when given, and titles with its finding.
+
+>>> from sim import plots
+>>> plots.ccdf(plan)  # doctest: +SKIP
+"""
+
+from sim.report.plots.agreement import errors, qq
+from sim.report.plots.bill import cost
+from sim.report.plots.demand import arrivals
+from sim.report.plots.doubt import tornado
+from sim.report.plots.latency import ccdf, over_time
+from sim.report.plots.load import latency_against_load
+from sim.report.plots.parts import waterfall
+from sim.report.plots.utilization import stations, utilization_against_load
+
+__all__ = [
+    "arrivals",
+    "ccdf",
+    "cost",
+    "errors",
+    "latency_against_load",
+    "over_time",
+    "qq",
+    "stations",
+    "tornado",
+    "utilization_against_load",
+    "waterfall",
+]

@@ -1,0 +1,222 @@
+"""What a plan found, in sentences: the answer, the headroom, what the measurement says, and what nobody tested."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sim import __version__
+from sim.report.wording import (
+    amount,
+    component_name,
+    line_of,
+    listed,
+    percent,
+    significant,
+    span,
+    target_name,
+    target_names,
+    usd,
+)
+
+if TYPE_CHECKING:
+    from sim.judgement.targets import TargetRow
+    from sim.plan import Plan
+    from sim.results.result import Result
+
+
+def summary(plan: "Plan") -> str:
+    """A plan in half a line: what was asked, the verdict, the capacity."""
+    kept = sum(row.verdict == "PASS" for row in plan.targets)
+    parts = [f"{plan.scenario.name}: {plan.verdict}", f"{kept} of {len(plan.targets)} targets kept"]
+    if plan.capacity is not None:
+        parts.append(f"capacity {significant(plan.capacity.estimate.value)} requests/s")
+    parts += [f"{len(plan.simulated)} simulations", f"seed {plan.seed}"]
+    return ", ".join(parts) + (", interrupted" if plan.interrupted else "")
+
+
+def answer(plan: "Plan") -> str:
+    """What a plan found, in one sentence."""
+    rows = plan.targets
+    if not rows:
+        return "Nothing is judged: the plan was stopped before its simulation ended."
+    kept = [row for row in rows if row.verdict == "PASS"]
+    if len(kept) == len(rows):
+        whole = f"All {len(rows)} targets are kept, each with its whole 95 % interval"
+        return f"{whole}." if plan.verdict == "PASS" else f"{whole}, but {_doubt(plan)}, so nothing is settled."
+    parts = [f"{len(kept)} of {len(rows)} targets are kept", *_missed(rows), *_open(rows)]
+    return "; ".join(parts) + "."
+
+
+def _doubt(plan: "Plan") -> str:
+    return "the plan was interrupted" if plan.interrupted else "the measurement does not confirm the model"
+
+
+def _missed(rows: Sequence["TargetRow"]) -> list[str]:
+    """Targets that are missed for certain, with by how much."""
+    missed = [row for row in rows if row.verdict in ("WARN", "ALERT")]
+    if not missed:
+        return ["none is missed for certain"]
+    beyond = [f"{row.metric} {row.statistic}" for row in missed if row.verdict == "ALERT"]
+    told = listed([f"{target_name(row.metric, row.statistic)} ({_against(row)})" for row in missed])
+    tail = f"{target_names(beyond)} beyond the alert line" if beyond else "none beyond its alert line"
+    return [f"{told} {'is' if len(missed) == 1 else 'are'} missed, {tail}"]
+
+
+def _against(row: "TargetRow") -> str:
+    lines = (row.target, row.alert)
+    return f"{amount(row.value, row.unit, apart_from=lines)} against {line_of(row.target, row.unit)}"
+
+
+def _open(rows: Sequence["TargetRow"]) -> list[str]:
+    """Targets that the numbers do not settle."""
+    names = [f"{row.metric} {row.statistic}" for row in rows if row.verdict in ("INCONCLUSIVE", "INVALID")]
+    return [f"{target_names(names)} {'is' if len(names) == 1 else 'are'} not settled"] if names else []
+
+
+def headroom(plan: "Plan") -> str:
+    """How far today's load is from the capacity; empty without one."""
+    if plan.capacity is None:
+        return ""
+    rate, today_per_s = plan.capacity.estimate, load_per_s(plan)
+    interval = f"95 % interval {span(rate.low, rate.high, unit='requests/s')}"
+    times = rate.value / today_per_s if today_per_s else float("inf")
+    limits, bottleneck = plan.capacity.limited_by, component_name(plan.capacity.bottleneck)
+    kept = f"{target_names(plan.capacity.kept)} {'holds' if len(plan.capacity.kept) == 1 else 'hold'}"
+    end = (
+        f"beyond that {bottleneck} is overloaded"
+        if plan.capacity.ends_in_overload
+        else f"there {target_names(limits)} {_give(len(limits))} way, and the slowest requests wait longest for "
+        f"{bottleneck}"
+    )
+    return (
+        f"{kept} up to {significant(rate.value)} requests/s ({interval}), {significant(times)} times today's "
+        f"{significant(today_per_s)} requests/s; {end}.{_but_today(plan)}"
+    )
+
+
+def _but_today(plan: "Plan") -> str:
+    """A warning, if a target that higher loads keep is missed at today's, as when all objects are cold."""
+    assert plan.capacity is not None
+    missed = [f"{row.metric} {row.statistic}" for row in plan.targets if row.verdict in ("WARN", "ALERT")]
+    names = [name for name in plan.capacity.kept if name in missed]
+    if not names:
+        return ""
+    return f" Yet at today's load {target_names(names)} {'is' if len(names) == 1 else 'are'} missed: see the figure."
+
+
+def _give(many: int) -> str:
+    return "gives" if many == 1 else "give"
+
+
+def load_per_s(plan: "Plan") -> float:
+    """Mean arrival rate of the simulated schedule, in requests/s; 0 before anything was simulated."""
+    if not plan.simulated or plan.simulated[0].frame.empty:
+        return 0.0
+    arrival_ms = plan.simulated[0].frame["arrival_ms"]
+    return len(arrival_ms) / max(float(arrival_ms.max()), 1.0) * 1000
+
+
+def confirmation(plan: "Plan") -> str:
+    """What the measurement says about the model."""
+    found, measured = plan.comparison, plan.measured
+    if measured is None or measured.frame.empty:
+        return "Nothing was measured: these numbers rest on the model alone."
+    if found is None:
+        return f"The measurement was cut short after {len(measured.frame):,} requests and not compared with the model."
+    if not found.valid:
+        return "The measurement is INVALID, since its load generator was late: this run does not confirm the model."
+    shown = [
+        f"{row.statistic.upper()} {percent(row.relative_error, signed=True)}"
+        f" [{percent(row.low, signed=True)}, {percent(row.high, signed=True)}]"
+        for row in found.rows
+        if (row.metric, row.route) == ("api_latency_ms", "all") and row.statistic in ("p50", "p99")
+    ]
+    word = "confirms" if found.agrees else "contradicts"
+    return f"The measurement {word} the model: its error is {listed(shown)} of the latency."
+
+
+def screened(plan: "Plan") -> str:
+    """What arithmetic says about latency and bound, beside what was simulated; empty before there is anything."""
+    if plan.screening is None or not plan.simulated or plan.simulated[0].frame.empty:
+        return ""
+    latency_ms = [float(run.frame["latency_ms"].mean()) for run in plan.simulated]
+    bound = f"{significant(plan.screening.rate_per_s_max)} requests/s"
+    return (
+        f"By arithmetic alone ({plan.screening.label}) a request takes {amount(plan.screening.latency_ms_mean, 'ms')} "
+        f"in the mean, simulated {amount(sum(latency_ms) / len(latency_ms), 'ms')}; "
+        f"{component_name(plan.screening.bottleneck)} can never serve more than {bound}, whatever the waits."
+    )
+
+
+def measured_of(plan: "Plan") -> "Result | None":
+    """The measurement, if it holds a request."""
+    return plan.measured if plan.measured is not None and len(plan.measured.frame) else None
+
+
+def facts(plan: "Plan") -> Iterator[str]:
+    """What a reader wants to know before the verdict: what was played, on what, and when."""
+    arrivals = plan.scenario.workload.arrivals
+    if arrivals.kind == "trace":
+        yield f"arrivals of {Path(arrivals.file).name}"
+    else:
+        yield f"closed loop of {arrivals.users} users" if arrivals.kind == "closed" else f"{arrivals.kind} arrivals"
+    if plan.simulated:
+        yield f"simulated {len(plan.simulated)} times on the {plan.simulated[0].on} engine"
+    measured = measured_of(plan)
+    if measured is not None:
+        started = str(measured.generator.get("started_utc", "")).removesuffix("+00:00").replace("T", " ")
+        yield f"measured on the {measured.on}{f', {started} UTC' if started else ''}"
+    yield f"seed {plan.seed}"
+    yield f"Headroom {__version__}"
+
+
+def tiles(plan: "Plan") -> Iterator[tuple[str, str, str]]:
+    """The few numbers to remember: what, how much, and what stands below it."""
+    today_per_s = load_per_s(plan)
+    if today_per_s:
+        requests = len(plan.simulated[0].frame)
+        told = f"mean of {requests:,} requests, simulated {len(plan.simulated)} times"
+        yield "Today's load", f"{significant(today_per_s)} requests/s", told
+    if plan.capacity is not None:
+        rate = plan.capacity.estimate
+        interval = span(rate.low, rate.high, unit="requests/s")
+        yield "Capacity", f"{significant(rate.value)} requests/s", f"95 % interval {interval}, {rate.n} seeds"
+        if today_per_s:
+            times = [significant(bound / today_per_s) for bound in (rate.value, rate.low, rate.high)]
+            yield "Headroom", f"{times[0]} ×", f"today's load; 95 % interval {times[1]} to {times[2]}"
+        first = listed([target_name(name) for name in plan.capacity.limited_by])
+        told = "of" if plan.capacity.ends_in_overload else "the slowest then wait longest for"
+        yield "Gives way first", first, f"{told} {component_name(plan.capacity.bottleneck)}"
+    if plan.cost is not None:
+        each = f"{usd(plan.cost.usd_per_1000_requests)} per 1,000 requests"
+        yield "A month costs", usd(plan.cost.month_usd), each
+
+
+def untested(plan: "Plan") -> Iterator[str]:
+    """What no number of this report says anything about."""
+    if plan.measured is None or plan.measured.frame.empty:
+        yield "Nothing was measured: no number here was checked against a working deployment."
+    else:
+        frame = plan.measured.frame
+        yield (
+            f"Only {len(frame):,} requests were measured, in {significant(plan.measured.duration_s)} s over one "
+            "machine's loopback, against the reference deployment, whose platform latencies are drawn from the same "
+            "assumptions as the model's. The provider's own service was not loaded."
+        )
+    if plan.capacity is not None:
+        highest = max(probe.rate_per_s for probe in plan.capacity.probes)
+        yield (
+            f"Loads above {significant(highest)} requests/s were not simulated, and none above that of the measured "
+            "part was measured: the capacity is the model's."
+        )
+    else:
+        yield "No highest load was searched."
+    absent = [route for route, weight in plan.scenario.workload.mix.items() if not weight]
+    if absent:
+        yield f"Routes that the mix leaves out: {listed(absent)}."
+    yield "Numbers were varied one at a time; two that are wrong together were not tried."
+    yield (
+        "Not modelled: outages of a region or of the provider (but for the up-time line, from its record of "
+        "incidents), deployments and restarts under load, the provider's own rate limits, quotas and noisy neighbours, "
+        "attacks, and growth of stored data over months."
+    )

@@ -1,0 +1,102 @@
+"""Where the time of the requests went: by route, and by the parts of the way of a typical and of a slow request.
+
+A slow request is not slow in every part at once, so the parts of the P99 are not the P99s of the parts: they are what
+the slowest requests really spent, part by part, and they add up.
+
+Sources
+-------
+Dean and Barroso, "The tail at scale", CACM 56, 2013 (why percentiles of parts do not add up).
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from sim.judgement.targets import NOT_JUDGED, estimate
+from sim.results.result import TIME_COLUMNS
+from sim.statistics.quantiles import quantiles
+
+if TYPE_CHECKING:
+    from sim.results.result import Result
+
+MEDIAN_BAND = (0.45, 0.55)
+"""Requests between these percentiles stand for the typical one."""
+
+TAIL = 0.99
+
+PARTS = tuple(name for name in TIME_COLUMNS if name != "worker_cpu_ms")
+"""Parts that add up to a request's latency; the CPU time lies inside ``workers_ms``."""
+
+UNBOOKED = "overhead_ms"
+"""What no component accounts for: in a live run the driver's and the wire's own time."""
+
+ROUNDING_MS = 1e-6
+"""Sums of floating-point times differ by less than this."""
+
+
+def waterfall(results: "Sequence[Result]") -> pd.DataFrame:
+    """Mean time in each part, of requests around the median and of those beyond the P99.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        A run or replications of it.
+
+    Returns
+    -------
+    DataFrame
+        A row a part that took any time: ``part``, ``p50_ms``, ``p99_ms``. Each column adds up to the mean latency of
+        its requests. Without a request that succeeded after the warm-up there is no row.
+    """
+    frame = pd.concat([run.steady().frame for run in results], ignore_index=True)
+    frame = frame[frame["outcome"] == "ok"]
+    if frame.empty:
+        return pd.DataFrame({"part": [], "p50_ms": [], "p99_ms": []})
+    latency_ms = frame["latency_ms"]
+    low, high, tail = quantiles(latency_ms.to_numpy(), [*MEDIAN_BAND, TAIL])
+    parts = frame[list(PARTS)].copy()
+    parts[UNBOOKED] = latency_ms - parts.sum(axis=1)
+    typical, slow = parts[latency_ms.between(low, high)].mean(), parts[latency_ms >= tail].mean()
+    table = pd.DataFrame({"part": parts.columns, "p50_ms": typical.to_numpy(), "p99_ms": slow.to_numpy()})
+    spent = table[["p50_ms", "p99_ms"]].max(axis=1) > ROUNDING_MS
+    return table[spent].reset_index(drop=True)
+
+
+def by_route(results: "Sequence[Result]") -> pd.DataFrame:
+    """One row a route: how many, how many failed, and the latency of all that were sent, with 95 % intervals.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        A run or replications of it.
+
+    Returns
+    -------
+    DataFrame
+        ``route, n, errors, p50_ms, p50_low_ms, p50_high_ms, p99_ms, p99_low_ms, p99_high_ms``. A failure counts as
+        infinitely slow, a timeout with the time that was waited, as in the verdicts.
+    """
+    frames = [run.steady().frame for run in results]
+    rows = [row for route in _routes(frames) if (row := _route_row(frames, route))]
+    return pd.DataFrame(rows)
+
+
+def _routes(frames: "Sequence[pd.DataFrame]") -> list[str]:
+    played = {route for frame in frames for route in frame["route"].unique()}
+    return [route for route in frames[0]["route"].cat.categories if route in played]
+
+
+def _route_row(frames: "Sequence[pd.DataFrame]", route: str) -> dict[str, object]:
+    ours = [frame[(frame["route"] == route) & ~frame["outcome"].isin(NOT_JUDGED)] for frame in frames]
+    row: dict[str, object] = {
+        "route": route,
+        "n": sum(len(part) for part in ours),
+        "errors": sum(int((part["outcome"] != "ok").sum()) for part in ours),
+    }
+    for name in ("p50", "p99"):
+        found = estimate(ours, "api_latency_ms", statistic=name)
+        if found is None:
+            return {}
+        row |= {f"{name}_ms": found.value, f"{name}_low_ms": found.low, f"{name}_high_ms": found.high}
+    return row

@@ -1,0 +1,153 @@
+"""What came out: one row a request, one row a station, and how far both can be trusted.
+
+A Result looks the same whatever the schedule was played on, so that a model, a working reference and a real
+deployment can be laid side by side.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sim.flow import OUTCOMES
+
+if TYPE_CHECKING:
+    from sim.scenario.scenario import Scenario
+    from sim.scenario.schedule import Schedule
+
+TIME_COLUMNS = (
+    "network_ms",
+    "tunnel_queue_ms",
+    "tunnel_ms",
+    "workers_queue_ms",
+    "workers_ms",
+    "worker_cpu_ms",
+    "durable_objects_queue_ms",
+    "durable_objects_ms",
+    "ledger_ms",
+    "d1_queue_ms",
+    "d1_ms",
+    "r2_ms",
+    "client_ms",
+)
+"""Where a request's time went. ``worker_cpu_ms`` lies inside ``workers_ms``; the others are apart from each other."""
+
+STATION_COLUMNS = (
+    "station",
+    "servers",
+    "instances",
+    "served",
+    "utilization",
+    "utilization_busiest",
+    "queue_mean",
+    "wait_mean_ms",
+)
+"""``utilization`` is the mean over a station's instances, ``utilization_busiest`` that of the one with most work."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One schedule, played once.
+
+    Attributes
+    ----------
+    scenario : Scenario
+        What was asked.
+    on : str
+        What it was played on: ``simpy``, ``compiled``, ``reference``, a URL, or the name of a recorded run.
+    seed : int
+        Chooses every random number of schedule and model.
+    frame : DataFrame
+        One row a request, in order of request number: ``request, route, key, size_bytes, arrival_ms, latency_ms,
+        outcome, attempts`` and the columns of :data:`TIME_COLUMNS`. Latency counts from the intended send time.
+    stations : DataFrame
+        One row a station: the columns of :data:`STATION_COLUMNS`.
+    duration_s : float
+        Simulated or measured time from the first intended send to the last end.
+    warm_up_ms : float
+        What arrived earlier was played and is not judged.
+    interrupted : bool
+        Stopped by hand; the frame holds what was finished.
+    unstable : tuple of str
+        Stations that were offered more work than they can do: the numbers are those of a queue that still grows.
+    valid : bool
+        False when the load generator itself was late or saturated: no verdict may rest on it.
+    notes : tuple of str
+        Sentences that a reader of the numbers must see.
+    generator : dict
+        The load generator's self-check (live runs only).
+    """
+
+    scenario: "Scenario"
+    on: str
+    seed: int
+    frame: pd.DataFrame
+    stations: pd.DataFrame
+    duration_s: float
+    warm_up_ms: float = 0.0
+    interrupted: bool = False
+    unstable: tuple[str, ...] = ()
+    valid: bool = True
+    notes: tuple[str, ...] = ()
+    generator: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        ok = self.frame["outcome"].eq("ok")
+        latency_ms = self.frame.loc[ok, "latency_ms"].to_numpy()
+        p50, p99 = np.quantile(latency_ms, [0.5, 0.99]) if len(latency_ms) else (np.nan, np.nan)
+        unstable = f", UNSTABLE at {', '.join(self.unstable)}" if self.unstable else ""
+        marks = "".join([", interrupted" if self.interrupted else "", unstable, "" if self.valid else ", INVALID"])
+        return (
+            f"<Result {self.scenario.name} on {self.on}: {len(self.frame)} requests in {self.duration_s:.1f} s, "
+            f"{ok.sum()} ok, P50 {p50:.1f} ms, P99 {p99:.1f} ms, seed {self.seed}{marks}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from sim.report.html import result_html
+
+        return result_html(self)
+
+    def steady(self) -> "Result":
+        """The same result without the requests that arrived in the warm-up."""
+        kept = self.frame[self.frame["arrival_ms"] >= self.warm_up_ms].reset_index(drop=True)
+        return replace(self, frame=kept, warm_up_ms=0.0)
+
+
+def request_frame(
+    schedule: "Schedule",
+    *,
+    arrival_ms: NDArray[np.float64],
+    latency_ms: NDArray[np.float64],
+    outcome: NDArray[np.int8],
+    attempts: NDArray[np.int16],
+    times: dict[str, NDArray[np.float64]],
+) -> pd.DataFrame:
+    """The tidy frame of requests that every simulated runner returns.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Gives route, key and size; shape (n,).
+    arrival_ms, latency_ms : ndarray, shape (n,)
+    outcome : ndarray of int8, shape (n,)
+        Index into :data:`sim.flow.OUTCOMES`.
+    attempts : ndarray of int16, shape (n,)
+    times : dict of str to ndarray, shape (n,)
+        Time per account, named as in :data:`TIME_COLUMNS`; an account that is missing counts as 0.
+    """
+    columns: dict[str, Any] = {
+        "request": np.arange(len(arrival_ms), dtype=np.int64),
+        "route": pd.Categorical.from_codes(schedule.route_code, categories=pd.Index(schedule.routes)),
+        "key": schedule.key.copy(),  # the schedule's own columns stay read-only
+        "size_bytes": schedule.size_bytes.copy(),
+        "arrival_ms": arrival_ms,
+        "latency_ms": latency_ms,
+        "outcome": pd.Categorical.from_codes(outcome, categories=pd.Index(OUTCOMES)),
+        "attempts": attempts,
+    }
+    for name in TIME_COLUMNS:
+        columns[name] = times.get(name, np.zeros(len(arrival_ms)))
+    # Millions of rows are not copied a second time: the arrays are the frame's from here on.
+    return pd.DataFrame(columns, copy=False)

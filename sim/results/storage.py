@@ -1,0 +1,204 @@
+"""A run kept in one file, and played again by reading it.
+
+The file is a parquet table of the requests; the rest of the result, and the scenario that was played, are JSON in the
+table's own metadata under the key ``headroom``. So a run is one thing to copy, any parquet reader opens it, and the
+frame comes back byte for byte.
+"""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sim.errors import RunnerError, SimError, UsageError
+from sim.files import plain, whole_file
+from sim.flow import OUTCOMES
+from sim.results.result import STATION_COLUMNS, TIME_COLUMNS, Result
+
+if TYPE_CHECKING:
+    from sim.scenario.scenario import Scenario
+
+SCHEMA_VERSION = 1
+MANIFEST_KEY = b"headroom"
+LIBRARIES = ("headroom", "numpy", "pandas", "pyarrow")
+
+NUMBERS = {
+    "request": "int64",
+    "key": "int64",
+    "size_bytes": "int64",
+    "arrival_ms": "float64",
+    "latency_ms": "float64",
+    "attempts": "int16",
+    **dict.fromkeys(TIME_COLUMNS, "float64"),
+}
+"""Columns that every run has, with their types; a live run has more."""
+
+CATEGORIES = ("route", "outcome")
+
+MAY_BE_MISSING = ("latency_ms", "send_lag_ms", "service_latency_ms")
+"""Times that a skipped request does not have."""
+
+
+def play(scenario: "Scenario", path: Path | str) -> Result:
+    """The run in *path*, to be judged by *scenario*.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Becomes the result's; a note tells where the one that was played differs.
+    path : path
+
+    Raises
+    ------
+    RunnerError
+        As for :func:`load_run`.
+    """
+    return load_run(path, scenario=scenario)
+
+
+def save_run(result: Result, path: Path | str) -> None:
+    """Write a run; an older file of that name is replaced only when the new one is whole.
+
+    Raises
+    ------
+    UsageError
+        The place cannot be written to.
+    """
+    target = Path(path)
+    table = pa.Table.from_pandas(result.frame, preserve_index=False)
+    manifest = json.dumps(_manifest(result), allow_nan=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), MANIFEST_KEY: manifest.encode()})
+    try:
+        with whole_file(target) as file:
+            pq.write_table(table, file, write_page_checksum=True)
+    except OSError as error:
+        raise UsageError(f"run {str(target)!r} cannot be written: {error.strerror or error}") from None
+
+
+def load_run(path: Path | str, *, scenario: "Scenario | None" = None) -> Result:
+    """Read a run.
+
+    Parameters
+    ----------
+    path : path
+    scenario : Scenario, optional
+        Judge by this one; by default the one that was played.
+
+    Raises
+    ------
+    RunnerError
+        No such file, not a run, a run of another schema version, or one that was damaged.
+    """
+    if not Path(path).is_file():
+        raise RunnerError(f"run {str(path)!r} must be a file; there is none (headroom run SCENARIO --save FILE)")
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+        manifest = json.loads((table.schema.metadata or {})[MANIFEST_KEY])
+    except KeyError:
+        raise RunnerError(f"run {str(path)!r} must be a file that --save wrote; it is another parquet file") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RunnerError(f"run {str(path)!r} cannot be read: {_one_line(error)}") from None
+    if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
+        found = manifest.get("schema_version") if isinstance(manifest, dict) else manifest
+        raise RunnerError(f"run {str(path)!r}: schema_version={found!r} must be {SCHEMA_VERSION} (save it again)")
+    try:
+        return _result(Path(path), manifest, _frame(table, manifest["categories"]), scenario)
+    except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException, SimError) as error:
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else _one_line(error)
+        raise RunnerError(f"run {str(path)!r} is malformed: {what}") from None
+
+
+def _manifest(result: Result) -> dict[str, Any]:
+    """Everything but the frame, as JSON."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "on": result.on,
+        "seed": result.seed,
+        "duration_s": result.duration_s,
+        "warm_up_ms": result.warm_up_ms,
+        "interrupted": result.interrupted,
+        "valid": result.valid,
+        "notes": list(result.notes),
+        "generator": plain(result.generator),
+        "stations": plain(result.stations.to_dict(orient="list")),
+        "categories": {name: result.frame[name].cat.categories.tolist() for name in CATEGORIES},
+        "scenario": result.scenario.model_dump(mode="json"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+    }
+
+
+def _frame(table: pa.Table, categories: dict[str, list[str]]) -> pd.DataFrame:
+    """The requests, checked; categories as they were, used or not."""
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    for name in CATEGORIES:
+        frame[name] = _category(frame, name, categories[name])
+    for name, kind in NUMBERS.items():
+        if str(frame[name].dtype) != kind:
+            raise ValueError(f"column {name} is {frame[name].dtype}, must be {kind}")
+    for name in frame.columns.drop(list(CATEGORIES)):
+        values = frame[name]
+        if name not in MAY_BE_MISSING and values.isna().any():
+            raise ValueError(f"column {name} has empty cells")
+        if name != "send_lag_ms" and (values < 0).any():
+            raise ValueError(f"column {name} has {values.min():g}, must be >= 0")
+    if not frame["request"].is_monotonic_increasing or frame["request"].duplicated().any():
+        raise ValueError("column request must rise")
+    return frame
+
+
+def _category(frame: pd.DataFrame, name: str, known: list[str]) -> "pd.Series[Any]":
+    if name == "outcome" and not set(known) <= set(OUTCOMES):
+        raise ValueError(f"outcome {(set(known) - set(OUTCOMES)).pop()!r} must be one of {', '.join(OUTCOMES)}")
+    texts = frame[name].astype("str")
+    strange = texts[~texts.isin(known)]
+    if len(strange):
+        raise ValueError(f"column {name} has {strange.iloc[0]!r}, must be one of {', '.join(map(str, known))}")
+    return texts.astype(pd.CategoricalDtype(known))
+
+
+def _result(path: Path, manifest: dict[str, Any], frame: pd.DataFrame, asked: "Scenario | None") -> Result:
+    from sim.scenario.scenario import Scenario, load_scenario
+
+    tables = {name: manifest["scenario"][name] for name in Scenario.model_fields}
+    played = load_scenario("launch").with_(**tables)
+    notes = [*manifest["notes"], f"recorded on {manifest['on']}"]
+    if asked is not None:
+        notes += _differences(asked, played)
+    stations = pd.DataFrame(manifest["stations"], columns=list(STATION_COLUMNS))
+    numbers = dict.fromkeys(stations.columns.drop(["station", "servers", "instances", "served"]), "float64")
+    return Result(
+        scenario=asked or played,
+        on=path.name,
+        seed=int(manifest["seed"]),
+        frame=frame,
+        stations=stations.astype(numbers),
+        duration_s=float(manifest["duration_s"]),
+        warm_up_ms=float(manifest["warm_up_ms"]),
+        interrupted=bool(manifest["interrupted"]),
+        valid=bool(manifest["valid"]),
+        notes=tuple(notes),
+        generator=dict(manifest["generator"]),
+    )
+
+
+def _differences(asked: "Scenario", played: "Scenario") -> list[str]:
+    """A sentence, if the two scenarios describe different loads or systems."""
+    parts = [
+        f"{part}.{name}"
+        for part in ("workload", "system")
+        for name in type(getattr(asked, part)).model_fields
+        if getattr(getattr(asked, part), name) != getattr(getattr(played, part), name)
+    ]
+    if not parts:
+        return []
+    return [f"recorded with another {', '.join(parts)} than scenario {asked.name} has now"]
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

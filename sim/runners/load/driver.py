@@ -1,0 +1,228 @@
+"""The load driver: sends every request at its intended time, whatever became of the ones before.
+
+Picture a turnstile with a clock and no eyes. It lets people in by the timetable alone; if the hall behind it is
+full to the bound, it turns the next one away and writes that down, but it never holds people back to let them in as
+a bunch later. (With a closed-loop schedule there is one turnstile a user, who thinks, asks, waits for the answer,
+and thinks again.)
+
+Stopping is polite: nothing new is sent, requests under way get DRAIN_S to end and be measured, and what is then
+still waiting is written down as ``aborted`` with the time that it had waited.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from sim.runners.load.guard import AbortRule, AbortWatch, Caps
+from sim.runners.load.http_sender import HttpSender
+from sim.runners.load.messages import Answer, Message, outcome_of
+from sim.runners.load.pacer import wait_until
+from sim.runners.load.quic_sender import QuicSender
+from sim.runners.load.tape import Tape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sim.scenario.schedule import Schedule
+
+DRAIN_S = 2.0
+"""After a stop: enough for nearly every request that will be answered, short for a person who pressed Ctrl-C."""
+
+FINAL = ("too_large", "refused")
+"""Answers that a second attempt would only get again."""
+
+BACKOFF_MS_MAX = 60_000.0
+
+UNREACHABLE = (OSError, aiohttp.ClientError)
+"""No answer, or none that can be read."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """What the caller does about slow and failed answers.
+
+    Attributes
+    ----------
+    timeout_ms : float
+        Each attempt is given up after this; the first counts from the intended send.
+    retries : int
+    backoff_ms : float
+        Wait before the first retry; doubled before each later one.
+    """
+
+    timeout_ms: float
+    retries: int = 0
+    backoff_ms: float = 0.0
+
+
+class Driver:
+    """Plays one schedule once and writes it on its *tape*."""
+
+    def __init__(
+        self,
+        schedule: "Schedule",
+        messages: list[Message],
+        *,
+        http: HttpSender,
+        quic: QuicSender | None,
+        client: Client,
+        caps: Caps,
+        abort: AbortRule,
+        on_end: "Callable[[], object]",
+    ) -> None:
+        self.schedule = schedule
+        self.messages = messages
+        self.http = http
+        self.quic = quic
+        self.client = client
+        self.caps = caps
+        self.watch = AbortWatch(abort)
+        self.on_end = on_end
+        self.tape = Tape(schedule)
+        self.in_flight: set[asyncio.Task[None]] = set()
+        self.in_flight_peak = 0
+        self.stopped_because: str | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._defect: BaseException | None = None
+        self._loop = asyncio.get_running_loop()
+        self._start_s = 0.0
+
+    async def play(self) -> None:
+        """Send everything and wait for the answers; returns early after :meth:`stop`."""
+        if self.stopped_because is not None:
+            return
+        self._start_s = self._loop.time()
+        open_loop = self.schedule.user is None
+        self._sending = asyncio.create_task(self._send_all() if open_loop else self._let_users_in())
+        deadline = self._loop.call_later(self.caps.duration_s, self.stop, f"longer than {self.caps.duration_s:g} s")
+        try:
+            await asyncio.wait([self._sending])
+            await self._drain()
+            if not self._sending.cancelled():
+                self._sending.result()
+        finally:
+            deadline.cancel()
+        if self._defect is not None:
+            raise self._defect
+
+    def stop(self, reason: str) -> None:
+        """Send nothing more; the first *reason* is kept."""
+        if self.stopped_because is None:
+            self.stopped_because = reason
+            if self._sending is not None:
+                self._sending.cancel()
+
+    # ------------------------------------------------------------ when to send
+
+    async def _send_all(self) -> None:
+        """The open loop: every request at its time, or skipped."""
+        for request, arrival_ms in enumerate(self.schedule.arrival_ms.tolist()):
+            await wait_until(self._start_s + arrival_ms / 1000)
+            if len(self.in_flight) >= self.caps.in_flight:
+                self.tape.skip(request)
+                self.on_end()
+            else:
+                self._launch(request)
+        await self._under_way()
+
+    async def _let_users_in(self) -> None:
+        """The closed loop: one task a user."""
+        assert self.schedule.user is not None
+        requests_of: dict[int, list[int]] = {}
+        for request, user in enumerate(self.schedule.user.tolist()):
+            requests_of.setdefault(user, []).append(request)
+        async with asyncio.TaskGroup() as group:
+            for requests in requests_of.values():
+                group.create_task(self._be_user(requests))
+
+    async def _be_user(self, requests: list[int]) -> None:
+        assert self.schedule.think_ms is not None
+        ended_s = self._start_s
+        for request in requests:
+            intended_s = ended_s + float(self.schedule.think_ms[request]) / 1000
+            self.tape.arrival_ms[request] = (intended_s - self._start_s) * 1000
+            await wait_until(intended_s)
+            await asyncio.wait([self._launch(request)])
+            ended_s = self._loop.time()
+
+    def _launch(self, request: int) -> asyncio.Task[None]:
+        """Send *request* in a task of its own, which nobody need await."""
+        task = self._loop.create_task(self._request(request))
+        self.in_flight.add(task)
+        self.in_flight_peak = max(self.in_flight_peak, len(self.in_flight))
+        task.add_done_callback(self._landed)
+        return task
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self.in_flight.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._defect = task.exception()
+            self.stop("a defect of the driver")
+
+    async def _under_way(self) -> None:
+        while self.in_flight:
+            await asyncio.wait(self.in_flight)
+
+    async def _drain(self) -> None:
+        """After a stop: give requests under way a moment, then give them up."""
+        if self.in_flight:
+            _, late = await asyncio.wait(self.in_flight, timeout=DRAIN_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    # ------------------------------------------------------------ one request
+
+    async def _request(self, request: int) -> None:
+        """One request with all its attempts."""
+        tape = self.tape
+        tape.send(request, at_ms=self._now_ms())
+        intended_s = self._start_s + tape.arrival_ms[request] / 1000
+        try:
+            outcome = await self._attempts(request, intended_s)
+        except asyncio.CancelledError:
+            tape.end(request, "aborted", at_ms=self._now_ms())
+            raise
+        tape.end(request, outcome, at_ms=self._now_ms())
+        self.on_end()
+        if self.watch.count(at_s=self._loop.time(), failed=outcome != "ok"):
+            self.stop(str(self.watch.rule))
+
+    async def _attempts(self, request: int, began_s: float) -> str:
+        """Try, wait, try again, as the scenario's client does; the last attempt's outcome."""
+        client, tape = self.client, self.tape
+        for retry in range(client.retries + 1):
+            tape.attempts[request] = retry + 1
+            outcome = await self._attempt(request, began_s)
+            if outcome == "timeout":
+                tape.book_client(request, (self._loop.time() - began_s) * 1000)
+            if outcome == "ok" or outcome in FINAL or retry == client.retries:
+                break
+            wait_ms = min(BACKOFF_MS_MAX, client.backoff_ms * 2.0**retry)
+            tape.book_client(request, wait_ms)
+            began_s = self._loop.time() + wait_ms / 1000
+            await wait_until(began_s)
+        return outcome
+
+    async def _attempt(self, request: int, began_s: float) -> str:
+        message = self.messages[request]
+        try:
+            async with asyncio.timeout_at(began_s + self.client.timeout_ms / 1000):
+                answer = await self._send(message)
+        except TimeoutError:
+            return "timeout"
+        except UNREACHABLE:
+            return "error"
+        self.tape.book(request, answer.server_timing)
+        return outcome_of(message, answer)
+
+    async def _send(self, message: Message) -> Answer:
+        if not message.tunnel:
+            return await self.http.send(message)
+        assert self.quic is not None, "live.play checks that there is a tunnel"
+        return await self.quic.send(message)
+
+    def _now_ms(self) -> float:
+        return (self._loop.time() - self._start_s) * 1000

@@ -1,0 +1,90 @@
+"""The HTTP client of the load driver: many connections kept open, one request at a time on each.
+
+It adds as little of its own as it can: no cookies, no redirects (a redirect could send the load elsewhere), no
+proxy from the environment, no retries but the scenario's, nothing decompressed, answers counted and thrown away.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+from yarl import URL
+
+from sim.runners.load.messages import HEALTH, Answer, Message, upload_parts
+
+KEEP_ALIVE_S = 4.0
+"""Idle connections are closed by us before the server does it: uvicorn, Node and workerd close after 5 s, and a request
+that meets a closing connection would look like an error of the deployment."""
+
+READ_BYTES = 2**18
+
+
+class HttpSender:
+    """Sends messages to *base_url*; at most *connections_max* at one time."""
+
+    def __init__(self, base_url: str, *, connections_max: int, block: memoryview) -> None:
+        self.base_url = base_url
+        self.connections_max = connections_max
+        self.block = block
+        self.urls: dict[str, URL] = {}
+
+    async def open(self, *, warm_connections: int) -> None:
+        """Open the session and *warm_connections* connections.
+
+        Raises
+        ------
+        OSError, aiohttp.ClientError
+            Nobody answers there.
+        """
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self.connections_max, keepalive_timeout=KEEP_ALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers={"User-Agent": "headroom", "Accept-Encoding": "identity"},
+            auto_decompress=False,
+            read_bufsize=READ_BYTES,
+        )
+        await asyncio.gather(*(self.send(HEALTH) for _ in range(warm_connections)))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.session.close()
+
+    async def send(self, message: Message) -> Answer:
+        """Send one message and read its whole answer.
+
+        Raises
+        ------
+        OSError, aiohttp.ClientError
+            The connection failed, or the answer is not HTTP.
+        """
+        headers = None
+        data: bytes | AsyncIterator[memoryview] | None = message.body or None
+        if message.upload_bytes:
+            headers = {
+                "Content-Length": str(message.upload_bytes),
+                "Content-Type": "application/octet-stream",
+            }
+            data = self._upload(message.upload_bytes)
+        elif data:
+            headers = {"Content-Type": "application/json"}
+        async with self.session.request(
+            message.method, self._url(message.path), data=data, headers=headers,
+            allow_redirects=False,
+        ) as response:  # fmt: skip
+            body_bytes = 0
+            async for part in response.content.iter_any():
+                body_bytes += len(part)
+            timing = response.headers.get("Server-Timing", "")
+            return Answer(response.status, timing, body_bytes)
+
+    def _url(self, path: str) -> URL:
+        """The parsed address of *path*; parsing costs as much as sending, so each path is parsed once."""
+        url = self.urls.get(path)
+        if url is None:
+            url = self.urls[path] = URL(self.base_url + path, encoded=True)
+        return url
+
+    async def _upload(self, size_bytes: int) -> AsyncIterator[memoryview]:
+        for part in upload_parts(self.block, size_bytes=size_bytes):
+            yield part

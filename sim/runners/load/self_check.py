@@ -1,0 +1,153 @@
+"""Whether the load generator can be believed: was it on time, did it have time, did it send what it was asked to send.
+
+A generator that is late or saturated shows its own limit and calls it the server's. A run that fails this check is
+INVALID: no verdict may rest on it.
+
+Sources
+-------
+Tene, "How not to measure latency" (coordinated omission, intended send times).
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.runners.load.tape import Tape
+
+SEND_LAG_P99_MS_MAX = 10.0
+"""A request this late arrives in other company than the schedule meant: the queues it sees are not the workload's."""
+
+SEND_LAG_FRACTION_MAX = 0.10
+"""Sending late by a tenth of the median latency moves the median by a tenth, the whole tolerance of a comparison."""
+
+SEND_LAG_FLOOR_MS = 1.0
+"""A general-purpose kernel cannot promise better; when the median is below 10 ms, the lag is told but not judged."""
+
+SKIPPED_FRACTION_MAX = 0.001
+"""A tenth of the 1 % that a P99 looks at: skipped requests are the slow ones, so more would hide in the tail."""
+
+CPU_RATIO_MAX = 0.90
+"""Above this an M/D/1 queue in front of the driver's one core is longer than four requests."""
+
+SHORTFALL_FRACTION_MAX = 0.02
+"""Two percent is the standard deviation of a Poisson count of 2,500; more is a generator that cannot keep up."""
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """Measurements that a load generator makes of itself.
+
+    Attributes
+    ----------
+    planned_requests, sent_requests, skipped_requests, aborted_requests : int
+    retries : int
+        Attempts beyond each request's first.
+    offered_per_s, achieved_per_s : float
+        Rate of the intended sends that were reached, and of the actual ones.
+    send_lag_ms_p50, send_lag_ms_p99, send_lag_ms_max : float
+    latency_ms_p50 : float
+        Median of answered requests, that the lag is measured against.
+    overhead_ms_p50, overhead_ms_p99 : float
+        Latency that no component accounts for.
+    floor_ms_p50 : float
+        Median of unpaced, sequential ``/health`` requests before the run: driver, wire and HTTP server alone.
+    cpu_ratio : float
+        Processor time of this process over wall time.
+    in_flight_requests : int
+        Most requests that waited at one time.
+    """
+
+    planned_requests: int
+    sent_requests: int
+    skipped_requests: int
+    aborted_requests: int
+    retries: int
+    offered_per_s: float
+    achieved_per_s: float
+    send_lag_ms_p50: float
+    send_lag_ms_p99: float
+    send_lag_ms_max: float
+    latency_ms_p50: float
+    overhead_ms_p50: float
+    overhead_ms_p99: float
+    floor_ms_p50: float
+    cpu_ratio: float
+    in_flight_requests: int
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why this run is INVALID, one sentence a broken rule; empty when it is not."""
+        lag_ms_max = max(SEND_LAG_FLOOR_MS, SEND_LAG_FRACTION_MAX * np.nan_to_num(self.latency_ms_p50))
+        reached = self.sent_requests + self.skipped_requests
+        rules = (
+            ("send lag P99 in ms", self.send_lag_ms_p99, min(SEND_LAG_P99_MS_MAX, lag_ms_max)),
+            ("fraction of requests skipped", self.skipped_requests / max(reached, 1), SKIPPED_FRACTION_MAX),
+            ("the generator's fraction of a core", self.cpu_ratio, CPU_RATIO_MAX),
+            ("fraction of the load not sent", self.shortfall_fraction, SHORTFALL_FRACTION_MAX),
+        )
+        return tuple(
+            f"INVALID: {what} {value:.4g} must be <= {bound:.4g} (less load, or a quieter machine)"
+            for what, value, bound in rules
+            if value > bound
+        )
+
+    @property
+    def shortfall_fraction(self) -> float:
+        """How much slower requests left than they were meant to."""
+        return 0.0 if self.offered_per_s == 0 else 1 - self.achieved_per_s / self.offered_per_s
+
+    def summary(self) -> str:
+        """How far the run came."""
+        reached = self.sent_requests + self.skipped_requests
+        return f"{reached} of {self.planned_requests} requests reached, {self.aborted_requests} of them given up"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``Result.generator``."""
+        return asdict(self)
+
+
+def self_check(tape: Tape, *, floor_ms_p50: float, cpu_ratio: float, in_flight_requests: int) -> SelfCheck:
+    """The check of the run on *tape*."""
+    sent = tape.sent
+    lag_ms = tape.send_lag_ms[sent]
+    lag_p50, lag_p99, lag_max = _quantiles(lag_ms, 0.5, 0.99, 1.0)
+    answered = sent & (tape.times_ms.sum(axis=0) > 0)
+    overhead_p50, overhead_p99 = _quantiles(tape.overhead_ms[answered], 0.5, 0.99)
+    offered_per_s, achieved_per_s = _rates(tape)
+    return SelfCheck(
+        planned_requests=len(tape.outcome),
+        sent_requests=int(sent.sum()),
+        skipped_requests=tape.count("skipped"),
+        aborted_requests=tape.count("aborted"),
+        retries=int(np.maximum(tape.attempts - 1, 0).sum()),
+        offered_per_s=offered_per_s,
+        achieved_per_s=achieved_per_s,
+        send_lag_ms_p50=lag_p50,
+        send_lag_ms_p99=lag_p99,
+        send_lag_ms_max=lag_max,
+        latency_ms_p50=_quantiles(tape.latency_ms[sent], 0.5)[0],
+        overhead_ms_p50=overhead_p50,
+        overhead_ms_p99=overhead_p99,
+        floor_ms_p50=floor_ms_p50,
+        cpu_ratio=cpu_ratio,
+        in_flight_requests=in_flight_requests,
+    )
+
+
+def _quantiles(values: Any, *shares: float) -> list[float]:
+    """Quantiles of *values*; NaN where there are none."""
+    return np.quantile(values, shares).tolist() if len(values) else [float("nan")] * len(shares)
+
+
+def _rates(tape: Tape) -> tuple[float, float]:
+    """Offered and achieved rate per second, between the first and the last send that was reached."""
+    reached = tape.sent | (tape.outcome >= 0)
+    intended_ms = tape.arrival_ms[reached]
+    actual_ms = (tape.arrival_ms + tape.send_lag_ms)[tape.sent]
+    return _rate_per_s(intended_ms), _rate_per_s(actual_ms)
+
+
+def _rate_per_s(at_ms: Any) -> float:
+    if len(at_ms) < 2 or np.ptp(at_ms) == 0:
+        return 0.0
+    return float((len(at_ms) - 1) / np.ptp(at_ms) * 1000)

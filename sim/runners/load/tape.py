@@ -1,0 +1,94 @@
+"""What a load driver writes down while it plays: one line a request, in arrays that are there before the first one.
+
+All times are milliseconds. ``latency_ms`` counts from the *intended* send, so that a server which stalls is charged
+for every request that it delays; ``service_latency_ms`` counts from the *actual* send, as tools with coordinated
+omission do; ``send_lag_ms`` is what the driver itself was late.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sim.results.result import TIME_COLUMNS, request_frame
+from sim.runners.load.messages import OUTCOME, read_server_timing
+
+if TYPE_CHECKING:
+    from sim.scenario.schedule import Schedule
+
+BLANK = -1
+"""Outcome code of a request that has not ended, or was never sent."""
+
+CLIENT = TIME_COLUMNS.index("client_ms")
+INSIDE = TIME_COLUMNS.index("worker_cpu_ms")
+LIVE_COLUMNS = ("send_lag_ms", "service_latency_ms")
+
+
+class Tape:
+    """Arrays of shape (n,) for the n requests of *schedule*."""
+
+    def __init__(self, schedule: "Schedule") -> None:
+        n = len(schedule)
+        self.schedule = schedule
+        self.arrival_ms = np.array(schedule.arrival_ms, dtype=np.float64)
+        self.latency_ms = np.full(n, np.nan)
+        self.service_latency_ms = np.full(n, np.nan)
+        self.send_lag_ms = np.full(n, np.nan)
+        self.outcome = np.full(n, BLANK, dtype=np.int8)
+        self.attempts = np.zeros(n, dtype=np.int16)
+        self.times_ms = np.zeros((len(TIME_COLUMNS), n))
+
+    def send(self, request: int, *, at_ms: float) -> None:
+        """The first attempt of *request* leaves now; *at_ms* counts from the start of the run."""
+        self.send_lag_ms[request] = at_ms - self.arrival_ms[request]
+
+    def skip(self, request: int) -> None:
+        """*request* was not sent: too many others were waiting for their answers."""
+        self.outcome[request] = OUTCOME["skipped"]
+
+    def end(self, request: int, outcome: str, *, at_ms: float) -> None:
+        """*request* ended now."""
+        self.outcome[request] = OUTCOME[outcome]
+        self.latency_ms[request] = at_ms - self.arrival_ms[request]
+        self.service_latency_ms[request] = self.latency_ms[request] - self.send_lag_ms[request]
+
+    def book(self, request: int, server_timing: str) -> None:
+        """Add what an answer says of where its time went."""
+        for column, spent_ms in read_server_timing(server_timing):
+            self.times_ms[column, request] += spent_ms
+
+    def book_client(self, request: int, spent_ms: float) -> None:
+        """Add time that the client gave away: attempts that timed out, and the waits before the next."""
+        self.times_ms[CLIENT, request] += spent_ms
+
+    def count(self, outcome: str) -> int:
+        """How many requests ended so."""
+        return int((self.outcome == OUTCOME[outcome]).sum())
+
+    @property
+    def sent(self) -> NDArray[np.bool_]:
+        """Which requests left, shape (n,)."""
+        sent: NDArray[np.bool_] = ~np.isnan(self.send_lag_ms)
+        return sent
+
+    @property
+    def overhead_ms(self) -> NDArray[np.float64]:
+        """The part of each latency, shape (n,), that no component accounts for: driver, wire, the server's own HTTP."""
+        booked_ms: NDArray[np.float64] = self.times_ms.sum(axis=0) - self.times_ms[INSIDE]
+        return self.latency_ms - booked_ms
+
+    def frame(self) -> pd.DataFrame:
+        """Requests that ended or were skipped, in order of request number; those never reached are left out."""
+        frame = request_frame(
+            self.schedule,
+            arrival_ms=self.arrival_ms,
+            latency_ms=self.latency_ms,
+            outcome=np.maximum(self.outcome, 0),
+            attempts=self.attempts,
+            times=dict(zip(TIME_COLUMNS, self.times_ms, strict=True)),
+        )
+        for name in LIVE_COLUMNS:
+            frame[name] = getattr(self, name)
+        played: pd.DataFrame = frame.loc[self.outcome != BLANK]
+        return played.reset_index(drop=True)

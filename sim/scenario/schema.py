@@ -1,0 +1,201 @@
+"""How a scenario's tables are written, and what its author is told when one is wrong.
+
+Every table is a frozen pydantic model that knows no key but its own. What pydantic finds is put in one line: the
+dotted path with the value, the rule, and the page that explains it.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from sim.errors import ScenarioError
+from sim.randomness.distributions import AnyLaw
+from sim.scenario.platform import nearest
+
+PAGE = "scenarios/README.md"
+"""Where every key is explained."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Table(BaseModel):
+    """A TOML table: frozen, without unknown keys; the text under a key is its documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _law(value: Any) -> Any:
+    """A bare number is the law that always gives it."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"law": "constant", "value": value}
+    return value
+
+
+Law = Annotated[AnyLaw, Field(discriminator="law"), BeforeValidator(_law)]
+"""A law, or a number that stands for the constant law."""
+
+Place = tuple[str | int, ...]
+"""A dotted path, part by part; a number is a position in a list."""
+
+T = TypeVar("T", bound=BaseModel)
+
+RULES = {
+    "missing": "is missing",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "string_type": "must be a text in quotes",
+    "bool_type": "must be true or false",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "dict_type": "must be a table",
+    "tuple_type": "must be a list",
+    "greater_than": "must be > {gt:g}",
+    "greater_than_equal": "must be >= {ge:g}",
+    "less_than": "must be < {lt:g}",
+    "less_than_equal": "must be <= {le:g}",
+    "too_short": "must hold at least {min_length}",
+    "string_too_short": "must not be empty",
+    "literal_error": "must be {expected}",
+}
+"""Our words for pydantic's kinds of error, with its context in braces."""
+
+
+def validated(model: type[T], raw: dict[str, Any], *, context: Any = None) -> T:
+    """*raw* as a *model*; *context* is handed to its ``model_post_init``.
+
+    Raises
+    ------
+    ScenarioError
+        The message tells the first problem; further ones are its notes.
+    """
+    try:
+        return model.model_validate(_tuples(raw), strict=True, context=context)
+    except ValidationError as error:
+        found = [one for one in error.errors(include_url=False) if not _echo(one)]
+        first, *others = dict.fromkeys(problem(one, model=model, raw=raw) for one in found)
+        wrong = ScenarioError(first)
+        for other in others:
+            wrong.add_note(other)
+        raise wrong from None
+
+
+def problem(found: Any, *, model: type[BaseModel], raw: dict[str, Any]) -> str:
+    """One line for one pydantic error: path, value, rule, page."""
+    kind, context = found["type"], found.get("ctx", {})
+    place = _place(found["loc"], raw, missing=kind == "missing")
+    path = dotted(place)
+    if kind == "extra_forbidden":
+        known = keys(model, raw, place=place[:-1])
+        return f"{path} is not a key; {nearest(str(place[-1]), known)} ({PAGE})"
+    if kind == "missing":
+        return f"{path} is missing ({PAGE})"
+    if kind == "union_tag_not_found":
+        return f"{path} needs a key {context['discriminator']} ({PAGE})"
+    if kind == "union_tag_invalid":
+        tag, key = str(context["tag"]), str(context["discriminator"]).strip("'")
+        return f'{path}.{key}="{tag}" is unknown; {nearest(tag, _words(context["expected_tags"]))} ({PAGE})'
+    if found["loc"][-1] == "[key]":
+        return f"{path} is not a route; {nearest(str(place[-1]), _words(context['expected']))} ({PAGE})"
+    rule = str(context["error"]) if kind == "value_error" else RULES.get(kind, found["msg"].lower()).format(**context)
+    return f"{path}{shown(found['input'])} {rule} ({PAGE})"
+
+
+def _echo(found: Any) -> bool:
+    """Whether pydantic calls a list too short only because an entry of it was wrong."""
+    return bool(found["type"] == "too_short" and len(found["input"]) >= found["ctx"]["min_length"])
+
+
+def _words(expected: str) -> list[str]:
+    return re.findall(r"'([^']*)'", expected)
+
+
+def shown(value: Any) -> str:
+    """``=value`` as its author wrote it, cut short; nothing for a table."""
+    if isinstance(value, BaseModel | dict):
+        return ""
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, bool | str) else str(value)
+    return f"={text if len(text) <= 40 else text[:37] + '...'}"
+
+
+def dotted(place: Place) -> str:
+    """``workload.arrivals.steps[2]`` from its parts."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return text.removeprefix(".") or "scenario"
+
+
+def keys(model: type[BaseModel], raw: Any, *, place: Place) -> list[str]:
+    """Keys that are allowed in the table at *place* of *raw*."""
+    for part in place:
+        field = model.model_fields.get(str(part))
+        raw = raw.get(part) if isinstance(raw, dict) else None
+        table = choose(tables(field.annotation), raw) if field else None
+        if table is None:
+            return []
+        model = table
+    return list(model.model_fields)
+
+
+def tables(annotation: Any) -> list[type[BaseModel]]:
+    """The tables that a key may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        return [table for part in get_args(annotation) for table in tables(part)]
+    return []
+
+
+def choose(choices: list[type[BaseModel]], raw: Any) -> type[BaseModel] | None:
+    """The table that *raw* is meant to be: the only one, or the one of its ``kind`` or ``law``."""
+    if len(choices) == 1:
+        return choices[0]
+    said = {raw.get("kind"), raw.get("law")} if isinstance(raw, dict) else set()
+    return next((choice for choice in choices if tag(choice) in said - {None}), None)
+
+
+def tag(table: type[BaseModel]) -> str | None:
+    """What the ``kind`` or ``law`` of a table must be; None for a table without either."""
+    for key in ("kind", "law"):
+        if key in table.model_fields:
+            return str(get_args(table.model_fields[key].annotation)[0])
+    return None
+
+
+def literals(annotation: Any) -> Iterator[str]:
+    """The words that a key allows."""
+    if get_origin(annotation) is Literal:
+        yield from (str(word) for word in get_args(annotation))
+    else:
+        for part in get_args(annotation):
+            yield from literals(part)
+
+
+def _place(loc: Place, raw: Any, *, missing: bool) -> Place:
+    """Pydantic's location without the names of union members, which the author never wrote."""
+    place: list[str | int] = []
+    for number, part in enumerate(loc):
+        if isinstance(raw, dict) and (part in raw or (missing and number == len(loc) - 1)):
+            raw = raw.get(part)
+        elif isinstance(raw, list | tuple) and isinstance(part, int):
+            raw = raw[part]
+        else:
+            continue
+        place.append(part)
+    return tuple(place)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, which strict validation asks for and which cannot change."""
+    if isinstance(value, dict):
+        return {key: _tuples(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_tuples(entry) for entry in value)
+    return value

@@ -1,0 +1,109 @@
+"""What CI does, read from the files that tell it to.
+
+Goal: the triggers, jobs and pins that the project promises. Method: parse the workflow and the locks as data.
+"""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.project.tidy import ROOT
+
+LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-lab.lock"]
+
+
+def workflow() -> dict[Any, Any]:
+    """The CI workflow; YAML 1.1 reads its key ``on`` as True."""
+    parsed: dict[Any, Any] = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
+    return parsed
+
+
+def steps(job: str) -> list[dict[str, Any]]:
+    """The steps of one job."""
+    listed: list[dict[str, Any]] = workflow()["jobs"][job]["steps"]
+    return listed
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package and version of every line of a lock."""
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text("utf-8"), flags=re.MULTILINE))
+
+
+def test_triggers() -> None:
+    triggers = workflow()[True]
+    assert triggers["push"]["branches"] == ["main", "develop"]
+    assert triggers["pull_request"]["branches"] == ["main"]
+    assert "workflow_dispatch" in triggers
+
+
+def test_jobs() -> None:
+    assert set(workflow()["jobs"]) == {"check", "security-scan", "deploy"}
+
+
+def test_check_runs_what_a_developer_runs() -> None:
+    assert "bash .ci/run" in [step.get("run") for step in steps("check")]
+    assert "\nmake test\n" in (ROOT / ".ci/run").read_text("utf-8")
+    assert (ROOT / ".ci/run").stat().st_mode & 0o111
+
+
+def test_deploy_waits_for_both_and_runs_on_main_only() -> None:
+    deploy = workflow()["jobs"]["deploy"]
+    assert set(deploy["needs"]) == {"check", "security-scan"}
+    assert "github.ref == 'refs/heads/main'" in deploy["if"]
+    assert "github.event_name != 'pull_request'" in deploy["if"]
+
+
+def test_remote_migrations_come_before_the_deployment() -> None:
+    commands = [step["run"] for step in steps("deploy") if "run" in step]
+    migrate = next(i for i, command in enumerate(commands) if "d1 migrations apply" in command)
+    deploy = next(i for i, command in enumerate(commands) if command.endswith(" deploy"))
+    assert "--remote" in commands[migrate]
+    assert migrate < deploy
+
+
+def test_the_deployment_tool_is_pinned() -> None:
+    assert re.fullmatch(r"wrangler@\d+\.\d+\.\d+", workflow()["jobs"]["deploy"]["env"]["WRANGLER"])
+
+
+def test_actions_are_pinned_by_commit_with_their_version_beside() -> None:
+    text = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    used = re.findall(r"uses: (.*)$", text, flags=re.MULTILINE)
+    assert used
+    assert [use for use in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)] == []
+
+
+def test_least_permissions_and_no_credentials_left_behind() -> None:
+    assert workflow()["permissions"] == {"contents": "read"}
+    for job in workflow()["jobs"].values():
+        assert job.get("permissions", {"contents": "read"}) == {"contents": "read"}
+        checkouts = [step for step in job["steps"] if "checkout@" in step.get("uses", "")]
+        assert checkouts
+        assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_a_newer_push_cancels_the_checks_but_never_a_deployment() -> None:
+    assert workflow()["concurrency"]["cancel-in-progress"] == "${{ github.ref != 'refs/heads/main' }}"
+    assert workflow()["jobs"]["deploy"]["concurrency"]["cancel-in-progress"] is False
+
+
+def test_dependency_updates_are_grouped() -> None:
+    dependabot = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text("utf-8"))
+    assert {update["package-ecosystem"] for update in dependabot["updates"]} == {"github-actions", "pip"}
+    assert all(update["groups"] for update in dependabot["updates"])
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_lock_is_pins_and_hashes_and_nothing_else(name: str) -> None:
+    pin = r"[\w.-]+==[\w.+!]+( ; [^\\]+)? \\"
+    hashed = r"    --hash=sha256:[0-9a-f]{64}( \\)?"
+    lines = (ROOT / name).read_text("utf-8").splitlines()
+    assert pins(name)
+    assert [line for line in lines if not re.fullmatch(f"{pin}|{hashed}", line)] == []
+
+
+def test_locks_agree() -> None:
+    core = pins("requirements.lock")
+    for name in LOCKS[1:]:
+        assert {package: pins(name).get(package) for package in core} == core, name

@@ -1,0 +1,108 @@
+"""Up-time from the incident record and the run.
+
+Goal: the point estimate is plain arithmetic on the record, and the interval never claims more than the record
+holds. Method: the platform file's own incidents, and records made here.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sim.errors import ScenarioError
+from sim.judgement.availability import Incident, Record, availability, read_record
+from tests.support import frames
+
+WINDOW_MINUTES = 925 * 1_440
+TARGET: Any = frames.TARGETS[-1]
+
+
+def played(n: int = 20_000, failed: int = 0, **mix: float) -> list[Any]:
+    outcome = ["error" if i < failed else "ok" for i in range(n)]
+    scenario = frames.scenario(mix=mix or {"log": 1.0})
+    return [frames.result(frames.frame(np.ones(n), outcome=outcome), scenario=scenario)]
+
+
+def test_log_route_loses_what_the_edge_lost() -> None:
+    """190 minutes in full and 25 at 28 %, in 925 days."""
+    lost = (190 + 0.28 * 25) / WINDOW_MINUTES
+    assert availability(played()).platform_ratio == pytest.approx(1 - lost)
+
+
+def test_reads_and_writes_of_r2_lose_different_shares() -> None:
+    edge = 1 - (190 + 0.28 * 25) / WINDOW_MINUTES
+    upload = availability(played(upload=1.0)).platform_ratio
+    download = availability(played(download=1.0)).platform_ratio
+    assert upload == pytest.approx(edge * (1 - (59 + 67) / WINDOW_MINUTES))
+    assert download == pytest.approx(edge * (1 - (59 + 0.35 * 67) / WINDOW_MINUTES))
+
+
+def test_mix_weights_the_routes() -> None:
+    both = availability(played(log=3.0, upload=1.0)).platform_ratio
+    alone = [availability(run).platform_ratio for run in (played(log=1.0), played(upload=1.0))]
+    assert both == pytest.approx(0.75 * alone[0] + 0.25 * alone[1])
+
+
+def test_failures_of_the_run_multiply() -> None:
+    found = availability(played(n=1_000, failed=10))
+    assert found.failed_ratio == 0.01
+    assert found.estimate.value == pytest.approx(0.99 * found.platform_ratio)
+
+
+def test_interval_holds_the_estimate_and_stays_in_zero_to_one() -> None:
+    for failed in (0, 1, 500, 1_000):
+        found = availability(played(n=1_000, failed=failed)).estimate
+        assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_two_incidents_do_not_settle_four_nines() -> None:
+    found = availability(played())
+    assert found.estimate.low < TARGET.alert < TARGET.target < found.estimate.high
+    assert found.settled_by(TARGET).startswith(f"{int(found.settled_by(TARGET).split()[0])} years of such incidents")
+
+
+def test_service_without_an_incident_is_unknown_not_perfect() -> None:
+    record = Record(925, (Incident("edge_http", 100, 1.0, 1.0),))
+    assert record.down_ratio("d1", "search") == 0
+    assert np.median(record.down_ratio_draws("d1", "search")) > 0
+
+
+def test_longer_record_of_the_same_incidents_knows_more() -> None:
+    record = Record(925, (Incident("edge_http", 100, 1.0, 1.0), Incident("edge_http", 50, 1.0, 1.0)))
+    spread = [
+        np.ptp(np.quantile(record.down_ratio_draws("edge_http", "log", growth=g), [0.025, 0.975])) for g in (1, 16)
+    ]
+    assert spread[1] < spread[0] / 3
+
+
+def test_long_record_converges_to_the_plain_ratio() -> None:
+    record = Record(925, (Incident("edge_http", 100, 1.0, 1.0), Incident("edge_http", 50, 1.0, 1.0)))
+    draws = record.down_ratio_draws("edge_http", "log", growth=10_000)
+    assert draws.mean() == pytest.approx(150 / WINDOW_MINUTES, rel=0.01)
+
+
+def test_interval_covers_the_true_downtime_of_a_long_lived_service() -> None:
+    """200 records of 925 days drawn from known rates (4 incidents expected, exponential repairs of mean 60 minutes)."""
+    rng = np.random.default_rng(8)
+    truth, hits = 4 * 60 / WINDOW_MINUTES, 0
+    for _ in range(200):
+        minutes = rng.exponential(60, rng.poisson(4)).astype(int) + 1
+        record = Record(
+            925, tuple(Incident("edge_http", int(m), 1.0, 1.0) for m in minutes) or (Incident("r2", 60, 1, 1),)
+        )
+        low, high = np.quantile(record.down_ratio_draws("edge_http", "log"), [0.025, 0.975])
+        hits += low <= truth <= high
+    assert hits >= 184
+
+
+def test_services_are_listed_worst_first_with_their_events() -> None:
+    services = availability(played(log=1.0, upload=1.0)).services
+    assert [(row.service, row.events) for row in services[:2]] == [("edge_http", 2), ("r2", 2)]
+    assert {row.service for row in services} == {"edge_http", "r2", "d1", "durable_objects"}
+
+
+def test_platform_without_a_record_is_refused() -> None:
+    empty: Any = SimpleNamespace(facts={}, path=frames.PLATFORM.path)
+    with pytest.raises(ScenarioError, match="no \\[incidents"):
+        read_record(empty)

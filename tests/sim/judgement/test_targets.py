@@ -1,0 +1,223 @@
+"""Verdicts.
+
+Goal: no verdict says more than the data allow. Method: intervals laid by hand around the two lines, then frames
+whose truth is known because they were drawn here.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim.errors import ScenarioError, UsageError
+from sim.judgement.targets import (
+    decide,
+    estimate,
+    exit_status,
+    judge,
+    load_targets,
+    metric_values,
+    overall,
+    probability,
+)
+from tests.support import frames
+
+BELOW, ABOVE = frames.TARGETS[1], frames.TARGETS[4]
+
+
+def rows(requests: pd.DataFrame, **fields: Any) -> dict[tuple[str, str], Any]:
+    """The verdict table by metric and statistic."""
+    return {(row.metric, row.statistic): row for row in judge(frames.result(requests, **fields))}
+
+
+@pytest.mark.parametrize(
+    ("line", "low", "high", "verdict"),
+    [
+        (BELOW, 100, 200, "PASS"),
+        (BELOW, 150, 201, "INCONCLUSIVE"),
+        (BELOW, 201, 500, "WARN"),
+        (BELOW, 201, 501, "INCONCLUSIVE"),
+        (BELOW, 501, 900, "ALERT"),
+        (BELOW, 150, np.inf, "INCONCLUSIVE"),
+        (BELOW, 501, np.inf, "ALERT"),
+        (ABOVE, 10, 12, "PASS"),
+        (ABOVE, 9, 12, "INCONCLUSIVE"),
+        (ABOVE, 5, 9, "WARN"),
+        (ABOVE, 1, 4, "ALERT"),
+    ],
+)
+def test_verdict_needs_the_whole_interval(line: Any, low: float, high: float, verdict: str) -> None:
+    assert decide(low, high, line=line) == verdict
+
+
+@given(st.floats(1, 1e3), st.floats(1, 1e3))
+def test_rate_is_judged_as_its_latency_is(one: float, other: float) -> None:
+    """The inverse of a latency is a rate."""
+    low, high = sorted((one, other))
+    mirrored = BELOW.model_copy(update={"target": 1 / 200, "alert": 1 / 500, "direction": "above"})
+    assert decide(low, high, line=BELOW) == decide(1 / high, 1 / low, line=mirrored)
+
+
+def test_fast_requests_pass_and_slow_ones_alert() -> None:
+    rng = np.random.default_rng(1)
+    fast, slow = (rows(frames.frame(rng.exponential(mean, 5_000))) for mean in (20, 400))
+    assert fast["api_latency_ms", "p99"].verdict == "PASS"
+    assert slow["api_latency_ms", "p50"].verdict == "ALERT"
+
+
+def test_p99_of_298_requests_has_no_upper_bound_and_cannot_pass() -> None:
+    values = np.random.default_rng(2).exponential(1.0, 298)
+    assert rows(frames.frame(values))["api_latency_ms", "p99"].verdict == "INCONCLUSIVE"
+    assert rows(frames.frame(values))["api_latency_ms", "p50"].verdict == "PASS"
+
+
+def test_inconclusive_row_says_how_many_requests_would_settle_it() -> None:
+    values = np.random.default_rng(3).lognormal(np.log(50.5), 0.5, 1_000)
+    row = rows(frames.frame(values))["api_latency_ms", "p50"]
+    assert row.verdict == "INCONCLUSIVE"
+    words = row.reason.split()
+    assert [words[0], words[1], *words[3:]] == ["n", ">=", "would", "settle", "it"]
+    assert int(words[2].replace(",", "")) > row.n
+
+
+def test_errors_count_as_never_answered() -> None:
+    outcome = ["error" if i % 40 == 0 else "ok" for i in range(4_000)]
+    row = rows(frames.frame(np.full(4_000, 10.0), outcome=outcome))["api_latency_ms", "p99"]
+    assert row.value == np.inf
+    assert row.verdict == "ALERT"
+
+
+def test_timeouts_count_with_the_time_that_was_waited() -> None:
+    waited = frames.frame([10.0, 5_000.0], outcome=["ok", "timeout"])
+    assert metric_values(waited, "api_latency_ms").tolist() == [10.0, 5_000.0]
+
+
+def test_what_the_generator_did_not_send_is_not_judged() -> None:
+    requests = frames.frame([10.0, np.nan, 3.0], outcome=["ok", "skipped", "aborted"])
+    assert metric_values(requests, "api_latency_ms").tolist() == [10.0]
+
+
+def test_only_requests_that_met_the_component_count() -> None:
+    requests = frames.frame([9.0, 9.0], d1_ms=[0.0, 4.0], d1_queue_ms=[0.0, 1.0], worker_cpu_ms=[2.0, 0.0])
+    assert metric_values(requests, "d1_query_ms").tolist() == [5.0]
+    assert metric_values(requests, "worker_cpu_ms").tolist() == [2.0]
+
+
+def test_upload_speed_is_size_over_time_in_r2() -> None:
+    requests = frames.frame([1e3, 1e3], route="upload", size_bytes=[20_000_000, 5_000_000], r2_ms=[1_000.0, 1_000.0])
+    assert metric_values(requests, "r2_upload_mb_per_s").tolist() == [20.0, 5.0]
+
+
+def test_metric_that_no_request_met_is_inconclusive() -> None:
+    row = rows(frames.frame(np.ones(500)))["d1_query_ms", "p99"]
+    assert (row.n, row.verdict, row.reason) == (0, "INCONCLUSIVE", "no request met this metric")
+
+
+def test_run_with_a_late_generator_gets_no_verdict() -> None:
+    table = rows(frames.frame(np.ones(500)), valid=False)
+    assert {row.verdict for row in table.values()} == {"INVALID"}
+    assert exit_status(table.values()) == 3
+
+
+def test_replications_give_one_row_over_all_requests() -> None:
+    rng = np.random.default_rng(4)
+    runs = [frames.result(frames.frame(rng.exponential(20.0, 1_000))) for _ in range(5)]
+    row = next(row for row in judge(runs) if row.statistic == "p99")
+    assert row.n == 5_000
+    assert row.low < 20 * np.log(100) < row.high
+
+
+def test_warm_up_is_cut() -> None:
+    latency_ms = np.where(np.arange(1_000) < 500, 1e6, 1.0)
+    row = rows(frames.frame(latency_ms), warm_up_ms=500.0)["api_latency_ms", "p99"]
+    assert (row.n, row.value) == (500, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "status", "verdict"),
+    [
+        (["PASS", "PASS"], 0, "PASS"),
+        (["PASS", "WARN", "INCONCLUSIVE"], 1, "WARN"),
+        (["INVALID", "ALERT", "WARN"], 1, "ALERT"),
+        (["PASS", "INCONCLUSIVE"], 3, "INCONCLUSIVE"),
+        (["INCONCLUSIVE", "INVALID"], 3, "INVALID"),
+    ],
+)
+def test_exit_status_tells_missed_from_unknown(verdicts: list[str], status: int, verdict: str) -> None:
+    table: Any = [SimpleNamespace(verdict=word) for word in verdicts]
+    assert (exit_status(table), overall(table)) == (status, verdict)
+
+
+@pytest.mark.parametrize("statistic", ["p0", "99", "p", "median", ""])
+def test_unknown_statistic_is_refused(statistic: str) -> None:
+    with pytest.raises(UsageError, match="must be p50"):
+        probability(statistic)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('metric = "latency"', "must be"),
+        ("alert = 100.0", "must have its alert line beyond its target"),
+        ("target = -1.0", "targets\\[0\\].target=-1.0 must be > 0"),
+        ('statistic = "median"', "statistic"),
+        ('direction = "up"', "direction"),
+        ("limit = 3", "limit is not a key"),
+    ],
+)
+def test_wrong_row_in_the_file_is_refused_in_one_line(tmp_path: Path, row: str, message: str) -> None:
+    right = {"metric": '"api_latency_ms"', "statistic": '"p50"', "target": "200.0", "alert": "500.0", "unit": '"ms"'}
+    name, _, value = row.partition(" = ")
+    lines = [f"{key} = {text}" for key, text in {**right, "direction": '"below"', name: value}.items()]
+    file = tmp_path / "targets.toml"
+    file.write_text("[[targets]]\n" + "\n".join(lines), encoding="utf-8")
+    with pytest.raises(ScenarioError, match=message) as error:
+        load_targets(file)
+    assert "\n" not in str(error.value)
+
+
+def test_file_without_a_row_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "targets.toml"
+    file.write_text("targets = []", encoding="utf-8")
+    with pytest.raises(ScenarioError, match="must hold at least 1"):
+        load_targets(file)
+
+
+def test_unknown_metric_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="must be one of api_latency_ms"):
+        metric_values(frames.frame([1.0]), "latency")
+
+
+def test_no_result_is_refused() -> None:
+    with pytest.raises(UsageError, match="at least one result"):
+        judge([])
+
+
+def test_mean_is_estimated_alike_from_one_run_and_from_several() -> None:
+    rng = np.random.default_rng(5)
+    whole = rng.normal(40.0, 5.0, (4, 500))
+    for runs in ([frames.frame(whole.ravel())], [frames.frame(part) for part in whole]):
+        found = estimate(runs, "api_latency_ms", statistic="mean")
+        assert found is not None
+        assert found.low < 40.0 < found.high
+
+
+def test_verdicts_never_improve_as_latency_grows() -> None:
+    order = {"PASS": 0, "INCONCLUSIVE": 1, "WARN": 2, "ALERT": 3}
+    rng = np.random.default_rng(6)
+    base = rng.exponential(10.0, 2_000)
+    seen = [rows(frames.frame(base * factor))["api_latency_ms", "p99"].verdict for factor in (1, 10, 100)]
+    ranks = [order[verdict] for verdict in seen]
+    assert ranks == sorted(ranks)
+    assert len(set(seen)) > 1
+
+
+def test_every_line_of_the_table_is_judged_once() -> None:
+    table = judge(frames.result(frames.frame(np.ones(500))))
+    assert [(row.metric, row.statistic) for row in table] == [(t.metric, t.statistic) for t in frames.TARGETS]
+    assert all(verdict in ("PASS", "INCONCLUSIVE") for verdict in (row.verdict for row in table))

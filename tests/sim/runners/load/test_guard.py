@@ -1,0 +1,187 @@
+"""Whom the load driver may load, how much, and when it must not be believed.
+
+Goal: nothing leaves for a host that was not named, nothing grows beyond its bound, and a generator that was late or
+saturated says so. Method: each rule is given the smallest input that breaks it, and its neighbour that does not.
+"""
+
+import json
+import socket
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sim import load_scenario
+from sim.errors import RunnerError, UsageError
+from sim.runners import live
+from sim.runners.load.address import read_ready_line
+from sim.runners.load.guard import AbortRule, AbortWatch, Caps, check_host, check_schedule, check_url
+from sim.runners.load.messages import messages, read_server_timing
+from sim.runners.load.self_check import SelfCheck
+from tests.support import schedules
+
+HEALTHY = SelfCheck(
+    planned_requests=10_000,
+    sent_requests=10_000,
+    skipped_requests=0,
+    aborted_requests=0,
+    retries=0,
+    offered_per_s=60.0,
+    achieved_per_s=60.0,
+    send_lag_ms_p50=0.1,
+    send_lag_ms_p99=2.0,
+    send_lag_ms_max=30.0,
+    latency_ms_p50=40.0,
+    overhead_ms_p50=1.0,
+    overhead_ms_p99=3.0,
+    floor_ms_p50=1.0,
+    cpu_ratio=0.2,
+    in_flight_requests=9,
+)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1"])
+def test_this_machine_may_be_loaded(host: str) -> None:
+    check_host(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["example.com", "10.0.0.1", "0.0.0.0", "::", "::ffff:8.8.8.8", "127.1", "2130706433", "localhost.example.com", ""],
+)
+def test_any_other_host_is_refused_without_a_look_up(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("looked up")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(UsageError, match=r"allow list \(allow_hosts="):
+        check_host(host)
+
+
+def test_a_host_on_the_allow_list_may_be_loaded() -> None:
+    check_url("https://staging.example.com", allow_hosts=("Staging.example.com",))
+    with pytest.raises(UsageError, match="allow list"):
+        check_url("https://example.com", allow_hosts=("staging.example.com",))
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:80", "ftp://127.0.0.1", "http://", "http://127.0.0.1:99999", "http://127.0.0.1:0", "http://[::1"]
+)
+def test_what_is_no_http_address_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="must be http://HOST:PORT"):
+        check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:secret@127.0.0.1", "http://127.0.0.1?token=secret", "http://127.0.0.1#secret"]
+)
+def test_a_secret_in_an_address_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(UsageError, match="no user, query or fragment") as refusal:
+        check_url(url)
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_foreign_tunnel_is_refused_as_a_foreign_url_is() -> None:
+    quic = {"host": "8.8.8.8", "port": 1, "server_name": "", "ca": "", "cert": "", "key": ""}
+    far = read_ready_line(json.dumps({"http": "http://127.0.0.1:1", "quic": quic}))
+    with pytest.raises(UsageError, match="allow list"):
+        live.play(load_scenario("launch"), schedules.at([0.0]), seed=1, url=far.http, tunnel=far.tunnel)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "ready", "[]", "{}", '{"http": 1, "quic": []}', '{"http": "x", "quic": {"port": "y"}}']
+)
+def test_a_malformed_ready_line_is_one_line_of_error(line: str) -> None:
+    with pytest.raises(RunnerError, match="must be a JSON object") as refusal:
+        read_ready_line(line)
+    assert "\n" not in str(refusal.value)
+
+
+def test_events_without_a_tunnel_are_refused_with_the_way_out() -> None:
+    schedule = schedules.at([0.0], routes=("device_log",))
+    with pytest.raises(UsageError, match=r"set workload\.mix\.device_log = 0"):
+        live.play(load_scenario("launch"), schedule, seed=1, url="http://127.0.0.1:1")
+
+
+def test_an_unknown_route_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="route='teleport' must be one of log, balance"):
+        messages(schedules.at([0.0], routes=("teleport",)), run="x", start_time_ms=0.0)
+
+
+def test_nobody_there_is_one_line_of_error() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(RunnerError, match="does not answer") as refusal:
+            live.play(load_scenario("launch"), schedules.at([0.0]), seed=1, url=url)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("bound", "named"),
+    [
+        (Caps(requests=9), "requests=10 must be <= 9"),
+        (Caps(duration_s=0.08), r"duration_s=0\.09 must be <= 0\.08"),
+        (Caps(upload_bytes=999), "upload_bytes=1000 must be <= 999"),
+        (Caps(in_flight=4), "users=5 must be <= 4"),
+    ],
+)
+def test_a_schedule_beyond_a_bound_is_refused(bound: Caps, named: str) -> None:
+    n = np.arange(10)
+    schedule = schedules.at(n * 10, routes=("upload",), size_bytes=np.full(10, 100), user=n % 5, think_ms=n * 0.0)
+    check_schedule(schedule, caps=Caps())
+    with pytest.raises(UsageError, match=named):
+        check_schedule(schedule, caps=bound)
+
+
+def test_a_healthy_generator_is_believed() -> None:
+    assert HEALTHY.reasons() == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"send_lag_ms_p99": 4.1}, "send lag P99 in ms 4.1 must be <= 4"),
+        ({"send_lag_ms_p99": 10.5, "latency_ms_p50": 500.0}, "send lag P99 in ms 10.5 must be <= 10"),
+        ({"send_lag_ms_p99": 1.1, "latency_ms_p50": 2.0}, "send lag P99 in ms 1.1 must be <= 1"),
+        ({"sent_requests": 9_989, "skipped_requests": 11}, "skipped 0.0011 must be <= 0.001"),
+        ({"cpu_ratio": 0.95}, "core 0.95 must be <= 0.9"),
+        ({"achieved_per_s": 58.0}, "not sent 0.03333 must be <= 0.02"),
+    ],
+)
+def test_a_late_or_saturated_generator_is_invalid(change: dict[str, Any], named: str) -> None:
+    (reason,) = replace(HEALTHY, **change).reasons()
+    assert reason.startswith("INVALID: ")
+    assert named in reason
+
+
+def test_the_lag_is_not_judged_below_what_a_kernel_can_promise() -> None:
+    assert replace(HEALTHY, send_lag_ms_p99=0.9, latency_ms_p50=2.0).reasons() == ()
+
+
+def test_an_abort_rule_looks_at_its_window_only() -> None:
+    watch = AbortWatch(AbortRule(failed_fraction=0.5, window_s=1.0, answers=10))
+    old = [watch.count(at_s=0.0, failed=True) for _ in range(9)]
+    assert not any(old)
+    assert [n for n in range(20) if watch.count(at_s=2.0 + n / 100, failed=n % 2 == 1)] == []
+    assert [n for n in range(12) if watch.count(at_s=3.5, failed=True)] == [9, 10, 11]
+
+
+@pytest.mark.parametrize(
+    ("header", "n"),
+    [
+        ("", 0),
+        ("d1", 0),
+        ("d1;dur=x", 0),
+        ("d1;dur=-3", 0),
+        ("d1;dur=nan", 0),
+        ("d1;dur=1e999", 1),
+        ("d1;dur=" + 400 * "9", 1),
+        ("d1; dur=2,r2;dur=3", 2),
+    ],
+)
+def test_a_server_timing_header_never_breaks_the_driver(header: str, n: int) -> None:
+    spent = read_server_timing(header)
+    assert len(spent) == n
+    assert all(np.isfinite(ms) and ms >= 0 for _, ms in spent)

@@ -1,0 +1,221 @@
+"""The reference deployment on its leash.
+
+Goal: a run on the reference leaves no process and no file, however it ends. Method: every way out is taken with the
+real reference, and the ways in which a start can fail with a small stand-in for it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+
+from sim import Schedule, load_scenario
+from sim.errors import RunnerError
+from sim.runners import live, reference
+from tests.support import schedules
+
+KEEPER = """
+import sys, time
+from sim.runners import reference
+with reference.running() as running:
+    print(running.process.pid, flush=True)
+    time.sleep(60)
+"""
+
+LOAD_RUN = """
+from sim import load_scenario
+from sim.runners import reference
+from sim.runners.load.tape import Tape
+from tests.sim.runners.test_reference import every_route
+
+def end(self, request, outcome, *, at_ms):
+    ended(self, request, outcome, at_ms=at_ms)
+    if request == 60:
+        print("under way", flush=True)
+
+ended, Tape.end = Tape.end, end
+result = reference.play(load_scenario("launch"), every_route(3000), seed=1)
+print(result.interrupted, result.frame["outcome"].eq("ok").sum() > 50, result.notes[0])
+"""
+
+READY = '{"http": "http://127.0.0.1:1", "quic": null}'
+
+
+def every_route(requests: int) -> Schedule:
+    """Requests 20 ms apart, the routes in turn."""
+    turn = np.arange(requests, dtype=np.int16) % 6
+    download = turn == 4
+    return schedules.at(
+        np.arange(requests) * 20.0,
+        routes=("log", "balance", "search", "upload", "download", "device_log"),
+        route_code=turn,
+        key=np.arange(requests) % 5,
+        tokens_in=np.full(requests, 100),
+        tokens_out=np.full(requests, 10),
+        size_bytes=np.where(download | (turn == 3), 100_000, 0),
+        lora=np.where(download, 2, np.where(turn == 3, 16 + np.arange(requests), -1)),
+    )
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and is no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """At most half a minute."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"still waiting for {condition}")
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    """Run *lines* in place of the reference."""
+    monkeypatch.setattr(reference, "LEASH", "import signal, sys, time\n" + "\n".join(lines))
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the runner's folders appear, here and in child processes."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_scenario_may_have_any_name() -> None:
+    """It does not reach the reference, which takes few letters in the id of an event."""
+    named = load_scenario("launch").vary("name", "Peak hour (2026) / Zürich")
+    result = reference.play(named, every_route(18), seed=1)
+    assert result.frame["outcome"].eq("ok").all()
+
+
+def test_it_answers_while_it_runs_and_is_gone_afterwards(tmp_path: Path) -> None:
+    with reference.running() as running:
+        with urlopen(f"{running.deployment.http}/health") as answer:
+            assert answer.status == 200
+        assert list(tmp_path.iterdir())
+    assert running.process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("way_out", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_it_is_gone_after_an_exception(way_out: type[BaseException], tmp_path: Path) -> None:
+    with pytest.raises(way_out), reference.running() as running:
+        raise way_out
+    assert running.process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_it_is_gone_after_its_keeper_was_killed(death: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KEEPER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as keeper:
+        assert keeper.stdout is not None
+        pid = int(keeper.stdout.readline())
+        assert is_running(pid)
+        keeper.send_signal(death)
+        keeper.wait()
+    wait_until(lambda: not is_running(pid))
+    wait_until(lambda: list(tmp_path.iterdir()) == [])
+
+
+def test_ctrl_c_in_a_terminal_ends_the_run_in_order(tmp_path: Path) -> None:
+    """A terminal sends the signal to the whole group of processes; the reference must live until the drain is over."""
+    command = [sys.executable, "-c", LOAD_RUN]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "under way\n"
+        os.killpg(child.pid, signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (0, "")
+    assert out.startswith("True True stopped early (Ctrl-C)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stubborn_one_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(
+        monkeypatch,
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        f"print({READY!r}, flush=True)",
+        "time.sleep(60)",
+    )
+    monkeypatch.setattr(reference, "STOP_S", 0.2)
+    with reference.running() as running:
+        pass
+    assert running.process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (["sys.exit('port=80 is in use')"], "did not start: port=80 is in use"),
+        (["raise SystemExit(3)"], "did not start: it said nothing"),
+        (["print('hello', flush=True)", "time.sleep(60)"], "ready line 'hello' must be a JSON object"),
+        (["print('no end', end='', flush=True)", "time.sleep(60)"], "not ready after 0.5 s"),
+        (["time.sleep(60)"], "not ready after 0.5 s"),
+        (["sys.stdout.write('x' * 10**6)", "time.sleep(60)"], "must be a JSON object"),
+    ],
+)
+def test_a_start_that_fails_is_one_line_of_error(
+    lines: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in(monkeypatch, *lines)
+    if "not ready" in told:
+        monkeypatch.setattr(reference, "READY_S", 0.5)
+    with pytest.raises(RunnerError, match=told) as failure, reference.running():
+        pass
+    assert "\n" not in str(failure.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_route_is_answered_and_told_by_component() -> None:
+    result = reference.play(load_scenario("launch"), every_route(60), seed=1)
+    assert result.on == "reference"
+    assert result.frame["outcome"].eq("ok").all()
+    ways: dict[str, list[str]] = {
+        "log": ["network_ms", "workers_ms", "durable_objects_ms", "ledger_ms"],
+        "balance": ["network_ms", "workers_ms", "durable_objects_ms", "ledger_ms"],
+        "search": ["network_ms", "workers_ms", "d1_ms"],
+        "upload": ["network_ms", "workers_ms", "r2_ms", "d1_ms"],
+        "download": ["network_ms", "workers_ms", "r2_ms"],
+        "device_log": ["tunnel_ms", "workers_ms", "durable_objects_ms", "ledger_ms"],
+    }
+    stages = sorted({column for way in ways.values() for column in way})
+    for route, way in ways.items():
+        rows = result.frame.loc[result.frame["route"] == route]
+        assert [stage for stage in stages if rows[stage].sum() > 0] == sorted(way), route
+
+
+def test_a_death_in_the_middle_makes_the_run_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
+    live_play = live.play
+
+    def play_and_kill(*arguments: Any, **options: Any) -> Any:
+        result = live_play(*arguments, **options)
+        victim.process.kill()
+        victim.process.wait()
+        return result
+
+    with reference.running() as victim:
+        monkeypatch.setattr(reference, "running", lambda *_, **__: nullcontext(victim))
+        monkeypatch.setattr(live, "play", play_and_kill)
+        result = reference.play(load_scenario("launch"), every_route(6), seed=1)
+    assert not result.valid
+    assert result.interrupted
+    assert "ended with status -9" in result.notes[-1]

@@ -1,0 +1,93 @@
+"""A whole plan in a second, for tests of pages and figures.
+
+The simulations are real, the measurement is a simulation with another seed, and capacity and sensitivities are made by
+hand, so that what a page or a figure must say is known beforehand.
+"""
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from sim.experiments.capacity import Capacity, Probe
+from sim.experiments.sensitivity import Sensitivity, doubtful
+from sim.judgement.comparison import compare
+from sim.judgement.cost import cost
+from sim.judgement.targets import judge
+from sim.plan import Plan
+from sim.runners.play import play
+from sim.scenario.scenario import load_scenario
+from sim.scenario.workload import schedule
+from sim.screening import screen
+from sim.statistics.intervals import Estimate
+
+SEED = 7
+CAPACITY_PER_S = 1234.0
+KNEE_PER_S = 1100.0
+LIMIT = "api_latency_ms p99"
+
+GENERATOR = {
+    "planned_requests": 580,
+    "sent_requests": 580,
+    "send_lag_ms_p99": 0.4321,
+    "cpu_ratio": 0.21,
+    "started_utc": "2026-11-24T10:00:00+00:00",
+    "stopped_because": None,
+}
+
+
+@cache
+def example_plan() -> Plan:
+    """A plan with all its parts."""
+    changes = {"workload.duration_s": 40, "workload.warm_up_s": 5, "workload.live_s": 10}
+    scenario = load_scenario("launch").with_(**changes)
+    whole = schedule(scenario, SEED)
+    part = whole.live(scenario.workload.live_s, scenario.workload.live_rate_max_per_s)
+    simulated = tuple(play(scenario, whole, on="simpy", seed=SEED + step) for step in range(2))
+    rehearsed = tuple(play(scenario, part, on="simpy", seed=SEED + step) for step in range(3))
+    measured = replace(play(scenario, part, on="simpy", seed=SEED + 50), on="reference", generator=dict(GENERATOR))
+    return Plan(
+        scenario,
+        SEED,
+        screening=screen(scenario),
+        simulated=simulated,
+        targets=judge(simulated),
+        measured=measured,
+        rehearsed=rehearsed,
+        comparison=compare(rehearsed, measured),
+        capacity=example_capacity(),
+        cost=cost(scenario),
+        sensitivity=example_sensitivity(scenario),
+    )
+
+
+def about(value: float) -> Estimate:
+    """An estimate with an interval of a tenth each way."""
+    return Estimate(value, 0.9 * value, 1.1 * value, 1_000, "by hand")
+
+
+def probe(rate_per_s: float, p50_ms: float, p99_ms: float, *, busy: dict[str, float]) -> Probe:
+    """One probe of a search."""
+    p50, p99 = about(p50_ms), about(p99_ms)
+    return Probe(rate_per_s, SEED, 1_000, p50_ms, p50, p99, (p50, p99), busy, dict.fromkeys(busy, 0.0))
+
+
+def example_capacity(**changes: Any) -> Capacity:
+    """D1 gives way between the second and the third of three probes."""
+    probes = (
+        probe(100, 40, 130, busy={"d1": 0.05, "workers": 0.02}),
+        probe(1_200, 42, 180, busy={"d1": 0.5, "workers": 0.25}),
+        probe(2_000, 60, 4_000, busy={"d1": 1.1, "workers": 0.4}),
+    )
+    estimate = Estimate(CAPACITY_PER_S, 1_100.0, 1_400.0, 5, "by hand")
+    found = Capacity(estimate, (LIMIT,), "d1", ("api_latency_ms p50", LIMIT), ("d1_query_ms p99",), KNEE_PER_S, probes)
+    return replace(found, **changes)
+
+
+def example_sensitivity(scenario: Any) -> tuple[Sensitivity, ...]:
+    """Twelve doubtful numbers; the first moves the P99 by 20 %, each next one by less."""
+    sources = doubtful(scenario)[:12]
+    swings = [0.2 / (place + 1) for place in range(len(sources))]
+    return tuple(
+        Sensitivity(source, 1 - swing / 2, 1 + swing / 2, 1 - swing / 3, 1 + swing)
+        for source, swing in zip(sources, swings, strict=True)
+    )
