@@ -1,34 +1,92 @@
 """An edge deployment under load: simulated, played on a reference, compared and judged.
 
-The names below are the whole of the public interface for a notebook; each lives in the module of its own
-noun and is imported on first use, so that ``headroom --help`` stays fast.
+The names below are the whole public interface; notebooks, README and documentation use nothing else, and the modules
+behind it may move. Each is imported on first use, so that ``import sim`` and ``headroom --help`` stay fast.
+
+>>> from sim import run
+>>> run("launch", on="simpy", rng=1, requests=2000)  # doctest: +ELLIPSIS
+<Result launch on simpy: 2000 requests in ... s, ... ok, P50 ... ms, P99 ... ms, seed 1>
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from sim.version import __version__
 
 if TYPE_CHECKING:
+    from sim import flow as flow
+    from sim import theory as theory
+    from sim.errors import SimError as SimError
+    from sim.experiments.capacity import Capacity as Capacity
+    from sim.experiments.capacity import capacity as capacity
+    from sim.experiments.sensitivity import sensitivity as sensitivity
+    from sim.experiments.sweep import sweep as sweep
+    from sim.judgement.availability import availability as availability
+    from sim.judgement.comparison import compare as compare
+    from sim.judgement.cost import cost as cost
+    from sim.judgement.judge import judge as judge
+    from sim.planning import Plan as Plan
+    from sim.planning import plan as plan
+    from sim.report import plots as plots
+    from sim.results.breakdown import by_route as by_route
+    from sim.results.breakdown import waterfall as waterfall
     from sim.results.result import Result as Result
+    from sim.results.storage import load_run as load_run
+    from sim.results.storage import save_run as save_run
+    from sim.runners.play import play as play
     from sim.runners.play import run as run
     from sim.scenario.scenario import Scenario as Scenario
     from sim.scenario.scenario import load_scenario as load_scenario
     from sim.scenario.schedule import Schedule as Schedule
+    from sim.scenario.workload import schedule as schedule
+    from sim.screening import screen as screen
 
 _HOME = {
+    "Capacity": "sim.experiments.capacity",
+    "Plan": "sim.planning",
     "Result": "sim.results.result",
     "Scenario": "sim.scenario.scenario",
-    "Schedule": "sim.scenario.workload",
+    "Schedule": "sim.scenario.schedule",
+    "SimError": "sim.errors",
+    "availability": "sim.judgement.availability",
+    "by_route": "sim.results.breakdown",
+    "capacity": "sim.experiments.capacity",
+    "compare": "sim.judgement.comparison",
+    "cost": "sim.judgement.cost",
+    "flow": "sim",
+    "judge": "sim.judgement.judge",
+    "load_run": "sim.results.storage",
     "load_scenario": "sim.scenario.scenario",
+    "plan": "sim.planning",
+    "play": "sim.runners.play",
+    "plots": "sim.report",
     "run": "sim.runners.play",
+    "save_run": "sim.results.storage",
+    "schedule": "sim.scenario.workload",
+    "screen": "sim.screening",
+    "sensitivity": "sim.experiments.sensitivity",
+    "sweep": "sim.experiments.sweep",
+    "theory": "sim",
+    "waterfall": "sim.results.breakdown",
 }
+"""Where each name lives; a module is found as the package's own child of that name."""
 
-__all__ = ["Result", "Scenario", "Schedule", "__version__", "load_scenario", "run"]
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604  # every key is a text
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use (SPEC 1: lazy loading)."""
+    """Import a public name on first use, and keep it."""
     if name not in _HOME:
         raise AttributeError(f"module 'sim' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    home = _HOME[name]
+    if name in ("flow", "plots", "theory"):
+        found: Any = import_module(f"{home}.{name}")
+    else:
+        found = getattr(import_module(home), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the public names, for completion: also those that nobody has used yet."""
+    return sorted({*__all__, *globals()})

@@ -61,7 +61,7 @@ def plan(
     json: Json = None,
 ) -> int:
     """Simulate, measure, compare, judge, report."""
-    from sim.plan import plan as do_plan
+    from sim.planning import plan as do_plan
     from sim.report.json_document import plan_document
     from sim.report.output_folder import prepare_folder, write_plan
     from sim.report.terminal import plan_tables
@@ -92,7 +92,8 @@ def run(
     json: Json = None,
 ) -> int:
     """Play a scenario once, and judge it."""
-    from sim.judgement.targets import status_of
+    from sim.judgement.judge import status_of
+    from sim.judgement.targets import Verdict
     from sim.report.json_document import run_document
     from sim.report.terminal import run_tables
     from sim.runners.play import run as do_run
@@ -108,7 +109,7 @@ def run(
         _say(f"written: {save}")
     document = run_document(result)
     _show(run_tables(result), document=document, json=json)
-    return USAGE_STATUS if result.interrupted else status_of(str(document["verdict"]))
+    return USAGE_STATUS if result.interrupted else status_of(Verdict(document["verdict"]))
 
 
 @app.command(epilog="Example: headroom capacity phase4")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sim.engines.recording import Recording
 from sim.evidence.known_queues import PATHS, Case, cases, queue
-from sim.judgement.targets import probability
+from sim.results.metrics import probability
 from sim.scenario.schedule import Schedule
 from sim.statistics.intervals import Estimate, replicated_mean_interval
 from sim.statistics.quantiles import replicated_quantile_interval

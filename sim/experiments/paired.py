@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from sim.errors import UsageError
-from sim.judgement.targets import probability
+from sim.results.metrics import probability
 from sim.statistics.intervals import Estimate, clean, mean_interval
 from sim.statistics.quantiles import quantile
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
-from sim.judgement.targets import NOT_JUDGED, metric_values
+from sim.results.metrics import NOT_JUDGED, metric_values
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -32,7 +32,7 @@ class Replication:
     failed_share : float
         Of them.
     metrics : dict of str to ndarray, shape (n,)
-        Each metric's values, in the order of arrival; see :func:`sim.judgement.targets.metric_values`.
+        Each metric's values, in the order of arrival; see :func:`sim.results.metrics.metric_values`.
     busiest_station : str
         Whose busiest instance had most to do.
     busiest_utilization : float

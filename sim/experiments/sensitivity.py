@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sim.errors import ScenarioError
-from sim.judgement.targets import metric_values
+from sim.results.metrics import metric_values
 from sim.statistics.quantiles import quantiles
 
 if TYPE_CHECKING:

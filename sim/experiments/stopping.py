@@ -31,7 +31,7 @@ from sim.errors import UsageError
 from sim.experiments.executors import crew
 from sim.experiments.replications import replicate as replicate_scenario
 from sim.experiments.replications import spawned_seeds
-from sim.judgement.targets import probability
+from sim.results.metrics import probability
 from sim.scenario.arrivals import Bursty, Poisson, Steady
 from sim.statistics.intervals import Estimate, replicated_mean_interval
 from sim.statistics.quantiles import replicated_quantile_interval

@@ -27,7 +27,9 @@ from sim.errors import UsageError
 from sim.experiments.executors import crew, work_off
 from sim.experiments.paired import paired_values
 from sim.experiments.replications import Replication, replicate, spawned_seeds
-from sim.judgement.targets import Target, decide, estimate_of, load_targets, probability, worst
+from sim.judgement.judge import worst
+from sim.judgement.targets import Target, Verdict, decide, load_targets
+from sim.results.metrics import estimate_of, probability
 from sim.scenario.schema import shown
 from sim.statistics.intervals import Estimate
 from sim.statistics.quantiles import quantile
@@ -256,7 +258,7 @@ class _Table:
         return {path: _cell(value) for path, value in self.places[point].items()}
 
 
-def _verdict(found: Estimate | None, line: Target) -> str:
+def _verdict(found: Estimate | None, line: Target) -> Verdict:
     return decide(found.low, found.high, line=line) if found else decide(-inf, inf, line=line)
 
 

@@ -26,8 +26,9 @@ from scipy.special import betaincinv, gammaincinv
 
 from sim.errors import ScenarioError
 from sim.judgement.cost import shares
-from sim.judgement.targets import NOT_JUDGED, Target, decide
+from sim.judgement.targets import Target, Verdict, decide
 from sim.randomness.streams import site_key, uniforms
+from sim.results.metrics import NOT_JUDGED
 from sim.statistics.intervals import Estimate, share_interval
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Availability:
     def _settled(self, line: Target, growth: float) -> bool:
         trials = self.estimate.effective_trials
         low, high = _interval(self.record, self.mix_ratio, self.failed_ratio, trials=trials, growth=growth)
-        return decide(low, high, line=line) != "INCONCLUSIVE"
+        return decide(low, high, line=line) != Verdict.INCONCLUSIVE
 
 
 def availability(runs: Sequence["Result"]) -> Availability:

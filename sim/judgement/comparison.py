@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
-from sim.judgement.targets import NOT_JUDGED, estimate
+from sim.results.metrics import NOT_JUDGED, estimate
 from sim.statistics.intervals import Estimate
 from sim.statistics.quantiles import quantiles
 

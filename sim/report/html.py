@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from sim.judgement.targets import Verdict
 from sim.report.sentences import answer
 from sim.report.wording import NONE, amount, line_of, span, target_name
 
 if TYPE_CHECKING:
-    from sim.judgement.targets import TargetRow
-    from sim.plan import Plan
+    from sim.judgement.judge import TargetRow
+    from sim.planning import Plan
     from sim.results.result import Result
 
 VERDICT_CLASS = {
-    "PASS": "good",
+    Verdict.PASS: "good",
     "agrees": "good",
     "inside": "good",
-    "WARN": "warn",
-    "ALERT": "bad",
+    Verdict.WARN: "warn",
+    Verdict.ALERT: "bad",
     "differs": "bad",
-    "INVALID": "void",
-    "INCONCLUSIVE": "open",
+    Verdict.INVALID: "void",
+    Verdict.INCONCLUSIVE: "open",
     "too few": "open",
     "no data": "open",
 }
@@ -208,7 +209,7 @@ def _scale(row: "TargetRow") -> Callable[[float], float]:
 
 def result_html(result: "Result") -> str:
     """A run in a notebook: what it was, and its verdicts."""
-    from sim.judgement.targets import judge
+    from sim.judgement.judge import judge
 
     rows = judge(result) if len(result.steady().frame) else ()
     told = Markup("<p>{}</p>").format(repr(result)[1:-1])

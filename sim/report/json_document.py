@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim import __version__
 from sim.errors import UsageError
 from sim.files import plain, whole_file
-from sim.judgement.targets import judge, overall
+from sim.judgement.judge import judge, overall
+from sim.judgement.targets import Verdict
 from sim.results.breakdown import by_route, waterfall
+from sim.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from sim.experiments.sweep import Sweep
     from sim.judgement.comparison import Comparison
     from sim.judgement.cost import Cost
-    from sim.judgement.targets import TargetRow
-    from sim.plan import Plan
+    from sim.judgement.judge import TargetRow
+    from sim.planning import Plan
     from sim.results.result import Result
     from sim.scenario.scenario import Scenario
     from sim.screening import Screening
@@ -43,7 +44,7 @@ def run_document(result: "Result") -> Document:
         "on": result.on,
         "requests": len(result.frame),
         "duration_s": result.duration_s,
-        "verdict": overall(rows) if rows else "INCONCLUSIVE",
+        "verdict": overall(rows) if rows else Verdict.INCONCLUSIVE,
         **_judged([result], rows),
         "valid": result.valid,
         "interrupted": result.interrupted,

@@ -8,7 +8,6 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sim import __version__
 from sim.errors import UsageError
 from sim.files import whole_file
 from sim.report import tables
@@ -17,11 +16,12 @@ from sim.report.html import VERDICT_CLASS, target_table
 from sim.report.sentences import answer, confirmation, facts, headroom, measured_of, screened, tiles, untested
 from sim.report.wording import percent, significant, target_names, usd
 from sim.scenario.platform import CONFIDENCE, LOW_CONFIDENCE
+from sim.version import __version__
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from sim.plan import Plan
+    from sim.planning import Plan
 
 TEMPLATE = "report.html"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sim import __version__
+from sim.judgement.targets import Verdict
 from sim.report.wording import (
     amount,
     component_name,
@@ -17,16 +17,17 @@ from sim.report.wording import (
     target_names,
     usd,
 )
+from sim.version import __version__
 
 if TYPE_CHECKING:
-    from sim.judgement.targets import TargetRow
-    from sim.plan import Plan
+    from sim.judgement.judge import TargetRow
+    from sim.planning import Plan
     from sim.results.result import Result
 
 
 def summary(plan: "Plan") -> str:
     """A plan in half a line: what was asked, the verdict, the capacity."""
-    kept = sum(row.verdict == "PASS" for row in plan.targets)
+    kept = sum(row.verdict == Verdict.PASS for row in plan.targets)
     parts = [f"{plan.scenario.name}: {plan.verdict}", f"{kept} of {len(plan.targets)} targets kept"]
     if plan.capacity is not None:
         parts.append(f"capacity {significant(plan.capacity.estimate.value)} requests/s")
@@ -39,10 +40,10 @@ def answer(plan: "Plan") -> str:
     rows = plan.targets
     if not rows:
         return "Nothing is judged: the plan was stopped before its simulation ended."
-    kept = [row for row in rows if row.verdict == "PASS"]
+    kept = [row for row in rows if row.verdict == Verdict.PASS]
     if len(kept) == len(rows):
         whole = f"All {len(rows)} targets are kept, each with its whole 95 % interval"
-        return f"{whole}." if plan.verdict == "PASS" else f"{whole}, but {_doubt(plan)}, so nothing is settled."
+        return f"{whole}." if plan.verdict == Verdict.PASS else f"{whole}, but {_doubt(plan)}, so nothing is settled."
     parts = [f"{len(kept)} of {len(rows)} targets are kept", *_missed(rows), *_open(rows)]
     return "; ".join(parts) + "."
 
@@ -53,10 +54,10 @@ def _doubt(plan: "Plan") -> str:
 
 def _missed(rows: Sequence["TargetRow"]) -> list[str]:
     """Targets that are missed for certain, with by how much."""
-    missed = [row for row in rows if row.verdict in ("WARN", "ALERT")]
+    missed = [row for row in rows if row.verdict in (Verdict.WARN, Verdict.ALERT)]
     if not missed:
         return ["none is missed for certain"]
-    beyond = [f"{row.metric} {row.statistic}" for row in missed if row.verdict == "ALERT"]
+    beyond = [f"{row.metric} {row.statistic}" for row in missed if row.verdict == Verdict.ALERT]
     told = listed([f"{target_name(row.metric, row.statistic)} ({_against(row)})" for row in missed])
     tail = f"{target_names(beyond)} beyond the alert line" if beyond else "none beyond its alert line"
     return [f"{told} {'is' if len(missed) == 1 else 'are'} missed, {tail}"]
@@ -69,7 +70,7 @@ def _against(row: "TargetRow") -> str:
 
 def _open(rows: Sequence["TargetRow"]) -> list[str]:
     """Targets that the numbers do not settle."""
-    names = [f"{row.metric} {row.statistic}" for row in rows if row.verdict in ("INCONCLUSIVE", "INVALID")]
+    names = [f"{row.metric} {row.statistic}" for row in rows if row.verdict in (Verdict.INCONCLUSIVE, Verdict.INVALID)]
     return [f"{target_names(names)} {'is' if len(names) == 1 else 'are'} not settled"] if names else []
 
 
@@ -97,7 +98,7 @@ def headroom(plan: "Plan") -> str:
 def _but_today(plan: "Plan") -> str:
     """A warning, if a target that higher loads keep is missed at today's, as when all objects are cold."""
     assert plan.capacity is not None
-    missed = [f"{row.metric} {row.statistic}" for row in plan.targets if row.verdict in ("WARN", "ALERT")]
+    missed = [f"{row.metric} {row.statistic}" for row in plan.targets if row.verdict in (Verdict.WARN, Verdict.ALERT)]
     names = [name for name in plan.capacity.kept if name in missed]
     if not names:
         return ""

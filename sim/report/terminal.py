@@ -12,7 +12,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from sim.judgement.targets import judge, overall
+from sim.judgement.judge import judge, overall
+from sim.judgement.targets import Verdict
 from sim.report.sentences import answer, confirmation, headroom, screened
 from sim.report.wording import (
     UNBOUNDED,
@@ -33,16 +34,16 @@ if TYPE_CHECKING:
     from sim.experiments.sweep import Sweep
     from sim.judgement.comparison import Comparison, ComparisonRow
     from sim.judgement.cost import Cost
-    from sim.judgement.targets import TargetRow
-    from sim.plan import Plan
+    from sim.judgement.judge import TargetRow
+    from sim.planning import Plan
     from sim.results.result import Result
 
 COLOURS = {
-    "PASS": "green",
-    "WARN": "yellow",
-    "ALERT": "red",
-    "INCONCLUSIVE": "cyan",
-    "INVALID": "magenta",
+    Verdict.PASS: "green",
+    Verdict.WARN: "yellow",
+    Verdict.ALERT: "red",
+    Verdict.INCONCLUSIVE: "cyan",
+    Verdict.INVALID: "magenta",
     "agrees": "green",
     "inside": "green",
     "too few": "cyan",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from sim.judgement.targets import NOT_JUDGED, estimate
+from sim.results.metrics import NOT_JUDGED, estimate
 from sim.results.result import TIME_COLUMNS
 from sim.statistics.quantiles import quantiles
 

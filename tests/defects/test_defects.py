@@ -10,7 +10,6 @@ import pytest
 from tests.defects.__main__ import PAGE, first_seeds
 from tests.defects.catalogue import DEFECTS
 from tests.defects.planting import look_for
-from tests.project.tidy import ROOT
 
 NAMES = [defect.name for defect in DEFECTS]
 SEEDS = first_seeds()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 
 from sim.judgement.comparison import Comparison, compare
-from sim.plan import REHEARSALS
+from sim.planning import REHEARSALS
 from sim.report.wording import percent, significant, target_name
 from sim.results.storage import load_run
 from sim.runners.play import play

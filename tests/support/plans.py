@@ -8,12 +8,13 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sim.experiments.capacity import Capacity, Probe
+from sim.experiments.capacity import Capacity
+from sim.experiments.probe import Probe
 from sim.experiments.sensitivity import Sensitivity, doubtful
 from sim.judgement.comparison import compare
 from sim.judgement.cost import cost
-from sim.judgement.targets import judge
-from sim.plan import Plan
+from sim.judgement.judge import judge
+from sim.planning import Plan
 from sim.runners.play import play
 from sim.scenario.scenario import load_scenario
 from sim.scenario.workload import schedule

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sim.judgement.comparison import Comparison, ComparisonRow
-    from sim.plan import Plan
+    from sim.planning import Plan
 
 NO_COMPARISON = "nothing was measured, so there is nothing to compare"
 

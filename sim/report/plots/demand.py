@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from sim.plan import Plan
+    from sim.planning import Plan
 
 BINS_MOST = 600
 

@@ -12,7 +12,7 @@ from sim.report.wording import percent
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sim.plan import Plan
+    from sim.planning import Plan
 
 ROWS_MOST = 10
 

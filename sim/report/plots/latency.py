@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.judgement.targets import Target, probability
+from sim.judgement.targets import Target
 from sim.report.plots.sides import Source, latencies, latency_targets, sides
 from sim.report.plots.style import ALERT, BEHIND, INK, MEASURED, TARGET, canvas, finding, plain_log, reference_line
 from sim.report.wording import percent, significant
+from sim.results.metrics import probability
 from sim.statistics.quantiles import quantile_interval, quantiles, replicated_quantile_interval
 
 if TYPE_CHECKING:

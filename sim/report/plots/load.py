@@ -15,8 +15,9 @@ from sim.report.wording import component_name, listed, significant, target_name
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sim.experiments.capacity import Capacity, Probe
-    from sim.plan import Plan
+    from sim.experiments.capacity import Capacity
+    from sim.experiments.probe import Probe
+    from sim.planning import Plan
 
 Array = NDArray[np.float64]
 

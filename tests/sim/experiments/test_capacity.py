@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from sim.errors import UsageError
-from sim.experiments.capacity import QUEUES, Capacity, Probe, busiest, capacity
+from sim.experiments.capacity import Capacity, capacity
+from sim.experiments.probe import QUEUES, Probe
+from sim.experiments.search import busiest
 from sim.runners import simulated
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.workload import schedule

@@ -15,16 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.errors import ScenarioError, UsageError
-from sim.judgement.targets import (
-    decide,
-    estimate,
-    exit_status,
-    judge,
-    load_targets,
-    metric_values,
-    overall,
-    probability,
-)
+from sim.judgement.judge import exit_status, judge, overall
+from sim.judgement.targets import decide, load_targets
+from sim.results.metrics import estimate, metric_values, probability
 from tests.support import frames
 
 BELOW, ABOVE = frames.TARGETS[1], frames.TARGETS[4]

@@ -15,8 +15,9 @@ import pytest
 
 import sim.report.wording
 from sim.errors import UsageError
-from sim.judgement.targets import VERDICTS, TargetRow
-from sim.plan import Plan
+from sim.judgement.judge import TargetRow
+from sim.judgement.targets import Verdict
+from sim.planning import Plan
 from sim.report import report_html, write_report
 from sim.report.html import VERDICT_CLASS, badge, picture, target_table
 from sim.report.sentences import answer, confirmation, headroom, summary
@@ -92,7 +93,10 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def row(verdict: str = "PASS", **changes: Any) -> TargetRow:
     """A row of the P99 of latency."""
-    made = TargetRow("api_latency_ms", "p99", 150.0, "ms", 140.0, 160.0, 1_000, 200.0, 500.0, "below", verdict)
+    made = TargetRow(
+        metric="api_latency_ms", statistic="p99", value=150.0, unit="ms", low=140.0, high=160.0, n=1_000, target=200.0,
+        alert=500.0, direction="below", verdict=Verdict(verdict),
+    )  # fmt: skip
     return replace(made, **changes)
 
 
@@ -357,7 +361,7 @@ def test_summary_and_notebook_table_are_short_twins() -> None:
 # Tables.
 
 
-@pytest.mark.parametrize("verdict", VERDICTS)
+@pytest.mark.parametrize("verdict", Verdict)
 def test_verdict_has_a_word_and_a_colour(verdict: str) -> None:
     assert badge(verdict) == f'<span class="badge {VERDICT_CLASS[verdict]}">{verdict}</span>'
 

@@ -16,7 +16,8 @@ from sim.experiments.capacity import Capacity, capacity
 from sim.experiments.sensitivity import Sensitivity, sensitivity
 from sim.judgement.comparison import Comparison, compare
 from sim.judgement.cost import Cost, cost
-from sim.judgement.targets import TargetRow, exit_status, judge, overall
+from sim.judgement.judge import TargetRow, exit_status, judge, overall
+from sim.judgement.targets import Verdict
 from sim.results.result import Result
 from sim.runners.play import play, prepare
 from sim.scenario.workload import schedule
@@ -91,11 +92,11 @@ class Plan:
         return plan_html(self)
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         """The targets' verdict; a PASS that the measurement contradicts, or that was cut short, is INCONCLUSIVE."""
-        found = overall(self.targets) if self.targets else "INCONCLUSIVE"
+        found = overall(self.targets) if self.targets else Verdict.INCONCLUSIVE
         doubted = self.interrupted or not (self.comparison is None or self.comparison.agrees)
-        return "INCONCLUSIVE" if found == "PASS" and doubted else found
+        return Verdict.INCONCLUSIVE if found == Verdict.PASS and doubted else found
 
     @property
     def exit_status(self) -> int:
@@ -103,7 +104,7 @@ class Plan:
         if self.interrupted:
             return 2
         status = exit_status(self.targets)
-        return 3 if status == 0 and self.verdict != "PASS" else status
+        return 3 if status == 0 and self.verdict != Verdict.PASS else status
 
     @cached_property
     def measured_targets(self) -> tuple[TargetRow, ...]:

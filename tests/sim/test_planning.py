@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from sim import load_scenario
-from sim import plan as plan_module
+from sim import planning as plan_module
 from sim.errors import UsageError
 from sim.judgement.comparison import Comparison
-from sim.judgement.targets import TargetRow
-from sim.plan import Plan, plan
+from sim.judgement.judge import TargetRow
+from sim.judgement.targets import Verdict
+from sim.planning import Plan, plan
 from sim.report.json_document import plan_document, text_of
 from sim.report.terminal import summary
 from sim.report.wording import target_name
@@ -157,8 +158,11 @@ def test_arguments_outside_their_rule_are_refused(wrong: dict[str, Any], message
 
 def by_hand(verdicts: str, *, agrees: bool | None, interrupted: bool = False) -> Plan:
     """A plan of which only the verdicts matter."""
-    row = TargetRow("m", "p50", 1.0, "ms", 1.0, 1.0, 9, 2.0, 3.0, "below", "PASS")
-    rows = tuple(replace(row, verdict=verdict) for verdict in verdicts.split())
+    row = TargetRow(
+        metric="m", statistic="p50", value=1.0, unit="ms", low=1.0, high=1.0, n=9, target=2.0, alert=3.0,
+        direction="below", verdict=Verdict.PASS,
+    )  # fmt: skip
+    rows = tuple(replace(row, verdict=Verdict(verdict)) for verdict in verdicts.split())
     comparison = None if agrees is None else Comparison((), np.empty((2, 0)), valid=agrees)
     return Plan(short(), 1, targets=rows, comparison=comparison, interrupted=interrupted)
 

@@ -1,0 +1,91 @@
+"""One position of the dial: a scenario played at one rate, and what of it the search for a capacity looks at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sim.judgement.targets import Target
+from sim.results.metrics import estimate
+from sim.statistics.intervals import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OVERLOAD = ("overload",)
+"""What limits, when no target does."""
+
+
+QUEUES = ("tunnel", "workers", "durable_objects", "d1")
+"""Stations with a queue, in the order of a request's way."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one rate did.
+
+    Attributes
+    ----------
+    rate_per_s : float
+        Mean arrival rate.
+    seed, requests : int
+    latency_ms_mean : float
+        Of answered requests.
+    p50, p99 : Estimate
+        Of latency in ms, every request that was sent.
+    judged : tuple of Estimate or None
+        One a target that a model can show, in their order; None when no request met its metric.
+    utilization : dict of str to float
+        Of each station's busiest instance; 1 and more is overload.
+    tail_queue_ms : dict of str to float
+        Mean wait at each station, over the slowest 1 % of requests.
+    """
+
+    rate_per_s: float
+    seed: int
+    requests: int
+    latency_ms_mean: float
+    p50: Estimate
+    p99: Estimate
+    judged: tuple[Estimate | None, ...]
+    utilization: dict[str, float]
+    tail_queue_ms: dict[str, float]
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether some station was offered more than it can do: its queue would grow without end."""
+        return max(self.utilization.values(), default=0.0) >= 1.0
+
+    @property
+    def bottleneck(self) -> str:
+        """The station where the slowest requests wait longest; the busiest one when nobody waits."""
+        if max(self.tail_queue_ms.values(), default=0.0) > 0:
+            return max(self.tail_queue_ms, key=lambda name: self.tail_queue_ms[name])
+        return self.busiest
+
+    @property
+    def busiest(self) -> str:
+        """The station whose busiest instance works most."""
+        return max(self.utilization, key=lambda name: self.utilization[name], default="none")
+
+
+def probe_of(
+    frame: "pd.DataFrame", stations: "pd.DataFrame", targets: Sequence[Target], *, rate_per_s: float, seed: int
+) -> Probe:
+    """What one run at *rate_per_s* showed, its warm-up cut."""
+    p50, p99 = (estimate([frame], "api_latency_ms", statistic=name) for name in ("p50", "p99"))
+    assert p50 is not None
+    assert p99 is not None
+    tail = frame[frame["latency_ms"] >= np.quantile(frame["latency_ms"], 0.99)]
+    return Probe(
+        rate_per_s=rate_per_s,
+        seed=seed,
+        requests=len(frame),
+        latency_ms_mean=float(frame["latency_ms"].mean()),
+        p50=p50,
+        p99=p99,
+        judged=tuple(estimate([frame], line.metric, statistic=line.statistic) for line in targets),
+        utilization=dict(zip(stations["station"], stations["utilization_busiest"].astype(float), strict=True)),
+        tail_queue_ms={name: float(tail[f"{name}_queue_ms"].mean()) for name in QUEUES},
+    )

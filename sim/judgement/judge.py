@@ -1,0 +1,167 @@
+"""What a run can honestly say about its targets.
+
+A run gives an estimate with a 95 % interval, and the verdict looks at the whole interval, not at the estimate
+(:func:`sim.judgement.targets.decide`). An interval that straddles a line is INCONCLUSIVE, and the row says how many
+requests would settle it. A run whose own load generator was late is INVALID.
+
+Sources
+-------
+Hahn and Meeker, "Statistical Intervals", 1991, chapter 5: an upper 95 % bound on a P99 needs n >= 299.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sim.errors import UsageError
+from sim.judgement.availability import availability
+from sim.judgement.targets import Target, Verdict, decide, load_targets
+from sim.results.metrics import estimate
+from sim.statistics.intervals import Estimate, requests_to_settle
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.results.result import Result
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """One line of the verdict table.
+
+    Attributes
+    ----------
+    metric, statistic, unit, direction : str
+        As in the scenario's targets; *direction* is the good side: ``below`` or ``above`` the line.
+    value, low, high : float
+        The estimate and its 95 % interval, in *unit*; NaN when no request met the metric, infinite where the data
+        give no bound.
+    n : int
+        Requests that the estimate rests on.
+    target, alert : float
+        The two lines, in *unit*.
+    verdict : Verdict
+    reason : str
+        What would settle an inconclusive row; empty otherwise.
+    """
+
+    metric: str
+    statistic: str
+    value: float
+    unit: str
+    low: float
+    high: float
+    n: int
+    target: float
+    alert: float
+    direction: str
+    verdict: Verdict
+    reason: str = ""
+
+
+def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
+    """Judge a run, or independent replications of it, against the scenario's targets.
+
+    Parameters
+    ----------
+    results : Result or sequence of Result
+        At least one. Their warm-up is cut.
+
+    Returns
+    -------
+    tuple of TargetRow
+        In the order of the scenario's targets.
+
+    Raises
+    ------
+    UsageError
+        No result, or a target of a metric or statistic that does not exist.
+    """
+    runs = [results] if not isinstance(results, Sequence) else list(results)
+    if not runs:
+        raise UsageError("results=[] must hold at least one result (run the scenario first)")
+    valid = all(run.valid for run in runs)
+    frames = [run.steady().frame for run in runs]
+    rows = []
+    for line in load_targets(runs[0].scenario.targets_path):
+        row = _uptime_row(line, runs) if line.metric == "uptime_ratio" else _row(line, frames)
+        rows.append(
+            row if valid else replace(row, verdict=Verdict.INVALID, reason="the load generator itself was late")
+        )
+    return tuple(rows)
+
+
+def _row(line: Target, frames: Sequence["pd.DataFrame"]) -> TargetRow:
+    found = estimate(frames, line.metric, statistic=line.statistic)
+    if found is None:
+        return _judged(line, Estimate(np.nan, -inf, inf, 0, "none"), reason="no request met this metric")
+    return _judged(line, found)
+
+
+def _uptime_row(line: Target, runs: Sequence["Result"]) -> TargetRow:
+    uptime = availability(runs)
+    return _judged(line, uptime.estimate, reason=uptime.settled_by(line))
+
+
+def _judged(line: Target, found: Estimate, *, reason: str = "") -> TargetRow:
+    verdict = decide(found.low, found.high, line=line)
+    if verdict is not Verdict.INCONCLUSIVE:
+        reason = ""
+    elif not reason:
+        reason = settled_by(found, line)
+    return TargetRow(
+        metric=line.metric,
+        statistic=line.statistic,
+        value=found.value,
+        unit=line.unit,
+        low=found.low,
+        high=found.high,
+        n=found.n,
+        target=line.target,
+        alert=line.alert,
+        direction=line.direction,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def settled_by(found: Estimate, line: Target) -> str:
+    """Say how many requests would move the interval off the line, or lines, that it straddles."""
+    straddled = [edge for edge in (line.target, line.alert) if found.low <= edge <= found.high]
+    needed = [requests_to_settle(found, edge) for edge in straddled]
+    if None in needed:
+        return "the estimate stands on the line"
+    most = max((count for count in needed if count is not None), default=0)
+    floor = ">=" if isfinite(found.low) and isfinite(found.high) else ">"
+    return f"n {floor} {_round_up(most):,} would settle it"
+
+
+def _round_up(count: int) -> int:
+    """Two significant digits, upwards: a square-root law knows no more."""
+    unit: int = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // unit) * unit
+
+
+def overall(rows: Iterable[TargetRow]) -> Verdict:
+    """Return the verdict of a whole table, see :func:`worst`."""
+    return worst(row.verdict for row in rows)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return one verdict for many: the worst that is certain, else what stands in the way of PASS."""
+    found = set(verdicts)
+    by_severity = (Verdict.ALERT, Verdict.WARN, Verdict.INVALID, Verdict.INCONCLUSIVE)
+    return next((verdict for verdict in by_severity if verdict in found), Verdict.PASS)
+
+
+def exit_status(rows: Iterable[TargetRow]) -> int:
+    """Status for a shell: 0 all targets met, 1 one missed, 3 none missed but not all met."""
+    return status_of(overall(rows))
+
+
+def status_of(verdict: Verdict) -> int:
+    """Status for a shell of one verdict."""
+    return {Verdict.PASS: 0, Verdict.WARN: 1, Verdict.ALERT: 1}.get(verdict, 3)
