@@ -12,8 +12,8 @@ from benchmarks import jobs, processes, timing
 from benchmarks.page import Section, page
 from benchmarks.timing import Contender, short, spread
 from sim.runners.reference import running
+from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
-from sim.scenario.workload import schedule
 
 ROUNDS = 5
 TEN_MILLION = 10_000_000

@@ -11,9 +11,9 @@ from sim.flow import Flow, Serve, Station
 from sim.models.deployment import deployment
 from sim.randomness.distributions import Exponential
 from sim.randomness.streams import site_key, uniforms
+from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
-from sim.scenario.workload import schedule
 
 SEED = 1
 SERVICE = Exponential(mean=1.0)

@@ -51,8 +51,7 @@ def peak_bytes() -> int:
 def players() -> dict[str, Callable[[Any], object]]:
     """Everyone who can play a job, by name."""
     from benchmarks import cimba_queues, ciw_networks, dssim_queues, jobs, plain, plain_launch, salabim_queues
-    from sim.engines.compiled_engine import engine as compiled_engine
-    from sim.engines.simpy_engine import engine as simpy_engine
+    from sim.engines import compiled_engine, simpy_engine
 
     return {
         "plain": plain.play,
@@ -99,7 +98,7 @@ def bytes_per_request(job_name: str, player: str, requests: int) -> float:
 def first_call() -> dict[str, float]:
     """A run of 100 requests on the compiled engine; ``process_cpu_s`` is all that the process worked until then."""
     from benchmarks import jobs
-    from sim.engines.compiled_engine import engine as compiled_engine
+    from sim.engines import compiled_engine
 
     job = jobs.mm4(100)
     start_s, start_cpu_s = time.perf_counter(), time.process_time()

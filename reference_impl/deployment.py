@@ -13,9 +13,8 @@ serves real requests (:mod:`reference_impl.server`) and runs whole days under a 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from reference_impl.d1.database import D1Binding, Database, Statement, insert_rows
+from reference_impl.d1.database import D1Binding, Database
 from reference_impl.durable_objects.disks import Disk
 from reference_impl.durable_objects.namespace import Namespace
 from reference_impl.durable_objects.state import State
@@ -24,8 +23,9 @@ from reference_impl.errors import RequestError
 from reference_impl.ledger.billing import BillingLedger
 from reference_impl.ledger.hardened import HardenedLedger
 from reference_impl.ledger.meter import Meter
-from reference_impl.ledger.policy import Batch, LedgerPolicy, UsageRow
+from reference_impl.ledger.policy import LedgerPolicy
 from reference_impl.ledger.seed import SeedLedger
+from reference_impl.ledger.usage_table import UsageTable
 from reference_impl.messages import Request, Response, error_response, json_response
 from reference_impl.monitoring.metrics import Monitoring
 from reference_impl.r2.bucket import Bucket, ObjectStore, R2Binding
@@ -41,11 +41,6 @@ from reference_impl.workers import worker as workers
 from reference_impl.workers.access import Gatekeeper
 from reference_impl.workers.bindings import Env, LedgerBinding, SynapseBinding
 from reference_impl.workers.retries import Retrier, RetryPolicy
-
-USAGE_INSERT = (
-    "INSERT INTO usage_events (id, user_id, organization_id, event_type, tokens, cost_cents, model, "
-    "created_at, charge_microusd)"
-)
 
 
 @dataclass(frozen=True)
@@ -186,56 +181,6 @@ class Deployment:
         else:
             policy = HardenedLedger(state.storage, ledger_id=state.id)
         return BillingLedger(state, policy, sinks=self._sinks, clock=self.clock, pace=self.pace.ledger)
-
-
-class UsageTable:
-    """D1's ``usage_events`` as the place where ledgers flush to.
-
-    Parameters
-    ----------
-    database
-        D1.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def store(self, batch: Batch, stopwatch: Stopwatch) -> None:
-        """Store the batch's rows in one transaction; D1 ignores those that it has."""
-        rows = batch.rows
-        users = sorted({row.user_id for row in rows})
-        organizations = sorted({row.organization_id for row in rows})
-        ignore = "ON CONFLICT DO NOTHING"
-        statements = [
-            *insert_rows("INSERT INTO users (id, email)", [(u, f"{u}@invalid") for u in users], tail=ignore),
-            *insert_rows(
-                "INSERT INTO organizations (id, name, slug)",
-                [(o, o, o) for o in organizations],
-                tail=ignore,
-            ),
-            *insert_rows(USAGE_INSERT, [_usage_values(row) for row in rows], tail=ignore),
-        ]
-        await self._database.run([Statement(sql, params) for sql, params in statements], stopwatch)
-
-
-def _usage_values(row: UsageRow) -> tuple[object, ...]:
-    return (
-        row.id,
-        row.user_id,
-        row.organization_id,
-        row.event_type,
-        row.tokens,
-        row.cost_cents,
-        row.model,
-        date_text(row.created_at_ms),
-        row.charge_microusd,
-    )
-
-
-def date_text(unix_ms: int) -> str:
-    """Return a date as D1 keeps it, with the milliseconds that its own default leaves out."""
-    date = datetime.fromtimestamp(unix_ms / 1_000, tz=UTC)
-    return f"{date:%Y-%m-%d %H:%M:%S}.{unix_ms % 1_000:03d}"
 
 
 def seed_rows(engine: Engine) -> None:

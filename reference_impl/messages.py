@@ -1,15 +1,81 @@
 """Requests and responses as a Worker sees them: bytes with headers, no socket in sight."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from reference_impl.durable_objects.sockets import Pair
-from reference_impl.errors import ImplError
+from reference_impl.errors import ImplError, PlatformError
 
 ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
+Message = str | bytes
+
+
+Bring = Callable[[Message], Coroutine[Any, Any, None]]
+
+
+HangUp = Callable[[int, str], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What goes to the client: a message, or (*close_code* set) the end."""
+
+    message: Message = ""
+    close_code: int | None = None
+    reason: str = ""
+
+
+class Pair:
+    """The client's end: an adapter takes from here what the object sends, and brings what the client sends.
+
+    What is sent before an adapter is there waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Sent] = []
+        self._take: Callable[[Sent], None] | None = None
+        self._bring: Bring | None = None
+        self._hang_up: HangUp | None = None
+
+    def attach(self, take: Callable[[Sent], None]) -> None:
+        """Give everything sent, up to now and from now on, to *take*."""
+        self._take = take
+        waiting, self._waiting = self._waiting, []
+        for sent in waiting:
+            take(sent)
+
+    def bind(self, bring: Bring, hang_up: HangUp) -> None:
+        """Let messages of the client go to the object that accepted the socket."""
+        self._bring = bring
+        self._hang_up = hang_up
+
+    async def bring(self, message: Message) -> None:
+        """Bring the client's *message* to the object.
+
+        Raises
+        ------
+        PlatformError
+            If no object has accepted the socket.
+        """
+        if self._bring is None:
+            raise PlatformError("nobody has accepted this WebSocket; accept it before it is answered")
+        await self._bring(message)
+
+    async def hang_up(self, code: int, reason: str = "") -> None:
+        """Tell the object that the client is gone."""
+        if self._hang_up is not None:
+            await self._hang_up(code, reason)
+
+    def give(self, sent: Sent) -> None:
+        """Send to the client."""
+        if self._take is None:
+            self._waiting.append(sent)
+        else:
+            self._take(sent)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from reference_impl.errors import RequestError
-from reference_impl.ledger.charge import PRICE_MICROUSD_PER_TOKEN, Usage
-from reference_impl.ledger.policy import UsageEvent
 
-TOKENS_MAX = 10_000_000
-"""Tokens in one event; no model reads or writes more at once."""
-DATE_MS_MAX = 4_102_444_800_000
-"""The year 2100: a later date is a unit mistaken."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 """Names of events, users, organisations and adapters; safe in keys, paths, labels and SQL."""
 SHOWN_CHARACTERS = 80
@@ -37,27 +31,6 @@ def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_each_name_once)
 
 
-def usage_event(body: bytes) -> UsageEvent:
-    """Read the body of ``POST /log``.
-
-    Raises
-    ------
-    RequestError
-        400, if any field is missing, unknown or outside its rule.
-    """
-    fields = json_object(body)
-    known = ("event_id", "organization_id", "user_id", "model")
-    numbers = {"tokens_in": TOKENS_MAX, "tokens_out": TOKENS_MAX, "event_time_ms": DATE_MS_MAX}
-    known_fields(fields, (*known, *numbers))
-    event_id, organization_id, user_id, model = (name(key, fields.get(key)) for key in known)
-    if model not in PRICE_MICROUSD_PER_TOKEN:
-        _refuse("model", model, f"must be one of {', '.join(PRICE_MICROUSD_PER_TOKEN)}")
-    tokens_in, tokens_out, event_time_ms = (
-        whole_number(key, fields.get(key), at_most=at_most) for key, at_most in numbers.items()
-    )
-    return UsageEvent(event_id, organization_id, user_id, Usage(model, tokens_in, tokens_out, event_time_ms))
-
-
 def json_object(body: bytes) -> dict[str, Any]:
     """Read *body* as a JSON object without NaN, infinities and names that are there twice."""
     try:
@@ -72,23 +45,23 @@ def json_object(body: bytes) -> dict[str, Any]:
 def known_fields(fields: Mapping[str, Any], known: Sequence[str]) -> None:
     """Check that *fields* has no field besides *known*."""
     for unknown in sorted(set(fields) - set(known)):
-        _refuse(unknown, fields[unknown], f"is not known; known are {', '.join(known)}")
+        refuse(unknown, fields[unknown], rule=f"is not known; known are {', '.join(known)}")
 
 
 def text(field: str, value: object, *, characters_max: int) -> str:
     """Check a text that says something and is not too long."""
     if not isinstance(value, str) or not value.strip() or len(value) > characters_max:
-        _refuse(field, value, f"must be a text of 1 to {characters_max} characters, not only blanks")
+        refuse(field, value, rule=f"must be a text of 1 to {characters_max} characters, not only blanks")
     # Half of a surrogate pair is JSON, but no text that can be stored or sent.
     if any("\ud800" <= character <= "\udfff" for character in value):
-        _refuse(field, value, "must be Unicode without lone surrogates")
+        refuse(field, value, rule="must be Unicode without lone surrogates")
     return value
 
 
 def name(field: str, value: object) -> str:
     """Check a name."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
-        _refuse(field, value, "must be 1 to 128 letters, digits or ._:- and begin with a letter or digit")
+        refuse(field, value, rule="must be 1 to 128 letters, digits or ._:- and begin with a letter or digit")
     return value
 
 
@@ -97,17 +70,18 @@ def whole_number(field: str, value: object, *, at_most: int, at_least: int = 0) 
     whole = int(value) if isinstance(value, float) and value.is_integer() else value
     is_whole = isinstance(whole, int) and not isinstance(whole, bool)
     if not is_whole or not at_least <= whole <= at_most:  # type: ignore[operator]  # a whole number by then
-        _refuse(field, value, f"must be a whole number in {at_least}..{at_most}")
+        refuse(field, value, rule=f"must be a whole number in {at_least}..{at_most}")
     return whole  # type: ignore[return-value]  # _refuse raises
 
 
 def whole_number_text(field: str, text: str, *, at_most: int, at_least: int = 0) -> int:
     """Check a whole number written in decimal digits, as in a query."""
     if not re.fullmatch(r"[0-9]{1,18}", text):
-        _refuse(field, text, f"must be a whole number in {at_least}..{at_most}")
+        refuse(field, text, rule=f"must be a whole number in {at_least}..{at_most}")
     return whole_number(field, int(text), at_most=at_most, at_least=at_least)
 
 
-def _refuse(field: str, value: object, rule: str) -> NoReturn:
+def refuse(field: str, value: object, *, rule: str) -> NoReturn:
+    """Refuse a field: its value, cut to 80 characters, and the rule."""
     shown = "absent" if value is None else ascii(value)[:SHOWN_CHARACTERS]
     raise RequestError(400, "bad_field", f"{field[:SHOWN_CHARACTERS]}={shown} {rule}")

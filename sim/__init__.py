@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from sim.results.storage import save_run as save_run
     from sim.runners.play import play as play
     from sim.runners.play import run as run
+    from sim.scenario.generation import schedule as schedule
     from sim.scenario.scenario import Scenario as Scenario
     from sim.scenario.scenario import load_scenario as load_scenario
     from sim.scenario.schedule import Schedule as Schedule
-    from sim.scenario.workload import schedule as schedule
     from sim.screening import screen as screen
 
 _HOME = {
@@ -62,7 +62,7 @@ _HOME = {
     "plots": "sim.report",
     "run": "sim.runners.play",
     "save_run": "sim.results.storage",
-    "schedule": "sim.scenario.workload",
+    "schedule": "sim.scenario.generation",
     "screen": "sim.screening",
     "sensitivity": "sim.experiments.sensitivity",
     "sweep": "sim.experiments.sweep",

@@ -20,7 +20,7 @@ from sim.judgement.judge import TargetRow, exit_status, judge, overall
 from sim.judgement.targets import Verdict
 from sim.results.result import Result
 from sim.runners.play import play, prepare
-from sim.scenario.workload import schedule
+from sim.scenario.generation import schedule
 from sim.screening import Screening, screen
 
 if TYPE_CHECKING:

@@ -28,11 +28,11 @@ from reference_impl.durable_objects.disks import Disk
 from reference_impl.durable_objects.gates import Event, ResetError, Resident
 from reference_impl.durable_objects.limits import SQLITE_LIMITS, StorageLimits
 from reference_impl.durable_objects.overload import Doorkeeper, OverloadLimits
-from reference_impl.durable_objects.sockets import HIBERNATE_IDLE_MS, MESSAGE_BYTES_MAX, Message, Sent, Socket, Sockets
+from reference_impl.durable_objects.sockets import HIBERNATE_IDLE_MS, MESSAGE_BYTES_MAX, Socket, Sockets
 from reference_impl.durable_objects.state import State
 from reference_impl.durable_objects.storage import Storage, no_step
 from reference_impl.errors import ImplError, LimitError
-from reference_impl.messages import Request, Response
+from reference_impl.messages import Message, Request, Response, Sent
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.pace import DurableObjectsPace
 from reference_impl.timing.stopwatch import Station, Stopwatch

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from reference_impl.durable_objects.alarms import Bells
-from reference_impl.durable_objects.sockets import Pair, Socket, Sockets
+from reference_impl.durable_objects.sockets import Socket, Sockets
 from reference_impl.durable_objects.storage import ALARM_KEY, Storage
+from reference_impl.messages import Pair
 
 
 class State:

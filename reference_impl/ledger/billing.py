@@ -19,11 +19,12 @@ object's storage, so that its rules can be read, and broken by a test, without a
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from reference_impl import validation as validate
+from reference_impl import validation
 from reference_impl.durable_objects.disks import StorageFailedError
 from reference_impl.durable_objects.gates import Event, ResetError
 from reference_impl.durable_objects.state import State
 from reference_impl.errors import PlatformError, RequestError
+from reference_impl.ledger import events
 from reference_impl.ledger.policy import Batch, LedgerPolicy
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.timing.clock import Clock
@@ -101,11 +102,11 @@ class BillingLedger:
             self._flushes_failed = 0
 
     async def _log(self, request: Request, event: Event) -> Response:
-        usage_event = validate.usage_event(request.body)
+        usage = events.usage_event(request.body)
         drawn_ms = self._pace.write_ms.draw()
         drawn_ms += self._pace.append_us_per_event * self._policy.events_held() / 1_000
         async with event.stage("ledger", drawn_ms):
-            receipt = self._policy.append(usage_event, self._clock.unix_ms())
+            receipt = self._policy.append(usage, self._clock.unix_ms())
             if self._policy.flushes_itself and self._state.alarm_unix_ms() is None:
                 interval_ms = round(self._pace.flush_interval_s * 1_000)
                 self._state.set_alarm(self._clock.unix_ms() + interval_ms)
@@ -119,7 +120,7 @@ class BillingLedger:
         )
 
     async def _balance(self, request: Request, event: Event) -> Response:
-        organization_id = validate.name("organization_id", request.query.get("organization_id"))
+        organization_id = validation.name("organization_id", request.query.get("organization_id"))
         async with event.stage("ledger", self._pace.read_ms.draw()):
             balance = self._policy.balance(organization_id)
         return json_response(

@@ -16,9 +16,9 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from reference_impl.deployment import Deployment
-from reference_impl.durable_objects.sockets import ABNORMAL_CLOSURE, SERVICE_RESTART, Pair, Sent
+from reference_impl.durable_objects.sockets import ABNORMAL_CLOSURE, SERVICE_RESTART
 from reference_impl.errors import ImplError, RequestError
-from reference_impl.messages import Request, Response, error_response, read_query
+from reference_impl.messages import Pair, Request, Response, Sent, error_response, read_query
 from reference_impl.server.websocket import Closed, Frames, accept_key
 
 HEAD_BYTES_MAX = 65_536

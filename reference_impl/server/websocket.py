@@ -17,8 +17,9 @@ import base64
 import hashlib
 from dataclasses import dataclass
 
-from reference_impl.durable_objects.sockets import MESSAGE_BYTES_MAX, Message
+from reference_impl.durable_objects.sockets import MESSAGE_BYTES_MAX
 from reference_impl.errors import PeerError
+from reference_impl.messages import Message
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA

@@ -21,12 +21,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from reference_impl import validation as validate
+from reference_impl import validation
 from reference_impl.durable_objects.gates import Event
-from reference_impl.durable_objects.sockets import Message, Pair, Socket
+from reference_impl.durable_objects.sockets import Socket
 from reference_impl.durable_objects.state import State
 from reference_impl.errors import ImplError, RequestError
-from reference_impl.messages import Request, Response, json_response
+from reference_impl.messages import Message, Pair, Request, Response, json_response
 from reference_impl.synapse import consensus
 from reference_impl.synapse.consensus import Opinion, Session
 from reference_impl.synapse.council import Role
@@ -93,10 +93,10 @@ class CloudSynapse:
     async def web_socket_message(self, socket: Socket, message: Message, *, event: Event) -> None:
         """Send what a listener missed: ``{"type": "resume", "after": 7}``."""
         try:
-            asked = validate.json_object(message.encode() if isinstance(message, str) else message)
+            asked = validation.json_object(message.encode() if isinstance(message, str) else message)
             if asked.get("type") != "resume":
                 raise RequestError(400, "bad_field", "type must be 'resume'")
-            after = validate.whole_number("after", asked.get("after"), at_most=2**53)
+            after = validation.whole_number("after", asked.get("after"), at_most=2**53)
         except ImplError as error:
             socket.send(_encode({"type": "error", "code": error.code, "message": str(error)}))
             return
@@ -206,12 +206,12 @@ def read_question(body: bytes) -> Session:
     RequestError
         400, if a field is missing, unknown or outside its rule.
     """
-    fields = validate.json_object(body)
-    validate.known_fields(fields, ("request_id", "prompt", "lora_id"))
-    request_id = validate.name("request_id", fields.get("request_id"))
-    prompt = validate.text("prompt", fields.get("prompt"), characters_max=PROMPT_CHARACTERS_MAX)
+    fields = validation.json_object(body)
+    validation.known_fields(fields, ("request_id", "prompt", "lora_id"))
+    request_id = validation.name("request_id", fields.get("request_id"))
+    prompt = validation.text("prompt", fields.get("prompt"), characters_max=PROMPT_CHARACTERS_MAX)
     lora_id = fields.get("lora_id")
-    return Session(request_id, prompt, None if lora_id is None else validate.name("lora_id", lora_id))
+    return Session(request_id, prompt, None if lora_id is None else validation.name("lora_id", lora_id))
 
 
 def _encode(content: Mapping[str, Any]) -> str:

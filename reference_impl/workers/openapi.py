@@ -11,14 +11,15 @@ OpenAPI specification 3.1.
 from collections.abc import Mapping
 from typing import Any
 
-from reference_impl import validation as validate
+from reference_impl import validation
+from reference_impl.ledger import events
 from reference_impl.ledger.charge import PRICE_MICROUSD_PER_TOKEN
 from reference_impl.synapse.consensus import ROUNDS_MAX
 from reference_impl.synapse.synapse import PROMPT_CHARACTERS_MAX
 
 Node = dict[str, Any]
 
-NAME: Node = {"type": "string", "pattern": f"^{validate.NAME.pattern}$"}
+NAME: Node = {"type": "string", "pattern": f"^{validation.NAME.pattern}$"}
 LORA_NAME: Node = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"}
 MICROUSD: Node = {"type": "integer", "minimum": 0}
 
@@ -48,9 +49,9 @@ USAGE_EVENT = {
         organization_id=NAME,
         user_id=NAME,
         model={"enum": sorted(PRICE_MICROUSD_PER_TOKEN)},
-        tokens_in={"type": "integer", "minimum": 0, "maximum": validate.TOKENS_MAX},
-        tokens_out={"type": "integer", "minimum": 0, "maximum": validate.TOKENS_MAX},
-        event_time_ms={"type": "integer", "minimum": 0, "maximum": validate.DATE_MS_MAX},
+        tokens_in={"type": "integer", "minimum": 0, "maximum": events.TOKENS_MAX},
+        tokens_out={"type": "integer", "minimum": 0, "maximum": events.TOKENS_MAX},
+        event_time_ms={"type": "integer", "minimum": 0, "maximum": events.DATE_MS_MAX},
     ),
     "additionalProperties": False,
 }

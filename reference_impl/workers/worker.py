@@ -26,8 +26,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from reference_impl import validation as validate
+from reference_impl import validation
 from reference_impl.errors import ImplError, RequestError
+from reference_impl.ledger import events
 from reference_impl.messages import Request, Response, error_response, json_response
 from reference_impl.r2.bucket import adapter_key
 from reference_impl.synapse.synapse import read_question
@@ -128,18 +129,18 @@ def _named_route(path: str) -> tuple["Mapping[str, Route] | None", str]:
     for pattern, field, routes in NAMED_ROUTES:
         found = pattern.fullmatch(path)
         if found:
-            return routes, validate.name(field, found.group(1))
+            return routes, validation.name(field, found.group(1))
     return None, ""
 
 
 def _log(request: Request, _: str) -> Action:
     _check_json_size(request)
-    event = validate.usage_event(request.body)
+    event = events.usage_event(request.body)
     return _ask_ledger(event.organization_id, request)
 
 
 def _to_ledger(request: Request, _: str) -> Action:
-    organization_id = validate.name("organization_id", request.query.get("organization_id"))
+    organization_id = validation.name("organization_id", request.query.get("organization_id"))
     return _ask_ledger(organization_id, request)
 
 
@@ -159,9 +160,9 @@ def _ask_ledger(organization_id: str, request: Request) -> Action:
 
 
 def _search(request: Request, _: str) -> Action:
-    domain = validate.name("domain", request.query.get("domain"))
+    domain = validation.name("domain", request.query.get("domain"))
     limit_text = request.query.get("limit", "20")
-    limit = validate.whole_number_text("limit", limit_text, at_least=1, at_most=SEARCH_ROWS_MAX)
+    limit = validation.whole_number_text("limit", limit_text, at_least=1, at_most=SEARCH_ROWS_MAX)
 
     async def search(env: Env) -> Response:
         statement = env.DB.prepare(
@@ -177,7 +178,7 @@ def _search(request: Request, _: str) -> Action:
 def _upload(request: Request, lora_id: str) -> Action:
     if not request.body:
         raise RequestError(400, "empty_body", "an adapter must have at least 1 byte")
-    domain = validate.name("domain", request.query.get("domain", DEFAULT_DOMAIN))
+    domain = validation.name("domain", request.query.get("domain", DEFAULT_DOMAIN))
     key = adapter_key(lora_id)
 
     async def upload(env: Env) -> Response:

@@ -4,19 +4,13 @@ Both engines fill the same arrays, so that they can be compared element by eleme
 """
 
 from dataclasses import dataclass, field
-from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import ModelError
-from sim.free_memory import check_fits
-
 UNFINISHED = -1
 """Outcome code of a request that had not ended when the run was interrupted."""
 
-BYTES_PER_REQUEST = 120
-"""Arrays of one request and its row in a result, without its accounts (measured, rounded up)."""
 
 FULL_RATIO = 1.0 + 1e-9
 """Offered load beyond which a station can no longer keep up. A closed loop offers 1 at most, but for rounding."""
@@ -74,70 +68,3 @@ class Recording:
         """
         full = (use for use in self.stations if use.offered_ratio(self.horizon_ms) > FULL_RATIO)
         return tuple(use for use in full if len(self.outcome) > use.servers)
-
-
-def check_memory(requests: int, numbers: int, *, instances: int, bytes_per_instance: int) -> None:
-    """Refuse a run whose record, or whose state, cannot fit the machine, before it starts.
-
-    Parameters
-    ----------
-    requests : int
-    numbers : int
-        Numbers of 8 bytes that each request needs besides its row in the result.
-    instances : int
-        Of all stations, links, counters, and what else is keyed; see :func:`sim.flow.instances`.
-    bytes_per_instance : int
-        Memory of one.
-
-    Raises
-    ------
-    UsageError
-        More is needed than the memory that is free now.
-    """
-    check_fits(requests * (BYTES_PER_REQUEST + 8 * numbers), f"requests={requests} need")
-    check_fits(
-        instances * bytes_per_instance,
-        f"{instances:,} instances of stations and other state need",
-        way_out="ask for fewer instances (shards)",
-    )
-
-
-def check_ended(outcome: NDArray[np.int8], end_ms: float) -> None:
-    """Every request of a whole run has ended, at a time that is a number.
-
-    Only a user's own process can have left one waiting.
-
-    Parameters
-    ----------
-    outcome : ndarray of int8, shape (n,)
-    end_ms : float
-
-    Raises
-    ------
-    ModelError
-        Requests wait for something that will never happen, or times add up to infinity.
-    """
-    if not isfinite(end_ms):
-        raise ModelError(
-            "times add up to infinity; a Time must not be scaled, or grow with a counter, beyond all bounds"
-        )
-    waiting = int((outcome == UNFINISHED).sum())
-    if waiting:
-        raise ModelError(f"{waiting} of {len(outcome)} requests never ended; a Custom process must not wait for ever")
-
-
-def check_little(stations: tuple[StationUse, ...]) -> None:
-    """Little's law on the whole path: the integral of the queue equals the sum of the waits.
-
-    Raises
-    ------
-    AssertionError
-        The engine lost or doubled a waiting request: a defect of ours, never the user's.
-
-    Sources
-    -------
-    Little, "A proof for the queuing formula L = lambda W", Oper. Res. 9, 1961.
-    """
-    for use in stations:
-        gap = abs(use.waited_ms - use.queue_total_ms)
-        assert gap <= 1e-6 * max(1.0, use.waited_ms), f"Little's law fails at {use.name}: {use}"

@@ -29,7 +29,7 @@ from sim.theory import kiefer_wolfowitz, lindley
 
 Array = NDArray[np.float64]
 
-ENGINES = {"simpy": "sim.engines.simpy_engine.engine", "compiled": "sim.engines.compiled_engine.engine"}
+ENGINES = {"simpy": "sim.engines.simpy_engine", "compiled": "sim.engines.compiled_engine"}
 REQUESTS = {"simpy": 10_000, "compiled": 200_000}
 """Requests of one replication that each engine can afford."""
 

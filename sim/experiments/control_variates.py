@@ -28,11 +28,10 @@ from sim.experiments.draws import Hand, Served
 from sim.experiments.executors import crew
 from sim.experiments.paired import Sharpened, controlled_mean
 from sim.experiments.replications import spawned_seeds
-from sim.judgement.cost import shares
 from sim.models.deployment import deployment
 from sim.scenario.arrivals import Poisson, TraceReplay
+from sim.scenario.generation import schedule, shares
 from sim.scenario.trace import ROUTES
-from sim.scenario.workload import schedule
 from sim.screening import screen
 from sim.screening.traffic import Numbers, traffic
 from sim.theory import lindley

@@ -71,7 +71,7 @@ class Probe:
 
 
 def probe_of(
-    frame: "pd.DataFrame", stations: "pd.DataFrame", targets: Sequence[Target], *, rate_per_s: float, seed: int
+    frame: "pd.DataFrame", stations: "pd.DataFrame", *, targets: Sequence[Target], rate_per_s: float, seed: int
 ) -> Probe:
     """What one run at *rate_per_s* showed, its warm-up cut."""
     p50, p99 = (estimate([frame], "api_latency_ms", statistic=name) for name in ("p50", "p99"))

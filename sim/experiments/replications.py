@@ -90,7 +90,7 @@ def replicate(scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence
         None when somebody interrupted it: half a run says nothing.
     """
     from sim.runners.play import play
-    from sim.scenario.workload import schedule
+    from sim.scenario.generation import schedule
 
     result = play(scenario, schedule(scenario, seed), on=engine, seed=seed)
     if result.interrupted:

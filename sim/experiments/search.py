@@ -18,7 +18,7 @@ from sim.errors import UsageError
 from sim.experiments.probe import Probe, probe_of
 from sim.judgement.targets import Verdict, decide, load_targets
 from sim.runners.play import play_whole
-from sim.scenario.workload import schedule
+from sim.scenario.generation import schedule
 from sim.screening import Screening, screen
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Search:
         result = play_whole(self.scenario, planned, on=self.engine, seed=self.seed)
         start_ms = planned.warm_up_ms or WARM_UP_SHARE * planned.duration_ms
         frame = result.frame[result.frame["arrival_ms"] >= start_ms]
-        return probe_of(frame, result.stations, self.targets, rate_per_s=rate_per_s, seed=self.seed)
+        return probe_of(frame, result.stations, targets=self.targets, rate_per_s=rate_per_s, seed=self.seed)
 
     @cached_property
     def bound_per_s(self) -> float:

@@ -131,7 +131,7 @@ def _varied(scenario: "Scenario", source: "Provenance", factor: float, *, engine
 def _quantiles(scenario: "Scenario", engine: str) -> tuple[float, float]:
     """P50 and P99 of latency, as the verdicts count it."""
     from sim.runners.play import play_whole
-    from sim.scenario.workload import schedule
+    from sim.scenario.generation import schedule
 
     planned = schedule(scenario)
     warm_up = int(np.searchsorted(planned.arrival_ms, planned.warm_up_ms))

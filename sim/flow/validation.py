@@ -4,12 +4,13 @@ Nothing that passes here can keep an engine busy for ever: loops have a bound, a
 """
 
 from collections.abc import Iterator
+from functools import cache
 from math import isfinite
-from typing import TYPE_CHECKING, Any, get_args
+from numbers import Real
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-
-from sim.errors import ModelError, UsageError
+from sim.errors import ModelError
 from sim.flow import (
     OUTCOMES,
     Attempt,
@@ -30,17 +31,13 @@ from sim.flow import (
     states,
     walk,
 )
-from sim.flow.kinds import check_kinds
-from sim.randomness.distributions import LARGEST
-
-if TYPE_CHECKING:
-    from sim.scenario.schedule import Schedule
-
-TURNS_MOST = 20_000_000
-"""Turns that nested loops, and tries of nested callers, may take together."""
+from sim.randomness.distributions import AnyLaw
 
 NUMBERS = tuple(name for name in get_args(Attribute) if name != "route")
 """Attributes that one can calculate with; a route is a name, for :class:`Match`."""
+
+TURNS_MOST = 20_000_000
+"""Turns that nested loops, and tries of nested callers, may take together."""
 
 
 def check(flow: Flow) -> None:
@@ -64,25 +61,6 @@ def check(flow: Flow) -> None:
     for part in parts:
         _check_part(part)
     _check_order(flow)
-
-
-def check_schedule(flow: Flow, schedule: "Schedule") -> None:
-    """Refuse a schedule that *flow* cannot be played on: a time or a size that is none, a route without a name.
-
-    Raises
-    ------
-    UsageError
-        The column, the place and the value.
-    """
-    read = {getattr(part, name, None) for part in walk(flow) for name in ("of", "size")}
-    columns = {name: getattr(schedule, name) for name in NUMBERS if name in read}
-    columns["route_code"] = schedule.route_code
-    columns |= {"arrival_ms": schedule.arrival_ms} if schedule.user is None else {"think_ms": schedule.think_ms}
-    for name, column in columns.items():
-        most = len(schedule.routes) - 1 if name == "route_code" else LARGEST
-        if not (column.min() >= 0 and column.max() <= most):
-            place = int(np.argmin((column >= 0) & (column <= most)))
-            raise UsageError(f"schedule.{name}[{place}]={column[place]:g} must be between 0 and {most:g}")
 
 
 def _check_steps(steps: Any, *, turns: int) -> None:
@@ -159,3 +137,66 @@ def _waits(flow: Flow, held: frozenset[str]) -> Iterator[tuple[str, str]]:
             inside = frozenset()
         for inner in flows_of(step):
             yield from _waits(inner, inside)
+
+
+# ---------------------------------------------------------------- kinds of values
+
+LAWS = get_args(AnyLaw)
+
+WORDS = {float: "a number", int: "a whole number", str: "a text", Flow: "a tuple of steps", type(None): "None"}
+"""How kinds are spoken of that have no name of ours."""
+
+
+def check_kinds(part: Any) -> None:
+    """Refuse a dataclass that holds, in some field, what its annotation does not allow.
+
+    Raises
+    ------
+    ModelError
+        The field, the value, and what it must be.
+    """
+    for name, kind in _fields(part.__class__).items():
+        value = getattr(part, name)
+        if not fits(value, kind):
+            label = getattr(part, "site", None) or getattr(part, "name", None)
+            where = f" ({label})" if isinstance(label, str) and name not in ("site", "name") else ""
+            raise ModelError(f"{type(part).__name__}.{name}={value!r} must be {spoken(kind)}{where}")
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether *value* is what the annotation *kind* allows; NaN is no number."""
+    inside = get_args(kind)
+    if kind in (int, float):
+        number = isinstance(value, Real) and bool(value == value)
+        return number and (kind is float or bool(value % 1 == 0))
+    if get_origin(kind) in (Union, UnionType):
+        return any(fits(value, one) for one in inside)
+    if get_origin(kind) is Literal:
+        return isinstance(value, str) and value in inside
+    if get_origin(kind) is tuple:
+        if not isinstance(value, tuple):
+            return False
+        wanted = inside[:1] * len(value) if inside[-1] is Ellipsis else inside
+        return len(value) == len(wanted) and all(map(fits, value, wanted))
+    return kind is Any or isinstance(value, kind)
+
+
+def spoken(kind: Any) -> str:
+    """An annotation in words: ``a law or Time``."""
+    inside = get_args(kind)
+    if kind in WORDS:
+        return WORDS[kind]
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(spoken, inside)))
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(inside)
+    if get_origin(kind) is tuple:
+        several = inside[-1] is Ellipsis
+        return f"a tuple, each entry {spoken(inside[0])}" if several else f"({', '.join(map(spoken, inside))})"
+    return "a law" if kind in LAWS else str(kind.__name__)
+
+
+@cache
+def _fields(kind: type) -> dict[str, Any]:
+    """A dataclass's fields and their annotations, as objects."""
+    return get_type_hints(kind)

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, gammaincinv
 
 from sim.errors import ScenarioError
-from sim.judgement.cost import shares
 from sim.judgement.targets import Target, Verdict, decide
 from sim.randomness.streams import site_key, uniforms
 from sim.results.metrics import NOT_JUDGED
+from sim.scenario.generation import shares
 from sim.statistics.intervals import Estimate, share_interval
 
 if TYPE_CHECKING:

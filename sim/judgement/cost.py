@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.errors import UsageError
-from sim.scenario.trace import ROUTES
+from sim.scenario.generation import mean_rate_per_s, shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -282,13 +282,6 @@ def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: i
     }
 
 
-def shares(scenario: "Scenario") -> dict[str, float]:
-    """Share of each route in the mix; 0 for a route that is not in it."""
-    weights = {str(route): weight for route, weight in scenario.workload.mix.items()}
-    total = sum(weights.values())
-    return {route: weights.get(route, 0.0) / total for route in ROUTES}
-
-
 def alarms_per_month(scenario: "Scenario", events_per_month: float) -> float:
     """Flush alarms a month, over all objects.
 
@@ -303,11 +296,3 @@ def alarms_per_month(scenario: "Scenario", events_per_month: float) -> float:
         rate_per_s = np.bincount(np.arange(keys.count) % int(shards), weights=rate_per_s)
     interval_s = float(scenario.system.ledger.flush_interval_s)
     return float((rate_per_s / (1 + rate_per_s * interval_s)).sum() * SECONDS_PER_MONTH)
-
-
-def mean_rate_per_s(scenario: "Scenario") -> float:
-    """Mean arrival rate of a whole schedule of *scenario*, which any kind of arrivals has."""
-    from sim.scenario.workload import schedule
-
-    played = schedule(scenario)
-    return len(played) / (played.duration_ms / 1000)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sim.errors import ModelError
-from sim.randomness import portable_math as elementary
+from sim.randomness import portable_math
 
 Array = NDArray[np.float64]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -152,7 +152,7 @@ class Exponential(_Law):
         return self.mean
 
     def _quantile(self, u: Array) -> Array:
-        return np.asarray(-self.mean * elementary.log(1 - u))
+        return np.asarray(-self.mean * portable_math.log(1 - u))
 
 
 class Lognormal(_Law):
@@ -175,7 +175,7 @@ class Lognormal(_Law):
         return self.median * exp(self.sigma**2 / 2)
 
     def _quantile(self, u: Array) -> Array:
-        return np.asarray(self.median * elementary.exp(self.sigma * elementary.normal_quantile(u)))
+        return np.asarray(self.median * portable_math.exp(self.sigma * portable_math.normal_quantile(u)))
 
 
 class Weibull(_Law):
@@ -194,7 +194,7 @@ class Weibull(_Law):
         return self.mean
 
     def _quantile(self, u: Array) -> Array:
-        return np.asarray(self.scale * elementary.power(-elementary.log(1 - u), 1 / self.shape))
+        return np.asarray(self.scale * portable_math.power(-portable_math.log(1 - u), 1 / self.shape))
 
 
 class Pareto(_Law):
@@ -221,7 +221,7 @@ class Pareto(_Law):
         return float(a / (a - 1) * low**a * (low ** (1 - a) - high ** (1 - a)) / self.cut)
 
     def _quantile(self, u: Array) -> Array:
-        return np.asarray(self.minimum / elementary.power(1 - u * self.cut, 1 / self.shape))
+        return np.asarray(self.minimum / portable_math.power(1 - u * self.cut, 1 / self.shape))
 
 
 class Erlang(_Law):
@@ -244,7 +244,7 @@ class Erlang(_Law):
 
     def _sample(self, u: Array) -> Array:
         # Added in order: NumPy's own sum may add pairs first, and the last bit would depend on the shape.
-        stages = [elementary.log(1 - stage) for stage in u]
+        stages = [portable_math.log(1 - stage) for stage in u]
         return np.asarray(-sum(stages, np.float64(0)) * (self.mean / self.stages))
 
 
@@ -282,7 +282,7 @@ class Hyperexponential(_Law):
         short, long = self.branch_means
         is_short = u[0] < self.share
         inner = np.where(is_short, u[0] / self.share, (u[0] - self.share) / (1 - self.share))
-        scaled: Array = -np.where(is_short, short, long) * elementary.log(1 - inner)
+        scaled: Array = -np.where(is_short, short, long) * portable_math.log(1 - inner)
         return scaled
 
 

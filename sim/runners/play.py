@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sim.errors import UsageError
 from sim.results.result import Result
+from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
-from sim.scenario.workload import schedule
 
 RUNNERS = ("simpy", "compiled", "reference")
 """Runners known by name; beside them a URL and the file of a recorded run."""

@@ -17,7 +17,7 @@ from sim.results.result import STATION_COLUMNS, Result, request_frame
 from sim.scenario.scenario import Scenario
 from sim.scenario.schedule import Schedule
 
-ENGINES = {"simpy": "sim.engines.simpy_engine.engine", "compiled": "sim.engines.compiled_engine.engine"}
+ENGINES = {"simpy": "sim.engines.simpy_engine", "compiled": "sim.engines.compiled_engine"}
 """Where each engine's ``simulate`` lives; imported when asked for, since compiling needs numba."""
 
 

@@ -25,7 +25,7 @@ from scipy.special import ive
 
 from sim.errors import ScenarioError
 from sim.free_memory import check_fits
-from sim.randomness import portable_math as elementary
+from sim.randomness import portable_math
 from sim.randomness.streams import site_key, uniforms
 from sim.scenario.schema import PAGE, Count, Law, NotNegative, Positive, Table
 
@@ -89,7 +89,7 @@ class _Open(Table):
         count = _first_guess(self.peak_per_s, duration_s=duration_s, requests=requests)
         while True:
             index = np.arange(count)
-            candidate_s = np.cumsum(-elementary.log(1.0 - uniforms(site_key(seed, SITE), index))) / self.peak_per_s
+            candidate_s = np.cumsum(-portable_math.log(1.0 - uniforms(site_key(seed, SITE), index))) / self.peak_per_s
             rate_per_s = self._rates_per_s(candidate_s, seed, duration_s)
             stays = uniforms(site_key(seed, f"{SITE}.thinning"), index) * self.peak_per_s < rate_per_s
             time_s = candidate_s[stays]
@@ -280,7 +280,7 @@ class Bursty(_Open):
         while True:
             index = np.arange(_bounded(count))
             unit = uniforms(site_key(seed, f"{SITE}.state"), index)
-            stay_s = -elementary.log(1.0 - unit) * means_s[(first + index) % 2]
+            stay_s = -portable_math.log(1.0 - unit) * means_s[(first + index) % 2]
             end_s = np.cumsum(stay_s)
             if end_s[-1] > time_s[-1]:
                 break

@@ -1,7 +1,7 @@
 """Who sends what, and when: the one list of requests that every runner plays.
 
 A Schedule is a table with a row a request, kept as arrays. It is made once, from a scenario and a seed
-(:func:`sim.scenario.workload.schedule`), and cut, stretched or shortened afterwards; its rows never change what they
+(:func:`sim.scenario.generation.schedule`), and cut, stretched or shortened afterwards; its rows never change what they
 ask for.
 """
 

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim.judgement.cost import shares
 from sim.randomness.distributions import AnyLaw
 from sim.scenario.arrivals import Bursty, Closed, Steady, TraceReplay
+from sim.scenario.generation import catalogue_bytes, schedule, shares
 from sim.scenario.trace import ROUTES
-from sim.scenario.workload import catalogue_bytes, schedule
 from sim.theory import squared_variation
 
 if TYPE_CHECKING:

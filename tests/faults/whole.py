@@ -14,13 +14,14 @@ import numpy as np
 
 from reference_impl.d1.database import Database
 from reference_impl.d1.migrations import migrate
-from reference_impl.deployment import Deployment, Parts, UsageTable, seed_rows
+from reference_impl.deployment import Deployment, Parts, seed_rows
 from reference_impl.durable_objects.disks import MemoryDisk
 from reference_impl.durable_objects.gates import Event
 from reference_impl.durable_objects.state import State
 from reference_impl.ledger.billing import BillingLedger, UsageSink
 from reference_impl.ledger.meter import Meter
 from reference_impl.ledger.policy import Batch
+from reference_impl.ledger.usage_table import UsageTable
 from reference_impl.messages import Request, Response
 from reference_impl.r2.bucket import MemoryStore
 from reference_impl.server.app import migration_files

@@ -11,8 +11,8 @@ from sim.planning import REHEARSALS
 from sim.report.wording import percent, significant, target_name
 from sim.results.storage import load_run
 from sim.runners.play import play
+from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
-from sim.scenario.workload import schedule
 from tests.project.tidy import ROOT
 
 README = ROOT / "README.md"

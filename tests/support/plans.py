@@ -16,8 +16,8 @@ from sim.judgement.cost import cost
 from sim.judgement.judge import judge
 from sim.planning import Plan
 from sim.runners.play import play
+from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
-from sim.scenario.workload import schedule
 from sim.screening import screen
 from sim.statistics.intervals import Estimate
 

@@ -1,1 +1,5 @@
 """The engine for volume: a Flow lowered to arrays, run by a compiled event loop."""
+
+from sim.engines.compiled_engine.engine import simulate
+
+__all__ = ["simulate"]

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim import flow as f
+from sim.engines.checks import check_ended, check_little, check_memory, check_schedule
 from sim.engines.compiled_engine.kernel.loop import DONE
 from sim.engines.compiled_engine.lowering import lower
 from sim.engines.compiled_engine.placement import Placement
 from sim.engines.compiled_engine.world import World
-from sim.engines.recording import UNFINISHED, Recording, StationUse, check_ended, check_little, check_memory
-from sim.flow.validation import check, check_schedule
+from sim.engines.recording import UNFINISHED, Recording, StationUse
+from sim.flow.validation import check
 
 if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule

@@ -1,1 +1,5 @@
 """The engine to be read: each step of a Flow executed with SimPy."""
+
+from sim.engines.simpy_engine.engine import simulate
+
+__all__ = ["simulate"]

@@ -16,13 +16,14 @@ from simpy import Event
 from simpy.events import Timeout
 
 from sim import flow as f
-from sim.engines.recording import UNFINISHED, Recording, check_ended, check_little, check_memory
+from sim.engines.checks import check_ended, check_little, check_memory, check_schedule
+from sim.engines.recording import UNFINISHED, Recording
 from sim.engines.simpy_engine.clock import Clock
 from sim.engines.simpy_engine.draws import NUMBERS_PER_DRAW, drawing_steps
 from sim.engines.simpy_engine.memory import Memory
 from sim.engines.simpy_engine.stations import Instance
 from sim.engines.simpy_engine.token import FlowFailed, Join, Token
-from sim.flow.validation import check, check_schedule
+from sim.flow.validation import check
 from sim.randomness.streams import child_context, uniform
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from reference_impl.durable_objects.gates import Event
-from reference_impl.durable_objects.sockets import Message, Pair, Sent, Socket
+from reference_impl.durable_objects.sockets import Socket
 from reference_impl.durable_objects.state import State
 from reference_impl.errors import LimitError, PlatformError
-from reference_impl.messages import Request, Response
+from reference_impl.messages import Message, Pair, Request, Response, Sent
 from tests.support.objects import Scene, scene
 
 

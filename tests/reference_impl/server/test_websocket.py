@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_impl.durable_objects.sockets import Message
+from reference_impl.messages import Message
 from reference_impl.server.websocket import Closed, Frames, accept_key, encode, unmask
 
 MASK = b"\x11\x22\x33\x44"

@@ -13,9 +13,8 @@ import pytest
 
 from reference_impl.durable_objects.disks import MemoryDisk
 from reference_impl.durable_objects.namespace import Namespace
-from reference_impl.durable_objects.sockets import Pair, Sent
 from reference_impl.errors import PlatformError, RequestError
-from reference_impl.messages import Request, Response
+from reference_impl.messages import Pair, Request, Response, Sent
 from reference_impl.synapse.consensus import ARBITER, ROLES, Opinion, Session
 from reference_impl.synapse.council import Role
 from reference_impl.synapse.synapse import CloudSynapse

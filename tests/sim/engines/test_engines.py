@@ -13,11 +13,11 @@ import pytest
 
 from sim import flow as f
 from sim import free_memory
-from sim.engines.compiled_engine import engine as compiled_engine
+from sim.engines import compiled_engine, simpy_engine
+from sim.engines.checks import check_ended, check_little
 from sim.engines.compiled_engine.kernel import jit
 from sim.engines.compiled_engine.world import World
-from sim.engines.recording import UNFINISHED, Recording, StationUse, check_ended, check_little
-from sim.engines.simpy_engine import engine as simpy_engine
+from sim.engines.recording import UNFINISHED, Recording, StationUse
 from sim.errors import ModelError, UsageError
 from sim.randomness.distributions import Constant, Exponential
 from sim.runners.play import run
@@ -266,7 +266,7 @@ def test_the_compiled_engine_gives_back_what_was_finished() -> None:
             raise KeyboardInterrupt
         return go_on(world, turns)
 
-    with patch.object(World, "go_on", interrupted), patch.object(compiled_engine, "TURNS", 10):
+    with patch.object(World, "go_on", interrupted), patch.object(compiled_engine.engine, "TURNS", 10):
         assert_half_done(compiled_engine.simulate((SERVE,), poisson(100, rate_per_s=90), seed=1))
 
 

@@ -13,16 +13,15 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from sim import flow as f
-from sim.engines.compiled_engine import engine as compiled_engine
+from sim.engines import compiled_engine, simpy_engine
 from sim.engines.compiled_engine import world
 from sim.engines.recording import Recording
-from sim.engines.simpy_engine import engine as simpy_engine
 from sim.flow.state import Discipline
 from sim.models.deployment import deployment
 from sim.randomness import distributions as d
+from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
 from sim.scenario.schedule import Schedule
-from sim.scenario.workload import schedule
 from tests.project.tidy import ROOT
 from tests.support.flows import any_flow, any_schedule
 from tests.support.schedules import at
@@ -77,7 +76,7 @@ def test_both_engines_give_the_same_path(flow: f.Flow, schedule: Schedule, seed:
 def test_a_pause_or_a_table_that_grows_changes_nothing(flow: f.Flow, schedule: Schedule, turns: int) -> None:
     """The machine stops after a turn or a few, and begins with the smallest tables there are."""
     whole = compiled_engine.simulate(flow, schedule, seed=1)
-    with patch.object(world, "FIRST_ROOM", 1), patch.object(compiled_engine, "TURNS", turns):
+    with patch.object(world, "FIRST_ROOM", 1), patch.object(compiled_engine.engine, "TURNS", turns):
         assert_equal(whole, compiled_engine.simulate(flow, schedule, seed=1))
 
 

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from sim import flow as f
-from sim.engines.compiled_engine import engine as compiled_engine
+from sim.engines import compiled_engine, simpy_engine
 from sim.engines.recording import Recording
-from sim.engines.simpy_engine import engine as simpy_engine
 from sim.randomness.distributions import Constant, Exponential
 from sim.statistics.intervals import replicated_mean_interval
 from tests.sim.theory.markov_chain import stationary

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sim import flow as f
-from sim.engines.simpy_engine.engine import simulate
+from sim.engines.simpy_engine import simulate
 from sim.randomness.distributions import Constant, Exponential
 from tests.support.schedules import at, poisson
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sim import flow as f
-from sim.engines.simpy_engine import engine as simpy_engine
+from sim.engines import simpy_engine
 from sim.evidence.gate import ENGINES, GateRow, PathRow, check, follow, main, measures, path_table, plan, table
 from sim.evidence.known_queues import Case, cases, queue
 from sim.randomness.distributions import Hyperexponential

@@ -17,8 +17,8 @@ from sim.experiments.capacity import Capacity, capacity
 from sim.experiments.probe import QUEUES, Probe
 from sim.experiments.search import busiest
 from sim.runners import simulated
+from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
-from sim.scenario.workload import schedule
 from sim.statistics.intervals import Estimate
 
 MU_PER_S = 200.0

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from sim import flow as f
-from sim.engines.compiled_engine import engine as compiled_engine
+from sim.engines import compiled_engine
 from sim.errors import UsageError
 from sim.experiments.control_variates import busiest_server, companions, controlled_latency, sizes_of
 from sim.experiments.draws import Hand
 from sim.experiments.replications import spawned_seeds
 from sim.models.deployment import deployment
 from sim.randomness.distributions import Constant, Exponential
+from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
-from sim.scenario.workload import schedule
 from sim.theory import MMc
 from tests.support.schedules import at, poisson
 

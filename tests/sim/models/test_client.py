@@ -4,7 +4,7 @@ Goal: a client's patience is what the scenario says. Method: one request against
 """
 
 from sim import flow as f
-from sim.engines.simpy_engine.engine import simulate
+from sim.engines.simpy_engine import simulate
 from sim.models import client
 from sim.randomness.distributions import Constant
 from sim.scenario.system import Client

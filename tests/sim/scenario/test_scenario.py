@@ -177,7 +177,7 @@ def test_at_rate_sets_the_rate_that_names_the_process(name: str, rate_per_s: flo
         return
     arrivals = scenario.at_rate(rate_per_s).workload.arrivals
     if name == "shapes/trace":
-        from sim.scenario.workload import schedule
+        from sim.scenario.generation import schedule
 
         played = schedule(scenario.at_rate(rate_per_s))
         assert len(played) / played.duration_ms * 1000 == pytest.approx(rate_per_s)

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sim.errors import ScenarioError
+from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.trace import ROUTES, Trace, read_trace
-from sim.scenario.workload import schedule
 from tests.project.tidy import ROOT
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens

@@ -16,10 +16,10 @@ from scipy.stats import chisquare, kstest
 from sim import free_memory
 from sim.errors import ScenarioError, UsageError
 from sim.randomness.streams import site_key, uniforms
+from sim.scenario.generation import CATALOGUE, catalogue_bytes, schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
 from sim.scenario.trace import ROUTES
-from sim.scenario.workload import CATALOGUE, catalogue_bytes, schedule
 
 LAUNCH = load_scenario("launch").with_(**{"workload.requests": 300, "workload.warm_up_s": 0})
 MANY = LAUNCH.vary("workload.requests", 50_000)

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim import flow as f
-from sim.engines.compiled_engine import engine as compiled_engine
+from sim.engines import compiled_engine
 from sim.errors import UsageError
 from sim.models.deployment import deployment
 from sim.randomness import distributions as d
 from sim.runners.play import play
 from sim.runners.simulated import station_frame
+from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
-from sim.scenario.workload import schedule
 from sim.screening import LABEL, StationScreening, keyed, screen, screen_flow
 from sim.screening.traffic import traffic
 from sim.theory import MG1, JacksonNetwork, MMc

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sim.scenario.arrivals import Bursty, Poisson, Ramp, Spike, Steady
+from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
 from sim.scenario.trace import ROUTES
-from sim.scenario.workload import schedule
 from sim.screening.traffic import LEVELS_MOST, Numbers, traffic
 
 SHIPPED = ["launch", "shapes/ramp", "shapes/spike", "shapes/step", "shapes/bursty", "shapes/steady", "shapes/trace"]
