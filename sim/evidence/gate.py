@@ -76,13 +76,14 @@ def _schedule(arrival_ms: Array, *, user: NDArray[np.int64] | None = None, think
     """Requests that differ by nothing but when they come."""
     nothing = np.zeros(arrival_ms.size, dtype=np.int64)
     return Schedule(
+        routes=("request",),
         route_code=nothing.astype(np.int16),
         arrival_ms=arrival_ms,
         key=nothing,
         size_bytes=nothing,
         tokens_in=nothing,
         tokens_out=nothing,
-        lora=nothing - 1,
+        object_number=nothing - 1,
         duration_ms=float(arrival_ms[-1]),
         user=user,
         think_ms=think_ms,

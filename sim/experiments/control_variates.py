@@ -28,10 +28,9 @@ from sim.experiments.draws import Hand, Served
 from sim.experiments.executors import crew
 from sim.experiments.paired import Sharpened, controlled_mean
 from sim.experiments.replications import spawned_seeds
-from sim.models.deployment import deployment
 from sim.scenario.arrivals import Poisson, TraceReplay
-from sim.scenario.generation import schedule, shares
-from sim.scenario.trace import ROUTES
+from sim.scenario.deployment import deployment
+from sim.scenario.generation import schedule
 from sim.screening import screen
 from sim.screening.traffic import Numbers, traffic
 from sim.theory import lindley
@@ -61,12 +60,12 @@ def companions(scenario: "Scenario", planned: "Schedule", *, hand: Hand, station
     judged = planned.arrival_ms >= planned.warm_up_ms
     times = hand.times
     found = {"times": float((times.drawn_ms - times.mean_ms)[judged].mean())}
-    mix, arrivals = shares(scenario), scenario.workload.arrivals
+    mix, arrivals = list(scenario.shares.values()), scenario.workload.arrivals
     if not isinstance(arrivals, TraceReplay):
         surplus_ms = 0.0
         for code in np.unique(planned.route_code):
             here = planned.route_code == code
-            surplus_ms += (float(here[judged].mean()) - mix[ROUTES[code]]) * float(times.mean_ms[here].mean())
+            surplus_ms += (float(here[judged].mean()) - mix[code]) * float(times.mean_ms[here].mean())
         found["routes"] = surplus_ms
     surplus = _wait_surplus_ms(scenario, planned, hand, station=station) if isinstance(arrivals, Poisson) else None
     if surplus is not None:
@@ -97,12 +96,12 @@ def _wait_surplus_ms(scenario: "Scenario", planned: "Schedule", hand: Hand, *, s
 
 def _expected_wait_ms(scenario: "Scenario", planned: "Schedule", visits: list[Served]) -> float | None:
     """Pollaczek's and Khinchine's mean wait, a request of the whole traffic; None where no run comes to its mean."""
-    mix, keys = shares(scenario), scenario.workload.keys
+    mix, keys = list(scenario.shares.values()), scenario.workload.keys
     share = mean_ms = square = 0.0
     for served in visits:
         for code in np.unique(planned.route_code[served.who]):
             first = int(np.argmax(planned.route_code[served.who] == code))
-            weight = mix[ROUTES[code]]
+            weight = mix[code]
             one_ms = float(served.dealt.mean_ms[first])
             share, mean_ms = share + weight, mean_ms + weight * one_ms
             square += weight * (one_ms**2 + float(served.dealt.spread[first]))

@@ -30,7 +30,7 @@ from sim.experiments.replications import Replication, replicate, spawned_seeds
 from sim.judgement.judge import worst
 from sim.judgement.targets import Target, Verdict, decide, load_targets
 from sim.results.metrics import estimate_of, probability
-from sim.scenario.schema import shown
+from sim.schema import shown
 from sim.statistics.intervals import Estimate
 from sim.statistics.quantiles import quantile
 

@@ -15,7 +15,7 @@ Availability Engineering", 2017, chapter 3 (serial components: availabilities mu
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -26,29 +26,18 @@ from scipy.special import betaincinv, gammaincinv
 
 from sim.errors import ScenarioError
 from sim.judgement.targets import Target, Verdict, decide
+from sim.models.component import Operation
 from sim.randomness.streams import site_key, uniforms
 from sim.results.metrics import NOT_JUDGED
-from sim.scenario.generation import shares
+from sim.scenario.routes import Step
 from sim.statistics.intervals import Estimate, share_interval
 
 if TYPE_CHECKING:
     from sim.results.result import Result
     from sim.scenario.platform import Platform
+    from sim.scenario.scenario import Scenario
 
 Array = NDArray[np.float64]
-
-PATHS = {
-    "log": ("edge_http", "durable_objects"),
-    "balance": ("edge_http", "durable_objects"),
-    "search": ("edge_http", "d1"),
-    "upload": ("edge_http", "r2", "d1"),
-    "download": ("edge_http", "r2"),
-    "device_log": ("edge_http", "durable_objects"),
-    "flush": ("edge_http", "durable_objects", "d1"),
-}
-"""Services of the incident record that each route depends on."""
-
-READING = frozenset({"balance", "search", "download"})
 
 DRAWS = 4_096
 """Enough for a 2.5 % quantile within 6 % of its distance from the median; the same draws in every call."""
@@ -69,9 +58,9 @@ class Incident:
     write_fraction: float
     read_fraction: float
 
-    def lost_minutes(self, route: str) -> float:
-        """Minutes of full outage that this one amounts to on *route*."""
-        return self.minutes * (self.read_fraction if route in READING else self.write_fraction)
+    def lost_minutes(self, *, reads: bool) -> float:
+        """Minutes of full outage that this one amounts to for requests that only read, or for others."""
+        return self.minutes * (self.read_fraction if reads else self.write_fraction)
 
 
 @dataclass(frozen=True)
@@ -85,20 +74,51 @@ class Record:
         """Incidents of one service."""
         return [incident for incident in self.incidents if incident.service == service]
 
-    def down_ratio(self, service: str, route: str) -> float:
-        """Share of the window for which *service* failed requests of *route*."""
-        lost_minutes = sum(incident.lost_minutes(route) for incident in self.of(service))
+    def down_ratio(self, service: str, *, reads: bool) -> float:
+        """Share of the window for which *service* failed requests."""
+        lost_minutes = sum(incident.lost_minutes(reads=reads) for incident in self.of(service))
         return lost_minutes / (self.days * MINUTES_PER_DAY)
 
-    def down_ratio_draws(self, service: str, route: str, *, growth: float = 1.0) -> Array:
+    def down_ratio_draws(self, service: str, *, reads: bool, growth: float = 1.0) -> Array:
         """Draws of the long-run share, shape (DRAWS,), had the record been *growth* times as long and alike."""
         own = self.of(service)
         known = own or list(self.incidents)
-        mean_minutes = sum(incident.lost_minutes(route) for incident in known) / max(len(known), 1)
+        mean_minutes = sum(incident.lost_minutes(reads=reads) for incident in known) / max(len(known), 1)
         rate = gammaincinv(len(own) * growth + 0.5, _draws(service, 0)) / (self.days * growth)
         repairs = max(len(known), 1) * growth
         longer = repairs / gammaincinv(repairs, _draws(service, 1))
         return np.minimum(1.0, rate * longer * mean_minutes / MINUTES_PER_DAY)
+
+
+@dataclass(frozen=True)
+class Path:
+    """The services that a route hangs on.
+
+    Attributes
+    ----------
+    share : float
+        Of the route in the traffic.
+    services : mapping of str to float
+        By name, the share of the route's requests that need the service.
+    reads : bool
+        Whether the route changes nothing.
+    """
+
+    share: float
+    services: Mapping[str, float]
+    reads: bool
+
+    def up_ratio(self, record: Record) -> float:
+        """Share of the window in which a request finds up what it needs, by the record."""
+        down = (need * record.down_ratio(service, reads=self.reads) for service, need in self.services.items())
+        return prod(1 - ratio for ratio in down)
+
+    def up_ratio_draws(self, record: Record, *, growth: float) -> Array:
+        """Draws of that share, shape (DRAWS,), had the record been *growth* times as long and alike."""
+        up = np.ones(DRAWS)
+        for service, need in self.services.items():
+            up *= 1 - need * record.down_ratio_draws(service, reads=self.reads, growth=growth)
+        return up
 
 
 @dataclass(frozen=True)
@@ -127,8 +147,8 @@ class Availability:
     services : tuple of ServiceRecord
         On the way of a route of the mix, worst first.
     record : Record
-    mix_ratio : mapping of str to float
-        Share of each route.
+    paths : tuple of Path
+        One a route with traffic.
     """
 
     estimate: Estimate
@@ -136,7 +156,7 @@ class Availability:
     failed_ratio: float
     services: tuple[ServiceRecord, ...]
     record: Record
-    mix_ratio: Mapping[str, float]
+    paths: tuple[Path, ...]
 
     @property
     def down_minutes_per_month(self) -> float:
@@ -165,7 +185,7 @@ class Availability:
 
     def _settled(self, line: Target, growth: float) -> bool:
         trials = self.estimate.effective_trials
-        low, high = _interval(self.record, self.mix_ratio, self.failed_ratio, trials=trials, growth=growth)
+        low, high = _interval(self.record, self.paths, self.failed_ratio, trials=trials, growth=growth)
         return decide(low, high, line=line) != Verdict.INCONCLUSIVE
 
 
@@ -184,25 +204,54 @@ def availability(runs: Sequence["Result"]) -> Availability:
     """
     scenario = runs[0].scenario
     record = read_record(scenario.facts)
-    mix_ratio = {route: share for route, share in shares(scenario).items() if share > 0}
+    routes = paths(scenario)
     frames = [run.steady().frame for run in runs]
     outcomes = [frame["outcome"][~frame["outcome"].isin(NOT_JUDGED)] for frame in frames]
     failed = share_interval(np.concatenate([outcome.ne("ok").to_numpy() for outcome in outcomes]))
-    platform_ratio = sum(
-        share * prod(1 - record.down_ratio(service, route) for service in PATHS[route])
-        for route, share in mix_ratio.items()
-    )
+    platform_ratio = sum(route.share * route.up_ratio(record) for route in routes)
     value = platform_ratio * (1 - failed.value)
-    low, high = _interval(record, mix_ratio, failed.value, trials=failed.effective_trials)
+    low, high = _interval(record, routes, failed.value, trials=failed.effective_trials)
     method = f"{len(record.incidents)} incidents in {record.days} days, and the run"
     return Availability(
         Estimate(value, min(low, value), max(high, value), failed.n, method, effective_trials=failed.effective_trials),
         float(platform_ratio),
         failed.value,
-        _services(record, mix_ratio),
+        _services(record, routes),
         record,
-        mix_ratio,
+        routes,
     )
+
+
+def paths(scenario: "Scenario") -> tuple[Path, ...]:
+    """List what each route with traffic hangs on: its entry's services, then those of its operations, in order.
+
+    An operation that happens by chance is needed by that share of the requests; what nobody waits for, by none.
+    """
+    found = []
+    for name, route in scenario.routes.items():
+        if not scenario.shares[name]:
+            continue
+        entry = scenario.system.instances[route.enter].component
+        services = dict.fromkeys(entry.services, 1.0)
+        reads = True
+        for operation, need in _needs(scenario, route.steps):
+            reads = reads and operation.reads
+            for service in operation.services:
+                services[service] = max(services.get(service, 0.0), need)
+        found.append(Path(scenario.shares[name], services, reads))
+    return tuple(found)
+
+
+def _needs(scenario: "Scenario", steps: tuple[Step, ...], need: float = 1.0) -> Iterator[tuple[Operation, float]]:
+    """Every operation that a request waits for, with the share of requests that do."""
+    for step in steps:
+        if step.spawn:
+            continue
+        if step.steps is not None:
+            yield from _needs(scenario, step.steps, need * step.chance)
+        elif step.use is not None:
+            where, _, operation = step.use.partition(".")
+            yield scenario.system.instances[where].component.operations[operation], need * step.chance
 
 
 def read_record(platform: "Platform") -> Record:
@@ -235,13 +284,12 @@ def read_record(platform: "Platform") -> Record:
 
 
 def _interval(
-    record: Record, mix_ratio: Mapping[str, float], failed_ratio: float, *, trials: float, growth: float = 1.0
+    record: Record, routes: Sequence[Path], failed_ratio: float, *, trials: float, growth: float = 1.0
 ) -> tuple[float, float]:
     """95 % interval of the up-time, had record and run been *growth* times as long."""
     up = np.zeros(DRAWS)
-    for route, share in mix_ratio.items():
-        draws = [1 - record.down_ratio_draws(service, route, growth=growth) for service in PATHS[route]]
-        up += share * np.prod(draws, axis=0)
+    for route in routes:
+        up += route.share * route.up_ratio_draws(record, growth=growth)
     hits, trials = failed_ratio * trials * growth, trials * growth
     up *= 1 - betaincinv(hits + 0.5, trials - hits + 0.5, _draws("run", 0))
     low, high = np.quantile(up, [0.025, 0.975])
@@ -252,12 +300,14 @@ def _draws(service: str, draw: int) -> Array:
     return uniforms(site_key(0, f"availability.{service}"), np.arange(DRAWS), draw=draw)
 
 
-def _services(record: Record, mix_ratio: Mapping[str, float]) -> tuple[ServiceRecord, ...]:
-    """One row a service: up-time over the routes that need it."""
+def _services(record: Record, routes: Sequence[Path]) -> tuple[ServiceRecord, ...]:
+    """One row a service: uptime over the routes that need it."""
     rows = []
-    for service in dict.fromkeys(service for route in mix_ratio for service in PATHS[route]):
-        using = {route: share for route, share in mix_ratio.items() if service in PATHS[route]}
-        down = sum(share * record.down_ratio(service, route) for route, share in using.items()) / sum(using.values())
+    for service in dict.fromkeys(service for route in routes for service in route.services):
+        using = [route for route in routes if service in route.services]
+        total = sum(route.share for route in using)
+        down = sum(route.share * record.down_ratio(service, reads=route.reads) for route in using) / total
         own = record.of(service)
-        rows.append(ServiceRecord(service, len(own), sum(one.minutes for one in own), record.days, 1 - down))
+        minutes = sum(one.minutes for one in own)
+        rows.append(ServiceRecord(service, len(own), minutes, record.days, 1 - down))
     return tuple(sorted(rows, key=lambda row: row.uptime_ratio))

@@ -14,6 +14,7 @@ Stat. Methods Med. Res. 21, 2012 (MOVER: the interval of a difference from two i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from math import exp, inf, isfinite, log, nan, sqrt
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
-from sim.results.metrics import NOT_JUDGED, estimate
+from sim.models.registry import metrics
+from sim.results.metrics import LATENCY, NOT_JUDGED, estimate
 from sim.statistics.intervals import Estimate
 from sim.statistics.quantiles import quantiles
 
@@ -29,24 +31,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sim.results.result import Result
+    from sim.scenario.scenario import Scenario
 
 TOLERANCE = {"p50": 0.10, "p90": 0.15, "p99": 0.20}
 """Relative error that is called agreement, by statistic."""
 
-LINES = (
-    ("api_latency_ms", "p50"),
-    ("api_latency_ms", "p90"),
-    ("api_latency_ms", "p99"),
-    ("worker_cpu_ms", "p99"),
-    ("d1_query_ms", "p50"),
-    ("d1_query_ms", "p99"),
-    ("r2_upload_mb_per_s", "p50"),
-)
-"""What is compared over all routes; the P50 latency of every route follows."""
-
 EVERY_ROUTE = "all"
 
-VERDICTS = ("agrees", "inside", "too few", "differs", "no data")
+
+class Agreement(StrEnum):
+    """What one compared row says about the model."""
+
+    AGREES = "agrees"
+    INSIDE = "inside"
+    TOO_FEW = "too few"
+    DIFFERS = "differs"
+    NO_DATA = "no data"
+
 
 QQ_PROBABILITIES = tuple(np.round(np.concatenate([np.linspace(0.01, 0.99, 50), [0.995, 0.999]]), 4).tolist())
 """Where the two distributions of latency are laid against each other."""
@@ -68,8 +69,7 @@ class ComparisonRow:
         Joint 95 % interval of the relative error.
     tolerance_ratio : float
         Of the statistic, from :data:`TOLERANCE`.
-    verdict : str
-        One of :data:`VERDICTS`.
+    verdict : Agreement
     """
 
     metric: str
@@ -81,12 +81,12 @@ class ComparisonRow:
     low: float
     high: float
     tolerance_ratio: float
-    verdict: str
+    verdict: Agreement
 
     @property
     def agrees(self) -> bool:
         """Whether nothing speaks against the model here."""
-        return self.verdict in ("agrees", "inside")
+        return self.verdict in (Agreement.AGREES, Agreement.INSIDE)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Comparison:
     @property
     def agrees(self) -> bool:
         """Whether the rule holds: P50 and P99 of latency over all routes agree, or are inside the joint interval."""
-        judged = [row for row in self.rows if row.route == EVERY_ROUTE and row.metric == "api_latency_ms"]
+        judged = [row for row in self.rows if row.route == EVERY_ROUTE and row.metric == LATENCY]
         return self.valid and all(row.agrees for row in judged if row.statistic in ("p50", "p99"))
 
     @property
@@ -147,12 +147,26 @@ def compare(simulated: "Result | Sequence[Result]", measured: "Result") -> Compa
     frames = [run.frame for run in runs]
     if not frames or min(len(frame) for frame in [*frames, measured.frame]) == 0:
         raise UsageError("nothing to compare: one side holds no request (run longer, or at a higher rate)")
-    rows = [_row(frames, measured.frame, metric, statistic=statistic) for metric, statistic in LINES]
+    scenario = measured.scenario
+    rows = [
+        _row(frames, measured.frame, metric, statistic=statistic, scenario=scenario)
+        for metric, statistic in compared(scenario)
+    ]
     for route in measured.frame["route"].cat.remove_unused_categories().cat.categories:
         ours = [frame[frame["route"] == route] for frame in frames]
         theirs = measured.frame[measured.frame["route"] == route]
-        rows.append(_row(ours, theirs, "api_latency_ms", statistic="p50", route=str(route)))
+        rows.append(_row(ours, theirs, LATENCY, statistic="p50", scenario=scenario, route=str(route)))
     return Comparison(tuple(rows), _qq_ms(frames, measured.frame), all(run.valid for run in [*runs, measured]))
+
+
+def compared(scenario: "Scenario") -> list[tuple[str, str]]:
+    """List what is compared over all routes: percentiles of latency, then the metrics of the scenario's components."""
+    there = {instance.component.name for instance in scenario.system.instances.values()}
+    lines = [(LATENCY, statistic) for statistic in TOLERANCE]
+    for component, metric in metrics().values():
+        if component.name in there:
+            lines += [(metric.name, statistic) for statistic in metric.compared]
+    return lines
 
 
 def relative_error(simulated: Estimate, measured: Estimate) -> Estimate:
@@ -177,26 +191,40 @@ def _exp(power: float) -> float:
 
 
 def _row(
-    ours: Sequence["pd.DataFrame"], theirs: "pd.DataFrame", metric: str, *, statistic: str, route: str = EVERY_ROUTE
+    ours: Sequence["pd.DataFrame"],
+    theirs: "pd.DataFrame",
+    metric: str,
+    *,
+    statistic: str,
+    scenario: "Scenario",
+    route: str = EVERY_ROUTE,
 ) -> ComparisonRow:
     nothing = Estimate(nan, -inf, inf, 0, "none")
-    simulated = estimate(ours, metric, statistic=statistic) or nothing
-    measured = estimate([theirs], metric, statistic=statistic) or nothing
+    simulated = estimate(ours, metric, statistic=statistic, scenario=scenario) or nothing
+    measured = estimate([theirs], metric, statistic=statistic, scenario=scenario) or nothing
     error, tolerance = relative_error(simulated, measured), TOLERANCE[statistic]
     return ComparisonRow(
-        metric, route, statistic, simulated, measured, error.value, error.low, error.high, tolerance,
-        _verdict(error, tolerance),
-    )  # fmt: skip
+        metric=metric,
+        route=route,
+        statistic=statistic,
+        simulated=simulated,
+        measured=measured,
+        relative_error=error.value,
+        low=error.low,
+        high=error.high,
+        tolerance_ratio=tolerance,
+        verdict=_verdict(error, tolerance),
+    )
 
 
-def _verdict(error: Estimate, tolerance: float) -> str:
+def _verdict(error: Estimate, tolerance: float) -> Agreement:
     if not isfinite(error.value):
-        return "no data"
+        return Agreement.NO_DATA
     if abs(error.value) <= tolerance:
-        return "agrees"
+        return Agreement.AGREES
     if error.low <= 0 <= error.high:
-        return "inside" if error.low > -1 and isfinite(error.high) else "too few"
-    return "differs"
+        return Agreement.INSIDE if error.low > -1 and isfinite(error.high) else Agreement.TOO_FEW
+    return Agreement.DIFFERS
 
 
 def _qq_ms(ours: Sequence["pd.DataFrame"], theirs: "pd.DataFrame") -> NDArray[np.float64]:

@@ -1,18 +1,16 @@
 """The provider's bill for a month of a scenario's traffic, line by line.
 
-Picture the invoice: each line is a *meter* (requests, CPU milliseconds, rows written, ...) with an amount used, an
-amount that the plan includes, and a price for the rest. What a request moves on each meter follows from its route:
-a ``log`` request is one Worker request, its CPU time, one object request, the rows of one ledger append, and later
-the rows that the flush writes to D1. Prices are the platform file's; no price stands in this module.
+What a request moves on each meter follows from the operations that its route uses (:mod:`sim.models.billing`): a usage
+event is one Worker request, its CPU time, one object request, the rows of one ledger append, and later the rows that
+the flush writes to D1. Prices are the platform file's; no price stands in this module.
 
 Sources
 -------
-Prices, inclusions and rounding: the provider's pricing pages, as facts of the scenario's platform file. Rows of an
-append and of a flush: the schema in ``deploy/migrations`` (a row, and one more for every index of its table). An
-object's duration is billed while a request or an alarm is in it; idle objects are taken to hibernate unbilled.
+Prices, inclusions and rounding: the provider's pricing pages, as facts of the scenario's platform file. An object's
+duration is billed while a request or an alarm is in it; idle objects are taken to hibernate unbilled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
@@ -20,97 +18,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.errors import UsageError
-from sim.scenario.generation import mean_rate_per_s, shares
+from sim.models.billing import DAYS_PER_MONTH, SECONDS_PER_MONTH, Call, Demand, Meter, Usage
+from sim.models.registry import meters
+from sim.scenario.generation import mean_rate_per_s, popularity, stored_bytes
+from sim.scenario.routes import Route, expected_uses
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sim.models.component import Instance
     from sim.scenario.platform import Platform
     from sim.scenario.scenario import Scenario
 
 Amount = float
 """How much of something whose unit stands beside it."""
-
-DAYS_PER_MONTH = 30
-SECONDS_PER_MONTH = DAYS_PER_MONTH * 86_400
-
-ROWS_WRITTEN = {"append": 2, "flush": 4, "upload": 4}
-"""Rows that one event writes: the event's row and the balance; its row in D1's ``usage_events`` with two indexes and
-the key's own; an upload's row in ``loras`` likewise."""
-
-ROWS_READ = {"append": 2, "balance": 1, "search": 20}
-"""Rows that one request reads: an append looks for its own earlier delivery and for the balance, a search returns
-20."""
-
-
-@dataclass(frozen=True)
-class Meter:
-    """One line of the price list.
-
-    Attributes
-    ----------
-    component, name : str
-        What is used, and how it is counted.
-    unit : str
-        Unit of the amounts.
-    price : str
-        Key of the platform fact that holds the price.
-    included : str
-        Key of the fact that holds the monthly inclusion; empty when there is none.
-    per : float
-        Amount that the price buys.
-    whole : float
-        Amounts beyond the inclusion are rounded up to a multiple of this; 0 for no rounding.
-    """
-
-    component: str
-    name: str
-    unit: str
-    price: str
-    included: str = ""
-    per: Amount = 1e6
-    whole: Amount = 0.0
-
-
-def _meter(name: str, unit: str, *, price: str, included: str = "", per: float = 1e6, whole: float = 0.0) -> Meter:
-    """A meter by its dotted name; its facts are in the component's pricing group."""
-    component, _, meter = name.partition(".")
-    home = f"{component}.pricing"
-    return Meter(component, meter, unit, f"{home}.{price}", f"{home}.{included}" if included else "", per, whole)
-
-
-def _per_million(name: str, unit: str, fact: str) -> Meter:
-    """The usual meter: so many a month are included, each further million costs."""
-    price, included = f"{fact}_overage_per_million", f"{fact}_included_month"
-    return _meter(name, unit, price=price, included=included)
-
-
-METERS = (
-    _meter("workers.plan", "month", price="plan_month", per=1.0),
-    _per_million("workers.requests", "requests", "requests"),
-    _per_million("workers.cpu", "ms", "cpu_ms"),
-    _per_million("durable_objects.requests", "requests", "requests"),
-    _meter(
-        "durable_objects.duration", "GB-s",
-        price="duration_overage_per_million_gb_s", included="duration_gb_s_included_month",
-    ),
-    _per_million("durable_objects.rows_read", "rows", "sqlite_rows_read"),
-    _per_million("durable_objects.rows_written", "rows", "sqlite_rows_written"),
-    _meter(
-        "durable_objects.storage", "GB-month",
-        price="sqlite_storage_overage_per_gb_month", included="sqlite_storage_gb_included", per=1.0,
-    ),
-    _per_million("d1.rows_read", "rows", "rows_read"),
-    _per_million("d1.rows_written", "rows", "rows_written"),
-    _meter("d1.storage", "GB-month", price="storage_overage_per_gb_month", included="storage_gb_included", per=1.0),
-    _meter("r2.class_a", "operations", price="class_a_standard_per_million", included="free_class_a_month", whole=1e6),
-    _meter("r2.class_b", "operations", price="class_b_standard_per_million", included="free_class_b_month", whole=1e6),
-    _meter(
-        "r2.storage", "GB-month",
-        price="storage_standard_per_gb_month", included="free_storage_gb_month", per=1.0, whole=1.0,
-    ),
-)  # fmt: skip
-"""The price list, in the order of the invoice."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +57,7 @@ class Cost:
     ----------
     requests_per_month : float
     lines : tuple of CostLine
-        In the order of :data:`METERS`.
+        In the order of the invoice.
     notes : tuple of str
         What the bill takes for granted.
     """
@@ -169,24 +90,24 @@ def price(usage: Mapping[str, float], platform: "Platform") -> tuple[CostLine, .
     Parameters
     ----------
     usage : mapping of str to float
-        Amount a month by ``component.meter``, in the unit of :data:`METERS`; meters that are missing count as 0.
+        Amount a month by ``component.meter``, in the unit of its meter; meters that are missing count as 0.
     platform : Platform
         Holds the prices.
 
     Raises
     ------
     UsageError
-        An amount is negative, or its meter is not in :data:`METERS`.
+        An amount is negative, or there is no such meter.
     ScenarioError
         The platform file lacks a price.
     """
-    known = {f"{meter.component}.{meter.name}" for meter in METERS}
+    known = {meter.name for meter in meters()}
     for name, amount in usage.items():
         if name not in known:
             raise UsageError(f"usage[{name!r}] is not a meter; they are: {', '.join(sorted(known))}")
         if not amount >= 0:
             raise UsageError(f"usage[{name!r}]={amount} must be >= 0")
-    return tuple(_line(meter, usage.get(f"{meter.component}.{meter.name}", 0.0), platform) for meter in METERS)
+    return tuple(_line(meter, usage.get(meter.name, 0.0), platform) for meter in meters())
 
 
 def _line(meter: Meter, used: float, platform: "Platform") -> CostLine:
@@ -196,7 +117,17 @@ def _line(meter: Meter, used: float, platform: "Platform") -> CostLine:
     if meter.whole:
         billed = ceil(billed / meter.whole) * meter.whole
     usd = billed / meter.per * float(fact.value)
-    return CostLine(meter.component, meter.name, used, included, billed, meter.unit, usd, meter.price, fact.confidence)
+    return CostLine(
+        component=meter.component,
+        meter=meter.what,
+        used=used,
+        included=included,
+        billed=billed,
+        unit=meter.unit,
+        usd=usd,
+        fact=meter.price,
+        confidence=fact.confidence,
+    )
 
 
 def cost(scenario: "Scenario", *, requests_per_month: float | None = None, month: int = 1) -> Cost:
@@ -235,7 +166,7 @@ def cost(scenario: "Scenario", *, requests_per_month: float | None = None, month
 
 
 def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: int = 1) -> dict[str, float]:
-    """What a month of the scenario's mix moves on every meter.
+    """Return what a month of the scenario's routes moves on every meter.
 
     Parameters
     ----------
@@ -247,52 +178,53 @@ def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: i
     Returns
     -------
     dict of str to float
-        Amount by ``component.meter``, in the unit of :data:`METERS`.
+        Amount by ``component.meter``, in the meter's unit.
     """
-    system = scenario.system
-    n = {route: requests_per_month * share for route, share in shares(scenario).items()}
-    events = n["log"] + n["device_log"]
-    hardened = system.ledger.policy == "hardened"
-    alarms = alarms_per_month(scenario, events) if hardened else 0.0
-    flushed = events if hardened else 0.0
-    held_ms = (
-        events * (system.ledger.write_ms.expected() + system.durable_objects.output_gate_ms.expected())
-        + n["balance"] * system.ledger.read_ms.expected()
-        + alarms * (system.d1.rtt_ms.expected() + system.d1.write_ms.expected())
-    )
-    gb_per_object = float(scenario.facts.fact("durable_objects.pricing.duration_gb_per_object").value)
     months_stored = month - 0.5
-    event_gb = events * float(system.ledger.event_bytes) / 1e9
-    upload_gb = n["upload"] * scenario.workload.sizes.upload_bytes.expected() / 1e9
+    found: dict[str, float] = {}
+    for usage, often in _usages(scenario, requests_per_month):
+        for name, amount in usage.amounts.items():
+            found[name] = found.get(name, 0.0) + often * amount
+        for name, stored_gb in usage.stored_gb.items():
+            found[name] = found.get(name, 0.0) + often * stored_gb * months_stored
+    scales = {meter.name: meter.scale for meter in meters() if meter.scale}
     return {
-        "workers.plan": 1.0,
-        "workers.requests": requests_per_month,
-        "workers.cpu": requests_per_month * system.workers.cpu_ms.expected(),
-        "durable_objects.requests": events + n["balance"] + alarms,
-        "durable_objects.duration": held_ms / 1000 * gb_per_object,
-        "durable_objects.rows_read": events * ROWS_READ["append"] + n["balance"] * ROWS_READ["balance"] + flushed,
-        "durable_objects.rows_written": events * ROWS_WRITTEN["append"] + alarms,
-        "durable_objects.storage": event_gb * months_stored,
-        "d1.rows_read": n["search"] * ROWS_READ["search"],
-        "d1.rows_written": flushed * ROWS_WRITTEN["flush"] + n["upload"] * ROWS_WRITTEN["upload"],
-        "d1.storage": (event_gb if hardened else 0.0) * months_stored,
-        "r2.class_a": n["upload"],
-        "r2.class_b": n["download"],
-        "r2.storage": upload_gb * months_stored,
+        name: amount * float(scenario.facts.fact(scales[name]).value) if name in scales else amount
+        for name, amount in found.items()
     }
 
 
-def alarms_per_month(scenario: "Scenario", events_per_month: float) -> float:
-    """Flush alarms a month, over all objects.
+def _usages(scenario: "Scenario", requests_per_month: float) -> Iterator[tuple[Usage, float]]:
+    """What is moved on the meters, and how often in a month: by every operation, then in the background."""
+    calls: dict[str, dict[str, float]] = {}
+    for name, route in scenario.routes.items():
+        requests, call = requests_per_month * scenario.shares[name], Call(_size_bytes(route))
+        for step, often in expected_uses(route.steps):
+            assert step.use is not None
+            where, _, operation = step.use.partition(".")
+            instance = scenario.system.instances[where]
+            wanted = instance.component.operations[operation]
+            yield wanted.usage(instance, wanted.parameters.model_validate(step.parameters), call), requests * often
+            per_month = calls.setdefault(where, {})
+            per_month[operation] = per_month.get(operation, 0.0) + requests * often
+    for where, per_month in calls.items():
+        instance = scenario.system.instances[where]
+        if instance.component.background is not None:
+            yield instance.component.background(instance, Demand(per_month, _popularity(scenario, instance))), 1.0
 
-    An object's cycle is the flush interval, then the time until its next event; with Poisson events of rate λ that is
-    ``interval + 1/λ``. Objects share the events as the popularity law of the keys says.
-    """
-    keys = scenario.workload.keys
-    weight = np.arange(1, keys.count + 1, dtype=float) ** -float(keys.zipf)
-    rate_per_s = events_per_month / SECONDS_PER_MONTH * weight / weight.sum()
-    shards = scenario.system.durable_objects.shards
-    if shards != "per_org":
-        rate_per_s = np.bincount(np.arange(keys.count) % int(shards), weights=rate_per_s)
-    interval_s = float(scenario.system.ledger.flush_interval_s)
-    return float((rate_per_s / (1 + rate_per_s * interval_s)).sum() * SECONDS_PER_MONTH)
+
+def _size_bytes(route: Route) -> float:
+    """Mean bytes that a request of a route carries or asks for."""
+    if route.size_bytes is None:
+        return 0.0
+    return route.size_bytes.expected() if route.objects is None else float(stored_bytes(route).mean())
+
+
+def _popularity(scenario: "Scenario", instance: "Instance") -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    """Share of each key in the calls of an instance, shape (keys,)."""
+    shares = np.zeros(instance.keys)
+    for name, used in scenario.operations.items():
+        if any(operation.partition(".")[0] == instance.name for operation in used):
+            weight = popularity(scenario.population(name))
+            shares[: weight.size] += scenario.shares[name] * weight / weight.sum()
+    return shares / shares.sum() if shares.sum() else shares

@@ -19,13 +19,14 @@ import numpy as np
 from sim.errors import UsageError
 from sim.judgement.availability import availability
 from sim.judgement.targets import Target, Verdict, decide, load_targets
-from sim.results.metrics import estimate
+from sim.results.metrics import UPTIME, estimate
 from sim.statistics.intervals import Estimate, requests_to_settle
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sim.results.result import Result
+    from sim.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,18 @@ def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
         raise UsageError("results=[] must hold at least one result (run the scenario first)")
     valid = all(run.valid for run in runs)
     frames = [run.steady().frame for run in runs]
+    scenario = runs[0].scenario
     rows = []
-    for line in load_targets(runs[0].scenario.targets_path):
-        row = _uptime_row(line, runs) if line.metric == "uptime_ratio" else _row(line, frames)
+    for line in load_targets(scenario.targets_path):
+        row = _uptime_row(line, runs) if line.metric == UPTIME else _row(line, frames, scenario)
         rows.append(
             row if valid else replace(row, verdict=Verdict.INVALID, reason="the load generator itself was late")
         )
     return tuple(rows)
 
 
-def _row(line: Target, frames: Sequence["pd.DataFrame"]) -> TargetRow:
-    found = estimate(frames, line.metric, statistic=line.statistic)
+def _row(line: Target, frames: Sequence["pd.DataFrame"], scenario: "Scenario") -> TargetRow:
+    found = estimate(frames, line.metric, statistic=line.statistic, scenario=scenario)
     if found is None:
         return _judged(line, Estimate(np.nan, -inf, inf, 0, "none"), reason="no request met this metric")
     return _judged(line, found)

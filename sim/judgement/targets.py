@@ -9,10 +9,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from sim.results.metrics import UPTIME, metric_names
 from sim.scenario.platform import read_toml
-from sim.scenario.schema import Positive, Table, validated
+from sim.schema import Positive, Table, nearest, validated
 
 
 class Verdict(StrEnum):
@@ -25,11 +26,17 @@ class Verdict(StrEnum):
     INVALID = "INVALID"
 
 
+def _known(metric: str) -> str:
+    if metric not in metric_names():
+        raise ValueError(f"is not a metric; {nearest(metric, metric_names())}")
+    return metric
+
+
 class Target(Table):
     """One row of the targets' file."""
 
-    metric: Literal["api_latency_ms", "worker_cpu_ms", "d1_query_ms", "r2_upload_mb_per_s", "uptime_ratio"]
-    """What is judged."""
+    metric: Annotated[str, AfterValidator(_known)]
+    """What is judged: ``api_latency_ms``, ``uptime_ratio``, or a metric of a component."""
     statistic: Annotated[str, Field(pattern=r"^(mean|ratio|p[1-9]\d*|p0\d*[1-9])$")]
     """``p50``, ``p99``, ``p999``, ``mean``; ``ratio`` for the up-time."""
     target: Positive
@@ -45,7 +52,7 @@ class Target(Table):
     def _ordered(self) -> Self:
         if (self.alert - self.target) * (1 if self.direction == "below" else -1) < 0:
             raise ValueError(f"must have its alert line beyond its target: {self.alert:g} is not {self.direction}")
-        if (self.metric == "uptime_ratio") != (self.statistic == "ratio"):
+        if (self.metric == UPTIME) != (self.statistic == "ratio"):
             raise ValueError("must have the statistic ratio for uptime_ratio, and for nothing else")
         return self
 

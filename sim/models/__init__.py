@@ -1,4 +1,5 @@
-"""The deployment, told as Flows: one file a component, one more that joins them into the ways of the routes.
+"""The components of a deployment: one file each, and the registry that finds them.
 
-Read :mod:`sim.models.deployment` first: it names the way of every route; then the component that you care about.
+Read one of them first, :mod:`sim.models.d1` say: its table of the scenario, its station, its operations as Flows, what
+they cost, and the ``COMPONENT`` that puts these together. What a component may say is in :mod:`sim.models.component`.
 """

@@ -10,25 +10,102 @@ second (hazard H18). Times of reads and writes come from the platform file, part
 scenario's.
 """
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from sim.flow import Delay, Flow, Serve, Station, Time
-from sim.scenario.system import D1
+from sim.models.billing import Call, Usage, meter, per_million
+from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses
+from sim.schema import Count, Law, NotNegative, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
 
 
-def station(database: D1) -> Station:
-    """The database's one thread."""
-    return Station("d1", servers=1, queue_limit=database.queue_limit)
+class D1(Table):
+    """A database: one query at a time."""
+
+    rtt_ms: Law
+    """Round trip between the Worker and the database."""
+    read_ms: Law
+    """Execution of a read."""
+    write_ms: Law
+    """Execution of a write."""
+    queue_limit: Count
+    """Most queries that may wait; one more is refused as overloaded."""
 
 
-def read(database: D1) -> Flow:
-    """One indexed query."""
-    return _query(database, Serve(station(database), database.read_ms, "d1.read"))
+class Read(Table):
+    """What a step may say of a read."""
+
+    rows_read: NotNegative = 1.0
+    """Rows that the query visits, in tables and indexes."""
 
 
-def write(database: D1) -> Flow:
-    """One transaction that writes."""
-    return _query(database, Serve(station(database), database.write_ms, "d1.write"))
+class Write(Table):
+    """What a step may say of a write."""
+
+    rows_written: NotNegative = 1.0
+    """Rows that it writes; an entry of an index is a row."""
+    rows_read: NotNegative = 0.0
+    """Rows that it visits first."""
 
 
-def _query(database: D1, execute: Serve) -> Flow:
-    half = Delay(Time(database.rtt_ms, scale=0.5), "d1.rtt")
+def station(d1: Instance) -> Station:
+    """Return the database's one thread."""
+    return Station(d1.name, servers=1, queue_limit=d1.table.queue_limit)
+
+
+def read(d1: Instance, _: Read) -> Flow:
+    """Travel to the database, execute one query that reads, travel back."""
+    return _query(d1, Serve(station(d1), d1.table.read_ms, d1.stream("read")))
+
+
+def write(d1: Instance, _: Write) -> Flow:
+    """Travel to the database, execute one transaction that writes, travel back."""
+    return _query(d1, Serve(station(d1), d1.table.write_ms, d1.stream("write")))
+
+
+def _query(d1: Instance, execute: Serve) -> Flow:
+    half = Delay(Time(d1.table.rtt_ms, scale=0.5), d1.stream("rtt"))
     return (half, execute, half)
+
+
+def read_usage(d1: Instance, parameters: Read, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    """Rows that a read visits."""
+    return Usage({"d1.rows_read": parameters.rows_read})
+
+
+def write_usage(d1: Instance, parameters: Write, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    """Rows that a write visits and writes."""
+    return Usage({"d1.rows_read": parameters.rows_read, "d1.rows_written": parameters.rows_written})
+
+
+def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
+    """Distance, queue and SQL of every request that queried a database, in ms."""
+    names = [f"{name}_ms" for name in uses.instances]
+    met = frame[frame[names].to_numpy().sum(axis=1) > 0]
+    spent = [met[f"{name}_ms"] + met[f"{name}_queue_ms"] for name in uses.instances]
+    return np.asarray(sum(spent[1:], start=spent[0]).to_numpy())
+
+
+COMPONENT = Component(
+    name="d1",
+    label="D1",
+    colour="#d55e00",
+    tier=Tier.STORE,
+    table=D1,
+    operations={
+        "read": Operation(read, parameters=Read, usage=read_usage, services=("d1",), reads=True),
+        "write": Operation(write, parameters=Write, usage=write_usage, services=("d1",)),
+    },
+    station=station,
+    meters=(
+        per_million("d1.rows_read", "rows", "rows_read"),
+        per_million("d1.rows_written", "rows", "rows_written"),
+        meter("d1.storage", "GB-month", price="storage_overage_per_gb_month", included="storage_gb_included", per=1.0),
+    ),
+    metrics=(Metric("d1_query_ms", "D1 query", "ms", query_ms, compared=("p50", "p99")),),
+)

@@ -1,4 +1,4 @@
-"""One object, one thread: everything that touches an organisation's state passes through it, one event at a time.
+"""One object, one thread: everything that touches a key's state passes through it, one event at a time.
 
 A request travels to the object, waits for its turn, finds it asleep or awake, does its work, and, if it wrote, is
 answered only when the write is durable: the *output gate* holds the answer back, not the object. An object that was
@@ -10,36 +10,147 @@ Durable Objects limits, lifecycle and "rules of Durable Objects" pages. The outp
 were measured by one user (lumenize.com). The start time has no published figure (an assumption of the scenario).
 """
 
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+
 from sim.flow import Branch, Delay, Flow, Hold, Idle, Station, Time
-from sim.scenario.system import DurableObjects
+from sim.models.billing import Call, Usage, meter, per_million
+from sim.models.component import Component, Instance, Operation, Tier
+from sim.schema import Count, Law, NotNegative, Positive, Table
 
 
-def station(objects: DurableObjects, keys: int) -> Station:
-    """The objects: one server each, as many as there are shards (one a key with ``per_org``)."""
-    shards = keys if objects.shards == "per_org" else objects.shards
-    return Station("durable_objects", servers=1, instances=shards, queue_limit=objects.queue_limit)
+def _shards(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError('must be a whole number >= 1, or "per_key"') from None
 
 
-def held(objects: DurableObjects, place: Station, *, work: Flow) -> Flow:
+Shards = Annotated[Annotated[int, Field(ge=1)] | Literal["per_key"], WrapValidator(_shards)]
+
+
+class DurableObjects(Table):
+    """A namespace of single-threaded objects that keep the state of a key each."""
+
+    shards: Shards
+    """Number of objects that share the keys, or ``"per_key"`` for one a key."""
+    rtt_ms: Law
+    """Round trip between the Worker and the object."""
+    cold_start_ms: Law
+    """Start of an object that is not in memory; it holds the object."""
+    evict_idle_ms: Positive
+    """An object idle for so long is put out of memory."""
+    output_gate_ms: Law
+    """Until a write is durable, and its answer may leave; the object serves others meanwhile."""
+    queue_limit: Count
+    """Most requests that may wait for one object; one more is refused as overloaded."""
+    read_ms: Law
+    """Work of a request that reads the object's state; it holds the object."""
+    write_ms: Law
+    """Work of a request that changes the object's state; it holds the object."""
+
+
+class Write(Table):
+    """What a step may say of a write."""
+
+    rows_written: NotNegative = 1.0
+    """Rows that it writes in the object's storage; an entry of an index is a row."""
+
+
+class Read(Table):
+    """What a step may say of a read."""
+
+    rows_read: NotNegative = 1.0
+    """Rows that it visits in the object's storage."""
+
+
+def station(objects: Instance) -> Station:
+    """Return the objects: one server each, as many as there are shards (one a key with ``per_key``)."""
+    table: DurableObjects = objects.table
+    shards = objects.keys if table.shards == "per_key" else table.shards
+    return Station(objects.name, servers=1, instances=shards, queue_limit=table.queue_limit)
+
+
+def held(objects: Instance, *, work: Flow) -> Flow:
     """Have the object to oneself for *work*, after waking it if it was evicted."""
-    start = Delay(objects.cold_start_ms, "durable_objects.cold_start")
-    wake = Branch(Idle(place, objects.evict_idle_ms), (start,))
+    place = station(objects)
+    start = Delay(objects.table.cold_start_ms, objects.stream("cold_start"))
+    wake = Branch(Idle(place, objects.table.evict_idle_ms), (start,))
     return (Hold(place, (wake, *work)),)
 
 
-def flow(objects: DurableObjects, place: Station, *, work: Flow, writes: bool) -> Flow:
+def call(objects: Instance, *, work: Flow, writes: bool) -> Flow:
     """Travel to the object, be served by it, travel back.
 
     Parameters
     ----------
-    objects : DurableObjects
-    place : Station
-        From :func:`station`.
+    objects : Instance
     work : Flow
         What the object does for this request, alone.
     writes : bool
         Whether the answer waits behind the output gate.
     """
-    half = Delay(Time(objects.rtt_ms, scale=0.5), "durable_objects.rtt")
-    gate = (Delay(objects.output_gate_ms, "durable_objects.output_gate"),) if writes else ()
-    return (half, *held(objects, place, work=work), *gate, half)
+    gate = (Delay(objects.table.output_gate_ms, objects.stream("output_gate")),) if writes else ()
+    return around(objects, (*held(objects, work=work), *gate))
+
+
+def around(objects: Instance, inner: Flow) -> Flow:
+    """Travel to the object, *inner*, travel back."""
+    half = Delay(Time(objects.table.rtt_ms, scale=0.5), objects.stream("rtt"))
+    return (half, *inner, half)
+
+
+def read(objects: Instance, _: Read) -> Flow:
+    """Read the state of the request's key."""
+    return call(objects, work=(Delay(objects.table.read_ms, objects.stream("read")),), writes=False)
+
+
+def write(objects: Instance, _: Write) -> Flow:
+    """Change the state of the request's key."""
+    return call(objects, work=(Delay(objects.table.write_ms, objects.stream("write")),), writes=True)
+
+
+def call_usage(active_ms: float, **rows: float) -> Usage:
+    """One request that keeps an object active for *active_ms* and moves *rows*."""
+    counted = {f"durable_objects.{name}": amount for name, amount in rows.items()}
+    return Usage({"durable_objects.requests": 1.0, "durable_objects.duration": active_ms / 1000, **counted})
+
+
+def read_usage(objects: Instance, parameters: Read, _: Call) -> Usage:
+    """One request, its duration, the rows that it visits."""
+    return call_usage(objects.table.read_ms.expected(), rows_read=parameters.rows_read)
+
+
+def write_usage(objects: Instance, parameters: Write, _: Call) -> Usage:
+    """One request, its duration until the write is durable, the rows that it writes."""
+    active_ms = objects.table.write_ms.expected() + objects.table.output_gate_ms.expected()
+    return call_usage(active_ms, rows_written=parameters.rows_written)
+
+
+COMPONENT = Component(
+    name="durable_objects",
+    label="Durable Objects",
+    colour="#0072b2",
+    tier=Tier.STATE,
+    table=DurableObjects,
+    operations={
+        "read": Operation(read, parameters=Read, usage=read_usage, services=("durable_objects",), reads=True),
+        "write": Operation(write, parameters=Write, usage=write_usage, services=("durable_objects",)),
+    },
+    station=station,
+    meters=(
+        per_million("durable_objects.requests", "requests", "requests"),
+        meter(
+            "durable_objects.duration", "GB-s",
+            price="duration_overage_per_million_gb_s", included="duration_gb_s_included_month",
+            scale="duration_gb_per_object",
+        ),
+        per_million("durable_objects.rows_read", "rows", "sqlite_rows_read"),
+        per_million("durable_objects.rows_written", "rows", "sqlite_rows_written"),
+        meter(
+            "durable_objects.storage", "GB-month",
+            price="sqlite_storage_overage_per_gb_month", included="sqlite_storage_gb_included", per=1.0,
+        ),
+    ),
+)  # fmt: skip

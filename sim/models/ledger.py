@@ -8,55 +8,161 @@ is (hazard H3), and nothing ever shortens it.
 Sources
 -------
 Hazards H1, H3 and H70. About 410 transactions a second of one object were measured by one user (lumenize.com); 7 us a
-flushed row on the open-source runtime.
+flushed row on the open-source runtime. Rows of an append and of a flush: the schema in ``deploy/migrations`` (a row,
+and one more for every index of its table).
 """
 
-from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Latch, Move, Repeat, Spawn, Station, Time
-from sim.models import durable_objects
-from sim.randomness.distributions import Constant
-from sim.scenario.system import DurableObjects, Ledger
+from dataclasses import replace
+from typing import Literal
 
-CHUNKS_MOST = 1_000_000
+import numpy as np
+
+from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Latch, Move, Repeat, Spawn, Time
+from sim.models import durable_objects
+from sim.models.billing import SECONDS_PER_MONTH, Call, Demand, Usage
+from sim.models.component import Component, Instance, NoParameters, Operation, Tier
+from sim.randomness.distributions import Constant
+from sim.schema import Count as Number
+from sim.schema import Law, NotNegative, Positive, Table
+
+CHUNKS_MAX = 1_000_000
 """A bound on the chunks of one flush, far above any real one: every loop ends."""
 
+FLUSHED_ROWS_WRITTEN = 4
+"""Rows of D1's ``usage_events`` that one event writes: itself, its key, two indexes."""
 
-def append(ledger: Ledger, objects: DurableObjects, *, place: Station, store: Flow) -> Flow:
-    """What the object does with one usage event.
+APPEND_ROWS_READ, APPEND_ROWS_WRITTEN = 2, 2
+"""Rows of one append: it looks for its own earlier delivery and for the balance, and writes event and balance."""
 
-    Parameters
-    ----------
-    ledger : Ledger
-    objects, place
-        Where the ledger lives; its alarm comes back there.
-    store : Flow
-        One write to D1, for a flushed chunk.
-    """
-    if ledger.policy == "seed":
-        log = Counter("ledger_log", instances=place.instances)
-        rewrite = Time(ledger.write_ms, each_ms=ledger.append_us_per_event / 1000, of=log)
-        return (Delay(rewrite, "ledger.write"), Count(log))
-    pending = Counter("ledger_pending", instances=place.instances)
+
+class Ledger(Table):
+    """The usage ledger inside each object of a namespace."""
+
+    objects: str = "durable_objects"
+    """The namespace that it lives in."""
+    database: str = "d1"
+    """The database that it flushes to."""
+    policy: Literal["seed", "hardened"]
+    """``seed``: the whole log is one value, rewritten with every event. ``hardened``: a row an event, and a flush."""
+    write_ms: Law
+    """Append of one event; it holds the object."""
+    read_ms: Law
+    """Read of a balance; it holds the object."""
+    append_us_per_event: NotNegative
+    """Added to an append for each event already in the log (policy ``seed``)."""
+    event_bytes: Number
+    """Size of one stored event."""
+    flush_interval_s: Positive
+    """From the first event not yet flushed to the alarm that flushes."""
+    flush_row_us: NotNegative
+    """The flush holds the object so long for each row."""
+    flush_chunk_rows: Number
+    """Rows of one chunk; between chunks the object serves others."""
+
+
+def append(ledger: Instance, _: NoParameters) -> Flow:
+    """Store one usage event of the request's key."""
+    return durable_objects.call(_objects(ledger), work=_append(ledger), writes=True)
+
+
+def balance(ledger: Instance, _: NoParameters) -> Flow:
+    """Read the balance of the request's key."""
+    work = (Delay(ledger.table.read_ms, ledger.stream("read")),)
+    return durable_objects.call(_objects(ledger), work=work, writes=False)
+
+
+def flush(ledger: Instance, _: NoParameters) -> Flow:
+    """Flush the ledger of the request's key now, and wait until D1 has it."""
+    return durable_objects.around(_objects(ledger), _flush(ledger))
+
+
+def _append(ledger: Instance) -> Flow:
+    """What the object does with one usage event."""
+    table: Ledger = ledger.table
+    instances = durable_objects.station(_objects(ledger)).instances
+    if table.policy == "seed":
+        log = Counter(f"{ledger.name}_log", instances=instances)
+        rewrite = Time(table.write_ms, each_ms=table.append_us_per_event / 1000, of=log)
+        return (Delay(rewrite, ledger.stream("write")), Count(log))
     alarm = Spawn(
-        flush(ledger, objects, place=place, store=store),
-        "ledger.alarm",
-        after=Constant(value=ledger.flush_interval_s * 1000),
-        once=Latch("ledger_alarm", instances=place.instances),
+        _flush(ledger),
+        ledger.stream("alarm"),
+        after=Constant(value=table.flush_interval_s * 1000),
+        once=Latch(f"{ledger.name}_alarm", instances=instances),
     )
-    return (Delay(ledger.write_ms, "ledger.write"), Count(pending), alarm)
+    return (Delay(table.write_ms, ledger.stream("write")), Count(_pending(ledger)), alarm)
 
 
-def read(ledger: Ledger) -> Flow:
-    """What the object does to tell a balance."""
-    return (Delay(ledger.read_ms, "ledger.read"),)
-
-
-def flush(ledger: Ledger, objects: DurableObjects, *, place: Station, store: Flow) -> Flow:
+def _flush(ledger: Instance) -> Flow:
     """The alarm's work: what is pending when it rings goes, chunk after chunk, out of the object and into D1."""
-    pending = Counter("ledger_pending", instances=place.instances)
-    sealed = Counter("ledger_sealed", instances=place.instances)
-    rows_ms = Time(ZERO.law, each_ms=ledger.flush_row_us / 1000, of=sealed, at_most=ledger.flush_chunk_rows)
-    collect = (Delay(rows_ms, "ledger.flush"), Count(sealed, by=-ledger.flush_chunk_rows))
-    chunk = (*durable_objects.held(objects, place, work=collect), *store)
+    table, pending = ledger.table, _pending(ledger)
+    sealed = Counter(f"{ledger.name}_sealed", instances=pending.instances)
+    rows_ms = Time(ZERO.law, each_ms=table.flush_row_us / 1000, of=sealed, at_most=table.flush_chunk_rows)
+    collect = (Delay(rows_ms, ledger.stream("flush")), Count(sealed, by=-table.flush_chunk_rows))
+    store = ledger.linked("database").flow("write")
+    chunk = (*durable_objects.held(_objects(ledger), work=collect), *store)
     # Without the seal a busy object would never be done: while one chunk is stored, the next event comes.
     seal = Move(pending, into=sealed)
-    return (seal, Repeat(CountAtLeast(sealed, 1), chunk, "ledger.flush_chunk", limit=CHUNKS_MOST))
+    return (seal, Repeat(CountAtLeast(sealed, 1), chunk, ledger.stream("flush_chunk"), limit=CHUNKS_MAX))
+
+
+def _pending(ledger: Instance) -> Counter:
+    return Counter(f"{ledger.name}_pending", instances=durable_objects.station(_objects(ledger)).instances)
+
+
+def _objects(ledger: Instance) -> Instance:
+    """The namespace, in the ledger's own use of it."""
+    return replace(ledger.linked("objects"), use=ledger.use)
+
+
+def append_usage(ledger: Instance, _: NoParameters, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    """One request to the object with its rows, and the rows that the flush will write to D1."""
+    objects = ledger.linked("objects")
+    active_ms = ledger.table.write_ms.expected() + objects.table.output_gate_ms.expected()
+    flushed = 1 if ledger.table.policy == "hardened" else 0
+    request = durable_objects.call_usage(
+        active_ms, rows_read=APPEND_ROWS_READ + flushed, rows_written=APPEND_ROWS_WRITTEN
+    )
+    stored_gb = ledger.table.event_bytes / 1e9
+    return Usage(
+        {**request.amounts, "d1.rows_written": FLUSHED_ROWS_WRITTEN * flushed},
+        stored_gb={"durable_objects.storage": stored_gb, "d1.storage": stored_gb * flushed},
+    )
+
+
+def balance_usage(ledger: Instance, _: NoParameters, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    """One request to the object, and the row that it reads."""
+    return durable_objects.call_usage(ledger.table.read_ms.expected(), rows_read=1.0)
+
+
+def alarms(ledger: Instance, demand: Demand) -> Usage:
+    """The month's flush alarms, each a request to its object that writes one row and waits for D1.
+
+    An object's cycle is the flush interval, then the time until its next event; with Poisson events of rate λ that is
+    ``interval + 1/λ``. Objects share the events as the popularity of the keys says.
+    """
+    if ledger.table.policy != "hardened":
+        return Usage()
+    database = ledger.linked("database").table
+    rate_per_s = demand.calls_per_month.get("append", 0.0) / SECONDS_PER_MONTH * demand.popularity
+    objects = durable_objects.station(_objects(ledger)).instances
+    by_object = np.bincount(np.arange(rate_per_s.size) % objects, weights=rate_per_s)
+    per_month = (by_object / (1 + by_object * ledger.table.flush_interval_s)).sum() * SECONDS_PER_MONTH
+    one = durable_objects.call_usage(database.rtt_ms.expected() + database.write_ms.expected(), rows_written=1.0)
+    return Usage({name: amount * float(per_month) for name, amount in one.amounts.items()})
+
+
+COMPONENT = Component(
+    name="ledger",
+    label="ledger",
+    colour="#009e73",
+    tier=Tier.STATE,
+    table=Ledger,
+    operations={
+        "append": Operation(append, usage=append_usage, services=("durable_objects",)),
+        "balance": Operation(balance, usage=balance_usage, services=("durable_objects",), reads=True),
+        "flush": Operation(flush, services=("durable_objects", "d1")),
+    },
+    links={"objects": "durable_objects", "database": "d1"},
+    background=alarms,
+)

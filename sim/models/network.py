@@ -1,7 +1,7 @@
-"""The way between a client and the edge: half a round trip there, half back.
+"""The network between a client and the edge: half a round trip there, half back.
 
 One number is drawn a request, so both halves see the same weather. Bytes on the wire are not modelled here: the
-edge is near, and the large bodies are booked where they are stored (``r2``).
+edge is near, and the time of large bodies is attributed to where they are stored (``r2``).
 
 Sources
 -------
@@ -9,18 +9,30 @@ round-trip times are the scenario's assumption (``[system.network]``).
 """
 
 from sim.flow import Delay, Flow, Time
-from sim.scenario.system import Network
+from sim.models.component import Component, Instance, Tier
+from sim.schema import Law, Table
 
 
-def flow(network: Network, inner: Flow) -> Flow:
-    """Client to edge, *inner*, edge to client.
+class Network(Table):
+    """The way between a client and the provider's nearest location."""
 
-    Parameters
-    ----------
-    network : Network
-        ``client_rtt_ms``, the law of a whole round trip.
-    inner : Flow
-        What happens between the two halves.
-    """
-    half = Delay(Time(network.client_rtt_ms, scale=0.5), "network.client_rtt")
+    client_rtt_ms: Law
+    """Round trip: half of it before the request is handled, half after."""
+
+
+def enter(network: Instance, inner: Flow) -> Flow:
+    """Client to edge, *inner*, edge to client."""
+    table: Network = network.table
+    half = Delay(Time(table.client_rtt_ms, scale=0.5), network.stream("client_rtt"))
     return (half, *inner, half)
+
+
+COMPONENT = Component(
+    name="network",
+    label="network",
+    colour="#56b4e9",
+    tier=Tier.ENTRY,
+    table=Network,
+    entry=enter,
+    services=("edge_http",),
+)

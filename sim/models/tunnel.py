@@ -9,17 +9,57 @@ The limit of 100 concurrent streams is the QUIC library's default (quinn); the r
 overhead is the scenario's assumption, to be held against the brief's 50 ms.
 """
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from sim.flow import AttributeOver, Delay, Flow, Guard, Hold, Station, Time
-from sim.scenario.system import Tunnel
+from sim.models.component import Component, Instance, Tier
+from sim.schema import Count, Law, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
 
 
-def station(tunnel: Tunnel) -> Station:
-    """The connection's streams."""
-    return Station("tunnel", servers=tunnel.streams)
+class Tunnel(Table):
+    """The QUIC tunnel that devices send through."""
+
+    overhead_ms: Law
+    """Round trip from the device to the Worker."""
+    streams: Count
+    """Requests in the tunnel at the same time; one more waits."""
+    response_limit_bytes: Count
+    """A larger answer is refused."""
 
 
-def flow(tunnel: Tunnel, inner: Flow) -> Flow:
+def station(tunnel: Instance) -> Station:
+    """Return the connection's streams."""
+    return Station(tunnel.name, servers=tunnel.table.streams)
+
+
+def enter(tunnel: Instance, inner: Flow) -> Flow:
     """Device to gateway, *inner*, gateway to device, on one stream."""
-    half = Delay(Time(tunnel.overhead_ms, scale=0.5), "tunnel.overhead")
-    too_large = Guard(AttributeOver("size_bytes", tunnel.response_limit_bytes), "too_large")
+    table: Tunnel = tunnel.table
+    half = Delay(Time(table.overhead_ms, scale=0.5), tunnel.stream("overhead"))
+    too_large = Guard(AttributeOver("size_bytes", table.response_limit_bytes), "too_large")
     return (Hold(station(tunnel), (half, *inner, too_large, half)),)
+
+
+def held_ms(frame: "pd.DataFrame", tunnel: Instance) -> "NDArray[np.float64]":
+    """Time for which requests held a stream: the whole request but its wait for one."""
+    met = frame[frame[f"{tunnel.name}_ms"] > 0]
+    return np.array([(met["service_latency_ms"] - met[f"{tunnel.name}_queue_ms"]).sum()])
+
+
+COMPONENT = Component(
+    name="tunnel",
+    label="tunnel",
+    colour="#cc79a7",
+    tier=Tier.ENTRY,
+    table=Tunnel,
+    entry=enter,
+    services=("edge_http",),
+    station=station,
+    busy_ms=held_ms,
+)

@@ -9,19 +9,84 @@ Workers limits page (mean CPU over all Workers); the share of cold requests is C
 enterprise traffic; cold start time and number of isolates are assumptions (``[system.workers]``).
 """
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from sim.flow import Branch, Chance, Delay, Flow, Serve, Station
-from sim.scenario.system import Workers
+from sim.models.billing import Call, Demand, Usage, meter, per_million
+from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses, cpu_category
+from sim.schema import Count, Fraction, Law, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
 
 
-def station(workers: Workers) -> Station:
-    """The isolates, as servers of one queue."""
-    return Station("workers", servers=workers.isolates)
+class Workers(Table):
+    """The code at the edge, run by isolates."""
+
+    isolates: Count
+    """Isolates that may compute at the same time."""
+    cpu_ms: Law
+    """CPU time of one request; it holds an isolate."""
+    cold_start_ms: Law
+    """Start of an isolate, waited for by the request that needs it."""
+    cold_fraction: Fraction
+    """Share of requests that need a start."""
 
 
-def flow(workers: Workers) -> Flow:
-    """Perhaps start, then compute."""
-    start = Delay(workers.cold_start_ms, "workers.cold_start")
+def station(workers: Instance) -> Station:
+    """Return the isolates, as servers of one queue."""
+    return Station(workers.name, servers=workers.table.isolates)
+
+
+def compute(workers: Instance, _: NoParameters) -> Flow:
+    """Perhaps start an isolate, then use its CPU."""
+    table: Workers = workers.table
+    start = Delay(table.cold_start_ms, workers.stream("cold_start"))
     return (
-        Branch(Chance(workers.cold_fraction, "workers.is_cold"), (start,)),
-        Serve(station(workers), workers.cpu_ms, "workers.cpu", account="worker_cpu"),
+        Branch(Chance(table.cold_fraction, workers.stream("is_cold")), (start,)),
+        Serve(station(workers), table.cpu_ms, workers.stream("cpu"), account=cpu_category(workers.name)),
     )
+
+
+def usage(workers: Instance, _: NoParameters, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    """One request, and its CPU time in ms."""
+    return Usage({"workers.requests": 1.0, "workers.cpu": workers.table.cpu_ms.expected()})
+
+
+def plan_fee(workers: Instance, demand: Demand) -> Usage:  # noqa: ARG001  # one signature for all
+    """The plan's monthly fee."""
+    return Usage({"workers.plan": 1.0})
+
+
+def cpu_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
+    """CPU time of every request that reached a Worker, in ms."""
+    spent: NDArray[np.float64] = frame[[f"{cpu_category(name)}_ms" for name in uses.instances]].to_numpy().sum(axis=1)
+    return spent[spent > 0]
+
+
+def busy_ms(frame: "pd.DataFrame", workers: Instance) -> "NDArray[np.float64]":
+    """CPU time that the answers report, as one sum."""
+    return np.array([frame[f"{cpu_category(workers.name)}_ms"].sum()])
+
+
+COMPONENT = Component(
+    name="workers",
+    label="Workers",
+    colour="#e69f00",
+    tier=Tier.COMPUTE,
+    table=Workers,
+    operations={"compute": Operation(compute, usage=usage, reads=True)},
+    station=station,
+    cpu=True,
+    meters=(
+        meter("workers.plan", "month", price="plan_month", per=1.0),
+        per_million("workers.requests", "requests", "requests"),
+        per_million("workers.cpu", "ms", "cpu_ms"),
+    ),
+    background=plan_fee,
+    metrics=(Metric("worker_cpu_ms", "Worker CPU", "ms", cpu_ms, compared=("p99",)),),
+    busy_ms=busy_ms,
+)

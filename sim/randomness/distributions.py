@@ -52,7 +52,7 @@ class _Law(BaseModel):
             except ValidationError as error:
                 raise ModelError(_refusal(type(self).__name__, error)) from None
 
-        # The tables of a scenario are validated without it, and told with their path (sim/scenario/schema.py).
+        # The tables of a scenario are validated without it, and told with their path (sim/schema.py).
         __init__.__pydantic_base_init__ = True
 
     @model_validator(mode="after")

@@ -212,9 +212,9 @@ def untested(plan: "Plan") -> Iterator[str]:
         )
     else:
         yield "No highest load was searched."
-    absent = [route for route, weight in plan.scenario.workload.mix.items() if not weight]
+    absent = [name for name, route in plan.scenario.routes.items() if not route.share]
     if absent:
-        yield f"Routes that the mix leaves out: {listed(absent)}."
+        yield f"Routes without traffic: {listed(absent)}."
     yield "Numbers were varied one at a time; two that are wrong together were not tried."
     yield (
         "Not modelled: outages of a region or of the provider (but for the up-time line, from its record of "

@@ -13,22 +13,19 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from sim.results.metrics import NOT_JUDGED, estimate
-from sim.results.result import TIME_COLUMNS
+from sim.results.metrics import LATENCY, NOT_JUDGED, estimate
 from sim.statistics.quantiles import quantiles
 
 if TYPE_CHECKING:
     from sim.results.result import Result
+    from sim.scenario.scenario import Scenario
 
 MEDIAN_BAND = (0.45, 0.55)
 """Requests between these percentiles stand for the typical one."""
 
 TAIL = 0.99
 
-PARTS = tuple(name for name in TIME_COLUMNS if name != "worker_cpu_ms")
-"""Parts that add up to a request's latency; the CPU time lies inside ``workers_ms``."""
-
-UNBOOKED = "overhead_ms"
+UNATTRIBUTED = "overhead_ms"
 """What no component accounts for: in a live run the driver's and the wire's own time."""
 
 ROUNDING_MS = 1e-6
@@ -55,12 +52,17 @@ def waterfall(results: "Sequence[Result]") -> pd.DataFrame:
         return pd.DataFrame({"part": [], "p50_ms": [], "p99_ms": []})
     latency_ms = frame["latency_ms"]
     low, high, tail = quantiles(latency_ms.to_numpy(), [*MEDIAN_BAND, TAIL])
-    parts = frame[list(PARTS)].copy()
-    parts[UNBOOKED] = latency_ms - parts.sum(axis=1)
+    parts = frame[_parts(results[0].scenario)].copy()
+    parts[UNATTRIBUTED] = latency_ms - parts.sum(axis=1)
     typical, slow = parts[latency_ms.between(low, high)].mean(), parts[latency_ms >= tail].mean()
     table = pd.DataFrame({"part": parts.columns, "p50_ms": typical.to_numpy(), "p99_ms": slow.to_numpy()})
     spent = table[["p50_ms", "p99_ms"]].max(axis=1) > ROUNDING_MS
     return table[spent].reset_index(drop=True)
+
+
+def _parts(scenario: "Scenario") -> list[str]:
+    """Columns that add up to a request's latency: CPU time, which lies inside another column, is left out."""
+    return [name for name in scenario.time_columns if name not in scenario.inner_columns]
 
 
 def by_route(results: "Sequence[Result]") -> pd.DataFrame:
@@ -78,7 +80,7 @@ def by_route(results: "Sequence[Result]") -> pd.DataFrame:
         infinitely slow, a timeout with the time that was waited, as in the verdicts.
     """
     frames = [run.steady().frame for run in results]
-    rows = [row for route in _routes(frames) if (row := _route_row(frames, route))]
+    rows = [row for route in _routes(frames) if (row := _route_row(frames, route, results[0].scenario))]
     return pd.DataFrame(rows)
 
 
@@ -87,7 +89,7 @@ def _routes(frames: "Sequence[pd.DataFrame]") -> list[str]:
     return [route for route in frames[0]["route"].cat.categories if route in played]
 
 
-def _route_row(frames: "Sequence[pd.DataFrame]", route: str) -> dict[str, object]:
+def _route_row(frames: "Sequence[pd.DataFrame]", route: str, scenario: "Scenario") -> dict[str, object]:
     ours = [frame[(frame["route"] == route) & ~frame["outcome"].isin(NOT_JUDGED)] for frame in frames]
     row: dict[str, object] = {
         "route": route,
@@ -95,7 +97,7 @@ def _route_row(frames: "Sequence[pd.DataFrame]", route: str) -> dict[str, object
         "errors": sum(int((part["outcome"] != "ok").sum()) for part in ours),
     }
     for name in ("p50", "p99"):
-        found = estimate(ours, "api_latency_ms", statistic=name)
+        found = estimate(ours, LATENCY, statistic=name, scenario=scenario)
         if found is None:
             return {}
         row |= {f"{name}_ms": found.value, f"{name}_low_ms": found.low, f"{name}_high_ms": found.high}

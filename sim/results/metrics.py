@@ -6,34 +6,39 @@ other failure as infinitely slow. Requests that the load generator never sent, o
 
 from collections.abc import Sequence
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
+from sim.models.registry import metrics, uses
 from sim.statistics.intervals import Estimate, mean_interval, replicated_mean_interval
 from sim.statistics.quantiles import quantile_interval, replicated_quantile_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sim.scenario.scenario import Scenario
+
+LATENCY, UPTIME = "api_latency_ms", "uptime_ratio"
+"""Metrics that are nobody's: of whole requests, and of the whole deployment."""
+
 NOT_JUDGED = ("skipped", "aborted")
 """Outcomes that the load generator made itself."""
 
 
-def metric_values(frame: "pd.DataFrame", metric: str) -> NDArray[np.float64]:
-    """Value of *metric* for every request that it applies to, in the order of arrival.
+def metric_values(frame: "pd.DataFrame", metric: str, *, scenario: "Scenario") -> NDArray[np.float64]:
+    """Return the value of *metric* for every request that it applies to, in the order of arrival.
 
     Parameters
     ----------
     frame : DataFrame
         Of a :class:`~sim.results.result.Result`.
     metric : str
-        ``api_latency_ms`` (every request that was sent; failures as told above), ``worker_cpu_ms`` (requests that
-        reached a Worker), ``d1_query_ms`` (requests that queried D1: distance, queue and SQL) or
-        ``r2_upload_mb_per_s``
-        (uploads that succeeded).
+        ``api_latency_ms`` (every request that was sent) or a metric of a component (:mod:`sim.models`).
+    scenario : Scenario
+        That was played.
 
     Returns
     -------
@@ -45,28 +50,24 @@ def metric_values(frame: "pd.DataFrame", metric: str) -> NDArray[np.float64]:
         There is no such metric.
     """
     sent = frame[~frame["outcome"].isin(NOT_JUDGED)]
-    if metric == "api_latency_ms":
+    if metric == LATENCY:
         answered = sent["outcome"].isin(("ok", "timeout"))
         return sent["latency_ms"].where(answered, inf).to_numpy()
-    if metric == "worker_cpu_ms":
-        return _positive(sent["worker_cpu_ms"])
-    if metric == "d1_query_ms":
-        met = sent[sent["d1_ms"] > 0]
-        return (met["d1_ms"] + met["d1_queue_ms"]).to_numpy()
-    if metric == "r2_upload_mb_per_s":
-        uploads = sent[(sent["route"] == "upload") & (sent["outcome"] == "ok") & (sent["r2_ms"] > 0)]
-        return (uploads["size_bytes"] / 1e6 / (uploads["r2_ms"] / 1e3)).to_numpy()
-    metrics = "api_latency_ms, worker_cpu_ms, d1_query_ms, r2_upload_mb_per_s, uptime_ratio"
-    raise UsageError(f"metric={metric!r} must be one of {metrics} (scenarios/targets.toml)")
+    known = metrics()
+    if metric not in known:
+        raise UsageError(f"metric={metric!r} must be one of {', '.join(metric_names())} (scenarios/targets.toml)")
+    component, found = known[metric]
+    used = uses(component.name, scenario.system.instances.values(), scenario.operations)
+    return found.values(sent, used) if used.instances else np.zeros(0)
 
 
-def _positive(column: "pd.Series[Any]") -> NDArray[np.float64]:
-    values = column.to_numpy(dtype=np.float64)
-    return values[values > 0]
+def metric_names() -> tuple[str, ...]:
+    """List what a target may be set for: latency, the components' metrics, uptime."""
+    return (LATENCY, *metrics(), UPTIME)
 
 
-def estimate(runs: Sequence["pd.DataFrame"], metric: str, *, statistic: str) -> Estimate | None:
-    """One statistic of a metric over one run, or over independent replications, with its 95 % interval.
+def estimate(runs: Sequence["pd.DataFrame"], metric: str, *, statistic: str, scenario: "Scenario") -> Estimate | None:
+    """Estimate one statistic of a metric over one run, or over independent replications, with its 95 % interval.
 
     Parameters
     ----------
@@ -76,13 +77,15 @@ def estimate(runs: Sequence["pd.DataFrame"], metric: str, *, statistic: str) -> 
         See :func:`metric_values`.
     statistic : str
         ``mean``, or ``p`` and digits: ``p50``, ``p99``, ``p999``.
+    scenario : Scenario
+        That was played.
 
     Returns
     -------
     Estimate or None
         None when no request met the metric.
     """
-    return estimate_of([metric_values(frame, metric) for frame in runs], statistic=statistic)
+    return estimate_of([metric_values(frame, metric, scenario=scenario) for frame in runs], statistic=statistic)
 
 
 def estimate_of(runs: Sequence[NDArray[np.float64]], *, statistic: str) -> Estimate | None:

@@ -4,6 +4,7 @@ A Result looks the same whatever the schedule was played on, so that a model, a 
 deployment can be laid side by side.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,23 +17,6 @@ from sim.flow import OUTCOMES
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
-
-TIME_COLUMNS = (
-    "network_ms",
-    "tunnel_queue_ms",
-    "tunnel_ms",
-    "workers_queue_ms",
-    "workers_ms",
-    "worker_cpu_ms",
-    "durable_objects_queue_ms",
-    "durable_objects_ms",
-    "ledger_ms",
-    "d1_queue_ms",
-    "d1_ms",
-    "r2_ms",
-    "client_ms",
-)
-"""Where a request's time went. ``worker_cpu_ms`` lies inside ``workers_ms``; the others are apart from each other."""
 
 STATION_COLUMNS = (
     "station",
@@ -61,7 +45,7 @@ class Result:
         Chooses every random number of schedule and model.
     frame : DataFrame
         One row a request, in order of request number: ``request, route, key, size_bytes, arrival_ms, latency_ms,
-        outcome, attempts`` and the columns of :data:`TIME_COLUMNS`. Latency counts from the intended send time.
+        outcome, attempts`` and the :attr:`time_columns`. Latency counts from the intended send time.
     stations : DataFrame
         One row a station: the columns of :data:`STATION_COLUMNS`.
     duration_s : float
@@ -109,6 +93,11 @@ class Result:
 
         return result_html(self)
 
+    @property
+    def time_columns(self) -> tuple[str, ...]:
+        """Columns of the frame that say where a request's time went, in the order of its way."""
+        return self.scenario.time_columns
+
     def steady(self) -> "Result":
         """The same result without the requests that arrived in the warm-up."""
         kept = self.frame[self.frame["arrival_ms"] >= self.warm_up_ms].reset_index(drop=True)
@@ -122,9 +111,9 @@ def request_frame(
     latency_ms: NDArray[np.float64],
     outcome: NDArray[np.int8],
     attempts: NDArray[np.int16],
-    times: dict[str, NDArray[np.float64]],
+    times: Mapping[str, NDArray[np.float64]],
 ) -> pd.DataFrame:
-    """The tidy frame of requests that every simulated runner returns.
+    """Return the tidy frame of requests that every simulated runner returns.
 
     Parameters
     ----------
@@ -134,8 +123,8 @@ def request_frame(
     outcome : ndarray of int8, shape (n,)
         Index into :data:`sim.flow.OUTCOMES`.
     attempts : ndarray of int16, shape (n,)
-    times : dict of str to ndarray, shape (n,)
-        Time per account, named as in :data:`TIME_COLUMNS`; an account that is missing counts as 0.
+    times : mapping of str to ndarray, shape (n,)
+        The columns that say where the time went, in their order.
     """
     columns: dict[str, Any] = {
         "request": np.arange(len(arrival_ms), dtype=np.int64),
@@ -147,7 +136,6 @@ def request_frame(
         "outcome": pd.Categorical.from_codes(outcome, categories=pd.Index(OUTCOMES)),
         "attempts": attempts,
     }
-    for name in TIME_COLUMNS:
-        columns[name] = times.get(name, np.zeros(len(arrival_ms)))
+    columns |= times
     # Millions of rows are not copied a second time: the arrays are the frame's from here on.
     return pd.DataFrame(columns, copy=False)

@@ -7,9 +7,10 @@ frame comes back byte for byte.
 
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -18,12 +19,10 @@ import pyarrow.parquet as pq
 from sim.errors import RunnerError, SimError, UsageError
 from sim.files import plain, whole_file
 from sim.flow import OUTCOMES
-from sim.results.result import STATION_COLUMNS, TIME_COLUMNS, Result
+from sim.results.result import STATION_COLUMNS, Result
+from sim.scenario.scenario import Scenario, load_scenario
 
-if TYPE_CHECKING:
-    from sim.scenario.scenario import Scenario
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_KEY = b"headroom"
 LIBRARIES = ("headroom", "numpy", "pandas", "pyarrow")
 
@@ -34,9 +33,8 @@ NUMBERS = {
     "arrival_ms": "float64",
     "latency_ms": "float64",
     "attempts": "int16",
-    **dict.fromkeys(TIME_COLUMNS, "float64"),
 }
-"""Columns that every run has, with their types; a live run has more."""
+"""Columns that every run has, with their types, beside those that say where the time went; a live run has more."""
 
 CATEGORIES = ("route", "outcome")
 
@@ -44,7 +42,7 @@ MAY_BE_MISSING = ("latency_ms", "send_lag_ms", "service_latency_ms")
 """Times that a skipped request does not have."""
 
 
-def play(scenario: "Scenario", path: Path | str) -> Result:
+def play(scenario: Scenario, path: Path | str) -> Result:
     """The run in *path*, to be judged by *scenario*.
 
     Parameters
@@ -80,7 +78,7 @@ def save_run(result: Result, path: Path | str) -> None:
         raise UsageError(f"run {str(target)!r} cannot be written: {error.strerror or error}") from None
 
 
-def load_run(path: Path | str, *, scenario: "Scenario | None" = None) -> Result:
+def load_run(path: Path | str, *, scenario: Scenario | None = None) -> Result:
     """Read a run.
 
     Parameters
@@ -108,7 +106,9 @@ def load_run(path: Path | str, *, scenario: "Scenario | None" = None) -> Result:
         found = manifest.get("schema_version") if isinstance(manifest, dict) else manifest
         raise RunnerError(f"run {str(path)!r}: schema_version={found!r} must be {SCHEMA_VERSION} (save it again)")
     try:
-        return _result(Path(path), manifest, _frame(table, manifest["categories"]), scenario)
+        played = _played(manifest["scenario"])
+        frame = _frame(table, manifest["categories"], played.time_columns)
+        return _result(Path(path), manifest, frame, played=played, asked=scenario)
     except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException, SimError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else _one_line(error)
         raise RunnerError(f"run {str(path)!r} is malformed: {what}") from None
@@ -133,12 +133,13 @@ def _manifest(result: Result) -> dict[str, Any]:
     }
 
 
-def _frame(table: pa.Table, categories: dict[str, list[str]]) -> pd.DataFrame:
+def _frame(table: pa.Table, categories: dict[str, list[str]], time_columns: Sequence[str]) -> pd.DataFrame:
     """The requests, checked; categories as they were, used or not."""
     frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     for name in CATEGORIES:
         frame[name] = _category(frame, name, categories[name])
-    for name, kind in NUMBERS.items():
+    kinds = {**NUMBERS, **dict.fromkeys(time_columns, "float64")}
+    for name, kind in kinds.items():
         if str(frame[name].dtype) != kind:
             raise ValueError(f"column {name} is {frame[name].dtype}, must be {kind}")
     for name in frame.columns.drop(list(CATEGORIES)):
@@ -162,14 +163,19 @@ def _category(frame: pd.DataFrame, name: str, known: list[str]) -> "pd.Series[An
     return texts.astype(pd.CategoricalDtype(known))
 
 
-def _result(path: Path, manifest: dict[str, Any], frame: pd.DataFrame, asked: "Scenario | None") -> Result:
-    from sim.scenario.scenario import Scenario, load_scenario
+def _played(tables: dict[str, Any]) -> Scenario:
+    """The scenario that was played; files that it names are looked for among those of the project."""
+    return load_scenario("launch").with_(**{name: tables[name] for name in Scenario.model_fields})
 
-    tables = {name: manifest["scenario"][name] for name in Scenario.model_fields}
-    played = load_scenario("launch").with_(**tables)
+
+def _result(
+    path: Path, manifest: dict[str, Any], frame: pd.DataFrame, *, played: Scenario, asked: Scenario | None
+) -> Result:
     notes = [*manifest["notes"], f"recorded on {manifest['on']}"]
     if asked is not None:
         notes += _differences(asked, played)
+        # What the run knew nothing of took none of its time.
+        frame = frame.assign(**dict.fromkeys((name for name in asked.time_columns if name not in frame), 0.0))
     stations = pd.DataFrame(manifest["stations"], columns=list(STATION_COLUMNS))
     numbers = dict.fromkeys(stations.columns.drop(["station", "servers", "instances", "served"]), "float64")
     return Result(
@@ -187,13 +193,14 @@ def _result(path: Path, manifest: dict[str, Any], frame: pd.DataFrame, asked: "S
     )
 
 
-def _differences(asked: "Scenario", played: "Scenario") -> list[str]:
+def _differences(asked: Scenario, played: Scenario) -> list[str]:
     """A sentence, if the two scenarios describe different loads or systems."""
+    ours, theirs = (scenario.model_dump(mode="json") for scenario in (asked, played))
     parts = [
         f"{part}.{name}"
-        for part in ("workload", "system")
-        for name in type(getattr(asked, part)).model_fields
-        if getattr(getattr(asked, part), name) != getattr(getattr(played, part), name)
+        for part in ("workload", "routes", "system")
+        for name in {**theirs[part], **ours[part]}
+        if ours[part].get(name) != theirs[part].get(name)
     ]
     if not parts:
         return []

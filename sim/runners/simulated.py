@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from sim.engines.recording import UNFINISHED, Recording, StationUse
-from sim.models.deployment import deployment
 from sim.results.result import STATION_COLUMNS, Result, request_frame
+from sim.scenario.deployment import deployment
 from sim.scenario.scenario import Scenario
 from sim.scenario.schedule import Schedule
 

@@ -27,7 +27,7 @@ from sim.errors import ScenarioError
 from sim.free_memory import check_fits
 from sim.randomness import portable_math
 from sim.randomness.streams import site_key, uniforms
-from sim.scenario.schema import PAGE, Count, Law, NotNegative, Positive, Table
+from sim.schema import PAGE, Count, Law, NotNegative, Positive, Table
 
 Array = NDArray[np.float64]
 

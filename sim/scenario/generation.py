@@ -4,7 +4,7 @@ Every attribute of request number *i* is looked up under its own site (:mod:`sim
 keeps the arrivals, another rate keeps the keys, and a schedule is the same wherever it is made.
 """
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +14,18 @@ from sim.free_memory import check_fits
 from sim.randomness.distributions import AnyLaw
 from sim.randomness.streams import site_key, uniforms
 from sim.scenario.arrivals import BYTES_PER_REQUEST, Closed, TraceReplay
+from sim.scenario.routes import Route
 from sim.scenario.schedule import Schedule
-from sim.scenario.schema import PAGE
-from sim.scenario.trace import ROUTES, Trace, read_trace
-from sim.scenario.workload import Keys, Route, Sizes, Workload
+from sim.scenario.trace import Trace, read_trace
+from sim.scenario.workload import Keys, Workload
+from sim.schema import PAGE
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
 
-CATALOGUE = 16
-"""Adapters that downloads ask for."""
-
 
 def schedule(scenario: "Scenario", seed: int | None = None) -> Schedule:
-    """Who sends what, and when.
+    """Return who sends what, and when.
 
     Parameters
     ----------
@@ -48,19 +46,21 @@ def schedule(scenario: "Scenario", seed: int | None = None) -> Schedule:
     seed = scenario.seed if seed is None else seed
     arrivals = workload.arrivals
     if isinstance(arrivals, Closed):
-        return _closed(workload, arrivals, seed=seed)
+        return _closed(scenario, arrivals, seed=seed)
     if isinstance(arrivals, TraceReplay):
-        trace = read_trace(scenario.find(arrivals.file)).clipped(arrivals.clip_start_s, arrivals.clip_end_s)
+        trace = read_trace(scenario.find(arrivals.file), routes=tuple(scenario.routes)).clipped(
+            arrivals.clip_start_s, arrivals.clip_end_s
+        )
         trace = trace.resampled(seed) if arrivals.resample else trace
         trace = trace.scaled(arrivals.time_scale)
         _check_warm_up(workload, float(trace.arrival_ms[-1]))
-        return _schedule(workload, seed, arrival_ms=trace.arrival_ms, duration_ms=trace.duration_ms, trace=trace)
+        return _schedule(scenario, seed, arrival_ms=trace.arrival_ms, duration_ms=trace.duration_ms, trace=trace)
     time_s = arrivals.times_s(seed, duration_s=workload.duration_s, requests=workload.requests)
     if len(time_s) == 0:
         raise ScenarioError(f"workload.duration_s={workload.duration_s:g} ends before the first arrival ({PAGE})")
     _check_warm_up(workload, float(time_s[-1]) * 1000)
     duration_s = workload.duration_s or float(time_s[-1])
-    return _schedule(workload, seed, arrival_ms=time_s * 1000, duration_ms=duration_s * 1000)
+    return _schedule(scenario, seed, arrival_ms=time_s * 1000, duration_ms=duration_s * 1000)
 
 
 def _check_warm_up(workload: Workload, last_ms: float) -> None:
@@ -69,18 +69,21 @@ def _check_warm_up(workload: Workload, last_ms: float) -> None:
         raise ScenarioError(f"workload.warm_up_s={workload.warm_up_s:g} {rule} ({PAGE})")
 
 
-def catalogue_bytes(sizes: Sizes) -> NDArray[np.int64]:
-    """Sizes of the adapters that downloads ask for, shape (16,): quantiles of their law."""
-    return _whole(sizes.download_bytes.quantile((np.arange(CATALOGUE) + 0.5) / CATALOGUE), least=1)
+def stored_bytes(route: Route) -> NDArray[np.int64]:
+    """Return the sizes of the objects that a route's requests ask for, shape (objects,): quantiles of its law."""
+    assert route.objects is not None
+    assert route.size_bytes is not None
+    return _whole(route.size_bytes.quantile((np.arange(route.objects) + 0.5) / route.objects), least=1)
 
 
-def _closed(workload: Workload, arrivals: Closed, *, seed: int) -> Schedule:
+def _closed(scenario: "Scenario", arrivals: Closed, *, seed: int) -> Schedule:
+    workload = scenario.workload
     assert workload.requests is not None, "Workload asks for requests with a closed loop"
     check_fits(workload.requests * BYTES_PER_REQUEST, f"{workload.requests:,} requests to come need")
     think_ms = _drawn(arrivals.think_ms, seed, "workload.think", workload.requests)
     mean_ms = float(think_ms.mean())
     return _schedule(
-        workload,
+        scenario,
         seed,
         arrival_ms=np.zeros(workload.requests),
         duration_ms=max(workload.requests * mean_ms / arrivals.users, 1.0),
@@ -90,7 +93,7 @@ def _closed(workload: Workload, arrivals: Closed, *, seed: int) -> Schedule:
 
 
 def _schedule(
-    workload: Workload,
+    scenario: "Scenario",
     seed: int,
     *,
     arrival_ms: NDArray[np.float64],
@@ -99,27 +102,58 @@ def _schedule(
     user: NDArray[np.int64] | None = None,
     think_ms: NDArray[np.float64] | None = None,
 ) -> Schedule:
-    """Give every arrival its route, key, sizes and tokens: the trace's where it has them, else the laws'."""
-    n = len(arrival_ms)
-    route_code = _recorded(trace, "route_code", _routes(workload.mix, seed, n))
-    is_upload, is_download = (route_code == ROUTES.index(route) for route in ("upload", "download"))
-    upload_bytes = _whole(_drawn(workload.sizes.upload_bytes, seed, "workload.upload_bytes", n), least=1)
-    lora, download_bytes = _downloads(workload.sizes, seed, n, trace=trace)
+    """Give every arrival its route, key, size and tokens: the trace's where it has them, else drawn ones."""
+    n, workload = len(arrival_ms), scenario.workload
+    shares = np.array(list(scenario.shares.values()))
+    route_code = _recorded(trace, "route_code", _routes(shares, seed, n))
+    object_number, size_bytes = _objects(scenario, seed, route_code, trace=trace)
+    tokens = workload.tokens
     return Schedule(
+        routes=tuple(scenario.routes),
         route_code=route_code,
         arrival_ms=arrival_ms,
-        key=_recorded(trace, "key", _keys(workload.keys, seed, n)),
-        size_bytes=np.select(
-            [is_download, is_upload], [download_bytes, _recorded(trace, "size_bytes", upload_bytes)], 0
+        key=_recorded(trace, "key", _keys(scenario, seed, route_code)),
+        size_bytes=size_bytes,
+        tokens_in=_recorded(trace, "tokens_in", _tokens(tokens.tokens_in if tokens else None, seed, "tokens_in", n)),
+        tokens_out=_recorded(
+            trace, "tokens_out", _tokens(tokens.tokens_out if tokens else None, seed, "tokens_out", n)
         ),
-        tokens_in=_recorded(trace, "tokens_in", _tokens(workload.tokens.tokens_in, seed, "tokens_in", n)),
-        tokens_out=_recorded(trace, "tokens_out", _tokens(workload.tokens.tokens_out, seed, "tokens_out", n)),
-        lora=np.select([is_download, is_upload], [lora, CATALOGUE + np.arange(n)], -1),
+        object_number=object_number,
         duration_ms=duration_ms,
         warm_up_ms=workload.warm_up_s * 1000,
         user=user,
         think_ms=think_ms,
     )
+
+
+def _objects(
+    scenario: "Scenario", seed: int, route_code: NDArray[np.int16], *, trace: Trace | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which object each request is about, and how many bytes: a stored one of its route's, or a new one.
+
+    New ones are numbered behind the stored ones of all routes, by the request; a route without bytes has number -1. A
+    recorded size is that of the stored object nearest to it: nothing else can be asked for.
+    """
+    n = len(route_code)
+    first_new = max((route.objects or 0 for route in scenario.routes.values()), default=0)
+    number, size_bytes = np.full(n, -1, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    recorded = None if trace is None else trace.size_bytes
+    for code, (name, route) in enumerate(scenario.routes.items()):
+        here = np.flatnonzero(route_code == code)
+        if route.size_bytes is None or not here.size:
+            continue
+        if route.objects is None:
+            drawn = _whole(_drawn(route.size_bytes, seed, f"workload.{name}_bytes", n), least=1)
+            number[here], size_bytes[here] = first_new + here, (drawn if recorded is None else recorded)[here]
+            continue
+        stored = stored_bytes(route)
+        if recorded is None:
+            u = uniforms(site_key(seed, f"workload.{name}_object"), np.arange(n))[here]
+            number[here] = (u * route.objects).astype(np.int64)
+        else:
+            number[here] = np.searchsorted((stored[1:] + stored[:-1]) / 2, recorded[here], side="right")
+        size_bytes[here] = stored[number[here]]
+    return number, size_bytes
 
 
 def _recorded(trace: Trace | None, column: str, otherwise: NDArray[Any]) -> NDArray[Any]:
@@ -137,18 +171,30 @@ def _whole(values: NDArray[np.float64], *, least: int = 0) -> NDArray[np.int64]:
     return np.maximum(np.rint(values), least).astype(np.int64)
 
 
-def _tokens(law: AnyLaw, seed: int, name: str, n: int) -> NDArray[np.int64]:
-    return _whole(_drawn(law, seed, f"workload.{name}", n))
+def _tokens(law: AnyLaw | None, seed: int, name: str, n: int) -> NDArray[np.int64]:
+    return np.zeros(n, dtype=np.int64) if law is None else _whole(_drawn(law, seed, f"workload.{name}", n))
 
 
-def _routes(mix: dict[Route, float], seed: int, n: int) -> NDArray[np.int16]:
-    weights = np.array([mix.get(route, 0.0) for route in get_args(Route)])
-    return _chosen(weights, uniforms(site_key(seed, "workload.route"), np.arange(n))).astype(np.int16)
+def _routes(shares: NDArray[np.float64], seed: int, n: int) -> NDArray[np.int16]:
+    return _chosen(shares, uniforms(site_key(seed, "workload.route"), np.arange(n))).astype(np.int16)
 
 
-def _keys(keys: Keys, seed: int, n: int) -> NDArray[np.int64]:
-    weights = np.arange(1, keys.count + 1, dtype=np.float64) ** -keys.zipf
-    return _chosen(weights, uniforms(site_key(seed, "workload.key"), np.arange(n)))
+def _keys(scenario: "Scenario", seed: int, route_code: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Every request's key, from its route's population."""
+    n = len(route_code)
+    key = np.zeros(n, dtype=np.int64)
+    for population in dict.fromkeys(route.keys for route in scenario.routes.values()):
+        codes = [code for code, route in enumerate(scenario.routes.values()) if route.keys == population]
+        keys = scenario.workload.populations[population] if population else scenario.workload.keys
+        stream = f"workload.key.{population}" if population else "workload.key"
+        drawn = _chosen(popularity(keys), uniforms(site_key(seed, stream), np.arange(n)))
+        key = np.where(np.isin(route_code, codes), drawn, key)
+    return key
+
+
+def popularity(keys: Keys) -> NDArray[np.float64]:
+    """Return how popular each key is, shape (count,): proportional to a power of its rank, not yet a share."""
+    return np.arange(1, keys.count + 1, dtype=np.float64) ** -keys.zipf
 
 
 def _chosen(weights: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -159,28 +205,7 @@ def _chosen(weights: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.
     return np.asarray(np.minimum(found, np.flatnonzero(weights)[-1]), dtype=np.int64)
 
 
-def _downloads(sizes: Sizes, seed: int, n: int, *, trace: Trace | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which of the catalogue's adapters each request would fetch, and its size.
-
-    A recorded size is served by the adapter nearest to it: nothing else can be downloaded.
-    """
-    catalogue = catalogue_bytes(sizes)
-    if trace is not None and trace.size_bytes is not None:
-        between = (catalogue[1:] + catalogue[:-1]) / 2
-        lora = np.searchsorted(between, trace.size_bytes, side="right").astype(np.int64)
-    else:
-        lora = (uniforms(site_key(seed, "workload.lora"), np.arange(n)) * CATALOGUE).astype(np.int64)
-    return lora, catalogue[lora]
-
-
-def shares(scenario: "Scenario") -> dict[str, float]:
-    """Share of each route in the mix; 0 for a route that is not in it."""
-    weights = {str(route): weight for route, weight in scenario.workload.mix.items()}
-    total = sum(weights.values())
-    return {route: weights.get(route, 0.0) / total for route in ROUTES}
-
-
 def mean_rate_per_s(scenario: "Scenario") -> float:
-    """Mean arrival rate of a whole schedule of *scenario*, which any kind of arrivals has."""
+    """Return the mean arrival rate of a whole schedule of *scenario*, which any kind of arrivals has."""
     played = schedule(scenario)
     return len(played) / (played.duration_ms / 1000)

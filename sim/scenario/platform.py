@@ -11,13 +11,13 @@ scenarios/platform/2026-11.toml, written once by scenarios/platform/generate.py.
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from sim.errors import ScenarioError
+from sim.schema import nearest
 
 CONFIDENCE = {
     "O": "official: the provider's own documentation or source code",
@@ -152,13 +152,6 @@ def unit_of(name: str) -> str:
         counted = _UNITS.get(rate[1] or "", "")
         return f"{counted} per {rate[2]}".strip()
     return _UNITS.get(stem.rsplit("_", 1)[-1], "1")
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """Say which of *words* a mistyped *word* most probably meant."""
-    choices = list(words)
-    close = get_close_matches(word, choices, n=1, cutoff=0.4)
-    return f"did you mean {close[0]}?" if close else f"it is one of: {', '.join(choices[:12])}"
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sim.errors import ScenarioError
-from sim.scenario.platform import CONFIDENCE, LOW_CONFIDENCE, Platform, nearest, unit_of
-from sim.scenario.schema import PAGE, Place, dotted
+from sim.scenario.platform import CONFIDENCE, LOW_CONFIDENCE, Platform, unit_of
+from sim.schema import PAGE, Place, dotted, nearest
 
 REFERENCE = "platform:"
 """What a value starts with that points to a fact."""

@@ -1,6 +1,6 @@
 """One experiment, written down: the traffic, the deployment, and where every number comes from.
 
->>> from sim.scenario.scenario import load_scenario
+>>> from sim import load_scenario
 >>> launch = load_scenario("launch")
 >>> launch.vary("system.durable_objects.shards", 8).system.durable_objects.shards
 8
@@ -11,49 +11,33 @@ scenario's provenance.
 """
 
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_serializer
 
 from sim.errors import ScenarioError, UsageError
+from sim.models.registry import inner_columns, time_columns
 from sim.scenario.arrivals import Closed, TraceReplay
-from sim.scenario.platform import Platform, load_platform, nearest, read_toml
+from sim.scenario.bases import beside, changed, file_of, named, tables_of
+from sim.scenario.platform import Platform, load_platform
 from sim.scenario.provenance import Provenance, assumed, resolved
-from sim.scenario.schema import PAGE, Place, Table, dotted, shown, validated
-from sim.scenario.system import D1, R2, Client, DurableObjects, Ledger, Network, System, Tunnel, Workers
+from sim.scenario.route_checks import route_problems
+from sim.scenario.routes import Route, leaves
+from sim.scenario.system import System, filled, read_system
 from sim.scenario.trace import read_trace
-from sim.scenario.workload import Workload
-
-__all__ = [
-    "D1",
-    "R2",
-    "Client",
-    "DurableObjects",
-    "Ledger",
-    "Network",
-    "Provenance",
-    "Scenario",
-    "System",
-    "Tunnel",
-    "Workers",
-    "Workload",
-    "load_scenario",
-    "scenarios_folder",
-]
-
-WHOLE = ("arrivals", "mix")
-"""Tables that a scenario replaces as a whole, where other tables are taken over key by key; laws too."""
-BASES_MOST = 8
+from sim.scenario.workload import Keys, Workload
+from sim.schema import PAGE, Place, Table, as_tuples, problems, refuse
 
 
 class Scenario(Table):
     """One experiment."""
 
-    schema_version: Literal[1]
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    schema_version: Literal[2]
     """Version of this schema."""
     name: Annotated[str, Field(min_length=1)]
     """Short name, for reports."""
@@ -65,7 +49,12 @@ class Scenario(Table):
     """Platform file; relative to the scenario's folder, then to ``scenarios/``."""
     targets: Annotated[str, Field(min_length=1)]
     """File of targets and alert lines; found likewise."""
+    api: Literal["", "superinstance"] = ""
+    """API that the reference answers with its own code; empty: it plays the steps of the routes."""
     workload: Workload
+    routes: dict[str, Route]
+    bodies: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
+    """JSON bodies of requests, by name; placeholders in braces as in a path."""
     system: System
     assumptions: Annotated[dict[str, str], Field(default_factory=dict)]
     """Why the author believes a number that no platform fact gives: dotted path = reason, with a letter in brackets
@@ -77,6 +66,10 @@ class Scenario(Table):
         """Remember what the scenario was made from."""
         assert isinstance(context, _Origin), "scenarios are made by load_scenario() and vary()"
         self._origin = context
+
+    @field_serializer("system")
+    def _tables(self, system: System) -> dict[str, Any]:
+        return system.numbers()
 
     @property
     def facts(self) -> Platform:
@@ -91,7 +84,7 @@ class Scenario(Table):
     @property
     def targets_path(self) -> Path:
         """The file of targets."""
-        return _beside(self.targets, self._origin.folder)
+        return beside(self.targets, self._origin.folder)
 
     def find(self, file: str) -> Path:
         """Return the place of a file that the scenario names.
@@ -117,7 +110,7 @@ class Scenario(Table):
         Parameters
         ----------
         path : str
-            ``"system.d1.rtt_ms"``, ``"workload.mix.search"``, ``"system.d1.rtt_ms.median"``.
+            ``"system.d1.rtt_ms"``, ``"routes.search.share"``, ``"system.d1.rtt_ms.median"``.
         value : number, text, list or dict
             As it would stand in the file; a dict replaces a whole law or table.
 
@@ -132,7 +125,7 @@ class Scenario(Table):
         """Return the scenario with several values changed at once: ``with_(**{"workload.keys.count": 10})``."""
         places: dict[Place, Any] = {tuple(path.split(".")): value for path, value in changes.items()}
         facts = None if ("platform",) in places else self.facts
-        return _scenario(_changed(self._origin.raw, places), self._origin.folder, facts=facts)
+        return _scenario(changed(self._origin.raw, places), self._origin.folder, facts=facts)
 
     def at_rate(self, rate_per_s: float) -> "Scenario":
         """Return the scenario at another arrival rate: all rates of its arrivals are multiplied alike.
@@ -153,22 +146,42 @@ class Scenario(Table):
         if isinstance(arrivals, Closed):
             raise UsageError("rate_per_s cannot be set for a closed loop: its users set it (workload.arrivals.users)")
         if isinstance(arrivals, TraceReplay):
-            trace = read_trace(self.find(arrivals.file)).clipped(arrivals.clip_start_s, arrivals.clip_end_s)
+            trace = read_trace(self.find(arrivals.file), routes=tuple(self.routes)).clipped(
+                arrivals.clip_start_s, arrivals.clip_end_s
+            )
             own_per_s = len(trace) / (trace.duration_ms / 1000)
             return self.vary("workload.arrivals.time_scale", own_per_s / rate_per_s)
         base_per_s = arrivals.nominal_per_s
         return self.vary("workload.arrivals", arrivals.multiplied(rate_per_s / base_per_s))
 
-    def system_numbers(self) -> dict[str, Any]:
-        """Return ``[system]`` as plain numbers and tables, all references resolved, ready for JSON."""
-        return self.system.model_dump(mode="json")
+    @cached_property
+    def time_columns(self) -> tuple[str, ...]:
+        """Columns of a result that say where a request's time went: see :func:`sim.models.registry.time_columns`."""
+        return time_columns(self.system.instances.values())
 
-    @classmethod
-    def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema of a scenario file, for editors."""
-        from sim.scenario.schema_page import json_schema
+    @cached_property
+    def inner_columns(self) -> dict[str, str]:
+        """Time columns that lie inside another one, with that other one."""
+        return inner_columns(self.system.instances.values())
 
-        return json_schema(cls)
+    @cached_property
+    def operations(self) -> dict[str, frozenset[str]]:
+        """Operations that each route uses, by the route's name: ``{"search": {"workers.compute", "d1.read"}}``."""
+        return {
+            name: frozenset(step.use for step in leaves(route.steps) if step.use is not None)
+            for name, route in self.routes.items()
+        }
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """Share of each route in the traffic, by its name; they add up to 1."""
+        total = sum(route.share for route in self.routes.values())
+        return {name: route.share / total for name, route in self.routes.items()}
+
+    def population(self, route: str) -> Keys:
+        """Return the population that a route's keys are drawn from."""
+        name = self.routes[route].keys
+        return self.workload.populations[name] if name else self.workload.keys
 
 
 @dataclass(frozen=True)
@@ -195,110 +208,41 @@ def load_scenario(scenario: str | Path) -> Scenario:
     ScenarioError
         One line: the dotted path with the value, the rule, the way out. Further problems are its notes.
     """
-    path = _file(scenario)
-    return _scenario(_tables(path), path.parent)
-
-
-def scenarios_folder() -> Path:
-    """Folder of the scenarios that come with the project: the repository's, or the installed package's."""
-    here = Path(__file__).resolve().parent.parent
-    repository = here.parent / "scenarios"
-    return repository if (repository / "launch.toml").is_file() else here / "_scenarios"
+    path = file_of(scenario)
+    return _scenario(tables_of(path), path.parent)
 
 
 def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = None) -> Scenario:
     """Resolve the references of *raw* and check it; *facts* are those of its platform file, if known already."""
-    facts = facts or load_platform(_named(raw, "platform", folder))
+    facts = facts or load_platform(named(raw, "platform", folder))
     used: list[Provenance] = []
-    numbers = resolved(raw, (), facts=facts, used=used)
-    scenario = validated(Scenario, numbers, context=_Origin(raw, numbers, tuple(used), folder, facts))
-    _named(raw, "targets", folder)
-    assert scenario.provenance, "an assumption about nothing is an error now, not when someone asks"
-    return scenario
+    numbers = resolved({**raw, "system": filled(raw.get("system", {}))}, (), facts=facts, used=used)
+    origin = _Origin(raw, numbers, tuple(used), folder, facts)
+    system, wrong = read_system(numbers["system"])
+    try:
+        tables = {**as_tuples(numbers), "system": system}
+        scenario = Scenario.model_validate(tables, strict=True, context=origin)
+    except ValidationError as error:
+        refuse([*problems(error, model=Scenario, raw=numbers), *wrong])
+        raise
+    refuse([*wrong, *route_problems(scenario)])
+    named(raw, "targets", folder)
+    tuple(scenario.provenance)  # An assumption about nothing is an error now, not when someone asks.
+    return scenario.model_copy(update={"system": system.with_keys(_keys(scenario))})
 
 
-def _file(scenario: str | Path) -> Path:
-    path = Path(scenario)
-    if path.is_file():
-        return path
-    folder = scenarios_folder()
-    if path.suffix == ".toml":
-        raise ScenarioError(f"{path} does not exist ({PAGE})")
-    shipped = {file.relative_to(folder).with_suffix("").as_posix(): file for file in _shipped(folder)}
-    if path.as_posix() not in shipped:
-        raise ScenarioError(f'scenario="{path}" does not exist; {nearest(path.as_posix(), shipped)} ({PAGE})')
-    return shipped[path.as_posix()]
+def _keys(scenario: Scenario) -> dict[str, int]:
+    """Distinct keys of the requests that reach each instance, directly or through another one."""
+    found: dict[str, int] = {}
+    for name, used in scenario.operations.items():
+        count = scenario.population(name).count
+        for instance in _touched(scenario.system, used):
+            found[instance] = max(found.get(instance, 1), count)
+    return found
 
 
-def _shipped(folder: Path) -> Iterator[Path]:
-    return (file for file in sorted(folder.rglob("*.toml")) if "base" in (raw := read_toml(file)) or "system" in raw)
-
-
-def _beside(file: str, folder: Path) -> Path:
-    near = folder / file
-    return near if near.is_file() else scenarios_folder() / file
-
-
-def _named(raw: dict[str, Any], key: str, folder: Path) -> Path:
-    """A file that a scenario must name under *key*."""
-    file = raw.get(key)
-    if not isinstance(file, str) or not file:
-        raise ScenarioError(f"{key} must be the name of a file ({PAGE})")
-    if not (path := _beside(file, folder)).is_file():
-        raise ScenarioError(f'{key}="{file}" does not exist ({PAGE})')
-    return path
-
-
-def _tables(path: Path, depth: int = 0) -> dict[str, Any]:
-    """Tables of a scenario file over those of its ``base``."""
-    own = read_toml(path)
-    if "base" not in own:
-        return own
-    named = own.pop("base")
-    if not isinstance(named, str) or depth >= BASES_MOST:
-        rule = "must end within 8 files" if isinstance(named, str) else "must be the name of a scenario file"
-        raise ScenarioError(f"base{shown(named)} {rule} ({PAGE})")
-    return _changed(_tables(_beside(named, path.parent), depth + 1), dict(_changes(own)))
-
-
-def _changes(own: dict[str, Any], place: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """What a scenario puts in place of its base: values, and the tables that only make sense as a whole."""
-    for key, value in own.items():
-        if isinstance(value, dict) and key not in WHOLE and "law" not in value:
-            yield from _changes(value, (*place, key))
-        else:
-            yield (*place, key), value
-
-
-def _changed(raw: dict[str, Any], changes: dict[Place, Any]) -> dict[str, Any]:
-    """*raw* with other values at some places; None takes a key away.
-
-    What a change makes untrue goes too: the rival of a new ``duration_s`` or ``requests``, the length and warm-up of
-    arrivals that a trace replaces, and what was assumed about the old value.
-    """
-    raw = deepcopy(raw)
-    workload, assumptions = raw.get("workload", {}), raw.get("assumptions", {})
-    for place, value in changes.items():
-        new_end = place in (("workload", "duration_s"), ("workload", "requests")) and value is not None
-        new_trace = place == ("workload", "arrivals") and isinstance(value, dict) and value.get("kind") == "trace"
-        gone = {"duration_s", "requests"} if new_end else {"duration_s", "requests", "warm_up_s"} if new_trace else ()
-        for key in gone:
-            workload.pop(key, None)
-        path = dotted(place)
-        for told in [told for told in assumptions if f"{told}.".startswith(f"{path}.") or path.startswith(f"{told}.")]:
-            del assumptions[told]
-    for place, value in changes.items():
-        _put(raw, place, value)
-    return raw
-
-
-def _put(raw: dict[str, Any], place: Place, value: Any) -> None:
-    table = raw
-    for part in place[:-1]:
-        table = table.setdefault(str(part), {})
-        if not isinstance(table, dict):
-            raise ScenarioError(f"{dotted(place)} is not a key; {part}{shown(table)} is no table ({PAGE})")
-    if value is None:
-        table.pop(str(place[-1]), None)
-    else:
-        table[str(place[-1])] = value.item() if isinstance(value, np.generic) else value
+def _touched(system: System, used: frozenset[str]) -> Iterator[str]:
+    for operation in used:
+        instance = system.instances[operation.partition(".")[0]]
+        yield instance.name
+        yield from (instance.linked(key).name for key in instance.component.links)

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
-from sim.scenario.trace import ROUTES
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -28,6 +27,8 @@ class Schedule:
 
     Attributes
     ----------
+    routes : tuple of str
+        Names of all routes of the scenario.
     route_code : ndarray of int16, shape (n,)
         Position in *routes*.
     arrival_ms : ndarray, shape (n,)
@@ -35,11 +36,11 @@ class Schedule:
     key : ndarray of int64, shape (n,)
         The organisation; 0 is the most popular.
     size_bytes : ndarray of int64, shape (n,)
-        Body of an upload or a download; 0 for other routes.
+        Bytes that the request carries or asks for; 0 for a route without any.
     tokens_in, tokens_out : ndarray of int64, shape (n,)
-        Usage that a ``log`` request reports.
-    lora : ndarray of int64, shape (n,)
-        The adapter: 0 to 15 for a download, 16 + request number for an upload, -1 else.
+        Tokens that the request reports or asks for.
+    object_number : ndarray of int64, shape (n,)
+        The stored object that the request is about, or a new one behind them; -1 for a route without bytes.
     duration_ms : float
         Length of the plan, at least the last arrival. In a closed loop: if every answer came at once.
     user : ndarray of int64 or None, shape (n,)
@@ -48,21 +49,20 @@ class Schedule:
         Closed loop only: request i starts so long after the same user's previous request ended.
     warm_up_ms : float
         What arrives earlier is not judged.
-    routes : tuple of str
     """
 
+    routes: tuple[str, ...]
     route_code: NDArray[np.int16]
     arrival_ms: FloatArray
     key: IntArray
     size_bytes: IntArray
     tokens_in: IntArray
     tokens_out: IntArray
-    lora: IntArray
+    object_number: IntArray
     duration_ms: float
     user: IntArray | None = None
     think_ms: FloatArray | None = None
     warm_up_ms: float = 0.0
-    routes: tuple[str, ...] = ROUTES
 
     def __post_init__(self) -> None:
         """Refuse what is no list of requests in order of arrival, and make the arrays read-only."""

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from sim.errors import UsageError
 from sim.randomness.distributions import AnyLaw
 from sim.scenario.provenance import REFERENCE
-from sim.scenario.schema import literals, tables, tag
+from sim.schema import literals, tables, tag
 
 BEGIN, END = "<!-- keys: begin (python -m sim.scenario.schema_page) -->", "<!-- keys: end -->"
 

@@ -1,138 +1,154 @@
-"""The deployment that a scenario describes: one table a component, under ``[system]``.
+"""The deployment that a scenario describes: one table an instance of a component, under ``[system]``.
 
-Nothing here has a default: a number that nobody wrote down is a number that nobody vouches for. A scenario of one's
-own starts from ``base = "launch.toml"`` and says only what differs.
+``[system.d1]`` is an instance of the component ``d1``; ``[system.archive]`` with ``component = "d1"`` is another, and
+``like = "d1"`` takes over the numbers of one that is there. Nothing here has a default: a number that nobody wrote down
+is a number that nobody vouches for. A scenario of one's own starts from a base and says only what differs.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BaseModel, ValidationError, create_model
 
-from sim.scenario.schema import Count, Fraction, Law, NotNegative, Positive, Table
+from sim.models.component import Component, Instance
+from sim.models.registry import components, ordered
+from sim.schema import NAME, PAGE, Table, as_tuples, nearest, problems, shown
 
-
-def _shards(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return check(value)
-    except ValidationError:
-        raise ValueError('must be a whole number >= 1, or "per_org"') from None
-
-
-Shards = Annotated[Annotated[int, Field(ge=1)] | Literal["per_org"], WrapValidator(_shards)]
+LIKE = "like"
+"""Key of a table that names the instance whose numbers it takes over."""
 
 
-class Network(Table):
-    """The way between a client and the provider's nearest location."""
+class System(Mapping[str, Any]):
+    """All instances: ``system.d1.rtt_ms``, ``system["archive"].rtt_ms``, ``system.instances["d1"].station``."""
 
-    client_rtt_ms: Law
-    """Round trip: half of it before the request is handled, half after."""
+    def __init__(self, instances: Mapping[str, Instance]) -> None:
+        self.instances = dict(instances)
 
+    def __getattr__(self, name: str) -> Any:
+        """Return the numbers of an instance."""
+        instances: Mapping[str, Instance] = self.__dict__.get("instances", {})
+        if name not in instances:
+            raise AttributeError(f"system.{name} is not in the scenario; {nearest(name, instances)}")
+        return instances[name].table
 
-class Client(Table):
-    """How patient whoever sends the requests is."""
+    def __getitem__(self, name: str) -> Any:
+        return self.instances[name].table
 
-    timeout_ms: Positive
-    """An attempt without an answer for so long has failed."""
-    retries: Annotated[int, Field(ge=0, le=10)]
-    """Further attempts after a failed one."""
-    backoff_ms: NotNegative
-    """Pause before the first retry; it doubles with each further one."""
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.instances)
 
+    def __len__(self) -> int:
+        return len(self.instances)
 
-class Workers(Table):
-    """The code at the edge, run by isolates."""
+    def __repr__(self) -> str:
+        return f"<System of {', '.join(self)}>"
 
-    isolates: Count
-    """Isolates that may compute at the same time."""
-    cpu_ms: Law
-    """CPU time of one request; it holds an isolate."""
-    cold_start_ms: Law
-    """Start of an isolate, waited for by the request that needs it."""
-    cold_fraction: Fraction
-    """Share of requests that need a start."""
+    @property
+    def ordered(self) -> tuple[Instance, ...]:
+        """All instances in the order of a request's way."""
+        return tuple(ordered(self.instances.values()))
 
+    def of(self, component: str) -> tuple[Instance, ...]:
+        """List the instances of one component."""
+        return tuple(instance for instance in self.instances.values() if instance.component.name == component)
 
-class DurableObjects(Table):
-    """Single-threaded objects that keep an organisation's state."""
+    def numbers(self) -> dict[str, Any]:
+        """Return all tables as plain numbers, texts and tables, ready for JSON."""
+        return {
+            name: {
+                **({"component": instance.component.name} if instance.component.name != name else {}),
+                **instance.table.model_dump(mode="json"),
+            }
+            for name, instance in self.instances.items()
+        }
 
-    shards: Shards
-    """Number of objects that share the keys, or ``"per_org"`` for one a key."""
-    rtt_ms: Law
-    """Round trip between the Worker and the object."""
-    cold_start_ms: Law
-    """Start of an object that is not in memory; it holds the object."""
-    evict_idle_ms: Positive
-    """An object idle for so long is put out of memory."""
-    output_gate_ms: Law
-    """Until a write is durable, and its answer may leave; the object serves others meanwhile."""
-    queue_limit: Count
-    """Most requests that may wait for one object; one more is refused as overloaded."""
-
-
-class Ledger(Table):
-    """The usage ledger inside each object."""
-
-    policy: Literal["seed", "hardened"]
-    """``seed``: the whole log is one value, rewritten with every event. ``hardened``: a row an event, and a flush."""
-    write_ms: Law
-    """Append of one event; it holds the object."""
-    read_ms: Law
-    """Read of a balance; it holds the object."""
-    append_us_per_event: NotNegative
-    """Added to an append for each event already in the log (policy ``seed``)."""
-    event_bytes: Count
-    """Size of one stored event."""
-    flush_interval_s: Positive
-    """From the first event not yet flushed to the alarm that flushes."""
-    flush_row_us: NotNegative
-    """The flush holds the object so long for each row."""
-    flush_chunk_rows: Count
-    """Rows of one chunk; between chunks the object serves others."""
+    def with_keys(self, keys: Mapping[str, int]) -> "System":
+        """Return the system whose instances know how many keys come to them, by name."""
+        others: dict[str, Instance] = {}
+        for name, instance in self.instances.items():
+            others[name] = replace(instance, keys=keys.get(name, instance.keys), others=others)
+        return System(others)
 
 
-class D1(Table):
-    """The database: one query at a time."""
+def read_system(raw: Any) -> tuple[System, list[str]]:
+    """Check the tables of ``[system]``.
 
-    rtt_ms: Law
-    """Round trip between the Worker and the database."""
-    read_ms: Law
-    """Execution of a read."""
-    write_ms: Law
-    """Execution of a write."""
-    queue_limit: Count
-    """Most queries that may wait; one more is refused as overloaded."""
+    Parameters
+    ----------
+    raw : Any
+        The tables, references resolved and ``like`` filled in.
 
-
-class R2(Table):
-    """The object store."""
-
-    put_ms: Law
-    """An upload's own time, without its bytes."""
-    get_ms: Law
-    """A download's own time, without its bytes."""
-    bandwidth_bytes_per_s: Positive
-    """Speed of one transfer."""
-
-
-class Tunnel(Table):
-    """The QUIC tunnel that devices send through."""
-
-    overhead_ms: Law
-    """Round trip from the device to the Worker."""
-    streams: Count
-    """Requests in the tunnel at the same time; one more waits."""
-    response_limit_bytes: Count
-    """A larger answer is refused."""
+    Returns
+    -------
+    System
+        Of the tables that are right.
+    list of str
+        What is wrong, a line each.
+    """
+    if not isinstance(raw, dict):
+        return System({}), [f"system{shown(raw)} must be a table ({PAGE})"]
+    found: dict[str, Instance] = {}
+    wrong: list[str] = []
+    for name, table in raw.items():
+        component, numbers, problem = _component(name, table)
+        if component is None:
+            wrong.append(problem)
+            continue
+        try:
+            checked = component.table.model_validate(as_tuples(numbers), strict=True)
+            found[name] = Instance(name, component, checked, others=found)
+        except ValidationError as error:
+            wrong += problems(error, model=component.table, raw=numbers, place=("system", name))
+    wrong += [line for instance in found.values() for line in _broken_links(instance, found)]
+    return System(found), wrong
 
 
-class System(Table):
-    """All components."""
+def _component(name: str, table: Any) -> tuple[Component | None, dict[str, Any], str]:
+    """The component of one table, the table without naming it, and what is wrong otherwise."""
+    if not NAME.fullmatch(name):
+        return None, {}, f'system."{name}" must be a name of lower-case letters, digits and _ ({PAGE})'
+    if not isinstance(table, dict):
+        return None, {}, f"system.{name}{shown(table)} must be a table ({PAGE})"
+    known = {component.name: component for component in components()}
+    asked = table.get("component", name)
+    if asked not in known:
+        said = f'system.{name}.component="{asked}"' if "component" in table else f"system.{name}"
+        way_out = "" if "component" in table else f', or say component = "..." ({", ".join(known)})'
+        return None, {}, f"{said} is not a component; {nearest(str(asked), known)}{way_out} ({PAGE})"
+    return known[asked], {key: value for key, value in table.items() if key != "component"}, ""
 
-    network: Network
-    client: Client
-    workers: Workers
-    durable_objects: DurableObjects
-    ledger: Ledger
-    d1: D1
-    r2: R2
-    tunnel: Tunnel
+
+def _broken_links(instance: Instance, found: Mapping[str, Instance]) -> Iterator[str]:
+    """Keys of a table that must name another instance and do not."""
+    for key, wanted in instance.component.links.items():
+        asked = getattr(instance.table, key)
+        if asked not in found or found[asked].component.name != wanted:
+            fitting = [name for name, other in found.items() if other.component.name == wanted]
+            rule = nearest(asked, fitting) if fitting else f"the scenario has none; add [system.{wanted}]"
+            yield f'system.{instance.name}.{key}="{asked}" must name an instance of {wanted}; {rule} ({PAGE})'
+
+
+def filled(raw: Any) -> Any:
+    """Put the numbers of the instance that ``like`` names under a table's own; other tables stay as they are."""
+    if not isinstance(raw, dict):
+        return raw
+    return {name: _filled(raw, name, ()) for name in raw}
+
+
+def _filled(raw: dict[str, Any], name: str, behind: tuple[str, ...]) -> Any:
+    table = raw[name]
+    other = table.get(LIKE) if isinstance(table, dict) else None
+    # One that leads nowhere, or in a circle, is left for the check of the tables, which refuses the key.
+    if not isinstance(other, str) or other not in raw or other in (*behind, name):
+        return table
+    model = _filled(raw, other, (*behind, name))
+    if not isinstance(model, dict):
+        return table
+    return {"component": model.get("component", other), **model, **{k: v for k, v in table.items() if k != LIKE}}
+
+
+def system_model() -> type[BaseModel]:
+    """Return a model of ``[system]`` with one table a component, for the JSON Schema and the page of keys."""
+    fields: dict[str, Any] = {component.name: (component.table, ...) for component in components()}
+    return create_model("System", __base__=Table, __doc__="The deployment: a table an instance.", **fields)

@@ -13,11 +13,11 @@ Künsch, "The jackknife and the bootstrap for general stationary observations", 
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,7 @@ from numpy.typing import NDArray
 
 from sim.errors import ScenarioError
 from sim.randomness.streams import site_key, uniforms
-from sim.scenario.platform import nearest
-from sim.scenario.schema import PAGE
-
-ROUTES = ("log", "balance", "search", "upload", "download", "device_log", "flush")
-"""What a request may ask for, in the order of their codes."""
+from sim.schema import PAGE, nearest
 
 TIMES = ("arrival_ms", "timestamp")
 NUMBERS = ("key", "size_bytes", "tokens_in", "tokens_out")
@@ -62,7 +58,7 @@ class Trace:
     duration_ms : float
         From the first row to one mean gap after the last.
     route_code : ndarray or None, shape (n,)
-        Position in :data:`ROUTES`.
+        Position among the scenario's routes.
     key, size_bytes, tokens_in, tokens_out : ndarray or None, shape (n,)
         None where the file has no such column.
     """
@@ -123,13 +119,15 @@ class Trace:
         return replace(self, arrival_ms=self.arrival_ms[rows], **kept)
 
 
-def read_trace(path: str | Path) -> Trace:
+def read_trace(path: str | Path, *, routes: Sequence[str] = ()) -> Trace:
     """Read a CSV file of arrivals.
 
     Parameters
     ----------
     path : str or Path
         UTF-8, comma separated, with a header.
+    routes : sequence of str
+        What the column ``route`` may hold.
 
     Returns
     -------
@@ -143,7 +141,7 @@ def read_trace(path: str | Path) -> Trace:
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            return _read(csv.reader(lines, strict=True), path.name)
+            return _read(csv.reader(lines, strict=True), path.name, routes=routes)
     except FileNotFoundError:
         raise ScenarioError(f"{path} does not exist ({PAGE})") from None
     except OSError as error:
@@ -152,7 +150,8 @@ def read_trace(path: str | Path) -> Trace:
         raise ScenarioError(f"{path} is not UTF-8 text, at byte {error.start} ({PAGE})") from None
 
 
-def _read(rows: Any, name: str) -> Trace:
+def _read(rows: Any, name: str, *, routes: Sequence[str]) -> Trace:
+    parsers: dict[str, Callable[[str], Any]] = {**PARSERS, "route": partial(_route, routes=routes)}
     try:
         header = next(rows, None)
         if not header:
@@ -163,7 +162,8 @@ def _read(rows: Any, name: str) -> Trace:
         for row in _filled(rows, name, width=len(header)):
             lines.append(rows.line_num)
             for column, place in columns.items():
-                cells[column].append(_cell(row[place].strip(), column, where=f"{name}:{rows.line_num}"))
+                where = f"{name}:{rows.line_num}"
+                cells[column].append(_cell(row[place].strip(), parsers[column], column=column, where=where))
     except csv.Error as error:
         raise ScenarioError(f"{name}:{rows.line_num} is not CSV: {error} ({PAGE})") from None
     if not lines:
@@ -205,10 +205,10 @@ def _columns(header: list[str], name: str) -> dict[str, int]:
     return columns
 
 
-def _cell(text: str, column: str, *, where: str) -> Any:
+def _cell(text: str, parse: Callable[[str], Any], *, column: str, where: str) -> Any:
     """One cell's value; times in ns when they are stamps, in ms when they are numbers."""
     try:
-        return PARSERS[column](text)
+        return parse(text)
     except ValueError as error:
         raise ScenarioError(f'{where} {column}="{text[:40]}" {error} ({PAGE})') from None
 
@@ -249,10 +249,10 @@ def _whole(text: str) -> int:
     return number
 
 
-def _route(text: str) -> int:
-    if text not in ROUTES:
-        raise ValueError(f"is not a route; {nearest(text, ROUTES)}")
-    return ROUTES.index(text)
+def _route(text: str, *, routes: Sequence[str]) -> int:
+    if text not in routes:
+        raise ValueError(f"is not a route; {nearest(text, routes)}")
+    return routes.index(text)
 
 
 def _label(text: str) -> str:
@@ -264,7 +264,6 @@ def _label(text: str) -> str:
 PARSERS: dict[str, Callable[[str], Any]] = {
     "arrival_ms": _number_ms,
     "timestamp": _stamp_ns,
-    "route": _route,
     "key": _label,
     "size_bytes": _whole,
     "tokens_in": _whole,

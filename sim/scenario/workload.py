@@ -1,23 +1,15 @@
 """What is asked of the deployment: how much, of what, by whom."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from sim.scenario.arrivals import CANDIDATES_MOST, Arrivals, Closed, Ramp, TraceReplay
-from sim.scenario.schema import Law, NotNegative, Positive, Table
-from sim.scenario.trace import ROUTES
-
-if TYPE_CHECKING:
-    pass
-
-
-Route = Literal["log", "balance", "search", "upload", "download", "device_log", "flush"]
-assert get_args(Route) == ROUTES
+from sim.schema import Law, NotNegative, Positive, Table
 
 
 class Keys(Table):
-    """The organisations."""
+    """A population of keys: organisations, users, rooms."""
 
     count: Annotated[int, Field(ge=1, le=1_000_000)]
     """How many there are."""
@@ -25,31 +17,13 @@ class Keys(Table):
     """Popularity of the k-th is proportional to k to the power -zipf; 0 makes all alike."""
 
 
-class Sizes(Table):
-    """Bodies that are moved."""
-
-    upload_bytes: Law
-    """Size of an uploaded adapter."""
-    download_bytes: Law
-    """Law whose 16 quantiles are the sizes of the adapters that downloads ask for."""
-
-
 class Tokens(Table):
-    """Usage that a ``log`` request reports."""
+    """Tokens of a language model that a request reports or asks for."""
 
     tokens_in: Law
     """Tokens that the model read."""
     tokens_out: Law
     """Tokens that the model wrote."""
-
-
-def _mix(weights: dict[Route, float]) -> dict[Route, float]:
-    if sum(weights.values()) <= 0:
-        raise ValueError("must hold a weight > 0")
-    return weights
-
-
-Mix = Annotated[dict[Route, NotNegative], AfterValidator(_mix)]
 
 
 class Workload(Table):
@@ -66,11 +40,12 @@ class Workload(Table):
     live_rate_max_per_s: Positive = 60.0
     """Highest mean rate at which it is."""
     arrivals: Arrivals
-    mix: Mix
-    """Weight of each route; they need not add up to 1."""
     keys: Keys
-    sizes: Sizes
-    tokens: Tokens
+    """Population that requests take their keys from."""
+    populations: Annotated[dict[str, Keys], Field(default_factory=dict)]
+    """Further populations, by name, for routes that name one."""
+    tokens: Tokens | None = None
+    """None: requests carry no tokens."""
 
     @model_validator(mode="after")
     def _ends(self) -> Self:

@@ -27,8 +27,8 @@ from scipy.special import gammaln, pdtr, xlogy
 
 from sim import flow as f
 from sim.errors import UsageError
-from sim.models.deployment import deployment
 from sim.scenario.arrivals import Closed
+from sim.scenario.deployment import deployment
 from sim.screening.demand import Walker
 from sim.screening.logbook import Notes, Use
 from sim.screening.passage import Array, Passage

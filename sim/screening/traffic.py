@@ -9,7 +9,7 @@ Sources
 Whitt, "The queueing network analyzer", Bell Syst. Tech. J. 62, 1983 (variability of a stream that is split by chance).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from sim.randomness.distributions import AnyLaw
 from sim.scenario.arrivals import Bursty, Closed, Steady, TraceReplay
-from sim.scenario.generation import catalogue_bytes, schedule, shares
-from sim.scenario.trace import ROUTES
+from sim.scenario.generation import popularity, schedule, stored_bytes
 from sim.theory import squared_variation
 
 if TYPE_CHECKING:
+    from sim.scenario.routes import Route
     from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
 
@@ -175,7 +175,7 @@ def traffic(scenario: "Scenario", instances: Collection[int]) -> Traffic:
     return Traffic(
         rate_per_s=float(profile_per_s.mean()),
         duration_ms=duration_s * 1000,
-        routes=tuple(ROUTES[place] for place in used),
+        routes=tuple(tuple(scenario.routes)[place] for place in used),
         share=share,
         key=key,
         copies=copies,
@@ -189,14 +189,15 @@ def traffic(scenario: "Scenario", instances: Collection[int]) -> Traffic:
 
 def _joint(scenario: "Scenario", recorded: "Schedule | None") -> Array:
     """Share of each route and key, shape (routes, keys)."""
-    workload = scenario.workload
     if recorded is not None:
-        counts = np.zeros((len(ROUTES), int(recorded.key.max()) + 1))
+        counts = np.zeros((len(recorded.routes), int(recorded.key.max()) + 1))
         np.add.at(counts, (recorded.route_code, recorded.key), 1.0)
         return np.asarray(counts / counts.sum())
-    mix = np.array([shares(scenario)[route] for route in ROUTES])
-    popularity = np.arange(1, workload.keys.count + 1, dtype=np.float64) ** -workload.keys.zipf
-    return np.asarray(np.outer(mix / mix.sum(), popularity / popularity.sum()))
+    weights = [popularity(scenario.population(name)) for name in scenario.routes]
+    joint = np.zeros((len(weights), max(weight.size for weight in weights)))
+    for row, weight, share in zip(joint, weights, scenario.shares.values(), strict=True):
+        row[: weight.size] = share * weight / weight.sum()
+    return joint
 
 
 def _grouped(joint: Array, instances: Collection[int]) -> tuple[Array, IntArray, Array, bool]:
@@ -238,17 +239,20 @@ def _levels(profile_per_s: Array, stay_ms: float) -> Iterator[Level]:
 
 def _drawn(scenario: "Scenario", used: IntArray) -> dict[str, tuple[Numbers, ...]]:
     """What the laws of the scenario will give to each of the *used* routes."""
-    sizes, tokens = scenario.workload.sizes, scenario.workload.tokens
-    bodies = {
-        "upload": Numbers.drawn(sizes.upload_bytes),
-        "download": Numbers.of(catalogue_bytes(sizes)),
-    }
-    routes: Sequence[str] = [ROUTES[place] for place in used]
+    routes, tokens = list(scenario.routes.values()), scenario.workload.tokens
+    none = (Numbers.of(np.zeros(1)),) * len(used)
     return {
-        "size_bytes": tuple(bodies.get(route, Numbers.of(np.zeros(1))) for route in routes),
-        "tokens_in": (Numbers.drawn(tokens.tokens_in),) * len(routes),
-        "tokens_out": (Numbers.drawn(tokens.tokens_out),) * len(routes),
+        "size_bytes": tuple(_sizes(routes[place]) for place in used),
+        "tokens_in": (Numbers.drawn(tokens.tokens_in),) * len(used) if tokens else none,
+        "tokens_out": (Numbers.drawn(tokens.tokens_out),) * len(used) if tokens else none,
     }
+
+
+def _sizes(route: "Route") -> Numbers:
+    """Bytes that requests of one route carry or ask for."""
+    if route.size_bytes is None:
+        return Numbers.of(np.zeros(1))
+    return Numbers.drawn(route.size_bytes) if route.objects is None else Numbers.of(stored_bytes(route))
 
 
 def _recorded(planned: "Schedule", used: IntArray) -> dict[str, tuple[Numbers, ...]]:

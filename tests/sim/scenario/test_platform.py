@@ -12,7 +12,8 @@ from types import ModuleType
 import pytest
 
 from sim.errors import ScenarioError
-from sim.scenario.platform import CONFIDENCE, Platform, load_platform, nearest, unit_of
+from sim.scenario.platform import CONFIDENCE, Platform, load_platform, unit_of
+from sim.schema import nearest
 from tests.project.tidy import ROOT
 
 SHIPPED = ROOT / "scenarios/platform/2026-11.toml"

@@ -6,7 +6,8 @@ dotted path with the value, the rule, and the page that explains it.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -14,7 +15,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from sim.errors import ScenarioError
 from sim.randomness.distributions import AnyLaw
-from sim.scenario.platform import nearest
 
 PAGE = "scenarios/README.md"
 """Where every key is explained."""
@@ -44,6 +44,9 @@ Law = Annotated[AnyLaw, Field(discriminator="law"), BeforeValidator(_law)]
 Place = tuple[str | int, ...]
 """A dotted path, part by part; a number is a position in a list."""
 
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+"""Names that an author gives: of instances, routes, populations and bodies."""
+
 T = TypeVar("T", bound=BaseModel)
 
 RULES = {
@@ -62,6 +65,7 @@ RULES = {
     "greater_than_equal": "must be >= {ge:g}",
     "less_than": "must be < {lt:g}",
     "less_than_equal": "must be <= {le:g}",
+    "string_pattern_mismatch": "must match {pattern}",
     "too_short": "must hold at least {min_length}",
     "string_too_short": "must not be empty",
     "literal_error": "must be {expected}",
@@ -70,29 +74,41 @@ RULES = {
 
 
 def validated(model: type[T], raw: dict[str, Any], *, context: Any = None) -> T:
-    """*raw* as a *model*; *context* is handed to its ``model_post_init``.
+    """Return *raw* as a *model*; *context* is handed to its ``model_post_init``.
 
     Raises
     ------
     ScenarioError
-        The message tells the first problem; further ones are its notes.
+        The message is the first problem; further ones are its notes.
     """
     try:
-        return model.model_validate(_tuples(raw), strict=True, context=context)
+        return model.model_validate(as_tuples(raw), strict=True, context=context)
     except ValidationError as error:
-        found = [one for one in error.errors(include_url=False) if not _echo(one)]
-        first, *others = dict.fromkeys(problem(one, model=model, raw=raw) for one in found)
-        wrong = ScenarioError(first)
-        for other in others:
+        refuse(problems(error, model=model, raw=raw))
+        raise
+
+
+def refuse(found: Iterable[str]) -> None:
+    """Raise a ScenarioError whose message is the first of the problems and whose notes are the others, if any."""
+    lines = list(dict.fromkeys(found))
+    if lines:
+        wrong = ScenarioError(lines[0])
+        for other in lines[1:]:
             wrong.add_note(other)
         raise wrong from None
 
 
-def problem(found: Any, *, model: type[BaseModel], raw: dict[str, Any]) -> str:
+def problems(error: ValidationError, *, model: type[BaseModel], raw: Any, place: Place = ()) -> list[str]:
+    """Return a line for each thing that pydantic found wrong in *raw*, which stands at *place* of the scenario."""
+    found = [one for one in error.errors(include_url=False) if not _echo(one)]
+    return list(dict.fromkeys(_problem(one, model=model, raw=raw, above=place) for one in found))
+
+
+def _problem(found: Any, *, model: type[BaseModel], raw: Any, above: Place) -> str:
     """One line for one pydantic error: path, value, rule, page."""
     kind, context = found["type"], found.get("ctx", {})
     place = _place(found["loc"], raw, missing=kind == "missing")
-    path = dotted(place)
+    path = dotted((*above, *place))
     if kind == "extra_forbidden":
         known = keys(model, raw, place=place[:-1])
         return f"{path} is not a key; {nearest(str(place[-1]), known)} ({PAGE})"
@@ -103,8 +119,6 @@ def problem(found: Any, *, model: type[BaseModel], raw: dict[str, Any]) -> str:
     if kind == "union_tag_invalid":
         tag, key = str(context["tag"]), str(context["discriminator"]).strip("'")
         return f'{path}.{key}="{tag}" is unknown; {nearest(tag, _words(context["expected_tags"]))} ({PAGE})'
-    if found["loc"][-1] == "[key]":
-        return f"{path} is not a route; {nearest(str(place[-1]), _words(context['expected']))} ({PAGE})"
     rule = str(context["error"]) if kind == "value_error" else RULES.get(kind, found["msg"].lower()).format(**context)
     return f"{path}{shown(found['input'])} {rule} ({PAGE})"
 
@@ -112,6 +126,13 @@ def problem(found: Any, *, model: type[BaseModel], raw: dict[str, Any]) -> str:
 def _echo(found: Any) -> bool:
     """Whether pydantic calls a list too short only because an entry of it was wrong."""
     return bool(found["type"] == "too_short" and len(found["input"]) >= found["ctx"]["min_length"])
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Say which of *words* a mistyped *word* most probably meant."""
+    choices = list(words)
+    close = get_close_matches(word, choices, n=1, cutoff=0.4)
+    return f"did you mean {close[0]}?" if close else f"it is one of: {', '.join(choices[:12])}"
 
 
 def _words(expected: str) -> list[str]:
@@ -134,14 +155,25 @@ def dotted(place: Place) -> str:
 
 def keys(model: type[BaseModel], raw: Any, *, place: Place) -> list[str]:
     """Keys that are allowed in the table at *place* of *raw*."""
+    inside: Any = model
     for part in place:
-        field = model.model_fields.get(str(part))
-        raw = raw.get(part) if isinstance(raw, dict) else None
-        table = choose(tables(field.annotation), raw) if field else None
-        if table is None:
-            return []
-        model = table
-    return list(model.model_fields)
+        raw = raw.get(part) if isinstance(raw, dict) else raw[int(part)] if isinstance(raw, list | tuple) else None
+        if isinstance(inside, type) and issubclass(inside, BaseModel):
+            field = inside.model_fields.get(str(part))
+            inside = field.annotation if field else None
+        else:  # A list or a table of tables: what its entries are.
+            inside = _entry(inside)
+        table = choose(tables(inside), raw)
+        inside = table or inside
+    return list(inside.model_fields) if isinstance(inside, type) and issubclass(inside, BaseModel) else []
+
+
+def _entry(annotation: Any) -> Any:
+    """What the entries of a list or of a table of tables are: the last argument that is a type."""
+    inside = [part for part in get_args(annotation) if part is not type(None) and part is not Ellipsis]
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        return _entry(inside[0])
+    return inside[-1] if inside else None
 
 
 def tables(annotation: Any) -> list[type[BaseModel]]:
@@ -192,10 +224,10 @@ def _place(loc: Place, raw: Any, *, missing: bool) -> Place:
     return tuple(place)
 
 
-def _tuples(value: Any) -> Any:
-    """Lists as tuples, which strict validation asks for and which cannot change."""
+def as_tuples(value: Any) -> Any:
+    """Return lists as tuples, which strict validation asks for and which cannot change."""
     if isinstance(value, dict):
-        return {key: _tuples(entry) for key, entry in value.items()}
+        return {key: as_tuples(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return tuple(_tuples(entry) for entry in value)
+        return tuple(as_tuples(entry) for entry in value)
     return value

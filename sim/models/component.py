@@ -1,0 +1,215 @@
+"""What a component is: one entry from which everything else that names components is derived.
+
+A component is a file beside this one that exports a frozen :class:`Component` named ``COMPONENT``: its table of the
+scenario, its station, the operations that a route may use, the meters of the bill that they move, the services that
+their availability hangs on. Columns of a result, queues, labels, colours, cost lines and availability paths follow
+from it (:mod:`sim.models.registry`); nothing else is edited when one is added.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sim.flow import Flow, Station
+from sim.models.billing import NOTHING, Call, Demand, Meter, Usage
+from sim.schema import Table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+class Tier(IntEnum):
+    """Where on a request's way a component stands: the order of columns, bills and pages."""
+
+    ENTRY = 0
+    COMPUTE = 1
+    STATE = 2
+    STORE = 3
+    CALLER = 4
+
+
+class NoParameters(Table):
+    """The parameters of an operation that has none."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance of a component in a scenario: ``system.d1``, or ``system.archive`` with ``component = "d1"``.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the scenario; its times are attributed to ``NAME`` and ``NAME_queue``.
+    component : Component
+    table : Table
+        Its numbers.
+    keys : int
+        Distinct keys among the requests that reach it.
+    others : mapping of str to Instance
+        All instances of the scenario, by name.
+    use : int
+        The how-manieth use on a request's path this is, from 1: each use has random numbers of its own.
+    """
+
+    name: str
+    component: "Component"
+    table: Any
+    keys: int = 1
+    others: Mapping[str, "Instance"] = field(default_factory=dict, repr=False, compare=False)
+    use: int = 1
+
+    def stream(self, what: str) -> str:
+        """Name the stream of random numbers of *what* in this use."""
+        return f"{self.name}.{what}" if self.use == 1 else f"{self.name}.{what}#{self.use}"
+
+    def linked(self, key: str) -> "Instance":
+        """Return the instance that the table names under *key*."""
+        return self.others[getattr(self.table, key)]
+
+    def flow(self, operation: str, parameters: Table | None = None) -> Flow:
+        """Return the steps of one of the component's operations."""
+        wanted = self.component.operations[operation]
+        return wanted.flow(self, wanted.parameters() if parameters is None else parameters)
+
+    @property
+    def station(self) -> Station | None:
+        """The servers behind its queue; None when it has none."""
+        return self.component.station(self) if self.component.station is not None else None
+
+
+def _no_usage(instance: Instance, parameters: Any, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    return NOTHING
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something that a route may ask of an instance.
+
+    Attributes
+    ----------
+    flow : callable
+        ``(instance, parameters) -> Flow``: its steps.
+    parameters : type of Table
+        What a step of a route may say about it.
+    usage : callable
+        ``(instance, parameters, call) -> Usage``: what one call moves on the bill.
+    services : tuple of str
+        Services of the incident record that it hangs on.
+    reads : bool
+        Whether it changes nothing, so that an incident hits it with the share of failing reads.
+    uploads, downloads : bool
+        Whether the request's bytes are sent, or fetched, by it.
+    """
+
+    flow: Callable[[Instance, Any], Flow]
+    parameters: type[Table] = NoParameters
+    usage: Callable[[Instance, Any, Call], Usage] = _no_usage
+    services: tuple[str, ...] = ()
+    reads: bool = False
+    uploads: bool = False
+    downloads: bool = False
+
+
+@dataclass(frozen=True)
+class Uses:
+    """What a metric may ask about the scenario that a frame came from.
+
+    Attributes
+    ----------
+    instances : tuple of str
+        Names of the component's instances.
+    operations : mapping of str to frozenset of str
+        By route, what it uses of them: ``r2.put``, with the instance's name.
+    """
+
+    instances: tuple[str, ...]
+    operations: Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of every request that a component took part in, for targets and comparisons.
+
+    Attributes
+    ----------
+    name : str
+        It ends in its unit: ``d1_query_ms``.
+    label, unit : str
+    values : callable
+        ``(frame, uses) -> ndarray, shape (n,)``: of the requests that it applies to, in order of arrival.
+    compared : tuple of str
+        Statistics that a comparison of two runs shows.
+    """
+
+    name: str
+    label: str
+    unit: str
+    values: Callable[["pd.DataFrame", Uses], "NDArray[np.float64]"]
+    compared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Component:
+    """One kind of part of a deployment.
+
+    Attributes
+    ----------
+    name, label, colour : str
+        As in the scenario, on pages, and in figures (``#rrggbb``).
+    tier : Tier
+    table : type of Table
+        Its table in ``[system]``.
+    operations : mapping of str to Operation
+    entry : callable or None
+        ``(instance, inner) -> Flow`` for a component that requests come in by.
+    services : tuple of str
+        Services of the incident record that a request through the entry hangs on.
+    station : callable or None
+        ``(instance) -> Station``: the servers behind its queue, named as the instance.
+    links : mapping of str to str
+        Keys of the table that name another instance, and the component that it must be of.
+    cpu : bool
+        Whether it reports CPU time, which lies inside its own time.
+    meters : tuple of Meter
+    background : callable or None
+        ``(instance, demand) -> Usage``: what a month moves besides its calls.
+    metrics : tuple of Metric
+    busy_ms : callable or None
+        ``(frame, instance) -> ndarray, shape (instances,)``: busy time of its servers in a live run, as far as the
+        answers tell it.
+    reference : Path or None
+        File of a component of one's own that the embedded reference loads; None for those that it has.
+    """
+
+    name: str
+    label: str
+    colour: str
+    tier: Tier
+    table: type[Table]
+    operations: Mapping[str, Operation] = field(default_factory=dict)
+    entry: Callable[[Instance, Flow], Flow] | None = None
+    services: tuple[str, ...] = ()
+    station: Callable[[Instance], Station] | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
+    cpu: bool = False
+    meters: tuple[Meter, ...] = ()
+    background: Callable[[Instance, Demand], Usage] | None = None
+    metrics: tuple[Metric, ...] = ()
+    busy_ms: Callable[["pd.DataFrame", Instance], "NDArray[np.float64]"] | None = None
+    reference: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"<Component {self.name}: {', '.join(self.operations) or 'no operation'}>"
+
+
+def cpu_category(name: str) -> str:
+    """Name the time category of the CPU time of the instance *name*.
+
+    >>> cpu_category("workers"), cpu_category("auth")
+    ('worker_cpu', 'auth_cpu')
+    """
+    return f"{name.removesuffix('s') if name == 'workers' else name}_cpu"

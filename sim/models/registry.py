@@ -1,0 +1,112 @@
+"""All components: the files of this package, and those that a user registers.
+
+The modules beside this one that export ``COMPONENT`` are found by looking; a component of one's own is added by one
+call of :func:`register`. Whoever needs a list of components, their columns, metrics or meters asks here.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+from sim.errors import UsageError
+from sim.models.billing import Meter
+from sim.models.component import Component, Instance, Metric, Uses, cpu_category
+from sim.schema import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_registered: dict[str, Component] = {}
+
+
+@cache
+def _built_in() -> Mapping[str, Component]:
+    package = __name__.rpartition(".")[0]
+    names = [module.name for module in iter_modules(import_module(package).__path__)]
+    found = [getattr(import_module(f"{package}.{name}"), "COMPONENT", None) for name in names]
+    return {component.name: component for component in found if component is not None}
+
+
+def register(component: Component) -> Component:
+    """Add a component of one's own; a later one of the same name takes its place.
+
+    Raises
+    ------
+    UsageError
+        The name belongs to a component of this package.
+    """
+    if component.name in _built_in():
+        raise UsageError(f"component={component.name!r} is built in; give yours another name")
+    _registered[component.name] = component
+    return component
+
+
+def components() -> tuple[Component, ...]:
+    """List all components in the order of a request's way."""
+    known = {**_built_in(), **_registered}
+    return tuple(sorted(known.values(), key=lambda component: (component.tier, component.name)))
+
+
+def component(name: str) -> Component:
+    """Return the component *name*.
+
+    Raises
+    ------
+    UsageError
+        There is none; the message names the nearest.
+    """
+    known = {one.name: one for one in components()}
+    if name not in known:
+        raise UsageError(f"component={name!r} does not exist; {nearest(name, known)}")
+    return known[name]
+
+
+def meters() -> tuple[Meter, ...]:
+    """List the lines of the bill, in order."""
+    return tuple(line for one in components() for line in one.meters)
+
+
+def metrics() -> dict[str, tuple[Component, Metric]]:
+    """List the components' metrics by name, each with its component."""
+    return {metric.name: (one, metric) for one in components() for metric in one.metrics}
+
+
+def ordered(instances: Iterable[Instance]) -> "Sequence[Instance]":
+    """Sort instances by the way of a request; those of one component stay as the scenario has them."""
+    return sorted(instances, key=lambda instance: (instance.component.tier, instance.component.name))
+
+
+def time_columns(instances: Iterable[Instance]) -> tuple[str, ...]:
+    """Name the columns of a result that say where a request's time went, in ms.
+
+    Each instance has ``NAME_ms``, one with a station ``NAME_queue_ms`` before it, one that reports CPU time a column
+    of it behind, which lies inside ``NAME_ms``.
+    """
+    names: list[str] = []
+    for instance in ordered(instances):
+        queue = [f"{instance.name}_queue_ms"] if instance.component.station is not None else []
+        names += [*queue, f"{instance.name}_ms", *(f"{inner}_ms" for inner in _inner(instance))]
+    return tuple(names)
+
+
+def inner_columns(instances: Iterable[Instance]) -> dict[str, str]:
+    """Map each column whose time lies inside another one's to that other column."""
+    return {f"{inner}_ms": f"{instance.name}_ms" for instance in instances for inner in _inner(instance)}
+
+
+def queues(instances: Iterable[Instance]) -> tuple[str, ...]:
+    """Name the instances with a queue, in the order of a request's way."""
+    return tuple(instance.name for instance in ordered(instances) if instance.component.station is not None)
+
+
+def uses(name: str, instances: Iterable[Instance], operations: Mapping[str, frozenset[str]]) -> Uses:
+    """Return what routes use of the component *name*; *operations* are all of each route's."""
+    own = tuple(instance.name for instance in instances if instance.component.name == name)
+    mine = {route: frozenset(one for one in used if one.partition(".")[0] in own) for route, used in operations.items()}
+    return Uses(own, mine)
+
+
+def _inner(instance: Instance) -> tuple[str, ...]:
+    return (cpu_category(instance.name),) if instance.component.cpu else ()

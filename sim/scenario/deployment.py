@@ -1,0 +1,115 @@
+"""The Flow of a scenario: every route's steps, put together from the operations of the system's instances.
+
+Each route's way lies inside its entry (network, tunnel), and all of them inside the client's patience.
+
+Sources
+-------
+The routes are the scenario's; the order of steps is what ``reference_impl`` does with a request.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sim.flow import Attempt, Branch, Chance, Flow, Hedge, Match, Parallel, Spawn
+from sim.flow.validation import check
+from sim.models import client
+from sim.models.component import Instance
+from sim.scenario.routes import Step
+
+if TYPE_CHECKING:
+    from sim.scenario.scenario import Scenario
+    from sim.scenario.system import System
+
+
+def deployment(scenario: "Scenario") -> Flow:
+    """Return the Flow of *scenario*: every route, from the client and back.
+
+    Raises
+    ------
+    ModelError
+        The scenario's numbers describe a part that cannot exist.
+    """
+    (patience,) = scenario.system.of("client")
+    flow = client.patient(patience, (Match(tuple(paths(scenario).items())),))
+    check(flow)
+    return flow
+
+
+def paths(scenario: "Scenario") -> dict[str, Flow]:
+    """Return each route's Flow by name, without the client's patience around it."""
+    found = {}
+    for name, route in scenario.routes.items():
+        entry = scenario.system.instances[route.enter]
+        assert entry.component.entry is not None, "the scenario checks what requests come in by"
+        found[name] = entry.component.entry(entry, _Path(scenario.system, name).flow(route.steps))
+    return found
+
+
+class _Path:
+    """The steps of one route, each use of an instance numbered, so that it has random numbers of its own."""
+
+    def __init__(self, system: "System", route: str) -> None:
+        self._system = system
+        self._route = route
+        self._uses: dict[str, int] = {}
+
+    def flow(self, steps: tuple[Step, ...]) -> Flow:
+        """Return the Flow of steps in order."""
+        return tuple(part for step in steps for part in self._step(step))
+
+    def _step(self, step: Step) -> Flow:
+        """One entry of a route: what it does, as often, perhaps, and under whose patience."""
+        copies = [self._once(step) for _ in range(step.times)]
+        at_once = [part for copy in copies for part in copy]
+        if step.parallel and len(at_once) > 1:
+            flow: Flow = (Parallel(tuple(at_once), len(at_once), self._name(step, "parallel")),)
+        else:
+            flow = tuple(part for branch in at_once for part in branch)
+        if step.hedge_ms is not None:
+            flow = (Hedge(flow, step.hedge_ms, self._name(step, "hedge")),)
+        if step.timeout_ms is not None or step.retries:
+            flow = (
+                Attempt(
+                    flow,
+                    self._name(step, "attempt"),
+                    timeout_ms=step.timeout_ms,
+                    retries=step.retries,
+                    backoff_ms=step.backoff_ms,
+                    jitter=step.jitter,
+                    final=client.FINAL,
+                ),
+            )
+        if step.spawn:
+            flow = (Spawn(flow, self._name(step, "spawn")),)
+        if step.chance < 1:
+            flow = (Branch(Chance(step.chance, self._name(step, "chance")), flow),)
+        return flow
+
+    def _once(self, step: Step) -> list[Flow]:
+        """The Flows that one repetition is made of; apart only where they may run at once."""
+        if step.use is not None:
+            return [self._operation(step)]
+        assert step.steps is not None
+        if step.parallel:
+            return [self._step(inner) for inner in step.steps]
+        return [self.flow(step.steps)]
+
+    def _operation(self, step: Step) -> Flow:
+        assert step.use is not None
+        name, _, operation = step.use.partition(".")
+        instance = self._system.instances[name]
+        wanted = instance.component.operations[operation].parameters
+        return self._numbered(instance).flow(operation, wanted.model_validate(step.parameters))
+
+    def _numbered(self, instance: Instance) -> Instance:
+        """The instance in its next use on this path; those that it works through count with it."""
+        touched = [instance.name, *(instance.linked(key).name for key in instance.component.links)]
+        use = 1 + max(self._uses.get(name, 0) for name in touched)
+        self._uses.update(dict.fromkeys(touched, use))
+        return replace(instance, use=use)
+
+    def _name(self, step: Step, what: str) -> str:
+        """A name for the random numbers of a step itself: ``feed.d1.read.chance``, numbered where it comes again."""
+        name = f"{self._route}.{step.use or 'group'}.{what}"
+        again = self._uses[name] = self._uses.get(name, 0) + 1
+        return name if again == 1 else f"{name}#{again}"

@@ -1,0 +1,114 @@
+"""What a route may say: whether the instances, operations, populations and bodies that it names are there."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from sim.scenario.routes import PLACEHOLDER, PLACEHOLDERS, SIZE, Request, Route, Step
+from sim.schema import NAME, PAGE, Place, as_tuples, dotted, nearest, problems
+
+if TYPE_CHECKING:
+    from sim.models.component import Instance
+    from sim.scenario.scenario import Scenario
+
+
+def route_problems(scenario: "Scenario") -> Iterator[str]:
+    """Yield what is wrong with the routes of *scenario*, a line each."""
+    if not scenario.routes:
+        yield f"routes must hold at least one route: [routes.NAME] with share and steps ({PAGE})"
+    elif not sum(route.share for route in scenario.routes.values()) > 0:
+        yield f"routes must hold a share > 0 ({PAGE})"
+    if len(scenario.system.of("client")) != 1:
+        yield f"system must hold one client: [system.client] ({PAGE})"
+    for name in {**scenario.routes, **scenario.bodies, **scenario.workload.populations}:
+        if not NAME.fullmatch(name):
+            yield f'"{name}" must be a name of lower-case letters, digits and _, beginning with a letter ({PAGE})'
+    for name, route in scenario.routes.items():
+        yield from _route(scenario, name, route)
+    yield from _alike(scenario)
+
+
+def _route(scenario: "Scenario", name: str, route: Route) -> Iterator[str]:
+    instances, populations = scenario.system.instances, scenario.workload.populations
+    entries = [one.name for one in instances.values() if one.component.entry is not None]
+    if route.enter not in entries:
+        near = nearest(route.enter, entries)
+        yield f'routes.{name}.enter="{route.enter}" must be an instance to come in by; {near} ({PAGE})'
+    if route.keys and route.keys not in populations:
+        near = nearest(route.keys, populations) if populations else "add [workload.populations.NAME]"
+        yield f'routes.{name}.keys="{route.keys}" is not a population; {near} ({PAGE})'
+    if route.objects is not None and route.size_bytes is None:
+        yield f"routes.{name}.objects={route.objects} needs size_bytes: stored objects have sizes ({PAGE})"
+    for key in ("request", "prepare"):
+        request = getattr(route, key)
+        if request is not None:
+            yield from _request(scenario, request, ("routes", name, key))
+    yield from _steps(instances, route.steps, ("routes", name, "steps"))
+
+
+def _request(scenario: "Scenario", request: Request, place: Place) -> Iterator[str]:
+    if request.body not in ("", SIZE, *scenario.bodies):
+        near = nearest(request.body, (SIZE, *scenario.bodies))
+        yield f'{dotted((*place, "body"))}="{request.body}" is not a body; {near} ({PAGE})'
+    texts = [("path", request.path), *(("body", text) for text in _texts(scenario.bodies.get(request.body)))]
+    for key, text in texts:
+        for word in PLACEHOLDER.findall(text):
+            if word not in PLACEHOLDERS:
+                yield f"{dotted((*place, key))} has {{{word}}}; {nearest(word, PLACEHOLDERS)} ({PAGE})"
+
+
+def _texts(body: Any) -> Iterator[str]:
+    """Every text in a JSON body."""
+    if isinstance(body, str):
+        yield body
+    elif isinstance(body, dict):
+        for value in body.values():
+            yield from _texts(value)
+    elif isinstance(body, list | tuple):
+        for value in body:
+            yield from _texts(value)
+
+
+def _steps(instances: "dict[str, Instance]", steps: tuple[Step, ...], place: Place) -> Iterator[str]:
+    for number, step in enumerate(steps):
+        here = (*place, number)
+        if step.steps is not None:
+            yield from _steps(instances, step.steps, (*here, "steps"))
+        elif step.use is not None:
+            yield from _operation(instances, step, here)
+
+
+def _operation(instances: "dict[str, Instance]", step: Step, place: Place) -> Iterator[str]:
+    assert step.use is not None
+    said = f'{dotted((*place, "use"))}="{step.use}"'
+    name, _, operation = step.use.partition(".")
+    known = [f"{one.name}.{what}" for one in instances.values() for what in one.component.operations]
+    if step.use not in known:
+        yield f"{said} is not an operation of the system; {nearest(step.use, known)} ({PAGE})"
+        return
+    parameters = instances[name].component.operations[operation].parameters
+    known = [*parameters.model_fields, *Step.model_fields]
+    for key in step.parameters:
+        if key not in parameters.model_fields:
+            yield f"{dotted((*place, key))} is not a key of {step.use}; {nearest(key, known)} ({PAGE})"
+            return
+    try:
+        parameters.model_validate(as_tuples(step.parameters), strict=True)
+    except ValidationError as error:
+        yield from problems(error, model=parameters, raw=step.parameters, place=place)
+
+
+def _alike(scenario: "Scenario") -> Iterator[str]:
+    """Two routes that come in by the same way with requests that cannot be told apart."""
+    seen: dict[tuple[str, str, str], str] = {}
+    for name, route in scenario.routes.items():
+        if route.request is None:
+            continue
+        path = re.sub(PLACEHOLDER, "{}", route.request.path.partition("?")[0])
+        alike = (route.enter, route.request.method, path)
+        if alike in seen:
+            rule = "two requests must differ in method or path"
+            yield f"routes.{name}.request is that of routes.{seen[alike]}; {rule} ({PAGE})"
+        seen[alike] = name
