@@ -162,18 +162,18 @@ def keys(model: type[BaseModel], raw: Any, *, place: Place) -> list[str]:
             field = inside.model_fields.get(str(part))
             inside = field.annotation if field else None
         else:  # A list or a table of tables: what its entries are.
-            inside = _entry(inside)
+            inside = entries(inside)
         table = choose(tables(inside), raw)
         inside = table or inside
     return list(inside.model_fields) if isinstance(inside, type) and issubclass(inside, BaseModel) else []
 
 
-def _entry(annotation: Any) -> Any:
-    """What the entries of a list or of a table of tables are: the last argument that is a type."""
+def entries(annotation: Any) -> Any:
+    """Return the annotation of the entries of a list, or of a table of tables; None for anything else."""
     inside = [part for part in get_args(annotation) if part is not type(None) and part is not Ellipsis]
     if get_origin(annotation) in (Union, UnionType, Annotated):
-        return _entry(inside[0])
-    return inside[-1] if inside else None
+        return next((found for part in inside if (found := entries(part)) is not None), None)
+    return inside[-1] if get_origin(annotation) in (dict, list, tuple) and inside else None
 
 
 def tables(annotation: Any) -> list[type[BaseModel]]:

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.judgement.targets import Target
-from sim.results.metrics import estimate
+from sim.models.registry import queues
+from sim.results.metrics import LATENCY, estimate
 from sim.statistics.intervals import Estimate
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from sim.results.result import Result
 
 OVERLOAD = ("overload",)
 """What limits, when no target does."""
-
-
-QUEUES = ("tunnel", "workers", "durable_objects", "d1")
-"""Stations with a queue, in the order of a request's way."""
 
 
 @dataclass(frozen=True)
@@ -70,22 +67,22 @@ class Probe:
         return max(self.utilization, key=lambda name: self.utilization[name], default="none")
 
 
-def probe_of(
-    frame: "pd.DataFrame", stations: "pd.DataFrame", *, targets: Sequence[Target], rate_per_s: float, seed: int
-) -> Probe:
+def probe_of(result: "Result", *, start_ms: float, targets: Sequence[Target], rate_per_s: float) -> Probe:
     """What one run at *rate_per_s* showed, its warm-up cut."""
-    p50, p99 = (estimate([frame], "api_latency_ms", statistic=name) for name in ("p50", "p99"))
+    scenario, stations = result.scenario, result.stations
+    frame = result.frame[result.frame["arrival_ms"] >= start_ms]
+    p50, p99 = (estimate([frame], LATENCY, statistic=name, scenario=scenario) for name in ("p50", "p99"))
     assert p50 is not None
     assert p99 is not None
     tail = frame[frame["latency_ms"] >= np.quantile(frame["latency_ms"], 0.99)]
     return Probe(
         rate_per_s=rate_per_s,
-        seed=seed,
+        seed=result.seed,
         requests=len(frame),
         latency_ms_mean=float(frame["latency_ms"].mean()),
         p50=p50,
         p99=p99,
-        judged=tuple(estimate([frame], line.metric, statistic=line.statistic) for line in targets),
+        judged=tuple(estimate([frame], line.metric, statistic=line.statistic, scenario=scenario) for line in targets),
         utilization=dict(zip(stations["station"], stations["utilization_busiest"].astype(float), strict=True)),
-        tail_queue_ms={name: float(tail[f"{name}_queue_ms"].mean()) for name in QUEUES},
+        tail_queue_ms={name: float(tail[f"{name}_queue_ms"].mean()) for name in queues(scenario.system.ordered)},
     )

@@ -102,7 +102,7 @@ def replicate(scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence
         seed=seed,
         requests=len(judged),
         failed_share=float((judged["outcome"] != "ok").mean()),
-        metrics={metric: metric_values(frame, metric) for metric in metrics},
+        metrics={metric: metric_values(frame, metric, scenario=scenario) for metric in metrics},
         busiest_station=str(busy.idxmax()) if len(busy) else "none",
         busiest_utilization=float(busy.max()) if len(busy) else 0.0,
     )

@@ -17,6 +17,7 @@ import numpy as np
 from sim.errors import UsageError
 from sim.experiments.probe import Probe, probe_of
 from sim.judgement.targets import Verdict, decide, load_targets
+from sim.results.metrics import UPTIME
 from sim.runners.play import play_whole
 from sim.scenario.generation import schedule
 from sim.screening import Screening, screen
@@ -68,7 +69,7 @@ class Search:
     ) -> None:
         self.scenario, self.seed, self.engine, self.tolerance_ratio = scenario, seed, engine, tolerance_ratio
         self.tell = tell or (lambda _: None)
-        self.targets = [line for line in load_targets(scenario.targets_path) if line.metric != "uptime_ratio"]
+        self.targets = [line for line in load_targets(scenario.targets_path) if line.metric != UPTIME]
         self.whole = schedule(scenario, seed)
         if self.whole.user is not None:
             raise UsageError("capacity needs arrivals of an open loop, not kind=closed: its users set the rate")
@@ -134,8 +135,7 @@ class Search:
         planned = self._planned(rate_per_s)
         result = play_whole(self.scenario, planned, on=self.engine, seed=self.seed)
         start_ms = planned.warm_up_ms or WARM_UP_SHARE * planned.duration_ms
-        frame = result.frame[result.frame["arrival_ms"] >= start_ms]
-        return probe_of(frame, result.stations, targets=self.targets, rate_per_s=rate_per_s, seed=self.seed)
+        return probe_of(result, start_ms=start_ms, targets=self.targets, rate_per_s=rate_per_s)
 
     @cached_property
     def bound_per_s(self) -> float:

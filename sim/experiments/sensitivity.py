@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sim.errors import ScenarioError
-from sim.results.metrics import metric_values
+from sim.results.metrics import LATENCY, metric_values
 from sim.statistics.quantiles import quantiles
 
 if TYPE_CHECKING:
@@ -95,11 +95,13 @@ def sensitivity(
 
 def doubtful(scenario: "Scenario") -> list["Provenance"]:
     """Numbers of low confidence that can be multiplied: those of the deployment, and sizes and tokens."""
-    places = ("system.", "workload.sizes.", "workload.tokens.")
+    places = ("system.", "workload.tokens.")
     return [
         source
         for source in scenario.provenance
-        if source.low_confidence and source.path.startswith(places) and _multiplied(source.value, 1.0) is not None
+        if source.low_confidence
+        and (source.path.startswith(places) or source.path.endswith(".size_bytes"))
+        and _multiplied(source.value, 1.0) is not None
     ]
 
 
@@ -136,5 +138,5 @@ def _quantiles(scenario: "Scenario", engine: str) -> tuple[float, float]:
     planned = schedule(scenario)
     warm_up = int(np.searchsorted(planned.arrival_ms, planned.warm_up_ms))
     played = play_whole(scenario, planned.head(warm_up + REQUESTS_MAX), on=engine, seed=scenario.seed)
-    p50, p99 = quantiles(metric_values(played.steady().frame, "api_latency_ms"), [0.5, 0.99])
+    p50, p99 = quantiles(metric_values(played.steady().frame, LATENCY, scenario=scenario), [0.5, 0.99])
     return float(p50), float(p99)

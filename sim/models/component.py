@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sim.flow import Flow, Station
 from sim.models.billing import NOTHING, Call, Demand, Meter, Usage
@@ -166,6 +166,8 @@ class Component:
     operations : mapping of str to Operation
     entry : callable or None
         ``(instance, inner) -> Flow`` for a component that requests come in by.
+    transport : {"http", "quic"}
+        What requests through the entry are sent over, in a live run.
     services : tuple of str
         Services of the incident record that a request through the entry hangs on.
     station : callable or None
@@ -192,6 +194,7 @@ class Component:
     table: type[Table]
     operations: Mapping[str, Operation] = field(default_factory=dict)
     entry: Callable[[Instance, Flow], Flow] | None = None
+    transport: Literal["http", "quic"] = "http"
     services: tuple[str, ...] = ()
     station: Callable[[Instance], Station] | None = None
     links: Mapping[str, str] = field(default_factory=dict)

@@ -10,14 +10,19 @@ Durable Objects limits, lifecycle and "rules of Durable Objects" pages. The outp
 were measured by one user (lumenize.com). The start time has no published figure (an assumption of the scenario).
 """
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from sim.flow import Branch, Delay, Flow, Hold, Idle, Station, Time
 from sim.models.billing import Call, Usage, meter, per_million
 from sim.models.component import Component, Instance, Operation, Tier
 from sim.schema import Count, Law, NotNegative, Positive, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
 
 
 def _shards(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -128,6 +133,20 @@ def write_usage(objects: Instance, parameters: Write, _: Call) -> Usage:
     return call_usage(active_ms, rows_written=parameters.rows_written)
 
 
+def busy_ms(frame: "pd.DataFrame", objects: Instance) -> "NDArray[np.float64]":
+    """Work in each object that its answers tell apart: that of components that live in the namespace."""
+    inside = [
+        f"{other.name}_ms"
+        for other in objects.others.values()
+        if any(other.linked(key).name == objects.name for key in other.component.links)
+    ]
+    instances = station(objects).instances
+    if not inside:
+        return np.full(instances, np.nan)
+    spent = frame[inside].to_numpy().sum(axis=1)
+    return np.bincount(frame["key"].to_numpy() % instances, weights=spent, minlength=instances).astype(np.float64)
+
+
 COMPONENT = Component(
     name="durable_objects",
     label="Durable Objects",
@@ -139,6 +158,7 @@ COMPONENT = Component(
         "write": Operation(write, parameters=Write, usage=write_usage, services=("durable_objects",)),
     },
     station=station,
+    busy_ms=busy_ms,
     meters=(
         per_million("durable_objects.requests", "requests", "requests"),
         meter(

@@ -59,6 +59,7 @@ COMPONENT = Component(
     tier=Tier.ENTRY,
     table=Tunnel,
     entry=enter,
+    transport="quic",
     services=("edge_http",),
     station=station,
     busy_ms=held_ms,

@@ -8,7 +8,17 @@ from markupsafe import Markup
 
 from sim.experiments.sensitivity import FACTOR
 from sim.report.html import badge, path, stacked, table
-from sim.report.wording import amount, component_name, meter_name, percent, significant, span, target_name, usd
+from sim.report.wording import (
+    amount,
+    component_name,
+    meter_name,
+    percent,
+    significant,
+    span,
+    target_name,
+    unit_of_metric,
+    usd,
+)
 from sim.results.breakdown import by_route
 
 if TYPE_CHECKING:
@@ -19,8 +29,6 @@ if TYPE_CHECKING:
     from sim.scenario.provenance import Provenance
     from sim.screening import Screening, StationScreening
     from sim.statistics.intervals import Estimate
-
-UNITS = {"api_latency_ms": "ms", "worker_cpu_ms": "ms", "d1_query_ms": "ms", "r2_upload_mb_per_s": "MB/s"}
 
 GENERATOR = {
     "planned_requests": ("requests planned", ""),
@@ -131,7 +139,7 @@ def comparison_table(found: "Comparison") -> Markup:
 
 
 def _estimate(found: "Estimate", metric: str) -> Markup:
-    unit = UNITS.get(metric, "")
+    unit = unit_of_metric(metric)
     return stacked(amount(found.value, unit), span(found.low, found.high, unit=unit))
 
 

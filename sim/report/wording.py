@@ -8,25 +8,13 @@ from math import isfinite, isnan
 
 import numpy as np
 
-METRICS = {
-    "api_latency_ms": "API latency",
-    "worker_cpu_ms": "Worker CPU",
-    "d1_query_ms": "D1 query",
-    "r2_upload_mb_per_s": "R2 upload rate",
-    "uptime_ratio": "Up-time",
-}
+from sim.models.registry import components, metrics
+from sim.results.metrics import LATENCY, UPTIME
 
-COMPONENTS = {
-    "network": "network",
-    "client": "client",
-    "workers": "Workers",
-    "durable_objects": "Durable Objects",
-    "ledger": "ledger",
-    "d1": "D1",
-    "r2": "R2",
-    "tunnel": "tunnel",
-    "overhead": "overhead",
-}
+WHOLE = {LATENCY: "API latency", UPTIME: "Uptime"}
+"""Metrics of whole requests, and of the whole deployment."""
+
+UNATTRIBUTED = "overhead"
 
 NONE = "no data"
 UNBOUNDED = "unbounded"
@@ -152,11 +140,12 @@ def target_name(metric: str, statistic: str = "") -> str:
     """A target, as one says it; *metric* may hold the statistic, as in ``Capacity.limited_by``.
 
     >>> target_name("api_latency_ms", "p99"), target_name("api_latency_ms p99"), target_name("uptime_ratio", "ratio")
-    ('API latency P99', 'API latency P99', 'Up-time')
+    ('API latency P99', 'API latency P99', 'Uptime')
     """
     name, _, inside = metric.partition(" ")
     which = statistic or inside
-    said = METRICS.get(name, name)
+    known = {metric: found.label for metric, (_, found) in metrics().items()}
+    said = {**known, **WHOLE}.get(name, name)
     return said if which in ("", "ratio") else f"{said} {which.upper() if which[0] == 'p' else which}"
 
 
@@ -164,7 +153,7 @@ def target_names(names: Sequence[str]) -> str:
     """Targets in a row, the metric told once: for the middle of a sentence.
 
     >>> target_names(["api_latency_ms p50", "api_latency_ms p99", "uptime_ratio ratio"])
-    'API latency P50, P99 and up-time'
+    'API latency P50, P99 and uptime'
     """
     told: list[str] = []
     previous = ""
@@ -172,18 +161,30 @@ def target_names(names: Sequence[str]) -> str:
         metric, _, statistic = name.partition(" ")
         told.append(target_name(name) if metric != previous else statistic.upper())
         previous = metric
-    return listed(told).replace("Up-time", "up-time")
+    return listed(told).replace("Uptime", "uptime")
 
 
 def component_name(column: str) -> str:
-    """A component or a part of a request's time, as one says it.
+    """A component, an instance, or a part of a request's time, as one says it.
 
     >>> component_name("durable_objects_queue_ms"), component_name("d1")
     ('Durable Objects, waiting', 'D1')
     """
     bare = column.removesuffix("_ms")
     name = bare.removesuffix("_queue")
-    return COMPONENTS.get(name, name) + (", waiting" if bare.endswith("_queue") else "")
+    labels = {component.name: component.label for component in components()}
+    return labels.get(name, name.replace("_", " ")) + (", waiting" if bare.endswith("_queue") else "")
+
+
+def unit_of_metric(metric: str) -> str:
+    """Return the unit of a metric; ``1`` for a ratio.
+
+    >>> unit_of_metric("d1_query_ms"), unit_of_metric("r2_upload_mb_per_s"), unit_of_metric("uptime_ratio")
+    ('ms', 'MB/s', '1')
+    """
+    if metric in WHOLE:
+        return "ms" if metric == LATENCY else "1"
+    return metrics()[metric][1].unit
 
 
 def listed(names: Sequence[str]) -> str:

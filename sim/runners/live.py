@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import numpy as np
@@ -22,21 +23,21 @@ from sim.errors import RunnerError, UsageError
 from sim.results.result import Result
 from sim.runners.load.address import Deployment, TunnelAddress
 from sim.runners.load.driver import Client, Driver
-from sim.runners.load.guard import AbortRule, Caps, check_host, check_schedule, check_url
+from sim.runners.load.guard import AbortRule, Caps, check_host, check_schedule, check_url, is_this_machine
 from sim.runners.load.histograms import histograms
 from sim.runners.load.http_sender import HttpSender
 from sim.runners.load.loop_thread import run_in_thread
 from sim.runners.load.messages import (
     HEALTH,
     Message,
-    catalogue,
-    get_lora,
     messages,
     outcome_of,
-    put_lora,
+    preparations,
     read_server_timing,
     routes_played,
+    tunnelled_routes,
     upload_block,
+    uploading_routes,
 )
 from sim.runners.load.quic_sender import QuicSender
 from sim.runners.load.self_check import self_check
@@ -91,7 +92,7 @@ def play(
     url : str
         ``http://HOST:PORT`` or ``https://HOST``.
     tunnel : TunnelAddress, optional
-        The far end of the QUIC tunnel; without it the route ``device_log`` cannot be played.
+        The far end of the QUIC tunnel; without it a route that comes in by one cannot be played.
     on : str, optional
         Name of the deployment in the result; its address by default.
     progress : bool
@@ -118,17 +119,19 @@ def play(
     """
     caps, abort = caps or Caps(), abort or AbortRule()
     deployment = Deployment(url.rstrip("/"), tunnel)
-    _check(schedule, deployment, allow_hosts=allow_hosts, caps=caps)
+    _check(scenario, schedule, deployment, allow_hosts=allow_hosts, caps=caps)
+    ours = is_this_machine(urlsplit(deployment.http).hostname or "")
     name = on or deployment.http
     settings = scenario.system.client
     client = Client(settings.timeout_ms, retries=settings.retries, backoff_ms=settings.backoff_ms)
 
     async def main(interrupted: "asyncio.Future[None]") -> _Played:
-        async with _senders(deployment, schedule, seed=seed, caps=caps) as (http, quic):
-            floor_ms_p50 = await _prepare(http, schedule)
+        tunnelled = bool(tunnelled_routes(scenario) & routes_played(schedule))
+        async with _senders(deployment, tunnelled=tunnelled, seed=seed, caps=caps) as (http, quic):
+            floor_ms_p50 = await _prepare(http, quic, preparations(scenario, schedule, run=_run(), identified=ours))
             with _bar(f"{scenario.name} on {name}", len(schedule), shown=progress) as bar:
                 driver = Driver(
-                    schedule, _messages(schedule), http=http, quic=quic,
+                    scenario, schedule, messages=_messages(scenario, schedule, identified=ours), http=http, quic=quic,
                     client=client, caps=caps, abort=abort, on_end=bar.update,
                 )  # fmt: skip
                 interrupted.add_done_callback(lambda _: driver.stop("Ctrl-C"))
@@ -168,26 +171,33 @@ class _Played:
     facts: dict[str, Any]
 
 
-def _check(schedule: "Schedule", deployment: Deployment, *, allow_hosts: tuple[str, ...], caps: Caps) -> None:
+def _check(
+    scenario: "Scenario",
+    schedule: "Schedule",
+    deployment: Deployment,
+    *,
+    allow_hosts: tuple[str, ...],
+    caps: Caps,
+) -> None:
     """Everything that can be refused before the first packet."""
     check_url(deployment.http, allow_hosts=allow_hosts)
-    check_schedule(schedule, caps=caps)
+    check_schedule(schedule, caps=caps, uploading=uploading_routes(scenario))
     if deployment.tunnel is not None:
         check_host(deployment.tunnel.host, allow_hosts=allow_hosts)
-    elif "device_log" in routes_played(schedule):
+        return
+    for route in sorted(tunnelled_routes(scenario) & routes_played(schedule)):
         raise UsageError(
-            f"route device_log needs a tunnel, which {deployment.http} does not have (set workload.mix.device_log = 0)"
+            f"route {route} needs a tunnel, which {deployment.http} does not have (set routes.{route}.share = 0)"
         )
 
 
 @asynccontextmanager
 async def _senders(
-    deployment: Deployment, schedule: "Schedule", *, seed: int, caps: Caps
+    deployment: Deployment, *, tunnelled: bool, seed: int, caps: Caps
 ) -> AsyncIterator[tuple[HttpSender, QuicSender | None]]:
     """Open connections, closed on every way out."""
     http = HttpSender(deployment.http, connections_max=caps.in_flight, block=upload_block(seed))
-    tunnel = deployment.tunnel if "device_log" in routes_played(schedule) else None
-    quic = None if tunnel is None else QuicSender(tunnel)
+    quic = QuicSender(deployment.tunnel) if tunnelled and deployment.tunnel is not None else None
     try:
         try:
             async with asyncio.timeout(PREPARE_S):
@@ -205,25 +215,25 @@ async def _senders(
         await http.close()
 
 
-async def _prepare(http: HttpSender, schedule: "Schedule") -> float:
-    """Put the catalogue in place and look at it, then measure the floor in milliseconds; none of it is in the frame."""
+async def _prepare(http: HttpSender, quic: QuicSender | None, wanted: list[tuple[Message, ...]]) -> float:
+    """Put what will be fetched in place, then measure the floor in milliseconds; none of it is in the frame."""
     at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
-    async def place(lora: int, size_bytes: int) -> None:
+    async def place(steps: tuple[Message, ...]) -> None:
         async with at_once:
-            await _must(http, put_lora(lora, size_bytes=size_bytes))
-            await _must(http, get_lora(lora, size_bytes=size_bytes))
+            for message in steps:
+                await _must(http if quic is None or not message.tunnel else quic, message)
 
     try:
         async with asyncio.timeout(PREPARE_S):
-            await asyncio.gather(*(place(*item) for item in catalogue(schedule).items()))
+            await asyncio.gather(*(place(steps) for steps in wanted))
             return float(np.median([await _floor_ms(http) for _ in range(FLOOR_REQUESTS)]))
     except (*UNREACHABLE, TimeoutError) as error:
         raise RunnerError(f"preparing {http.base_url} failed: {_one_line(error)}") from None
 
 
-async def _must(http: HttpSender, message: Message) -> None:
-    answer = await http.send(message)
+async def _must(sender: HttpSender | QuicSender, message: Message) -> None:
+    answer = await sender.send(message)
     if outcome_of(message, answer) != "ok":
         raise RunnerError(
             f"{message.method} {message.path} must succeed before the run: "
@@ -240,10 +250,13 @@ async def _floor_ms(http: HttpSender) -> float:
     return took_ms - sum(spent_ms for _, spent_ms in read_server_timing(answer.server_timing))
 
 
-def _messages(schedule: "Schedule") -> list[Message]:
-    start_time_ms = time.time() * 1000
-    # Not the scenario's name, which may hold what no event's id may.
-    return messages(schedule, run=f"run-{start_time_ms:.0f}", start_time_ms=start_time_ms)
+def _messages(scenario: "Scenario", schedule: "Schedule", *, identified: bool) -> list[Message]:
+    return messages(scenario, schedule, run=_run(), start_time_ms=time.time() * 1000, identified=identified)
+
+
+def _run() -> str:
+    """A name that no earlier run had; not the scenario's, which may hold what no event's id may."""
+    return f"run-{time.time() * 1000:.0f}"
 
 
 @contextmanager

@@ -145,8 +145,7 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int =
         arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", str(port), "--quic-port", str(quic_port)]
         if data is not None:
             arguments += ["--data", data]
-        if scenario is not None:
-            arguments += ["--pace", _pace_file(Path(folder), scenario, seed=scenario.seed)]
+        arguments += _arguments(Path(folder), scenario, seed=0 if scenario is None else scenario.seed)
         with subprocess.Popen([sys.executable, "-m", "reference_impl", *arguments]) as process:
             while process.returncode is None:
                 with suppress(KeyboardInterrupt):
@@ -154,18 +153,30 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int =
             return process.returncode
 
 
-def _pace_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
-    """The scenario's numbers, as the reference reads them."""
-    pace = folder / "pace.json"
-    pace.write_text(json.dumps({"seed": seed, **scenario.system_numbers()}))
-    return pace
+def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
+    """What the reference is to be: the system's numbers, and the routes that it answers."""
+    tables = scenario.model_dump(mode="json", include={"api", "system", "routes"})
+    for name, route in tables["routes"].items():
+        route["request"] = scenario.request(name).model_dump(mode="json", include={"method", "path"})
+        tables["routes"][name] = {key: route[key] for key in ("enter", "request", "steps")}
+    file = folder / "deployment.json"
+    file.write_text(json.dumps({"seed": seed, **tables}))
+    return file
+
+
+def _arguments(folder: Path, scenario: "Scenario | None", *, seed: int) -> list[str | Path]:
+    """Command-line arguments for a deployment as *scenario* describes it."""
+    if scenario is None:
+        return []
+    own = dict.fromkeys(instance.component.reference for instance in scenario.system.instances.values())
+    parts = [argument for file in own if file is not None for argument in ("--part", file)]
+    return [*parts, "--deployment", _deployment_file(folder, scenario, seed=seed)]
 
 
 def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO[bytes]) -> "subprocess.Popen[bytes]":
     """Start the process in a session of its own, so that a Ctrl-C meant for the load run does not reach it."""
     arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", "0", "--quic-port", "0", "--data", folder / "data"]
-    if scenario is not None:
-        arguments += ["--pace", _pace_file(folder, scenario, seed=seed)]
+    arguments += _arguments(folder, scenario, seed=seed)
     return subprocess.Popen(
         [sys.executable, "-P", "-c", LEASH, str(os.getpid()), folder, *arguments],
         stdin=subprocess.DEVNULL,

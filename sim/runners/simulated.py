@@ -49,9 +49,10 @@ def play(scenario: Scenario, schedule: Schedule, *, seed: int, engine: str = "co
 
 def result_of(scenario: Scenario, schedule: Schedule, *, recording: Recording, seed: int, on: str) -> Result:
     """A Result from what an engine recorded."""
-    times = {f"{name}_ms": spent for name, spent in recording.accounts.items()}
-    nothing = np.zeros(len(schedule))
-    times["workers_ms"] = times.get("workers_ms", nothing) + times.get("worker_cpu_ms", nothing)
+    spent_ms = {f"{name}_ms": spent for name, spent in recording.accounts.items()}
+    times = {column: spent_ms.get(column, np.zeros(len(schedule))) for column in scenario.time_columns}
+    for inner, outer in scenario.inner_columns.items():
+        times[outer] = times[outer] + times[inner]
     frame = request_frame(
         schedule,
         arrival_ms=recording.arrival_ms,

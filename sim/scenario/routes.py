@@ -52,7 +52,7 @@ class Step(Table):
     steps: Annotated[tuple["AnyStep", ...] | None, Field(min_length=1)] = None
     """Steps that belong together."""
     parameters: Annotated[dict[str, Any], Field(default_factory=dict)]
-    """What the operation may be told; its keys may stand in the step itself: ``{ use = "d1.read", rows_read = 20 }``."""
+    """What the operation may be told. Its keys may stand in the step: ``{ use = "d1.read", rows_read = 20 }``."""
     times: Annotated[int, Field(ge=1, le=1_000)] = 1
     """How often it is done."""
     parallel: bool = False

@@ -25,7 +25,7 @@ from sim.scenario.bases import beside, changed, file_of, named, tables_of
 from sim.scenario.platform import Platform, load_platform
 from sim.scenario.provenance import Provenance, assumed, resolved
 from sim.scenario.route_checks import route_problems
-from sim.scenario.routes import Route, leaves
+from sim.scenario.routes import Request, Route, leaves
 from sim.scenario.system import System, filled, read_system
 from sim.scenario.trace import read_trace
 from sim.scenario.workload import Keys, Workload
@@ -177,6 +177,15 @@ class Scenario(Table):
         """Share of each route in the traffic, by its name; they add up to 1."""
         total = sum(route.share for route in self.routes.values())
         return {name: route.share / total for name, route in self.routes.items()}
+
+    def request(self, route: str) -> Request:
+        """Return what a route looks like on the wire: its own request, or one that follows from its name."""
+        asked = self.routes[route].request
+        if asked is not None:
+            return asked
+        operations = [operation.partition(".") for operation in self.operations[route]]
+        reads = all(self.system.instances[name].component.operations[what].reads for name, _, what in operations)
+        return Request(method="GET" if reads else "POST", path=f"/{route}?key={{key}}")
 
     def population(self, route: str) -> Keys:
         """Return the population that a route's keys are drawn from."""

@@ -11,21 +11,43 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
 from sim.errors import UsageError
+from sim.models.registry import components
 from sim.randomness.distributions import AnyLaw
 from sim.scenario.provenance import REFERENCE
-from sim.schema import literals, tables, tag
+from sim.scenario.scenario import Scenario
+from sim.scenario.system import system_model
+from sim.schema import entries, literals, tables, tag
 
 BEGIN, END = "<!-- keys: begin (python -m sim.scenario.schema_page) -->", "<!-- keys: end -->"
 
 
-def json_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """JSON Schema of a scenario file: numbers may be references to facts, laws may be numbers, a base may fill gaps."""
-    plain = model.model_json_schema()
+def written_scenario() -> type[BaseModel]:
+    """Return the scenario as its author writes it: with a table a component under ``[system]``."""
+    return create_model("Scenario", __base__=Scenario, __doc__=Scenario.__doc__, system=(system_model(), ...))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a scenario file, for editors.
+
+    Numbers may be references to facts, laws may be numbers, a base may fill gaps; an instance with a name of its own
+    says its component.
+    """
+    plain = written_scenario().model_json_schema()
     schema: dict[str, Any] = _widened(plain)
+    system = schema["$defs"]["System"]
+    own = {
+        "type": "object",
+        "properties": {"component": {"enum": list(system["properties"])}},
+        "required": ["component"],
+    }
+    system["additionalProperties"] = own
+    # Parameters of an operation stand beside its name, and the name alone is a step.
+    step = {**schema["$defs"]["Step"], "additionalProperties": True}
+    schema["$defs"]["Step"] = {"anyOf": [step, {"type": "string"}]}
     schema["properties"]["base"] = {"type": "string", "description": "Scenario whose tables this one takes over."}
     schema["anyOf"] = [{"required": ["base"]}, {"required": plain["required"]}]
     return schema
@@ -47,16 +69,18 @@ def _widened(node: Any) -> Any:
     return node
 
 
-def key_tables(model: type[BaseModel]) -> str:
-    """Markdown tables of every key of a scenario in the order of the file, then the laws."""
+def key_tables() -> str:
+    """Return Markdown tables of every key of a scenario in the order of the file, then operations and laws."""
     lines: list[str] = []
-    for path, table in sections(model, ""):
+    for path, table in sections(written_scenario(), ""):
         kind = f' kind = "{tag(table)}"' if tag(table) else ""
         title = f"`[{path}]{kind}`" if path else "Top of the file"
         rows = [_row(name, field) for name, field in table.model_fields.items() if _is_key(name, field)]
         if rows:
             lines += ["", f"### {title}", "", _summary(table), ""]
             lines += ["| key | value | meaning |", "| --- | --- | --- |", *rows]
+    lines += ["", "### Operations", "", "What the steps of routes may use.", ""]
+    lines += ["| operation | parameters | meaning |", "| --- | --- | --- |", *_operations()]
     lines += ["", "### Laws", "", "| law | meaning |", "| --- | --- |"]
     for law in get_args(AnyLaw):
         parameters = ", ".join(name for name in law.model_fields if name != "law")
@@ -64,30 +88,44 @@ def key_tables(model: type[BaseModel]) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
+def _operations() -> Iterator[str]:
+    """A row an operation of every component."""
+    for component in components():
+        for name, operation in component.operations.items():
+            parameters = ", ".join(f"`{key}`" for key in operation.parameters.model_fields)
+            yield f"| `{component.name}.{name}` | {parameters} | {_summary(operation.flow)} |"
+
+
 def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The tables of a scenario with their headings; laws, which may stand anywhere, are left out."""
+    """Yield the tables of a scenario with their headings; laws, which may stand anywhere, are left out."""
     yield path, model
     for name, field in model.model_fields.items():
-        if _is_section(field):
-            for table in tables(field.annotation):
-                yield from sections(table, f"{path}.{name}".removeprefix("."))
+        for below, table in _tables_below(name, field):
+            if table is not model:  # A group of steps holds steps.
+                yield from sections(table, f"{path}.{below}".removeprefix("."))
 
 
-def page_with_tables(page: str, model: type[BaseModel]) -> str:
-    """*page* with the key tables between its markers written anew."""
+def _tables_below(name: str, field: FieldInfo) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The tables that a key holds: itself, or as many as the author names."""
+    if _is_law(field):
+        return
+    for table in tables(field.annotation):
+        yield name, table
+    inside = entries(field.annotation)
+    for table in tables(inside):
+        yield (f"{name}.NAME" if "dict" in str(field.annotation) else f"{name}[]"), table
+
+
+def page_with_tables(page: str) -> str:
+    """Return *page* with the key tables between its markers written anew."""
     if BEGIN not in page or END not in page:
         raise UsageError(f"the page must hold the lines {BEGIN} and {END}")
     before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{key_tables(model)}\n{END}{rest.split(END)[1]}"
+    return f"{before}{BEGIN}\n\n{key_tables()}\n{END}{rest.split(END)[1]}"
 
 
 def _is_key(name: str, field: FieldInfo) -> bool:
-    return name not in ("kind", "law") and not _is_section(field)
-
-
-def _is_section(field: FieldInfo) -> bool:
-    found = tables(field.annotation)
-    return bool(found) and not _is_law(field)
+    return name not in ("kind", "law") and not any(below == name for below, _ in _tables_below(name, field))
 
 
 def _is_law(field: FieldInfo) -> bool:
@@ -113,6 +151,8 @@ def _kind(field: FieldInfo) -> str:
         return "law or number"
     if "dict" in annotation:
         return "table"
+    if "tuple" in annotation and "Step" in annotation:
+        return "list of operations and tables"
     if words:
         plain = [f'`"{word}"`' if not word.isdigit() else f"`{word}`" for word in words]
         return ("whole number >= 1 or " if "int" in annotation else "") + " or ".join(plain)
@@ -131,14 +171,12 @@ def _toml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _summary(table: type[BaseModel]) -> str:
+def _summary(table: Any) -> str:
     return re.sub(r"\s+", " ", (table.__doc__ or "").strip().split("\n\n")[0])
 
 
 if __name__ == "__main__":
-    from sim.scenario.scenario import Scenario
-
     if len(sys.argv) != 2:
         sys.exit("usage: python -m sim.scenario.schema_page scenarios/README.md")
     target = Path(sys.argv[1])
-    target.write_text(page_with_tables(target.read_text(encoding="utf-8"), Scenario), encoding="utf-8")
+    target.write_text(page_with_tables(target.read_text(encoding="utf-8")), encoding="utf-8")

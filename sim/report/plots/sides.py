@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sim.errors import UsageError
 from sim.judgement.targets import Target, load_targets
 from sim.planning import Plan
-from sim.results.metrics import metric_values
+from sim.results.metrics import LATENCY, metric_values
 from sim.results.result import Result
 
 if TYPE_CHECKING:
@@ -66,12 +66,13 @@ def sides(source: Source) -> Sides:
 
 def latencies(runs: Sequence[Result]) -> list[NDArray[np.float64]]:
     """Latency in ms of each run after its warm-up, as the verdicts count it: infinite for a failure."""
-    return [values for run in runs if len(values := metric_values(run.steady().frame, "api_latency_ms"))]
+    every = (metric_values(run.steady().frame, LATENCY, scenario=run.scenario) for run in runs)
+    return [values for values in every if len(values)]
 
 
 def latency_targets(scenario: "Scenario") -> list[Target]:
     """The targets of latency percentiles, those of the most usual requests first."""
-    lines = [line for line in load_targets(scenario.targets_path) if line.metric == "api_latency_ms"]
+    lines = [line for line in load_targets(scenario.targets_path) if line.metric == LATENCY]
     return sorted((line for line in lines if line.statistic[0] == "p"), key=lambda line: line.statistic)
 
 

@@ -12,6 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from sim.models.registry import components
+from sim.report.wording import UNATTRIBUTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,20 +23,13 @@ if TYPE_CHECKING:
 INK, MUTED, FAINT, PAPER = "#1e2a3a", "#66707e", "#dfe4ea", "#fdfefe"
 """Text and simulation, secondary text, grid, background; the report turns them round on a dark screen."""
 
+GREY = "#b4bac2"
+"""What no component accounts for."""
+
 TARGET, ALERT, MEASURED = "#00795a", "#c0392b", "#c2185b"
 
-COMPONENT = {
-    "network": "#56b4e9",
-    "client": "#8a8f98",
-    "workers": "#e69f00",
-    "durable_objects": "#0072b2",
-    "ledger": "#009e73",
-    "d1": "#d55e00",
-    "r2": "#d9c400",
-    "tunnel": "#cc79a7",
-    "overhead": "#b4bac2",
-}
-"""Colour of each component; R2's yellow is darkened, to be seen on white."""
+OTHERS = ("#6a51a3", "#8c564b", "#1b9e77", "#7f7f00", "#a6761d", "#4575b4")
+"""Colours of instances that have another name than their component, chosen by the name."""
 
 BEHIND = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
 """Behind a text that stands on lines or shades."""
@@ -107,8 +104,12 @@ def finding(ax: "Axes", sentence: str) -> None:
 
 
 def colour(name: str) -> str:
-    """Colour of a component, a station, or a part of a request's time."""
-    return COMPONENT.get(name.removesuffix("_ms").removesuffix("_queue"), MUTED)
+    """Colour of a component, an instance, a station, or a part of a request's time."""
+    bare = name.removesuffix("_ms").removesuffix("_queue")
+    known = {component.name: component.colour for component in components()}
+    if bare == UNATTRIBUTED:
+        return GREY
+    return known.get(bare) or OTHERS[crc32(bare.encode()) % len(OTHERS)]
 
 
 def plain_log(ax: "Axes", which: str) -> None:

@@ -25,6 +25,7 @@ from sim.runners.load.tape import Tape
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
 
 DRAIN_S = 2.0
@@ -62,9 +63,10 @@ class Driver:
 
     def __init__(
         self,
+        scenario: "Scenario",
         schedule: "Schedule",
-        messages: list[Message],
         *,
+        messages: list[Message],
         http: HttpSender,
         quic: QuicSender | None,
         client: Client,
@@ -80,7 +82,7 @@ class Driver:
         self.caps = caps
         self.watch = AbortWatch(abort)
         self.on_end = on_end
-        self.tape = Tape(schedule)
+        self.tape = Tape(schedule, scenario)
         self.in_flight: set[asyncio.Task[None]] = set()
         self.in_flight_peak = 0
         self.stopped_because: str | None = None

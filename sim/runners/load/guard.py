@@ -5,6 +5,7 @@ forbidden host is refused before a single packet.
 """
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from socket import gaierror, getaddrinfo
@@ -83,15 +84,15 @@ class AbortWatch:
         return self._failed > self.rule.failed_fraction * len(self._answers)
 
 
-def check_schedule(schedule: "Schedule", *, caps: Caps) -> None:
-    """Refuse a schedule beyond the hard bounds.
+def check_schedule(schedule: "Schedule", *, caps: Caps, uploading: Collection[str]) -> None:
+    """Refuse a schedule beyond the hard bounds; *uploading* are the routes whose requests carry their bytes.
 
     Raises
     ------
     UsageError
         Says which bound, and how to get under it.
     """
-    is_upload = np.array([route == "upload" for route in schedule.routes])[schedule.route_code]
+    is_upload = np.array([route in uploading for route in schedule.routes])[schedule.route_code]
     users = 0 if schedule.user is None else len(np.unique(schedule.user))
     for name, value, bound, way_out in (
         ("requests", len(schedule), caps.requests, "--requests"),
@@ -101,7 +102,7 @@ def check_schedule(schedule: "Schedule", *, caps: Caps) -> None:
             "upload_bytes",
             schedule.size_bytes[is_upload].sum(),
             caps.upload_bytes,
-            "workload.sizes.upload_bytes",
+            "size_bytes of the routes, or --requests",
         ),
     ):
         if value > bound:
@@ -128,6 +129,12 @@ def check_url(url: str, *, allow_hosts: tuple[str, ...] = ()) -> None:
     check_host(parts.hostname or "", allow_hosts=allow_hosts)
 
 
+def is_this_machine(host: str) -> bool:
+    """Whether *host* is an address, or the name, of this machine's loopback."""
+    addresses = _localhost_addresses() if host.lower() == "localhost" else [host]
+    return bool(addresses) and all(_is_loopback(address) for address in addresses)
+
+
 def check_host(host: str, *, allow_hosts: tuple[str, ...] = ()) -> None:
     """Refuse a host that may not be loaded.
 
@@ -140,8 +147,7 @@ def check_host(host: str, *, allow_hosts: tuple[str, ...] = ()) -> None:
     """
     if host.lower() in {allowed.lower() for allowed in allow_hosts}:
         return
-    addresses = _localhost_addresses() if host.lower() == "localhost" else [host]
-    if not addresses or not all(_is_loopback(address) for address in addresses):
+    if not is_this_machine(host):
         raise UsageError(
             f"host={host!r} must be this machine (127.0.0.1, ::1, localhost) or be on the allow list "
             f"(allow_hosts={host!r} of sim.runners.live.play)"

@@ -58,16 +58,13 @@ class HttpSender:
         OSError, aiohttp.ClientError
             The connection failed, or the answer is not HTTP.
         """
-        headers = None
+        headers = dict(message.headers)
         data: bytes | AsyncIterator[memoryview] | None = message.body or None
         if message.upload_bytes:
-            headers = {
-                "Content-Length": str(message.upload_bytes),
-                "Content-Type": "application/octet-stream",
-            }
+            headers |= {"Content-Length": str(message.upload_bytes), "Content-Type": "application/octet-stream"}
             data = self._upload(message.upload_bytes)
         elif data:
-            headers = {"Content-Type": "application/json"}
+            headers["Content-Type"] = "application/json"
         async with self.session.request(
             message.method, self._url(message.path), data=data, headers=headers,
             allow_redirects=False,

@@ -4,26 +4,25 @@ All messages are built before the first one is sent: the time of sending is for 
 HTTP or QUIC libraries, so that both ways in carry the same one.
 """
 
-import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.errors import UsageError
 from sim.flow import OUTCOMES
-from sim.results.result import TIME_COLUMNS
+from sim.runners.load.requests import IDENTITY, PREPARE, Values, body_of, path_of, values_of
+from sim.scenario.routes import SIZE, Request
 
 if TYPE_CHECKING:
+    from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
 
 UPLOAD_BLOCK_BYTES = 2**18
 """Uploads repeat one block of this size: memory stays small whatever the sizes, and a block fills a socket's buffer."""
 
 SERVER_TIMING = re.compile(r'(\w+)(?:;\s*desc="[^"]*")?;\s*dur=(\d{1,12}(?:\.\d+)?)')
-TIME_COLUMN = {column.removesuffix("_ms"): n for n, column in enumerate(TIME_COLUMNS)}
 OUTCOME = {name: np.int8(code) for code, name in enumerate(OUTCOMES)}
 
 
@@ -41,6 +40,8 @@ class Message:
         Length that the answer must have; -1 where any will do.
     tunnel : bool
         Goes through the QUIC tunnel.
+    headers : mapping of str to str
+        Beside those that its body asks for.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Message:
     upload_bytes: int = 0
     download_bytes: int = -1
     tunnel: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,53 +65,106 @@ class Answer:
 HEALTH = Message("GET", "/health")
 
 
-def messages(schedule: "Schedule", *, run: str, start_time_ms: float) -> list[Message]:
-    """The messages of a schedule, in its order.
+def messages(
+    scenario: "Scenario", schedule: "Schedule", *, run: str, start_time_ms: float, identified: bool
+) -> list[Message]:
+    """Return the messages of a schedule, in its order.
 
     Parameters
     ----------
+    scenario : Scenario
+        Gives each route's request.
     schedule : Schedule
     run : str
-        Goes into every event's id, so that two runs against one deployment never send the same event.
+        Goes into ids, so that two runs against one deployment never send the same one.
     start_time_ms : float
         Wall clock at the first intended send; events carry the time at which they are meant to happen.
-
-    Raises
-    ------
-    UsageError
-        The schedule holds a route that has no message.
+    identified : bool
+        Whether to say in headers what each request is about, for a deployment of ours.
     """
-    unknown = sorted(routes_played(schedule) - set(ROUTES))
-    if unknown:
-        raise UsageError(f"route={unknown[0]!r} must be one of {', '.join(ROUTES)}")
-    write = [ROUTES.get(route, _search) for route in schedule.routes]
+    write = [
+        _writer(scenario, scenario.request(name), enter=scenario.routes[name].enter, identified=identified)
+        for name in schedule.routes
+    ]
     return [
-        write[code](schedule, request, f"{run}-{request}", start_time_ms)
+        write[code](values_of(schedule, request, run=run, start_time_ms=start_time_ms))
         for request, code in enumerate(schedule.route_code.tolist())
     ]
 
 
+def preparations(
+    scenario: "Scenario", schedule: "Schedule", *, run: str, identified: bool
+) -> list[tuple[Message, ...]]:
+    """Return what puts the stored objects in place that the schedule will fetch: for each, messages to send in turn.
+
+    A route's own ``prepare`` request does it, and its request then shows that it worked. A deployment of ours that
+    plays the steps of routes is asked by a header instead.
+    """
+    found: list[tuple[Message, ...]] = []
+    for code, name in enumerate(schedule.routes):
+        route = scenario.routes[name]
+        rows = np.flatnonzero(schedule.route_code == code)
+        if route.objects is None or not rows.size or not _fetches(scenario, name):
+            continue
+        by_request = route.prepare if scenario.api or not identified else None
+        if by_request is None and not identified:
+            continue
+        own = _writer(scenario, scenario.request(name), enter=route.enter, identified=identified)
+        _, first = np.unique(schedule.object_number[rows], return_index=True)
+        for row in rows[first].tolist():
+            values = values_of(schedule, row, run=f"{run}-prepare", start_time_ms=0.0)
+            if by_request is None:
+                ready = own(values)
+                found.append((replace(ready, headers={**ready.headers, **PREPARE}),))
+            else:
+                put = _writer(scenario, by_request, enter=route.enter, identified=identified)
+                found.append((put(values), own(values)))
+    return found
+
+
+def uploading_routes(scenario: "Scenario") -> frozenset[str]:
+    """Return the routes whose requests carry as many bytes as the schedule says."""
+    return frozenset(name for name in scenario.routes if scenario.request(name).body == SIZE)
+
+
 def routes_played(schedule: "Schedule") -> set[str]:
-    """Routes that occur at least once."""
+    """Return the routes that occur at least once."""
     return {schedule.routes[code] for code in np.unique(schedule.route_code)}
 
 
-def catalogue(schedule: "Schedule") -> dict[int, int]:
-    """Objects that must be there before the first download: size in bytes by LoRA number."""
-    is_download = np.array([route == "download" for route in schedule.routes])[schedule.route_code]
-    lora, first = np.unique(schedule.lora[is_download], return_index=True)
-    sizes = schedule.size_bytes[is_download][first]
-    return dict(zip(lora.tolist(), sizes.tolist(), strict=True))
+def tunnelled_routes(scenario: "Scenario") -> frozenset[str]:
+    """Return the routes whose requests go through a QUIC tunnel."""
+    instances = scenario.system.instances
+    return frozenset(
+        name for name, route in scenario.routes.items() if instances[route.enter].component.transport == "quic"
+    )
 
 
-def put_lora(lora: int, *, size_bytes: int) -> Message:
-    """Upload of adapter number *lora*."""
-    return Message("PUT", f"/loras/lora-{lora}/adapter.safetensors", upload_bytes=size_bytes)
+def _fetches(scenario: "Scenario", route: str) -> bool:
+    """Whether some operation of the route downloads a stored object."""
+    operations = (operation.partition(".") for operation in scenario.operations[route])
+    instances = scenario.system.instances
+    return any(instances[name].component.operations[what].downloads for name, _, what in operations)
 
 
-def get_lora(lora: int, *, size_bytes: int) -> Message:
-    """Download of adapter number *lora*, which must be *size_bytes* long."""
-    return Message("GET", f"/loras/lora-{lora}/adapter.safetensors", download_bytes=size_bytes)
+def _writer(scenario: "Scenario", request: Request, *, enter: str, identified: bool) -> Callable[[Values], Message]:
+    """A function from the values of a request to its message."""
+    path, body = path_of(request), body_of(request, scenario.bodies)
+    tunnel = scenario.system.instances[enter].component.transport == "quic"
+    uploads, downloads = request.body == SIZE, request.answer == SIZE
+
+    def write(values: Values) -> Message:
+        return Message(
+            method=request.method,
+            path=path(values),
+            body=body(values),
+            upload_bytes=values[SIZE] if uploads else 0,
+            download_bytes=values[SIZE] if downloads else -1,
+            tunnel=tunnel,
+            headers={header: str(values[name]) for header, name in IDENTITY.items()} if identified else {},
+        )
+
+    return write
 
 
 def upload_block(seed: int) -> memoryview:
@@ -136,66 +191,11 @@ def outcome_of(message: Message, answer: Answer) -> str:
     return "error" if status >= 500 else "refused"
 
 
-def read_server_timing(text: str) -> list[tuple[int, float]]:
-    """Pairs of (index into TIME_COLUMNS, milliseconds) from a Server-Timing header; unknown names are left out.
+def read_server_timing(text: str) -> list[tuple[str, float]]:
+    """Return pairs of name and milliseconds from a Server-Timing header.
 
     Sources
     -------
     W3C Server Timing, section 3 (header syntax).
     """
-    return [(TIME_COLUMN[name], float(dur_ms)) for name, dur_ms in SERVER_TIMING.findall(text) if name in TIME_COLUMN]
-
-
-def _event(schedule: "Schedule", request: int, event_id: str, start_time_ms: float) -> bytes:
-    key = int(schedule.key[request])
-    event = {
-        "event_id": event_id,
-        "organization_id": f"org-{key}",
-        "user_id": f"user-{key}",
-        "model": "sonnet",
-        "tokens_in": int(schedule.tokens_in[request]),
-        "tokens_out": int(schedule.tokens_out[request]),
-        "event_time_ms": int(start_time_ms + schedule.arrival_ms[request]),
-    }
-    return json.dumps(event, separators=(",", ":")).encode()
-
-
-def _log(schedule: "Schedule", request: int, event_id: str, start_time_ms: float) -> Message:
-    return Message("POST", "/log", _event(schedule, request, event_id, start_time_ms))
-
-
-def _device_log(schedule: "Schedule", request: int, event_id: str, start_time_ms: float) -> Message:
-    body = _event(schedule, request, event_id, start_time_ms)
-    return Message("POST", "/log", body, tunnel=True)
-
-
-def _balance(schedule: "Schedule", request: int, *_: object) -> Message:
-    return Message("GET", f"/balance?organization_id=org-{schedule.key[request]}")
-
-
-def _search(*_: object) -> Message:
-    return Message("GET", "/loras?domain=code&limit=20")
-
-
-def _flush(schedule: "Schedule", request: int, *_: object) -> Message:
-    return Message("POST", f"/flush?organization_id=org-{schedule.key[request]}")
-
-
-def _upload(schedule: "Schedule", request: int, *_: object) -> Message:
-    return put_lora(int(schedule.lora[request]), size_bytes=int(schedule.size_bytes[request]))
-
-
-def _download(schedule: "Schedule", request: int, *_: object) -> Message:
-    return get_lora(int(schedule.lora[request]), size_bytes=int(schedule.size_bytes[request]))
-
-
-ROUTES = {
-    "log": _log,
-    "balance": _balance,
-    "search": _search,
-    "upload": _upload,
-    "download": _download,
-    "device_log": _device_log,
-    "flush": _flush,
-}
-"""How each route of a schedule becomes a message."""
+    return [(name, float(dur_ms)) for name, dur_ms in SERVER_TIMING.findall(text)]

@@ -142,7 +142,7 @@ class QuicSender:
         request = {
             "method": message.method,
             "path": message.path,
-            "headers": {"content-type": "application/json"},
+            "headers": {"content-type": "application/json", **message.headers},
             "body": message.body.decode(),
         }
         raw = await protocol.ask(json.dumps(request, separators=(",", ":")).encode())

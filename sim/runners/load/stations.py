@@ -1,8 +1,8 @@
-"""What the answers of a live run tell about the stations behind them: how many came, how long they waited.
+"""What the answers of a live run say about the stations behind them: how many came, how long they waited.
 
 Waits come from the deployment's own Server-Timing. The mean queue follows from them by Little's law. Busy time is only
-known where the header tells it apart: the CPU of the isolates, the streams of the tunnel (held for the whole
-request), and the ledger's work in the objects, without their cold starts and flushes; for D1 it is NaN.
+known where a component can tell it from the answers (``Component.busy_ms``): the CPU of the isolates, the streams of a
+tunnel (held for the whole request), work in objects without their cold starts and flushes; elsewhere it is NaN.
 
 Sources
 -------
@@ -17,13 +17,12 @@ import pandas as pd
 from sim.results.result import STATION_COLUMNS
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from sim.models.component import Instance
     from sim.scenario.scenario import Scenario
 
 
 def live_stations(frame: pd.DataFrame, scenario: "Scenario") -> pd.DataFrame:
-    """One row for each station that any request met.
+    """Return one row for each station that any request met.
 
     Parameters
     ----------
@@ -32,41 +31,26 @@ def live_stations(frame: pd.DataFrame, scenario: "Scenario") -> pd.DataFrame:
     scenario : Scenario
         Gives the number of servers and instances.
     """
-    system = scenario.system
-    shards = system.durable_objects.shards
-    objects = scenario.workload.keys.count if shards == "per_org" else shards
     answered = frame.loc[~frame["outcome"].isin(("skipped", "aborted", "timeout"))]
     span_ms = max(float(frame["arrival_ms"].max()), 1.0) if len(frame) else 1.0
-    ledger_ms = answered["ledger_ms"].to_numpy()
-    by_object_ms = np.bincount(answered["key"].to_numpy() % objects, weights=ledger_ms, minlength=objects).astype(
-        np.float64
-    )
-    held_ms = (answered["service_latency_ms"] - answered["tunnel_queue_ms"]).where(answered["tunnel_ms"] > 0, 0.0)
-    rows = [
-        _row("workers", answered, servers=system.workers.isolates, busy_ms=[answered["worker_cpu_ms"].sum()]),
-        _row("durable_objects", answered, servers=1, busy_ms=by_object_ms),
-        _row("d1", answered, servers=1, busy_ms=[np.nan]),
-        _row("tunnel", answered, servers=system.tunnel.streams, busy_ms=[held_ms.sum()]),
-    ]
-    for row in rows:
-        for column in ("utilization", "utilization_busiest", "queue_mean"):
-            row[column] /= span_ms
+    rows = [_row(instance, answered, span_ms) for instance in scenario.system.ordered if instance.station is not None]
     return pd.DataFrame([row for row in rows if row["served"]], columns=list(STATION_COLUMNS))
 
 
-def _row(
-    station: str, answered: pd.DataFrame, *, servers: int, busy_ms: "NDArray[np.float64] | list[float]"
-) -> dict[str, Any]:
-    """One station, its rates not yet divided by the length of the run; *busy_ms* has an entry an instance."""
-    met = answered[f"{station}_ms"] > 0
-    wait_ms = answered.loc[met, f"{station}_queue_ms"]
+def _row(instance: "Instance", answered: pd.DataFrame, span_ms: float) -> dict[str, Any]:
+    """One station."""
+    station, busy = instance.station, instance.component.busy_ms
+    assert station is not None
+    busy_ms = np.array([np.nan]) if busy is None else busy(answered, instance)
+    met = answered[f"{instance.name}_ms"] > 0
+    wait_ms = answered.loc[met, f"{instance.name}_queue_ms"]
     return {
-        "station": station,
-        "servers": servers,
-        "instances": len(busy_ms),
+        "station": instance.name,
+        "servers": station.servers,
+        "instances": station.instances,
         "served": int(met.sum()),
-        "utilization": float(np.mean(busy_ms)) / servers,
-        "utilization_busiest": float(np.max(busy_ms)) / servers,
-        "queue_mean": float(wait_ms.sum()),
+        "utilization": float(busy_ms.sum()) / (station.servers * station.instances * span_ms),
+        "utilization_busiest": float(np.max(busy_ms)) / (station.servers * span_ms),
+        "queue_mean": float(wait_ms.sum()) / span_ms,
         "wait_mean_ms": float(wait_ms.mean()) if met.any() else np.nan,
     }

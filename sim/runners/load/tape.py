@@ -11,33 +11,35 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sim.results.result import TIME_COLUMNS, request_frame
+from sim.results.result import request_frame
 from sim.runners.load.messages import OUTCOME, read_server_timing
 
 if TYPE_CHECKING:
+    from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
 
 BLANK = -1
 """Outcome code of a request that has not ended, or was never sent."""
 
-CLIENT = TIME_COLUMNS.index("client_ms")
-INSIDE = TIME_COLUMNS.index("worker_cpu_ms")
 LIVE_COLUMNS = ("send_lag_ms", "service_latency_ms")
 
 
 class Tape:
-    """Arrays of shape (n,) for the n requests of *schedule*."""
+    """Arrays of shape (n,) for the n requests of *schedule*, which is one of *scenario*."""
 
-    def __init__(self, schedule: "Schedule") -> None:
+    def __init__(self, schedule: "Schedule", scenario: "Scenario") -> None:
         n = len(schedule)
         self.schedule = schedule
+        self.columns = scenario.time_columns
+        self._place = {column.removesuffix("_ms"): number for number, column in enumerate(self.columns)}
+        self._inner = [number for number, column in enumerate(self.columns) if column in scenario.inner_columns]
         self.arrival_ms = np.array(schedule.arrival_ms, dtype=np.float64)
         self.latency_ms = np.full(n, np.nan)
         self.service_latency_ms = np.full(n, np.nan)
         self.send_lag_ms = np.full(n, np.nan)
         self.outcome = np.full(n, BLANK, dtype=np.int8)
         self.attempts = np.zeros(n, dtype=np.int16)
-        self.times_ms = np.zeros((len(TIME_COLUMNS), n))
+        self.times_ms = np.zeros((len(self.columns), n))
 
     def send(self, request: int, *, at_ms: float) -> None:
         """The first attempt of *request* leaves now; *at_ms* counts from the start of the run."""
@@ -55,12 +57,14 @@ class Tape:
 
     def book(self, request: int, server_timing: str) -> None:
         """Add what an answer says of where its time went."""
-        for column, spent_ms in read_server_timing(server_timing):
-            self.times_ms[column, request] += spent_ms
+        for name, spent_ms in read_server_timing(server_timing):
+            # A name that is no column is something that the deployment alone knows of.
+            if name in self._place:
+                self.times_ms[self._place[name], request] += spent_ms
 
     def book_client(self, request: int, spent_ms: float) -> None:
         """Add time that the client gave away: attempts that timed out, and the waits before the next."""
-        self.times_ms[CLIENT, request] += spent_ms
+        self.times_ms[self._place["client"], request] += spent_ms
 
     def count(self, outcome: str) -> int:
         """How many requests ended so."""
@@ -75,7 +79,7 @@ class Tape:
     @property
     def overhead_ms(self) -> NDArray[np.float64]:
         """The part of each latency, shape (n,), that no component accounts for: driver, wire, the server's own HTTP."""
-        booked_ms: NDArray[np.float64] = self.times_ms.sum(axis=0) - self.times_ms[INSIDE]
+        booked_ms: NDArray[np.float64] = self.times_ms.sum(axis=0) - self.times_ms[self._inner].sum(axis=0)
         return self.latency_ms - booked_ms
 
     def frame(self) -> pd.DataFrame:
@@ -86,7 +90,7 @@ class Tape:
             latency_ms=self.latency_ms,
             outcome=np.maximum(self.outcome, 0),
             attempts=self.attempts,
-            times=dict(zip(TIME_COLUMNS, self.times_ms, strict=True)),
+            times=dict(zip(self.columns, self.times_ms, strict=True)),
         )
         for name in LIVE_COLUMNS:
             frame[name] = getattr(self, name)

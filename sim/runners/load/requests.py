@@ -1,0 +1,87 @@
+"""A route's request, rendered for each row of a schedule: placeholders in its path and body filled in."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sim.scenario.routes import PLACEHOLDER, SIZE, Request
+
+if TYPE_CHECKING:
+    from sim.scenario.schedule import Schedule
+
+Values = Mapping[str, Any]
+"""What placeholders stand for in one request: numbers, and the run's name."""
+
+IDENTITY = {
+    "headroom-request": "request",
+    "headroom-key": "key",
+    "headroom-object": "object",
+    "headroom-size-bytes": "size_bytes",
+}
+"""Headers that tell a deployment of ours what a request is about, and the value each carries."""
+
+PREPARE = {"headroom-prepare": "1"}
+"""Asks a deployment of ours to put in place what the request will need, without its pace."""
+
+
+def values_of(schedule: "Schedule", request: int, *, run: str, start_time_ms: float) -> dict[str, Any]:
+    """Return what the placeholders of row *request* stand for.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    request : int
+        Its number.
+    run : str
+        Goes into ids, so that two runs against one deployment never send the same one.
+    start_time_ms : float
+        Wall clock at the first intended send.
+    """
+    return {
+        "request": request,
+        "run": run,
+        "key": int(schedule.key[request]),
+        "object": int(schedule.object_number[request]),
+        "size_bytes": int(schedule.size_bytes[request]),
+        "tokens_in": int(schedule.tokens_in[request]),
+        "tokens_out": int(schedule.tokens_out[request]),
+        "time_ms": int(start_time_ms + schedule.arrival_ms[request]),
+    }
+
+
+def path_of(request: Request) -> Callable[[Values], str]:
+    """Return a function from values to the path."""
+    return _text(request.path)
+
+
+def body_of(request: Request, bodies: Mapping[str, Any]) -> Callable[[Values], bytes]:
+    """Return a function from values to the JSON body; empty for no body, or for one of bytes."""
+    if request.body in ("", SIZE):
+        return lambda _: b""
+    render = _json(bodies[request.body])
+    return lambda values: json.dumps(render(values), separators=(",", ":")).encode()
+
+
+def _json(node: Any) -> Callable[[Values], Any]:
+    """A JSON value with its texts filled in; a text that is one placeholder becomes the value itself."""
+    if isinstance(node, dict):
+        inside = {key: _json(value) for key, value in node.items()}
+        return lambda values: {key: render(values) for key, render in inside.items()}
+    if isinstance(node, list | tuple):
+        entries = [_json(value) for value in node]
+        return lambda values: [render(values) for render in entries]
+    if not isinstance(node, str):
+        return lambda _: node
+    whole = PLACEHOLDER.fullmatch(node)
+    return (lambda values: values[whole[1]]) if whole else _text(node)
+
+
+def _text(template: str) -> Callable[[Values], str]:
+    # Literals and names in turn: "/a/{key}/b" is "/a/", "key", "/b".
+    parts = PLACEHOLDER.split(template)
+    literals, names = parts[::2], parts[1::2]
+    if not names:
+        return lambda _: template
+    return lambda values: (
+        "".join(f"{literal}{values[name]}" for literal, name in zip(literals, names, strict=False)) + literals[-1]
+    )
