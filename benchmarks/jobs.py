@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.flow import Flow, Serve, Station
-from sim.models.deployment import deployment
+from sim.scenario.deployment import deployment
 from sim.randomness.distributions import Exponential
 from sim.randomness.streams import site_key, uniforms
 from sim.scenario.generation import schedule
@@ -74,7 +74,7 @@ def tandem(name: str, requests: int, *, stations: int, servers: int, load_ratio:
         size_bytes=nothing,
         tokens_in=nothing,
         tokens_out=nothing,
-        lora=nothing,
+        object_number=nothing,
         duration_ms=float(arrival_ms[-1]),
         routes=("log",),
     )

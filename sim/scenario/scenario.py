@@ -127,6 +127,17 @@ class Scenario(Table):
         facts = None if ("platform",) in places else self.facts
         return _scenario(changed(self._origin.raw, places), self._origin.folder, facts=facts)
 
+    def with_shares(self, **shares: float) -> "Scenario":
+        """Return the scenario with other shares of its routes; a route that is not named has none.
+
+        Raises
+        ------
+        ScenarioError
+            No such route, a negative share, or none above 0.
+        """
+        given = {f"routes.{route}.share": share for route, share in shares.items()}
+        return self.with_(**{**{f"routes.{route}.share": 0.0 for route in self.routes}, **given})
+
     def at_rate(self, rate_per_s: float) -> "Scenario":
         """Return the scenario at another arrival rate: all rates of its arrivals are multiplied alike.
 
