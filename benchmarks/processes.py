@@ -122,7 +122,7 @@ def starts(rounds: int) -> dict[str, list[dict[str, float]]]:
 def whole_run(requests: str) -> dict[str, float]:
     """``run("launch", on="compiled")`` of so many requests, up to the result that a user holds."""
     from benchmarks.jobs import SEED, longer
-    from sim import run
+    from sim.runners.play import run
     from sim.scenario.scenario import load_scenario
 
     scenario = longer(load_scenario("launch"), int(requests))

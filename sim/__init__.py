@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sim.version import __version__
+from sim.views import VIEWS
 
 if TYPE_CHECKING:
     from sim import flow as flow
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
     from sim.errors import SimError as SimError
     from sim.experiments.capacity import Capacity as Capacity
     from sim.experiments.capacity import capacity as capacity
+    from sim.experiments.plan import Plan as Plan
+    from sim.experiments.plan import plan as plan
     from sim.experiments.sensitivity import sensitivity as sensitivity
     from sim.experiments.sweep import sweep as sweep
     from sim.judgement.availability import availability as availability
     from sim.judgement.comparison import compare as compare
     from sim.judgement.cost import cost as cost
     from sim.judgement.judge import judge as judge
-    from sim.planning import Plan as Plan
-    from sim.planning import plan as plan
     from sim.report import plots as plots
     from sim.results.breakdown import by_route as by_route
     from sim.results.breakdown import waterfall as waterfall
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Capacity": "sim.experiments.capacity",
-    "Plan": "sim.planning",
+    "Plan": "sim.experiments.plan",
     "Result": "sim.results.result",
     "Scenario": "sim.scenario.scenario",
     "Schedule": "sim.scenario.schedule",
@@ -57,7 +58,7 @@ _HOME = {
     "judge": "sim.judgement.judge",
     "load_run": "sim.results.storage",
     "load_scenario": "sim.scenario.scenario",
-    "plan": "sim.planning",
+    "plan": "sim.experiments.plan",
     "play": "sim.runners.play",
     "plots": "sim.report",
     "run": "sim.runners.play",
@@ -70,6 +71,14 @@ _HOME = {
     "waterfall": "sim.results.breakdown",
 }
 """Where each name lives; a module is found as the package's own child of that name."""
+
+VIEWS.update(
+    {
+        "Plan.html": "sim.report.html:plan_html",
+        "Plan.text": "sim.report.sentences:summary",
+        "Result.html": "sim.report.html:result_html",
+    }
+)
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604  # every key is a text
 

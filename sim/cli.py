@@ -61,7 +61,7 @@ def plan(
     json: Json = None,
 ) -> int:
     """Simulate, measure, compare, judge, report."""
-    from sim.planning import plan as do_plan
+    from sim.experiments.plan import plan as do_plan
     from sim.report.json_document import plan_document
     from sim.report.output_folder import prepare_folder, write_plan
     from sim.report.terminal import plan_tables

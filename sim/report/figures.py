@@ -12,7 +12,7 @@ from sim.report.svg import Figure, figure, figures
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sim.planning import Plan
+    from sim.experiments.plan import Plan
 
 CAPTIONS = {
     "load": "P50 and P99 of latency against offered load, simulated; each dot is one probe, bands are 95 % intervals. "

@@ -14,8 +14,8 @@ from sim.report.sentences import answer
 from sim.report.wording import NONE, amount, line_of, span, target_name
 
 if TYPE_CHECKING:
+    from sim.experiments.plan import Plan
     from sim.judgement.judge import TargetRow
-    from sim.planning import Plan
     from sim.results.result import Result
 
 VERDICT_CLASS = {

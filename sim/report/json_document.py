@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sim.experiments.capacity import Capacity
+    from sim.experiments.plan import Plan
     from sim.experiments.sensitivity import Sensitivity
     from sim.experiments.sweep import Sweep
     from sim.judgement.comparison import Comparison
     from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
-    from sim.planning import Plan
     from sim.results.result import Result
     from sim.scenario.scenario import Scenario
     from sim.screening import Screening

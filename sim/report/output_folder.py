@@ -12,7 +12,7 @@ from sim.errors import UsageError
 from sim.report.json_document import plan_document, write_document
 
 if TYPE_CHECKING:
-    from sim.planning import Plan
+    from sim.experiments.plan import Plan
 
 
 def prepare_folder(out: Path, name: str) -> Path:

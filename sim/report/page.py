@@ -21,7 +21,7 @@ from sim.version import __version__
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from sim.planning import Plan
+    from sim.experiments.plan import Plan
 
 TEMPLATE = "report.html"
 

@@ -20,8 +20,8 @@ from sim.report.wording import (
 from sim.version import __version__
 
 if TYPE_CHECKING:
+    from sim.experiments.plan import Plan
     from sim.judgement.judge import TargetRow
-    from sim.planning import Plan
     from sim.results.result import Result
 
 

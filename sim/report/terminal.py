@@ -30,12 +30,12 @@ from sim.results.breakdown import by_route, waterfall
 
 if TYPE_CHECKING:
     from sim.experiments.capacity import Capacity
+    from sim.experiments.plan import Plan
     from sim.experiments.sensitivity import Sensitivity
     from sim.experiments.sweep import Sweep
     from sim.judgement.comparison import Comparison, ComparisonRow
     from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
-    from sim.planning import Plan
     from sim.results.result import Result
 
 COLOURS = {

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sim.flow import OUTCOMES
+from sim.views import Shown
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -32,7 +33,7 @@ STATION_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Shown):
     """One schedule, played once.
 
     Attributes
@@ -87,11 +88,6 @@ class Result:
             f"<Result {self.scenario.name} on {self.on}: {len(self.frame)} requests in {self.duration_s:.1f} s, "
             f"{ok.sum()} ok, P50 {p50:.1f} ms, P99 {p99:.1f} ms, seed {self.seed}{marks}>"
         )
-
-    def _repr_html_(self) -> str:
-        from sim.report.html import result_html
-
-        return result_html(self)
 
     @property
     def time_columns(self) -> tuple[str, ...]:

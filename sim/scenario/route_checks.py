@@ -1,37 +1,45 @@
 """What a route may say: whether the instances, operations, populations and bodies that it names are there."""
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 
+from sim.models.component import Instance
 from sim.scenario.routes import PLACEHOLDER, PLACEHOLDERS, SIZE, Request, Route, Step
+from sim.scenario.system import System
 from sim.schema import NAME, PAGE, Place, as_tuples, dotted, nearest, problems
 
-if TYPE_CHECKING:
-    from sim.models.component import Instance
-    from sim.scenario.scenario import Scenario
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What routes may name: instances of the system, populations of keys, bodies."""
+
+    system: System
+    populations: Mapping[str, Any]
+    bodies: Mapping[str, Any]
 
 
-def route_problems(scenario: "Scenario") -> Iterator[str]:
-    """Yield what is wrong with the routes of *scenario*, a line each."""
-    if not scenario.routes:
+def route_problems(routes: Mapping[str, Route], around: Surroundings) -> Iterator[str]:
+    """Yield what is wrong with *routes*, a line each."""
+    if not routes:
         yield f"routes must hold at least one route: [routes.NAME] with share and steps ({PAGE})"
-    elif not sum(route.share for route in scenario.routes.values()) > 0:
+    elif not sum(route.share for route in routes.values()) > 0:
         yield f"routes must hold a share > 0 ({PAGE})"
-    if len(scenario.system.of("client")) != 1:
+    if len(around.system.of("client")) != 1:
         yield f"system must hold one client: [system.client] ({PAGE})"
-    for name in {**scenario.routes, **scenario.bodies, **scenario.workload.populations}:
+    for name in {**routes, **around.bodies, **around.populations}:
         if not NAME.fullmatch(name):
             yield f'"{name}" must be a name of lower-case letters, digits and _, beginning with a letter ({PAGE})'
-    for name, route in scenario.routes.items():
-        yield from _route(scenario, name, route)
-    yield from _alike(scenario)
+    for name, route in routes.items():
+        yield from _route(around, name, route)
+    yield from _alike(routes)
 
 
-def _route(scenario: "Scenario", name: str, route: Route) -> Iterator[str]:
-    instances, populations = scenario.system.instances, scenario.workload.populations
+def _route(around: Surroundings, name: str, route: Route) -> Iterator[str]:
+    instances, populations = around.system.instances, around.populations
     entries = [one.name for one in instances.values() if one.component.entry is not None]
     if route.enter not in entries:
         near = nearest(route.enter, entries)
@@ -44,15 +52,15 @@ def _route(scenario: "Scenario", name: str, route: Route) -> Iterator[str]:
     for key in ("request", "prepare"):
         request = getattr(route, key)
         if request is not None:
-            yield from _request(scenario, request, ("routes", name, key))
+            yield from _request(around.bodies, request, ("routes", name, key))
     yield from _steps(instances, route.steps, ("routes", name, "steps"))
 
 
-def _request(scenario: "Scenario", request: Request, place: Place) -> Iterator[str]:
-    if request.body not in ("", SIZE, *scenario.bodies):
-        near = nearest(request.body, (SIZE, *scenario.bodies))
+def _request(bodies: Mapping[str, Any], request: Request, place: Place) -> Iterator[str]:
+    if request.body not in ("", SIZE, *bodies):
+        near = nearest(request.body, (SIZE, *bodies))
         yield f'{dotted((*place, "body"))}="{request.body}" is not a body; {near} ({PAGE})'
-    texts = [("path", request.path), *(("body", text) for text in _texts(scenario.bodies.get(request.body)))]
+    texts = [("path", request.path), *(("body", text) for text in _texts(bodies.get(request.body)))]
     for key, text in texts:
         for word in PLACEHOLDER.findall(text):
             if word not in PLACEHOLDERS:
@@ -71,7 +79,7 @@ def _texts(body: Any) -> Iterator[str]:
             yield from _texts(value)
 
 
-def _steps(instances: "dict[str, Instance]", steps: tuple[Step, ...], place: Place) -> Iterator[str]:
+def _steps(instances: Mapping[str, Instance], steps: tuple[Step, ...], place: Place) -> Iterator[str]:
     for number, step in enumerate(steps):
         here = (*place, number)
         if step.steps is not None:
@@ -80,7 +88,7 @@ def _steps(instances: "dict[str, Instance]", steps: tuple[Step, ...], place: Pla
             yield from _operation(instances, step, here)
 
 
-def _operation(instances: "dict[str, Instance]", step: Step, place: Place) -> Iterator[str]:
+def _operation(instances: Mapping[str, Instance], step: Step, place: Place) -> Iterator[str]:
     assert step.use is not None
     said = f'{dotted((*place, "use"))}="{step.use}"'
     name, _, operation = step.use.partition(".")
@@ -100,10 +108,10 @@ def _operation(instances: "dict[str, Instance]", step: Step, place: Place) -> It
         yield from problems(error, model=parameters, raw=step.parameters, place=place)
 
 
-def _alike(scenario: "Scenario") -> Iterator[str]:
+def _alike(routes: Mapping[str, Route]) -> Iterator[str]:
     """Two routes that come in by the same way with requests that cannot be told apart."""
     seen: dict[tuple[str, str, str], str] = {}
-    for name, route in scenario.routes.items():
+    for name, route in routes.items():
         if route.request is None:
             continue
         path = re.sub(PLACEHOLDER, "{}", route.request.path.partition("?")[0])

@@ -24,7 +24,7 @@ from sim.scenario.arrivals import Closed, TraceReplay
 from sim.scenario.bases import beside, changed, file_of, named, tables_of
 from sim.scenario.platform import Platform, load_platform
 from sim.scenario.provenance import Provenance, assumed, resolved
-from sim.scenario.route_checks import route_problems
+from sim.scenario.route_checks import Surroundings, route_problems
 from sim.scenario.routes import Request, Route, leaves
 from sim.scenario.system import System, filled, read_system
 from sim.scenario.trace import read_trace
@@ -245,7 +245,8 @@ def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = Non
     except ValidationError as error:
         refuse([*problems(error, model=Scenario, raw=numbers), *wrong])
         raise
-    refuse([*wrong, *route_problems(scenario)])
+    around = Surroundings(system, scenario.workload.populations, scenario.bodies)
+    refuse([*wrong, *route_problems(scenario.routes, around)])
     named(raw, "targets", folder)
     tuple(scenario.provenance)  # An assumption about nothing is an error now, not when someone asks.
     return scenario.model_copy(update={"system": system.with_keys(_keys(scenario))})

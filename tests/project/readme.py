@@ -6,8 +6,8 @@ Each table stands between two comments that name it. The test in ``test_readme.p
 from collections.abc import Callable
 from functools import cache
 
+from sim.experiments.plan import REHEARSALS
 from sim.judgement.comparison import Comparison, compare
-from sim.planning import REHEARSALS
 from sim.report.wording import percent, significant, target_name
 from sim.results.storage import load_run
 from sim.runners.play import play

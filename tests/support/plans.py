@@ -9,12 +9,12 @@ from functools import cache
 from typing import Any
 
 from sim.experiments.capacity import Capacity
+from sim.experiments.plan import Plan
 from sim.experiments.probe import Probe
 from sim.experiments.sensitivity import Sensitivity, doubtful
 from sim.judgement.comparison import compare
 from sim.judgement.cost import cost
 from sim.judgement.judge import judge
-from sim.planning import Plan
 from sim.runners.play import play
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario

@@ -14,8 +14,8 @@ from sim.report.wording import listed, percent, target_name
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from sim.experiments.plan import Plan
     from sim.judgement.comparison import Comparison, ComparisonRow
-    from sim.planning import Plan
 
 NO_COMPARISON = "nothing was measured, so there is nothing to compare"
 

@@ -9,7 +9,7 @@ from sim.report.wording import component_name, meter_name, percent, usd
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sim.planning import Plan
+    from sim.experiments.plan import Plan
 
 
 def cost(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":

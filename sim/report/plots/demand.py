@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from sim.planning import Plan
+    from sim.experiments.plan import Plan
 
 BINS_MOST = 600
 

@@ -12,7 +12,7 @@ from sim.report.wording import percent
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sim.planning import Plan
+    from sim.experiments.plan import Plan
 
 ROWS_MOST = 10
 

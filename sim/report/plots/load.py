@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sim.experiments.capacity import Capacity
+    from sim.experiments.plan import Plan
     from sim.experiments.probe import Probe
-    from sim.planning import Plan
 
 Array = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
+from sim.experiments.plan import Plan
 from sim.judgement.targets import Target, load_targets
-from sim.planning import Plan
 from sim.results.metrics import LATENCY, metric_values
 from sim.results.result import Result
 

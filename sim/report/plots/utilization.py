@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sim.experiments.capacity import Capacity
-    from sim.planning import Plan
+    from sim.experiments.plan import Plan
     from sim.results.result import Result
 
 SAME_LOAD = 0.15

@@ -19,8 +19,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from sim.errors import UsageError
+from sim.experiments.plan import Plan
 from sim.experiments.probe import QUEUES
-from sim.planning import Plan
 from sim.report import plots
 from sim.report.plots.sides import latencies, live_part
 from sim.report.plots.style import ALERT, COMPONENT, MEASURED, TARGET, colour

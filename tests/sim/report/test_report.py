@@ -15,9 +15,9 @@ import pytest
 
 import sim.report.wording
 from sim.errors import UsageError
+from sim.experiments.plan import Plan
 from sim.judgement.judge import TargetRow
 from sim.judgement.targets import Verdict
-from sim.planning import Plan
 from sim.report import report_html, write_report
 from sim.report.html import VERDICT_CLASS, badge, picture, target_table
 from sim.report.sentences import answer, confirmation, headroom, summary

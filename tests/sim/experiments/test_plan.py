@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from sim import load_scenario
-from sim import planning as plan_module
 from sim.errors import UsageError
+from sim.experiments import plan as plan_module
+from sim.experiments.plan import Plan, plan
 from sim.judgement.comparison import Comparison
 from sim.judgement.judge import TargetRow
 from sim.judgement.targets import Verdict
-from sim.planning import Plan, plan
 from sim.report.json_document import plan_document, text_of
 from sim.report.terminal import summary
 from sim.report.wording import target_name

@@ -22,6 +22,7 @@ from sim.results.result import Result
 from sim.runners.play import play, prepare
 from sim.scenario.generation import schedule
 from sim.screening import Screening, screen
+from sim.views import Shown, view
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -37,7 +38,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Shown):
     """Everything that one scenario has to say.
 
     Attributes
@@ -82,14 +83,7 @@ class Plan:
     interrupted: bool = False
 
     def __repr__(self) -> str:
-        from sim.report.sentences import summary
-
-        return f"<Plan {summary(self)}>"
-
-    def _repr_html_(self) -> str:
-        from sim.report.html import plan_html
-
-        return plan_html(self)
+        return f"<Plan {view(self, 'text')}>"
 
     @property
     def verdict(self) -> Verdict:
