@@ -44,10 +44,10 @@ check: .venv/dev ## Lint, format and types only.
 	$(BIN)/mypy
 
 theory: .venv/dev ## Lay both engines beside the closed forms; writes docs/THEORY.md. About two minutes.
-	$(BIN)/python -m sim.evidence.gate $(ARGS)
+	$(BIN)/python -m tests.evidence.gate $(ARGS)
 
 coverage: .venv/dev ## Count how often intervals hold the truth; writes docs/COVERAGE.md. Some 40 minutes.
-	$(BIN)/python -m sim.evidence.coverage $(ARGS)
+	$(BIN)/python -m tests.evidence.coverage $(ARGS)
 
 audit: .venv/dev ## Ask for known vulnerabilities of the locked packages.
 	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements-dev.lock

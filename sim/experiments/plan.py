@@ -17,7 +17,7 @@ from sim.experiments.sensitivity import Sensitivity, sensitivity
 from sim.judgement.comparison import Comparison, compare
 from sim.judgement.cost import Cost, cost
 from sim.judgement.judge import TargetRow, exit_status, judge, overall
-from sim.judgement.targets import Verdict
+from sim.judgement.targets import Verdict, left_out
 from sim.results.result import Result
 from sim.runners.play import play, prepare
 from sim.scenario.generation import schedule
@@ -199,6 +199,8 @@ class _Work:
         results = [self._simulated(planned, self.scenario.seed)]
         results += [self._simulated(schedule(self.scenario, seed), seed) for seed in others]
         notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
+        absent = [f"{line.metric} {line.statistic}" for line in left_out(self.scenario)]
+        notes += (f"not judged, since no route can have it: {', '.join(absent)}",) if absent else ()
         cut_short = any(result.interrupted for result in results)
         simulated = tuple(results)
         return replace(draft, simulated=simulated, targets=judge(results), notes=notes, interrupted=cut_short)

@@ -16,7 +16,7 @@ import numpy as np
 
 from sim.errors import UsageError
 from sim.experiments.probe import Probe, probe_of
-from sim.judgement.targets import Verdict, decide, load_targets
+from sim.judgement.targets import Verdict, decide, targets_of
 from sim.results.metrics import UPTIME
 from sim.runners.play import play_whole
 from sim.scenario.generation import schedule
@@ -69,7 +69,7 @@ class Search:
     ) -> None:
         self.scenario, self.seed, self.engine, self.tolerance_ratio = scenario, seed, engine, tolerance_ratio
         self.tell = tell or (lambda _: None)
-        self.targets = [line for line in load_targets(scenario.targets_path) if line.metric != UPTIME]
+        self.targets = [line for line in targets_of(scenario) if line.metric != UPTIME]
         self.whole = schedule(scenario, seed)
         if self.whole.user is not None:
             raise UsageError("capacity needs arrivals of an open loop, not kind=closed: its users set the rate")

@@ -28,8 +28,8 @@ from sim.experiments.executors import crew, work_off
 from sim.experiments.paired import paired_values
 from sim.experiments.replications import Replication, replicate, spawned_seeds
 from sim.judgement.judge import worst
-from sim.judgement.targets import Target, Verdict, decide, load_targets
-from sim.results.metrics import estimate_of, probability
+from sim.judgement.targets import Target, Verdict, decide, targets_of
+from sim.results.metrics import UPTIME, estimate_of, probability
 from sim.schema import shown
 from sim.statistics.intervals import Estimate
 from sim.statistics.quantiles import quantile
@@ -175,7 +175,7 @@ def sweep(
     wanted = _checked(vary, engine=engine, seeds=seeds)
     places = [dict(zip(wanted, values, strict=True)) for values in product(*wanted.values())]
     variants = [scenario.with_(**place) for place in places]
-    lines = [line for line in load_targets(scenario.targets_path) if line.metric != "uptime_ratio"]
+    lines = [line for line in targets_of(scenario) if line.metric != UPTIME]
     chosen = spawned_seeds(scenario.seed, seeds)
     table = _Table(places, chosen, lines=lines)
     metrics = tuple(dict.fromkeys(metric for metric, _ in table.statistics))

@@ -18,7 +18,7 @@ import numpy as np
 
 from sim.errors import UsageError
 from sim.judgement.availability import availability
-from sim.judgement.targets import Target, Verdict, decide, load_targets
+from sim.judgement.targets import Target, Verdict, decide, targets_of
 from sim.results.metrics import UPTIME, estimate
 from sim.statistics.intervals import Estimate, requests_to_settle
 
@@ -74,7 +74,7 @@ def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
     Returns
     -------
     tuple of TargetRow
-        In the order of the scenario's targets.
+        In the order of the scenario's targets; one whose metric no route can have is left out.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
     frames = [run.steady().frame for run in runs]
     scenario = runs[0].scenario
     rows = []
-    for line in load_targets(scenario.targets_path):
+    for line in targets_of(scenario):
         row = _uptime_row(line, runs) if line.metric == UPTIME else _row(line, frames, scenario)
         rows.append(
             row if valid else replace(row, verdict=Verdict.INVALID, reason="the load generator itself was late")

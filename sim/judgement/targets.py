@@ -7,13 +7,16 @@ line is INCONCLUSIVE.
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sim.results.metrics import UPTIME, metric_names
+from sim.results.metrics import UPTIME, applies, metric_names
 from sim.scenario.platform import read_toml
 from sim.schema import Positive, Table, nearest, validated
+
+if TYPE_CHECKING:
+    from sim.scenario.scenario import Scenario
 
 
 class Verdict(StrEnum):
@@ -73,6 +76,16 @@ def load_targets(path: str | Path) -> tuple[Target, ...]:
         The file is missing, is not TOML, or breaks a rule: one line says which.
     """
     return validated(_File, read_toml(Path(path))).targets
+
+
+def targets_of(scenario: "Scenario") -> list[Target]:
+    """Return the scenario's targets whose metric some route can have."""
+    return [line for line in load_targets(scenario.targets_path) if applies(line.metric, scenario)]
+
+
+def left_out(scenario: "Scenario") -> list[Target]:
+    """Return the scenario's targets whose metric no route can have: nothing is said of them."""
+    return [line for line in load_targets(scenario.targets_path) if not applies(line.metric, scenario)]
 
 
 def decide(low: float, high: float, *, line: Target) -> Verdict:

@@ -122,12 +122,27 @@ class Uses:
     ----------
     instances : tuple of str
         Names of the component's instances.
-    operations : mapping of str to frozenset of str
-        By route, what it uses of them: ``r2.put``, with the instance's name.
+    operations : mapping of str to mapping of str to int
+        By route, how often its steps use each of their operations: ``{"feed": {"archive.read": 2}}``.
     """
 
     instances: tuple[str, ...]
-    operations: Mapping[str, frozenset[str]]
+    operations: Mapping[str, Mapping[str, int]]
+
+    def routes_with(self, operation: str, instance: str) -> list[str]:
+        """List the routes that use one operation of an instance, and no other operation of it."""
+        return [
+            route
+            for route, used in self.operations.items()
+            if [name for name in used if name.partition(".")[0] == instance] == [f"{instance}.{operation}"]
+        ]
+
+    def often(self, instance: str) -> dict[str, int]:
+        """Count, by route, how often its steps use an instance."""
+        return {
+            route: sum(times for name, times in used.items() if name.partition(".")[0] == instance)
+            for route, used in self.operations.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -143,6 +158,8 @@ class Metric:
         ``(frame, uses) -> ndarray, shape (n,)``: of the requests that it applies to, in order of arrival.
     compared : tuple of str
         Statistics that a comparison of two runs shows.
+    operations : tuple of str
+        Without one of these on some route there is nothing to measure; empty: any of the component's.
     """
 
     name: str
@@ -150,6 +167,12 @@ class Metric:
     unit: str
     values: Callable[["pd.DataFrame", Uses], "NDArray[np.float64]"]
     compared: tuple[str, ...] = ()
+    operations: tuple[str, ...] = ()
+
+    def applies(self, uses: Uses) -> bool:
+        """Whether some route has something to measure."""
+        names = {name.partition(".")[2] for used in uses.operations.values() for name in used}
+        return bool(names & set(self.operations)) if self.operations else bool(names)
 
 
 @dataclass(frozen=True)

@@ -84,11 +84,18 @@ def write_usage(d1: Instance, parameters: Write, call: Call) -> Usage:  # noqa: 
 
 
 def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
-    """Distance, queue and SQL of every request that queried a database, in ms."""
-    names = [f"{name}_ms" for name in uses.instances]
-    met = frame[frame[names].to_numpy().sum(axis=1) > 0]
-    spent = [met[f"{name}_ms"] + met[f"{name}_queue_ms"] for name in uses.instances]
-    return np.asarray(sum(spent[1:], start=spent[0]).to_numpy())
+    """Distance, queue and SQL of a query, in ms: a value for every request and database that it queried.
+
+    A run keeps the time of a request, so several queries of one request to one database count with their mean.
+    """
+    found, order = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
+    for name in uses.instances:
+        place = np.flatnonzero(frame[f"{name}_ms"] > 0)
+        met = frame.iloc[place]
+        often = met["route"].map(uses.often(name)).to_numpy(dtype=np.float64)
+        found.append((met[f"{name}_ms"] + met[f"{name}_queue_ms"]).to_numpy() / np.maximum(often, 1.0))
+        order.append(place)
+    return np.concatenate(found)[np.argsort(np.concatenate(order), kind="stable")]
 
 
 COMPONENT = Component(

@@ -62,11 +62,11 @@ def get_usage(r2: Instance, _: NoParameters, call: Call) -> Usage:  # noqa: ARG0
 def upload_mb_per_s(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
     """Size over time of every upload that succeeded, in MB/s.
 
-    An upload is a request of a route that puts into one bucket, and asks no bucket for anything else.
+    An upload is a request of a route that puts into a bucket, and asks it for nothing else.
     """
     rates = []
     for name in uses.instances:
-        routes = [route for route, used in uses.operations.items() if used == {f"{name}.put"}]
+        routes = uses.routes_with("put", name)
         done = frame[frame["route"].isin(routes) & (frame["outcome"] == "ok") & (frame[f"{name}_ms"] > 0)]
         rates.append((done["size_bytes"] / 1e6 / (done[f"{name}_ms"] / 1e3)).to_numpy())
     return np.concatenate(rates) if rates else np.zeros(0)
@@ -96,5 +96,10 @@ COMPONENT = Component(
             price="storage_standard_per_gb_month", included="free_storage_gb_month", per=1.0, whole=1.0,
         ),
     ),
-    metrics=(Metric("r2_upload_mb_per_s", "R2 upload rate", "MB/s", upload_mb_per_s, compared=("p50",)),),
+    metrics=(
+        Metric(
+            "r2_upload_mb_per_s", "R2 upload rate", "MB/s", upload_mb_per_s,
+            compared=("p50",), operations=("put",),
+        ),
+    ),
 )  # fmt: skip

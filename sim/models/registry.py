@@ -101,10 +101,13 @@ def queues(instances: Iterable[Instance]) -> tuple[str, ...]:
     return tuple(instance.name for instance in ordered(instances) if instance.component.station is not None)
 
 
-def uses(name: str, instances: Iterable[Instance], operations: Mapping[str, frozenset[str]]) -> Uses:
-    """Return what routes use of the component *name*; *operations* are all of each route's."""
+def uses(name: str, instances: Iterable[Instance], operations: Mapping[str, Mapping[str, int]]) -> Uses:
+    """Return what routes use of the component *name*; *operations* are all of each route's, and how often."""
     own = tuple(instance.name for instance in instances if instance.component.name == name)
-    mine = {route: frozenset(one for one in used if one.partition(".")[0] in own) for route, used in operations.items()}
+    mine = {
+        route: {one: often for one, often in used.items() if one.partition(".")[0] in own}
+        for route, used in operations.items()
+    }
     return Uses(own, mine)
 
 

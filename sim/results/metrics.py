@@ -58,7 +58,15 @@ def metric_values(frame: "pd.DataFrame", metric: str, *, scenario: "Scenario") -
         raise UsageError(f"metric={metric!r} must be one of {', '.join(metric_names())} (scenarios/targets.toml)")
     component, found = known[metric]
     used = uses(component.name, scenario.system.instances.values(), scenario.operations)
-    return found.values(sent, used) if used.instances else np.zeros(0)
+    return found.values(sent, used) if found.applies(used) else np.zeros(0)
+
+
+def applies(metric: str, scenario: "Scenario") -> bool:
+    """Whether some route of *scenario* has something that *metric* measures."""
+    if metric in (LATENCY, UPTIME):
+        return True
+    component, found = metrics()[metric]
+    return found.applies(uses(component.name, scenario.system.instances.values(), scenario.operations))
 
 
 def metric_names() -> tuple[str, ...]:

@@ -5,6 +5,7 @@ operations of the system's instances, in order. No route's name stands in code.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -106,13 +107,14 @@ class Route(Table):
     """What is done, in order."""
 
 
-def leaves(steps: tuple[Step, ...]) -> Iterator[Step]:
-    """Yield every operation of *steps*, those of groups too, in order of writing."""
+def counted_uses(steps: tuple[Step, ...]) -> Counter[str]:
+    """Count how often *steps* use each operation, if all of them happen; in order of writing."""
+    found: Counter[str] = Counter()
     for step in steps:
-        if step.steps is None:
-            yield step
-        else:
-            yield from leaves(step.steps)
+        inside = {step.use: 1} if step.use is not None else counted_uses(step.steps or ())
+        for operation, often in inside.items():
+            found[operation] += often * step.times
+    return found
 
 
 def expected_uses(steps: tuple[Step, ...], share: float = 1.0) -> Iterator[tuple[Step, float]]:

@@ -10,7 +10,7 @@ of the platform file; the table ``[assumptions]`` says why the author believes t
 scenario's provenance.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from sim.scenario.bases import beside, changed, file_of, named, tables_of
 from sim.scenario.platform import Platform, load_platform
 from sim.scenario.provenance import Provenance, assumed, resolved
 from sim.scenario.route_checks import Surroundings, route_problems
-from sim.scenario.routes import Request, Route, leaves
+from sim.scenario.routes import Request, Route, counted_uses
 from sim.scenario.system import System, filled, read_system
 from sim.scenario.trace import read_trace
 from sim.scenario.workload import Keys, Workload
@@ -176,12 +176,9 @@ class Scenario(Table):
         return inner_columns(self.system.instances.values())
 
     @cached_property
-    def operations(self) -> dict[str, frozenset[str]]:
-        """Operations that each route uses, by the route's name: ``{"search": {"workers.compute", "d1.read"}}``."""
-        return {
-            name: frozenset(step.use for step in leaves(route.steps) if step.use is not None)
-            for name, route in self.routes.items()
-        }
+    def operations(self) -> dict[str, dict[str, int]]:
+        """How often each route's steps use an operation: ``{"search": {"workers.compute": 1, "d1.read": 1}}``."""
+        return {name: dict(counted_uses(route.steps)) for name, route in self.routes.items()}
 
     @cached_property
     def shares(self) -> dict[str, float]:
@@ -262,7 +259,7 @@ def _keys(scenario: Scenario) -> dict[str, int]:
     return found
 
 
-def _touched(system: System, used: frozenset[str]) -> Iterator[str]:
+def _touched(system: System, used: Iterable[str]) -> Iterator[str]:
     for operation in used:
         instance = system.instances[operation.partition(".")[0]]
         yield instance.name

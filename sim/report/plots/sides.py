@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.errors import UsageError
 from sim.experiments.plan import Plan
-from sim.judgement.targets import Target, load_targets
+from sim.judgement.targets import Target, targets_of
 from sim.results.metrics import LATENCY, metric_values
 from sim.results.result import Result
 
@@ -72,7 +72,7 @@ def latencies(runs: Sequence[Result]) -> list[NDArray[np.float64]]:
 
 def latency_targets(scenario: "Scenario") -> list[Target]:
     """The targets of latency percentiles, those of the most usual requests first."""
-    lines = [line for line in load_targets(scenario.targets_path) if line.metric == LATENCY]
+    lines = [line for line in targets_of(scenario) if line.metric == LATENCY]
     return sorted((line for line in lines if line.statistic[0] == "p"), key=lambda line: line.statistic)
 
 

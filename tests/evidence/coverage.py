@@ -2,7 +2,7 @@
 
 An M/M/1 queue begins empty, runs, has its warm-up cut, and yields an interval for the mean and for the P99 of the
 sojourn time; both truths are closed forms. This is done over and over with other seeds, and the share of intervals
-that hold the truth is compared with what they promise. ``python -m sim.evidence.coverage`` writes docs/COVERAGE.md.
+that hold the truth is compared with what they promise. ``python -m tests.evidence.coverage`` writes docs/COVERAGE.md.
 
 Sources
 -------
@@ -246,7 +246,7 @@ def broken(row: CoverageRow) -> bool:
 
 PREFACE = """# Coverage: do the intervals keep their promise?
 
-Written by `python -m sim.evidence.coverage --experiments {experiments} --seed {seed}`; not edited by hand.
+Written by `python -m tests.evidence.coverage --experiments {experiments} --seed {seed}`; not edited by hand.
 
 M/M/1 from an empty start; the truth is the closed form. A 95 % interval should hold it in 95 % of the experiments.
 Rows marked ✓ are promised: counted over {promised:,} experiments with seeds from {seed}, they must lie between 93 and
@@ -272,7 +272,7 @@ Reading it:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Count, and write the page; 1 when a promise is broken."""
-    parser = argparse.ArgumentParser(prog="python -m sim.evidence.coverage", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.evidence.coverage", description=main.__doc__)
     parser.add_argument("--experiments", type=int, default=EXPERIMENTS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=Path, default=Path("docs/COVERAGE.md"))

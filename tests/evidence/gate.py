@@ -1,8 +1,8 @@
 """The gate that both engines must pass: queues whose answer is known, simulated, and laid beside the formula.
 
-The cases are :mod:`sim.evidence.known_queues`. Replications give an interval; the closed form must lie inside. Where no
-closed form is known there is still a recursion over the requests, and every single wait must be its.
-``python -m sim.evidence.gate`` writes the tables of docs/THEORY.md.
+The cases are :mod:`tests.evidence.known_queues`. Replications give an interval; the closed form must lie inside. Where
+no closed form is known there is still a recursion over the requests, and every single wait must be its.
+``python -m tests.evidence.gate`` writes the tables of docs/THEORY.md.
 
 Sources
 -------
@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.engines.recording import Recording
-from sim.evidence.known_queues import PATHS, Case, cases, queue
 from sim.results.metrics import probability
 from sim.scenario.schedule import Schedule
 from sim.statistics.intervals import Estimate, replicated_mean_interval
 from sim.statistics.quantiles import replicated_quantile_interval
 from sim.theory import kiefer_wolfowitz, lindley
+from tests.evidence.known_queues import PATHS, Case, cases, queue
 
 Array = NDArray[np.float64]
 
@@ -185,7 +185,7 @@ def path_table(rows: Sequence[PathRow]) -> str:
 
 PREFACE = """# Theory: do the engines meet the closed forms?
 
-Written by `python -m sim.evidence.gate --engines {engines} --seed {seed}`; not edited by hand.
+Written by `python -m tests.evidence.gate --engines {engines} --seed {seed}`; not edited by hand.
 
 Each case is a Flow, simulated by an engine in {replications} replications, {requests} requests each; the first fifth
 of each is cut. The closed forms are `sim/theory/`, tested there against oracles that share no formula with them. A row
@@ -204,7 +204,7 @@ services before it (Lindley; Kiefer and Wolfowitz for several servers). Each wai
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate all cases, and write the page; 1 when a row fails."""
-    parser = argparse.ArgumentParser(prog="python -m sim.evidence.gate", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.evidence.gate", description=main.__doc__)
     parser.add_argument("--engines", nargs="+", choices=sorted(ENGINES), default=["compiled", "simpy"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=Path, default=Path("docs/THEORY.md"))

@@ -1,7 +1,7 @@
 """Queues whose answer is known, each a Flow of the ordinary vocabulary, one that a user could write.
 
 From one memoryless server to networks and closed loops, with means and percentiles by a closed form of ``sim.theory``;
-and a few without a closed form, for which a recursion knows the wait of every request. :mod:`sim.evidence.gate` plays
+and a few without a closed form, for which a recursion knows the wait of every request. :mod:`tests.evidence.gate` plays
 them.
 
 Sources

@@ -1,7 +1,7 @@
 """The theory gate.
 
 Goal: both engines meet every closed form, and every single wait where only a recursion is known. Method: the gate
-itself, `sim.evidence.gate`, with runs of seconds; that it has teeth is shown on an answer that is wrong.
+itself, `tests.evidence.gate`, with runs of seconds; that it has teeth is shown on an answer that is wrong.
 """
 
 import re
@@ -15,11 +15,11 @@ import pytest
 
 from sim import flow as f
 from sim.engines import simpy_engine
-from sim.evidence.gate import ENGINES, GateRow, PathRow, check, follow, main, measures, path_table, plan, table
-from sim.evidence.known_queues import Case, cases, queue
 from sim.randomness.distributions import Hyperexponential
 from sim.randomness.streams import site_key, uniforms
 from sim.statistics.intervals import Estimate
+from tests.evidence.gate import ENGINES, GateRow, PathRow, check, follow, main, measures, path_table, plan, table
+from tests.evidence.known_queues import Case, cases, queue
 from tests.project.tidy import ROOT
 from tests.sim.theory.test_general_service import shared_sojourns
 from tests.support.schedules import at
@@ -125,11 +125,11 @@ def test_tables_mark_what_fails() -> None:
 def test_command_writes_the_page_and_fails_with_a_row(
     factor: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`python -m sim.evidence.gate` with one cheap case: right, and wrong by a factor of two."""
+    """`python -m tests.evidence.gate` with one cheap case: right, and wrong by a factor of two."""
     case: Case = CASES["M/M/1 at 0.5"]
     cheap = replace(case, exact={"wait_ms mean": factor * case.exact["wait_ms mean"]})
-    monkeypatch.setattr("sim.evidence.gate.cases", lambda: iter([cheap]))
-    monkeypatch.setattr("sim.evidence.gate.REQUESTS", REQUESTS)
+    monkeypatch.setattr("tests.evidence.gate.cases", lambda: iter([cheap]))
+    monkeypatch.setattr("tests.evidence.gate.REQUESTS", REQUESTS)
     page = tmp_path / "THEORY.md"
     assert main(["--engines", "simpy", "--seed", "2", "--write", str(page)]) == status
     text = page.read_text(encoding="utf-8")

@@ -1,9 +1,8 @@
 """Coverage of the intervals, counted.
 
 Goal: over many seeded runs of M/M/1 at load 0.5, 0.8 and 0.9 the 95 % intervals for mean and P99 hold the truth in 93
-to 97 %. Method: `sim.evidence.coverage` itself, small in every CI run, with 400 runs of a million requests every night,
-and the page that was written from 2,000.
-The counting is tested on designs whose coverage is known.
+to 97 %. Method: `tests.evidence.coverage` itself, small in every CI run, with 400 runs of a million requests every
+night, and the page that was written from 2,000. The counting is tested on designs whose coverage is known.
 """
 
 import re
@@ -13,7 +12,9 @@ import numpy as np
 import pytest
 
 from sim.errors import UsageError
-from sim.evidence.coverage import (
+from sim.statistics.intervals import Estimate, proportion_interval
+from sim.theory import MMc
+from tests.evidence.coverage import (
     LOADS,
     SUBJECTS,
     Design,
@@ -27,8 +28,6 @@ from sim.evidence.coverage import (
     sojourns,
     table,
 )
-from sim.statistics.intervals import Estimate, proportion_interval
-from sim.theory import MMc
 from tests.project.tidy import ROOT
 
 DESIGNS = [pytest.param(by_batches, id="batches"), pytest.param(by_replications, id="replications")]
@@ -123,20 +122,20 @@ def test_table_names_design_load_and_coverage() -> None:
 
 
 def test_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python -m sim.evidence.coverage`, with one cheap design in place of all."""
-    monkeypatch.setattr("sim.evidence.coverage.SUBJECTS", (Subject("one run, 20 batches", by_batches, 2_000),))
+    """`python -m tests.evidence.coverage`, with one cheap design in place of all."""
+    monkeypatch.setattr("tests.evidence.coverage.SUBJECTS", (Subject("one run, 20 batches", by_batches, 2_000),))
     page = tmp_path / "COVERAGE.md"
     assert main(["--experiments", "3", "--seed", "5", "--write", str(page)]) == 0
     text = page.read_text(encoding="utf-8")
-    assert "python -m sim.evidence.coverage --experiments 3 --seed 5" in text
+    assert "python -m tests.evidence.coverage --experiments 3 --seed 5" in text
     assert text.count("| one run, 20 batches |") == 6
 
 
 def test_command_fails_when_a_promise_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promised by whoever forgets correlation: the page says how often it was wrong, and the status is 1."""
     careless = Subject("careless", as_if_independent, 5_000, promised=True)
-    monkeypatch.setattr("sim.evidence.coverage.SUBJECTS", (careless,))
-    monkeypatch.setattr("sim.evidence.coverage.LOADS", (0.8,))
+    monkeypatch.setattr("tests.evidence.coverage.SUBJECTS", (careless,))
+    monkeypatch.setattr("tests.evidence.coverage.LOADS", (0.8,))
     page = tmp_path / "COVERAGE.md"
     assert main(["--experiments", "4", "--write", str(page)]) == 1
     assert page.read_text(encoding="utf-8").count("| ✓ careless |") == 2
