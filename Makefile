@@ -38,10 +38,11 @@ nightly: .venv/dev ## What takes longer: coverage with 400 runs, 10,000 examples
 	$(BIN)/python -m pytest -m nightly $(ARGS)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/sim/engines/test_engines_agree.py $(ARGS)
 
-check: .venv/dev ## Lint, format and types only.
+check: .venv/dev ## Lint, format, types and layers only.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 theory: .venv/dev ## Lay both engines beside the closed forms; writes docs/THEORY.md. About two minutes.
 	$(BIN)/python -m tests.evidence.gate $(ARGS)

@@ -198,13 +198,14 @@ def _usages(scenario: "Scenario", requests_per_month: float) -> Iterator[tuple[U
     """What is moved on the meters, and how often in a month: by every operation, then in the background."""
     calls: dict[str, dict[str, float]] = {}
     for name, route in scenario.routes.items():
-        requests, call = requests_per_month * scenario.shares[name], Call(_size_bytes(route))
+        requests, size_bytes = requests_per_month * scenario.shares[name], _size_bytes(route)
         for step, often in expected_uses(route.steps):
             assert step.use is not None
             where, _, operation = step.use.partition(".")
             instance = scenario.system.instances[where]
             wanted = instance.component.operations[operation]
-            yield wanted.usage(instance, wanted.parameters.model_validate(step.parameters), call), requests * often
+            call = Call(wanted.parameters.model_validate(step.parameters), size_bytes)
+            yield wanted.usage(instance, call), requests * often
             per_month = calls.setdefault(where, {})
             per_month[operation] = per_month.get(operation, 0.0) + requests * often
     for where, per_month in calls.items():

@@ -7,6 +7,7 @@ inclusion; no price stands in a model.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def meter(
     )
 
 
-def per_million(name: str, unit: str, fact: str) -> Meter:
+def per_million(name: str, unit: str, *, fact: str) -> Meter:
     """Return the usual meter: some are included each month, every further million costs."""
     return meter(name, unit, price=f"{fact}_overage_per_million", included=f"{fact}_included_month")
 
@@ -94,11 +95,23 @@ class Usage:
 
 NOTHING = Usage()
 
+GB = 1_000_000 * 1_000
+"""Bytes that the bill counts as one GB."""
+
 
 @dataclass(frozen=True)
 class Call:
-    """What the bill must know of one call: the mean size of its request's body or answer."""
+    """What the bill must know of one call.
 
+    Attributes
+    ----------
+    parameters : Table
+        What the step says of the operation.
+    size_bytes : float
+        Mean size of its request's body or answer.
+    """
+
+    parameters: Any
     size_bytes: float = 0.0
 
 
@@ -110,9 +123,9 @@ class Demand:
     ----------
     calls_per_month : mapping of str to float
         By operation.
-    popularity : ndarray, shape (keys,)
-        Share of each key in the instance's calls.
+    key_share : ndarray, shape (keys,)
+        Of each key in the instance's calls.
     """
 
     calls_per_month: Mapping[str, float]
-    popularity: NDArray[np.float64]
+    key_share: NDArray[np.float64]

@@ -51,8 +51,8 @@ class Instance:
         Distinct keys among the requests that reach it.
     others : mapping of str to Instance
         All instances of the scenario, by name.
-    use : int
-        The how-manieth use on a request's path this is, from 1: each use has random numbers of its own.
+    use_number : int
+        From 1, counted along a request's path: each use has random numbers of its own.
     """
 
     name: str
@@ -60,11 +60,11 @@ class Instance:
     table: Any
     keys: int = 1
     others: Mapping[str, "Instance"] = field(default_factory=dict, repr=False, compare=False)
-    use: int = 1
+    use_number: int = 1
 
     def stream(self, what: str) -> str:
         """Name the stream of random numbers of *what* in this use."""
-        return f"{self.name}.{what}" if self.use == 1 else f"{self.name}.{what}#{self.use}"
+        return f"{self.name}.{what}" if self.use_number == 1 else f"{self.name}.{what}#{self.use_number}"
 
     def linked(self, key: str) -> "Instance":
         """Return the instance that the table names under *key*."""
@@ -81,7 +81,7 @@ class Instance:
         return self.component.station(self) if self.component.station is not None else None
 
 
-def _no_usage(instance: Instance, parameters: Any, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+def _no_usage(instance: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     return NOTHING
 
 
@@ -96,7 +96,7 @@ class Operation:
     parameters : type of Table
         What a step of a route may say about it.
     usage : callable
-        ``(instance, parameters, call) -> Usage``: what one call moves on the bill.
+        ``(instance, call) -> Usage``: what one call moves on the bill.
     services : tuple of str
         Services of the incident record that it hangs on.
     reads : bool
@@ -107,7 +107,7 @@ class Operation:
 
     flow: Callable[[Instance, Any], Flow]
     parameters: type[Table] = NoParameters
-    usage: Callable[[Instance, Any, Call], Usage] = _no_usage
+    usage: Callable[[Instance, Call], Usage] = _no_usage
     services: tuple[str, ...] = ()
     reads: bool = False
     uploads: bool = False

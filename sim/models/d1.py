@@ -73,14 +73,14 @@ def _query(d1: Instance, execute: Serve) -> Flow:
     return (half, execute, half)
 
 
-def read_usage(d1: Instance, parameters: Read, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+def read_usage(d1: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """Rows that a read visits."""
-    return Usage({"d1.rows_read": parameters.rows_read})
+    return Usage({"d1.rows_read": call.parameters.rows_read})
 
 
-def write_usage(d1: Instance, parameters: Write, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+def write_usage(d1: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """Rows that a write visits and writes."""
-    return Usage({"d1.rows_read": parameters.rows_read, "d1.rows_written": parameters.rows_written})
+    return Usage({"d1.rows_read": call.parameters.rows_read, "d1.rows_written": call.parameters.rows_written})
 
 
 def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
@@ -110,8 +110,8 @@ COMPONENT = Component(
     },
     station=station,
     meters=(
-        per_million("d1.rows_read", "rows", "rows_read"),
-        per_million("d1.rows_written", "rows", "rows_written"),
+        per_million("d1.rows_read", "rows", fact="rows_read"),
+        per_million("d1.rows_written", "rows", fact="rows_written"),
         meter("d1.storage", "GB-month", price="storage_overage_per_gb_month", included="storage_gb_included", per=1.0),
     ),
     metrics=(Metric("d1_query_ms", "D1 query", "ms", query_ms, compared=("p50", "p99")),),

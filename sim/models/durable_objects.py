@@ -122,15 +122,15 @@ def call_usage(active_ms: float, **rows: float) -> Usage:
     return Usage({"durable_objects.requests": 1.0, "durable_objects.duration": active_ms / 1000, **counted})
 
 
-def read_usage(objects: Instance, parameters: Read, _: Call) -> Usage:
+def read_usage(objects: Instance, call: Call) -> Usage:
     """One request, its duration, the rows that it visits."""
-    return call_usage(objects.table.read_ms.expected(), rows_read=parameters.rows_read)
+    return call_usage(objects.table.read_ms.expected(), rows_read=call.parameters.rows_read)
 
 
-def write_usage(objects: Instance, parameters: Write, _: Call) -> Usage:
+def write_usage(objects: Instance, call: Call) -> Usage:
     """One request, its duration until the write is durable, the rows that it writes."""
     active_ms = objects.table.write_ms.expected() + objects.table.output_gate_ms.expected()
-    return call_usage(active_ms, rows_written=parameters.rows_written)
+    return call_usage(active_ms, rows_written=call.parameters.rows_written)
 
 
 def busy_ms(frame: "pd.DataFrame", objects: Instance) -> "NDArray[np.float64]":
@@ -160,14 +160,14 @@ COMPONENT = Component(
     station=station,
     busy_ms=busy_ms,
     meters=(
-        per_million("durable_objects.requests", "requests", "requests"),
+        per_million("durable_objects.requests", "requests", fact="requests"),
         meter(
             "durable_objects.duration", "GB-s",
             price="duration_overage_per_million_gb_s", included="duration_gb_s_included_month",
             scale="duration_gb_per_object",
         ),
-        per_million("durable_objects.rows_read", "rows", "sqlite_rows_read"),
-        per_million("durable_objects.rows_written", "rows", "sqlite_rows_written"),
+        per_million("durable_objects.rows_read", "rows", fact="sqlite_rows_read"),
+        per_million("durable_objects.rows_written", "rows", fact="sqlite_rows_written"),
         meter(
             "durable_objects.storage", "GB-month",
             price="sqlite_storage_overage_per_gb_month", included="sqlite_storage_gb_included", per=1.0,

@@ -19,7 +19,7 @@ import numpy as np
 
 from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Latch, Move, Repeat, Spawn, Time
 from sim.models import durable_objects
-from sim.models.billing import SECONDS_PER_MONTH, Call, Demand, Usage
+from sim.models.billing import GB, SECONDS_PER_MONTH, Call, Demand, Usage
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
 from sim.randomness.distributions import Constant
 from sim.schema import Count as Number
@@ -112,10 +112,10 @@ def _pending(ledger: Instance) -> Counter:
 
 def _objects(ledger: Instance) -> Instance:
     """The namespace, in the ledger's own use of it."""
-    return replace(ledger.linked("objects"), use=ledger.use)
+    return replace(ledger.linked("objects"), use_number=ledger.use_number)
 
 
-def append_usage(ledger: Instance, _: NoParameters, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+def append_usage(ledger: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """One request to the object with its rows, and the rows that the flush will write to D1."""
     objects = ledger.linked("objects")
     active_ms = ledger.table.write_ms.expected() + objects.table.output_gate_ms.expected()
@@ -123,14 +123,14 @@ def append_usage(ledger: Instance, _: NoParameters, call: Call) -> Usage:  # noq
     request = durable_objects.call_usage(
         active_ms, rows_read=APPEND_ROWS_READ + flushed, rows_written=APPEND_ROWS_WRITTEN
     )
-    stored_gb = ledger.table.event_bytes / 1e9
+    stored_gb = ledger.table.event_bytes / GB
     return Usage(
         {**request.amounts, "d1.rows_written": FLUSHED_ROWS_WRITTEN * flushed},
         stored_gb={"durable_objects.storage": stored_gb, "d1.storage": stored_gb * flushed},
     )
 
 
-def balance_usage(ledger: Instance, _: NoParameters, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+def balance_usage(ledger: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """One request to the object, and the row that it reads."""
     return durable_objects.call_usage(ledger.table.read_ms.expected(), rows_read=1.0)
 
@@ -144,7 +144,7 @@ def alarms(ledger: Instance, demand: Demand) -> Usage:
     if ledger.table.policy != "hardened":
         return Usage()
     database = ledger.linked("database").table
-    rate_per_s = demand.calls_per_month.get("append", 0.0) / SECONDS_PER_MONTH * demand.popularity
+    rate_per_s = demand.calls_per_month.get("append", 0.0) / SECONDS_PER_MONTH * demand.key_share
     objects = durable_objects.station(_objects(ledger)).instances
     by_object = np.bincount(np.arange(rate_per_s.size) % objects, weights=rate_per_s)
     per_month = (by_object / (1 + by_object * ledger.table.flush_interval_s)).sum() * SECONDS_PER_MONTH

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.flow import Delay, Flow, Link, Transfer
-from sim.models.billing import Call, Usage, meter
+from sim.models.billing import GB, Call, Usage, meter
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
 from sim.schema import Law, Positive, Table
 
@@ -49,12 +49,12 @@ def _body(r2: Instance) -> Transfer:
     return Transfer(Link(r2.name, bytes_per_s=r2.table.bandwidth_bytes_per_s), r2.name)
 
 
-def put_usage(r2: Instance, _: NoParameters, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+def put_usage(r2: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """One operation of class A, and what stays in the bucket."""
-    return Usage({"r2.class_a": 1.0}, stored_gb={"r2.storage": call.size_bytes / 1e9})
+    return Usage({"r2.class_a": 1.0}, stored_gb={"r2.storage": call.size_bytes / GB})
 
 
-def get_usage(r2: Instance, _: NoParameters, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+def get_usage(r2: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """One operation of class B; egress is free."""
     return Usage({"r2.class_b": 1.0})
 

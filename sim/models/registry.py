@@ -101,7 +101,7 @@ def queues(instances: Iterable[Instance]) -> tuple[str, ...]:
     return tuple(instance.name for instance in ordered(instances) if instance.component.station is not None)
 
 
-def uses(name: str, instances: Iterable[Instance], operations: Mapping[str, Mapping[str, int]]) -> Uses:
+def uses(name: str, instances: Iterable[Instance], *, operations: Mapping[str, Mapping[str, int]]) -> Uses:
     """Return what routes use of the component *name*; *operations* are all of each route's, and how often."""
     own = tuple(instance.name for instance in instances if instance.component.name == name)
     mine = {

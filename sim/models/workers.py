@@ -51,7 +51,7 @@ def compute(workers: Instance, _: NoParameters) -> Flow:
     )
 
 
-def usage(workers: Instance, _: NoParameters, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+def usage(workers: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """One request, and its CPU time in ms."""
     return Usage({"workers.requests": 1.0, "workers.cpu": workers.table.cpu_ms.expected()})
 
@@ -83,8 +83,8 @@ COMPONENT = Component(
     cpu=True,
     meters=(
         meter("workers.plan", "month", price="plan_month", per=1.0),
-        per_million("workers.requests", "requests", "requests"),
-        per_million("workers.cpu", "ms", "cpu_ms"),
+        per_million("workers.requests", "requests", fact="requests"),
+        per_million("workers.cpu", "ms", fact="cpu_ms"),
     ),
     background=plan_fee,
     metrics=(Metric("worker_cpu_ms", "Worker CPU", "ms", cpu_ms, compared=("p99",)),),

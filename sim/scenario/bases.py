@@ -55,7 +55,7 @@ def beside(file: str, folder: Path) -> Path:
     return near if near.is_file() else scenarios_folder() / file
 
 
-def named(raw: dict[str, Any], key: str, folder: Path) -> Path:
+def named(raw: dict[str, Any], key: str, *, folder: Path) -> Path:
     """Return the file that a scenario must name under *key*.
 
     Raises

@@ -106,7 +106,7 @@ class _Path:
         touched = [instance.name, *(instance.linked(key).name for key in instance.component.links)]
         use = 1 + max(self._uses.get(name, 0) for name in touched)
         self._uses.update(dict.fromkeys(touched, use))
-        return replace(instance, use=use)
+        return replace(instance, use_number=use)
 
     def _name(self, step: Step, what: str) -> str:
         """A name for the random numbers of a step itself: ``feed.d1.read.chance``, numbered where it comes again."""

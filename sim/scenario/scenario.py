@@ -231,7 +231,7 @@ def load_scenario(scenario: str | Path) -> Scenario:
 
 def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = None) -> Scenario:
     """Resolve the references of *raw* and check it; *facts* are those of its platform file, if known already."""
-    facts = facts or load_platform(named(raw, "platform", folder))
+    facts = facts or load_platform(named(raw, "platform", folder=folder))
     used: list[Provenance] = []
     numbers = resolved({**raw, "system": filled(raw.get("system", {}))}, (), facts=facts, used=used)
     origin = _Origin(raw, numbers, tuple(used), folder, facts)
@@ -244,7 +244,7 @@ def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = Non
         raise
     around = Surroundings(system, scenario.workload.populations, scenario.bodies)
     refuse([*wrong, *route_problems(scenario.routes, around)])
-    named(raw, "targets", folder)
+    named(raw, "targets", folder=folder)
     tuple(scenario.provenance)  # An assumption about nothing is an error now, not when someone asks.
     return scenario.model_copy(update={"system": system.with_keys(_keys(scenario))})
 

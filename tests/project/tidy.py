@@ -45,10 +45,10 @@ DIMENSIONLESS = {
 }
 """Names that carry no unit, by reason. A plural whole number (``servers: int``) needs no entry: it counts."""
 
-PURE_NUMBERS = "shape cv2 zipf probability scale utilization error jitter level weight"
+PURE_NUMBERS = "shape cv2 zipf chance probability scale utilization error jitter level weight"
 """Ratios and exponents; also as the last word of a longer name: ``arrival_cv2``."""
 
-IDENTIFIER_SUFFIXES = ("_id", "_code", "_port", "_index", "_request", "_seq", "_version")
+IDENTIFIER_SUFFIXES = ("_id", "_number", "_code", "_port", "_index", "_request", "_seq", "_version")
 
 NUMBERS_IN_MODELS = {
     100: "per cent in one",
@@ -63,11 +63,6 @@ FOREIGN_SIGNATURES = {
     "quic_event_received": "aioquic fixes it",
 }
 """Functions whose parameters somebody else fixed."""
-
-IMPURE = frozenset(
-    "aiohttp aioquic asyncio http requests socket ssl subprocess threading urllib.request uvicorn".split()
-)
-"""Modules that a sans-IO core, or a model, has no business with."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -213,24 +208,6 @@ def bare_numbers(module: Module) -> list[str]:
     ]
 
 
-def imports(module: Module) -> Iterator[tuple[ast.stmt, str]]:
-    """Every imported module, with its statement."""
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Import):
-            yield from ((node, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node, node.module
-
-
-def forbidden_imports(module: Module, forbidden: frozenset[str]) -> list[str]:
-    """S5, S6: an import of a package, or of anything below it, that this module must not know."""
-    return [
-        module.at(node, f"imports {name}")
-        for node, name in imports(module)
-        if any(name == banned or name.startswith(f"{banned}.") for banned in forbidden)
-    ]
-
-
 def stray_exceptions(package: list[Module], root: str) -> list[str]:
     """S8: an exception class that does not descend from the package's root."""
     classes = {
@@ -269,10 +246,3 @@ def positional(module: Module) -> list[str]:
         if taken > POSITIONAL_MAX:
             found.append(module.at(function, f"{function.name} takes {taken} parameters by position"))
     return found
-
-
-def unfinished(module: Module) -> list[str]:
-    """S9: a note that something is left to do."""
-    words = re.compile(r"#.*\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")) + r")\b")
-    lines = enumerate(module.text.splitlines(), start=1)
-    return [f"{module.path}:{number} {line.strip()}" for number, line in lines if words.search(line)]

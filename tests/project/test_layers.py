@@ -1,0 +1,57 @@
+"""The layers, as the contracts say them and as the page shows them.
+
+Goal: docs/ARCHITECTURE.md and the contracts of import-linter never part, and the contracts hold. Method: both are read
+as data and compared; ``lint-imports`` is run on a tree with one import too many, which it must refuse.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from tests.project.tidy import ROOT
+
+PAGE = (ROOT / "docs/ARCHITECTURE.md").read_text("utf-8")
+
+
+def contracts() -> list[dict[str, object]]:
+    """The contracts in pyproject.toml."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    found: list[dict[str, object]] = settings["tool"]["importlinter"]["contracts"]
+    return found
+
+
+def layers_of_the_page(package: str) -> list[set[str]]:
+    """Modules of each row of a package's table, from the top."""
+    table = PAGE.split(f"| modules of `{package}` |")[1].split("<!-- end layers")[0]
+    rows = [line for line in table.splitlines()[2:] if line.startswith("|")]
+    return [set(re.findall(r"`([\w.]+)`", row.split("|")[1])) for row in rows]
+
+
+def test_the_page_shows_the_layers_that_are_checked() -> None:
+    for contract in contracts():
+        if contract["type"] == "layers":
+            layers = contract["layers"]
+            assert isinstance(layers, list)
+            (package,) = contract["containers"]  # type: ignore[misc]  # a list of one
+            assert layers_of_the_page(package) == [set(re.split(r"\s*[|:]\s*", layer)) for layer in layers], package
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run import-linter on a copy of the tree."""
+    code = "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports_command as c; c()"
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_an_import_against_the_layers_is_refused(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package in ("sim", "reference_impl"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert lint(tmp_path).returncode == 0
+    with (tmp_path / "sim/models/d1.py").open("a", encoding="utf-8") as model:
+        model.write("\nfrom sim.engines import recording\n")
+    broken = lint(tmp_path)
+    assert broken.returncode == 1
+    assert "sim.models.d1 -> sim.engines" in re.sub(r"\s+", " ", broken.stdout)
