@@ -22,7 +22,6 @@ from sim.errors import RunnerError, UsageError
 from sim.results.result import Result
 from sim.runners import live
 from sim.runners.load.address import Deployment, read_ready_line
-from sim.runners.load.priority import NICENESS
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -36,23 +35,6 @@ STOP_S = 5.0
 
 LINE_BYTES_MAX = 2**16
 PORT_MAX = 65_535
-
-LEASH = f"""
-import atexit, contextlib, ctypes, os, runpy, shutil, signal, sys
-keeper, folder = int(sys.argv.pop(1)), sys.argv.pop(1)
-atexit.register(shutil.rmtree, folder, ignore_errors=True)
-if sys.platform == "linux":
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != keeper:
-        sys.exit("whoever started this reference is gone")
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, {NICENESS})
-runpy.run_module("reference_impl", run_name="__main__", alter_sys=True)
-"""
-"""What the process runs: ``python -m reference_impl``, to which Linux sends SIGTERM when its keeper dies, and which
-has the load driver's own place ahead of other work (:mod:`sim.runners.load.priority`)."""
-
 
 @dataclass(frozen=True)
 class Running:
@@ -178,7 +160,7 @@ def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO
     arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", "0", "--quic-port", "0", "--data", folder / "data"]
     arguments += _arguments(folder, scenario, seed=seed)
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", LEASH, str(os.getpid()), folder, *arguments],
+        [sys.executable, "-P", "-m", "sim.runners.leash", str(os.getpid()), folder, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=messages,

@@ -64,7 +64,8 @@ class Scenario(Table):
 
     def model_post_init(self, context: Any) -> None:
         """Remember what the scenario was made from."""
-        assert isinstance(context, _Origin), "scenarios are made by load_scenario() and vary()"
+        if not isinstance(context, _Origin):
+            raise UsageError("a Scenario is made by load_scenario(), vary() or with_(), not by its class")
         self._origin = context
 
     @field_serializer("system")
