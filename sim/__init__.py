@@ -16,6 +16,7 @@ from sim.views import VIEWS
 
 if TYPE_CHECKING:
     from sim import flow as flow
+    from sim import models as models
     from sim import theory as theory
     from sim.errors import SimError as SimError
     from sim.experiments.capacity import Capacity as Capacity
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sim.judgement.comparison import compare as compare
     from sim.judgement.cost import cost as cost
     from sim.judgement.judge import judge as judge
+    from sim.models.registry import register as register
     from sim.report import plots as plots
     from sim.results.breakdown import by_route as by_route
     from sim.results.breakdown import waterfall as waterfall
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario as Scenario
     from sim.scenario.scenario import load_scenario as load_scenario
     from sim.scenario.schedule import Schedule as Schedule
+    from sim.scenario.schema_page import json_schema as json_schema
     from sim.screening import screen as screen
 
 _HOME = {
@@ -55,12 +58,15 @@ _HOME = {
     "compare": "sim.judgement.comparison",
     "cost": "sim.judgement.cost",
     "flow": "sim",
+    "json_schema": "sim.scenario.schema_page",
     "judge": "sim.judgement.judge",
     "load_run": "sim.results.storage",
     "load_scenario": "sim.scenario.scenario",
+    "models": "sim",
     "plan": "sim.experiments.plan",
     "play": "sim.runners.play",
     "plots": "sim.report",
+    "register": "sim.models.registry",
     "run": "sim.runners.play",
     "save_run": "sim.results.storage",
     "schedule": "sim.scenario.generation",
@@ -70,13 +76,18 @@ _HOME = {
     "theory": "sim",
     "waterfall": "sim.results.breakdown",
 }
-"""Where each name lives; a module is found as the package's own child of that name."""
+"""Where each name lives."""
 
+_MODULES = frozenset({"flow", "models", "plots", "theory"})
+"""Names that are modules themselves."""
+
+_VIEWED = ("Availability", "Capacity", "Comparison", "Cost", "Scenario", "Screening", "Sweep")
 VIEWS.update(
     {
         "Plan.html": "sim.report.html:plan_html",
         "Plan.text": "sim.report.sentences:summary",
         "Result.html": "sim.report.html:result_html",
+        **{f"{name}.html": f"sim.report.notebook_views:{name.lower()}_html" for name in _VIEWED},
     }
 )
 
@@ -88,7 +99,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'sim' has no attribute {name!r}")
     home = _HOME[name]
-    if name in ("flow", "plots", "theory"):
+    if name in _MODULES:
         found: Any = import_module(f"{home}.{name}")
     else:
         found = getattr(import_module(home), name)

@@ -125,11 +125,12 @@ def capacity(
     """Find the highest load that keeps the targets."""
     from sim.experiments.capacity import capacity as search
     from sim.report.json_document import capacity_document
-    from sim.report.terminal import capacity_table
+    from sim.report.tables import capacity as capacity_grid
+    from sim.report.terminal import table
 
     asked = _asked(scenario, trace=trace, changes=changes)
     found = search(asked, engine=engine, seeds=seeds, progress=_teller())
-    _show([capacity_table(found)], document=capacity_document(found), json=json)
+    _show([table(capacity_grid(found))], document=capacity_document(found), json=json)
     return 1 if found.missed else 0
 
 
@@ -148,12 +149,13 @@ def sweep(
     """Play every combination of some values."""
     from sim.experiments.sweep import sweep as do_sweep
     from sim.report.json_document import sweep_document
-    from sim.report.terminal import sweep_table
+    from sim.report.tables import sweep as sweep_grid
+    from sim.report.terminal import table
 
     asked = _asked(scenario, trace=trace, changes=changes)
     points = dict(_values(text) for text in vary)
     found = do_sweep(asked, vary=points, engine=engine, seeds=seeds, cluster=cluster, progress=True)
-    _show([sweep_table(found)], document=sweep_document(found), json=json)
+    _show([table(sweep_grid(found))], document=sweep_document(found), json=json)
     if found.ended_early:
         _say(f"headroom: {found.ended_early}")
     return USAGE_STATUS if found.interrupted else 0
@@ -188,12 +190,13 @@ def compare(
     """Lay two recorded runs side by side."""
     from sim.judgement.comparison import compare as lay
     from sim.report.json_document import comparison_document
-    from sim.report.terminal import comparison_table
+    from sim.report.tables import comparison as comparison_grid
+    from sim.report.terminal import table
     from sim.results.storage import load_run
 
     found = lay(load_run(simulated), load_run(measured))
     document = {"schema_version": 1, "agrees": found.agrees, "comparison": comparison_document(found)}
-    _show([comparison_table(found)], document=document, json=json)
+    _show([table(comparison_grid(found))], document=document, json=json)
     return 0 if found.agrees else 3
 
 

@@ -32,6 +32,7 @@ from sim.experiments.probe import OVERLOAD, Probe
 from sim.experiments.search import Search
 from sim.screening import Screening
 from sim.statistics.intervals import Estimate
+from sim.views import Shown
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -42,7 +43,7 @@ BRACKET = 1.08
 
 
 @dataclass(frozen=True)
-class Capacity:
+class Capacity(Shown):
     """The answer of the search.
 
     Attributes
@@ -74,6 +75,12 @@ class Capacity:
     knee_per_s: float
     probes: tuple[Probe, ...]
     bound_per_s: float = inf
+
+    def __repr__(self) -> str:
+        rate, first = self.estimate, ", ".join(self.limited_by)
+        return (
+            f"<Capacity {rate.value:,.4g} requests/s, 95 % {rate.low:,.4g} to {rate.high:,.4g}; first breaks {first}>"
+        )
 
     @property
     def ends_in_overload(self) -> bool:

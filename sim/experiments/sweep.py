@@ -33,6 +33,7 @@ from sim.results.metrics import UPTIME, estimate_of, probability
 from sim.schema import shown
 from sim.statistics.intervals import Estimate
 from sim.statistics.quantiles import quantile
+from sim.views import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ Point = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Shown):
     """What was found.
 
     Attributes

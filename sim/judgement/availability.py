@@ -31,6 +31,7 @@ from sim.randomness.streams import site_key, uniforms
 from sim.results.metrics import NOT_JUDGED
 from sim.scenario.routes import Step
 from sim.statistics.intervals import Estimate, share_interval
+from sim.views import Shown
 
 if TYPE_CHECKING:
     from sim.results.result import Result
@@ -133,7 +134,7 @@ class ServiceRecord:
 
 
 @dataclass(frozen=True)
-class Availability:
+class Availability(Shown):
     """Up-time of a scenario, weighted by its mix of routes.
 
     Attributes
@@ -157,6 +158,10 @@ class Availability:
     services: tuple[ServiceRecord, ...]
     record: Record
     paths: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        found = self.estimate
+        return f"<Availability {found.value:.5f}, 95 % {found.low:.5f} to {found.high:.5f}: {found.method}>"
 
     @property
     def down_minutes_per_month(self) -> float:

@@ -26,6 +26,7 @@ from sim.models.registry import metrics
 from sim.results.metrics import LATENCY, NOT_JUDGED, estimate
 from sim.statistics.intervals import Estimate
 from sim.statistics.quantiles import quantiles
+from sim.views import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +91,7 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """All rows, and the quantiles of latency of both sides.
 
     Attributes
@@ -105,6 +106,11 @@ class Comparison:
     rows: tuple[ComparisonRow, ...]
     qq_ms: NDArray[np.float64]
     valid: bool = True
+
+    def __repr__(self) -> str:
+        found = [str(row.verdict) for row in self.rows]
+        counts = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in dict.fromkeys(found))
+        return f"<Comparison of {len(found)} statistics: {counts}{'' if self.valid else '; INVALID'}>"
 
     @property
     def agrees(self) -> bool:

@@ -22,6 +22,7 @@ from sim.models.billing import DAYS_PER_MONTH, SECONDS_PER_MONTH, Call, Demand, 
 from sim.models.registry import meters
 from sim.scenario.generation import mean_rate_per_s, popularity, stored_bytes
 from sim.scenario.routes import Route, expected_uses
+from sim.views import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ class CostLine:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Shown):
     """A month's bill.
 
     Attributes
@@ -65,6 +66,9 @@ class Cost:
     requests_per_month: Amount
     lines: tuple[CostLine, ...]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Cost of {self.requests_per_month:,.0f} requests a month: {self.month_usd:,.2f} USD>"
 
     @property
     def month_usd(self) -> float:

@@ -1,5 +1,16 @@
 """The components of a deployment: one file each, and the registry that finds them.
 
 Read one of them first, :mod:`sim.models.d1` say: its table of the scenario, its station, its operations as Flows, what
-they cost, and the ``COMPONENT`` that puts these together. What a component may say is in :mod:`sim.models.component`.
+they cost, and the ``COMPONENT`` that puts these together. What a component may say is in :mod:`sim.models.component`;
+the names below are what a component of one's own is written with.
 """
+
+from sim.models.billing import Call, Demand, Meter, Usage
+from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
+from sim.models.registry import components, register
+from sim.schema import Count, Fraction, Law, NotNegative, Positive, Table
+
+__all__ = [
+    "Call", "Component", "Count", "Demand", "Fraction", "Instance", "Law", "Meter", "Metric", "NoParameters",
+    "NotNegative", "Operation", "Positive", "Table", "Tier", "Usage", "Uses", "components", "register",
+]  # fmt: skip

@@ -3,32 +3,35 @@
 Everything that comes from outside (names, notes, reasons, paths) is escaped here, once, on its way in.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from math import isfinite, log10
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from sim.judgement.comparison import Agreement
+from sim.judgement.judge import judge
 from sim.judgement.targets import Verdict
+from sim.report import tables
+from sim.report.grid import Cell, Column, Grid
 from sim.report.sentences import answer
-from sim.report.wording import NONE, amount, line_of, span, target_name
 
 if TYPE_CHECKING:
     from sim.experiments.plan import Plan
     from sim.judgement.judge import TargetRow
     from sim.results.result import Result
 
-VERDICT_CLASS = {
+VERDICT_CLASS: dict[str, str] = {
     Verdict.PASS: "good",
-    "agrees": "good",
-    "inside": "good",
+    Agreement.AGREES: "good",
+    Agreement.INSIDE: "good",
     Verdict.WARN: "warn",
     Verdict.ALERT: "bad",
-    "differs": "bad",
+    Agreement.DIFFERS: "bad",
     Verdict.INVALID: "void",
     Verdict.INCONCLUSIVE: "open",
-    "too few": "open",
-    "no data": "open",
+    Agreement.TOO_FEW: "open",
+    Agreement.NO_DATA: "open",
 }
 """A verdict is a word and, beside that, a colour."""
 
@@ -54,38 +57,51 @@ NUMBER, NOTHING = Markup(" class=number"), Markup("")
 PICTURE_WIDTH, PICTURE_HEIGHT = 150, 22
 
 
-def table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, cards: bool = False, caption: str = ""
-) -> Markup:
-    """A table; a column whose name starts with ``>`` holds numbers and is set flush right.
+def table(grid: Grid, *, cards: bool = False) -> Markup:
+    """Draw a table.
 
     Parameters
     ----------
-    columns : sequence of str
-    rows : iterable of sequences
-        Texts, which are escaped, and Markup, which is not.
+    grid : Grid
+        Its title is left to the page.
     cards : bool
         Whether a row becomes a card on a narrow screen.
-    caption : str
     """
-    kinds = [NUMBER if name.startswith(">") else NOTHING for name in columns]
+    kinds = [NUMBER if column.kind == "number" else NOTHING for column in grid.columns]
     heads = Markup("").join(
-        Markup("<th scope=col{}>{}</th>").format(kind, name.removeprefix(">"))
-        for kind, name in zip(kinds, columns, strict=True)
+        Markup("<th scope=col{}>{}</th>").format(kind, column.name)
+        for kind, column in zip(kinds, grid.columns, strict=True)
     )
-    labels = [Markup(' data-label="{}"').format(name.removeprefix(">")) if cards else NOTHING for name in columns]
+    labels = [Markup(' data-label="{}"').format(column.name) if cards else NOTHING for column in grid.columns]
     lines = Markup("").join(
         Markup("<tr>{}</tr>\n").format(
             Markup("").join(
-                Markup("<td{}{}>{}</td>").format(kind, label, cell)
-                for kind, label, cell in zip(kinds, labels, row, strict=True)
+                Markup("<td{}{}>{}</td>").format(kind, label, _cell(cell, column, bold=grid.sums and place == last))
+                for kind, label, cell, column in zip(kinds, labels, row, grid.columns, strict=True)
             )
         )
-        for row in rows
+        for last in (len(grid.rows) - 1,)
+        for place, row in enumerate(grid.rows)
     )
-    told = Markup("<caption>{}</caption>").format(caption) if caption else Markup("")
+    caption = Markup("<caption>{}</caption>").format(grid.caption) if grid.caption else Markup("")
     kind = Markup(" class=cards") if cards else ""
-    return Markup("<table{}>{}<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table>").format(kind, told, heads, lines)
+    return Markup("<table{}>{}<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table>").format(
+        kind, caption, heads, lines
+    )
+
+
+def _cell(cell: Cell, column: Column, *, bold: bool) -> Markup:
+    """A cell's text as its column asks for, what is below it, and its mark."""
+    if column.kind == "picture":
+        return picture(*cell.data)
+    if column.kind == "verdict":
+        reason = Markup("<br><small class=reason>{}</small>").format(cell.below) if cell.below else Markup("")
+        return (badge(cell.text) if cell.text else Markup("")) + reason
+    text = path(cell.text) if column.kind == "path" else escape(cell.text)
+    text = Markup("<b>{}</b>").format(text) if bold and cell.text else text
+    mark = Markup(" <span class={}>{}</span>").format(cell.mark, cell.mark) if cell.mark else Markup("")
+    below = Markup("<br><small>{}</small>").format(cell.below) if cell.below else Markup("")
+    return text + mark + below
 
 
 def badge(verdict: str) -> Markup:
@@ -93,72 +109,9 @@ def badge(verdict: str) -> Markup:
     return Markup('<span class="badge {}">{}</span>').format(VERDICT_CLASS.get(verdict, "open"), verdict)
 
 
-def stacked(first: str, second: str) -> Markup:
-    """A value, and what is said more quietly below it."""
-    return Markup("{}<br><small>{}</small>").format(first, second) if second else escape(first)
-
-
 def path(dotted: str) -> Markup:
     """A dotted path, which may be broken after a dot."""
     return Markup("<code>{}</code>").format(Markup(".<wbr>").join(dotted.split(".")))
-
-
-def value_cell(row: "TargetRow") -> Markup:
-    """The estimate of a target row, over its 95 % interval."""
-    lines = (row.target, row.alert)
-    if not isfinite(row.value) and not isfinite(row.low):
-        return escape(NONE if row.n == 0 else amount(row.value, row.unit))
-    return stacked(
-        amount(row.value, row.unit, apart_from=lines), span(row.low, row.high, unit=row.unit, apart_from=lines)
-    )
-
-
-def target_table(
-    rows: "Sequence[TargetRow]", measured: "Sequence[TargetRow]" = (), *, heading: str = "simulated"
-) -> Markup:
-    """The verdict table.
-
-    Parameters
-    ----------
-    rows : sequence of TargetRow
-    measured : sequence of TargetRow
-        Stand beside the rows of the same target.
-    heading : str
-        What the values of *rows* are.
-    """
-    beside = {(row.metric, row.statistic): row for row in measured}
-    columns = ["metric", ">target", ">alert", "", f">{heading}", ">n", "verdict"]
-    columns += [">measured", ">n measured", "measured verdict"] if measured else []
-    shared = {row.reason for row in measured}
-    told = f"Measured: {shared.pop()}." if len(shared) == 1 and measured[0].reason else ""
-    lines: list[list[object]] = []
-    for row in rows:
-        theirs = beside.get((row.metric, row.statistic))
-        lines.append(
-            [
-                target_name(row.metric, row.statistic),
-                f"{'≤' if row.direction == 'below' else '≥'} {line_of(row.target, row.unit)}",
-                f"{'>' if row.direction == 'below' else '<'} {line_of(row.alert, row.unit)}",
-                picture(row, theirs),
-                value_cell(row),
-                f"{row.n:,}",
-                Markup("{}{}").format(badge(row.verdict), _reason(row)),
-            ]
-        )
-        if measured:
-            lines[-1] += _measured_cells(theirs, silent=bool(told))
-    return table(columns, lines, cards=True, caption=told)
-
-
-def _measured_cells(row: "TargetRow | None", *, silent: bool) -> list[object]:
-    if row is None:
-        return ["", "", ""]
-    why = Markup("") if silent else _reason(row)
-    return [value_cell(row), f"{row.n:,}", Markup("{}{}").format(badge(row.verdict), why)]
-
-
-def _reason(row: "TargetRow") -> Markup:
-    return Markup("<br><small class=reason>{}</small>").format(row.reason) if row.reason else Markup("")
 
 
 def picture(row: "TargetRow", beside: "TargetRow | None" = None) -> Markup:
@@ -209,21 +162,26 @@ def _scale(row: "TargetRow") -> Callable[[float], float]:
 
 def result_html(result: "Result") -> str:
     """A run in a notebook: what it was, and its verdicts."""
-    from sim.judgement.judge import judge
-
     rows = judge(result) if len(result.steady().frame) else ()
-    told = Markup("<p>{}</p>").format(repr(result)[1:-1])
+    said = Markup("<p>{}</p>").format(repr(result)[1:-1])
     notes = Markup("").join(Markup("<p><b>{}</b></p>").format(note) for note in result.notes)
-    return _for_notebook(told + notes, target_table(rows, heading="value") if rows else Markup(""))
+    return _for_notebook(said + notes, table(tables.targets(rows), cards=True) if rows else Markup(""))
 
 
 def plan_html(plan: "Plan") -> str:
     """A plan in a notebook: its answer, and its verdicts."""
-    told = Markup("<p>{}</p><p>{} {}</p>").format(plan.scenario.question, badge(plan.verdict), answer(plan))
+    said = Markup("<p>{}</p><p>{} {}</p>").format(plan.scenario.question, badge(plan.verdict), answer(plan))
     notes = Markup("").join(Markup("<p><b>{}</b></p>").format(note) for note in plan.notes)
-    body = target_table(plan.targets, plan.measured_targets) if plan.targets else Markup("")
-    return _for_notebook(told + notes, body)
+    verdicts = tables.targets(plan.targets, plan.measured_targets, heading="simulated")
+    body = table(verdicts, cards=True) if plan.targets else Markup("")
+    return _for_notebook(said + notes, body)
 
 
-def _for_notebook(told: Markup, body: Markup) -> str:
-    return str(Markup("<style>{}</style><div class=headroom>{}{}</div>").format(NOTEBOOK_CSS, told, body))
+def grid_html(grid: Grid, *, notes: str = "") -> str:
+    """A table in a notebook, its title above it."""
+    said = Markup("<p><b>{}</b></p>").format(grid.title) + (Markup("<p>{}</p>").format(notes) if notes else "")
+    return _for_notebook(said, table(grid))
+
+
+def _for_notebook(said: Markup, body: Markup) -> str:
+    return str(Markup("<style>{}</style><div class=headroom>{}{}</div>").format(NOTEBOOK_CSS, said, body))

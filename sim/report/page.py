@@ -12,7 +12,8 @@ from sim.errors import UsageError
 from sim.files import whole_file
 from sim.report import tables
 from sim.report.figures import report_figures
-from sim.report.html import VERDICT_CLASS, target_table
+from sim.report.grid import Grid
+from sim.report.html import VERDICT_CLASS, table
 from sim.report.sentences import answer, confirmation, facts, headroom, measured_of, screened, tiles, untested
 from sim.report.wording import percent, significant, target_names, usd
 from sim.scenario.platform import CONFIDENCE, LOW_CONFIDENCE
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "report.html"
 
-SENSITIVITIES_MOST = 10
+SENSITIVITIES_MAX = 10
 """Rows of the table; the rest moves the P99 less."""
 
 FINGERPRINT_DIGITS = 12
@@ -96,27 +97,30 @@ def _urgent(plan: "Plan") -> bool:
 
 def _tables(plan: "Plan") -> "dict[str, Markup]":
     """Every table that this plan has the data for."""
-    made: dict[str, Markup] = {}
+    made: dict[str, Grid] = {}
     if plan.targets:
-        made["targets"] = target_table(plan.targets, plan.measured_targets)
-        made["routes"] = tables.route_table(plan.simulated, measured_of(plan))
-        made["stations"] = tables.station_table(plan.simulated, plan.screening)
+        made["routes"] = tables.routes(plan.simulated, measured_of(plan))
+        made["stations"] = tables.stations(plan.simulated, plan.screening)
     if plan.measured is not None and plan.measured.generator:
-        made["generator"] = tables.generator_table(plan.measured.generator)
+        made["generator"] = tables.generator(plan.measured.generator)
     if plan.comparison is not None:
-        made["comparison"] = tables.comparison_table(plan.comparison)
+        made["comparison"] = tables.comparison(plan.comparison)
     if plan.cost is not None:
-        made["cost"] = tables.cost_table(plan.cost)
+        made["cost"] = tables.cost(plan.cost)
     if plan.sensitivity:
-        made["sensitivity"] = tables.sensitivity_table(plan.sensitivity[:SENSITIVITIES_MOST])
+        made["sensitivity"] = tables.sensitivity(plan.sensitivity[:SENSITIVITIES_MAX])
     if plan.scenario.provenance:
-        made["provenance"] = tables.provenance_table(plan.scenario.provenance)
-    return made
+        made["provenance"] = tables.provenance(plan.scenario.provenance)
+    drawn = {name: table(grid) for name, grid in made.items()}
+    if plan.targets:
+        verdicts = tables.targets(plan.targets, plan.measured_targets, heading="simulated")
+        drawn["targets"] = table(verdicts, cards=True)
+    return drawn
 
 
 def _rest(plan: "Plan") -> str:
     """What is to be said of the numbers below the table of sensitivities."""
-    others = plan.sensitivity[SENSITIVITIES_MOST:]
+    others = plan.sensitivity[SENSITIVITIES_MAX:]
     if not others:
         return ""
     return f"{len(others)} further numbers move the P99 by at most {percent(others[0].swing_ratio)} each."

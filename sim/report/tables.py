@@ -1,34 +1,44 @@
-"""The tables of the report, each from the part of a plan that it tells."""
+"""The tables of a run, a plan, a bill: what stands in them, for every face that shows them.
+
+Every number stands with its unit and its 95 % interval, rounded to what the interval supports.
+"""
 
 from collections.abc import Hashable, Sequence
-from math import inf, isnan
+from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from sim.experiments.sensitivity import FACTOR
-from sim.report.html import badge, path, stacked, table
+from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.wording import (
+    NONE,
+    UNBOUNDED,
     amount,
     component_name,
+    line_of,
     meter_name,
     percent,
     significant,
     span,
     target_name,
+    target_names,
     unit_of_metric,
     usd,
 )
-from sim.results.breakdown import by_route
+from sim.results.breakdown import by_route, waterfall
 
 if TYPE_CHECKING:
+    from sim.experiments.capacity import Capacity
     from sim.experiments.sensitivity import Sensitivity
+    from sim.experiments.sweep import Sweep
     from sim.judgement.comparison import Comparison, ComparisonRow
     from sim.judgement.cost import Cost
+    from sim.judgement.judge import TargetRow
     from sim.results.result import Result
     from sim.scenario.provenance import Provenance
     from sim.screening import Screening, StationScreening
     from sim.statistics.intervals import Estimate
+
+INTERVAL = "95 % interval"
 
 GENERATOR = {
     "planned_requests": ("requests planned", ""),
@@ -56,28 +66,106 @@ GENERATOR = {
 """What the load generator says of itself: the name for a reader, and the unit."""
 
 
-def route_table(simulated: "Sequence[Result]", measured: "Result | None" = None) -> Markup:
-    """How many, how many failed, and P50 and P99 of each route; a measurement beside the simulation."""
+def targets(
+    rows: "Sequence[TargetRow]",
+    measured: "Sequence[TargetRow]" = (),
+    *,
+    title: str = "",
+    heading: str = "value",
+) -> Grid:
+    """Return the verdict table.
+
+    Parameters
+    ----------
+    rows : sequence of TargetRow
+    measured : sequence of TargetRow
+        Stand beside the rows of the same target.
+    title : str
+    heading : str
+        What the values of *rows* are.
+    """
+    beside = {(row.metric, row.statistic): row for row in measured}
+    columns = [
+        Column("metric"),
+        Column("target", "number"),
+        Column("alert", "number"),
+        Column("", "picture", page_only=True),
+        Column(heading, "number", below=INTERVAL),
+        Column("n", "number"),
+        Column("verdict", "verdict", below="what would settle it"),
+    ]
+    if measured:
+        columns += [Column("measured", "number", below=INTERVAL), Column("n measured", "number")]
+        columns += [Column("measured verdict", "verdict", below="what would settle it")]
+    shared = {row.reason for row in measured}
+    caption = f"Measured: {shared.pop()}." if len(shared) == 1 and measured[0].reason else ""
+    lines = []
+    for row in rows:
+        theirs = beside.get((row.metric, row.statistic))
+        line = [*_line_cells(row), Cell(data=(row, theirs)), *_value_cells(row)]
+        if measured:
+            line += [Cell()] * 3 if theirs is None else _value_cells(theirs, silent=bool(caption))
+        lines.append(line)
+    return grid(title, columns, rows=lines, caption=caption)
+
+
+def _line_cells(row: "TargetRow") -> list[Cell]:
+    good, bad = ("≤", ">") if row.direction == "below" else ("≥", "<")
+    return [
+        Cell(target_name(row.metric, row.statistic)),
+        Cell(f"{good} {line_of(row.target, row.unit)}"),
+        Cell(f"{bad} {line_of(row.alert, row.unit)}"),
+    ]
+
+
+def _value_cells(row: "TargetRow", *, silent: bool = False) -> list[Cell]:
+    """The estimate over its interval, the requests that it rests on, the verdict over its reason."""
+    lines = (row.target, row.alert)
+    value = Cell(
+        amount(row.value, row.unit, apart_from=lines), span(row.low, row.high, unit=row.unit, apart_from=lines)
+    )
+    if not isfinite(row.value) and not isfinite(row.low):
+        value = Cell(NONE if row.n == 0 else amount(row.value, row.unit))
+    return [value, Cell(f"{row.n:,}"), Cell(row.verdict, "" if silent else row.reason)]
+
+
+def routes(simulated: "Sequence[Result]", measured: "Result | None" = None) -> Grid:
+    """Return how many, how many failed, and P50 and P99 of each route; a measurement beside the simulation."""
     ours = by_route(simulated).to_dict(orient="records")
     theirs = {row["route"]: row for row in by_route([measured]).to_dict(orient="records")} if measured else {}
-    columns = ["route", ">simulated", ">failed", ">P50", ">P99"]
-    rows: list[list[object]] = [[row["route"], *_route_cells(row)] for row in ours]
+    columns = [Column("route"), *_route_columns("n" if measured is None else "simulated")]
+    rows = [[Cell(str(row["route"])), *_route_cells(row)] for row in ours]
     if measured is not None:
-        columns += [">measured", ">failed", ">P50", ">P99"]
-        rows = [[*row, *(_route_cells(theirs[row[0]]) if row[0] in theirs else [""] * 4)] for row in rows]
-    return table(columns, rows)
+        columns += _route_columns("measured")
+        rows = [[*row, *(_route_cells(theirs[row[0].text]) if row[0].text in theirs else [Cell()] * 4)] for row in rows]
+    return grid("Routes", columns, rows=rows)
 
 
-def _route_cells(row: "dict[Hashable, Any]") -> list[object]:
+def _route_columns(count: str) -> list[Column]:
+    latencies = [Column(name, "number", below=INTERVAL) for name in ("P50", "P99")]
+    return [Column(count, "number"), Column("failed", "number"), *latencies]
+
+
+def _route_cells(row: "dict[Hashable, Any]") -> list[Cell]:
     latencies = [
-        stacked(amount(row[f"{name}_ms"], "ms"), span(row[f"{name}_low_ms"], row[f"{name}_high_ms"], unit="ms"))
+        Cell(amount(row[f"{name}_ms"], "ms"), span(row[f"{name}_low_ms"], row[f"{name}_high_ms"], unit="ms"))
         for name in ("p50", "p99")
     ]
-    return [f"{row['n']:,}", f"{row['errors']:,}", *latencies]
+    return [Cell(f"{row['n']:,}"), Cell(f"{row['errors']:,}"), *latencies]
 
 
-def station_table(results: "Sequence[Result]", screening: "Screening | None" = None) -> Markup:
-    """How busy each station was, and how long its queue; the means of the runs, beside what arithmetic says."""
+def parts(results: "Sequence[Result]") -> Grid:
+    """Return where the time of a typical and of a slow request goes."""
+    rows = [
+        (component_name(str(row["part"])), f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}")
+        for row in waterfall(results).to_dict(orient="records")
+    ]
+    columns = ("part", ">of requests around P50", ">of requests beyond P99")
+    return grid("Where the time goes, mean ms", columns, rows=rows)
+
+
+def stations(results: "Sequence[Result]", screening: "Screening | None" = None) -> Grid:
+    """Return how busy each station was, and how long its queue: means of the runs, beside what arithmetic says."""
     frames = [run.stations.set_index("station").astype(float) for run in results]
     mean = sum(frames[1:], frames[0]) / len(frames)
     screened = {row.station: row for row in screening.rows} if screening is not None else {}
@@ -87,27 +175,20 @@ def station_table(results: "Sequence[Result]", screening: "Screening | None" = N
             f"{row['servers']:,.0f}",
             f"{row['instances']:,.0f}",
             f"{row['served']:,.0f}",
-            _share(row["utilization"]),
-            _share(row["utilization_busiest"]),
+            _utilization(row["utilization"]),
+            _utilization(row["utilization_busiest"]),
             significant(row["queue_mean"]),
             amount(row["wait_mean_ms"], "ms"),
             *(_screened_cells(screened[str(name)]) if screened else ()),
         ]
         for name, row in mean.sort_values("utilization_busiest", ascending=False).iterrows()
     ]
-    columns = [
-        "station",
-        ">servers",
-        ">instances",
-        ">served",
-        ">utilization",
-        ">of the busiest",
-        ">mean queue",
-        ">mean wait",
-    ]
+    names = ("servers", "instances", "served", "utilization", "of the busiest", "mean queue", "mean wait")
+    columns = [Column("station"), *(Column(name, "number") for name in names)]
     if screened:
-        columns += [">by arithmetic: busiest", ">wait", ">bears"]
-    return table(columns, rows)
+        arithmetic = ("by arithmetic: busiest", "wait", "bears")
+        columns += [Column(name, "number", page_only=True) for name in arithmetic]
+    return grid("Stations", columns, rows=rows)
 
 
 def _screened_cells(row: "StationScreening") -> list[str]:
@@ -115,12 +196,12 @@ def _screened_cells(row: "StationScreening") -> list[str]:
     return [percent(row.busiest_utilization), amount(row.wait_ms_mean, "ms"), most]
 
 
-def _share(ratio: float) -> str:
-    return "not told apart" if isnan(ratio) else percent(ratio)
+def _utilization(ratio: float) -> str:
+    return "not reported" if isnan(ratio) else percent(ratio)
 
 
-def comparison_table(found: "Comparison") -> Markup:
-    """The model's error in each statistic."""
+def comparison(found: "Comparison") -> Grid:
+    """Return the model's error in each statistic."""
     rows = [
         (
             target_name(row.metric, row.statistic),
@@ -128,31 +209,54 @@ def comparison_table(found: "Comparison") -> Markup:
             _estimate(row.simulated, row.metric),
             _estimate(row.measured, row.metric),
             f"{row.measured.n:,}",
-            stacked(percent(row.relative_error, signed=True), _error_span(row)),
+            Cell(percent(row.relative_error, signed=True), _error_span(row)),
             f"±{percent(row.tolerance_ratio)}",
-            badge(row.verdict),
+            row.verdict,
         )
         for row in found.rows
     ]
-    columns = ("statistic", "route", ">simulated", ">measured", ">n measured", ">error", ">tolerance", "verdict")
-    return table(columns, rows)
+    columns = (
+        "statistic",
+        "route",
+        Column("simulated", "number", below=INTERVAL),
+        Column("measured", "number", below=INTERVAL),
+        ">n measured",
+        Column("error", "number", below="joint 95 % interval"),
+        ">tolerance",
+        Column("verdict", "verdict"),
+    )
+    return grid("The model against the measurement, on the same requests", columns, rows=rows)
 
 
-def _estimate(found: "Estimate", metric: str) -> Markup:
+def _estimate(found: "Estimate", metric: str) -> Cell:
     unit = unit_of_metric(metric)
-    return stacked(amount(found.value, unit), span(found.low, found.high, unit=unit))
+    return Cell(amount(found.value, unit), span(found.low, found.high, unit=unit))
 
 
 def _error_span(row: "ComparisonRow") -> str:
     if isnan(row.relative_error):
         return ""
-    if row.low <= -1 or row.high == float("inf"):
-        return "unbounded"
+    if row.low <= -1 or row.high == inf:
+        return UNBOUNDED
     return f"{percent(row.low, signed=True)} to {percent(row.high, signed=True)}"
 
 
-def cost_table(bill: "Cost") -> Markup:
-    """Every line of the bill, and its sum."""
+def capacity(found: "Capacity") -> Grid:
+    """Return the highest load that keeps the targets."""
+    rate, unit = found.estimate, "requests/s"
+    rows: list[tuple[Cell | str, ...]] = [
+        ("highest load", Cell(amount(rate.value, unit), span(rate.low, rate.high, unit=unit))),
+        ("breaks first", target_names(found.limited_by)),
+        ("longest wait then", component_name(found.bottleneck)),
+        ("knee", f"{significant(found.knee_per_s)} requests/s"),
+        *([("missed at any load", target_names(found.missed))] if found.missed else []),
+    ]
+    return grid("Headroom", ("", Column("", below=INTERVAL)), rows=rows)
+
+
+def cost(bill: "Cost", *, every_line: bool = True) -> Grid:
+    """Return the lines of a bill and their sum; without *every_line* only those that cost something, largest first."""
+    lines = bill.lines if every_line else sorted((line for line in bill.lines if line.usd), key=lambda line: -line.usd)
     rows = [
         (
             component_name(line.component),
@@ -162,55 +266,55 @@ def cost_table(bill: "Cost") -> Markup:
             significant(line.billed),
             line.unit,
             usd(line.usd),
-            percent(line.usd / bill.month_usd),
+            percent(line.usd / bill.month_usd) if bill.month_usd else "",
             line.confidence,
         )
-        for line in bill.lines
+        for line in lines
     ]
     each = f"{usd(bill.usd_per_1000_requests)} per 1,000 requests"
     sums = ("All lines", each, "", "", "", "", usd(bill.month_usd), "100 %", "")
-    total = [Markup("<b>{}</b>").format(cell) if cell else "" for cell in sums]
-    columns = ("component", "meter", ">used", ">included", ">billed", "unit", ">a month", ">share", "confidence")
-    return table(columns, [*rows, total])
+    columns = (
+        "component", "meter", ">used", Column("included", "number", page_only=True),
+        Column("billed", "number", page_only=True), "unit", ">a month", ">share", "confidence",
+    )  # fmt: skip
+    return grid("A month's bill", columns, rows=[*rows, sums], sums=True)
 
 
-def sensitivity_table(rows: "Sequence[Sensitivity]") -> Markup:
-    """What a quarter less and more of each doubtful number does."""
-    told = [
+def sensitivity(rows: "Sequence[Sensitivity]") -> Grid:
+    """Return what a quarter less and more of each low-confidence number does."""
+    lines = [
         (
-            path(row.source.path),
+            Cell(row.source.path),
             row.source.confidence,
             _changes(row.p50_ratio_low, row.p50_ratio_high),
             _changes(row.p99_ratio_low, row.p99_ratio_high),
+            row.source.source,
         )
         for row in rows
     ]
-    return table(("number", "confidence", f">P50, ÷ and × {FACTOR:g}", f">P99, ÷ and × {FACTOR:g}"), told)
+    columns = (
+        Column("number", "path"), "confidence", f">P50, ÷ and × {FACTOR:g}", f">P99, ÷ and × {FACTOR:g}", "why",
+    )  # fmt: skip
+    return grid("Low-confidence numbers that the P99 depends on most", columns, rows=lines)
 
 
 def _changes(*ratios: float) -> str:
     return ", ".join(percent(ratio - 1, signed=True) for ratio in ratios)
 
 
-def provenance_table(sources: "Sequence[Provenance]") -> Markup:
-    """Every number that has a source or a reason; those of low confidence are marked."""
+def provenance(sources: "Sequence[Provenance]") -> Grid:
+    """Return every number that has a source or a reason; those of low confidence are marked."""
     rows = [
         (
-            path(source.path),
+            source.path,
             _value(source.value, source.unit),
-            _confidence(source),
-            Markup("{}<br><small>{}</small>").format(source.source, path(source.platform_key))
-            if source.platform_key
-            else source.source,
+            Cell(source.confidence, mark="low" if source.low_confidence else ""),
+            Cell(source.source, source.platform_key or ""),
         )
         for source in sources
     ]
-    return table(("number", "value", "confidence", "source and platform fact, or the author's reason"), rows)
-
-
-def _confidence(source: "Provenance") -> Markup:
-    mark = Markup(" <span class=low>low</span>") if source.low_confidence else Markup("")
-    return Markup("{}{}").format(source.confidence, mark)
+    columns = (Column("number", "path"), "value", "confidence", "source and platform fact, or the author's reason")
+    return grid("Sources", columns, rows=rows)
 
 
 def _value(value: Any, unit: str) -> str:
@@ -218,22 +322,38 @@ def _value(value: Any, unit: str) -> str:
     if isinstance(value, dict):
         parts = dict(value)
         law = parts.pop("law", None)
-        told = ", ".join(f"{key} {_value(entry, '1')}" for key, entry in parts.items())
-        return f"{law}: {told}{'' if unit == '1' else f' {unit}'}" if law else told
+        said = ", ".join(f"{key} {_value(entry, '1')}" for key, entry in parts.items())
+        return f"{law}: {said}{'' if unit == '1' else f' {unit}'}" if law else said
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,.12g}{'' if unit == '1' else f' {unit}'}"
 
 
-def generator_table(check: dict[str, Any]) -> Markup:
-    """What the load generator measured of itself."""
-    rows = [(name, _told(check[key], unit)) for key, (name, unit) in GENERATOR.items() if check.get(key) is not None]
-    return table(("self-check", ">value"), rows)
+def generator(check: dict[str, Any]) -> Grid:
+    """Return what the load generator measured of itself."""
+    rows = [(name, _checked(check[key], unit)) for key, (name, unit) in GENERATOR.items() if check.get(key) is not None]
+    return grid("Load generator", ("self-check", ">value"), rows=rows)
 
 
-def _told(value: Any, unit: str) -> str:
+def _checked(value: Any, unit: str) -> str:
     if isinstance(value, str):
         return value
     if unit == "%":
         return percent(float(value))
     return f"{significant(float(value))} {unit}".strip()
+
+
+def sweep(found: "Sweep") -> Grid:
+    """Return one row a point: the values, P50 and P99 with their intervals, the busiest station, the verdict."""
+    latencies = [Column(name, "number", below=INTERVAL) for name in ("P50", "P99")]
+    columns: list[Column | str] = [*found.vary, *latencies, "busiest station", ">busy", Column("verdict", "verdict")]
+    rows: list[list[Cell | str]] = []
+    for row in found.points.to_dict(orient="records"):
+        cells: list[Cell | str] = [str(row[path]) for path in found.vary]
+        cells += [
+            Cell(amount(row[name], "ms"), span(row[f"{name}_low"], row[f"{name}_high"], unit="ms"))
+            for name in ("api_latency_ms_p50", "api_latency_ms_p99")
+        ]
+        station, busy = component_name(str(row["busiest_station"])), percent(row["busiest_utilization"])
+        rows.append([*cells, station, busy, str(row["verdict"])])
+    return grid(f"{found.scenario.name}, {len(found.seeds)} replications a point", columns, rows=rows)

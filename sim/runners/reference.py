@@ -36,6 +36,7 @@ STOP_S = 5.0
 LINE_BYTES_MAX = 2**16
 PORT_MAX = 65_535
 
+
 @dataclass(frozen=True)
 class Running:
     """A reference deployment that runs now."""

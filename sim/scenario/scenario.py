@@ -30,9 +30,10 @@ from sim.scenario.system import System, filled, read_system
 from sim.scenario.trace import read_trace
 from sim.scenario.workload import Keys, Workload
 from sim.schema import PAGE, Place, Table, as_tuples, problems, refuse
+from sim.views import Shown
 
 
-class Scenario(Table):
+class Scenario(Table, Shown):
     """One experiment."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -67,6 +68,9 @@ class Scenario(Table):
         if not isinstance(context, _Origin):
             raise UsageError("a Scenario is made by load_scenario(), vary() or with_(), not by its class")
         self._origin = context
+
+    def __repr__(self) -> str:
+        return f"<Scenario {self.name}: {len(self.routes)} routes over {', '.join(self.system)}>"
 
     @field_serializer("system")
     def _tables(self, system: System) -> dict[str, Any]:

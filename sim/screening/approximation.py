@@ -33,6 +33,7 @@ from sim.screening.demand import Walker
 from sim.screening.logbook import Notes, Use
 from sim.screening.passage import Array, Passage
 from sim.screening.traffic import Traffic, traffic
+from sim.views import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +94,7 @@ class StationScreening:
 
 
 @dataclass(frozen=True)
-class Screening:
+class Screening(Shown):
     """A scenario, as arithmetic sees it: an approximation.
 
     Attributes

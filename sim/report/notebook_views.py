@@ -1,0 +1,69 @@
+"""What objects of the public face look like in a notebook."""
+
+from typing import TYPE_CHECKING
+
+from sim.report import tables
+from sim.report.grid import Cell, grid
+from sim.report.html import grid_html
+from sim.report.wording import amount, percent, span
+
+if TYPE_CHECKING:
+    from sim.experiments.capacity import Capacity
+    from sim.experiments.sweep import Sweep
+    from sim.judgement.availability import Availability
+    from sim.judgement.comparison import Comparison
+    from sim.judgement.cost import Cost
+    from sim.scenario.scenario import Scenario
+    from sim.screening import Screening
+
+
+def capacity_html(found: "Capacity") -> str:
+    """The highest load, and what gives way."""
+    return grid_html(tables.capacity(found))
+
+
+def comparison_html(found: "Comparison") -> str:
+    """The error of every statistic."""
+    return grid_html(tables.comparison(found))
+
+
+def cost_html(bill: "Cost") -> str:
+    """The lines that cost something."""
+    return grid_html(tables.cost(bill, every_line=False), notes=" ".join(bill.notes))
+
+
+def sweep_html(found: "Sweep") -> str:
+    """A row a point."""
+    return grid_html(tables.sweep(found))
+
+
+def availability_html(found: "Availability") -> str:
+    """The uptime, and the record of every service."""
+    rows = [
+        (row.service, f"{row.events:,}", f"{row.minutes:,}", f"{row.days:,}", f"{100 * row.uptime_ratio:.4f} %")
+        for row in found.services
+    ]
+    interval = span(found.estimate.low, found.estimate.high, unit="1")
+    title = f"Uptime {amount(found.estimate.value, '1')}, 95 % interval {interval}"
+    return grid_html(grid(title, ("service", ">incidents", ">minutes", ">days on record", ">uptime"), rows=rows))
+
+
+def screening_html(found: "Screening") -> str:
+    """Each station by arithmetic alone."""
+    rows = [
+        (row.station, percent(row.busiest_utilization), amount(row.wait_ms_mean, "ms"), f"{row.rate_per_s_max:,.0f}/s")
+        for row in found.rows
+    ]
+    return grid_html(grid("By arithmetic, not simulated", ("station", ">busiest", ">mean wait", ">bears"), rows=rows))
+
+
+def scenario_html(scenario: "Scenario") -> str:
+    """The routes: their shares, and what they do."""
+    rows = []
+    for name, route in scenario.routes.items():
+        steps = [step.use or "group" for step in route.steps]
+        request = scenario.request(name)
+        wire = f"{request.method} {request.path}"
+        rows.append((name, percent(scenario.shares[name]), Cell(" → ".join([route.enter, *steps]), wire)))
+    title = f"{scenario.name}: {scenario.question}"
+    return grid_html(grid(title, ("route", ">share", "steps"), rows=rows))
