@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.flow import Flow, Serve, Station
-from sim.scenario.deployment import deployment
 from sim.randomness.distributions import Exponential
 from sim.randomness.streams import site_key, uniforms
+from sim.scenario.deployment import deployment
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule

@@ -1,4 +1,4 @@
-"""Up-time from the incident record and the run.
+"""Uptime from the incident record and the run.
 
 Goal: the point estimate is plain arithmetic on the record, and the interval never claims more than the record
 holds. Method: the platform file's own incidents, and records made here.
@@ -18,9 +18,9 @@ WINDOW_MINUTES = 925 * 1_440
 TARGET: Any = frames.TARGETS[-1]
 
 
-def played(n: int = 20_000, failed: int = 0, **mix: float) -> list[Any]:
+def played(n: int = 20_000, failed: int = 0, **shares: float) -> list[Any]:
     outcome = ["error" if i < failed else "ok" for i in range(n)]
-    scenario = frames.scenario(mix=mix or {"log": 1.0})
+    scenario = frames.scenario(shares=shares or {"log": 1.0})
     return [frames.result(frames.frame(np.ones(n), outcome=outcome), scenario=scenario)]
 
 
@@ -38,7 +38,7 @@ def test_reads_and_writes_of_r2_lose_different_shares() -> None:
     assert download == pytest.approx(edge * (1 - (59 + 0.35 * 67) / WINDOW_MINUTES))
 
 
-def test_mix_weights_the_routes() -> None:
+def test_shares_weight_the_routes() -> None:
     both = availability(played(log=3.0, upload=1.0)).platform_ratio
     alone = [availability(run).platform_ratio for run in (played(log=1.0), played(upload=1.0))]
     assert both == pytest.approx(0.75 * alone[0] + 0.25 * alone[1])
@@ -64,21 +64,20 @@ def test_two_incidents_do_not_settle_four_nines() -> None:
 
 def test_service_without_an_incident_is_unknown_not_perfect() -> None:
     record = Record(925, (Incident("edge_http", 100, 1.0, 1.0),))
-    assert record.down_ratio("d1", "search") == 0
-    assert np.median(record.down_ratio_draws("d1", "search")) > 0
+    assert record.down_ratio("d1", reads=True) == 0
+    assert np.median(record.down_ratio_draws("d1", reads=True)) > 0
 
 
 def test_longer_record_of_the_same_incidents_knows_more() -> None:
     record = Record(925, (Incident("edge_http", 100, 1.0, 1.0), Incident("edge_http", 50, 1.0, 1.0)))
-    spread = [
-        np.ptp(np.quantile(record.down_ratio_draws("edge_http", "log", growth=g), [0.025, 0.975])) for g in (1, 16)
-    ]
+    draws = [record.down_ratio_draws("edge_http", reads=False, growth=growth) for growth in (1, 16)]
+    spread = [np.ptp(np.quantile(of_record, [0.025, 0.975])) for of_record in draws]
     assert spread[1] < spread[0] / 3
 
 
 def test_long_record_converges_to_the_plain_ratio() -> None:
     record = Record(925, (Incident("edge_http", 100, 1.0, 1.0), Incident("edge_http", 50, 1.0, 1.0)))
-    draws = record.down_ratio_draws("edge_http", "log", growth=10_000)
+    draws = record.down_ratio_draws("edge_http", reads=False, growth=10_000)
     assert draws.mean() == pytest.approx(150 / WINDOW_MINUTES, rel=0.01)
 
 
@@ -91,7 +90,7 @@ def test_interval_covers_the_true_downtime_of_a_long_lived_service() -> None:
         record = Record(
             925, tuple(Incident("edge_http", int(m), 1.0, 1.0) for m in minutes) or (Incident("r2", 60, 1, 1),)
         )
-        low, high = np.quantile(record.down_ratio_draws("edge_http", "log"), [0.025, 0.975])
+        low, high = np.quantile(record.down_ratio_draws("edge_http", reads=False), [0.025, 0.975])
         hits += low <= truth <= high
     assert hits >= 184
 

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from sim.errors import UsageError
-from sim.judgement.cost import METERS, ROWS_WRITTEN, SECONDS_PER_MONTH, alarms_per_month, cost, price, usage_per_month
+from sim.judgement.cost import cost, price, usage_per_month
+from sim.models import ledger
+from sim.models.billing import SECONDS_PER_MONTH, Demand
+from sim.models.registry import meters
+from sim.scenario.generation import popularity
+from sim.scenario.routes import leaves
+from sim.scenario.scenario import Scenario, load_scenario
 from tests.project.tidy import ROOT
 from tests.support import frames
 
@@ -38,7 +44,7 @@ def test_bill_equals_the_providers_worked_examples(usage: dict[str, float], mont
 
 def test_ten_million_log_requests_a_day_cost_what_the_brief_worked_out() -> None:
     """87 + 41 for Workers, 45 + 550 for objects, 1,150 for D1 rows, 5 for the plan; alarms and storage come on top."""
-    bill = cost(frames.scenario(mix={"log": 1.0}), requests_per_month=300e6)
+    bill = cost(frames.scenario(shares={"log": 1.0}), requests_per_month=300e6)
     by_meter = {(line.component, line.meter): line.usd for line in bill.lines}
     assert by_meter["workers", "requests"] == pytest.approx(87.0)
     assert by_meter["workers", "cpu"] == pytest.approx(41.4)
@@ -53,13 +59,18 @@ def test_rows_written_are_those_of_the_schema() -> None:
     with sqlite3.connect(":memory:") as database:
         for migration in sorted((ROOT / "deploy/migrations").glob("*.sql")):
             database.executescript(migration.read_text("utf-8"))
-        for table, event in (("usage_events", "flush"), ("loras", "upload")):
-            indexes = database.execute(f"PRAGMA index_list({table})").fetchall()
-            assert 1 + len(indexes) == ROWS_WRITTEN[event]
+        tables = ("usage_events", "loras")
+        indexes = [len(database.execute(f"PRAGMA index_list({table})").fetchall()) for table in tables]
+    (stored,) = (step for step in leaves(load_scenario("launch").routes["upload"].steps) if step.use == "d1.write")
+    assert [1 + count for count in indexes] == [ledger.FLUSHED_ROWS_WRITTEN, stored.parameters["rows_written"]]
 
 
 def test_seed_policy_flushes_nothing_and_sets_no_alarm() -> None:
-    seed, hardened = (usage_per_month(frames.scenario(policy=p, mix={"log": 1.0}), 1e6) for p in ("seed", "hardened"))
+    logs = {"log": 1.0}
+    seed, hardened = (
+        usage_per_month(frames.scenario(shares=logs, **{"system.ledger.policy": policy}), 1e6)
+        for policy in ("seed", "hardened")
+    )
     assert seed["d1.rows_written"] == 0
     assert seed["durable_objects.requests"] == 1e6 < hardened["durable_objects.requests"]
 
@@ -76,23 +87,32 @@ def test_storage_grows_with_the_months() -> None:
     assert stored[1] == pytest.approx(19 * stored[0])
 
 
+def alarms_per_month(scenario: Scenario, events_per_month: float) -> float:
+    """Each alarm is one request to its object."""
+    demand = Demand({"append": events_per_month, "balance": 1e9}, _shares(scenario))
+    usage = ledger.alarms(scenario.system.instances["ledger"], demand)
+    return usage.amounts["durable_objects.requests"]
+
+
+def _shares(scenario: Scenario) -> Any:
+    weight = popularity(scenario.workload.keys)
+    return weight / weight.sum()
+
+
 def test_busy_object_sets_an_alarm_every_interval_and_a_quiet_one_with_every_event() -> None:
-    scenario = frames.scenario()
-    scenario.workload.keys.count = 1
+    scenario = frames.scenario(**{"workload.keys.count": 1})
     assert alarms_per_month(scenario, 1e9) == pytest.approx(SECONDS_PER_MONTH / 60, rel=0.01)
     assert alarms_per_month(scenario, 100) == pytest.approx(100, rel=0.01)
 
 
 def test_shards_share_their_alarms() -> None:
-    scenario: Any = frames.scenario()
-    apart = alarms_per_month(scenario, 1e8)
-    scenario.system.durable_objects.shards = 2
-    assert alarms_per_month(scenario, 1e8) == pytest.approx(apart * 2 / 10, rel=0.05)
+    apart, together = (frames.scenario(**{"system.durable_objects.shards": shards}) for shards in ("per_key", 2))
+    assert alarms_per_month(together, 1e8) == pytest.approx(alarms_per_month(apart, 1e8) * 2 / 10, rel=0.05)
 
 
 def test_each_line_names_the_fact_that_its_price_comes_from() -> None:
     lines = price({}, frames.PLATFORM)
-    assert [line.fact for line in lines] == [meter.price for meter in METERS]
+    assert [line.fact for line in lines] == [meter.price for meter in meters()]
     assert all(line.confidence == "O" for line in lines)
 
 
