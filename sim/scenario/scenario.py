@@ -53,6 +53,7 @@ class Scenario(Table):
     """API that the reference answers with its own code; empty: it plays the steps of the routes."""
     workload: Workload
     routes: dict[str, Route]
+    """Kinds of requests, by name."""
     bodies: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
     """JSON bodies of requests, by name; placeholders in braces as in a path."""
     system: System
