@@ -243,6 +243,7 @@ def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = Non
     try:
         tables = {**as_tuples(numbers), "system": system}
         scenario = Scenario.model_validate(tables, strict=True, context=origin)
+        refuse(wrong)  # Before the routes, which would only say again that what they use is not there.
     except ValidationError as error:
         refuse([*problems(error, model=Scenario, raw=numbers), *wrong])
         raise

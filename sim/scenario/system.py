@@ -5,7 +5,7 @@
 is a number that nobody vouches for. A scenario of one's own starts from a base and says only what differs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -100,7 +100,7 @@ def read_system(raw: Any) -> tuple[System, list[str]]:
             found[name] = Instance(name, component, checked, others=found)
         except ValidationError as error:
             wrong += problems(error, model=component.table, raw=numbers, place=("system", name))
-    wrong += [line for instance in found.values() for line in _broken_links(instance, found)]
+    wrong += [line for instance in found.values() for line in _broken_links(instance, found, refused=raw.keys() - found)]
     return System(found), wrong
 
 
@@ -119,10 +119,12 @@ def _component(name: str, table: Any) -> tuple[Component | None, dict[str, Any],
     return known[asked], {key: value for key, value in table.items() if key != "component"}, ""
 
 
-def _broken_links(instance: Instance, found: Mapping[str, Instance]) -> Iterator[str]:
-    """Keys of a table that must name another instance and do not."""
+def _broken_links(instance: Instance, found: Mapping[str, Instance], *, refused: Set[str]) -> Iterator[str]:
+    """Keys of a table that must name another instance and do not; those of *refused* tables have their own line."""
     for key, wanted in instance.component.links.items():
         asked = getattr(instance.table, key)
+        if asked in refused:
+            continue
         if asked not in found or found[asked].component.name != wanted:
             fitting = [name for name, other in found.items() if other.component.name == wanted]
             rule = nearest(asked, fitting) if fitting else f"the scenario has none; add [system.{wanted}]"

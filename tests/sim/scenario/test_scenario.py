@@ -74,9 +74,9 @@ def test_every_phase_and_shape_is_shipped() -> None:
 
 def test_every_number_of_the_deployment_has_a_source_or_a_reason(launch: Scenario) -> None:
     vouched = {row.path for row in launch.provenance}
-    for component, table in launch.system_numbers().items():
-        for key, value in table.items():
-            path = f"system.{component}.{key}"
+    for name, table in launch.system.numbers().items():
+        for key in table.keys() - launch.system.instances[name].component.links.keys():
+            path, value = f"system.{name}.{key}", table[key]
             inner = {f"{path}.{name}" for name in value if name != "law"} if isinstance(value, dict) else {path}
             assert path in vouched or inner <= vouched, path
 
@@ -99,7 +99,7 @@ def test_platform_reference_is_a_number_with_provenance(launch: Scenario) -> Non
         "M",
         True,
     )
-    assert launch.system_numbers()["durable_objects"]["output_gate_ms"]["low"] == 10
+    assert launch.system.numbers()["durable_objects"]["output_gate_ms"]["low"] == 10
 
 
 def test_assumption_has_the_letter_in_its_brackets_or_is_a_plain_one(launch: Scenario) -> None:
@@ -122,7 +122,7 @@ def test_a_varied_number_loses_the_reason_of_the_old_one(launch: Scenario) -> No
 
 
 def test_numbers_of_the_system_are_plain_json(launch: Scenario) -> None:
-    numbers = launch.system_numbers()
+    numbers = launch.system.numbers()
     assert json.loads(json.dumps(numbers)) == numbers
     assert numbers["workers"]["cpu_ms"] == {"law": "exponential", "mean": 2.2}
     assert "platform:" not in json.dumps(numbers)
@@ -134,7 +134,7 @@ def test_numbers_of_the_system_are_plain_json(launch: Scenario) -> None:
 def test_vary_changes_one_value_and_nothing_else(launch: Scenario) -> None:
     varied = launch.vary("system.durable_objects.shards", 8).model_dump()
     assert varied["system"]["durable_objects"]["shards"] == 8
-    varied["system"]["durable_objects"]["shards"] = "per_org"
+    varied["system"]["durable_objects"]["shards"] = "per_key"
     del varied["assumptions"]
     before = launch.model_dump()
     del before["assumptions"]
@@ -211,11 +211,26 @@ def test_base_is_taken_over_key_by_key_and_laws_as_a_whole(tmp_path: Path, launc
     assert mine.system.d1.read_ms == launch.system.d1.read_ms
 
 
-def test_mix_and_arrivals_are_replaced_as_a_whole(tmp_path: Path) -> None:
-    text = 'base = "launch.toml"\n[workload.mix]\nlog = 1\n[workload.arrivals]\nkind = "constant"\nrate_per_s = 1\n'
-    workload = load_scenario(saved(tmp_path, text)).workload
-    assert workload.mix == {"log": 1}
-    assert workload.arrivals.model_dump() == {"kind": "constant", "rate_per_s": 1}
+def test_arrivals_are_replaced_as_a_whole_and_routes_key_by_key(tmp_path: Path, launch: Scenario) -> None:
+    text = 'base = "launch.toml"\n[routes.log]\nshare = 1\n[workload.arrivals]\nkind = "constant"\nrate_per_s = 1\n'
+    mine = load_scenario(saved(tmp_path, text))
+    assert mine.workload.arrivals.model_dump() == {"kind": "constant", "rate_per_s": 1}
+    assert mine.routes["log"] == launch.routes["log"].model_copy(update={"share": 1})
+    assert {**mine.routes, "log": None} == {**launch.routes, "log": None}
+
+
+def test_a_varied_route_keeps_what_the_base_said_of_it(launch: Scenario) -> None:
+    assert launch.vary("routes.upload.share", 1.0).routes["upload"].steps == launch.routes["upload"].steps
+    assert list(launch.vary("routes.extra", {"share": 1, "steps": ["d1.read"]}).routes)[-1] == "extra"
+
+
+def test_shares_that_are_not_named_are_none(launch: Scenario) -> None:
+    searches = launch.with_shares(search=3.0, upload=1.0)
+    assert searches.shares == {**dict.fromkeys(launch.routes, 0.0), "search": 0.75, "upload": 0.25}
+    with pytest.raises(ScenarioError, match=r"routes must hold a share > 0 "):
+        launch.with_shares()
+    with pytest.raises(ScenarioError, match=r"routes\.serch\.steps is missing"):
+        launch.with_shares(serch=1.0)
 
 
 def test_both_ends_in_one_file_are_refused_even_over_a_base(tmp_path: Path) -> None:
@@ -289,17 +304,17 @@ def test_missing_scenario_names_the_nearest(tmp_path: Path) -> None:
         ("system.d1.queue_limit.x", 3, "system.d1.queue_limit.x is not a key; queue_limit=1000 is no table"),
         ("workload.arrivals.kind", "poison", 'workload.arrivals.kind="poison" is unknown; did you mean poisson?'),
         ("workload.arrivals", {"rate_per_s": 1}, "workload.arrivals needs a key 'kind'"),
-        ("workload.mix.lgo", 0.3, "workload.mix.lgo is not a route; did you mean log?"),
-        ("workload.mix.log", -0.3, "workload.mix.log=-0.3 must be >= 0"),
-        ("workload.mix", {"log": 0}, "workload.mix must hold a weight > 0"),
-        ("workload.mix", {}, "workload.mix must hold a weight > 0"),
+        ("workload.mix.log", 0.3, "workload.mix is not a key; it is one of: "),
+        ("routes.log.share", -0.3, "routes.log.share=-0.3 must be >= 0"),
+        ("routes.log.share", float("inf"), "routes.log.share=inf must be a finite number"),
+        ("routes", {}, "routes must hold at least one route: [routes.NAME] with share and steps"),
         ("workload.keys.count", 0, "workload.keys.count=0 must be >= 1"),
         ("workload.keys.count", 1.5, "workload.keys.count=1.5 must be a whole number"),
         ("workload.warm_up_s", 600, "workload needs warm_up_s=600 < duration_s=600"),
         (
             "system.durable_objects.shards",
             0,
-            'system.durable_objects.shards=0 must be a whole number >= 1, or "per_org"',
+            'system.durable_objects.shards=0 must be a whole number >= 1, or "per_key"',
         ),
         ("system.d1.rtt_ms", -2, "system.d1.rtt_ms=-2 must be >= 0"),
         ("system.d1.rtt_ms", {"law": "lognormal", "median": 3}, "system.d1.rtt_ms.p99 is missing"),
@@ -309,7 +324,7 @@ def test_missing_scenario_names_the_nearest(tmp_path: Path) -> None:
         ("system.client.retries", 11, "system.client.retries=11 must be <= 10"),
         ("system.workers.cold_fraction", 1.1, "system.workers.cold_fraction=1.1 must be <= 1"),
         ("system.ledger.policy", "sed", "system.ledger.policy=\"sed\" must be 'seed' or 'hardened'"),
-        ("schema_version", 2, "schema_version=2 must be 1"),
+        ("schema_version", 1, "schema_version=1 must be 2"),
         ("seed", -1, "seed=-1 must be >= 0"),
         ("name", "", 'name="" must not be empty'),
         ("system.d1.rtt_ms", "platform:d1.limits.rowbytes", "did you mean d1.limits.row_bytes?"),
