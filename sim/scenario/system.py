@@ -91,7 +91,7 @@ def read_system(raw: Any) -> tuple[System, list[str]]:
     found: dict[str, Instance] = {}
     wrong: list[str] = []
     for name, table in raw.items():
-        component, numbers, problem = _component(name, table)
+        component, numbers, problem = _component(name, table, raw)
         if component is None:
             wrong.append(problem)
             continue
@@ -100,20 +100,29 @@ def read_system(raw: Any) -> tuple[System, list[str]]:
             found[name] = Instance(name, component, checked, others=found)
         except ValidationError as error:
             wrong += problems(error, model=component.table, raw=numbers, place=("system", name))
-    wrong += [line for instance in found.values() for line in _broken_links(instance, found, refused=raw.keys() - found)]
+    wrong += [
+        line for instance in found.values() for line in _broken_links(instance, found, refused=raw.keys() - found)
+    ]
     return System(found), wrong
 
 
-def _component(name: str, table: Any) -> tuple[Component | None, dict[str, Any], str]:
+def _component(name: str, table: Any, raw: dict[str, Any]) -> tuple[Component | None, dict[str, Any], str]:
     """The component of one table, the table without naming it, and what is wrong otherwise."""
     if not NAME.fullmatch(name):
         return None, {}, f'system."{name}" must be a name of lower-case letters, digits and _ ({PAGE})'
     if not isinstance(table, dict):
         return None, {}, f"system.{name}{shown(table)} must be a table ({PAGE})"
+    if LIKE in table:  # Had it led to a table, it would be filled in.
+        near = nearest(str(table[LIKE]), [other for other in raw if other != name])
+        return (
+            None,
+            {},
+            f"system.{name}.{LIKE}{shown(table[LIKE])} must name another table of the system; {near} ({PAGE})",
+        )
     known = {component.name: component for component in components()}
     asked = table.get("component", name)
-    if asked not in known:
-        said = f'system.{name}.component="{asked}"' if "component" in table else f"system.{name}"
+    if not isinstance(asked, str) or asked not in known:
+        said = f"system.{name}.component{shown(asked)}" if "component" in table else f"system.{name}"
         way_out = "" if "component" in table else f', or say component = "..." ({", ".join(known)})'
         return None, {}, f"{said} is not a component; {nearest(str(asked), known)}{way_out} ({PAGE})"
     return known[asked], {key: value for key, value in table.items() if key != "component"}, ""
