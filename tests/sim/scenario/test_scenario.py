@@ -372,22 +372,52 @@ def test_further_problems_are_notes(launch: Scenario) -> None:
     assert caught.value.__notes__ == ["system.d1.queue_limit=0 must be >= 1 (scenarios/README.md)"]
 
 
+WORDS = ["platform:x", "d1", "d1.read", "workers.compute", "network", "size_bytes", "/{key}", "{nobody}"]
+KEYS = ["law", "kind", "x", "component", "like", "share", "use", "steps", "times", "parameters", "rows_read"]
+
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("platform:x"),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["law", "kind", "x"]), inner, max_size=3)
-    ),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
     max_leaves=4,
 )
 
 
+def told(path: str, value: Any) -> str:
+    """What one hears of a change: the name of the scenario, or why there is none."""
+    try:
+        return LAUNCH.vary(path, value).name
+    except SimError as error:
+        return str(error)
+
+
 @given(st.sampled_from(PATHS) | st.text("abz._", max_size=6), anything)
 def test_any_value_anywhere_is_a_scenario_or_one_clear_line(path: str, value: Any) -> None:
-    try:
-        varied = LAUNCH.vary(path, value)
-    except SimError as error:
-        told = str(error)
-    else:
-        told = varied.name
-    assert told
-    assert "\n" not in told.replace(json.dumps(str(value)), "")
+    line = told(path, value)
+    assert line
+    assert "\n" not in line.replace(json.dumps(str(value)), "")
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ({"component": []}, 'system.archive.component=[] is not a component; it is one of: '),
+        ({"component": "d2"}, 'system.archive.component="d2" is not a component; did you mean d1?'),
+        ({}, 'system.archive is not a component; '),
+        ({"like": "d2"}, 'system.archive.like="d2" must name another table of the system; did you mean d1?'),
+        ({"like": "archive"}, 'system.archive.like="archive" must name another table of the system; '),
+        ({"like": 3, "component": "d1"}, 'system.archive.like=3 must name another table of the system; '),
+        ({"component": "d1"}, 'system.archive.rtt_ms is missing'),
+        ([], 'system.archive=[] must be a table'),
+    ],
+)  # fmt: skip
+def test_an_instance_that_is_none_is_one_clear_line(table: Any, line: str) -> None:
+    assert line in told("system.archive", table)
+
+
+@pytest.mark.parametrize("value", [None, True, -3, 1e308, "x", "platform:x", [], {}, [["x"]], {"x": {"x": 3}}], ids=str)
+def test_junk_in_place_of_any_key_or_table_is_a_scenario_or_one_clear_line(value: Any) -> None:
+    """A key that is missing, too: that is the first value."""
+    for path in PATHS:
+        line = told(path, value)
+        assert line, path
+        assert "\n" not in line, path
