@@ -100,9 +100,8 @@ def read_system(raw: Any) -> tuple[System, list[str]]:
             found[name] = Instance(name, component, checked, others=found)
         except ValidationError as error:
             wrong += problems(error, model=component.table, raw=numbers, place=("system", name))
-    wrong += [
-        line for instance in found.values() for line in _broken_links(instance, found, refused=raw.keys() - found)
-    ]
+    refused = raw.keys() - found
+    wrong += [line for instance in found.values() for line in _broken_links(instance, found, refused=refused)]
     return System(found), wrong
 
 
@@ -114,11 +113,8 @@ def _component(name: str, table: Any, raw: dict[str, Any]) -> tuple[Component | 
         return None, {}, f"system.{name}{shown(table)} must be a table ({PAGE})"
     if LIKE in table:  # Had it led to a table, it would be filled in.
         near = nearest(str(table[LIKE]), [other for other in raw if other != name])
-        return (
-            None,
-            {},
-            f"system.{name}.{LIKE}{shown(table[LIKE])} must name another table of the system; {near} ({PAGE})",
-        )
+        rule = f"must name another table of the system; {near}"
+        return None, {}, f"system.{name}.{LIKE}{shown(table[LIKE])} {rule} ({PAGE})"
     known = {component.name: component for component in components()}
     asked = table.get("component", name)
     if not isinstance(asked, str) or asked not in known:
