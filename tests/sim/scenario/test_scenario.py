@@ -401,9 +401,9 @@ def test_any_value_anywhere_is_a_scenario_or_one_clear_line(path: str, value: An
     ("table", "line"),
     [
         ({"component": []}, 'system.archive.component=[] is not a component; it is one of: '),
-        ({"component": "d2"}, 'system.archive.component="d2" is not a component; did you mean d1?'),
+        ({"component": "d11"}, 'system.archive.component="d11" is not a component; did you mean d1?'),
         ({}, 'system.archive is not a component; '),
-        ({"like": "d2"}, 'system.archive.like="d2" must name another table of the system; did you mean d1?'),
+        ({"like": "d11"}, 'system.archive.like="d11" must name another table of the system; did you mean d1?'),
         ({"like": "archive"}, 'system.archive.like="archive" must name another table of the system; '),
         ({"like": 3, "component": "d1"}, 'system.archive.like=3 must name another table of the system; '),
         ({"component": "d1"}, 'system.archive.rtt_ms is missing'),
