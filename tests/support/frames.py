@@ -1,5 +1,6 @@
 """Results made by hand, with the columns of a real one and a known truth."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, cast
 
@@ -38,9 +39,9 @@ NUMBERS: dict[str, Any] = {
 """What arithmetic by hand rests on: every distribution a constant."""
 
 
-def scenario(*, shares: dict[str, float] | None = None, **changes: Any) -> Scenario:
+def scenario(changes: Mapping[str, Any] | None = None, *, shares: Mapping[str, float] | None = None) -> Scenario:
     """The default scenario with round numbers, other *shares* of its routes, and *changes* of its own."""
-    return _scenario(tuple((shares or {}).items()), tuple(changes.items()))
+    return _scenario(tuple((shares or {}).items()), tuple((changes or {}).items()))
 
 
 @cache

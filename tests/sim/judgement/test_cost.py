@@ -68,7 +68,7 @@ def test_rows_written_are_those_of_the_schema() -> None:
 def test_seed_policy_flushes_nothing_and_sets_no_alarm() -> None:
     logs = {"log": 1.0}
     seed, hardened = (
-        usage_per_month(frames.scenario(shares=logs, **{"system.ledger.policy": policy}), 1e6)
+        usage_per_month(frames.scenario({"system.ledger.policy": policy}, shares=logs), 1e6)
         for policy in ("seed", "hardened")
     )
     assert seed["d1.rows_written"] == 0
@@ -100,13 +100,13 @@ def _shares(scenario: Scenario) -> Any:
 
 
 def test_busy_object_sets_an_alarm_every_interval_and_a_quiet_one_with_every_event() -> None:
-    scenario = frames.scenario(**{"workload.keys.count": 1})
+    scenario = frames.scenario({"workload.keys.count": 1})
     assert alarms_per_month(scenario, 1e9) == pytest.approx(SECONDS_PER_MONTH / 60, rel=0.01)
     assert alarms_per_month(scenario, 100) == pytest.approx(100, rel=0.01)
 
 
 def test_shards_share_their_alarms() -> None:
-    apart, together = (frames.scenario(**{"system.durable_objects.shards": shards}) for shards in ("per_key", 2))
+    apart, together = (frames.scenario({"system.durable_objects.shards": shards}) for shards in ("per_key", 2))
     assert alarms_per_month(together, 1e8) == pytest.approx(alarms_per_month(apart, 1e8) * 2 / 10, rel=0.05)
 
 

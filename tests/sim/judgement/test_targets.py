@@ -28,9 +28,9 @@ def rows(requests: pd.DataFrame, **fields: Any) -> dict[tuple[str, str], Any]:
     return {(row.metric, row.statistic): row for row in judge(frames.result(requests, **fields))}
 
 
-def values_of(requests: pd.DataFrame, metric: str, **changes: Any) -> Any:
+def values_of(requests: pd.DataFrame, metric: str, changes: dict[str, Any] | None = None) -> Any:
     """A metric of requests of the scenario by hand."""
-    return metric_values(requests, metric, scenario=frames.scenario(**changes))
+    return metric_values(requests, metric, scenario=frames.scenario(changes))
 
 
 @pytest.mark.parametrize(

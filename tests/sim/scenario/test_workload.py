@@ -27,7 +27,7 @@ UPLOAD, DOWNLOAD = LAUNCH.routes["upload"], LAUNCH.routes["download"]
 SEED = 20261123
 
 seeds = st.integers(0, 2**63 - 1)
-mixes = st.dictionaries(st.sampled_from(ROUTES), st.floats(0, 5), min_size=1).filter(lambda mix: sum(mix.values()) > 0)
+shares = st.dictionaries(st.sampled_from(ROUTES), st.floats(0, 5), min_size=1).filter(lambda found: sum(found.values()) > 0)
 COLUMNS = ("route_code", "arrival_ms", "key", "size_bytes", "tokens_in", "tokens_out", "object_number")
 
 
@@ -55,11 +55,11 @@ def test_routes_have_their_shares(many: Schedule) -> None:
     assert chisquare(seen, weights / weights.sum() * len(many)).pvalue > 1e-3
 
 
-@given(mixes, seeds)
+@given(shares, seeds)
 @example({"log": 5e-324, "balance": 0.0, "device_log": 0.0}, 0)
-def test_a_route_of_share_zero_never_comes(mix: dict[str, float], seed: int) -> None:
-    played = schedule(LAUNCH.with_shares(**mix), seed)
-    assert {played.routes[code] for code in played.route_code} <= {route for route, weight in mix.items() if weight > 0}
+def test_a_route_of_share_zero_never_comes(asked: dict[str, float], seed: int) -> None:
+    played = schedule(LAUNCH.with_shares(**asked), seed)
+    assert {played.routes[code] for code in played.route_code} <= {route for route, weight in asked.items() if weight > 0}
 
 
 @pytest.mark.parametrize("zipf", [0, 0.7, 1, 2])
@@ -132,9 +132,9 @@ def test_the_scenario_s_seed_is_the_default() -> None:
     assert not same(schedule(LAUNCH), schedule(LAUNCH, LAUNCH.seed + 1), "arrival_ms")
 
 
-@given(mixes, seeds)
-def test_other_shares_keep_arrivals_keys_and_tokens(mix: dict[str, float], seed: int) -> None:
-    before, after = schedule(LAUNCH, seed), schedule(LAUNCH.with_shares(**mix), seed)
+@given(shares, seeds)
+def test_other_shares_keep_arrivals_keys_and_tokens(asked: dict[str, float], seed: int) -> None:
+    before, after = schedule(LAUNCH, seed), schedule(LAUNCH.with_shares(**asked), seed)
     assert same(before, after, "arrival_ms", "key", "tokens_in", "tokens_out")
 
 
