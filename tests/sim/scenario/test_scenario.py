@@ -280,6 +280,8 @@ def test_wrong_file_is_one_clear_line(tmp_path: Path, text: str, rule: str) -> N
 def test_missing_scenario_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r'scenario="launh" does not exist; did you mean launch\?'):
         load_scenario("launh")
+    with pytest.raises(ScenarioError, match=r'scenario="cloudflare" does not exist; it is one of: launch, phase2'):
+        load_scenario("cloudflare")  # A base asks no question, so it is no scenario.
     with pytest.raises(ScenarioError, match="does not exist"):
         load_scenario(tmp_path / "no.toml")
 
