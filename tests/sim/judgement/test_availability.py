@@ -4,14 +4,18 @@ Goal: the point estimate is plain arithmetic on the record, and the interval nev
 holds. Method: the platform file's own incidents, and records made here.
 """
 
+from itertools import product
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sim.errors import ScenarioError
-from sim.judgement.availability import Incident, Record, availability, read_record
+from sim.judgement.availability import Incident, Path, Record, availability, paths, read_record
 from tests.support import frames
 
 WINDOW_MINUTES = 925 * 1_440
@@ -105,3 +109,72 @@ def test_platform_without_a_record_is_refused() -> None:
     empty: Any = SimpleNamespace(facts={}, path=frames.PLATFORM.path)
     with pytest.raises(ScenarioError, match="no \\[incidents"):
         read_record(empty)
+
+
+# ---------------------------------------------------------------- what a route hangs on follows its operations
+
+
+def needs(*steps: Any, **route: Any) -> Path:
+    """What one route hangs on."""
+    only = {"share": 2.0, "steps": list(steps), **route}
+    (path,) = paths(frames.scenario().with_(**{"system.archive": {"like": "d1"}, "routes": {"only": only}}))
+    return path
+
+
+def test_a_route_hangs_on_its_entry_and_on_the_services_of_its_operations() -> None:
+    path = needs("workers.compute", "r2.put", "archive.write", "ledger.append", enter="tunnel")
+    assert path == Path(1.0, {"r2": 1.0, "d1": 1.0, "durable_objects": 1.0, "edge_http": 1.0}, reads=False)
+
+
+def test_what_comes_by_chance_is_needed_by_as_many() -> None:
+    """A read of both databases: neither 30 % nor 44 % of the requests meet D1, but 1 - 0.7 x 0.8."""
+    path = needs({"use": "d1.read", "chance": 0.3}, {"use": "archive.read", "chance": 0.2, "times": 5}, "r2.get")
+    assert path.services == pytest.approx({"d1": 0.44, "r2": 1.0, "edge_http": 1.0})
+    assert path.reads
+
+
+def test_steps_of_a_group_share_its_chance() -> None:
+    both = {"chance": 0.3, "steps": ["d1.read", {"use": "d1.write", "chance": 0.5}]}
+    assert needs(both).services["d1"] == pytest.approx(0.3)
+
+
+def test_what_nobody_waits_for_is_not_needed() -> None:
+    path = needs("d1.read", {"use": "r2.put", "spawn": True}, {"spawn": True, "steps": ["ledger.append"]})
+    assert path == Path(1.0, {"d1": 1.0, "edge_http": 1.0}, reads=True)
+    assert needs({"use": "r2.put", "chance": 0.0}, "d1.read") == path
+
+
+def test_routes_without_traffic_are_left_out() -> None:
+    shares = [path.share for path in paths(frames.scenario(shares={"log": 1.0, "search": 3.0}))]
+    assert shares == [0.25, 0.75]
+
+
+leaf = st.fixed_dictionaries(
+    {"use": st.sampled_from(["d1.read", "r2.get"]), "chance": st.sampled_from([0.0, 0.25, 0.5, 1.0])},
+    optional={"spawn": st.booleans(), "times": st.integers(1, 3)},
+)
+group = st.fixed_dictionaries(
+    {"steps": st.lists(leaf, min_size=1, max_size=3), "chance": st.sampled_from([0.5, 1.0])},
+    optional={"spawn": st.booleans(), "parallel": st.booleans()},
+)
+
+
+def met(step: dict[str, Any]) -> list[tuple[float, bool]]:
+    """Every way that the chances of a step may fall: its probability, and whether D1 was waited for."""
+    inside = ways(step["steps"]) if "steps" in step else [(1.0, step["use"] == "d1.read")]
+    waited = not step.get("spawn", False)
+    return [(1 - step["chance"], False), *((step["chance"] * p, hit and waited) for p, hit in inside)]
+
+
+def ways(steps: list[dict[str, Any]]) -> list[tuple[float, bool]]:
+    """Every way that the chances of several steps may fall."""
+    return [
+        (prod(p for p, _ in found), any(hit for _, hit in found)) for found in product(*(met(step) for step in steps))
+    ]
+
+
+@settings(max_examples=30)
+@given(st.lists(leaf | group, min_size=1, max_size=3))
+def test_need_is_what_counting_every_outcome_gives(steps: list[dict[str, Any]]) -> None:
+    counted = sum(p for p, hit in ways(steps) if hit)
+    assert needs(*steps).services.get("d1", 0.0) == pytest.approx(counted, abs=1e-12)

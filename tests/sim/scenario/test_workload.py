@@ -27,7 +27,9 @@ UPLOAD, DOWNLOAD = LAUNCH.routes["upload"], LAUNCH.routes["download"]
 SEED = 20261123
 
 seeds = st.integers(0, 2**63 - 1)
-shares = st.dictionaries(st.sampled_from(ROUTES), st.floats(0, 5), min_size=1).filter(lambda found: sum(found.values()) > 0)
+shares = st.dictionaries(st.sampled_from(ROUTES), st.floats(0, 5), min_size=1).filter(
+    lambda found: sum(found.values()) > 0
+)
 COLUMNS = ("route_code", "arrival_ms", "key", "size_bytes", "tokens_in", "tokens_out", "object_number")
 
 
@@ -59,7 +61,9 @@ def test_routes_have_their_shares(many: Schedule) -> None:
 @example({"log": 5e-324, "balance": 0.0, "device_log": 0.0}, 0)
 def test_a_route_of_share_zero_never_comes(asked: dict[str, float], seed: int) -> None:
     played = schedule(LAUNCH.with_shares(**asked), seed)
-    assert {played.routes[code] for code in played.route_code} <= {route for route, weight in asked.items() if weight > 0}
+    assert {played.routes[code] for code in played.route_code} <= {
+        route for route, weight in asked.items() if weight > 0
+    }
 
 
 @pytest.mark.parametrize("zipf", [0, 0.7, 1, 2])
