@@ -112,9 +112,7 @@ def _component(name: str, table: Any, raw: dict[str, Any]) -> tuple[Component | 
     if not isinstance(table, dict):
         return None, {}, f"system.{name}{shown(table)} must be a table ({PAGE})"
     if LIKE in table:  # Had it led to a table, it would be filled in.
-        near = nearest(str(table[LIKE]), [other for other in raw if other != name])
-        rule = f"must name another table of the system; {near}"
-        return None, {}, f"system.{name}.{LIKE}{shown(table[LIKE])} {rule} ({PAGE})"
+        return None, {}, _like_nothing(name, table[LIKE], others=[other for other in raw if other != name])
     known = {component.name: component for component in components()}
     asked = table.get("component", name)
     if not isinstance(asked, str) or asked not in known:
@@ -122,6 +120,12 @@ def _component(name: str, table: Any, raw: dict[str, Any]) -> tuple[Component | 
         way_out = "" if "component" in table else f', or say component = "..." ({", ".join(known)})'
         return None, {}, f"{said} is not a component; {nearest(str(asked), known)}{way_out} ({PAGE})"
     return known[asked], {key: value for key, value in table.items() if key != "component"}, ""
+
+
+def _like_nothing(name: str, asked: Any, *, others: list[str]) -> str:
+    """What is wrong with a ``like`` that leads to no numbers."""
+    way_out = "this one leads to no numbers" if asked in others else nearest(str(asked), others)
+    return f"system.{name}.{LIKE}{shown(asked)} must name another table of the system; {way_out} ({PAGE})"
 
 
 def _broken_links(instance: Instance, found: Mapping[str, Instance], *, refused: Set[str]) -> Iterator[str]:
@@ -150,7 +154,7 @@ def _filled(raw: dict[str, Any], name: str, behind: tuple[str, ...]) -> Any:
     if not isinstance(other, str) or other not in raw or other in (*behind, name):
         return table
     model = _filled(raw, other, (*behind, name))
-    if not isinstance(model, dict):
+    if not isinstance(model, dict) or LIKE in model:
         return table
     return {"component": model.get("component", other), **model, **{k: v for k, v in table.items() if k != LIKE}}
 
