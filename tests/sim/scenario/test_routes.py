@@ -205,8 +205,8 @@ def test_expected_uses_multiply_inwards(steps: list[dict[str, Any]]) -> None:
         assert step.use is not None
         found[step.use] = found.get(step.use, 0.0) + often
     by_hand: dict[str, float] = {}
-    for step in steps:
-        for inner in step.get("steps", [{**step, "chance": 1.0, "times": 1}]):
-            often = step["chance"] * step["times"] * inner["chance"] * inner["times"]
+    for outer in steps:
+        for inner in outer.get("steps", [{**outer, "chance": 1.0, "times": 1}]):
+            often = outer["chance"] * outer["times"] * inner["chance"] * inner["times"]
             by_hand[inner["use"]] = by_hand.get(inner["use"], 0.0) + often
     assert found == pytest.approx(by_hand)
