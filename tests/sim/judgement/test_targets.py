@@ -220,3 +220,49 @@ def test_every_line_of_the_table_is_judged_once() -> None:
     table = judge(frames.result(frames.frame(np.ones(500))))
     assert [(row.metric, row.statistic) for row in table] == [(t.metric, t.statistic) for t in frames.TARGETS]
     assert all(verdict in ("PASS", "INCONCLUSIVE") for verdict in (row.verdict for row in table))
+
+
+# ---------------------------------------------------------------- metrics of several instances
+
+TWO = frames.scenario().with_(
+    **{
+        "system.archive": {"like": "d1"},
+        "system.media": {"like": "r2"},
+        "system.auth": {"like": "workers"},
+        "routes.store": {"share": 1.0, "size_bytes": 1e6, "steps": ["media.put", "archive.write"]},
+        "routes.swap": {"share": 1.0, "size_bytes": 1e6, "steps": ["media.get", "media.put"]},
+    }
+)
+
+
+def of_two(metric: str, route: str, **columns: list[float]) -> list[float]:
+    """A metric of requests of one route, on the scenario with two databases, buckets and Workers."""
+    n = len(next(iter(columns.values())))
+    requests = frames.frame(np.ones(n), route=route, **{name: np.zeros(n) for name in TWO.time_columns})
+    found: list[float] = metric_values(requests.assign(**columns), metric, scenario=TWO).tolist()
+    return found
+
+
+def test_query_of_any_database_is_a_query() -> None:
+    assert of_two("d1_query_ms", "search", d1_ms=[3.0, 0.0], d1_queue_ms=[1.0, 0.0]) == [4.0]
+    assert of_two("d1_query_ms", "store", archive_ms=[3.0, 5.0], archive_queue_ms=[1.0, 0.0]) == [4.0, 5.0]
+
+
+def test_upload_into_any_bucket_is_an_upload_unless_it_fetches_too() -> None:
+    one_second = [1_000.0]
+    assert of_two("r2_upload_mb_per_s", "store", media_ms=one_second, size_bytes=[5e6]) == [5.0]
+    assert of_two("r2_upload_mb_per_s", "upload", r2_ms=one_second, size_bytes=[5e6]) == [5.0]
+    assert of_two("r2_upload_mb_per_s", "swap", media_ms=one_second, size_bytes=[5e6]) == []
+
+
+def test_cpu_of_any_worker_counts() -> None:
+    assert of_two("worker_cpu_ms", "log", worker_cpu_ms=[2.0, 0.0, 0.0], auth_cpu_ms=[0.0, 3.0, 0.0]) == [2.0, 3.0]
+
+
+def test_metric_of_a_component_that_the_scenario_lacks_has_no_value() -> None:
+    numbers = {name: frames.scenario().system.numbers()[name] for name in ("network", "client", "r2")}
+    only = {"fetch": {"share": 1.0, "steps": ["r2.get"]}}
+    lean = frames.scenario().with_(system=numbers, routes=only)
+    requests = frames.frame(np.ones(5), route="fetch")
+    assert metric_values(requests, "d1_query_ms", scenario=lean).tolist() == []
+    assert metric_values(requests, "worker_cpu_ms", scenario=lean).tolist() == []

@@ -215,12 +215,31 @@ def test_requests_say_what_they_are_about_by_both_ways_in(tmp_path: Any) -> None
     assert len(told) > len(of_rows)
 
 
-@pytest.mark.parametrize(
-    "request_", [{"method": "PUT", "body": "size_bytes"}, {"method": "GET", "answer": "size_bytes"}]
-)
-def test_bytes_through_the_tunnel_are_refused(request_: dict[str, str]) -> None:
+def test_routes_of_ones_own_are_sent_as_they_are_written() -> None:
+    """Two routes that the brief does not know, with keys in their paths and bodies."""
+    routes = {
+        "feed": {"share": 1.0, "request": {"method": "GET", "path": "/feed/{key}"}, "steps": ["d1.read"]},
+        "like": {
+            "share": 1.0,
+            "request": {"method": "PATCH", "path": "/posts/{request}/by/{key}", "body": "like"},
+            "steps": ["durable_objects.write"],
+        },
+    }
+    scenario = load_scenario("launch").with_(routes=routes, bodies={"like": {"by": "{key}", "id": "{run}-{request}"}})
+    planned = steady(6, routes=("feed", "like"), route_code=np.arange(6, dtype=np.int16) % 2)
+    with adversary() as deployment:
+        result = live.play(scenario, planned, seed=1, url=deployment.http, abort=NEVER)
+        lines = [line.rsplit(" ", 1)[0] for line in seen(deployment)["lines"]]
+    assert shares(result) == {"ok": 6}
+    assert result.frame["route"].astype(str).tolist() == ["feed", "like"] * 3
+    assert sorted(lines) == sorted(f"PATCH /posts/{n}/by/{n}" if n % 2 else f"GET /feed/{n}" for n in range(6))
+
+
+@pytest.mark.parametrize("where", ["body", "answer"])
+def test_bytes_through_the_tunnel_are_refused(where: str) -> None:
     """Its frames hold text: they would go out as nothing, and come back with another length."""
-    scenario = load_scenario("launch").vary("routes.device_log.request", {"path": "/blob", **request_})
+    blob = {"method": "PUT", "path": "/blob", where: "size_bytes"}
+    scenario = load_scenario("launch").vary("routes.device_log.request", blob)
     planned = steady(3, routes=("device_log",))
     with pytest.raises(UsageError, match=r"routes\.device_log\.request must not move size_bytes through a tunnel"):
         live.play(scenario, planned, seed=1, url="http://127.0.0.1:1")

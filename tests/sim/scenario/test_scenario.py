@@ -277,6 +277,60 @@ def test_wrong_file_is_one_clear_line(tmp_path: Path, text: str, rule: str) -> N
         load_scenario(saved(tmp_path, text))
 
 
+LEAN = {
+    "schema_version": "schema_version = 2",
+    "name": 'name = "lean"',
+    "question": 'question = "How little is enough?"',
+    "seed": "seed = 1",
+    "platform": 'platform = "platform/2026-11.toml"',
+    "targets": 'targets = "targets.toml"',
+    "workload": "[workload]\nrequests = 10",
+    "workload.arrivals": '[workload.arrivals]\nkind = "poisson"\nrate_per_s = 5',
+    "workload.keys": "[workload.keys]\ncount = 3\nzipf = 0",
+    "routes": '[routes.fetch]\nshare = 1\nsteps = ["r2.get"]',
+    "system.network": "[system.network]\nclient_rtt_ms = 20",
+    "system.client": "[system.client]\ntimeout_ms = 1000\nretries = 0\nbackoff_ms = 0",
+    "system.r2": "[system.r2]\nput_ms = 1\nget_ms = 1\nbandwidth_bytes_per_s = 1_000",
+}
+"""Every part that a scenario must hold when it has no base, in the order of a file."""
+
+
+def test_smallest_file_without_a_base_is_a_scenario(tmp_path: Path) -> None:
+    """No assumptions, no bodies, no tokens, three components."""
+    lean = load_scenario(saved(tmp_path, "\n".join(LEAN.values())))
+    assert (list(lean.system), list(lean.routes), lean.provenance) == (["network", "client", "r2"], ["fetch"], ())
+    assert lean.workload.tokens is None
+
+
+@pytest.mark.parametrize(
+    ("without", "line"),
+    [
+        (["schema_version"], "schema_version is missing"),
+        (["name"], "name is missing"),
+        (["question"], "question is missing"),
+        (["seed"], "seed is missing"),
+        (["platform"], "platform must be the name of a file"),
+        (["targets"], "targets is missing"),
+        (["workload", "workload.arrivals", "workload.keys"], "workload is missing"),
+        (["workload.arrivals"], "workload.arrivals is missing"),
+        (["workload.keys"], "workload.keys is missing"),
+        (["routes"], "routes is missing"),
+        (["system.network", "system.client", "system.r2"], "system must hold one client: [system.client]"),
+        (["system.network"], 'routes.fetch.enter="network" must be an instance to come in by; '),
+        (["system.client"], "system must hold one client: [system.client]"),
+        (["system.r2"], 'routes.fetch.steps[0].use="r2.get" is not an operation of the system; '),
+    ],
+    ids=str,
+)
+def test_file_without_a_part_is_one_clear_line(without: list[str], line: str, tmp_path: Path) -> None:
+    text = "\n".join(part for name, part in LEAN.items() if name not in without)
+    with pytest.raises(ScenarioError) as caught:
+        load_scenario(saved(tmp_path, text))
+    assert str(caught.value).startswith(line)
+    assert str(caught.value).endswith("(scenarios/README.md)")
+    assert "\n" not in str(caught.value)
+
+
 def test_missing_scenario_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r'scenario="launh" does not exist; did you mean launch\?'):
         load_scenario("launh")
