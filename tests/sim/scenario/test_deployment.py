@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, chisquare, rankdata
 
 from sim import flow as f
-from sim.engines import compiled_engine
+from sim.engines import compiled_engine, simpy_engine
 from sim.engines.recording import Recording
 from sim.scenario.deployment import deployment, paths
 from sim.scenario.routes import expected_uses
@@ -323,6 +323,33 @@ def test_a_longer_route_keeps_every_draw_of_the_shorter_one(chance: float, seed:
     )
     fetched = compiled_engine.simulate(deployment(of_steps("r2.get", scenario=LAUNCH)), planned, seed=seed).latency_ms
     assert long == pytest.approx(short + fetched, rel=1e-9)
+
+
+policies = st.fixed_dictionaries(
+    {},
+    optional={
+        "timeout_ms": st.sampled_from([5.0, 40.0, 500.0]),
+        "retries": st.integers(0, 2),
+        "backoff_ms": st.sampled_from([0.0, 10.0]),
+        "jitter": st.booleans(),
+        "hedge_ms": st.sampled_from([1.0, 30.0]),
+    },
+)
+
+
+@settings(max_examples=25)
+@given(nested(RANDOM, [0.0, 0.3, 1.0]), st.lists(policies, min_size=3, max_size=3), st.integers(0, 2**31))
+def test_engines_give_the_same_path_to_every_request_of_any_route(
+    steps: Steps, patience: list[dict[str, Any]], seed: int
+) -> None:
+    """Random times, contention, policies: bit for bit."""
+    asked = [{**step, **policy} for step, policy in zip(steps, patience, strict=False)]
+    flow = deployment(of_steps(*asked, scenario=LAUNCH))
+    planned = at(np.arange(40) * 2.0, routes=("only",), key=np.arange(40) % 3)
+    one, other = (engine.simulate(flow, planned, seed=seed) for engine in (simpy_engine, compiled_engine))
+    assert np.array_equal(one.latency_ms, other.latency_ms)
+    assert np.array_equal(one.outcome, other.outcome)
+    assert [use.served for use in one.stations] == [use.served for use in other.stations]
 
 
 # ---------------------------------------------------------------- by which way in

@@ -158,6 +158,22 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
             "mean_burst_s": 0.4,
         }
     },
+    "two databases": {
+        "system.archive": {"like": "d1", "read_ms": {"law": "exponential", "mean": 6.0}},
+        "routes.search.steps": [
+            "workers.compute",
+            {"parallel": True, "steps": ["d1.read", {"use": "archive.read", "times": 2}]},
+            {"use": "r2.get", "chance": 0.2},
+        ],
+        "workload.arrivals.rate_per_s": 200.0,
+    },
+    "behind a cache": {
+        "routes.balance.steps": [
+            "workers.compute",
+            {"chance": 0.3, "steps": ["durable_objects.read", {"use": "d1.write", "spawn": True, "times": 3}]},
+        ],
+        "workload.arrivals.rate_per_s": 200.0,
+    },
     "ramp": {"workload.arrivals": {"kind": "ramp", "rate_per_s": 20.0, "to_rate_per_s": 180.0}},
 }
 
