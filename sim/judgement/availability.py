@@ -235,7 +235,7 @@ def paths(scenario: "Scenario") -> tuple[Path, ...]:
         awaited = list(_awaited(scenario, route.steps))
         services = dict.fromkeys(entry.services, 1.0)
         for service in dict.fromkeys(service for operation in awaited for service in operation.services):
-            services.setdefault(service, _need(scenario, route.steps, service))
+            services.setdefault(service, _need(scenario, route.steps, service=service))
         found.append(Path(scenario.shares[name], services, all(operation.reads for operation in awaited)))
     return tuple(found)
 
@@ -251,14 +251,14 @@ def _awaited(scenario: "Scenario", steps: tuple[Step, ...]) -> Iterator[Operatio
             yield _operation(scenario, step.use)
 
 
-def _need(scenario: "Scenario", steps: tuple[Step, ...], service: str) -> float:
+def _need(scenario: "Scenario", steps: tuple[Step, ...], *, service: str) -> float:
     """Share of requests that wait for *service* at least once: chances are independent of each other."""
     spared = 1.0
     for step in steps:
         if step.spawn:
             continue
         if step.use is None:
-            inside = _need(scenario, step.steps or (), service)
+            inside = _need(scenario, step.steps or (), service=service)
         else:
             inside = float(service in _operation(scenario, step.use).services)
         spared *= 1 - step.chance * inside

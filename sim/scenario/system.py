@@ -91,7 +91,7 @@ def read_system(raw: Any) -> tuple[System, list[str]]:
     found: dict[str, Instance] = {}
     wrong: list[str] = []
     for name, table in raw.items():
-        component, numbers, problem = _component(name, table, raw)
+        component, numbers, problem = _component(name, table, raw=raw)
         if component is None:
             wrong.append(problem)
             continue
@@ -105,7 +105,7 @@ def read_system(raw: Any) -> tuple[System, list[str]]:
     return System(found), wrong
 
 
-def _component(name: str, table: Any, raw: dict[str, Any]) -> tuple[Component | None, dict[str, Any], str]:
+def _component(name: str, table: Any, *, raw: dict[str, Any]) -> tuple[Component | None, dict[str, Any], str]:
     """The component of one table, the table without naming it, and what is wrong otherwise."""
     if not NAME.fullmatch(name):
         return None, {}, f'system."{name}" must be a name of lower-case letters, digits and _ ({PAGE})'
