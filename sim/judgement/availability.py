@@ -237,26 +237,42 @@ def paths(scenario: "Scenario") -> tuple[Path, ...]:
         if not scenario.shares[name]:
             continue
         entry = scenario.system.instances[route.enter].component
+        awaited = list(_awaited(scenario, route.steps))
         services = dict.fromkeys(entry.services, 1.0)
-        reads = True
-        for operation, need in _needs(scenario, route.steps):
-            reads = reads and operation.reads
-            for service in operation.services:
-                services[service] = max(services.get(service, 0.0), need)
-        found.append(Path(scenario.shares[name], services, reads))
+        for service in dict.fromkeys(service for operation in awaited for service in operation.services):
+            services.setdefault(service, _need(scenario, route.steps, service=service))
+        found.append(Path(scenario.shares[name], services, all(operation.reads for operation in awaited)))
     return tuple(found)
 
 
-def _needs(scenario: "Scenario", steps: tuple[Step, ...], need: float = 1.0) -> Iterator[tuple[Operation, float]]:
-    """Every operation that a request waits for, with the share of requests that do."""
+def _awaited(scenario: "Scenario", steps: tuple[Step, ...]) -> Iterator[Operation]:
+    """Every operation that some request waits for."""
+    for step in steps:
+        if step.spawn or not step.chance:
+            continue
+        if step.use is None:
+            yield from _awaited(scenario, step.steps or ())
+        else:
+            yield _operation(scenario, step.use)
+
+
+def _need(scenario: "Scenario", steps: tuple[Step, ...], *, service: str) -> float:
+    """Share of requests that wait for *service* at least once: chances are independent of each other."""
+    spared = 1.0
     for step in steps:
         if step.spawn:
             continue
-        if step.steps is not None:
-            yield from _needs(scenario, step.steps, need * step.chance)
-        elif step.use is not None:
-            where, _, operation = step.use.partition(".")
-            yield scenario.system.instances[where].component.operations[operation], need * step.chance
+        if step.use is None:
+            inside = _need(scenario, step.steps or (), service=service)
+        else:
+            inside = float(service in _operation(scenario, step.use).services)
+        spared *= 1 - step.chance * inside
+    return 1 - spared
+
+
+def _operation(scenario: "Scenario", use: str) -> Operation:
+    where, _, operation = use.partition(".")
+    return scenario.system.instances[where].component.operations[operation]
 
 
 def read_record(platform: "Platform") -> Record:

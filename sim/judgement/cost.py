@@ -186,9 +186,10 @@ def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: i
     """
     months_stored = month - 0.5
     found: dict[str, float] = {}
+    fees = {meter.name for meter in meters() if meter.once}
     for usage, often in _usages(scenario, requests_per_month):
         for name, amount in usage.amounts.items():
-            found[name] = found.get(name, 0.0) + often * amount
+            found[name] = amount if name in fees else found.get(name, 0.0) + often * amount
         for name, stored_gb in usage.stored_gb.items():
             found[name] = found.get(name, 0.0) + often * stored_gb * months_stored
     scales = {meter.name: meter.scale for meter in meters() if meter.scale}

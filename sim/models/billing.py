@@ -35,6 +35,8 @@ class Meter:
         Amounts beyond the inclusion are rounded up to a multiple of this; 0 for no rounding.
     scale : str
         Key of a platform fact that an operation's amount is multiplied by; empty for none.
+    once : bool
+        Whether it is a fee of the whole account: billed once, however many instances move it.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Meter:
     per: float = 1e6
     whole: float = 0.0
     scale: str = ""
+    once: bool = False
 
     @property
     def component(self) -> str:
@@ -57,7 +60,15 @@ class Meter:
 
 
 def meter(
-    name: str, unit: str, *, price: str, included: str = "", per: float = 1e6, whole: float = 0.0, scale: str = ""
+    name: str,
+    unit: str,
+    *,
+    price: str,
+    included: str = "",
+    per: float = 1e6,
+    whole: float = 0.0,
+    scale: str = "",
+    once: bool = False,
 ) -> Meter:
     """Return a meter whose facts are in its component's pricing group."""
     home = f"{name.partition('.')[0]}.pricing"
@@ -69,6 +80,7 @@ def meter(
         per=per,
         whole=whole,
         scale=f"{home}.{scale}" if scale else "",
+        once=once,
     )
 
 

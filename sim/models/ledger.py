@@ -13,7 +13,7 @@ and one more for every index of its table).
 """
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -135,6 +135,14 @@ def balance_usage(ledger: Instance, call: Call) -> Usage:  # noqa: ARG001  # one
     return durable_objects.call_usage(ledger.table.read_ms.expected(), rows_read=1.0)
 
 
+def flush_usage(ledger: Instance, *_: Any) -> Usage:
+    """One request to the object, active until D1 has written; the rows are those that each append has counted."""
+    if ledger.table.policy != "hardened":
+        return durable_objects.call_usage(0.0)
+    database = ledger.linked("database").table
+    return durable_objects.call_usage(database.rtt_ms.expected() + database.write_ms.expected())
+
+
 def alarms(ledger: Instance, demand: Demand) -> Usage:
     """The month's flush alarms, each a request to its object that writes one row and waits for D1.
 
@@ -161,7 +169,7 @@ COMPONENT = Component(
     operations={
         "append": Operation(append, usage=append_usage, services=("durable_objects",)),
         "balance": Operation(balance, usage=balance_usage, services=("durable_objects",), reads=True),
-        "flush": Operation(flush, services=("durable_objects", "d1")),
+        "flush": Operation(flush, usage=flush_usage, services=("durable_objects", "d1")),
     },
     links={"objects": "durable_objects", "database": "d1"},
     background=alarms,

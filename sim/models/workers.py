@@ -82,7 +82,7 @@ COMPONENT = Component(
     station=station,
     cpu=True,
     meters=(
-        meter("workers.plan", "month", price="plan_month", per=1.0),
+        meter("workers.plan", "month", price="plan_month", per=1.0, once=True),
         per_million("workers.requests", "requests", fact="requests"),
         per_million("workers.cpu", "ms", fact="cpu_ms"),
     ),

@@ -42,6 +42,7 @@ from sim.runners.load.messages import (
 from sim.runners.load.quic_sender import QuicSender
 from sim.runners.load.self_check import self_check
 from sim.runners.load.stations import live_stations
+from sim.scenario.routes import SIZE
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -180,12 +181,20 @@ def _check(
     caps: Caps,
 ) -> None:
     """Everything that can be refused before the first packet."""
+    played = routes_played(schedule)
+    for route in sorted(played - scenario.routes.keys()):
+        raise UsageError(f"route={route!r} must be one of {', '.join(scenario.routes)}")
+    tunnelled = sorted(tunnelled_routes(scenario) & played)
+    for route in tunnelled:
+        if SIZE in (scenario.request(route).body, scenario.request(route).answer):
+            rule = "must not move size_bytes through a tunnel, whose frames hold text"
+            raise UsageError(f'routes.{route}.request {rule} (enter = "network", or a JSON body)')
     check_url(deployment.http, allow_hosts=allow_hosts)
     check_schedule(schedule, caps=caps, uploading=uploading_routes(scenario))
     if deployment.tunnel is not None:
         check_host(deployment.tunnel.host, allow_hosts=allow_hosts)
         return
-    for route in sorted(tunnelled_routes(scenario) & routes_played(schedule)):
+    for route in tunnelled:
         raise UsageError(
             f"route {route} needs a tunnel, which {deployment.http} does not have (set routes.{route}.share = 0)"
         )

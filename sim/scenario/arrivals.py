@@ -166,7 +166,7 @@ class Ramp(_Open):
         return self.rate_per_s + (self.to_rate_per_s - self.rate_per_s) * np.minimum(time_s / duration_s, 1.0)
 
 
-class Step(_Open):
+class Stepwise(_Open):
     """Poisson with a rate that jumps at given times."""
 
     kind: Literal["step"] = "step"
@@ -321,7 +321,7 @@ class TraceReplay(Table):
         return self
 
 
-OpenArrivals = Poisson | Steady | Ramp | Step | Spike | Diurnal | Bursty
+OpenArrivals = Poisson | Steady | Ramp | Stepwise | Spike | Diurnal | Bursty
 """Processes that do not listen to the system."""
 
 Arrivals = Annotated[OpenArrivals | Closed | TraceReplay, Field(discriminator="kind")]

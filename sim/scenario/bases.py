@@ -46,7 +46,8 @@ def file_of(scenario: str | Path) -> Path:
 
 
 def _shipped(folder: Path) -> Iterator[Path]:
-    return (file for file in sorted(folder.rglob("*.toml")) if "base" in (raw := read_toml(file)) or "system" in raw)
+    # A file that asks no question is a base for scenarios, or a table that they name.
+    return (file for file in sorted(folder.rglob("*.toml")) if "question" in read_toml(file))
 
 
 def beside(file: str, folder: Path) -> Path:

@@ -86,10 +86,14 @@ AnyStep = Annotated[Step, BeforeValidator(_step)]
 Step.model_rebuild()
 
 
+Share = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+"""A weight; the bound keeps the sum of all of them finite."""
+
+
 class Route(Table):
     """One kind of request."""
 
-    share: NotNegative
+    share: Share
     """Weight in the traffic; the weights need not add up to 1."""
     enter: str = "network"
     """Instance that its requests come in by."""

@@ -54,6 +54,7 @@ class Scenario(Table, Shown):
     """API that the reference answers with its own code; empty: it plays the steps of the routes."""
     workload: Workload
     routes: dict[str, Route]
+    """Kinds of requests, by name."""
     bodies: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
     """JSON bodies of requests, by name; placeholders in braces as in a path."""
     system: System
@@ -244,6 +245,7 @@ def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = Non
     try:
         tables = {**as_tuples(numbers), "system": system}
         scenario = Scenario.model_validate(tables, strict=True, context=origin)
+        refuse(wrong)  # Before the routes, which would only say again that what they use is not there.
     except ValidationError as error:
         refuse([*problems(error, model=Scenario, raw=numbers), *wrong])
         raise

@@ -5,7 +5,7 @@
 is a number that nobody vouches for. A scenario of one's own starts from a base and says only what differs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -91,7 +91,7 @@ def read_system(raw: Any) -> tuple[System, list[str]]:
     found: dict[str, Instance] = {}
     wrong: list[str] = []
     for name, table in raw.items():
-        component, numbers, problem = _component(name, table)
+        component, numbers, problem = _component(name, table, raw=raw)
         if component is None:
             wrong.append(problem)
             continue
@@ -100,29 +100,40 @@ def read_system(raw: Any) -> tuple[System, list[str]]:
             found[name] = Instance(name, component, checked, others=found)
         except ValidationError as error:
             wrong += problems(error, model=component.table, raw=numbers, place=("system", name))
-    wrong += [line for instance in found.values() for line in _broken_links(instance, found)]
+    refused = raw.keys() - found
+    wrong += [line for instance in found.values() for line in _broken_links(instance, found, refused=refused)]
     return System(found), wrong
 
 
-def _component(name: str, table: Any) -> tuple[Component | None, dict[str, Any], str]:
+def _component(name: str, table: Any, *, raw: dict[str, Any]) -> tuple[Component | None, dict[str, Any], str]:
     """The component of one table, the table without naming it, and what is wrong otherwise."""
     if not NAME.fullmatch(name):
         return None, {}, f'system."{name}" must be a name of lower-case letters, digits and _ ({PAGE})'
     if not isinstance(table, dict):
         return None, {}, f"system.{name}{shown(table)} must be a table ({PAGE})"
+    if LIKE in table:  # Had it led to a table, it would be filled in.
+        return None, {}, _like_nothing(name, table[LIKE], others=[other for other in raw if other != name])
     known = {component.name: component for component in components()}
     asked = table.get("component", name)
-    if asked not in known:
-        said = f'system.{name}.component="{asked}"' if "component" in table else f"system.{name}"
+    if not isinstance(asked, str) or asked not in known:
+        said = f"system.{name}.component{shown(asked)}" if "component" in table else f"system.{name}"
         way_out = "" if "component" in table else f', or say component = "..." ({", ".join(known)})'
         return None, {}, f"{said} is not a component; {nearest(str(asked), known)}{way_out} ({PAGE})"
     return known[asked], {key: value for key, value in table.items() if key != "component"}, ""
 
 
-def _broken_links(instance: Instance, found: Mapping[str, Instance]) -> Iterator[str]:
-    """Keys of a table that must name another instance and do not."""
+def _like_nothing(name: str, asked: Any, *, others: list[str]) -> str:
+    """What is wrong with a ``like`` that leads to no numbers."""
+    way_out = "this one leads to no numbers" if asked in others else nearest(str(asked), others)
+    return f"system.{name}.{LIKE}{shown(asked)} must name another table of the system; {way_out} ({PAGE})"
+
+
+def _broken_links(instance: Instance, found: Mapping[str, Instance], *, refused: Set[str]) -> Iterator[str]:
+    """Keys of a table that must name another instance and do not; those of *refused* tables have their own line."""
     for key, wanted in instance.component.links.items():
         asked = getattr(instance.table, key)
+        if asked in refused:
+            continue
         if asked not in found or found[asked].component.name != wanted:
             fitting = [name for name, other in found.items() if other.component.name == wanted]
             rule = nearest(asked, fitting) if fitting else f"the scenario has none; add [system.{wanted}]"
@@ -143,7 +154,7 @@ def _filled(raw: dict[str, Any], name: str, behind: tuple[str, ...]) -> Any:
     if not isinstance(other, str) or other not in raw or other in (*behind, name):
         return table
     model = _filled(raw, other, (*behind, name))
-    if not isinstance(model, dict):
+    if not isinstance(model, dict) or LIKE in model:
         return table
     return {"component": model.get("component", other), **model, **{k: v for k, v in table.items() if k != LIKE}}
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from sim.results.result import TIME_COLUMNS
 from sim.scenario.scenario import load_scenario
 from tests.project.tidy import ROOT
 
@@ -51,9 +50,9 @@ def test_the_default_scenario_has_a_table_for_every_component() -> None:
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_every_scenario_describes_every_component(path: Path) -> None:
-    assert sorted(load_scenario(path).system_numbers()) == COMPONENTS
+    assert sorted(load_scenario(path).system.numbers()) == COMPONENTS
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_result_has_a_column_for_the_time_in_the_component(component: str) -> None:
-    assert f"{component}_ms" in TIME_COLUMNS
+    assert f"{component}_ms" in load_scenario("launch").time_columns

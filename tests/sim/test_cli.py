@@ -40,7 +40,7 @@ WRONG = {
     "run launch --requests 0": "requests=0 must be >= 1",
     "run launch --trace missing.csv": "missing.csv does not exist",
     "run launch --seed -1": "seed=-1 must be >= 0",
-    "run launch --on http://127.0.0.1:1 --set workload.mix.device_log=0": "does not answer",
+    "run launch --on http://127.0.0.1:1 --set routes.device_log.share=0": "does not answer",
     "run launch --on http://127.0.0.1:1": "route device_log needs a tunnel",
     "run launch --on http://example.com": "must be this machine",
     "run launch --on none.parquet": "must be a file; there is none",
@@ -120,13 +120,13 @@ def test_cost_and_capacity_say_their_number(tmp_path: Path) -> None:
 
 
 def test_sweep_plays_every_combination() -> None:
-    vary = ["--vary", "system.durable_objects.shards=1,per_org", "--vary", "system.d1.rtt_ms=[2, 8]"]
+    vary = ["--vary", "system.durable_objects.shards=1,per_key", "--vary", "system.d1.rtt_ms=[2, 8]"]
     ended = headroom("sweep", "launch", *SHORT, *vary, "--seeds", "2", "--json", "-")
     found = json.loads(ended.stdout)
     assert ended.returncode == 0
     assert len(found["points"]) == 4
     assert len(found["runs"]) == 8
-    assert {point["system.durable_objects.shards"] for point in found["points"]} == {1, "per_org"}
+    assert {point["system.durable_objects.shards"] for point in found["points"]} == {1, "per_key"}
     assert "95 % interval" in ended.stderr
 
 
@@ -160,7 +160,7 @@ def serving(*arguments: str) -> Iterator[str]:
 
 def test_serve_serves_and_a_taken_port_is_an_error() -> None:
     with serving("--pace", "launch") as address:
-        ended = headroom("run", "launch", *SHORT, "--set", "workload.mix.device_log=0", "--on", address, "--json", "-")
+        ended = headroom("run", "launch", *SHORT, "--set", "routes.device_log.share=0", "--on", address, "--json", "-")
         port = address.rsplit(":", 1)[1]
         taken = headroom("serve", "--port", port)
     assert json.loads(ended.stdout)["on"] == address
@@ -177,7 +177,7 @@ def answered(address: str) -> float:
 
 def test_ctrl_c_in_a_load_run_keeps_what_was_measured(tmp_path: Path) -> None:
     kept, document = tmp_path / "run.parquet", tmp_path / "run.json"
-    asked = ["--set", "workload.mix.device_log=0", "--save", str(kept), "--json", str(document)]
+    asked = ["--set", "routes.device_log.share=0", "--save", str(kept), "--json", str(document)]
     with serving("--pace", "launch") as address:
         command = [sys.executable, "-m", "sim.cli", "run", "launch", "--on", address, *asked]
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as run:

@@ -52,11 +52,14 @@ class Adversary:
         self.sizes: dict[str, int] = {}
         self.lines: list[str] = []
         self.events: list[str] = []
+        self.identities: list[dict[str, str]] = []
 
-    async def answer(self, method: str, path: str, body_bytes: int) -> tuple[int, int] | None:
+    async def answer(self, method: str, path: str, body_bytes: int, headers: Any) -> tuple[int, int] | None:
         """Status and length of the answer; None: hang up without one."""
         if path == "/health":
             return 200, 2
+        ours = {name.lower(): value for name, value in headers.items() if name.lower().startswith("headroom-")}
+        self.identities.append(ours)
         if method == "PUT":
             self.sizes[path] = body_bytes
         self.lines.append(f"{method} {path} {body_bytes}")
@@ -80,10 +83,12 @@ class Adversary:
         """One HTTP request."""
         body = await request.read()
         if request.path == "/seen":
-            return web.json_response({"requests": self.requests, "lines": self.lines, "events": self.events})
+            return web.json_response(
+                {name: getattr(self, name) for name in ("requests", "lines", "events", "identities")}
+            )
         if request.path == "/log":
             self.events.append(json.loads(body)["event_id"])
-        answer = await self.answer(request.method, request.path, len(body))
+        answer = await self.answer(request.method, request.path, len(body), request.headers)
         if answer is None:
             assert request.transport is not None
             request.transport.abort()
@@ -114,7 +119,8 @@ class Tunnel(QuicConnectionProtocol):
     async def reply(self, stream: int) -> None:
         """Read one request and answer it."""
         request = json.loads(self.received.pop(stream))
-        answer = await self.adversary.answer(request["method"], request["path"], len(request["body"]))
+        body_bytes, headers = len(request["body"]), request["headers"]
+        answer = await self.adversary.answer(request["method"], request["path"], body_bytes, headers)
         if answer is None:
             self._quic.reset_stream(stream, 7)
         elif answer[0] == 0:

@@ -1,6 +1,7 @@
 """Results made by hand, with the columns of a real one and a known truth."""
 
-from types import SimpleNamespace
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -8,8 +9,9 @@ import pandas as pd
 
 from sim.flow import OUTCOMES
 from sim.judgement.targets import load_targets
-from sim.results.result import STATION_COLUMNS, TIME_COLUMNS, Result
+from sim.results.result import STATION_COLUMNS, Result
 from sim.scenario.platform import load_platform
+from sim.scenario.scenario import Scenario, load_scenario
 from tests.project.tidy import ROOT
 
 PLATFORM = load_platform(ROOT / "scenarios/platform/2026-11.toml")
@@ -18,33 +20,38 @@ TARGETS_PATH = ROOT / "scenarios/targets.toml"
 TARGETS = load_targets(TARGETS_PATH)
 
 
-def law(mean: float) -> SimpleNamespace:
-    """A law of which only the mean matters."""
-    return SimpleNamespace(expected=lambda: mean)
+NUMBERS: dict[str, Any] = {
+    "name": "by-hand",
+    "seed": 1,
+    "workload.keys.count": 10,
+    "workload.keys.zipf": 1.0,
+    "routes.upload.size_bytes": 1e6,
+    "routes.download.size_bytes": 1e6,
+    "system.workers.cpu_ms": 7.0,
+    "system.durable_objects.output_gate_ms": 10.0,
+    "system.ledger.write_ms": 2.0,
+    "system.ledger.read_ms": 1.0,
+    "system.ledger.event_bytes": 200,
+    "system.ledger.flush_interval_s": 60.0,
+    "system.d1.rtt_ms": 10.0,
+    "system.d1.write_ms": 5.0,
+}
+"""What arithmetic by hand rests on: every distribution a constant."""
 
 
-def scenario(*, policy: str = "hardened", mix: dict[str, float] | None = None) -> Any:
-    """As much of a scenario as judgement, cost and availability look at."""
-    workload = SimpleNamespace(
-        mix=mix or {"log": 0.6, "search": 0.2, "upload": 0.1, "download": 0.1},
-        keys=SimpleNamespace(count=10, zipf=1.0),
-        sizes=SimpleNamespace(upload_bytes=law(1e6), download_bytes=law(1e6)),
-    )
-    system = SimpleNamespace(
-        workers=SimpleNamespace(cpu_ms=law(7.0)),
-        durable_objects=SimpleNamespace(shards="per_org", output_gate_ms=law(10.0)),
-        ledger=SimpleNamespace(
-            policy=policy, write_ms=law(2.0), read_ms=law(1.0), event_bytes=200, flush_interval_s=60.0
-        ),
-        d1=SimpleNamespace(rtt_ms=law(10.0), write_ms=law(5.0)),
-    )
-    return SimpleNamespace(
-        name="by-hand", seed=1, workload=workload, system=system, targets_path=TARGETS_PATH, facts=PLATFORM
-    )
+def scenario(changes: Mapping[str, Any] | None = None, *, shares: Mapping[str, float] | None = None) -> Scenario:
+    """The default scenario with round numbers, other *shares* of its routes, and *changes* of its own."""
+    return _scenario(tuple((shares or {}).items()), tuple((changes or {}).items()))
+
+
+@cache
+def _scenario(shares: tuple[tuple[str, float], ...], changes: tuple[tuple[str, Any], ...]) -> Scenario:
+    mixed = dict(shares) or {"log": 0.6, "search": 0.2, "upload": 0.1, "download": 0.1}
+    return load_scenario("launch").with_(**NUMBERS).with_shares(**mixed).with_(**dict(changes))
 
 
 def frame(latency_ms: Any, *, route: str = "log", outcome: Any = "ok", **columns: Any) -> pd.DataFrame:
-    """A frame of requests a millisecond apart; columns that are not given are zero."""
+    """A frame of requests a millisecond apart; columns that are not given are zero; times are :func:`scenario`'s."""
     latency_ms = np.asarray(latency_ms, dtype=float)
     n = len(latency_ms)
     outcomes = [outcome] * n if isinstance(outcome, str) else list(outcome)
@@ -57,7 +64,7 @@ def frame(latency_ms: Any, *, route: str = "log", outcome: Any = "ok", **columns
         "latency_ms": latency_ms,
         "outcome": pd.Categorical(outcomes, categories=list(OUTCOMES)),
         "attempts": np.ones(n, dtype=np.int16),
-        **{name: np.zeros(n) for name in TIME_COLUMNS},
+        **{name: np.zeros(n) for name in scenario().time_columns},
     }
     return pd.DataFrame({**whole, **columns})
 

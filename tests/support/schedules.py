@@ -26,7 +26,7 @@ def at(arrival_ms: Any, **columns: Any) -> Schedule:
         "size_bytes": nothing,
         "tokens_in": nothing,
         "tokens_out": nothing,
-        "lora": nothing - 1,
+        "object_number": nothing - 1,
         "duration_ms": float(times[-1]) if len(times) else 0.0,
         "user": None,
         "think_ms": None,

@@ -17,8 +17,8 @@ from sim.engines import compiled_engine, simpy_engine
 from sim.engines.compiled_engine import world
 from sim.engines.recording import Recording
 from sim.flow.state import Discipline
-from sim.models.deployment import deployment
 from sim.randomness import distributions as d
+from sim.scenario.deployment import deployment
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
 from sim.scenario.schedule import Schedule

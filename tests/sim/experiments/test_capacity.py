@@ -14,14 +14,16 @@ import pytest
 
 from sim.errors import UsageError
 from sim.experiments.capacity import Capacity, capacity
-from sim.experiments.probe import QUEUES, Probe
+from sim.experiments.probe import Probe
 from sim.experiments.search import busiest
+from sim.models.registry import queues
 from sim.runners import simulated
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.statistics.intervals import Estimate
 
 MU_PER_S = 200.0
+QUEUES = queues(load_scenario("launch").system.instances.values())
 NOTHING = {"law": "constant", "value": 0.0}
 
 TARGETS = """
@@ -39,22 +41,25 @@ def one_queue(folder: Path, *rows: tuple[str, float], **changes: Any) -> Scenari
     """Searches only, and of a search only the time in D1's queue and thread."""
     targets = folder / "targets.toml"
     targets.write_text("".join(TARGETS.format(metric=m, target=t, alert=2 * t) for m, t in rows), encoding="utf-8")
-    return load_scenario("launch").with_(
-        **{
-            "targets": str(targets),
-            "workload.duration_s": 60,
-            "workload.warm_up_s": 0,
-            "workload.arrivals": {"kind": "poisson", "rate_per_s": 50.0},
-            "workload.mix": {"search": 1.0},
-            "system.network.client_rtt_ms": NOTHING,
-            "system.workers.cpu_ms": NOTHING,
-            "system.workers.cold_fraction": 0.0,
-            "system.d1.rtt_ms": NOTHING,
-            "system.d1.read_ms": {"law": "exponential", "mean": 1000 / MU_PER_S},
-            "system.client.timeout_ms": 1e6,
-            "system.d1.queue_limit": 1_000_000,
-            **changes,
-        }
+    return (
+        load_scenario("launch")
+        .with_(
+            **{
+                "targets": str(targets),
+                "workload.duration_s": 60,
+                "workload.warm_up_s": 0,
+                "workload.arrivals": {"kind": "poisson", "rate_per_s": 50.0},
+                "system.network.client_rtt_ms": NOTHING,
+                "system.workers.cpu_ms": NOTHING,
+                "system.workers.cold_fraction": 0.0,
+                "system.d1.rtt_ms": NOTHING,
+                "system.d1.read_ms": {"law": "exponential", "mean": 1000 / MU_PER_S},
+                "system.client.timeout_ms": 1e6,
+                "system.d1.queue_limit": 1_000_000,
+                **changes,
+            }
+        )
+        .with_shares(search=1.0)
     )
 
 

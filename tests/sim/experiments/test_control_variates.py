@@ -16,8 +16,8 @@ from sim.errors import UsageError
 from sim.experiments.control_variates import busiest_server, companions, controlled_latency, sizes_of
 from sim.experiments.draws import Hand
 from sim.experiments.replications import spawned_seeds
-from sim.models.deployment import deployment
 from sim.randomness.distributions import Constant, Exponential
+from sim.scenario.deployment import deployment
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.theory import MMc
@@ -35,7 +35,6 @@ def queue_behind_a_wire() -> Scenario:
         **{
             "workload.duration_s": 40,
             "workload.warm_up_s": 5,
-            "workload.mix": {"search": 1.0},
             "workload.arrivals.rate_per_s": RATE_PER_S,
             "system.network.client_rtt_ms": NOTHING,
             "system.workers.cpu_ms": NOTHING,
@@ -43,7 +42,7 @@ def queue_behind_a_wire() -> Scenario:
             "system.d1.rtt_ms": {"law": "exponential", "mean": WIRE_MS},
             "system.d1.read_ms": {"law": "exponential", "mean": READ_MS},
         }
-    )
+    ).with_shares(search=1.0)
 
 
 # ---------------------------------------------------------------- what a run was dealt
@@ -69,7 +68,7 @@ def test_dealt_times_are_what_an_idle_deployment_books() -> None:
 
 def test_bodies_take_the_time_of_their_size() -> None:
     """1,000 bytes at 25,000 bytes a second: 40 ms; the mean is that of the law."""
-    sized = LAUNCH.with_(**{"workload.mix": {"upload": 1.0, "log": 1.0}, "workload.sizes.upload_bytes": 1_000})
+    sized = LAUNCH.with_shares(upload=1.0, log=1.0).vary("routes.upload.size_bytes", 1_000)
     planned = schedule(sized)
     hand = Hand((f.Transfer(f.Link("wire", 25_000.0), "wire"),), planned, seed=1, sizes=sizes_of(sized))
     uploads = planned.route_code == planned.routes.index("upload")

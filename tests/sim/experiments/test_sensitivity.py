@@ -19,11 +19,10 @@ def only_searches() -> Scenario:
     changes = {
         "workload.duration_s": 60,
         "workload.warm_up_s": 5,
-        "workload.mix": {"search": 1.0},
         "system.d1.rtt_ms": 1_000.0,
     }
     reason = {"assumptions": {**load_scenario("launch").assumptions, "system.d1.rtt_ms": "far away"}}
-    return load_scenario("launch").with_(**changes).with_(**reason)
+    return load_scenario("launch").with_(**changes).with_(**reason).with_shares(search=1.0)
 
 
 def test_the_number_that_latency_is_made_of_comes_first(only_searches: Scenario) -> None:
@@ -48,7 +47,7 @@ def test_only_doubtful_numbers_are_varied() -> None:
     assert paths
     assert not paths & certain
     assert "system.ledger.policy" not in paths
-    assert "workload.mix" not in paths
+    assert not any(path.startswith("routes.") and path.endswith(".share") for path in paths)
 
 
 def test_a_number_that_the_schema_forbids_is_none_and_counts_for_nothing() -> None:

@@ -25,7 +25,6 @@ def one_queue(**changes: Any) -> Scenario:
         **{
             "workload.duration_s": 60,
             "workload.warm_up_s": 0,
-            "workload.mix": {"search": 1.0},
             "workload.arrivals.rate_per_s": 120.0,
             "system.network.client_rtt_ms": NOTHING,
             "system.workers.cpu_ms": NOTHING,
@@ -34,7 +33,7 @@ def one_queue(**changes: Any) -> Scenario:
             "system.d1.read_ms": {"law": "exponential", "mean": 5.0},
             **changes,
         }
-    )
+    ).with_shares(search=1.0)
 
 
 @pytest.mark.parametrize("until", ["p99 ± 5 %", "mean ± 2 %"])

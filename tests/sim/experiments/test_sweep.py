@@ -32,17 +32,20 @@ P99 = "api_latency_ms_p99"
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
     """Searches only, and of a search only the time in D1's queue and thread: M/M/1."""
-    return load_scenario("launch").with_(
-        **{
-            "workload.duration_s": 60,
-            "workload.warm_up_s": 2,
-            "workload.mix": {"search": 1.0},
-            "system.network.client_rtt_ms": NOTHING,
-            "system.workers.cpu_ms": NOTHING,
-            "system.workers.cold_fraction": 0.0,
-            "system.d1.rtt_ms": NOTHING,
-            "system.d1.read_ms": {"law": "exponential", "mean": 1.0},
-        }
+    return (
+        load_scenario("launch")
+        .with_(
+            **{
+                "workload.duration_s": 60,
+                "workload.warm_up_s": 2,
+                "system.network.client_rtt_ms": NOTHING,
+                "system.workers.cpu_ms": NOTHING,
+                "system.workers.cold_fraction": 0.0,
+                "system.d1.rtt_ms": NOTHING,
+                "system.d1.read_ms": {"law": "exponential", "mean": 1.0},
+            }
+        )
+        .with_shares(search=1.0)
     )
 
 

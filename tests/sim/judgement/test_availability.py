@@ -1,26 +1,30 @@
-"""Up-time from the incident record and the run.
+"""Uptime from the incident record and the run.
 
 Goal: the point estimate is plain arithmetic on the record, and the interval never claims more than the record
 holds. Method: the platform file's own incidents, and records made here.
 """
 
+from itertools import product
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sim.errors import ScenarioError
-from sim.judgement.availability import Incident, Record, availability, read_record
+from sim.judgement.availability import Incident, Path, Record, availability, paths, read_record
 from tests.support import frames
 
 WINDOW_MINUTES = 925 * 1_440
 TARGET: Any = frames.TARGETS[-1]
 
 
-def played(n: int = 20_000, failed: int = 0, **mix: float) -> list[Any]:
+def played(n: int = 20_000, failed: int = 0, **shares: float) -> list[Any]:
     outcome = ["error" if i < failed else "ok" for i in range(n)]
-    scenario = frames.scenario(mix=mix or {"log": 1.0})
+    scenario = frames.scenario(shares=shares or {"log": 1.0})
     return [frames.result(frames.frame(np.ones(n), outcome=outcome), scenario=scenario)]
 
 
@@ -38,7 +42,7 @@ def test_reads_and_writes_of_r2_lose_different_shares() -> None:
     assert download == pytest.approx(edge * (1 - (59 + 0.35 * 67) / WINDOW_MINUTES))
 
 
-def test_mix_weights_the_routes() -> None:
+def test_shares_weight_the_routes() -> None:
     both = availability(played(log=3.0, upload=1.0)).platform_ratio
     alone = [availability(run).platform_ratio for run in (played(log=1.0), played(upload=1.0))]
     assert both == pytest.approx(0.75 * alone[0] + 0.25 * alone[1])
@@ -64,21 +68,20 @@ def test_two_incidents_do_not_settle_four_nines() -> None:
 
 def test_service_without_an_incident_is_unknown_not_perfect() -> None:
     record = Record(925, (Incident("edge_http", 100, 1.0, 1.0),))
-    assert record.down_ratio("d1", "search") == 0
-    assert np.median(record.down_ratio_draws("d1", "search")) > 0
+    assert record.down_ratio("d1", reads=True) == 0
+    assert np.median(record.down_ratio_draws("d1", reads=True)) > 0
 
 
 def test_longer_record_of_the_same_incidents_knows_more() -> None:
     record = Record(925, (Incident("edge_http", 100, 1.0, 1.0), Incident("edge_http", 50, 1.0, 1.0)))
-    spread = [
-        np.ptp(np.quantile(record.down_ratio_draws("edge_http", "log", growth=g), [0.025, 0.975])) for g in (1, 16)
-    ]
+    draws = [record.down_ratio_draws("edge_http", reads=False, growth=growth) for growth in (1, 16)]
+    spread = [np.ptp(np.quantile(of_record, [0.025, 0.975])) for of_record in draws]
     assert spread[1] < spread[0] / 3
 
 
 def test_long_record_converges_to_the_plain_ratio() -> None:
     record = Record(925, (Incident("edge_http", 100, 1.0, 1.0), Incident("edge_http", 50, 1.0, 1.0)))
-    draws = record.down_ratio_draws("edge_http", "log", growth=10_000)
+    draws = record.down_ratio_draws("edge_http", reads=False, growth=10_000)
     assert draws.mean() == pytest.approx(150 / WINDOW_MINUTES, rel=0.01)
 
 
@@ -91,7 +94,7 @@ def test_interval_covers_the_true_downtime_of_a_long_lived_service() -> None:
         record = Record(
             925, tuple(Incident("edge_http", int(m), 1.0, 1.0) for m in minutes) or (Incident("r2", 60, 1, 1),)
         )
-        low, high = np.quantile(record.down_ratio_draws("edge_http", "log"), [0.025, 0.975])
+        low, high = np.quantile(record.down_ratio_draws("edge_http", reads=False), [0.025, 0.975])
         hits += low <= truth <= high
     assert hits >= 184
 
@@ -106,3 +109,72 @@ def test_platform_without_a_record_is_refused() -> None:
     empty: Any = SimpleNamespace(facts={}, path=frames.PLATFORM.path)
     with pytest.raises(ScenarioError, match="no \\[incidents"):
         read_record(empty)
+
+
+# ---------------------------------------------------------------- what a route hangs on follows its operations
+
+
+def needs(*steps: Any, **route: Any) -> Path:
+    """What one route hangs on."""
+    only = {"share": 2.0, "steps": list(steps), **route}
+    (path,) = paths(frames.scenario().with_(**{"system.archive": {"like": "d1"}, "routes": {"only": only}}))
+    return path
+
+
+def test_a_route_hangs_on_its_entry_and_on_the_services_of_its_operations() -> None:
+    path = needs("workers.compute", "r2.put", "archive.write", "ledger.append", enter="tunnel")
+    assert path == Path(1.0, {"r2": 1.0, "d1": 1.0, "durable_objects": 1.0, "edge_http": 1.0}, reads=False)
+
+
+def test_what_comes_by_chance_is_needed_by_as_many() -> None:
+    """A read of both databases: neither 30 % nor 44 % of the requests meet D1, but 1 - 0.7 x 0.8."""
+    path = needs({"use": "d1.read", "chance": 0.3}, {"use": "archive.read", "chance": 0.2, "times": 5}, "r2.get")
+    assert path.services == pytest.approx({"d1": 0.44, "r2": 1.0, "edge_http": 1.0})
+    assert path.reads
+
+
+def test_steps_of_a_group_share_its_chance() -> None:
+    both = {"chance": 0.3, "steps": ["d1.read", {"use": "d1.write", "chance": 0.5}]}
+    assert needs(both).services["d1"] == pytest.approx(0.3)
+
+
+def test_what_nobody_waits_for_is_not_needed() -> None:
+    path = needs("d1.read", {"use": "r2.put", "spawn": True}, {"spawn": True, "steps": ["ledger.append"]})
+    assert path == Path(1.0, {"d1": 1.0, "edge_http": 1.0}, reads=True)
+    assert needs({"use": "r2.put", "chance": 0.0}, "d1.read") == path
+
+
+def test_routes_without_traffic_are_left_out() -> None:
+    shares = [path.share for path in paths(frames.scenario(shares={"log": 1.0, "search": 3.0}))]
+    assert shares == [0.25, 0.75]
+
+
+leaf = st.fixed_dictionaries(
+    {"use": st.sampled_from(["d1.read", "r2.get"]), "chance": st.sampled_from([0.0, 0.25, 0.5, 1.0])},
+    optional={"spawn": st.booleans(), "times": st.integers(1, 3)},
+)
+group = st.fixed_dictionaries(
+    {"steps": st.lists(leaf, min_size=1, max_size=3), "chance": st.sampled_from([0.5, 1.0])},
+    optional={"spawn": st.booleans(), "parallel": st.booleans()},
+)
+
+
+def met(step: dict[str, Any]) -> list[tuple[float, bool]]:
+    """Every way that the chances of a step may fall: its probability, and whether D1 was waited for."""
+    inside = ways(step["steps"]) if "steps" in step else [(1.0, step["use"] == "d1.read")]
+    waited = not step.get("spawn", False)
+    return [(1 - step["chance"], False), *((step["chance"] * p, hit and waited) for p, hit in inside)]
+
+
+def ways(steps: list[dict[str, Any]]) -> list[tuple[float, bool]]:
+    """Every way that the chances of several steps may fall."""
+    return [
+        (prod(p for p, _ in found), any(hit for _, hit in found)) for found in product(*(met(step) for step in steps))
+    ]
+
+
+@settings(max_examples=30)
+@given(st.lists(leaf | group, min_size=1, max_size=3))
+def test_need_is_what_counting_every_outcome_gives(steps: list[dict[str, Any]]) -> None:
+    counted = sum(p for p, hit in ways(steps) if hit)
+    assert needs(*steps).services.get("d1", 0.0) == pytest.approx(counted, abs=1e-12)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from sim.errors import UsageError
-from sim.judgement.comparison import Comparison, compare, relative_error
+from sim.judgement.comparison import Agreement, Comparison, compare, relative_error
 from sim.statistics.intervals import Estimate
 from tests.support import frames
 
@@ -38,7 +38,7 @@ def test_true_model_agrees() -> None:
 def test_model_that_is_wrong_by_two_fifths_differs(factor: float) -> None:
     comparison = compared(factor)
     p50 = next(row for row in comparison.rows if row.statistic == "p50")
-    assert p50.verdict == "differs"
+    assert p50.verdict is Agreement.DIFFERS
     assert p50.relative_error == pytest.approx(factor - 1, abs=0.08)
     assert not p50.low <= 0 <= p50.high
     assert not comparison.agrees
@@ -48,13 +48,13 @@ def test_beyond_the_tolerance_but_inside_the_interval_is_not_called_agreement_wi
     comparison = compared(1.3, n=60, seeds=1)
     row = next(row for row in comparison.rows if row.statistic == "p50")
     assert abs(row.relative_error) > row.tolerance_ratio
-    assert row.verdict == "inside"
+    assert row.verdict is Agreement.INSIDE
 
 
 def test_percentile_that_the_requests_do_not_bound_is_not_agreement() -> None:
     comparison = compared(2.0, n=120, seeds=1)
     row = next(row for row in comparison.rows if row.statistic == "p99")
-    assert row.verdict == "too few"
+    assert row.verdict is Agreement.TOO_FEW
     assert not comparison.agrees
 
 
@@ -68,7 +68,7 @@ def test_rows_tell_every_route_and_metrics_without_data() -> None:
     comparison = compared(1.0)
     assert [row.route for row in comparison.rows[-2:]] == ["log", "search"]
     d1 = next(row for row in comparison.rows if row.metric == "d1_query_ms")
-    assert (d1.verdict, d1.measured.n) == ("no data", 0)
+    assert (d1.verdict, d1.measured.n) == (Agreement.NO_DATA, 0)
     assert len(comparison.frame) == len(comparison.rows)
 
 

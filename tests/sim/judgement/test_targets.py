@@ -4,8 +4,8 @@ Goal: no verdict says more than the data allow. Method: intervals laid by hand a
 whose truth is known because they were drawn here.
 """
 
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sim.errors import ScenarioError, UsageError
 from sim.judgement.judge import exit_status, judge, overall
-from sim.judgement.targets import decide, load_targets
+from sim.judgement.targets import Verdict, decide, load_targets
 from sim.results.metrics import estimate, metric_values, probability
 from tests.support import frames
 
@@ -26,6 +26,11 @@ BELOW, ABOVE = frames.TARGETS[1], frames.TARGETS[4]
 def rows(requests: pd.DataFrame, **fields: Any) -> dict[tuple[str, str], Any]:
     """The verdict table by metric and statistic."""
     return {(row.metric, row.statistic): row for row in judge(frames.result(requests, **fields))}
+
+
+def values_of(requests: pd.DataFrame, metric: str, changes: dict[str, Any] | None = None) -> Any:
+    """A metric of requests of the scenario by hand."""
+    return metric_values(requests, metric, scenario=frames.scenario(changes))
 
 
 @pytest.mark.parametrize(
@@ -87,23 +92,23 @@ def test_errors_count_as_never_answered() -> None:
 
 def test_timeouts_count_with_the_time_that_was_waited() -> None:
     waited = frames.frame([10.0, 5_000.0], outcome=["ok", "timeout"])
-    assert metric_values(waited, "api_latency_ms").tolist() == [10.0, 5_000.0]
+    assert values_of(waited, "api_latency_ms").tolist() == [10.0, 5_000.0]
 
 
 def test_what_the_generator_did_not_send_is_not_judged() -> None:
     requests = frames.frame([10.0, np.nan, 3.0], outcome=["ok", "skipped", "aborted"])
-    assert metric_values(requests, "api_latency_ms").tolist() == [10.0]
+    assert values_of(requests, "api_latency_ms").tolist() == [10.0]
 
 
 def test_only_requests_that_met_the_component_count() -> None:
     requests = frames.frame([9.0, 9.0], d1_ms=[0.0, 4.0], d1_queue_ms=[0.0, 1.0], worker_cpu_ms=[2.0, 0.0])
-    assert metric_values(requests, "d1_query_ms").tolist() == [5.0]
-    assert metric_values(requests, "worker_cpu_ms").tolist() == [2.0]
+    assert values_of(requests, "d1_query_ms").tolist() == [5.0]
+    assert values_of(requests, "worker_cpu_ms").tolist() == [2.0]
 
 
 def test_upload_speed_is_size_over_time_in_r2() -> None:
     requests = frames.frame([1e3, 1e3], route="upload", size_bytes=[20_000_000, 5_000_000], r2_ms=[1_000.0, 1_000.0])
-    assert metric_values(requests, "r2_upload_mb_per_s").tolist() == [20.0, 5.0]
+    assert values_of(requests, "r2_upload_mb_per_s").tolist() == [20.0, 5.0]
 
 
 def test_metric_that_no_request_met_is_inconclusive() -> None:
@@ -142,7 +147,8 @@ def test_warm_up_is_cut() -> None:
     ],
 )
 def test_exit_status_tells_missed_from_unknown(verdicts: list[str], status: int, verdict: str) -> None:
-    table: Any = [SimpleNamespace(verdict=word) for word in verdicts]
+    row = judge(frames.result(frames.frame(np.ones(500))))[0]
+    table = [replace(row, verdict=Verdict(word)) for word in verdicts]
     assert (exit_status(table), overall(table)) == (status, verdict)
 
 
@@ -155,7 +161,7 @@ def test_unknown_statistic_is_refused(statistic: str) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ('metric = "latency"', "must be"),
+        ('metric = "latency"', "is not a metric; did you mean api_latency_ms"),
         ("alert = 100.0", "must have its alert line beyond its target"),
         ("target = -1.0", "targets\\[0\\].target=-1.0 must be > 0"),
         ('statistic = "median"', "statistic"),
@@ -183,7 +189,7 @@ def test_file_without_a_row_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_metric_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="must be one of api_latency_ms"):
-        metric_values(frames.frame([1.0]), "latency")
+        values_of(frames.frame([1.0]), "latency")
 
 
 def test_no_result_is_refused() -> None:
@@ -195,7 +201,7 @@ def test_mean_is_estimated_alike_from_one_run_and_from_several() -> None:
     rng = np.random.default_rng(5)
     whole = rng.normal(40.0, 5.0, (4, 500))
     for runs in ([frames.frame(whole.ravel())], [frames.frame(part) for part in whole]):
-        found = estimate(runs, "api_latency_ms", statistic="mean")
+        found = estimate(runs, "api_latency_ms", statistic="mean", scenario=frames.scenario())
         assert found is not None
         assert found.low < 40.0 < found.high
 
@@ -214,3 +220,49 @@ def test_every_line_of_the_table_is_judged_once() -> None:
     table = judge(frames.result(frames.frame(np.ones(500))))
     assert [(row.metric, row.statistic) for row in table] == [(t.metric, t.statistic) for t in frames.TARGETS]
     assert all(verdict in ("PASS", "INCONCLUSIVE") for verdict in (row.verdict for row in table))
+
+
+# ---------------------------------------------------------------- metrics of several instances
+
+TWO = frames.scenario().with_(
+    **{
+        "system.archive": {"like": "d1"},
+        "system.media": {"like": "r2"},
+        "system.auth": {"like": "workers"},
+        "routes.store": {"share": 1.0, "size_bytes": 1e6, "steps": ["media.put", "archive.write"]},
+        "routes.swap": {"share": 1.0, "size_bytes": 1e6, "steps": ["media.get", "media.put"]},
+    }
+)
+
+
+def of_two(metric: str, route: str, **columns: list[float]) -> list[float]:
+    """A metric of requests of one route, on the scenario with two databases, buckets and Workers."""
+    n = len(next(iter(columns.values())))
+    requests = frames.frame(np.ones(n), route=route, **{name: np.zeros(n) for name in TWO.time_columns})
+    found: list[float] = metric_values(requests.assign(**columns), metric, scenario=TWO).tolist()
+    return found
+
+
+def test_query_of_any_database_is_a_query() -> None:
+    assert of_two("d1_query_ms", "search", d1_ms=[3.0, 0.0], d1_queue_ms=[1.0, 0.0]) == [4.0]
+    assert of_two("d1_query_ms", "store", archive_ms=[3.0, 5.0], archive_queue_ms=[1.0, 0.0]) == [4.0, 5.0]
+
+
+def test_upload_into_any_bucket_is_an_upload_unless_it_fetches_too() -> None:
+    one_second = [1_000.0]
+    assert of_two("r2_upload_mb_per_s", "store", media_ms=one_second, size_bytes=[5e6]) == [5.0]
+    assert of_two("r2_upload_mb_per_s", "upload", r2_ms=one_second, size_bytes=[5e6]) == [5.0]
+    assert of_two("r2_upload_mb_per_s", "swap", media_ms=one_second, size_bytes=[5e6]) == []
+
+
+def test_cpu_of_any_worker_counts() -> None:
+    assert of_two("worker_cpu_ms", "log", worker_cpu_ms=[2.0, 0.0, 0.0], auth_cpu_ms=[0.0, 3.0, 0.0]) == [2.0, 3.0]
+
+
+def test_metric_of_a_component_that_the_scenario_lacks_has_no_value() -> None:
+    numbers = {name: frames.scenario().system.numbers()[name] for name in ("network", "client", "r2")}
+    only = {"fetch": {"share": 1.0, "steps": ["r2.get"]}}
+    lean = frames.scenario().with_(system=numbers, routes=only)
+    requests = frames.frame(np.ones(5), route="fetch")
+    assert metric_values(requests, "d1_query_ms", scenario=lean).tolist() == []
+    assert metric_values(requests, "worker_cpu_ms", scenario=lean).tolist() == []

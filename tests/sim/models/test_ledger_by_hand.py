@@ -83,7 +83,6 @@ class PlainLedger:
 def test_the_flush_of_a_busy_object_ends() -> None:
     """One object takes 300 events/s; each chunk takes 24 ms to store: what comes meanwhile waits."""
     changes = {
-        "workload.mix": {"log": 1.0},
         "workload.keys.count": 1,
         "workload.arrivals": {"kind": "constant", "rate_per_s": 300.0},
         "workload.duration_s": 61,
@@ -91,7 +90,7 @@ def test_the_flush_of_a_busy_object_ends() -> None:
         "system.d1.rtt_ms": 4.0,
         "system.d1.write_ms": 20.0,
     }
-    result = run(load_scenario("launch").with_(**changes), on="simpy")
+    result = run(load_scenario("launch").with_(**changes).with_shares(log=1.0), on="simpy")
     stored = int(result.stations.set_index("station")["served"]["d1"])
     flushes, rows, chunk_rows = 6, 300 * 61, 500
     assert rows / chunk_rows - 7 <= stored <= rows / chunk_rows + flushes + 1
@@ -100,9 +99,7 @@ def test_the_flush_of_a_busy_object_ends() -> None:
 def test_a_plain_simpy_program_gives_the_same_mean_latency() -> None:
     """`launch` with every request a POST /log; no flush on either side, no timeouts at this load."""
     scenario = (
-        load_scenario("launch")
-        .vary("workload.mix", {"log": 1.0})
-        .vary("workload.arrivals", {"kind": "poisson", "rate_per_s": 50.0})
+        load_scenario("launch").with_shares(log=1.0).vary("workload.arrivals", {"kind": "poisson", "rate_per_s": 50.0})
     )
     scenario = scenario.vary("system.ledger.flush_interval_s", 1e6).vary("system.client.timeout_ms", 1e6)
     ours = [
@@ -112,7 +109,7 @@ def test_a_plain_simpy_program_gives_the_same_mean_latency() -> None:
     theirs = []
     for seed in range(REPLICATIONS):
         keys = scenario.workload.keys
-        plain = PlainLedger(scenario.system_numbers(), keys=keys.count, zipf=keys.zipf, rng=np.random.default_rng(seed))
+        plain = PlainLedger(scenario.system.numbers(), keys=keys.count, zipf=keys.zipf, rng=np.random.default_rng(seed))
         plain.env.process(plain.clients(REQUESTS, 50.0))
         plain.env.run()
         theirs.append(np.mean(plain.latency_ms))

@@ -20,13 +20,15 @@ from matplotlib.figure import Figure
 
 from sim.errors import UsageError
 from sim.experiments.plan import Plan
-from sim.experiments.probe import QUEUES
+from sim.judgement.comparison import Agreement
+from sim.models.registry import components
 from sim.report import plots
 from sim.report.plots.sides import latencies, live_part
-from sim.report.plots.style import ALERT, COMPONENT, MEASURED, TARGET, colour
+from sim.report.plots.style import ALERT, GREY, MEASURED, OTHERS, TARGET, colour
 from sim.report.sentences import load_per_s
 from sim.report.wording import percent, significant, usd
-from sim.results.breakdown import PARTS, UNBOOKED, waterfall
+from sim.results.breakdown import UNATTRIBUTED, waterfall
+from sim.scenario.scenario import load_scenario
 from tests.support import frames
 from tests.support.plans import CAPACITY_PER_S, example_capacity, example_plan
 
@@ -105,10 +107,17 @@ def test_import_draws_nothing_and_does_not_load_pyplot() -> None:
 
 
 def test_every_part_and_station_has_a_colour_of_its_own() -> None:
-    names = {part.removesuffix("_ms").removesuffix("_queue") for part in (*PARTS, UNBOOKED)} | set(QUEUES)
-    assert names <= set(COMPONENT)
-    assert len(set(COMPONENT.values())) == len(COMPONENT)
-    assert colour("d1_queue_ms") == colour("d1_ms") == colour("d1") == COMPONENT["d1"]
+    own = {component.name: component.colour for component in components()}
+    assert len({*own.values(), *OTHERS, GREY}) == len(own) + len(OTHERS) + 1
+    for name, shade in own.items():
+        assert colour(f"{name}_queue_ms") == colour(f"{name}_ms") == colour(name) == shade
+    assert colour(UNATTRIBUTED) == GREY
+
+
+def test_instance_of_another_name_has_the_same_colour_wherever_it_stands() -> None:
+    names = load_scenario("launch").vary("system.archive", {"like": "d1"}).time_columns
+    assert {colour(name) for name in names if name.startswith("archive")} == {colour("archive")}
+    assert colour("archive") in OTHERS
 
 
 # Latency.
@@ -281,8 +290,8 @@ def test_errors_count_agreement_and_end_unbounded_intervals_in_an_arrow(ax: Axes
 def test_errors_name_what_differs(ax: Axes) -> None:
     plan = example_plan()
     assert plan.comparison is not None
-    rows = [replace(row, verdict="agrees") for row in plan.comparison.rows]
-    rows[0] = replace(rows[0], verdict="differs")
+    rows = [replace(row, verdict=Agreement.AGREES) for row in plan.comparison.rows]
+    rows[0] = replace(rows[0], verdict=Agreement.DIFFERS)
     plots.errors(replace(plan, comparison=replace(plan.comparison, rows=tuple(rows))), ax=ax)
     assert title(ax).endswith("; API latency P50 differs")
 

@@ -18,6 +18,7 @@ import pytest
 
 from sim import Result, load_scenario, run
 from sim.errors import RunnerError, UsageError
+from sim.judgement.judge import judge
 from sim.results import storage as recorded
 
 MANIFEST = recorded.MANIFEST_KEY
@@ -128,6 +129,30 @@ def test_another_scenario_judges_and_the_difference_is_told(saved: Path) -> None
     assert judged.notes[-1] == "recorded with another system.d1 than scenario launch has now"
 
 
+def test_a_run_with_instances_and_routes_of_its_own_comes_back_and_is_judged_by_others(tmp_path: Path) -> None:
+    """A second database, in a group that happens by chance: its columns, its scenario, its metric."""
+    steps = ["workers.compute", {"chance": 0.5, "steps": [{"use": "archive.read", "rows_read": 3}]}]
+    launch = load_scenario("launch")
+    other = launch.with_(**{"system.archive": {"like": "d1"}, "routes.find": {"share": 9.0, "steps": steps}})
+    result = run(other, on="simpy", rng=7, requests=300)
+    recorded.save_run(result, tmp_path / "run.parquet")
+    back = recorded.load_run(tmp_path / "run.parquet")
+    assert bytes_of(back.frame) == bytes_of(result.frame)
+    assert back.scenario.model_dump() == other.model_dump()
+    assert [row.value for row in judge(back)] == pytest.approx([row.value for row in judge(result)], nan_ok=True)
+    judged = {row.metric: row.n for row in judge(recorded.play(launch, tmp_path / "run.parquet"))}
+    ours = (result.steady().frame["d1_ms"] > 0).sum()
+    assert judged["d1_query_ms"] == ours < {row.metric: row.n for row in judge(result)}["d1_query_ms"]
+
+
+def test_a_run_without_an_instance_is_judged_by_a_scenario_that_has_one(saved: Path, simulated: Result) -> None:
+    """What the run knew nothing of took none of its time."""
+    more = load_scenario("launch").vary("system.archive", {"like": "d1"})
+    judged = recorded.play(more, saved)
+    assert not judged.frame[["archive_ms", "archive_queue_ms"]].to_numpy().any()
+    assert [row.value for row in judge(judged)] == pytest.approx([row.value for row in judge(simulated)], nan_ok=True)
+
+
 def test_a_run_by_name_of_its_file(saved: Path) -> None:
     assert len(run("launch", on=str(saved)).frame) == 300
 
@@ -177,7 +202,7 @@ def test_a_cut_file_is_refused(saved: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        ("schema_version", 2, "schema_version=2 must be 1"),
+        ("schema_version", 1, "schema_version=1 must be 2"),
         ("seed", GONE, "seed is missing"),
         ("categories", GONE, "categories is missing"),
         ("categories", [], "malformed"),

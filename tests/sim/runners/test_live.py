@@ -8,6 +8,7 @@ the fault, never with the machine.
 import asyncio
 import json
 import time
+from dataclasses import replace
 from typing import Any
 from urllib.request import urlopen
 
@@ -16,7 +17,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from sim import Result, Schedule, load_scenario
-from sim.errors import RunnerError
+from sim.errors import RunnerError, UsageError
 from sim.runners import live
 from sim.runners.load.address import Deployment
 from sim.runners.load.guard import AbortRule, Caps
@@ -171,13 +172,13 @@ def test_components_times_come_from_the_answer() -> None:
     assert (frame[list(columns)] == list(columns.values())).all(axis=None)
 
 
-def test_uploads_and_downloads_have_their_sizes_and_the_catalogue_is_no_load() -> None:
+def test_uploads_and_downloads_have_their_sizes_and_stored_objects_are_no_load() -> None:
     mixed = steady(
         12,
         routes=("upload", "download"),
         route_code=np.arange(12, dtype=np.int16) % 2,
         size_bytes=np.where(np.arange(12) % 2, 300_000, 1_000_000),
-        lora=np.where(np.arange(12) % 2, 3, 16 + np.arange(12)),
+        object_number=np.where(np.arange(12) % 2, 3, 16 + np.arange(12)),
     )
     with adversary() as deployment:
         result = play(deployment, mixed)
@@ -190,6 +191,58 @@ def test_uploads_and_downloads_have_their_sizes_and_the_catalogue_is_no_load() -
     )
     with adversary(short_downloads=True) as deployment, pytest.raises(RunnerError, match="lora-3"):
         play(deployment, mixed)
+
+
+def test_requests_say_what_they_are_about_by_both_ways_in(tmp_path: Any) -> None:
+    """Numbers of the schedule, retries alike; a deployment of ours plays steps by them."""
+    n = np.arange(20)
+    planned = steady(20, routes=("upload", "device_log"), route_code=n.astype(np.int16) % 2, object_number=n + 16)
+    planned = replace(planned, size_bytes=np.where(n % 2, 0, 100 + n))
+    with adversary(tunnel_folder=str(tmp_path), statuses=(200, 503)) as deployment:
+        play(deployment, planned, client={"retries": 1})
+        told = seen(deployment)["identities"]
+    of_rows = [
+        {
+            "headroom-request": str(row),
+            "headroom-key": str(row % 7),
+            "headroom-object": str(row + 16),
+            "headroom-size-bytes": str(planned.size_bytes[row]),
+        }
+        for row in n
+    ]
+    assert [identity for identity in of_rows if identity not in told] == []
+    assert [identity for identity in told if identity not in of_rows] == []
+    assert len(told) > len(of_rows)
+
+
+def test_routes_of_ones_own_are_sent_as_they_are_written() -> None:
+    """Two routes that the brief does not know, with keys in their paths and bodies."""
+    routes = {
+        "feed": {"share": 1.0, "request": {"method": "GET", "path": "/feed/{key}"}, "steps": ["d1.read"]},
+        "like": {
+            "share": 1.0,
+            "request": {"method": "PATCH", "path": "/posts/{request}/by/{key}", "body": "like"},
+            "steps": ["durable_objects.write"],
+        },
+    }
+    scenario = load_scenario("launch").with_(routes=routes, bodies={"like": {"by": "{key}", "id": "{run}-{request}"}})
+    planned = steady(6, routes=("feed", "like"), route_code=np.arange(6, dtype=np.int16) % 2)
+    with adversary() as deployment:
+        result = live.play(scenario, planned, seed=1, url=deployment.http, abort=NEVER)
+        lines = [line.rsplit(" ", 1)[0] for line in seen(deployment)["lines"]]
+    assert shares(result) == {"ok": 6}
+    assert result.frame["route"].astype(str).tolist() == ["feed", "like"] * 3
+    assert sorted(lines) == sorted(f"PATCH /posts/{n}/by/{n}" if n % 2 else f"GET /feed/{n}" for n in range(6))
+
+
+@pytest.mark.parametrize("where", ["body", "answer"])
+def test_bytes_through_the_tunnel_are_refused(where: str) -> None:
+    """Its frames hold text: they would go out as nothing, and come back with another length."""
+    blob = {"method": "PUT", "path": "/blob", where: "size_bytes"}
+    scenario = load_scenario("launch").vary("routes.device_log.request", blob)
+    planned = steady(3, routes=("device_log",))
+    with pytest.raises(UsageError, match=r"routes\.device_log\.request must not move size_bytes through a tunnel"):
+        live.play(scenario, planned, seed=1, url="http://127.0.0.1:1")
 
 
 def test_device_events_go_through_the_tunnel(tmp_path: Any) -> None:

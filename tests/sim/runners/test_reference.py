@@ -62,7 +62,7 @@ def every_route(requests: int) -> Schedule:
         tokens_in=np.full(requests, 100),
         tokens_out=np.full(requests, 10),
         size_bytes=np.where(download | (turn == 3), 100_000, 0),
-        lora=np.where(download, 2, np.where(turn == 3, 16 + np.arange(requests), -1)),
+        object_number=np.where(download, 2, np.where(turn == 3, 16 + np.arange(requests), -1)),
     )
 
 

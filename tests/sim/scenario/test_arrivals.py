@@ -17,7 +17,7 @@ from scipy.integrate import quad
 from scipy.stats import chisquare, expon, kstest, poisson
 
 from sim.errors import ScenarioError
-from sim.scenario.arrivals import Arrivals, Bursty, Diurnal, OpenArrivals, Poisson, Ramp, Spike, Steady, Step
+from sim.scenario.arrivals import Arrivals, Bursty, Diurnal, OpenArrivals, Poisson, Ramp, Spike, Steady, Stepwise
 
 SEED = 20261123
 DURATION_S = 100.0
@@ -28,7 +28,7 @@ CHANGING: list[OpenArrivals] = [
     Poisson(rate_per_s=50),
     Ramp(rate_per_s=10, to_rate_per_s=120),
     Ramp(rate_per_s=90, to_rate_per_s=0),
-    Step(rate_per_s=20, steps=((25, 80), (50, 5), (75, 60))),
+    Stepwise(rate_per_s=20, steps=((25, 80), (50, 5), (75, 60))),
     Spike(rate_per_s=30, spike_rate_per_s=200, start_s=40, length_s=10),
     Diurnal(mean_rate_per_s=50, peak_factor=3, period_s=100, phase_s=50),
 ]
@@ -39,7 +39,7 @@ processes: st.SearchStrategy[OpenArrivals] = st.one_of(
     st.builds(Poisson, rate_per_s=positive),
     st.builds(Steady, rate_per_s=positive),
     st.builds(Ramp, rate_per_s=positive, to_rate_per_s=positive),
-    st.builds(Step, rate_per_s=positive, steps=st.tuples(st.tuples(st.floats(0, 9), positive))),
+    st.builds(Stepwise, rate_per_s=positive, steps=st.tuples(st.tuples(st.floats(0, 9), positive))),
     st.builds(Spike, rate_per_s=positive, spike_rate_per_s=positive, start_s=st.floats(0, 9), length_s=positive),
     st.builds(Diurnal, mean_rate_per_s=positive, peak_factor=st.floats(1, 20), period_s=positive, phase_s=positive),
     st.builds(Bursty, rate_per_s=positive, burst_rate_per_s=positive, mean_calm_s=positive, mean_burst_s=positive),
@@ -159,6 +159,6 @@ def test_a_plan_beyond_the_bound_is_refused() -> None:
 
 
 def test_requests_that_never_come_are_refused() -> None:
-    dies_out = Step(rate_per_s=1000, steps=((0.001, 0),))
+    dies_out = Stepwise(rate_per_s=1000, steps=((0.001, 0),))
     with pytest.raises(ScenarioError, match="requests=1000 do not come"):
         dies_out.times_s(SEED, duration_s=None, requests=1000)

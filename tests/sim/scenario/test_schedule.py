@@ -29,7 +29,7 @@ def open_schedules(draw: st.DrawFn) -> Schedule:
     n = len(arrival_ms)
     end_ms = float(arrival_ms[-1]) + draw(st.floats(0, 500))
     warm_up_ms = draw(st.floats(0, 1.2)) * end_ms
-    return at(arrival_ms, key=np.arange(n), lora=np.arange(n), duration_ms=end_ms, warm_up_ms=warm_up_ms)
+    return at(arrival_ms, key=np.arange(n), object_number=np.arange(n), duration_ms=end_ms, warm_up_ms=warm_up_ms)
 
 
 @st.composite

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sim.errors import ScenarioError
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
-from sim.scenario.trace import ROUTES, Trace, read_trace
+from sim.scenario.trace import Trace, read_trace
 from tests.project.tidy import ROOT
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
@@ -62,20 +62,21 @@ def test_azure_tokens_are_the_usage_of_each_request(tmp_path: Path) -> None:
 
 def test_generic_columns_are_played_as_they_are(tmp_path: Path) -> None:
     played = schedule(on_trace(written(tmp_path, GENERIC)))
-    assert [ROUTES[code] for code in played.route_code] == ["log", "upload", "download"]
+    assert [played.routes[code] for code in played.route_code] == ["log", "upload", "download"]
     assert played.arrival_ms.tolist() == [0, 1, 9.5]
     assert played.key.tolist() == [7, 3, 7]
     assert played.size_bytes[:2].tolist() == [0, 5000]
-    assert played.lora[:2].tolist() == [-1, 17]
+    assert played.object_number[:2].tolist() == [-1, 17]
 
 
-def test_a_recorded_download_is_served_by_the_nearest_adapter(tmp_path: Path) -> None:
+def test_a_recorded_download_is_served_by_the_nearest_object(tmp_path: Path) -> None:
     scenario = on_trace(written(tmp_path, GENERIC))
     played = schedule(scenario)
-    law = scenario.workload.sizes.download_bytes
-    catalogue = law.quantile((np.arange(16) + 0.5) / 16)
-    assert played.lora[2] == np.argmin(np.abs(catalogue - 310_000))
-    assert played.size_bytes[2] == round(catalogue[played.lora[2]])
+    law = scenario.routes["download"].size_bytes
+    assert law is not None
+    stored = law.quantile((np.arange(16) + 0.5) / 16)
+    assert played.object_number[2] == np.argmin(np.abs(stored - 310_000))
+    assert played.size_bytes[2] == round(stored[played.object_number[2]])
 
 
 def test_what_a_trace_does_not_say_comes_from_the_scenario(tmp_path: Path) -> None:
@@ -138,7 +139,19 @@ def test_byte_order_mark_blank_lines_and_spaces_do_not_matter(tmp_path: Path) ->
 )
 def test_a_wrong_file_is_refused_with_its_line_and_rule(tmp_path: Path, text: str, rule: str) -> None:
     with pytest.raises(ScenarioError, match=rule):
-        read_trace(written(tmp_path, text))
+        read_trace(written(tmp_path, text), routes=tuple(load_scenario("launch").routes))
+
+
+def test_routes_are_those_of_the_scenario(tmp_path: Path) -> None:
+    """Numbered in its order; a label of another scenario's is refused, and so is one where no routes are known."""
+    path = written(tmp_path, "arrival_ms,route\n0,feed\n1,post\n2,feed\n")
+    found = read_trace(path, routes=("post", "feed")).route_code
+    assert found is not None
+    assert found.tolist() == [1, 0, 1]
+    with pytest.raises(ScenarioError, match=r':2 route="feed" is not a route; it is one of: log, search'):
+        read_trace(path, routes=("log", "search"))
+    with pytest.raises(ScenarioError, match=r':2 route="feed" is not a route'):
+        read_trace(path)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
@@ -156,7 +169,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_any_text_is_a_trace_or_a_clear_error(tmp_path: Path, rows: list[list[str]]) -> None:
     text = "arrival_ms,key,route,tokens_in\n" + "\n".join(",".join(row) for row in rows)
     try:
-        trace = read_trace(written(tmp_path, text))
+        trace = read_trace(written(tmp_path, text), routes=("log", "aT"))
     except ScenarioError:
         return  # Anything else would be a traceback.
     assert (np.diff(trace.arrival_ms) >= 0).all()

@@ -16,18 +16,21 @@ from scipy.stats import chisquare, kstest
 from sim import free_memory
 from sim.errors import ScenarioError, UsageError
 from sim.randomness.streams import site_key, uniforms
-from sim.scenario.generation import CATALOGUE, catalogue_bytes, schedule
+from sim.scenario.generation import schedule, stored_bytes
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
-from sim.scenario.trace import ROUTES
 
 LAUNCH = load_scenario("launch").with_(**{"workload.requests": 300, "workload.warm_up_s": 0})
 MANY = LAUNCH.vary("workload.requests", 50_000)
+ROUTES = tuple(LAUNCH.routes)
+UPLOAD, DOWNLOAD = LAUNCH.routes["upload"], LAUNCH.routes["download"]
 SEED = 20261123
 
 seeds = st.integers(0, 2**63 - 1)
-mixes = st.dictionaries(st.sampled_from(ROUTES), st.floats(0, 5), min_size=1).filter(lambda mix: sum(mix.values()) > 0)
-COLUMNS = ("route_code", "arrival_ms", "key", "size_bytes", "tokens_in", "tokens_out", "lora")
+shares = st.dictionaries(st.sampled_from(ROUTES), st.floats(0, 5), min_size=1).filter(
+    lambda found: sum(found.values()) > 0
+)
+COLUMNS = ("route_code", "arrival_ms", "key", "size_bytes", "tokens_in", "tokens_out", "object_number")
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +51,19 @@ def of(played: Schedule, route: str) -> NDArray[np.bool_]:
 # ---------------------------------------------------------------- what is asked for is what comes
 
 
-def test_routes_have_the_shares_of_the_mix(many: Schedule) -> None:
-    mix = {str(route): weight for route, weight in MANY.workload.mix.items()}
-    weights = np.array([mix.get(route, 0.0) for route in ROUTES])
+def test_routes_have_their_shares(many: Schedule) -> None:
+    weights = np.array([route.share for route in MANY.routes.values()])
     seen = np.bincount(many.route_code, minlength=len(ROUTES))
-    asked = weights > 0
-    assert seen[~asked].sum() == 0
-    assert chisquare(seen[asked], weights[asked] / weights.sum() * len(many)).pvalue > 1e-3
+    assert chisquare(seen, weights / weights.sum() * len(many)).pvalue > 1e-3
 
 
-@given(mixes, seeds)
-@example({"log": 5e-324, "balance": 0.0, "flush": 0.0}, 0)
-def test_a_route_of_weight_zero_never_comes(mix: dict[str, float], seed: int) -> None:
-    played = schedule(LAUNCH.vary("workload.mix", mix), seed)
-    assert {ROUTES[code] for code in played.route_code} <= {route for route, weight in mix.items() if weight > 0}
+@given(shares, seeds)
+@example({"log": 5e-324, "balance": 0.0, "device_log": 0.0}, 0)
+def test_a_route_of_share_zero_never_comes(asked: dict[str, float], seed: int) -> None:
+    played = schedule(LAUNCH.with_shares(**asked), seed)
+    assert {played.routes[code] for code in played.route_code} <= {
+        route for route, weight in asked.items() if weight > 0
+    }
 
 
 @pytest.mark.parametrize("zipf", [0, 0.7, 1, 2])
@@ -79,7 +81,8 @@ def test_keys_lie_below_their_count(count: int, zipf: float, seed: int) -> None:
 
 
 def test_uploads_have_the_law_of_their_size(many: Schedule) -> None:
-    law = MANY.workload.sizes.upload_bytes
+    law = UPLOAD.size_bytes
+    assert law is not None
     levels = np.linspace(0, 1, 10_001)[1:-1]
     knots = law.quantile(levels)
     assert kstest(many.size_bytes[of(many, "upload")], lambda x: np.interp(x, knots, levels)).pvalue > 1e-3
@@ -87,29 +90,29 @@ def test_uploads_have_the_law_of_their_size(many: Schedule) -> None:
 
 def test_downloads_take_one_of_sixteen_sizes_alike(many: Schedule) -> None:
     down = of(many, "download")
-    sizes = catalogue_bytes(MANY.workload.sizes)
-    assert np.array_equal(many.size_bytes[down], sizes[many.lora[down]])
-    assert chisquare(np.bincount(many.lora[down], minlength=CATALOGUE)).pvalue > 1e-3
+    sizes = stored_bytes(DOWNLOAD)
+    assert np.array_equal(many.size_bytes[down], sizes[many.object_number[down]])
+    assert chisquare(np.bincount(many.object_number[down], minlength=16)).pvalue > 1e-3
 
 
-def test_catalogue_is_the_quantiles_of_the_law() -> None:
-    law = MANY.workload.sizes.download_bytes
-    assert catalogue_bytes(MANY.workload.sizes)[3] == round(law.quantile(np.array([3.5 / 16]))[0])
+def test_stored_objects_are_the_quantiles_of_the_law_of_their_size() -> None:
+    law = DOWNLOAD.size_bytes
+    assert law is not None
+    assert stored_bytes(DOWNLOAD)[3] == round(law.quantile(np.array([3.5 / 16]))[0])
 
 
-def test_every_upload_is_an_adapter_of_its_own_and_other_routes_move_none(many: Schedule) -> None:
+def test_every_upload_is_an_object_of_its_own_and_routes_without_bytes_have_none(many: Schedule) -> None:
     up, down = of(many, "upload"), of(many, "download")
-    assert np.array_equal(many.lora[up], CATALOGUE + np.flatnonzero(up))
-    assert (many.lora[~up & ~down] == -1).all()
+    assert np.array_equal(many.object_number[up], 16 + np.flatnonzero(up))
+    assert (many.object_number[~up & ~down] == -1).all()
     assert (many.size_bytes[~up & ~down] == 0).all()
     assert (many.size_bytes[up | down] >= 1).all()
 
 
 def test_tokens_have_the_mean_of_their_law(many: Schedule) -> None:
-    for tokens, law in (
-        (many.tokens_in, MANY.workload.tokens.tokens_in),
-        (many.tokens_out, MANY.workload.tokens.tokens_out),
-    ):
+    asked = MANY.workload.tokens
+    assert asked is not None
+    for tokens, law in ((many.tokens_in, asked.tokens_in), (many.tokens_out, asked.tokens_out)):
         error = tokens.std() / np.sqrt(len(tokens))
         assert abs(tokens.mean() - law.expected()) < 4 * error
 
@@ -133,9 +136,9 @@ def test_the_scenario_s_seed_is_the_default() -> None:
     assert not same(schedule(LAUNCH), schedule(LAUNCH, LAUNCH.seed + 1), "arrival_ms")
 
 
-@given(mixes, seeds)
-def test_another_mix_keeps_arrivals_keys_and_tokens(mix: dict[str, float], seed: int) -> None:
-    before, after = schedule(LAUNCH, seed), schedule(LAUNCH.vary("workload.mix", mix), seed)
+@given(shares, seeds)
+def test_other_shares_keep_arrivals_keys_and_tokens(asked: dict[str, float], seed: int) -> None:
+    before, after = schedule(LAUNCH, seed), schedule(LAUNCH.with_shares(**asked), seed)
     assert same(before, after, "arrival_ms", "key", "tokens_in", "tokens_out")
 
 
@@ -150,7 +153,7 @@ def test_another_rate_keeps_what_each_request_asks(rate_per_s: float, seed: int)
     [
         ("workload.keys.zipf", 0.5, {"key"}),
         ("workload.tokens.tokens_in.median", 100, {"tokens_in"}),
-        ("workload.sizes.upload_bytes.median", 9_000, {"size_bytes"}),
+        ("routes.upload.size_bytes.median", 9_000, {"size_bytes"}),
         ("workload.arrivals", {"kind": "constant", "rate_per_s": 5}, {"arrival_ms"}),
         ("system.d1.rtt_ms", 3, set()),
     ],

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from sim import flow as f
 from sim.engines import compiled_engine
 from sim.errors import UsageError
-from sim.models.deployment import deployment
 from sim.randomness import distributions as d
 from sim.runners.play import play
 from sim.runners.simulated import station_frame
+from sim.scenario.deployment import deployment
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
@@ -28,7 +28,7 @@ from sim.theory import MG1, JacksonNetwork, MMc
 from tests.support.flows import any_flow
 
 LAUNCH = load_scenario("launch")
-SEARCH = LAUNCH.with_(**{"workload.mix": {"search": 1.0}})
+SEARCH = LAUNCH.with_shares(search=1.0)
 
 
 def rows(flow: f.Flow, rate_per_s: float, scenario: Scenario = SEARCH) -> dict[str, StationScreening]:
@@ -84,7 +84,7 @@ def test_shared_processor_depends_on_the_mean_alone() -> None:
 
 def test_shared_link_is_a_station() -> None:
     """Uploads of 1 MB on 25 MB/s: 40 ms each, 20 a second make it 80 % busy."""
-    sized = LAUNCH.with_(**{"workload.mix": {"upload": 1.0}, "workload.sizes.upload_bytes": 1_000_000})
+    sized = LAUNCH.with_shares(upload=1.0).vary("routes.upload.size_bytes", 1_000_000)
     flow = (f.Transfer(f.Link("wire", 25_000_000, shared=True), "wire"),)
     assert rows(flow, 20, sized)["wire"].utilization == pytest.approx(0.8)
 
@@ -157,6 +157,22 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
             "mean_calm_s": 1.6,
             "mean_burst_s": 0.4,
         }
+    },
+    "two databases": {
+        "system.archive": {"like": "d1", "read_ms": {"law": "exponential", "mean": 6.0}},
+        "routes.search.steps": [
+            "workers.compute",
+            {"parallel": True, "steps": ["d1.read", {"use": "archive.read", "times": 2}]},
+            {"use": "r2.get", "chance": 0.2},
+        ],
+        "workload.arrivals.rate_per_s": 200.0,
+    },
+    "behind a cache": {
+        "routes.balance.steps": [
+            "workers.compute",
+            {"chance": 0.3, "steps": ["durable_objects.read", {"use": "d1.write", "spawn": True, "times": 3}]},
+        ],
+        "workload.arrivals.rate_per_s": 200.0,
     },
     "ramp": {"workload.arrivals": {"kind": "ramp", "rate_per_s": 20.0, "to_rate_per_s": 180.0}},
 }
@@ -242,7 +258,7 @@ few = settings(max_examples=60, deadline=None)
 @given(flow=any_flow(), rate_per_s=st.sampled_from([1.0, 100.0, 5000.0]))
 def test_any_flow_can_be_screened(flow: f.Flow, rate_per_s: float) -> None:
     """Every step, nested: finite numbers, no warning, the bottleneck is the station that bears least."""
-    mixed = LAUNCH.with_(**{"workload.mix": {"log": 2.0, "balance": 1.0, "search": 1.0}, "workload.keys.count": 5})
+    mixed = LAUNCH.with_shares(log=2.0, balance=1.0, search=1.0).vary("workload.keys.count", 5)
     seen = screen_flow(flow, traffic(mixed, keyed(flow)).at_rate(rate_per_s))
     assert 0 <= seen.latency_ms_mean < float("inf")
     assert seen.rate_per_s_max > 0
@@ -284,7 +300,7 @@ def stateless(draw: Any, depth: int) -> f.Flow:
 def test_demand_of_a_stateless_flow_is_that_of_a_simulation(data: st.DataObject) -> None:
     """Four thousand requests: visits within five standard errors, whatever the Flow."""
     flow = stateless(data.draw, 2)
-    mixed = LAUNCH.with_(**{"workload.mix": {"log": 2.0, "search": 1.0}, "workload.arrivals.rate_per_s": 20.0})
+    mixed = LAUNCH.with_shares(log=2.0, search=1.0).vary("workload.arrivals.rate_per_s", 20.0)
     mixed = mixed.with_(**{"workload.requests": 4_000, "workload.duration_s": None, "workload.warm_up_s": 0.0})
     seen = screen_flow(flow, traffic(mixed, keyed(flow)))
     planned: Schedule = schedule(mixed)

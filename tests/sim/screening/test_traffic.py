@@ -10,7 +10,6 @@ import pytest
 from sim.scenario.arrivals import Bursty, Poisson, Ramp, Spike, Steady
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
-from sim.scenario.trace import ROUTES
 from sim.screening.traffic import LEVELS_MOST, Numbers, traffic
 
 SHIPPED = ["launch", "shapes/ramp", "shapes/spike", "shapes/step", "shapes/bursty", "shapes/steady", "shapes/trace"]
@@ -25,7 +24,7 @@ def test_rate_and_shares_are_those_of_a_schedule(name: str) -> None:
         len(planned) / (planned.duration_ms / 1000), rel=0.12 if "bursty" in name else 0.03
     )
     for route, share in zip(coming.routes, coming.route_share, strict=True):
-        assert share == pytest.approx(np.mean(planned.route_code == ROUTES.index(route)), abs=0.02)
+        assert share == pytest.approx(np.mean(planned.route_code == planned.routes.index(route)), abs=0.02)
     assert coming.route_share.sum() == pytest.approx(1)
 
 
@@ -61,7 +60,7 @@ def test_what_requests_carry_is_that_of_a_schedule(attribute: str) -> None:
     scenario = load_scenario("launch").with_(**{"workload.duration_s": 3_000})
     coming, planned = traffic(scenario, ()), schedule(scenario)
     for route in ("upload", "download", "log"):
-        values = getattr(planned, attribute)[planned.route_code == ROUTES.index(route)]
+        values = getattr(planned, attribute)[planned.route_code == planned.routes.index(route)]
         found = coming.numbers[attribute][coming.routes.index(route)]
         assert found.mean == pytest.approx(values.mean(), rel=0.05)
         assert found.variance**0.5 == pytest.approx(values.std(), rel=0.2)

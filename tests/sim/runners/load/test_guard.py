@@ -17,7 +17,7 @@ from sim.errors import RunnerError, UsageError
 from sim.runners import live
 from sim.runners.load.address import read_ready_line
 from sim.runners.load.guard import AbortRule, AbortWatch, Caps, check_host, check_schedule, check_url
-from sim.runners.load.messages import messages, read_server_timing
+from sim.runners.load.messages import read_server_timing
 from sim.runners.load.self_check import SelfCheck
 from tests.support import schedules
 
@@ -100,13 +100,14 @@ def test_a_malformed_ready_line_is_one_line_of_error(line: str) -> None:
 
 def test_events_without_a_tunnel_are_refused_with_the_way_out() -> None:
     schedule = schedules.at([0.0], routes=("device_log",))
-    with pytest.raises(UsageError, match=r"set workload\.mix\.device_log = 0"):
+    with pytest.raises(UsageError, match=r"set routes\.device_log\.share = 0"):
         live.play(load_scenario("launch"), schedule, seed=1, url="http://127.0.0.1:1")
 
 
 def test_an_unknown_route_is_refused_with_the_known_ones() -> None:
+    planned = schedules.at([0.0], routes=("teleport",))
     with pytest.raises(UsageError, match="route='teleport' must be one of log, balance"):
-        messages(schedules.at([0.0], routes=("teleport",)), run="x", start_time_ms=0.0)
+        live.play(load_scenario("launch"), planned, seed=1, url="http://127.0.0.1:1")
 
 
 def test_nobody_there_is_one_line_of_error() -> None:
@@ -130,9 +131,19 @@ def test_nobody_there_is_one_line_of_error() -> None:
 def test_a_schedule_beyond_a_bound_is_refused(bound: Caps, named: str) -> None:
     n = np.arange(10)
     schedule = schedules.at(n * 10, routes=("upload",), size_bytes=np.full(10, 100), user=n % 5, think_ms=n * 0.0)
-    check_schedule(schedule, caps=Caps())
+    check_schedule(schedule, caps=Caps(), uploading={"upload"})
     with pytest.raises(UsageError, match=named):
-        check_schedule(schedule, caps=bound)
+        check_schedule(schedule, caps=bound, uploading={"upload"})
+
+
+def test_only_what_is_sent_counts_as_uploaded() -> None:
+    """Bytes of other routes come with the answers."""
+    schedule = schedules.at(
+        [0.0, 1.0], routes=("fetch", "store"), route_code=np.array([0, 1]), size_bytes=np.array([900, 50])
+    )
+    check_schedule(schedule, caps=Caps(upload_bytes=50), uploading={"store"})
+    with pytest.raises(UsageError, match="upload_bytes=900 must be <= 50"):
+        check_schedule(schedule, caps=Caps(upload_bytes=50), uploading={"fetch"})
 
 
 def test_a_healthy_generator_is_believed() -> None:
