@@ -33,10 +33,11 @@ def layers_of_the_page(package: str) -> list[set[str]]:
 def test_the_page_shows_the_layers_that_are_checked() -> None:
     for contract in contracts():
         if contract["type"] == "layers":
-            layers = contract["layers"]
+            layers, containers = contract["layers"], contract["containers"]
             assert isinstance(layers, list)
-            (package,) = contract["containers"]  # type: ignore[misc]  # a list of one
-            assert layers_of_the_page(package) == [set(re.split(r"\s*[|:]\s*", layer)) for layer in layers], package
+            assert isinstance(containers, list)
+            shown = layers_of_the_page(containers[0])
+            assert shown == [set(re.split(r"\s*[|:]\s*", layer)) for layer in layers], containers
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:

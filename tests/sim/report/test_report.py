@@ -18,8 +18,9 @@ from sim.errors import UsageError
 from sim.experiments.plan import Plan
 from sim.judgement.judge import TargetRow
 from sim.judgement.targets import Verdict
-from sim.report import report_html, write_report
-from sim.report.html import VERDICT_CLASS, badge, picture, target_table
+from sim.report import report_html, tables, write_report
+from sim.report.html import VERDICT_CLASS, badge, picture
+from sim.report.html import table as drawn
 from sim.report.sentences import answer, confirmation, headroom, summary
 from sim.report.wording import amount, significant, span, usd
 from tests.support.plans import example_capacity, example_plan
@@ -367,14 +368,16 @@ def test_verdict_has_a_word_and_a_colour(verdict: str) -> None:
 
 
 def test_bound_that_rounds_to_the_line_is_shown_apart_from_it() -> None:
-    table = target_table([row("WARN", value=200.0003, low=200.0001, high=210.0)])
+    table = drawn(tables.targets([row("WARN", value=200.0003, low=200.0001, high=210.0)]))
     assert "200.0003 ms" in table
     assert "200.0001 to 210" in table
 
 
 def test_reason_that_all_measured_rows_share_is_told_once() -> None:
     rows = [row("INVALID", reason="too slow", metric=metric) for metric in ("api_latency_ms", "d1_query_ms")]
-    assert target_table(rows, rows).count("too slow") == 3, "once a simulated row, and once for all measured ones"
+    assert drawn(tables.targets(rows, rows)).count("too slow") == 3, (
+        "once a simulated row, and once for all measured ones"
+    )
 
 
 @pytest.mark.parametrize(
