@@ -4,7 +4,7 @@ Every command is one call of the package, and prints what that call returns. It 
 everything else on standard error; with ``--json -`` only the document is on standard output.
 
 Exit status: 0 all targets met, 1 one missed, 2 a wrong call or an interrupted run, 3 not known (inconclusive, invalid),
-4 a defect of this program.
+4 a crash.
 
 Imports stand inside the commands: ``headroom --help`` must not wait for NumPy.
 """
@@ -30,7 +30,7 @@ INTERRUPTED_STATUS = 130
 app = typer.Typer(
     name="headroom",
     help="How far an edge deployment is from breaking its targets: simulated, measured, compared.",
-    epilog="Exit status: 0 all targets met, 1 one missed, 2 wrong call or interrupted, 3 not known, 4 a defect of ours.",
+    epilog="Exit status: 0 all targets met, 1 one missed, 2 wrong call or interrupted, 3 not known, 4 a crash.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

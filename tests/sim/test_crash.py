@@ -110,9 +110,9 @@ def test_errors_that_a_user_causes_keep_their_status(
 
 
 def test_help_and_documents_say_the_status() -> None:
-    assert "4 a defect" in str(app.info.epilog)
-    assert "4 a defect" in (ROOT / "README.md").read_text("utf-8")
-    assert "4 (a defect" in (ROOT / "docs/ARCHITECTURE.md").read_text("utf-8")
+    assert "4 a crash" in str(app.info.epilog)
+    assert "4 a crash" in (ROOT / "README.md").read_text("utf-8")
+    assert "4 (a crash" in (ROOT / "docs/ARCHITECTURE.md").read_text("utf-8")
 
 
 def test_a_reader_who_has_had_enough_is_no_crash(tmp_path: Path) -> None:
