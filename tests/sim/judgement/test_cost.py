@@ -38,7 +38,7 @@ def test_bill_equals_the_providers_worked_examples(usage: dict[str, float], mont
 
 
 def test_ten_million_log_requests_a_day_cost_what_the_brief_worked_out() -> None:
-    """87 + 41 for Workers, 45 + 550 for objects, 1,150 for D1 rows, 5 for the plan; alarms and storage come on top."""
+    """87 + 41 for Workers, 45 + 550 for objects, 1,150 for D1 rows (H22), 5 for the plan; alarms and storage on top."""
     bill = cost(frames.scenario(mix={"log": 1.0}), requests_per_month=300e6)
     by_meter = {(line.component, line.meter): line.usd for line in bill.lines}
     assert by_meter["workers", "requests"] == pytest.approx(87.0)
