@@ -5,9 +5,13 @@ SCENARIO ?= launch
 ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Without --no-compile pip spends a third of its time on bytecode that is mostly never imported. With --no-deps the lock
-# is the whole truth: older pips look for the newest release of a package that is wanted with an extra, pinned or not.
+# With --no-deps the lock is the whole truth: older pips look for the newest release of a package that is wanted with an
+# extra, pinned or not.
 INSTALL := $(PIP) install --require-hashes --no-deps --no-compile --progress-bar off
+# Bytecode is compiled once, here: where PYTHONDONTWRITEBYTECODE is set (containers) every command would compile its
+# 1,350 modules anew, which doubles its start. Pip itself would compile one file after another, and the packages' tests too.
+BYTECODE = $(BIN)/python -m compileall -q -j0 -x 'site-packages/.*/tests?/' sim reference_impl \
+	"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 NOTEBOOKS = $(wildcard notebooks/*.ipynb reports/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with reports/nbval.cfg --nbval-cell-timeout=120
 # A fixed resolution for every lock: what the core runs is what the tests and the notebooks run.
@@ -84,4 +88,5 @@ clean: ## Remove what was made: environment, caches, results.
 	@echo "make: installing $$(grep -c == $<) pinned packages from $<, a minute or two the first time"
 	@$(INSTALL) --requirement $<
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(BYTECODE) || echo "make: not every module could be compiled; those will be compiled at every start"
 	@touch $@
