@@ -5,9 +5,15 @@ SCENARIO ?= launch
 ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Without --no-compile pip spends a third of its time on bytecode that is mostly never imported. With --no-deps the lock
-# is the whole truth: older pips look for the newest release of a package that is wanted with an extra, pinned or not.
+# With --no-deps the lock is the whole truth: older pips look for the newest release of a package that is wanted with an
+# extra, pinned or not.
 INSTALL := $(PIP) install --require-hashes --no-deps --no-compile --progress-bar off
+# Bytecode is compiled once, here: where PYTHONDONTWRITEBYTECODE is set (containers) every command would compile its
+# 1,350 modules anew, which doubles its start. Pip itself would compile one file after another, and the packages' tests too.
+BYTECODE = $(BIN)/python -m compileall -q -j0 -x 'site-packages/.*/tests?/' sim reference_impl \
+	"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+# As many at a time as there are processors. Output and summary are those of one process; ARGS=-n0 is one process.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
 NOTEBOOKS = $(wildcard notebooks/*.ipynb reports/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with reports/nbval.cfg --nbval-cell-timeout=120
 # A fixed resolution for every lock: what the core runs is what the tests and the notebooks run.
@@ -29,9 +35,9 @@ plan: .venv/core ## Simulate, measure, compare, judge and report SCENARIO (defau
 	*) exit $$status ;; esac
 
 test: check ## Every check that CI runs: lint, format, types, tests, notebooks.
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) --dist worksteal $(ARGS)
 ifneq ($(NOTEBOOKS),)
-	$(BIN)/python -m pytest $(NBVAL) -p no:cacheprovider $(NOTEBOOKS)
+	$(PYTEST) --dist loadfile $(NBVAL) -p no:cacheprovider $(NOTEBOOKS)
 endif
 
 nightly: .venv/dev ## What takes longer: coverage with 400 runs, 10,000 examples of every property.
@@ -85,4 +91,5 @@ clean: ## Remove what was made: environment, caches, results.
 	@echo "make: installing $$(grep -c == $<) pinned packages from $<, a minute or two the first time"
 	@$(INSTALL) --requirement $<
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(BYTECODE) || echo "make: not every module could be compiled; those will be compiled at every start"
 	@touch $@

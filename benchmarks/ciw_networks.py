@@ -1,5 +1,7 @@
 """The same queues in Ciw."""
 
+import math
+
 import ciw
 import numpy as np
 
@@ -19,20 +21,36 @@ class Drawn(ciw.dists.Distribution):  # type: ignore[misc]  # Ciw has no types
         return time_ms
 
 
+class Gaps(ciw.dists.Distribution):  # type: ignore[misc]  # Ciw has no types
+    """Times between arrivals, in their order, and then none ever again.
+
+    Ciw copies every arrival distribution. Its own ``Sequential`` keeps an ``itertools.cycle``, which Python 3.14 cannot
+    copy any more, and 3.13 copies with a warning.
+    """
+
+    def __init__(self, gaps: Times) -> None:
+        self.gaps: list[float] = gaps.tolist()
+        self.taken = 0
+
+    def sample(self, t: float | None = None, ind: ciw.Individual | None = None) -> float:
+        """The time to the next arrival."""
+        self.taken += 1
+        return self.gaps[self.taken - 1] if self.taken <= len(self.gaps) else math.inf
+
+
 def play(job: Tandem) -> Times:
     """Latency of every request, in ms; shape (n,)."""
-    gaps_ms = np.diff(job.schedule.arrival_ms, prepend=0.0).tolist()
+    gaps = Gaps(np.diff(job.schedule.arrival_ms, prepend=0.0))
     nobody = [None] * (job.stations - 1)
     onward = np.eye(job.stations, k=1).tolist()
     network = ciw.create_network(
-        # A sequence starts again when it is used up: the last arrival of all never comes.
-        arrival_distributions=[ciw.dists.Sequential([*gaps_ms, float("inf")]), *nobody],
+        arrival_distributions=[gaps, *nobody],
         service_distributions=[Drawn(times) for times in job.service_ms],
         routing=onward,
         number_of_servers=[job.servers] * job.stations,
     )
     simulation = ciw.Simulation(network)
-    simulation.simulate_until_max_customers(len(gaps_ms), method="Finish")
+    simulation.simulate_until_max_customers(len(job.schedule), method="Finish")
     return _latencies(simulation.get_all_records(), job)
 
 

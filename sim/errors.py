@@ -1,7 +1,7 @@
 """What can go wrong, and whose fault it is.
 
 Every error that a user can cause derives from :class:`SimError` and carries one line: the value, the rule, the way out.
-The command line prints that line and exits with status 2; anything else that escapes is a defect of ours.
+The command line prints that line and exits with status 2; anything else that escapes is a defect of ours, status 4.
 """
 
 

@@ -7,7 +7,10 @@ Property tests run 50 examples on a developer's machine, 500 that never change i
 import os
 import signal
 
+import pytest
 from hypothesis import settings
+
+from tests.support.watched_databases import watch
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=500, deadline=None, derandomize=True)
@@ -16,3 +19,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 
 # A script that starts the tests in the background has Ctrl-C ignored, and so would all processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make a database that nobody closed an error on every version of Python."""
+    patch = pytest.MonkeyPatch()
+    watch(patch)
+    config.add_cleanup(patch.undo)

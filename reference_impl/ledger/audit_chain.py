@@ -10,7 +10,7 @@ audit, not for an append: a check at every append would be n (n + 1) / 2 hashes 
 
 Sources
 -------
-Hazard H17 of the shared hazard list: the origin verifies the whole chain at every append.
+Hazard H17 (docs/HAZARDS.md): the origin verifies the whole chain at every append.
 """
 
 import hashlib

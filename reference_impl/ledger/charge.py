@@ -11,8 +11,9 @@ account may owe (402 before anything is stored); the rest is owed.
 
 Sources
 -------
-Tiers, credits, ceiling and list prices: shared facts 1.2 (managed 3 %, bring-your-own-key 30 %, free
-0 % up to a monthly limit, default ceiling 10,000 cents).
+Tiers, credits, ceiling and list prices are the origin's (docs/GLOSSARY.md), in its documents "Data
+models" and "Cloud mesh": managed 3 %, bring-your-own-key 30 %, free 0 % up to a monthly limit, default
+ceiling 10,000 cents.
 """
 
 from collections.abc import Mapping

@@ -12,7 +12,7 @@
 
 Sources
 -------
-Hazards H1, H3, H5 to H9, H11, H17, H69 and H70 of the shared hazard list, which this policy removes.
+Hazards H1, H3, H5 to H9, H11, H17, H69 and H70 (docs/HAZARDS.md), which this policy removes.
 """
 
 from collections.abc import Sequence

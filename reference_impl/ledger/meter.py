@@ -8,8 +8,8 @@ An invoice is the meter's sum, rounded once.
 
 Sources
 -------
-Facts of the origin: usage is billed by meter events; its identifier held the time, so that a repeated
-flush was counted twice (hazard H9). Rounding: hazard H7.
+The origin bills usage by meter events; its identifier held the time, so that a repeated flush was
+counted twice (hazard H9). Rounding: hazard H7. Both: docs/HAZARDS.md.
 """
 
 from typing import NamedTuple

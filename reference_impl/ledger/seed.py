@@ -11,7 +11,7 @@ Kept to show what its design costs, never to be deployed:
 
 Sources
 -------
-Hazards H1 to H11 and H69 of the shared hazard list.
+Hazards H1 to H11 and H69 (docs/HAZARDS.md).
 """
 
 import json

@@ -5,8 +5,8 @@ admits only devices that the authority has certified *as clients*. Keys are ECDS
 
 Sources
 -------
-Shared facts 1.5: device certificates have the common name ``device-{uuid}``, a client-auth extended
-key usage and one year of life.
+The origin's tunnel (docs/GLOSSARY.md): device certificates have the common name ``device-{uuid}``, a
+client-auth extended key usage and one year of life.
 """
 
 from dataclasses import dataclass

@@ -12,6 +12,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote
@@ -124,12 +125,15 @@ class FileDisk:
         path = self._folder / f"{object_id}.sqlite"
         if self._fsync != "full":
             return SqliteDatabase(open_sqlite(path, fsync=self._fsync))
-        connection = open_sqlite(path, fsync="normal")
         log = path.with_name(f"{path.name}-wal")
-        # A log exists from the first write on; its name in the folder is as dear as its content.
-        connection.execute(KEY_VALUE_TABLE)
-        press_folder(self._folder)
-        return PressedDatabase(connection, log)
+        with ExitStack() as opened:
+            connection = opened.enter_context(closing(open_sqlite(path, fsync="normal")))
+            # A log exists from the first write on; its name in the folder is as dear as its content.
+            connection.execute(KEY_VALUE_TABLE)
+            press_folder(self._folder)
+            database = PressedDatabase(connection, log)
+            opened.pop_all()
+        return database
 
     def close(self, object_id: str) -> None:
         """Close the database."""
@@ -236,9 +240,11 @@ def _read(path: Path) -> tuple[str, bytes] | None:
 
 def open_sqlite(path: Path, *, fsync: Fsync) -> sqlite3.Connection:
     """Open (or create) a SQLite file for one process, in autocommit mode."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    for pragma in pragmas(is_new=not path.stat().st_size, fsync=fsync):
-        connection.execute(pragma)
+    with ExitStack() as opened:
+        connection = opened.enter_context(closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)))
+        for pragma in pragmas(is_new=not path.stat().st_size, fsync=fsync):
+            connection.execute(pragma)
+        opened.pop_all()  # Only a file that is no database is closed here.
     return connection
 
 
@@ -249,10 +255,13 @@ def open_engine(path: Path, *, fsync: Fsync) -> Engine:
         import apsw
     except ImportError:
         return StdlibEngine(open_sqlite(path, fsync=fsync))
-    connection = apsw.Connection(str(path))
-    for pragma in pragmas(is_new=is_new, fsync=fsync):
-        connection.execute(pragma)
-    return ApswEngine(connection)
+    with ExitStack() as opened:
+        connection = opened.enter_context(closing(apsw.Connection(str(path))))
+        for pragma in pragmas(is_new=is_new, fsync=fsync):
+            connection.execute(pragma)
+        engine = ApswEngine(connection)
+        opened.pop_all()
+    return engine
 
 
 def pragmas(*, is_new: bool, fsync: Fsync) -> list[str]:

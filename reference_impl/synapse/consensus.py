@@ -13,8 +13,8 @@ that was stopped anywhere goes on from its stored session.
 
 Sources
 -------
-The origin's council: weights 0.2, 0.4, 0.4; threshold 0.85; at most 3 rounds; a veto makes the score 0;
-an arbiter with confidence 0.75 decides what the rounds did not.
+The origin's council (docs/GLOSSARY.md): weights 0.2, 0.4, 0.4; threshold 0.85; at most 3 rounds; a veto
+makes the score 0; an arbiter with confidence 0.75 decides what the rounds did not.
 """
 
 from collections.abc import Mapping, Sequence

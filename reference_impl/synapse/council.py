@@ -1,12 +1,13 @@
 """A council without models: what its roles say depends on the question only, so that anybody can foresee it.
 
 Real roles call a language model; these stand in their place in the reference. The hash of the question
-decides in which round they agree, so that many questions come out as was published of the origin: 78 %
+decides in which round they agree, so that many questions come out as the origin published it: 78 %
 agree in the first round, 19 % in the second, the rest in the third or never.
 
 Sources
 -------
-Published distribution of rounds over 1,000 queries: 78 % one, 19 % two, 3 % three; arbiter confidence 0.75.
+The origin's performance report (docs/GLOSSARY.md), rounds of 1,000 queries: 78 % one, 19 % two, 3 %
+three; arbiter confidence 0.75.
 """
 
 import hashlib

@@ -7,7 +7,7 @@ reaches ``/flush`` can make it call the payment provider as often as he likes, a
 
 Sources
 -------
-Hazard H10 of the shared hazard list; key prefix ``si_`` and scopes: facts of the origin.
+Hazard H10 (docs/HAZARDS.md). Key prefix ``si_`` and scopes are the origin's (docs/GLOSSARY.md).
 """
 
 import hashlib

@@ -10,7 +10,7 @@ Repeating is safe only where the call is idempotent: a ledger event is, by its n
 
 Sources
 -------
-Durable Objects error handling: ``.retryable``, ``.overloaded``. Hazard H15 of the shared hazard list.
+Durable Objects error handling: ``.retryable``, ``.overloaded``. Hazard H15 (docs/HAZARDS.md).
 """
 
 from collections.abc import Awaitable, Callable

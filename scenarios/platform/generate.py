@@ -193,7 +193,7 @@ def remark_of(comment: str, inherited: Remark) -> Remark:
 
 
 def source_keys(sheet: Path) -> dict[str, str]:
-    """Pages that the fact sheet's keys stand for: the table of its section 0."""
+    """Pages that the fact sheet's keys stand for, from its table of keys."""
     rows = re.findall(r"^\| ([A-Z0-9]+(?: / [A-Z0-9]+)?) \| (.+?) \|", sheet.read_text(encoding="utf-8"), re.MULTILINE)
     pages: dict[str, str] = {}
     for names, page in rows:

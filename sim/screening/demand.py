@@ -10,7 +10,7 @@ Exact where steps do not depend on state. What is approximated is said in :attr:
 Sources
 -------
 Denning and Buzen, "The operational analysis of queueing network models", ACM Comput. Surv. 10, 1978 (visits, demand).
-Hazard table, H14 (a cold start is as likely as no request for so long).
+Hazard H14 (a cold start is as likely as no request for so long).
 """
 
 from collections.abc import Callable

@@ -94,7 +94,7 @@ def test_effective_sample_size_beats_sectioning_on_short_runs() -> None:
 
 
 def test_forgetting_correlation_is_seen_to_fail() -> None:
-    """The count has teeth: intervals that take neighbours as independent hold the truth in less than a third."""
+    """The count has teeth: intervals that take neighbours as independent (H61) hold the truth in less than a third."""
     for row in measure("wrong", as_if_independent, load=0.9, requests=100_000, experiments=50):
         assert row.coverage.value < 1 / 3
 

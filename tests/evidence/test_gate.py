@@ -58,7 +58,7 @@ def test_engine_shares_a_processor_as_an_event_by_event_account_does(engine: str
     np.testing.assert_allclose(simulate(queue(law, shared=True), planned, seed=seed).latency_ms, exact_ms, rtol=1e-9)
 
 
-def test_cases_span_what_the_issue_asks() -> None:
+def test_cases_span_the_theory() -> None:
     """One of each kind, by name, and percentiles of the wait in more than means."""
     names = " ".join(CASES)
     for kind in ("M/M/1", "M/M/4", "M/M/2/6", "Erlang B", "M/D/1", "M/E4/1", "M/H2/1", "lognormal", "processor sharing",

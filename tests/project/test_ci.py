@@ -4,6 +4,7 @@ Goal: the triggers, jobs and pins that the project promises. Method: parse the w
 """
 
 import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -46,6 +47,22 @@ def test_check_runs_what_a_developer_runs() -> None:
     assert "bash .ci/run" in [step.get("run") for step in steps("check")]
     assert "\nmake test\n" in (ROOT / ".ci/run").read_text("utf-8")
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
+
+
+def test_the_check_runs_on_every_version_that_is_promised() -> None:
+    check = workflow()["jobs"]["check"]
+    tested = check["strategy"]["matrix"]["python"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    promised = [
+        c.rsplit(" ", 1)[1] for c in project["classifiers"] if c.startswith("Programming Language :: Python :: 3.")
+    ]
+    assert tested == promised
+    assert project["requires-python"] == f">={promised[0]}"
+    assert f"Python {', '.join(promised[:-1])} and {promised[-1]}" in (ROOT / "README.md").read_text("utf-8")
+    (setup,) = [step["with"] for step in check["steps"] if "setup-python@" in step.get("uses", "")]
+    assert setup == {"python-version": "${{ matrix.python }}"}
+    assert check["env"]["PYTHON"] == "python"  # `make` would else take python3.11 wherever there is one.
+    assert check["strategy"]["fail-fast"] is False
 
 
 def test_deploy_waits_for_both_and_runs_on_main_only() -> None:

@@ -38,7 +38,7 @@ def test_a_verdict_succeeds_and_is_said(status: int, words: str, tmp_path: Path)
     assert words in run.stdout
 
 
-@pytest.mark.parametrize("status", [2, 130])
+@pytest.mark.parametrize("status", [2, 4, 130])
 def test_an_error_fails(status: int, tmp_path: Path) -> None:
     assert make_plan(tmp_path, status).returncode != 0
 

@@ -234,7 +234,7 @@ def test_h16_an_open_gate_overlaps_what_is_asked_elsewhere_and_a_closed_one_does
     disk.unmount()
 
 
-# --- B10, B11: what an object can do, and how often it is cold -------------------------------
+# --- H13, H14: what an object can do, and how often it is cold -------------------------------
 
 
 def offered(rate_per_s: float, *, requests: int, queue_limit: int) -> tuple[int, float]:
@@ -263,7 +263,7 @@ def offered(rate_per_s: float, *, requests: int, queue_limit: int) -> tuple[int,
     return refused, max(waits_ms)
 
 
-def test_b10_the_knee_is_at_one_over_the_service_time() -> None:
+def test_h13_the_knee_is_at_one_over_the_service_time() -> None:
     # Below the knee nobody waits; above it the excess is refused and the others wait for a full line.
     assert offered(99, requests=2_000, queue_limit=10) == (0, 0)
     refused, longest_ms = offered(125, requests=2_000, queue_limit=10)
@@ -274,7 +274,7 @@ def test_b10_the_knee_is_at_one_over_the_service_time() -> None:
 
 
 @pytest.mark.parametrize("rate_per_s", [0.005, 0.02])
-def test_b11_an_object_is_cold_as_often_as_it_idles_longer_than_the_eviction_time(rate_per_s: float) -> None:
+def test_h14_an_object_is_cold_as_often_as_it_idles_longer_than_the_eviction_time(rate_per_s: float) -> None:
     idle_s, requests = 70.0, 3_000
     predicted = math.exp(-rate_per_s * idle_s)
     clock, disk = VirtualClock(), MemoryDisk()

@@ -6,6 +6,7 @@ migrations on both engines; EXPLAIN tells which index a query uses; limits are m
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import apsw
@@ -150,14 +151,14 @@ def test_meta_counts_rows_as_the_bill_does(engine: Engine) -> None:
 
 
 def test_apsw_counts_the_rows_that_a_scan_looks_at() -> None:
-    engine = apsw_engine()
-    migrate(engine, migration_files())
-    for sql, params in insert_rows("INSERT INTO users (id, email)", [(f"u{n}", f"{n}@invalid") for n in range(1_000)]):
-        engine.execute(sql, params)
-    client = Client(engine)
-    assert client.meta("SELECT id FROM users WHERE password_hash = 'x'")["rows_read"] == 1_000
-    assert client.meta("SELECT id FROM users WHERE id = 'u7'")["rows_read"] == 1
-    engine.close()
+    rows = [(f"u{n}", f"{n}@invalid") for n in range(1_000)]
+    with closing(apsw_engine()) as engine:
+        migrate(engine, migration_files())
+        for sql, params in insert_rows("INSERT INTO users (id, email)", rows):
+            engine.execute(sql, params)
+        client = Client(engine)
+        assert client.meta("SELECT id FROM users WHERE password_hash = 'x'")["rows_read"] == 1_000
+        assert client.meta("SELECT id FROM users WHERE id = 'u7'")["rows_read"] == 1
 
 
 LIMITS = [
@@ -201,8 +202,8 @@ def test_rows_are_cut_into_statements_that_bind_at_most_100(width: int, rows_max
     assert list(insert_rows("INSERT INTO t (c)", [])) == []
 
 
-def test_one_query_at_a_time_first_come_first_served() -> None:
-    client = Client(memory_engine(), read_ms=10, rtt_ms=4)
+def test_one_query_at_a_time_first_come_first_served(engine: Engine) -> None:
+    client = Client(engine, read_ms=10, rtt_ms=4)
     watches = [Stopwatch(client.clock) for _ in range(3)]
     queries = [client.database.run([Statement("SELECT 1")], watch) for watch in watches]
     client.clock.run(*queries)
@@ -210,8 +211,8 @@ def test_one_query_at_a_time_first_come_first_served() -> None:
     assert {watch.spent_ms["d1"] for watch in watches} == {14}
 
 
-def test_a_full_line_is_overloaded() -> None:
-    client = Client(memory_engine(), read_ms=10, queue_limit=1)
+def test_a_full_line_is_overloaded(engine: Engine) -> None:
+    client = Client(engine, read_ms=10, queue_limit=1)
     watches = [Stopwatch(client.clock) for _ in range(3)]
     with pytest.raises(OverloadedError, match="D1 is overloaded"):
         client.clock.run(*(client.database.run([Statement("SELECT 1")], w) for w in watches))
@@ -262,20 +263,18 @@ def test_both_engines_agree_on_every_row_and_count() -> None:
         ("DELETE FROM users WHERE id = 'a'", ()),
         ("SELECT count(*) AS n FROM users", ()),
     ]
-    engines = [memory_engine(), apsw_engine()]
     answers = []
-    for made in engines:
-        migrate(made, migration_files())
-        rows = [made.execute(sql, params) for sql, params in script]
-        answers.append([(r.as_mappings(), r.changes, r.rows_written) for r in rows])
-        made.close()
+    for make in (memory_engine, apsw_engine):
+        with closing(make()) as made:
+            migrate(made, migration_files())
+            rows = [made.execute(sql, params) for sql, params in script]
+            answers.append([(r.as_mappings(), r.changes, r.rows_written) for r in rows])
     assert answers[0] == answers[1]
 
 
 def test_a_query_never_leaves_a_transaction_open() -> None:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    client = Client(StdlibEngine(connection))
-    with pytest.raises(D1Error):
-        client.query("SELECT missing")
-    assert not connection.in_transaction
-    connection.close()
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        client = Client(StdlibEngine(connection))
+        with pytest.raises(D1Error):
+            client.query("SELECT missing")
+        assert not connection.in_transaction

@@ -6,6 +6,7 @@ is predicted, number by number. Hazards of time and load are in ``test_ledger_ha
 """
 
 import math
+from contextlib import closing
 from fractions import Fraction
 from itertools import accumulate
 from typing import Any
@@ -150,8 +151,8 @@ def written(ledger: LedgerPolicy, database: CountingDatabase, *, events: int) ->
 
 def test_h3_seed_writes_its_whole_log_at_every_append() -> None:
     event_bytes, events = 216, 120
-    database = CountingDatabase()
-    costs = written(seed(Storage(database), event_bytes), database, events=events)
+    with closing(CountingDatabase()) as database:
+        costs = written(seed(Storage(database), event_bytes), database, events=events)
     balance_bytes = [size - n * event_bytes - 1 - LOG_KEY_BYTES for n, (size, _) in enumerate(costs, start=1)]
     # Besides n events and a bracket only the key of the balance and its few digits are written.
     assert all(len("unbilledBalance") < size <= len("unbilledBalance") + 20 for size in balance_bytes)
@@ -160,8 +161,8 @@ def test_h3_seed_writes_its_whole_log_at_every_append() -> None:
 
 
 def test_h3_hardened_writes_the_same_at_every_append() -> None:
-    database = CountingDatabase()
-    costs = [size for size, _ in written(HardenedLedger(Storage(database)), database, events=400)]
+    with closing(CountingDatabase()) as database:
+        costs = [size for size, _ in written(HardenedLedger(Storage(database)), database, events=400)]
     # Only the digits of the sum and of the numbers grow.
     assert max(costs) - min(costs) <= 12
 
@@ -170,12 +171,12 @@ def test_h4_the_bill_of_the_growing_value_is_quadratic() -> None:
     event_bytes, events = 216, 606
     predicted = sum(math.ceil((n * event_bytes + 1) / KV_WRITE_UNIT_BYTES) for n in range(1, events + 1))
     assert predicted == 10_004
-    database = CountingDatabase()
-    costs = written(seed(Storage(database, limits=KV_LIMITS), event_bytes), database, events=events)
+    with closing(CountingDatabase()) as database:
+        costs = written(seed(Storage(database, limits=KV_LIMITS), event_bytes), database, events=events)
     # One unit of every append is the balance's own.
     assert sum(units for _, units in costs) - events == predicted
-    database = CountingDatabase()
-    flat = written(HardenedLedger(Storage(database)), database, events=events)
+    with closing(CountingDatabase()) as database:
+        flat = written(HardenedLedger(Storage(database)), database, events=events)
     assert {units for _, units in flat} == {2}
 
 

@@ -91,6 +91,7 @@ def test_keys_are_injective_bounded_and_stay_inside(lora_id: str, other: str) ->
 
 
 def test_a_second_write_to_one_key_within_a_second_is_refused() -> None:
+    # Hazard H31.
     bucket, clock = bucket_of(MemoryStore())
     key, other = KEYS[3], KEYS[4]
 

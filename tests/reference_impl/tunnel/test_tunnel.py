@@ -65,6 +65,7 @@ def test_a_message_reaches_the_worker_and_its_answer_comes_back() -> None:
 
 
 def test_the_largest_answer_passes_and_one_byte_more_is_refused() -> None:
+    # Hazard H42: the work was done, and the answer does not fit.
     frame_bytes = answer_of(b"")["bytes"]
     largest = b"x" * (LIMIT_BYTES - frame_bytes)
     passed, refused = answer_of(largest), answer_of(largest + b"x")
@@ -217,6 +218,7 @@ def test_a_certified_device_is_served_on_many_streams(folder: Path, authority: c
 
 
 def test_a_ping_datagram_is_answered(folder: Path, authority: certs.Identity) -> None:
+    # Hazard H38 is the heartbeat that nobody acknowledges.
     async def scene(gate: Gate) -> None:
         async with gate.device(certs.issue_device(authority)) as device:
             device.beat(b"hello")

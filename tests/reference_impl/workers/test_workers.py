@@ -82,6 +82,7 @@ def test_an_upload_again_replaces_the_object_and_keeps_one_row() -> None:
 
 
 def test_an_upload_within_a_second_is_429_and_leaves_the_first() -> None:
+    # Hazard H31, as a client meets it.
     with world() as w:
         w.ask(Request("PUT", ADAPTER, body=b"one"))
         answer = w.ask(Request("PUT", ADAPTER, body=b"two"))[0]

@@ -35,6 +35,7 @@ def test_log_route_loses_what_the_edge_lost() -> None:
 
 
 def test_reads_and_writes_of_r2_lose_different_shares() -> None:
+    """Hazard H50: a request needs the edge and the bucket, and their availabilities multiply."""
     edge = 1 - (190 + 0.28 * 25) / WINDOW_MINUTES
     upload = availability(played(upload=1.0)).platform_ratio
     download = availability(played(download=1.0)).platform_ratio

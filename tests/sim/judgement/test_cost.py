@@ -5,6 +5,7 @@ worked out by hand for the brief, and the schema that the rows are written to.
 """
 
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def test_ten_million_log_requests_a_day_cost_what_the_brief_worked_out() -> None
 
 def test_rows_written_are_those_of_the_schema() -> None:
     """A row, one more for every index of its table, the key's own index included."""
-    with sqlite3.connect(":memory:") as database:
+    with closing(sqlite3.connect(":memory:")) as database:
         for migration in sorted((ROOT / "deploy/migrations").glob("*.sql")):
             database.executescript(migration.read_text("utf-8"))
         tables = ("usage_events", "loras")

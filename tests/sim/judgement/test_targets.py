@@ -69,6 +69,7 @@ def test_fast_requests_pass_and_slow_ones_alert() -> None:
 
 
 def test_p99_of_298_requests_has_no_upper_bound_and_cannot_pass() -> None:
+    """Hazard H60: with 0.99^298 > 5 % all of them may lie below the true P99."""
     values = np.random.default_rng(2).exponential(1.0, 298)
     assert rows(frames.frame(values))["api_latency_ms", "p99"].verdict == "INCONCLUSIVE"
     assert rows(frames.frame(values))["api_latency_ms", "p50"].verdict == "PASS"

@@ -4,6 +4,7 @@ Goal: what the file says is what is played, and a file that says it wrongly is r
 files written here, in the generic and in the Azure format; a fuzzed parser; and the real trace where it is.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from sim.errors import ScenarioError
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.trace import Trace, read_trace
-from tests.project.tidy import ROOT
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:17:03.9799600,4808,10
@@ -27,7 +27,8 @@ GENERIC = """arrival_ms,route,key,size_bytes,tokens_in,tokens_out,ignored
 11.5,upload,3,5000,0,0,b
 20,download,7,310000,0,0,c
 """
-REAL = ROOT.parent / "shared/data/azure_llm_inference_2023_code.csv"
+REAL = Path(os.environ.get("HEADROOM_AZURE_TRACE", "absent"))
+"""AzureLLMInferenceTrace_code.csv of the Azure Public Dataset, November 2023: 8,819 requests."""
 
 
 def written(folder: Path, text: str) -> Path:
@@ -215,7 +216,7 @@ def test_resampling_and_scaling_are_keys_of_a_scenario(tmp_path: Path) -> None:
     assert len(drawn) == 3
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="the Azure trace is not part of the repository")
+@pytest.mark.skipif(not REAL.is_file(), reason="HEADROOM_AZURE_TRACE names no file")
 def test_real_trace_is_played_whole_and_compressed_for_the_live_part() -> None:
     played = schedule(on_trace(REAL))
     assert len(played) == 8819

@@ -99,7 +99,7 @@ def test_popular_key_makes_the_busiest_instance() -> None:
 
 
 def test_retries_of_what_fails_by_chance_multiply_the_load() -> None:
-    """A fifth fails, two retries: 1 + 0.2 + 0.04 tries; what failed before the station does not load it."""
+    """A fifth fails, two retries: 1 + 0.2 + 0.04 tries (H15); what failed before the station does not load it."""
     fails = f.Branch(f.Chance(0.2, "q.bad"), (f.Guard(f.During(0, 1e12), "error"),))
     work = f.Serve(f.Station("q"), d.Exponential(mean=1), "q.work")
     assert rows((f.Attempt((work, fails), "q.try", retries=2),), 100)["q"].visits_mean == pytest.approx(1.24)
@@ -212,6 +212,7 @@ def test_closed_loop_of_too_many_users_runs_at_the_bound() -> None:
     assert seen.rate_per_s == pytest.approx(seen.rate_per_s_max, rel=0.01)
 
 
+# Hazards H13 (one shard), H3 (seed policy), H18 (slow database), H41 (two streams) and H70 (many flushes).
 BOUNDED = ["one shard", "seed policy", "one hot key", "slow database", "two streams", "one isolate", "many flushes"]
 
 

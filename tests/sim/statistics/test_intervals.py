@@ -70,7 +70,7 @@ def test_batches_cover_the_mean_of_a_correlated_run(phi: float) -> None:
 
 
 def test_treating_a_correlated_run_as_independent_would_miss() -> None:
-    """The check has teeth: the same runs under the wrong assumption cover the mean less than half of the time."""
+    """The check has teeth: the same runs under the wrong assumption cover the mean less than half of the time (H61)."""
     runs = covered(lambda s: mean_interval(autoregressive(s, 20_000, 0.9), method="independent"), 0.0, 200)
     assert runs < 0.5
 

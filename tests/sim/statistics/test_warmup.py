@@ -47,7 +47,7 @@ def test_run_that_never_settles_says_so() -> None:
 
 
 def test_queue_that_begins_with_a_crowd_is_cut_and_its_bias_removed() -> None:
-    """M/M/1 at 80 %, 300 waiting at the start: the mean of 200 runs is half as much too high before, 5 % after."""
+    """M/M/1 at 80 %, 300 waiting at the start: the mean of 200 runs is half too high before, 5 % after (H61)."""
     before, after = [], []
     for seed in range(200):
         rng = np.random.default_rng(seed)

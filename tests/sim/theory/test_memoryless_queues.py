@@ -91,7 +91,7 @@ def test_percentiles_invert_their_tails(utilization: float, servers: int, probab
 
 
 def test_p99_sojourn_of_mm1_is_the_known_formula() -> None:
-    """Logarithm of 100 over (mu - lambda): at 8 requests a second and 100 ms, 2,302.6 ms."""
+    """Logarithm of 100 over (mu - lambda), as in hazard H13: at 8 requests a second and 100 ms, 2,302.6 ms."""
     assert MMc(8, 100).sojourn_quantile_ms(0.99) == pytest.approx(np.log(100) * 500)
 
 

@@ -1,8 +1,12 @@
 """How functions of this package are compiled: once a machine, cached on disk, without the interpreter's lock."""
 
+import os
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, TypeVar
 
 import numba
@@ -12,6 +16,7 @@ from sim.randomness import portable_math, streams
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _njit: Any = numba.njit
+_settings: Any = numba.config
 _PART = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Of a function that only compiled code calls: division gives infinity, and Python has no way in."""
 
@@ -31,15 +36,42 @@ def jit_apart(function: Function) -> Function:
 def jit_cached(function: Function) -> Function:
     """The machine itself: kept on disk, so that only the first run ever waits for the compiler.
 
-    Where no folder can be written, every process compiles anew.
+    Numba keeps it beside the source or, where that folder cannot be written, in the user's cache folder. Where there is
+    neither, as in a container with a read-only image and no home, it is kept among the temporary files. Where even that
+    fails, every process compiles anew.
     """
-    try:
-        machine = _njit(error_model="numpy", nogil=True, cache=True)(function)
-        _drop_stale(machine)
-    except (RuntimeError, OSError):
-        machine = _njit(error_model="numpy", nogil=True)(function)
-    compiled: Function = machine
+    compiled: Function
+    for keep in (_kept, _kept_among_temporary_files):
+        with suppress(RuntimeError, OSError):
+            compiled = keep(function)
+            return compiled
+    compiled = _njit(error_model="numpy", nogil=True)(function)
     return compiled
+
+
+def _kept(function: Any) -> Any:
+    machine = _njit(error_model="numpy", nogil=True, cache=True)(function)
+    _drop_stale(machine)
+    return machine
+
+
+def _kept_among_temporary_files(function: Any) -> Any:
+    before = _settings.CACHE_DIR
+    _settings.CACHE_DIR = str(_private_folder())  # Looked at while the function is decorated, never afterwards.
+    try:
+        return _kept(function)
+    finally:
+        _settings.CACHE_DIR = before
+
+
+def _private_folder() -> Path:
+    """Make a folder that nobody else may write to: what lies in it will be executed."""
+    folder = Path(gettempdir()) / f"headroom-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{folder} must be a folder of this user's alone")
+    return folder
 
 
 def _drop_stale(machine: Any) -> None:

@@ -162,6 +162,7 @@ def test_a_healthy_generator_is_believed() -> None:
     ],
 )
 def test_a_late_or_saturated_generator_is_invalid(change: dict[str, Any], named: str) -> None:
+    """Hazard H62."""
     (reason,) = replace(HEALTHY, **change).reasons()
     assert reason.startswith("INVALID: ")
     assert named in reason
