@@ -91,7 +91,7 @@ class WebSocket:
         self._connection = Connection(ConnectionType.SERVER, [MessageLimit(message_bytes_max)])
         self._to_send = bytearray()
         self._text_parts: list[str] = []
-        self._bytes_parts: list[bytes] = []
+        self._bytes_parts: list[bytes | bytearray] = []
         self._is_in_message = False
         self.received_bytes = 0
         """All bytes that ever came, for whoever watches whether any still do."""
