@@ -6,7 +6,11 @@ refusals in JSON, and the head that uvicorn has parsed for a WebSocket instead o
 """
 
 import asyncio
+import contextlib
+import fcntl
 import resource
+import struct
+import termios
 from collections.abc import MutableMapping
 from http import HTTPStatus
 from typing import Any, cast
@@ -78,7 +82,7 @@ class ArrivalProtocol(H11Protocol):
         self._answer = Watch(
             rest_s=limits.rest_s,
             bytes_per_s=limits.bytes_per_s,
-            moved_bytes=lambda: -self._socket.get_write_buffer_size(),
+            moved_bytes=lambda: -unsent_bytes(self._socket),
             on_stall=self._answer_stalled,
         )
 
@@ -229,6 +233,19 @@ def read_head(scope: Scope, *, is_upgrade: bool) -> Request:
         if is_upgrade or name != "upgrade":
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return Request(scope["method"], scope["path"], read_query(scope["query_string"].decode("latin-1")), headers)
+
+
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """Return how much of what was written the client has not received.
+
+    The system takes some megabytes at once and then nothing until a good part of them has left, so the buffer of the
+    process alone says little about a slow client. Where the system does not tell, it has to do.
+    """
+    queued = 0
+    with contextlib.suppress(OSError, ValueError):
+        socket = transport.get_extra_info("socket")
+        (queued,) = struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)))
+    return transport.get_write_buffer_size() + queued
 
 
 def raise_descriptor_limit() -> None:

@@ -6,7 +6,7 @@ Limits of 20 s or 75 s are thus tested as they are, in milliseconds, and a busy 
 import asyncio
 import selectors
 
-GRACE_S = 0.005
+GRACE_S = 0.001
 """How long it really waits before it jumps: what is on its way through the system arrives first."""
 
 

@@ -5,7 +5,9 @@ itself, on free ports of loopback.
 """
 
 import asyncio
+import contextlib
 import json
+import resource
 import selectors
 import signal
 import socket
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import aiohttp
@@ -157,6 +160,23 @@ def test_open_sockets_do_not_keep_the_process_from_ending() -> None:
     with server() as s:
         assert asyncio.run(listen_and_stop(s)) == 1012
         assert s.process.wait(10) == 0
+
+
+def test_more_clients_than_a_process_usually_has_files_stop_nobody() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        running = server()
+        s = running.__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with contextlib.ExitStack() as stack:
+        stack.push(running.__exit__)
+        parts = urlsplit(s.ready["http"])
+        for _ in range(300):
+            connection = stack.enter_context(socket.create_connection((parts.hostname, parts.port), timeout=10))
+            connection.sendall(b"GET /hea")
+        assert s.ask("POST", "/log", json.dumps(event()).encode())[0] == 200
 
 
 def test_a_paced_process_tells_the_stages_of_its_pace_file(tmp_path: Path) -> None:
