@@ -132,5 +132,5 @@ def error_response(error: ImplError) -> Response:
 
 def without_body(response: Response) -> Response:
     """Return the answer to a HEAD: as to the GET, with the length of the body in place of the body."""
-    headers = {**response.headers, "content-length": str(len(response.body))}
-    return Response(response.status, b"", headers)
+    length = {} if response.status == 304 else {"content-length": str(len(response.body))}
+    return Response(response.status, b"", {**response.headers, **length})

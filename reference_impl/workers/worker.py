@@ -10,7 +10,7 @@ GET      /balance?organization_id=         what the organisation owes
 POST     /flush?organization_id=           flush its ledger to D1 now
 GET      /loras?domain=&limit=             adapters of a domain, most downloaded first
 PUT      /loras/{id}/adapter.safetensors   store an adapter, then list it
-GET      /loras/{id}/adapter.safetensors   fetch an adapter
+GET      /loras/{id}/adapter.safetensors   fetch an adapter, or a range of it, or only a changed one
 POST     /synapse/{session}/consensus      put a question to the session's council
 GET      /synapse/{session}/state          how far it is
 GET      /synapse/{session}/socket         listen (WebSocket)
@@ -34,6 +34,7 @@ from reference_impl import validation
 from reference_impl.errors import ImplError, RequestError
 from reference_impl.ledger import events
 from reference_impl.messages import Request, Response, error_response, json_response, without_body
+from reference_impl.r2 import conditions
 from reference_impl.r2.bucket import adapter_key
 from reference_impl.synapse.synapse import read_question
 from reference_impl.timing.clock import Clock
@@ -216,7 +217,7 @@ def _upload(request: Request, lora_id: str) -> Action:
     return upload
 
 
-def _download(request: Request, lora_id: str) -> Action:  # noqa: ARG001  # one signature for all
+def _download(request: Request, lora_id: str) -> Action:
     key = adapter_key(lora_id)
 
     async def download(env: Env) -> Response:
@@ -224,8 +225,7 @@ def _download(request: Request, lora_id: str) -> Action:  # noqa: ARG001  # one 
         if found is None:
             raise RequestError(404, "not_found", f"there is no adapter {lora_id!r}")
         stored, content = found
-        headers = {"content-type": "application/octet-stream", "etag": f'"{stored.etag}"'}
-        return Response(200, content, headers)
+        return conditions.respond(request, conditions.Validators(stored.etag), content)
 
     return download
 
