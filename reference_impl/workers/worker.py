@@ -225,7 +225,7 @@ def _download(request: Request, lora_id: str) -> Action:
         if found is None:
             raise RequestError(404, "not_found", f"there is no adapter {lora_id!r}")
         stored, content = found
-        return conditions.respond(request, conditions.Validators(stored.etag), content)
+        return conditions.respond(request, conditions.Validators(stored.etag, stored.uploaded_unix_ms), content)
 
     return download
 

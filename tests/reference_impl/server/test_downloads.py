@@ -68,6 +68,14 @@ def test_curl_fetches_only_what_has_changed(url: str, tmp_path: Path) -> None:
 
 
 @needs_curl
+def test_curl_fetches_only_what_is_newer(url: str, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    assert curl("-R", "-o", str(whole), url) == f"200 {len(CONTENT)}"
+    assert curl("-z", str(whole), "-o", str(whole), url) == "304 0"
+    assert curl("-z", "Sun, 06 Nov 1994 08:49:37 GMT", "-o", str(whole), url) == f"200 {len(CONTENT)}"
+
+
+@needs_curl
 def test_curl_asks_before_it_sends_much(url: str) -> None:
     # It waits for 100 with an upload of more than a megabyte, and sends nothing if it is refused.
     refused = [url.replace("loras", "nowhere"), "-H", "expect: 100-continue", "-T", "-"]
