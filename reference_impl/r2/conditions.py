@@ -1,14 +1,14 @@
-"""Conditional requests and ranges: which answer the headers of a request ask for, given what is stored.
+"""Conditional requests and ranges: which response the headers of a request ask for, given the stored object.
 
-Everything here is a function of headers and of the stored object's *validators* (its etag and, if known, when it was
-uploaded); nothing is read. The conditions are looked at in the standard's order, and the first that fails decides:
+The functions depend only on the request's headers and the object's *validators* (its etag and, if known, its upload
+time). Preconditions are evaluated in the order of RFC 9110, and the first that is false decides:
 
-1. ``If-Match``, or without it ``If-Unmodified-Since``: else 412
-2. ``If-None-Match``, or without it ``If-Modified-Since``: else 304, or 412 for what is not a GET or HEAD
-3. ``Range`` of a GET, if ``If-Range`` allows: 206, or 416 for a range that begins behind the end
+1. ``If-Match``; without it, ``If-Unmodified-Since``: else 412
+2. ``If-None-Match``; without it, ``If-Modified-Since``: else 304, or 412 if the method is not GET or HEAD
+3. ``Range`` of a GET, unless ``If-Range`` is false: 206, or 416 if it begins at or after the end
 
-What cannot be understood is ignored, as the standard wants: a date that is none, a range in another unit. Several
-ranges at once are answered with the whole object, which the standard allows.
+As the RFC asks, what cannot be parsed is ignored: an invalid date, a range in another unit. Multiple ranges are
+answered with the whole object, which the RFC allows.
 
 Sources
 -------
@@ -29,21 +29,21 @@ ENTITY_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 ENTITY_TAGS = re.compile(rf"[ \t,]*(?:{ENTITY_TAG.pattern}[ \t]*(?:,[ \t,]*|$))+")
 RANGE = re.compile(r"bytes=[ \t,]*(\d*)-(\d*)[ \t,]*", re.IGNORECASE | re.ASCII)
 DATE_FORMATS = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y")
-"""The three shapes of a date: today's, that of RFC 850 and that of C."""
+"""The three formats of an HTTP date: IMF-fixdate, RFC 850 and asctime."""
 DIGITS_MAX = 18
-"""Longer positions are behind the end of everything."""
+"""A position with more digits is past the end of any object."""
 
 
 @dataclass(frozen=True)
 class Validators:
-    """What tells one version of an object from another.
+    """What distinguishes one version of an object from another.
 
     Parameters
     ----------
     etag
-        Without quotation marks; two versions never share one, so it is a strong validator.
+        Without quotation marks. A hash of the content, so it is a strong validator.
     uploaded_unix_ms
-        When it was uploaded; None if that is not known. Of one key at most one version is uploaded in a second.
+        Upload time; None if unknown. A strong validator too: R2 takes one write a second to a key.
     """
 
     etag: str
@@ -51,32 +51,32 @@ class Validators:
 
     @property
     def uploaded_s(self) -> int | None:
-        """The second of the upload, which is all that a date in a header can say."""
+        """The upload time in whole seconds, the resolution of an HTTP date."""
         return None if self.uploaded_unix_ms is None else self.uploaded_unix_ms // 1_000
 
     @property
     def headers(self) -> dict[str, str]:
-        """As an answer's head tells them."""
-        told = {"etag": f'"{self.etag}"'}
+        """The validators as response headers."""
+        headers = {"etag": f'"{self.etag}"'}
         if self.uploaded_s is not None:
-            told["last-modified"] = formatdate(self.uploaded_s, usegmt=True)
-        return told
+            headers["last-modified"] = formatdate(self.uploaded_s, usegmt=True)
+        return headers
 
 
 def respond(request: Request, validators: Validators, content: bytes) -> Response:
-    """Return what *request* asks for of a stored object: all of it, a part of it, or the word that it has not changed.
+    """Return the response to a request for a stored object: the object (200), a range of it (206) or 304.
 
     Raises
     ------
     RequestError
-        412 for a condition that does not hold, 416 for a range that begins behind the end.
+        412, if a precondition is false; 416, if the range begins at or after the end.
     """
     failed = failed_condition(request.method, request.headers, validators)
     if failed == 304:
         return Response(304, b"", validators.headers)
     if failed is not None:
-        rule = f"the stored one has the etag {validators.etag}; fetch it and decide anew"
-        raise RequestError(failed, "condition_failed", f"the condition does not hold: {rule}")
+        rule = f"the stored object has the etag {validators.etag}; fetch it and decide again"
+        raise RequestError(failed, "precondition_failed", f"a precondition is false: {rule}")
     headers = {"content-type": "application/octet-stream", "accept-ranges": "bytes", **validators.headers}
     part = wanted_range(request.method, request.headers, validators, size_bytes=len(content))
     if part is None:
@@ -86,25 +86,25 @@ def respond(request: Request, validators: Validators, content: bytes) -> Respons
 
 
 def failed_condition(method: str, headers: Mapping[str, str], validators: Validators) -> int | None:
-    """Return the status that the conditions of a request demand in place of an answer: 304, 412, or None.
+    """Return the status that the preconditions of a request demand, 304 or 412; None if all are true.
 
     Parameters
     ----------
     method, headers
-        Of the request; names in lower case.
+        Of the request; header names in lower case.
     validators
-        Of what is stored.
+        Of the stored object.
     """
     return _failed_to_match(headers, validators) or _failed_to_differ(method, headers, validators)
 
 
 def wanted_range(method: str, headers: Mapping[str, str], validators: Validators, *, size_bytes: int) -> range | None:
-    """Return the positions of the part of an object that a request asks for; None for all of it.
+    """Return the byte positions that a request asks for; None for the whole object.
 
     Raises
     ------
     RequestError
-        416, if the range begins behind the end.
+        416, if the range begins at or after the end.
     """
     if method != "GET" or "range" not in headers or not _may_be_continued(headers, validators):
         return None
@@ -112,12 +112,12 @@ def wanted_range(method: str, headers: Mapping[str, str], validators: Validators
 
 
 def parse_range(text: str, size_bytes: int) -> range | None:
-    """Read a range of an object of *size_bytes*; None if it is not one range of bytes.
+    """Parse the range of an object of *size_bytes*; None if *text* is not a single range of bytes.
 
     Raises
     ------
     RequestError
-        416, if it begins behind the end, or is the last 0 bytes.
+        416, if it begins at or after the end, or asks for the last 0 bytes.
     """
     found = RANGE.fullmatch(text.strip(" \t"))
     if found is None or found.groups() == ("", ""):
@@ -133,7 +133,7 @@ def parse_range(text: str, size_bytes: int) -> range | None:
     if start < end:
         return range(start, end)
     if first == "" and _position(last) > 0:
-        # The last bytes of an object that has none are all of it.
+        # The last n bytes of an empty object are the whole object.
         return None
     rule = f"must begin before the end, at {size_bytes}"
     whole = {"content-range": f"bytes */{size_bytes}"}
@@ -141,7 +141,7 @@ def parse_range(text: str, size_bytes: int) -> range | None:
 
 
 def parse_date(text: str) -> int | None:
-    """Read a date of a header as a second since 1970; None if it is none."""
+    """Parse an HTTP date into seconds since 1970; None if it is invalid."""
     for shape in DATE_FORMATS:
         try:
             return int(datetime.strptime(text.strip(" \t"), shape).replace(tzinfo=UTC).timestamp())
@@ -171,7 +171,7 @@ def _failed_to_differ(method: str, headers: Mapping[str, str], validators: Valid
 
 
 def _may_be_continued(headers: Mapping[str, str], validators: Validators) -> bool:
-    """Whether the part that the client has and the stored object are of one version."""
+    """Evaluate ``If-Range``: whether the client's part and the stored object are of one version."""
     text = headers.get("if-range")
     if text is None:
         return True

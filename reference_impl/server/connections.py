@@ -1,8 +1,9 @@
-"""HTTP/1.1 connections: uvicorn's protocol, with an end to every wait for a client.
+"""HTTP/1.1 connections: uvicorn's protocol with time limits and an orderly close.
 
-uvicorn parses (with h11), runs the application and keeps connections open between requests. Added here: limits on the
-time of a head and of an answer (:mod:`reference_impl.server.stalls`), answers that a refused client gets to see,
-refusals in JSON, and the head that uvicorn has parsed for a WebSocket instead of its text.
+uvicorn parses requests (with h11), runs the application and keeps connections open between requests. This module adds
+time limits on request heads and on responses (:mod:`reference_impl.server.stalls`), a lingering close so that a client
+which is refused while it still sends can read the response, error responses in JSON, and the hand-over of a parsed
+request head to the WebSocket protocol.
 """
 
 import asyncio
@@ -27,22 +28,23 @@ Scope = MutableMapping[str, Any]
 ARRIVED_MS = "arrived_ms"
 BAD_HTTP_HEADERS = "content-type: application/json\r\nconnection: close\r\n"
 DESCRIPTORS_WANTED = 65_536
-"""Enough for tens of thousands of idle clients beside the databases of the objects."""
+"""Enough for tens of thousands of idle clients besides the SQLite files of the objects."""
 UNREAD = (h11.SEND_BODY, h11.ERROR)
-"""States of a client that is in the middle of a request."""
+"""Client states in which part of the request may still be on its way."""
 
 
 class ClosingTransport:
-    """A transport that lets its protocol decide how to close it.
+    """A transport whose ``close()`` is decided by the protocol.
 
-    uvicorn closes a connection right behind the last answer. With a client that still sends, that destroys the answer.
+    uvicorn closes the connection right after the last response. If the client is still sending, the kernel answers with
+    a reset, and the client never sees that response.
 
     Parameters
     ----------
     transport
-        asyncio's own.
+        The transport of asyncio.
     protocol
-        Closes it.
+        The protocol that closes it.
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: "ArrivalProtocol") -> None:
@@ -53,23 +55,23 @@ class ClosingTransport:
         return getattr(self._transport, name)
 
     def close(self) -> None:
-        """Let the protocol close it."""
+        """Close through the protocol."""
         self._protocol.hang_up()
 
     def is_closing(self) -> bool:
-        """Whether it is closed, or about to be."""
+        """Whether it is closed or closing."""
         return self._protocol.is_hanging_up or self._transport.is_closing()
 
 
 class ArrivalProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 that notes when the bytes of a request arrived, and waits for no client without end.
+    """uvicorn's HTTP/1.1 protocol with arrival times, time limits and a lingering close.
 
     Parameters
     ----------
     *arguments, **options
-        As uvicorn gives them.
+        As uvicorn passes them.
     limits
-        How long clients may take.
+        Time limits of the connection.
     """
 
     def __init__(self, *arguments: Any, limits: Limits, **options: Any) -> None:
@@ -88,37 +90,37 @@ class ArrivalProtocol(H11Protocol):
 
     @property
     def is_hanging_up(self) -> bool:
-        """Whether the connection is over but for a client that may still be sending."""
+        """Whether the response is complete and only what the client still sends is discarded."""
         return self._farewell is not None
 
     # --- asyncio ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Take the connection; without a first byte it is closed like one without a next request."""
+        """Start the keep-alive timer, so that a client which never sends anything is closed too."""
         self._socket = transport
         super().connection_made(cast("asyncio.Transport", ClosingTransport(transport, self)))
         self._close_when_idle()
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived."""
+        """Note the arrival time, parse, and watch a head that is incomplete."""
         self.app_state[ARRIVED_MS] = self.loop.time() * 1_000
         super().data_received(data)
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all watching; nobody is there any more."""
+        """Stop all timers."""
         self._answer.stop()
         self._stop_head_timer()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
 
     def pause_writing(self) -> None:
-        """Watch whether the client takes its answer."""
+        """Start to watch whether the client reads its response."""
         super().pause_writing()
         self._answer.start()
 
     def resume_writing(self) -> None:
-        """Watch no longer: little is left."""
+        """Stop watching, unless the connection is closing and the rest must still leave."""
         super().resume_writing()
         if not self._socket.is_closing():
             self._answer.stop()
@@ -126,12 +128,12 @@ class ArrivalProtocol(H11Protocol):
     # --- uvicorn ------------------------------------------------------------------------------
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, which may be here in part."""
+        """Continue with the next request, part of which may have arrived already."""
         super().on_response_complete()
         self._watch_head()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection; one whose answer is still leaving is not idle."""
+        """Close an idle connection; one that is still sending its response is not idle."""
         if self._socket.get_write_buffer_size():
             self._answer.start()
             self._close_when_idle()
@@ -139,18 +141,18 @@ class ArrivalProtocol(H11Protocol):
             super().timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
-        """End with the server."""
+        """Close because the server stops."""
         if self._farewell is None:
             super().shutdown()
         else:
             self._farewell.cut()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP in JSON, as everything is refused, and hang up."""
+        """Answer malformed HTTP with 400 in JSON, like every other error, and close."""
         self._refuse(RequestError(400, "bad_http", msg))
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hand the connection to the protocol for WebSockets, with the parsed head and what came behind it."""
+        """Hand the connection over to the WebSocket protocol, with the parsed head and any bytes after it."""
         self.connections.discard(self)
         factory: Any = self.ws_protocol_class
         protocol = factory(self.config, self.server_state, self.app_state)
@@ -161,14 +163,14 @@ class ArrivalProtocol(H11Protocol):
     # --- the end ------------------------------------------------------------------------------
 
     def hang_up(self) -> None:
-        """Close the connection; a client in the middle of a request gets to see the answer first."""
+        """Close the connection, lingering if the client is in the middle of a request."""
         if self.is_hanging_up or self._socket.is_closing():
             return
         self._stop_head_timer()
         self._unset_keepalive_if_required()
         cycle: Any = self.cycle
         if cycle is not None and not cycle.response_complete:
-            # The application waits for a body that nobody reads any more.
+            # Wake the application, which waits for a body that will not be read.
             cycle.disconnected = True
             cycle.message_event.set()
         if self.conn.their_state in UNREAD or self.conn.trailing_data[0]:
@@ -181,7 +183,7 @@ class ArrivalProtocol(H11Protocol):
     def _refuse(self, error: RequestError) -> None:
         # None before the first request, which uvicorn's annotation leaves out.
         cycle: Any = self.cycle
-        # In the middle of an answer nothing else can be said.
+        # In the middle of a response no other response can be sent.
         if cycle is None or cycle.response_complete or not cycle.response_started:
             body = error_response(error).body
             reason = HTTPStatus(error.status).phrase
@@ -190,7 +192,7 @@ class ArrivalProtocol(H11Protocol):
         self.hang_up()
 
     def _answer_stalled(self) -> None:
-        # An answer that has left does not move either.
+        # A response that has left completely makes no progress either.
         if self._socket.get_write_buffer_size():
             self._socket.abort()
 
@@ -206,7 +208,7 @@ class ArrivalProtocol(H11Protocol):
         if not is_partial:
             self._stop_head_timer()
         elif self._head_timer is None:
-            # An answer may just have begun the time of an idle connection, which this one is not.
+            # uvicorn has just started the keep-alive timer, but this connection is not idle.
             self._unset_keepalive_if_required()
             self._head_timer = self.loop.call_later(self._limits.head_s, self._refuse_head)
 
@@ -222,10 +224,10 @@ class ArrivalProtocol(H11Protocol):
 
 
 def read_head(scope: Scope, *, is_upgrade: bool) -> Request:
-    """Return the head of a request as ASGI tells it, without a body; several headers of one name become one list.
+    """Return the head of a request from its ASGI scope, without a body; repeated headers are joined with commas.
 
-    Unless the connection *is_upgrade*, it cannot become another protocol any more, and an ``upgrade`` is not handed on
-    (RFC 9110, 7.8: it may be ignored).
+    Unless *is_upgrade*, the connection cannot change its protocol any more, so an ``upgrade`` header is dropped (RFC
+    9110, 7.8: a server may ignore it).
     """
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
@@ -236,10 +238,10 @@ def read_head(scope: Scope, *, is_upgrade: bool) -> Request:
 
 
 def unsent_bytes(transport: asyncio.Transport) -> int:
-    """Return how much of what was written the client has not received.
+    """Return how many of the bytes written the client has not acknowledged.
 
-    The system takes some megabytes at once and then nothing until a good part of them has left, so the buffer of the
-    process alone says little about a slow client. Where the system does not tell, it has to do.
+    The kernel takes some megabytes at once and then nothing until a third of them has left, so with a slow client the
+    buffer of the process alone does not shrink for minutes. Where the kernel cannot be asked, it has to suffice.
     """
     queued = 0
     with contextlib.suppress(OSError, ValueError):
@@ -249,9 +251,9 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
 
 
 def raise_descriptor_limit() -> None:
-    """Let the process open as many files and sockets as the system grants it.
+    """Raise the limit on open files to what the system allows, at most :data:`DESCRIPTORS_WANTED`.
 
-    The limit that a process is started with is often 1,024, which a thousand idle clients use up.
+    A process often starts with 1,024, which a thousand idle clients use up.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     granted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)

@@ -1,9 +1,9 @@
-"""HTTP: from ASGI, which uvicorn speaks, to the Worker's requests and back.
+"""HTTP: between ASGI, which uvicorn speaks, and the Worker's requests and responses.
 
-A request is decided on by its head: whether there is such a route, the key is good for it and the announced body is
-not too long (:mod:`reference_impl.workers.admission`). What is refused is refused unread and the connection is closed,
-so that nobody can make the deployment read 100 MB by asking for a path that does not exist. A client that sends
-``expect: 100-continue`` hears 100 only when its body is wanted.
+Admission is decided on the request head: the route exists, the key is valid for it, and the announced body is not too
+long (:mod:`reference_impl.workers.admission`). A refused request is answered without reading its body and the
+connection is closed, so that nobody can make the deployment read 100 MB by sending it to a path that does not exist.
+With ``expect: 100-continue`` the client receives 100 only if its body is wanted.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SHUTDOWN_S = 2
 WITHOUT_BODY = (204, 304)
-"""An answer of these has no body, and a length of 0 would be said of the one that it stands for (RFC 9110, 8.6)."""
+"""Statuses without a body; their content-length, if any, is that of the response they stand for (RFC 9110, 8.6)."""
 
 
 class HttpApp:
@@ -40,7 +40,7 @@ class HttpApp:
     deployment
         Answers the requests.
     limits
-        How long a body may take.
+        Time limits of a request body.
     """
 
     def __init__(self, deployment: Deployment, *, limits: Limits) -> None:
@@ -53,24 +53,28 @@ class HttpApp:
             return
         arrived_ms = scope.get("state", {}).get(ARRIVED_MS)
         stopwatch = self._deployment.stopwatch(started_ms=arrived_ms)
-        request, refusal = read_head(scope, is_upgrade=False), None
+        head = read_head(scope, is_upgrade=False)
+        is_read = not announces_body(head)
         try:
-            request = await self._read(request, receive)
-        except ImplError as error:
-            refusal = error
-        try:
-            response = await self._deployment.serve_http(request, stopwatch, refusal=refusal)
-        except Exception:  # noqa: BLE001  # the last door: a defect is told to the operator, not the client
+            try:
+                request = await self._read(head, receive)
+                is_read = True
+            except ImplError as refusal:
+                response = await self._deployment.serve_http(head, stopwatch, refusal=refusal)
+            else:
+                response = await self._deployment.serve_http(request, stopwatch)
+        except Exception:  # noqa: BLE001  # the outermost handler: a defect goes to the operator's log, not to the client
             traceback.print_exc(file=sys.stderr)
             response = error_response(ImplError("a defect of the deployment; see its log"))
-        if refusal is not None and announces_body(request):
-            # Nobody reads what is left of it, so no next request can be found behind it.
+        if not is_read:
+            # The next request would begin behind a body that is not read.
             response.headers["connection"] = "close"
         await _send(send, response)
-        if request.path not in UNPACED:
+        if head.path not in UNPACED:
             self._deployment.departed(stopwatch)
 
     async def _read(self, head: Request, receive: Receive) -> Request:
+        """Admit *head* and read the body."""
         if "content-length" in head.headers and "transfer-encoding" in head.headers:
             raise RequestError(400, "two_lengths", "content-length and transfer-encoding are both there; send one")
         bytes_max = self._deployment.admit(head)
@@ -80,17 +84,17 @@ class HttpApp:
 
 
 def announces_body(head: Request) -> bool:
-    """Tell whether something follows the head."""
+    """Whether a body follows the head."""
     return "transfer-encoding" in head.headers or head.headers.get("content-length", "0").strip("0") != ""
 
 
 async def read_body(receive: Receive, *, bytes_max: int, limits: Limits) -> bytes:
-    """Read the whole body of a request.
+    """Read the body of a request.
 
     Raises
     ------
     RequestError
-        413, if it has more than *bytes_max* bytes; 408, if it stalls; 400, if the client went away.
+        413, if it has more than *bytes_max* bytes; 408, if it stalls; 400, if the client disconnects.
     """
     body = Body(bytes_max)
     loop = asyncio.get_running_loop()
@@ -113,12 +117,12 @@ async def read_body(receive: Receive, *, bytes_max: int, limits: Limits) -> byte
 
 
 class Body:
-    """The body of one request, as far as it has come.
+    """The body of one request while it arrives.
 
     Parameters
     ----------
     bytes_max
-        How long it may be.
+        Its greatest length.
     """
 
     def __init__(self, bytes_max: int) -> None:
@@ -127,7 +131,7 @@ class Body:
         self.size_bytes = 0
 
     async def read(self, receive: Receive) -> bytes:
-        """Read it to its end and return it."""
+        """Read to the end and return the whole body."""
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -151,7 +155,7 @@ async def _send(send: Send, response: Response) -> None:
 
 
 def http_config(deployment: Deployment, *, limits: Limits) -> uvicorn.Config:
-    """Return how uvicorn is to serve *deployment*."""
+    """Return the uvicorn configuration that serves *deployment*."""
     # uvicorn's types know only its own protocols.
     return uvicorn.Config(
         HttpApp(deployment, limits=limits),

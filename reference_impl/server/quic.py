@@ -59,7 +59,7 @@ ALPN = "superinstance"
 DATAGRAM_BYTES_MAX = 65_536
 IDLE_TIMEOUT_S = 60.0
 SLOW_MESSAGE = 408
-"""The error code with which a stream is stopped whose message does not come; the tunnel's own, named after HTTP's."""
+"""Application error code with which the stream of a stalled message is stopped; named after HTTP's status."""
 
 
 class AlertCertificateRequired(tls.Alert):
@@ -108,20 +108,20 @@ def demand_certificate(connection: QuicConnection, authority_pem: bytes) -> None
 
 @dataclass
 class Incoming:
-    """A message on its way in: what is kept of it, how much has come, and who watches that more does."""
+    """A message while it arrives: its content, how much was received, and the watch on its progress."""
 
     content: bytearray = field(default_factory=bytearray)
     received_bytes: int = 0
     watch: Watch | None = None
 
     def take(self, data: bytes) -> None:
-        """Take what came."""
-        # One byte more than allowed is kept, so that the tunnel sees that it is too much.
+        """Append received bytes."""
+        # One byte more than allowed is kept, so that the tunnel sees that the message is too long.
         self.content += data[: REQUEST_BYTES_MAX + 1 - len(self.content)]
         self.received_bytes += len(data)
 
     def end(self) -> None:
-        """Watch no longer."""
+        """Stop the watch."""
         if self.watch is not None:
             self.watch.stop()
 
@@ -197,7 +197,7 @@ class TunnelProtocol(QuicConnectionProtocol):
             message.end()
 
     def _refuse(self, stream_id: int) -> None:
-        """Answer a message that does not come, and stop its stream."""
+        """Answer a message that has stalled with 408, and stop its stream."""
         message = self._messages[stream_id]
         self._drop(stream_id)
         self._refused.add(stream_id)

@@ -1,7 +1,7 @@
-"""WebSockets: from uvicorn's upgraded connections to the deployment's sockets and back.
+"""WebSockets: between uvicorn's upgraded connections and the deployment's sockets.
 
-uvicorn hands a connection that asks for an upgrade to this protocol, with the head of its opening request. The
-deployment answers that request like any other; if it answers 101, messages follow.
+:mod:`reference_impl.server.connections` hands over a connection that asks for an upgrade, with the head of its opening
+request. The deployment answers that request like any other; if it answers 101, messages follow.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 import traceback
+from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Any
 
@@ -29,18 +30,18 @@ KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
 BACKLOG_BYTES_MAX = 4 * 1_024 * 1_024
-"""What may wait for a listener that does not read; one that falls further behind is cut off."""
+"""Bytes that may wait for a client that does not read; beyond that the connection is aborted."""
 QUEUED_MAX = 256
-"""Messages of one client that may wait for the object; then nothing more is read."""
+"""Messages of one client that may wait for the object; beyond that nothing is read."""
 QUEUED_BYTES_MAX = MESSAGE_BYTES_MAX
-"""Bytes, or characters, of them: one of the longest."""
+"""The same in bytes (for text, characters): one message of the greatest length."""
 EARLY_BYTES_MAX = 65_536
-"""What may come before the opening request is answered; a client that keeps the rules sends nothing."""
+"""Bytes kept that arrive before the opening request is answered; RFC 6455 lets a client send none."""
 SHUTDOWN_S = 1.0
-"""How long a client may take to leave when the server ends; less than uvicorn waits for all of them."""
+"""How long a client may take to close when the server stops; less than uvicorn waits for all of them."""
 KEEP_ALIVE_OPTIONS = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
-"""A listener may be silent for days, so only the system can tell whether it is still there: it asks after 60 s of
-silence and gives up a minute later."""
+"""A client may be silent for days, so only TCP can find out whether it is still there: it probes after 60 s of silence
+and gives up a minute later."""
 
 
 class SocketProtocol(asyncio.Protocol):
@@ -49,11 +50,11 @@ class SocketProtocol(asyncio.Protocol):
     Parameters
     ----------
     config, server_state, app_state
-        As uvicorn gives them.
+        As uvicorn passes them.
     deployment
         Answers the opening request.
     limits
-        How long a message and the end may take.
+        Time limits for messages and for closing.
     """
 
     def __init__(
@@ -87,12 +88,12 @@ class SocketProtocol(asyncio.Protocol):
         self._connections.add(self)  # type: ignore[arg-type]  # see above
 
     def open(self, head: Request, early: bytes) -> None:
-        """Answer the opening request *head*; *early* is what came behind it already."""
+        """Answer the opening request *head*; *early* are the bytes that arrived after it."""
         self._early = early
         self._deployment.clock.spawn(self._open(head))
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; those that come before the answer wait for it."""
+        """Process bytes, or keep them until the opening request is answered."""
         if self._messages is not None:
             self._take(data)
             return
@@ -101,17 +102,17 @@ class SocketProtocol(asyncio.Protocol):
             self._transport.pause_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell the object that the client is gone."""
+        """Notify the object that the client is gone."""
         self._connections.discard(self)
         self._stop_timers()
         if self._pair is not None:
             self._put(Closed(ABNORMAL_CLOSURE))
 
     def eof_received(self) -> None:
-        """Close, as the client did."""
+        """Let asyncio close this half too."""
 
     def shutdown(self) -> None:
-        """End with the server: the client is to connect again."""
+        """Close because the server stops: the client is to reconnect."""
         if self._messages is None:
             self._transport.close()
             return
@@ -132,7 +133,7 @@ class SocketProtocol(asyncio.Protocol):
             refusal = error
         try:
             response = await self._deployment.serve_http(head, self._deployment.stopwatch(), refusal=refusal)
-        except Exception:  # noqa: BLE001  # the last door, as in reference_impl.server.http
+        except Exception:  # noqa: BLE001  # as in reference_impl.server.http
             traceback.print_exc(file=sys.stderr)
             response = error_response(ImplError("a defect of the deployment; see its log"))
         if response.status == HTTPStatus.SWITCHING_PROTOCOLS and response.web_socket is not None:
@@ -160,7 +161,7 @@ class SocketProtocol(asyncio.Protocol):
         pair.attach(self._give)
         self._deployment.clock.spawn(self._bring_all(pair))
         if self._transport.is_closing():
-            # The client left before there was a socket to hang up.
+            # The client left before connection_lost() had a socket to report.
             self._put(Closed(ABNORMAL_CLOSURE))
         early, self._early = self._early, b""
         self._take(early)
@@ -185,13 +186,13 @@ class SocketProtocol(asyncio.Protocol):
             self._put(message)
         self._flush()
         if self._messages.is_over and not was_open:
-            # The answer to the close that was sent from here.
+            # The client has answered our close frame.
             self._leave()
         else:
             self._read_on()
 
     def _read_on(self) -> None:
-        """Read, unless the object is behind; watch, while something is to come."""
+        """Read on unless the object is behind, and watch a message that is incomplete."""
         if self._queue.qsize() > QUEUED_MAX or self._queued_bytes > QUEUED_BYTES_MAX:
             self._transport.pause_reading()
             self._stall.stop()
@@ -207,23 +208,28 @@ class SocketProtocol(asyncio.Protocol):
         self._queued_bytes += 0 if isinstance(message, Closed) else len(message)
 
     async def _bring_all(self, pair: Pair) -> None:
-        """Bring the client's messages to the object, one after the other, until its end."""
-        while True:
-            message = await self._queue.get()
-            try:
-                if isinstance(message, Closed):
-                    await pair.hang_up(message.close_code, message.reason)
-                    break
-                self._queued_bytes -= len(message)
-                self._read_on()
-                await pair.bring(message)
-            except ImplError as error:
-                # The object could not take it; the client connects again and asks for what it missed.
-                self._end(SERVICE_RESTART, str(error))
-            except Exception:  # noqa: BLE001  # the last door, as above
-                traceback.print_exc(file=sys.stderr)
-                self._end(INTERNAL_ERROR, "a defect of the deployment; see its log")
+        """Deliver the client's messages to the object in order, then the end of the connection."""
+        has_failed = False
+        while not isinstance(message := await self._queue.get(), Closed):
+            self._queued_bytes -= len(message)
+            self._read_on()
+            # Nothing is delivered after a gap: the client reconnects and asks for what it missed.
+            has_failed = has_failed or not await self._delivered(pair.bring(message))
+        await self._delivered(pair.hang_up(message.close_code, message.reason))
         self._leave()
+
+    async def _delivered(self, delivery: Coroutine[Any, Any, None]) -> bool:
+        """Whether the object has taken a message; if not, the connection ends."""
+        try:
+            await delivery
+        except ImplError as error:
+            self._end(SERVICE_RESTART, str(error))
+            return False
+        except Exception:  # noqa: BLE001  # as in _open()
+            traceback.print_exc(file=sys.stderr)
+            self._end(INTERNAL_ERROR, "a defect of the deployment; see its log")
+            return False
+        return True
 
     def _give(self, sent: Sent) -> None:
         if self._messages is None or self._transport.is_closing():
@@ -239,11 +245,11 @@ class SocketProtocol(asyncio.Protocol):
     # --- the end ------------------------------------------------------------------------------
 
     def _end(self, code: int, reason: str) -> None:
-        """Say that it is over, and wait for the client's answer."""
+        """Send a close frame and wait for the client's, but not for long."""
         assert self._messages is not None, "only an open connection ends"
         self._messages.close(code, reason)
         self._flush()
-        # The client's answer to the close must be read, whatever waits before it.
+        # The client's close frame may be behind messages that were not read yet.
         self._transport.resume_reading()
         if self._end_timer is None:
             self._end_timer = asyncio.get_running_loop().call_later(self._limits.linger_rest_s, self._leave)
@@ -268,12 +274,12 @@ class SocketProtocol(asyncio.Protocol):
 
 
 def check_handshake(head: Request) -> None:
-    """Check that *head* is one that a WebSocket can be opened with.
+    """Check that *head* can open a WebSocket.
 
     Raises
     ------
     RequestError
-        400.
+        400, if the method, version or key is wrong, or the request has a body.
     """
     version, key = head.headers.get("sec-websocket-version"), head.headers.get("sec-websocket-key", "")
     if head.method != "GET" or version != VERSION or not KEY.fullmatch(key):
@@ -284,9 +290,9 @@ def check_handshake(head: Request) -> None:
 
 
 def ask_whether_alive(connection: socket.socket) -> None:
-    """Let the system find out when the other end is gone without a word."""
+    """Turn on TCP keep-alive, which finds out when the other end has vanished."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEP_ALIVE_OPTIONS:
-        # Not every system has all of them; its own times are used then.
+        # A system that lacks one uses its default.
         with contextlib.suppress(AttributeError):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

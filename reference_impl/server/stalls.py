@@ -1,20 +1,21 @@
-"""How long a connection may take for what it has begun, and how it is closed.
+"""Time limits of a connection, and the lingering close.
 
-A client that stops in the middle holds a socket, a buffer and perhaps 100 MB of a body, and costs its owner nothing:
-that is the attack called Slowloris, and the laptop that is closed during an upload. So every wait for a client ends:
+A client that stops in the middle of a request holds a socket, a buffer and up to 100 MB of a body, and it costs the
+client nothing. That is the Slowloris attack, and also a laptop that is closed during an upload. Every wait for a client
+is therefore bounded:
 
-==========================================  ==================================================
-no first byte, or none after an answer      closed after ``keep_alive_s``
-a head that does not end                    408 ``head_s`` after its first byte
-a body, an answer or a message that rests   408, or the end, after ``rest_s`` to twice ``rest_s``
-one that trickles                           the same, once it is slower than ``bytes_per_s``
-a refused client that sends on              read and discarded for ``linger_s`` at most
-==========================================  ==================================================
+==================================================  ======================================================
+no first byte, or no next request                   closed after ``keep_alive_s``
+an incomplete request head                          408, ``head_s`` after its first byte
+a body, response or message that makes no progress  408 or closed, after ``rest_s`` to ``2 * rest_s``
+one slower than ``bytes_per_s`` on average          the same
+a refused client that goes on sending               its bytes are discarded for at most ``linger_s``
+==================================================  ======================================================
 
 Sources
 -------
-RFC 9110, 15.5.9 (408); RFC 9112, 9.6 (a server that closes under a client that still sends destroys its own answer:
-close the sending half, read on for a while, then close). Precedents: nginx ``client_header_timeout`` 60 s,
+RFC 9110, 15.5.9 (408); RFC 9112, 9.6 (closing while the client still sends can destroy the response: half-close, keep
+reading for a while, then close). Precedents: nginx ``client_header_timeout`` 60 s,
 ``client_body_timeout`` 60 s, ``lingering_time`` 30 s, ``lingering_timeout`` 5 s; Apache mod_reqtimeout
 ``header=20-40``, ``body=20,MinRate=500``.
 """
@@ -31,18 +32,18 @@ class Limits:
     Parameters
     ----------
     keep_alive_s
-        Without a request. Longer than the 60 s that proxies keep theirs, so that a proxy closes first and never sends a
-        request to a connection that is just closing.
+        Idle time between requests. Longer than the 60 s of common proxies, so that the proxy closes first and does not
+        send a request into a connection that is being closed.
     head_s
-        From the first byte of a request to the end of its head. TCP repeats a lost segment after about 1, 3, 7 and
-        15 s: a head that lost its segment four times in a row still arrives.
+        From the first byte of a request to the end of its head. TCP retransmits a lost segment after about 1, 3, 7 and
+        15 s: a head whose segment is lost four times in a row still arrives.
     rest_s
-        What a body, an answer or a message may rest; chosen as *head_s*.
+        Longest time without progress of a body, response or message; as *head_s*.
     bytes_per_s
-        The slowest transfer, on average since its beginning; 500 is a tenth of a 56k modem's.
+        Lowest average rate of a transfer since its start; 500 is less than a tenth of a 56k modem's.
     linger_s, linger_rest_s
-        How long a refused client is read on, altogether and while nothing comes. A whole upload of 100 MB at 25 Mbit/s
-        fits into 30 s.
+        How long the bytes of a refused client are discarded, in total and without any arriving. An upload of 93 MB at
+        25 Mbit/s takes 30 s.
     """
 
     keep_alive_s: float = 75.0
@@ -54,14 +55,14 @@ class Limits:
 
 
 class Progress:
-    """Judges a transfer that is looked at from time to time.
+    """Decide from periodic readings of a byte counter whether a transfer has stalled.
 
     Parameters
     ----------
     bytes_per_s
-        The slowest that it may be, on average.
+        Lowest average rate.
     now_s, moved_bytes
-        When it begins, and what the counter of its bytes says then.
+        Time and counter at the start.
     """
 
     def __init__(self, *, bytes_per_s: float, now_s: float, moved_bytes: int) -> None:
@@ -70,25 +71,25 @@ class Progress:
         self._first_bytes = self._last_bytes = moved_bytes
 
     def has_stalled(self, now_s: float, moved_bytes: int) -> bool:
-        """Whether nothing has moved since the last look, or too little since the beginning."""
+        """Whether there was no progress since the last reading, or too little since the start."""
         has_rested = moved_bytes <= self._last_bytes
         self._last_bytes = moved_bytes
         return has_rested or moved_bytes - self._first_bytes < self._bytes_per_s * (now_s - self._began_s)
 
 
 class Watch:
-    """Looks at a transfer again and again and calls *on_stall* once, when it has stalled.
+    """Read a transfer's byte counter periodically and call *on_stall*, once, when the transfer has stalled.
 
     Parameters
     ----------
     rest_s
-        From one look to the next.
+        Time between two readings.
     bytes_per_s
         See :class:`Progress`.
     moved_bytes
-        A counter of the transfer's bytes that never falls.
+        Returns the counter, which never decreases.
     on_stall
-        What then happens.
+        Called once; the watch can be started again afterwards.
     """
 
     def __init__(
@@ -101,13 +102,13 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to look; if it looks already, nothing changes."""
+        """Start, unless it is running."""
         if self._timer is None:
             now_s = asyncio.get_running_loop().time()
             self._look_later(Progress(bytes_per_s=self._bytes_per_s, now_s=now_s, moved_bytes=self._moved_bytes()))
 
     def stop(self) -> None:
-        """Look no longer."""
+        """Stop."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -124,20 +125,20 @@ class Watch:
 
 
 class Farewell(asyncio.Protocol):
-    """The last moments of a connection whose client may still be sending.
+    """The lingering close of a connection whose client may still be sending.
 
-    Everything is written already. The sending half is closed, what still comes is read and discarded until the client
-    closes too, is silent or takes too long. Closing both halves at once would make the client's system throw the answer
-    away together with the connection.
+    The response is written already. The sending half is closed; what still arrives is discarded until the client closes
+    too, is silent, or takes too long. Closing both halves at once would make the kernel reset the connection, and the
+    client would lose the response with it.
 
     Parameters
     ----------
     transport
         The connection.
     former
-        The protocol that had it; it is told when the connection is lost.
+        The protocol that owned it; it is notified when the connection is lost.
     limits
-        How long this may take.
+        Time limits.
     """
 
     def __init__(self, transport: asyncio.Transport, former: asyncio.Protocol, *, limits: Limits) -> None:
@@ -155,21 +156,21 @@ class Farewell(asyncio.Protocol):
         self._watch.start()
 
     def data_received(self, data: bytes) -> None:
-        """Discard what comes."""
+        """Discard what arrives."""
         self._received_bytes += len(data)
 
     def eof_received(self) -> None:
-        """Close, as the client did."""
+        """Let asyncio close this half too."""
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell the former protocol."""
+        """Notify the former protocol."""
         self._watch.stop()
         self._end.cancel()
         self._former.connection_lost(error)
 
     def cut(self) -> None:
-        """End it now, whether or not the answer has been taken."""
-        # Not abort() without need: it would reset the connection under an answer that is still being read.
+        """Close now."""
+        # abort() resets the connection, and the client may still be reading the response.
         if self._transport.get_write_buffer_size():
             self._transport.abort()
         else:

@@ -1,8 +1,8 @@
-"""One WebSocket connection after its handshake, server side: bytes in, messages out and back, no socket in sight.
+"""The server's end of a WebSocket connection after its handshake, without a socket: bytes in, messages out and back.
 
-wsproto reads and writes the frames. What is added here is the platform's: messages come out whole, a message that is
-announced to be longer than the limit ends the connection before it comes, and whatever ends the connection is one
-:class:`Closed`. No extension is negotiated, so nothing is ever compressed.
+wsproto reads and writes the frames. This module adds what the platform needs: whole messages, a length limit that is
+checked before the message arrives, and one :class:`Closed` for every way in which a connection ends. No extension is
+negotiated, so nothing is compressed.
 
 Sources
 -------
@@ -26,21 +26,21 @@ DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONTINUATION)
 
 @dataclass(frozen=True)
 class Closed:
-    """The end of a connection: what the client said, or which rule it broke."""
+    """The end of a connection: the client's close frame, or the rule that it broke."""
 
     close_code: int
     reason: str = ""
 
 
 class MessageLimit(Extension):
-    """A limit on the length of a message, checked as soon as the head of a frame announces too much.
+    """A limit on the length of a message, checked against the length in each frame's head.
 
-    To wsproto it is an extension, which is how wsproto lets others look at frames; it is never offered to the client.
+    It is written as an extension, which is wsproto's hook into incoming frames; it is never offered to the client.
 
     Parameters
     ----------
     message_bytes_max
-        The longest message that is taken.
+        Length of the longest message.
     """
 
     name = "headroom-message-limit"
@@ -51,17 +51,17 @@ class MessageLimit(Extension):
         self._is_data = False
 
     def enabled(self) -> bool:
-        """Whether it looks at frames: always."""
+        """Whether wsproto calls it: always."""
         return True
 
     def offer(self) -> bool:
-        """Whether it is offered to the other side: never."""
+        """Whether it is offered to the client: never."""
         return False
 
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
     ) -> CloseReason | RsvBits:
-        """Check what the head of a frame announces; wsproto asks again when the head arrives in parts."""
+        """Check the announced length; wsproto calls this again for a head that arrives in pieces."""
         self._is_data = opcode in DATA
         if self._is_data:
             if opcode is not Opcode.CONTINUATION:
@@ -71,7 +71,7 @@ class MessageLimit(Extension):
         return RsvBits(False, False, False)  # noqa: FBT003  # wsproto's tuple
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes:
-        """Count what has come of the message."""
+        """Count the bytes received of the message."""
         if self._is_data:
             self._received_bytes += len(data)
         return data
@@ -83,7 +83,7 @@ class WebSocket:
     Parameters
     ----------
     message_bytes_max
-        A longer message ends the connection with code 1009.
+        Length of the longest message; a longer one ends the connection with code 1009.
     """
 
     def __init__(self, *, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
@@ -94,9 +94,9 @@ class WebSocket:
         self._bytes_parts: list[bytes | bytearray] = []
         self._is_in_message = False
         self.received_bytes = 0
-        """All bytes that ever came, for whoever watches whether any still do."""
+        """Bytes received in total, as a measure of progress."""
         self.is_over = False
-        """Whether the client has closed, or broken a rule: nothing more is read."""
+        """Whether the client has closed or broken a rule; nothing more is read."""
 
     @property
     def is_open(self) -> bool:
@@ -109,7 +109,7 @@ class WebSocket:
         return self._is_in_message and not self.is_over
 
     def receive(self, data: bytes) -> list[Message | Closed]:
-        """Take bytes of the client; return whole messages, and the end if it came."""
+        """Process bytes from the client; return complete messages, and the end if it was among them."""
         if self.is_over:
             return []
         self.received_bytes += len(data)
@@ -120,7 +120,7 @@ class WebSocket:
                 found.append(self._end(event))
                 break
             if not self.is_open:
-                # The server has said that it is over; RFC 6455, 1.4: what still comes may be discarded.
+                # RFC 6455, 1.4: after sending a close frame, further data may be discarded.
                 continue
             if isinstance(event, Ping):
                 self._send(event.response())
@@ -129,17 +129,17 @@ class WebSocket:
         return found
 
     def send(self, message: Message) -> None:
-        """Send one message, in one frame; after the end, nothing."""
+        """Send one message in one frame; do nothing once the connection is closing."""
         if self.is_open:
             self._send(TextMessage(message) if isinstance(message, str) else BytesMessage(message))
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send the close frame, once; a long *reason* is cut."""
+        """Send the close frame, once; a long *reason* is truncated."""
         if self.is_open:
             self._send(CloseConnection(code, reason))
 
     def to_send(self) -> bytes:
-        """Return the bytes that are to be sent now, and forget them."""
+        """Return and forget the bytes to be sent."""
         data = bytes(self._to_send)
         self._to_send.clear()
         return data
@@ -148,7 +148,7 @@ class WebSocket:
         self._to_send += self._connection.send(event)
 
     def _gather(self, event: TextMessage | BytesMessage) -> list[Message]:
-        # An empty part says nothing, and a client may send any number of them.
+        # A client may send any number of empty fragments.
         if event.data and isinstance(event, TextMessage):
             self._text_parts.append(event.data)
         elif event.data and isinstance(event, BytesMessage):
@@ -166,7 +166,7 @@ class WebSocket:
         if state is ConnectionState.REMOTE_CLOSING:
             self._send(CloseConnection(event.code))
         elif state is ConnectionState.OPEN:
-            # The client did not close: it broke a rule.
+            # wsproto reports a broken rule as a close, too.
             if event.code == CloseReason.MESSAGE_TOO_BIG:
                 reason = f"a message of more than {self._message_bytes_max} bytes"
             self._send(CloseConnection(event.code, reason))
@@ -175,5 +175,5 @@ class WebSocket:
 
 
 def accept_key(key: str) -> str:
-    """Return the answer to the key of an opening handshake."""
+    """Return the ``Sec-WebSocket-Accept`` for the key of an opening handshake."""
     return generate_accept_token(key.encode()).decode()

@@ -1,10 +1,10 @@
-"""Who may do what: keys, each known by its hash only.
+"""Access control: keys, stored as hashes, with scopes.
 
-Without keys the deployment is open, which is right for a test on loopback and for nothing else: anyone who reaches
-``/flush`` can make it call the payment provider without end, anyone who reaches ``/log`` can make anybody owe anything
-(hazard H10), anyone who reaches an adapter can replace it. With keys, every request of the API carries one in
-``authorization: Bearer ...``; it names an organisation (or all) and what it may do. The operator's own routes
-(``/health``, ``/metrics``, ``/openapi.json``) ask for none.
+Without keys the deployment is open, which is right for tests on loopback only: anyone who can reach ``/flush`` can make
+it call the payment provider at any rate, anyone who can reach ``/log`` can charge any organisation (hazard H10), and
+anyone can replace an adapter. With keys, every request to the API carries one in ``authorization: Bearer ...``. A key
+is for one organisation or for all, and has scopes. The operator's routes (``/health``, ``/metrics``,
+``/openapi.json``) require no key.
 
 A key file is a JSON list of objects with exactly three fields::
 
@@ -14,11 +14,11 @@ A key file is a JSON list of objects with exactly three fields::
     ]
 
 ========  ==========================================================================
-write     ``POST /log``, for the key's organisation; ``null`` is any
-read      ``GET /balance``, the same
-flush     ``POST /flush``, the same
+write     ``POST /log`` for the key's organisation; ``null`` means any
+read      ``GET /balance``, likewise
+flush     ``POST /flush``, likewise
 council   everything under ``/synapse``
-download  ``GET /loras`` and the adapters; adapters belong to no organisation
+download  ``GET /loras`` and ``GET`` of an adapter; adapters belong to no organisation
 upload    ``PUT`` of an adapter
 ========  ==========================================================================
 
@@ -38,7 +38,7 @@ from reference_impl.messages import Request
 
 SCOPES = ("write", "read", "flush", "council", "download", "upload")
 CHALLENGE = {"www-authenticate": 'Bearer realm="headroom"'}
-"""What every 401 must say (RFC 9110, 15.5.2)."""
+"""Required in every 401 (RFC 9110, 15.5.2)."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -74,12 +74,12 @@ class Gatekeeper:
         self._grants = grants
 
     def check(self, request: Request, scope: str) -> None:
-        """Let *request* pass, if its key may do *scope*.
+        """Check that the key of *request* has the scope *scope*.
 
         Raises
         ------
         RequestError
-            401 without a known key, 403 if the key is for something else.
+            401 without a known key, 403 if the key lacks the scope.
         """
         grant = self._grant_of(request)
         if scope not in grant.scopes:
@@ -87,12 +87,12 @@ class Gatekeeper:
             raise RequestError(403, "scope_missing", f"the key has not the scope {scope}; it has {allowed}")
 
     def check_organization(self, request: Request, organization_id: str) -> None:
-        """Let *request* pass, if its key is for *organization_id*.
+        """Check that the key of *request* is for *organization_id*.
 
         Raises
         ------
         RequestError
-            401 without a known key, 403 if the key is for somebody else.
+            401 without a known key, 403 if the key is for another organisation.
         """
         if self._grant_of(request).organization_id not in (None, organization_id):
             raise RequestError(403, "wrong_organization", f"the key is not for {organization_id}; use that one's own")

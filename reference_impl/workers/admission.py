@@ -1,12 +1,12 @@
-"""Admission: what is decided by the head of a request, before anything of its body is read.
+"""Admission control: what is decided on the head of a request, before its body is read.
 
-In this order: is there such a route, has it the method, is there a key, is the key known and good for the route, and is
-the announced body within the route's bound. A body that announces no length is read up to the bound. Whoever serves a
-request decides with the same functions, so that nothing depends on which way the request came in.
+In this order: the route exists, it has the method, the request has a key, the key is known and has the route's scope,
+and the announced body is within the route's bound. A body of unknown length is read up to the bound. The Worker repeats
+the same checks, so a request through the tunnel, which arrives whole, is treated alike.
 
-Routes are found by *finders*, each of which knows some of them: the operator's here, the API's in
-:mod:`reference_impl.workers.worker`, and whatever else a deployment serves. There is no 411: a request that announces
-no body has none, as in HTTP/1.1, and is refused for what is missing in it.
+Routes are looked up by *finders*, each of which knows some of them: the operator's routes here, the API's in
+:mod:`reference_impl.workers.worker`, and any others that a deployment serves. 411 is never sent: a request that
+announces no body has none (RFC 9112, 6.3).
 
 Sources
 -------
@@ -23,23 +23,23 @@ from reference_impl.tunnel.tunnel import UNPACED
 from reference_impl.workers.access import Gatekeeper
 
 BODY_BYTES_MAX = 100_000_000
-"""An upload, and any body of a route that says nothing else."""
+"""An upload, and the default of a route."""
 JSON_BODY_BYTES_MAX = 65_536
 """A body that is parsed: a usage event has a few hundred bytes."""
 PROMPT_BODY_BYTES_MAX = 1_048_576
-"""A question of 100,000 characters, whatever JSON makes of each."""
+"""A question of 100,000 characters, however JSON encodes them."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a route asks of a request before its body is read.
+    """What a route requires of a request before its body is read.
 
     Parameters
     ----------
     scope
-        What a key must be good for, in a deployment that has keys; None asks for no key.
+        Scope that the key must have if the deployment has keys; None: no key is required.
     body_bytes_max
-        The longest body.
+        Length of the longest body.
     """
 
     scope: str | None = None
@@ -47,19 +47,19 @@ class Terms:
 
 
 Finder = Callable[[Request], Terms | None]
-"""Returns the terms of the route that a head asks for, or None if the route is none of its own; raises
-:class:`RequestError` if the path is its own and no such method or name is."""
+"""Returns the terms of the route that a head matches, or None if the path is not one of its own. Raises
+:class:`RequestError` for a path of its own with a wrong method (405) or name (400)."""
 
 
 class Admission:
-    """Decides on the heads of requests.
+    """Admission control of one deployment.
 
     Parameters
     ----------
     finders
-        Who knows the routes; the first that knows a path decides.
+        They know the routes; the first that knows a path decides.
     access
-        The keys; None: nobody needs one.
+        The keys; None: no key is required.
     """
 
     def __init__(self, finders: Sequence[Finder], *, access: Gatekeeper | None) -> None:
@@ -67,12 +67,12 @@ class Admission:
         self._access = access
 
     def admit(self, head: Request) -> int:
-        """Decide on *head*; return how many bytes its body may have.
+        """Admit *head* and return the greatest length of its body.
 
         Raises
         ------
         RequestError
-            404, 405 or 400, if there is no such route; 401 or 403 for the key; 413 for the announced length.
+            404, 405 or 400, if no route matches; 401 or 403 for the key; 413 for the announced length.
         """
         for find in self._finders:
             terms = find(head)
@@ -83,7 +83,7 @@ class Admission:
 
 
 def check(request: Request, terms: Terms, *, access: Gatekeeper | None) -> None:
-    """Check the key of *request* and the length of its body, announced or there.
+    """Check the key of *request* and the length of its body, announced or actual.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def check(request: Request, terms: Terms, *, access: Gatekeeper | None) -> None:
 
 
 def operator_route(head: Request) -> Terms | None:
-    """Return the terms of the operator's routes, which ask for no key."""
+    """Return the terms of the operator's routes, which require no key."""
     if head.path not in UNPACED:
         return None
     check_method(head, ("GET",))
@@ -108,12 +108,12 @@ def operator_route(head: Request) -> Terms | None:
 
 
 def check_method(head: Request, methods: Iterable[str]) -> str:
-    """Return which of *methods* is meant: the request's own, or GET for a HEAD.
+    """Return which of *methods* handles the request: its own, or GET for HEAD.
 
     Raises
     ------
     RequestError
-        405, with the methods that there are.
+        405, with the allowed methods.
     """
     allowed = list(methods)
     meant = "GET" if head.method == "HEAD" and "HEAD" not in allowed else head.method
@@ -125,5 +125,5 @@ def check_method(head: Request, methods: Iterable[str]) -> str:
 
 
 def no_route(head: Request) -> RequestError:
-    """Return the refusal of a path that no route has."""
+    """Return the error for a path that no route matches."""
     return RequestError(404, "not_found", f"no route {head.path[:80]!r}")

@@ -54,7 +54,7 @@ class Served:
         return len(self.server.server_state.connections)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a client in the same loop, not for ever."""
+        """Run a client in the same loop, for at most :data:`WAIT_S`."""
         return self.runner.run(asyncio.wait_for(coroutine, WAIT_S))
 
 

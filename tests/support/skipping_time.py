@@ -7,7 +7,7 @@ import asyncio
 import selectors
 
 GRACE_S = 0.001
-"""How long it really waits before it jumps: what is on its way through the system arrives first."""
+"""How long it really waits before it jumps, so that data in the kernel arrives first."""
 
 
 class SkippingSelector(selectors.DefaultSelector):

@@ -167,8 +167,8 @@ def test_a_range_is_a_slice_and_says_which(first: int | None, last: int | None) 
     answer = answered(Request("GET", "/", headers={"range": text}), Validators(ETAG))
     assert (answer.status, answer.body) == sliced((first, last))
     if answer.status == 206:
-        told = answer.headers["content-range"]
-        start, _, rest = told.removeprefix("bytes ").partition("-")
+        content_range = answer.headers["content-range"]
+        start, _, rest = content_range.removeprefix("bytes ").partition("-")
         end, _, size = rest.partition("/")
         assert (CONTENT[int(start) : int(end) + 1], int(size)) == (answer.body, len(CONTENT))
     elif answer.status == 416:
@@ -233,6 +233,6 @@ def test_what_is_no_date_is_none(text: str) -> None:
 
 @given(second=st.integers(0, 4_000_000_000))
 def test_a_date_that_is_written_is_read_again(second: int) -> None:
-    told = Validators(ETAG, second * 1_000 + 999).headers["last-modified"]
-    assert parse_date(told) == second
-    assert datetime.strptime(told, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC).timestamp() == second
+    date = Validators(ETAG, second * 1_000 + 999).headers["last-modified"]
+    assert parse_date(date) == second
+    assert datetime.strptime(date, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC).timestamp() == second

@@ -43,8 +43,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def curl(*arguments: str) -> str:
     """What curl prints: status and bytes received."""
-    told = ["--write-out", "%{http_code} %{size_download}"]
-    done = subprocess.run(["curl", "-sS", *told, *arguments], check=True, capture_output=True, text=True, timeout=60)
+    report = ["--write-out", "%{http_code} %{size_download}"]
+    done = subprocess.run(["curl", "-sS", *report, *arguments], check=True, capture_output=True, text=True, timeout=60)
     return done.stdout
 
 
@@ -79,8 +79,8 @@ def test_curl_fetches_only_what_is_newer(url: str, tmp_path: Path) -> None:
 def test_curl_asks_before_it_sends_much(url: str) -> None:
     # It waits for 100 with an upload of more than a megabyte, and sends nothing if it is refused.
     refused = [url.replace("loras", "nowhere"), "-H", "expect: 100-continue", "-T", "-"]
-    told = ["--write-out", "%{http_code} %{size_upload}", "-o", "-"]
-    command = ["curl", "-sS", *told, *refused]
+    report = ["--write-out", "%{http_code} %{size_upload}", "-o", "-"]
+    command = ["curl", "-sS", *report, *refused]
     done = subprocess.run(command, input=b"x" * 5_000_000, check=True, capture_output=True, timeout=60)
     assert done.stdout.decode().endswith("}404 0")
 
@@ -115,7 +115,7 @@ def test_a_list_may_come_in_several_lines(served: Served) -> None:
 
 def test_a_condition_that_does_not_hold_is_a_refusal(served: Served) -> None:
     answer = get(served, if_match='"other"')
-    assert (answer.status, b"condition_failed" in answer.body) == (412, True)
+    assert (answer.status, b"precondition_failed" in answer.body) == (412, True)
     assert get(served, if_match=TAG).status == 200
 
 

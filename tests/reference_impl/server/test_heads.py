@@ -109,7 +109,7 @@ def test_a_body_too_long_is_refused_by_its_head_whatever_comes(served: Served) -
 
 
 def test_two_lengths_of_one_body_are_refused(served: Served) -> None:
-    # Whoever stands in front could believe the other one, and take the health check for part of the body.
+    # A proxy in front could believe the other one, and take the health check for part of the body.
     head = head_bytes(Request("POST", "/log", headers={"content-length": "5", "transfer-encoding": "chunked"}))
     assert served.run(statuses(served.address, head, b"0\r\n\r\n" + HEALTH)) == [400]
 
@@ -178,7 +178,7 @@ def test_head_is_answered_like_get_without_the_body(served: Served, path: str) -
 
 
 def test_an_upgrade_without_its_connection_is_no_upgrade(served: Served) -> None:
-    # uvicorn takes it for a plain request; the object would wait for ever for a client that cannot speak.
+    # uvicorn takes it for a plain request, so the object would keep a socket that nobody can use.
     headers = {"authorization": "Bearer si_council", "upgrade": "websocket", "connection": "close"}
     head = head_bytes(Request("GET", "/synapse/s/socket", headers=headers))
     assert served.run(statuses(served.address, head)) == [426]

@@ -30,7 +30,7 @@ MESSAGE = json.dumps({"method": "GET", "path": "/loras?domain=code", "body": "x"
 
 
 class Device(QuicConnectionProtocol):
-    """A device whose heart beats as long as it lives; it notes which streams it was told to stop."""
+    """A device that sends heartbeats and notes which streams the server stopped."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

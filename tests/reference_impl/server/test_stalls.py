@@ -48,7 +48,7 @@ def now_s() -> float:
 
 async def gone(running: Served, *, left: int = 0) -> None:
     """Wait until the server has no more than *left* connections."""
-    while running.connections > left:  # noqa: ASYNC110  # uvicorn tells nobody
+    while running.connections > left:  # noqa: ASYNC110  # uvicorn has no event for it
         await asyncio.sleep(0.1)
 
 
@@ -250,8 +250,8 @@ def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(served: Served, la
         loop, taken = asyncio.get_running_loop(), 0
         with small_window(served.address) as connection:
             await loop.sock_sendall(connection, head_bytes(Request("GET", ADAPTER), *more))
-            # For longer than an idle connection is kept the client takes so little that most of it stays in the buffers
-            # of the system, which tell the process nothing for minutes.
+            # For longer than an idle connection is kept the client takes so little that the kernel's buffer stays nearly
+            # full, and the buffer of the process does not shrink at all.
             for turn in itertools.count():
                 part = await loop.sock_recv(connection, 3_000 if turn < 100 else 1_000_000)
                 assert part, f"cut after {taken} bytes"
@@ -374,19 +374,19 @@ def test_a_client_that_answers_the_close_sees_the_end_at_once(served: Served) ->
 def test_a_client_that_leaves_while_it_is_let_in_is_let_out_again(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # An object that is told of no end would keep the socket for ever.
-    told = []
+    # An object that never hears of the end keeps the socket.
+    ended = []
     hang_up = Pair.hang_up
 
     async def noting(pair: Pair, code: int, reason: str = "") -> None:
-        told.append(code)
+        ended.append(code)
         await hang_up(pair, code, reason)
 
     async def scene() -> None:
         _, writer = await asyncio.open_connection(*served.address)
         writer.write(head_bytes(Request("GET", "/synapse/s/socket", headers=UPGRADE)))
         writer.transport.abort()
-        while not told:  # noqa: ASYNC110  # see gone()
+        while not ended:  # noqa: ASYNC110  # see gone()
             await asyncio.sleep(0.1)
         await gone(served)
 
@@ -399,7 +399,7 @@ def test_a_client_that_leaves_while_it_is_let_in_is_let_out_again(
     monkeypatch.setattr(served.deployment, "serve_http", slowly)
     monkeypatch.setattr(Pair, "hang_up", noting)
     served.run(scene())
-    assert told == [1006]
+    assert ended == [1006]
 
 
 # --- the rule --------------------------------------------------------------------------------
