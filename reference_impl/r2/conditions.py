@@ -63,7 +63,7 @@ class Validators:
         return headers
 
 
-def respond(request: Request, validators: Validators, content: bytes) -> Response:
+def respond(request: Request, validators: Validators, *, content: bytes) -> Response:
     """Return the response to a request for a stored object: the object (200), a range of it (206) or 304.
 
     Raises
@@ -71,34 +71,26 @@ def respond(request: Request, validators: Validators, content: bytes) -> Respons
     RequestError
         412, if a precondition is false; 416, if the range begins at or after the end.
     """
-    failed = failed_condition(request.method, request.headers, validators)
+    failed = failed_precondition(request, validators)
     if failed == 304:
         return Response(304, b"", validators.headers)
     if failed is not None:
         rule = f"the stored object has the etag {validators.etag}; fetch it and decide again"
         raise RequestError(failed, "precondition_failed", f"a precondition is false: {rule}")
     headers = {"content-type": "application/octet-stream", "accept-ranges": "bytes", **validators.headers}
-    part = wanted_range(request.method, request.headers, validators, size_bytes=len(content))
+    part = wanted_range(request, validators, size_bytes=len(content))
     if part is None:
         return Response(200, content, headers)
     headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{len(content)}"
     return Response(206, content[part.start : part.stop], headers)
 
 
-def failed_condition(method: str, headers: Mapping[str, str], validators: Validators) -> int | None:
-    """Return the status that the preconditions of a request demand, 304 or 412; None if all are true.
-
-    Parameters
-    ----------
-    method, headers
-        Of the request; header names in lower case.
-    validators
-        Of the stored object.
-    """
-    return _failed_to_match(headers, validators) or _failed_to_differ(method, headers, validators)
+def failed_precondition(request: Request, validators: Validators) -> int | None:
+    """Return the status that the preconditions of a request demand, 304 or 412; None if all are true."""
+    return _failed_to_match(request.headers, validators) or _failed_to_differ(request, validators)
 
 
-def wanted_range(method: str, headers: Mapping[str, str], validators: Validators, *, size_bytes: int) -> range | None:
+def wanted_range(request: Request, validators: Validators, *, size_bytes: int) -> range | None:
     """Return the byte positions that a request asks for; None for the whole object.
 
     Raises
@@ -106,9 +98,10 @@ def wanted_range(method: str, headers: Mapping[str, str], validators: Validators
     RequestError
         416, if the range begins at or after the end.
     """
-    if method != "GET" or "range" not in headers or not _may_be_continued(headers, validators):
+    text = request.headers.get("range")
+    if request.method != "GET" or text is None or not _may_be_continued(request.headers, validators):
         return None
-    return parse_range(headers["range"], size_bytes)
+    return parse_range(text, size_bytes)
 
 
 def parse_range(text: str, size_bytes: int) -> range | None:
@@ -159,8 +152,8 @@ def _failed_to_match(headers: Mapping[str, str], validators: Validators) -> int 
     return None if validators.uploaded_s <= since_s else 412
 
 
-def _failed_to_differ(method: str, headers: Mapping[str, str], validators: Validators) -> int | None:
-    is_read = method in ("GET", "HEAD")
+def _failed_to_differ(request: Request, validators: Validators) -> int | None:
+    headers, is_read = request.headers, request.method in ("GET", "HEAD")
     if "if-none-match" in headers:
         is_same = _is_listed(headers["if-none-match"], validators, weakly=True)
         return None if not is_same else 304 if is_read else 412

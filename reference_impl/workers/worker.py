@@ -225,7 +225,8 @@ def _download(request: Request, lora_id: str) -> Action:
         if found is None:
             raise RequestError(404, "not_found", f"there is no adapter {lora_id!r}")
         stored, content = found
-        return conditions.respond(request, conditions.Validators(stored.etag, stored.uploaded_unix_ms), content)
+        validators = conditions.Validators(stored.etag, stored.uploaded_unix_ms)
+        return conditions.respond(request, validators, content=content)
 
     return download
 

@@ -94,3 +94,9 @@ async def _stopped(served: Served, clock: AsyncioClock) -> None:
     served.server.should_exit = True
     await served.server.serving  # type: ignore[attr-defined]  # see above
     await clock.cancel_all()
+
+
+async def gone(running: Served, *, left: int = 0) -> None:
+    """Wait until the server has no more than *left* connections."""
+    while running.connections > left:  # noqa: ASYNC110  # uvicorn has no event for it
+        await asyncio.sleep(0.1)

@@ -8,6 +8,14 @@ from reference_impl.messages import Request
 Address = tuple[str, int]
 HEALTH = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
 
+UPGRADE = {
+    "connection": "upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+"""Headers of a WebSocket's opening request."""
+
 
 @dataclass
 class Answer:
@@ -65,3 +73,18 @@ async def statuses(address: Address, *parts: bytes) -> list[int]:
     """Send some bytes; return the statuses of all answers until the server closes the connection."""
     received = await exchange(address, *parts)
     return [int(piece.split(maxsplit=1)[0]) for piece in received.split(b"HTTP/1.1 ")[1:]]
+
+
+def now_s() -> float:
+    """The loop's time."""
+    return asyncio.get_running_loop().time()
+
+
+async def until_closed(reader: asyncio.StreamReader) -> tuple[bytes, float]:
+    """What comes until the server closes, and how long that takes."""
+    began_s = now_s()
+    try:
+        received = await reader.read()
+    except ConnectionResetError:
+        received = b""
+    return received, now_s() - began_s

@@ -146,7 +146,7 @@ requests = st.builds(
 def answered(request: Request, stored: Validators) -> Response:
     """The answer, a refusal too."""
     try:
-        return respond(request, stored, CONTENT)
+        return respond(request, stored, content=CONTENT)
     except RequestError as error:
         return Response(error.status, b"", dict(error.headers))
 
@@ -180,7 +180,7 @@ def test_a_download_resumed_at_any_places_is_the_whole(cuts: list[int]) -> None:
     taken = b""
     for stop in [*sorted(cuts), len(CONTENT)]:
         headers = {"range": f"bytes={len(taken)}-{stop - 1}", "if-range": f'"{ETAG}"'}
-        answer = respond(Request("GET", "/", headers=headers), Validators(ETAG), CONTENT)
+        answer = respond(Request("GET", "/", headers=headers), Validators(ETAG), content=CONTENT)
         assert answer.status == 206
         taken += answer.body
     assert taken == CONTENT

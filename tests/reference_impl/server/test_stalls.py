@@ -8,30 +8,33 @@ sockets. The rule for transfers is compared with its definition by Hypothesis.
 import asyncio
 import itertools
 import socket
-import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_impl.messages import Pair, Request, Response
+from reference_impl.messages import Request
 from reference_impl.server.stalls import Limits, Progress
-from tests.reference_impl.server.test_websocket import client_frame, server_frames
-from tests.support.serving import Served, serving
+from tests.reference_impl.server.test_websocket import client_frame
+from tests.support.serving import Served, gone, serving
 from tests.support.skipping_time import SkippingLoop
-from tests.support.wire import HEALTH, Address, Answer, ask, head_bytes, read_answer, statuses
+from tests.support.wire import (
+    HEALTH,
+    UPGRADE,
+    Address,
+    Answer,
+    ask,
+    head_bytes,
+    now_s,
+    read_answer,
+    statuses,
+    until_closed,
+)
 
 LIMITS = Limits()
 ADAPTER = "/loras/lora-1/adapter.safetensors"
-UPGRADE = {
-    "connection": "upgrade",
-    "upgrade": "websocket",
-    "sec-websocket-version": "13",
-    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
 
 
 @pytest.fixture
@@ -39,27 +42,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
     """A deployment in a time that is skipped."""
     with serving(tmp_path, loop_factory=SkippingLoop) as running:
         yield running
-
-
-def now_s() -> float:
-    """The loop's time."""
-    return asyncio.get_running_loop().time()
-
-
-async def gone(running: Served, *, left: int = 0) -> None:
-    """Wait until the server has no more than *left* connections."""
-    while running.connections > left:  # noqa: ASYNC110  # uvicorn has no event for it
-        await asyncio.sleep(0.1)
-
-
-async def until_closed(reader: asyncio.StreamReader) -> tuple[bytes, float]:
-    """What comes until the server closes, and how long that takes."""
-    began_s = now_s()
-    try:
-        received = await reader.read()
-    except ConnectionResetError:
-        received = b""
-    return received, now_s() - began_s
 
 
 async def trickle(writer: asyncio.StreamWriter, data: bytes, *, every_s: float) -> None:
@@ -250,8 +232,8 @@ def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(served: Served, la
         loop, taken = asyncio.get_running_loop(), 0
         with small_window(served.address) as connection:
             await loop.sock_sendall(connection, head_bytes(Request("GET", ADAPTER), *more))
-            # For longer than an idle connection is kept the client takes so little that the kernel's buffer stays nearly
-            # full, and the buffer of the process does not shrink at all.
+            # For longer than an idle connection is kept the client takes so little that the kernel's buffer stays
+            # nearly full, and the buffer of the process does not shrink at all.
             for turn in itertools.count():
                 part = await loop.sock_recv(connection, 3_000 if turn < 100 else 1_000_000)
                 assert part, f"cut after {taken} bytes"
@@ -300,106 +282,6 @@ def test_hundreds_of_slow_clients_stop_nobody_and_are_all_gone_in_the_end(served
         await gone(served)
 
     served.run(scene())
-
-
-# --- WebSockets ------------------------------------------------------------------------------
-
-
-async def open_socket(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Open a WebSocket and hear its greeting."""
-    reader, writer = await asyncio.open_connection(*address)
-    writer.write(head_bytes(Request("GET", "/synapse/s/socket", headers=UPGRADE)))
-    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
-    opcode_and_size = await reader.readexactly(2)
-    size = opcode_and_size[1]
-    if size == 126:
-        (size,) = struct.unpack("!H", await reader.readexactly(2))
-    assert b'"type":"hello"' in await reader.readexactly(size)
-    return reader, writer
-
-
-def on_socket(served: Served, scene: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
-    """Play *scene* on an open WebSocket; in the end nothing is left of it."""
-
-    async def whole() -> None:
-        reader, writer = await open_socket(served.address)
-        try:
-            await scene(reader, writer)
-        finally:
-            writer.close()
-        await gone(served)
-
-    served.run(whole())
-
-
-def test_a_silent_listener_is_kept(served: Served) -> None:
-    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(10 * LIMITS.keep_alive_s / 20)
-        await asyncio.sleep(LIMITS.keep_alive_s)
-        writer.write(client_frame(9, b"there?"))
-        assert server_frames(await reader.readexactly(8)) == [(10, b"there?")]
-
-    on_socket(served, scene)
-
-
-def test_a_message_that_stops_in_the_middle_ends_the_connection(served: Served) -> None:
-    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(client_frame(1, b"half", final=False))
-        received, took_s = await until_closed(reader)
-        assert server_frames(received)[-1][1][:2] == (1008).to_bytes(2, "big")
-        assert took_s >= LIMITS.rest_s - 1
-
-    on_socket(served, scene)
-
-
-def test_a_client_that_does_not_answer_the_close_is_left(served: Served) -> None:
-    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(client_frame(3, b"breaks a rule"))
-        received = (await until_closed(reader))[0]
-        assert server_frames(received)[-1][1][:2] == (1002).to_bytes(2, "big")
-
-    on_socket(served, scene)
-
-
-def test_a_client_that_answers_the_close_sees_the_end_at_once(served: Served) -> None:
-    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(client_frame(8, (1000).to_bytes(2, "big")))
-        received, took_s = await until_closed(reader)
-        assert server_frames(received) == [(8, (1000).to_bytes(2, "big"))]
-        assert took_s < LIMITS.linger_rest_s
-
-    on_socket(served, scene)
-
-
-def test_a_client_that_leaves_while_it_is_let_in_is_let_out_again(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # An object that never hears of the end keeps the socket.
-    ended = []
-    hang_up = Pair.hang_up
-
-    async def noting(pair: Pair, code: int, reason: str = "") -> None:
-        ended.append(code)
-        await hang_up(pair, code, reason)
-
-    async def scene() -> None:
-        _, writer = await asyncio.open_connection(*served.address)
-        writer.write(head_bytes(Request("GET", "/synapse/s/socket", headers=UPGRADE)))
-        writer.transport.abort()
-        while not ended:  # noqa: ASYNC110  # see gone()
-            await asyncio.sleep(0.1)
-        await gone(served)
-
-    serve_http = served.deployment.serve_http
-
-    async def slowly(*arguments: Any, **options: Any) -> Response:
-        await asyncio.sleep(1.0)
-        return await serve_http(*arguments, **options)
-
-    monkeypatch.setattr(served.deployment, "serve_http", slowly)
-    monkeypatch.setattr(Pair, "hang_up", noting)
-    served.run(scene())
-    assert ended == [1006]
 
 
 # --- the rule --------------------------------------------------------------------------------

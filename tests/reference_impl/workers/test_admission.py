@@ -2,7 +2,8 @@
 
 Goal: route, method, key and announced length are decided on in this order, for every head that a client may send.
 Method: Hypothesis draws heads; an oracle of a few lines knows the API from the documentation and shares nothing with
-the code. The same heads then go to the Worker itself, which must refuse them alike, because requests through the tunnel meet nothing before it.
+the code. The same heads then go to the Worker itself, which must refuse them alike: a request through the tunnel meets
+nothing before it.
 """
 
 import hashlib
