@@ -141,9 +141,10 @@ def test_messages_wait_while_the_object_is_behind_and_all_arrive_in_order(
     sent = [f"{n}" for n in range(2 * QUEUED_MAX)]
 
     async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for message in sent:
-            writer.write(client_frame(1, message.encode()))
-        writer.write(client_frame(1, b"cut", final=False))
+        writer.write(client_frame(1, b"be", final=False))
+        await asyncio.sleep(1.0)
+        frames = [client_frame(1, message.encode()) for message in sent]
+        writer.write(client_frame(0, b"gun") + b"".join(frames) + client_frame(1, b"cut", final=False))
         # Much longer than a message may rest, but it is the server that does not read.
         while len(brought) < QUEUED_MAX - 5:  # noqa: ASYNC110  # nothing else marks it
             await asyncio.sleep(0.5)
@@ -153,7 +154,7 @@ def test_messages_wait_while_the_object_is_behind_and_all_arrive_in_order(
 
     monkeypatch.setattr(Pair, "bring", slowly)
     on_socket(served, scene)
-    assert brought == [*sent, "cutting"]
+    assert brought == ["begun", *sent, "cutting"]
 
 
 def test_after_a_message_that_the_object_could_not_take_no_other_is_delivered(
