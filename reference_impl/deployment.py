@@ -81,7 +81,7 @@ class Deployment:
     pace
         How long each stage takes; :meth:`Pace.none` for full speed.
     access
-        Who may ask the objects; None: everybody.
+        The keys; None: no key is required.
     council
         A function for every role of the synapse.
     on_step
@@ -137,19 +137,19 @@ class Deployment:
         return Stopwatch(self.clock, keeps_plan=self.pace.is_paced, started_ms=started_ms)
 
     def admit(self, head: Request) -> int:
-        """Decide on a request by its head; return how many bytes its body may have.
+        """Admit a request on its head and return the greatest length of its body.
 
         Raises
         ------
         RequestError
-            If it is refused, see :meth:`Admission.admit`.
+            As :meth:`Admission.admit`.
         """
         return self._admission.admit(head)
 
     async def serve_http(self, request: Request, stopwatch: Stopwatch, *, refusal: ImplError | None = None) -> Response:
         """Answer a request that came over HTTP, the way to and from the client included.
 
-        With *refusal* that is the answer: the request was refused before it was read whole.
+        *refusal* is the answer to a request that was refused before its body was read; it is counted like any other.
         """
         if request.path in UNPACED:
             return await self.serve(request, stopwatch) if refusal is None else error_response(refusal)

@@ -16,9 +16,8 @@ GET      /synapse/{session}/state          how far it is
 GET      /synapse/{session}/socket         listen (WebSocket)
 =======  ================================  ==============================================
 
-HEAD is answered wherever GET is. What a route asks of the key and of the body's length stands beside it in
-:data:`ROUTES` and :data:`NAMED_ROUTES` and is checked before the route is asked
-(:mod:`reference_impl.workers.admission`).
+HEAD is answered wherever GET is. The key's scope and the bound of the body stand beside each route in :data:`ROUTES`
+and :data:`NAMED_ROUTES`; they are checked first (:mod:`reference_impl.workers.admission`).
 
 Sources
 -------
@@ -114,7 +113,7 @@ async def fetch(request: Request, env: Env, *, ctx: Context) -> Response:
 
 
 def find_terms(head: Request) -> Terms | None:
-    """Return what the route that *head* asks for asks of it; None if the API has no such path.
+    """Return the terms of the API's route that *head* matches; None if the API has no such path.
 
     Raises
     ------
@@ -137,7 +136,7 @@ def route(request: Request) -> Action:
 
 
 def find(head: Request) -> tuple["Route", str]:
-    """Return the route that *head* asks for, and the name in its path.
+    """Return the route that *head* matches, and the name in its path.
 
     Raises
     ------
@@ -248,7 +247,7 @@ Handler = Callable[[Request, str], Action]
 
 @dataclass(frozen=True)
 class Route:
-    """One method of one path: who handles it, and what it asks of a request before that."""
+    """One method of one path: its handler, and its terms."""
 
     handler: Handler
     terms: Terms
