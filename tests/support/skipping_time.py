@@ -5,6 +5,7 @@ Limits of 20 s or 75 s are thus tested as they are, in milliseconds, and a busy 
 
 import asyncio
 import selectors
+from typing import Any
 
 GRACE_S = 0.001
 """How long it really waits before it jumps, so that data in the kernel arrives first."""
@@ -16,9 +17,11 @@ class SkippingSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.skipped_s = 0.0
+        self.working_threads = 0
+        """While a thread works for the loop, real time is waited for."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None or timeout <= GRACE_S:
+        if timeout is None or timeout <= GRACE_S or self.working_threads:
             return super().select(timeout)
         ready = super().select(GRACE_S)
         if not ready:
@@ -35,3 +38,16 @@ class SkippingLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return super().time() + self._skipping.skipped_s
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # any function
+        future = super().run_in_executor(executor, func, *args)
+        self._skipping.working_threads += 1
+        future.add_done_callback(self._thread_is_done)
+        return future
+
+    async def shutdown_default_executor(self, *arguments: Any) -> None:
+        self._skipping.working_threads += 1
+        await super().shutdown_default_executor(*arguments)
+
+    def _thread_is_done(self, future: Any) -> None:
+        self._skipping.working_threads -= 1
