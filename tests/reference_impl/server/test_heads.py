@@ -24,7 +24,7 @@ from tests.reference_impl.workers.test_admission import ACCESS, ADAPTER, JSON, U
 from tests.support.process import started
 from tests.support.serving import Served, serving
 from tests.support.wire import HEALTH, Address, Answer, ask, head_bytes, read_answer, statuses
-from tests.support.world import event
+from tests.support.world import event, world
 
 SENT_BYTES_MAX = 2_000_000
 """Longer bodies are only announced here."""
@@ -182,3 +182,10 @@ def test_an_upgrade_without_its_connection_is_no_upgrade(served: Served) -> None
     headers = {"authorization": "Bearer si_council", "upgrade": "websocket", "connection": "close"}
     head = head_bytes(Request("GET", "/synapse/s/socket", headers=headers))
     assert served.run(statuses(served.address, head)) == [426]
+
+
+def test_a_stream_of_the_tunnel_cannot_become_a_websocket() -> None:
+    message = {"method": "GET", "path": "/synapse/s/socket", "headers": {"Upgrade": "websocket"}}
+    with world() as w:
+        packed = w.clock.run(w.deployment.tunnel.serve(json.dumps(message).encode(), w.deployment.stopwatch()))[0]
+    assert json.loads(packed)["status"] == 426
