@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="folder of all state; default: gone at the end")
     parser.add_argument("--pace", type=Path, help="pace file (JSON); default: full speed")
     parser.add_argument("--policy", choices=("seed", "hardened"), help="ledger policy at full speed")
-    parser.add_argument("--keys", type=Path, help="key file (JSON) of who may ask the ledger; default: everybody")
+    parser.add_argument("--keys", type=Path, help="key file (JSON) of who may do what; default: everybody everything")
     parser.add_argument("--fsync", choices=("full", "normal", "off"), default="normal", help="how writes are pressed")
     return parser
 

@@ -19,14 +19,14 @@ from reference_impl.durable_objects.disks import Disk
 from reference_impl.durable_objects.namespace import Namespace
 from reference_impl.durable_objects.state import State
 from reference_impl.durable_objects.storage import no_step
-from reference_impl.errors import RequestError
+from reference_impl.errors import ImplError
 from reference_impl.ledger.billing import BillingLedger
 from reference_impl.ledger.hardened import HardenedLedger
 from reference_impl.ledger.meter import Meter
 from reference_impl.ledger.policy import LedgerPolicy
 from reference_impl.ledger.seed import SeedLedger
 from reference_impl.ledger.usage_table import UsageTable
-from reference_impl.messages import Request, Response, error_response, json_response
+from reference_impl.messages import Request, Response, error_response, json_response, without_body
 from reference_impl.monitoring.metrics import Monitoring
 from reference_impl.r2.bucket import Bucket, ObjectStore, R2Binding
 from reference_impl.sqlite.engines import Engine
@@ -39,6 +39,7 @@ from reference_impl.tunnel.tunnel import UNPACED, Tunnel
 from reference_impl.workers import openapi
 from reference_impl.workers import worker as workers
 from reference_impl.workers.access import Gatekeeper
+from reference_impl.workers.admission import Admission, check_method
 from reference_impl.workers.bindings import Env, LedgerBinding, SynapseBinding
 from reference_impl.workers.retries import Retrier, RetryPolicy
 
@@ -80,7 +81,7 @@ class Deployment:
     pace
         How long each stage takes; :meth:`Pace.none` for full speed.
     access
-        Who may ask the objects; None: everybody.
+        The keys; None: no key is required.
     council
         A function for every role of the synapse.
     on_step
@@ -123,6 +124,7 @@ class Deployment:
         self.head_start = HeadStart()
         self.tunnel = Tunnel(self.serve, clock=clock, pace=pace.tunnel)
         self._access = access
+        self._admission = Admission([workers.find_terms], access=access)
         self._retrier = Retrier(clock, RetryPolicy(), chance=pace.workers.retry_chance.draw)
         self.meter = Meter(parts.meter)
         self._sinks = (UsageTable(self.database), self.meter)
@@ -134,15 +136,28 @@ class Deployment:
         """Return the stopwatch of a request that begins now, or began at *started_ms*."""
         return Stopwatch(self.clock, keeps_plan=self.pace.is_paced, started_ms=started_ms)
 
-    async def serve_http(self, request: Request, stopwatch: Stopwatch) -> Response:
-        """Answer a request that came over HTTP, the way to and from the client included."""
+    def admit(self, head: Request) -> int:
+        """Admit a request on its head and return the greatest length of its body.
+
+        Raises
+        ------
+        RequestError
+            As :meth:`Admission.admit`.
+        """
+        return self._admission.admit(head)
+
+    async def serve_http(self, request: Request, stopwatch: Stopwatch, *, refusal: ImplError | None = None) -> Response:
+        """Answer a request that came over HTTP, the way to and from the client included.
+
+        *refusal* is the answer to a request that was refused before its body was read; it is counted like any other.
+        """
         if request.path in UNPACED:
-            return await self.serve(request, stopwatch)
+            return await self.serve(request, stopwatch) if refusal is None else error_response(refusal)
         half_rtt_ms = self.pace.network.client_rtt_ms.draw() / 2
         # Reading the request took real time already; it counts towards the first half.
         reading_ms = self.clock.now_ms() - stopwatch.started_ms
         stopwatch.delay("network", max(half_rtt_ms, reading_ms))
-        response = await self.serve(request, stopwatch)
+        response = await (self.serve(request, stopwatch) if refusal is None else self._refuse(request, refusal))
         stopwatch.delay("network", half_rtt_ms)
         await stopwatch.catch_up(early_ms=self.head_start.ms)
         response.headers["server-timing"] = stopwatch.server_timing()
@@ -155,14 +170,8 @@ class Deployment:
 
     async def serve(self, request: Request, stopwatch: Stopwatch) -> Response:
         """Answer a request that has reached the edge."""
-        if request.path in UNPACED and request.method not in ("GET", "HEAD"):
-            return error_response(RequestError(405, "method_not_allowed", f"{request.method[:20]}: use GET"))
-        if request.path == "/metrics":
-            return self.monitoring.exposition()
-        if request.path == "/health":
-            return json_response({"success": True, "status": "ok"})
-        if request.path == "/openapi.json":
-            return json_response(openapi.DESCRIPTION)
+        if request.path in UNPACED:
+            return self._serve_operator(request)
         env = Env(
             DB=D1Binding(self.database, stopwatch),
             STORAGE=R2Binding(self.bucket, stopwatch),
@@ -172,6 +181,25 @@ class Deployment:
         )
         ctx = workers.Context(self.isolates, stopwatch)
         return await self.monitoring.observe(request.method, lambda: workers.fetch(request, env, ctx=ctx))
+
+    async def _refuse(self, request: Request, refusal: ImplError) -> Response:
+        async def refused() -> Response:
+            return error_response(refusal)
+
+        return await self.monitoring.observe(request.method, refused)
+
+    def _serve_operator(self, request: Request) -> Response:
+        try:
+            check_method(request, ("GET",))
+        except ImplError as error:
+            return error_response(error)
+        if request.path == "/metrics":
+            response = self.monitoring.exposition()
+        elif request.path == "/health":
+            response = json_response({"success": True, "status": "ok"})
+        else:
+            response = json_response(openapi.DESCRIPTION)
+        return without_body(response) if request.method == "HEAD" else response
 
     def _build_ledger(self, state: State) -> BillingLedger:
         policy: LedgerPolicy

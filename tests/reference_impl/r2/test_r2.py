@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_impl.r2.bucket import Bucket, MemoryStore, ObjectStore, R2Error, adapter_key, check_key, etag_of
+from reference_impl.r2.bucket import Bucket, MemoryStore, ObjectStore, R2Error, Stored, adapter_key, check_key, etag_of
 from reference_impl.server.disks import FileStore
 from reference_impl.timing.clock import VirtualClock
 from reference_impl.timing.pace import Pace
@@ -65,6 +65,7 @@ def test_each_of_the_nine_shapes_is_stored_and_found(store: ObjectStore, key: st
     stored, found = clock.run(bucket.put(key, b"content", stopwatch=watch))[0], clock.run(bucket.get(key, watch))[0]
     assert found == (stored, b"content")
     assert (stored.size_bytes, stored.etag) == (7, etag_of(b"content"))
+    assert stored.uploaded_unix_ms == clock.unix_ms()
     assert bucket.list() == bucket.list(key[:6]) == [key]
     assert bucket.list("x") == []
     clock.run(bucket.delete(key, watch))
@@ -133,14 +134,15 @@ def test_of_two_writers_one_wins_whole(files: tuple[FileStore, Path]) -> None:
     store, folder = files
     contents = [bytes([n]) * 1_000_000 for n in range(4)]
 
-    async def race() -> tuple[str, bytes] | None:
-        await asyncio.gather(*(store.put(KEYS[0], content) for content in contents))
+    async def race() -> Stored | None:
+        puts = (store.put(KEYS[0], content, uploaded_unix_ms=n) for n, content in enumerate(contents))
+        await asyncio.gather(*puts)
         return await store.get(KEYS[0])
 
     found = asyncio.run(race())
     assert found is not None
-    assert found[1] in contents
-    assert found[0] == etag_of(found[1])
+    assert found.content == contents[found.uploaded_unix_ms]
+    assert found.etag == etag_of(found.content)
     assert [path.suffix for path in folder.iterdir()] == [".object"]
 
 
@@ -148,8 +150,8 @@ def test_objects_outlive_the_process_and_broken_uploads_do_not(
     files: tuple[FileStore, Path],
 ) -> None:
     store, folder = files
-    asyncio.run(store.put(KEYS[0], b"kept"))
+    asyncio.run(store.put(KEYS[0], b"kept", uploaded_unix_ms=1_795_000_000_123))
     (folder / "7.part").write_bytes(b"half")
     again = FileStore(folder, fsync="off")
-    assert asyncio.run(again.get(KEYS[0])) == (etag_of(b"kept"), b"kept")
+    assert asyncio.run(again.get(KEYS[0])) == (etag_of(b"kept"), b"kept", 1_795_000_000_123)
     assert [path.suffix for path in folder.iterdir()] == [".object"]
