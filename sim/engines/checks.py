@@ -37,7 +37,7 @@ def check_schedule(flow: Flow, schedule: "Schedule") -> None:
 
 
 BYTES_PER_REQUEST = 120
-"""Arrays of one request and its row in a result, without its accounts (measured, rounded up)."""
+"""Arrays of one request and its row in a result, without its categories (measured, rounded up)."""
 
 
 def check_memory(requests: int, numbers: int, *, instances: int, bytes_per_instance: int) -> None:

@@ -1,6 +1,6 @@
 """What a run was dealt: the times that each request drew on its way, and what it could expect.
 
-Draws are looked up by seed, site and request (:mod:`sim.randomness.streams`), so they can be had without playing the
+Draws are looked up by seed, stream and request (:mod:`sim.randomness.streams`), so they can be had without playing the
 run; the sizes of bodies stand in the schedule. Only steps count that do not depend on state: what a cold start or a
 retry drew is left out.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim import flow as f
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 from sim.theory import squared_variation
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Hand:
         return dealt
 
     def _delay(self, step: f.Delay | f.Serve, who: IntArray) -> Dealt:
-        time, key = f.as_time(step.time), site_key(self.seed, step.site)
+        time, key = f.as_time(step.time), stream_key(self.seed, step.stream)
         unit = np.stack([uniforms(key, who, draw=draw) for draw in range(time.law.draws)])
         mean_ms = np.full(who.size, time.scale * time.law.expected())
         return Dealt(time.scale * time.law.sample(unit), mean_ms, squared_variation(time.law) * mean_ms**2)
@@ -126,7 +126,7 @@ class Hand:
         then, rest = self._go(step.then, who), self._go(step.otherwise, who)
         self.certain = outside
         share = step.condition.probability
-        chosen = uniforms(site_key(self.seed, step.condition.site), who) < share
+        chosen = uniforms(stream_key(self.seed, step.condition.stream), who) < share
         return Dealt(
             np.where(chosen, then.drawn_ms, rest.drawn_ms),
             share * then.mean_ms + (1 - share) * rest.mean_ms,

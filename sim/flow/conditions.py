@@ -36,11 +36,11 @@ class Chance:
     """True with *probability*."""
 
     probability: float
-    site: str
+    stream: str
 
     def __post_init__(self) -> None:
         if not 0 <= number(self, "probability") <= 1:
-            raise ModelError(f"probability={self.probability} must be between 0 and 1 ({self.site})")
+            raise ModelError(f"probability={self.probability} must be between 0 and 1 ({self.stream})")
 
 
 @dataclass(frozen=True)

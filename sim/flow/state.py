@@ -40,8 +40,8 @@ def at_least(part: Any, name: str, *, low: float) -> None:
 
 
 def _where(part: Any) -> str:
-    """The name or site of a part that has one, in brackets."""
-    label = getattr(part, "name", None) or getattr(part, "site", None)
+    """The name or stream of a part that has one, in brackets."""
+    label = getattr(part, "name", None) or getattr(part, "stream", None)
     return f" ({label})" if label else ""
 
 

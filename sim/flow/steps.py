@@ -6,9 +6,8 @@ branch, fails at a guard, is tried again. A component (``sim/models``) writes it
 
 Three conventions keep a Flow short:
 
-* A random step names its *site*, ``"component.what"``. The part before the dot is the *account* that the time is
-  booked on (column ``component_ms``), unless ``account=`` says otherwise. The whole name chooses the random stream. A
-  site that stands twice gives the same request the same luck twice: that is how one round trip is split in two halves.
+* A random step names its *stream* of random numbers, ``"component.what"``. The part before the dot is the *time
+  category* that the time is attributed to (column ``component_ms``), unless ``category=`` says otherwise.
 * Times are a law in ms, or a :class:`Time` when the law is scaled or grows with a counter or an attribute.
 * State (``sim/flow/state.py``) is declared by value, where it is used; one name means one thing.
 
@@ -18,8 +17,9 @@ What the steps mean where it could be doubted:
 * A failed step ends its Flow at once; servers held on the way are released; the failure travels up to the
   nearest :class:`Attempt` or :class:`Parallel`, or ends the request with the error as its outcome.
 * Work that nobody waits for any more goes on: a timed-out attempt keeps its place in every queue.
-* Accounts follow the critical path: where several flows ran at once, the one that decided the join is booked, and an
-  attempt that timed out is booked as waiting in the client. So the accounts of a request add up to its latency.
+* Categories follow the critical path: where several flows ran at once, the time of the one that decided the join
+  counts, and an attempt that timed out is attributed to waiting in the client. So the categories of a request add up
+  to its latency.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ __all__ = [
     "OUTCOMES", "ZERO", "Attempt", "Attribute", "AttributeOver", "Branch", "Bucket", "Chance", "Condition",
     "Count", "CountAtLeast", "Counter", "Custom", "Delay", "Drained", "During", "Flow", "Guard", "Hedge",
     "Hold", "Idle", "Latch", "Link", "Match", "Move", "Parallel", "Repeat", "Reset", "RetryBudget", "Serve", "Spawn",
-    "State", "Station", "Step", "Time", "Transfer", "Waiting", "account_of", "accounts", "as_time",
+    "State", "Station", "Step", "Time", "Transfer", "Waiting", "as_time", "categories", "category_of",
     "flows_of", "instances", "states", "walk",
 ]  # fmt: skip
 
@@ -72,24 +72,24 @@ class Delay:
     """Pure latency: as many requests at once as there are."""
 
     time: AnyLaw | Time
-    site: str
-    account: str = ""
+    stream: str
+    category: str = ""
 
 
 @dataclass(frozen=True)
 class Serve:
-    """Wait for one of the station's servers, hold it for the time. The wait is booked on ``<station>_queue``."""
+    """Wait for one of the station's servers, hold it for the time. The wait is attributed to ``<station>_queue``."""
 
     station: Station
     time: AnyLaw | Time
-    site: str
-    account: str = ""
+    stream: str
+    category: str = ""
     priority: int = 0
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Keep one of the station's servers across nested *steps*. The wait is booked on ``<station>_queue``."""
+    """Keep one of the station's servers across nested *steps*. The wait is attributed to ``<station>_queue``."""
 
     station: Station
     steps: "Flow"
@@ -101,7 +101,7 @@ class Transfer:
     """Send the request's *size* over *link*."""
 
     link: Link
-    account: str
+    category: str
     size: Attribute = "size_bytes"
 
 
@@ -127,12 +127,12 @@ class Parallel:
 
     flows: tuple["Flow", ...]
     need: int
-    site: str
+    stream: str
 
     def __post_init__(self) -> None:
         if not 1 <= number(self, "need") <= len(self.flows):
             raise ModelError(
-                f"need={self.need} must be between 1 and the number of flows, {len(self.flows)} ({self.site})"
+                f"need={self.need} must be between 1 and the number of flows, {len(self.flows)} ({self.stream})"
             )
 
 
@@ -142,7 +142,7 @@ class Hedge:
 
     steps: "Flow"
     after_ms: float
-    site: str
+    stream: str
 
     def __post_init__(self) -> None:
         not_negative(self, "after_ms")
@@ -188,7 +188,7 @@ class Spawn:
     """Start *steps* that nobody waits for, *after* a time; with *once*, only if no earlier one is still to start."""
 
     steps: "Flow"
-    site: str
+    stream: str
     after: AnyLaw | Time = ZERO
     once: Latch | None = None
 
@@ -199,7 +199,7 @@ class Repeat:
 
     condition: Condition
     steps: "Flow"
-    site: str
+    stream: str
     limit: int
 
     def __post_init__(self) -> None:
@@ -211,12 +211,12 @@ class Attempt:
     """A caller's policy: try *steps*, give up on a try after *timeout_ms*, try again up to *retries* times.
 
     Before retry number k (from 1) the caller waits ``min(backoff_max_ms, backoff_ms * 2**(k-1))``, times a uniform
-    number with full *jitter*. A retry that the *budget* does not pay is not made. Waiting is booked on ``client``.
+    number with full *jitter*. A retry that the *budget* does not pay is not made. Waiting is attributed to ``client``.
     The outcome of a request whose last try timed out is ``timeout``; errors in *final* are not tried again.
     """
 
     steps: "Flow"
-    site: str
+    stream: str
     timeout_ms: float | None = None
     retries: int = 0
     backoff_ms: float = 0.0
@@ -228,7 +228,7 @@ class Attempt:
     def __post_init__(self) -> None:
         whole(self, "retries", low=0)
         if self.retries > RETRIES_MOST:
-            raise ModelError(f"Attempt.retries={self.retries} must be <= {RETRIES_MOST} ({self.site})")
+            raise ModelError(f"Attempt.retries={self.retries} must be <= {RETRIES_MOST} ({self.stream})")
         not_negative(self, "backoff_ms")
         not_negative(self, "backoff_max_ms")
         if self.timeout_ms is not None:
@@ -240,7 +240,7 @@ class Custom:
     """A SimPy process of the user's own: called with the environment and a view of the request; simpy engine only."""
 
     process: Any
-    account: str
+    category: str
 
 
 Step = (
@@ -276,9 +276,9 @@ def as_time(time: AnyLaw | Time) -> Time:
     return time if isinstance(time, Time) else Time(time)
 
 
-def account_of(step: Delay | Serve) -> str:
-    """The account that a step's time is booked on: what it says, or the site up to its dot."""
-    return step.account or step.site.partition(".")[0]
+def category_of(step: Delay | Serve) -> str:
+    """The category that a step's time is attributed to: what it says, or the stream up to its dot."""
+    return step.category or step.stream.partition(".")[0]
 
 
 def walk(part: Any) -> Iterator[Any]:
@@ -292,16 +292,16 @@ def walk(part: Any) -> Iterator[Any]:
             yield from walk(item)
 
 
-def accounts(flow: Flow) -> tuple[str, ...]:
-    """Names of all accounts that *flow* can book time on, sorted."""
+def categories(flow: Flow) -> tuple[str, ...]:
+    """Names of all categories that *flow* can attribute time to, sorted."""
     names: set[str] = set()
     for part in walk(flow):
         if isinstance(part, Delay | Serve):
-            names.add(account_of(part))
+            names.add(category_of(part))
         if isinstance(part, Serve | Hold):
             names.add(f"{part.station.name}_queue")
         if isinstance(part, Transfer | Custom):
-            names.add(part.account)
+            names.add(part.category)
         if isinstance(part, Attempt | Hedge):
             names.add("client")
     return tuple(sorted(names))

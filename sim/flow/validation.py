@@ -73,7 +73,7 @@ def _check_steps(steps: Any, *, turns: int) -> None:
             inner *= step.limit if isinstance(step, Repeat) else step.retries + 1
             if inner > TURNS_MOST:
                 raise ModelError(
-                    f"{type(step).__name__}({step.site!r}) may take {inner} turns; "
+                    f"{type(step).__name__}({step.stream!r}) may take {inner} turns; "
                     f"loops and tries together must take <= {TURNS_MOST}"
                 )
         for inner_steps in flows_of(step):
@@ -87,13 +87,13 @@ def _check_part(part: Any) -> None:
             f"{type(part).__name__}(station={part.station.name!r}) must not hold a processor-sharing station; use Serve"
         )
     if isinstance(part, Repeat) and not part.steps:
-        raise ModelError(f"Repeat({part.site!r}) must repeat at least one step")
+        raise ModelError(f"Repeat({part.stream!r}) must repeat at least one step")
     if isinstance(part, Guard | Station) and part.error not in OUTCOMES[1:]:
         raise ModelError(f"error={part.error!r} must be one of {', '.join(OUTCOMES[1:])}")
     if isinstance(part, Count) and not isinstance(part.by, str) and not isfinite(part.by):
         raise ModelError(f"Count.by={part.by} must be finite ({part.counter.name})")
     if isinstance(part, Attempt) and not set(part.final) <= set(OUTCOMES[1:]):
-        raise ModelError(f"Attempt.final={part.final!r} must hold none but {', '.join(OUTCOMES[1:])} ({part.site})")
+        raise ModelError(f"Attempt.final={part.final!r} must hold none but {', '.join(OUTCOMES[1:])} ({part.stream})")
     if isinstance(part, Custom) and not callable(part.process):
         raise ModelError(f"Custom.process={part.process!r} must be a function of the environment and the request")
     for name in ("of", "by", "size", "attribute"):
@@ -158,8 +158,8 @@ def check_kinds(part: Any) -> None:
     for name, kind in _fields(part.__class__).items():
         value = getattr(part, name)
         if not fits(value, kind):
-            label = getattr(part, "site", None) or getattr(part, "name", None)
-            where = f" ({label})" if isinstance(label, str) and name not in ("site", "name") else ""
+            label = getattr(part, "stream", None) or getattr(part, "name", None)
+            where = f" ({label})" if isinstance(label, str) and name not in ("stream", "name") else ""
             raise ModelError(f"{type(part).__name__}.{name}={value!r} must be {spoken(kind)}{where}")
 
 

@@ -1,7 +1,7 @@
 """The way between a client and the edge: half a round trip there, half back.
 
 One number is drawn a request, so both halves see the same weather. Bytes on the wire are not modelled here: the
-edge is near, and the large bodies are booked where they are stored (``r2``).
+edge is near, and the time of large bodies is attributed to the store (``r2``).
 
 Sources
 -------

@@ -23,5 +23,5 @@ def flow(workers: Workers) -> Flow:
     start = Delay(workers.cold_start_ms, "workers.cold_start")
     return (
         Branch(Chance(workers.cold_fraction, "workers.is_cold"), (start,)),
-        Serve(station(workers), workers.cpu_ms, "workers.cpu", account="worker_cpu"),
+        Serve(station(workers), workers.cpu_ms, "workers.cpu", category="worker_cpu"),
     )

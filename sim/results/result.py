@@ -135,7 +135,7 @@ def request_frame(
         Index into :data:`sim.flow.OUTCOMES`.
     attempts : ndarray of int16, shape (n,)
     times : dict of str to ndarray, shape (n,)
-        Time per account, named as in :data:`TIME_COLUMNS`; an account that is missing counts as 0.
+        Time per category, named as in :data:`TIME_COLUMNS`; a category that is missing counts as 0.
     """
     columns: dict[str, Any] = {
         "request": np.arange(len(arrival_ms), dtype=np.int64),

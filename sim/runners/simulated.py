@@ -49,7 +49,7 @@ def play(scenario: Scenario, schedule: Schedule, *, seed: int, engine: str = "co
 
 def result_of(scenario: Scenario, schedule: Schedule, *, recording: Recording, seed: int, on: str) -> Result:
     """A Result from what an engine recorded."""
-    times = {f"{name}_ms": spent for name, spent in recording.accounts.items()}
+    times = {f"{name}_ms": spent for name, spent in recording.categories.items()}
     nothing = np.zeros(len(schedule))
     times["workers_ms"] = times.get("workers_ms", nothing) + times.get("worker_cpu_ms", nothing)
     frame = request_frame(

@@ -1,6 +1,6 @@
 """The schedule that follows from a scenario and a seed: when each request comes, what it asks, for whom, how large.
 
-Every attribute of request number *i* is looked up under its own site (:mod:`sim.randomness.streams`). So another mix
+Every attribute of request number *i* is looked up under its own stream (:mod:`sim.randomness.streams`). So another mix
 keeps the arrivals, another rate keeps the keys, and a schedule is the same wherever it is made.
 """
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sim.errors import ScenarioError
 from sim.free_memory import check_fits
 from sim.randomness.distributions import AnyLaw
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 from sim.scenario.arrivals import BYTES_PER_REQUEST, Closed, TraceReplay
 from sim.scenario.schedule import Schedule
 from sim.scenario.schema import PAGE
@@ -128,9 +128,9 @@ def _recorded(trace: Trace | None, column: str, otherwise: NDArray[Any]) -> NDAr
     return otherwise if found is None else found
 
 
-def _drawn(law: AnyLaw, seed: int, site: str, n: int) -> NDArray[np.float64]:
+def _drawn(law: AnyLaw, seed: int, stream: str, n: int) -> NDArray[np.float64]:
     index = np.arange(n)
-    return law.sample(np.stack([uniforms(site_key(seed, site), index, draw=draw) for draw in range(law.draws)]))
+    return law.sample(np.stack([uniforms(stream_key(seed, stream), index, draw=draw) for draw in range(law.draws)]))
 
 
 def _whole(values: NDArray[np.float64], *, least: int = 0) -> NDArray[np.int64]:
@@ -143,12 +143,12 @@ def _tokens(law: AnyLaw, seed: int, name: str, n: int) -> NDArray[np.int64]:
 
 def _routes(mix: dict[Route, float], seed: int, n: int) -> NDArray[np.int16]:
     weights = np.array([mix.get(route, 0.0) for route in get_args(Route)])
-    return _chosen(weights, uniforms(site_key(seed, "workload.route"), np.arange(n))).astype(np.int16)
+    return _chosen(weights, uniforms(stream_key(seed, "workload.route"), np.arange(n))).astype(np.int16)
 
 
 def _keys(keys: Keys, seed: int, n: int) -> NDArray[np.int64]:
     weights = np.arange(1, keys.count + 1, dtype=np.float64) ** -keys.zipf
-    return _chosen(weights, uniforms(site_key(seed, "workload.key"), np.arange(n)))
+    return _chosen(weights, uniforms(stream_key(seed, "workload.key"), np.arange(n)))
 
 
 def _chosen(weights: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -169,7 +169,7 @@ def _downloads(sizes: Sizes, seed: int, n: int, *, trace: Trace | None) -> tuple
         between = (catalogue[1:] + catalogue[:-1]) / 2
         lora = np.searchsorted(between, trace.size_bytes, side="right").astype(np.int64)
     else:
-        lora = (uniforms(site_key(seed, "workload.lora"), np.arange(n)) * CATALOGUE).astype(np.int64)
+        lora = (uniforms(stream_key(seed, "workload.lora"), np.arange(n)) * CATALOGUE).astype(np.int64)
     return lora, catalogue[lora]
 
 

@@ -55,10 +55,10 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     """
     check(flow)
     check_schedule(flow, schedule)
-    accounts = f.accounts(flow)
-    check_memory(len(schedule), len(accounts), instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
+    categories = f.categories(flow)
+    check_memory(len(schedule), len(categories), instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
     program = lower(flow, schedule.routes, seed=seed)
-    world = World(program, schedule, accounts=len(accounts))
+    world = World(program, schedule, categories=len(categories))
     interrupted = False
     try:
         while world.go_on(TURNS) != DONE:
@@ -79,7 +79,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
         latency_ms=world.tables["latency_ms"],
         outcome=world.tables["outcome"],
         attempts=world.tables["attempts"],
-        accounts=dict(zip(accounts, world.tables["booked"], strict=True)),
+        categories=dict(zip(categories, world.tables["attributed_ms"], strict=True)),
         stations=uses,
         end_ms=end_ms,
         horizon_ms=float(world.get("horizon_ms")) if world.get("horizon_ms") < inf else end_ms,
@@ -120,4 +120,4 @@ def _blank_unfinished(world: World) -> None:
     unfinished = tables["outcome"] == UNFINISHED
     tables["arrival_ms"] = np.where(unfinished, np.nan, tables["arrival_ms"])
     tables["latency_ms"][unfinished] = np.nan
-    tables["booked"][:, unfinished] = 0.0
+    tables["attributed_ms"][:, unfinished] = 0.0

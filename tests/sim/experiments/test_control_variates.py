@@ -1,7 +1,7 @@
 """Control variates of a scenario.
 
 Goal: the mean latency is known several times better from the same runs, and its interval still holds the truth.
-Method: what a run was dealt beside what the engine booked; companions over many seeds; a queue fed through a wire,
+Method: what a run was dealt beside what the engine attributed; companions over many seeds; a queue fed through a wire,
 whose mean is Erlang's plus the wire's.
 """
 

@@ -112,14 +112,14 @@ def test_an_impossible_flow_is_refused(flow: f.Flow, message: str) -> None:
         check(flow)
 
 
-def test_accounts_come_from_sites_and_stations() -> None:
-    """Column names of the frame: the site's first word, a station's queue, and what a step says itself."""
+def test_categories_come_from_streams_and_stations() -> None:
+    """Column names of the frame: the stream's first word, a station's queue, and what a step says itself."""
     flow: f.Flow = (
         f.Delay(ONE, "network.rtt"),
-        f.Hold(f.Station("object"), (f.Serve(STATION, Exponential(mean=1.0), "s.work", account="cpu"),)),
+        f.Hold(f.Station("object"), (f.Serve(STATION, Exponential(mean=1.0), "s.work", category="cpu"),)),
         f.Attempt((f.Transfer(f.Link("wire", bytes_per_s=1.0), "r2"),), "client.attempt"),
     )
-    assert f.accounts(flow) == ("client", "cpu", "network", "object_queue", "r2", "s_queue")
+    assert f.categories(flow) == ("client", "cpu", "network", "object_queue", "r2", "s_queue")
 
 
 @pytest.mark.parametrize(

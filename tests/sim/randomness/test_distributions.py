@@ -14,7 +14,7 @@ from scipy import stats
 from sim.errors import ModelError
 from sim.randomness import distributions as d
 from sim.randomness.distributions import AnyLaw, Law, Lognormal
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 
 ADAPTER: TypeAdapter[AnyLaw] = TypeAdapter(Law)
 LAWS: list[dict[str, Any]] = [
@@ -33,7 +33,9 @@ N = 400_000
 
 
 def _sample(law: AnyLaw, seed: int = 1) -> np.ndarray[Any, Any]:
-    return law.sample(np.stack([uniforms(site_key(seed, "law"), np.arange(N), draw=draw) for draw in range(law.draws)]))
+    return law.sample(
+        np.stack([uniforms(stream_key(seed, "law"), np.arange(N), draw=draw) for draw in range(law.draws)])
+    )
 
 
 @pytest.mark.parametrize("table", LAWS, ids=str)
