@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim import flow as f
+from sim.flow.numbering import numbered
 from sim.randomness.streams import stream_key, uniforms
 from sim.theory import squared_variation
 
@@ -82,7 +83,7 @@ class Hand:
             f.Attempt: lambda step, who: self._go(step.steps, who),  # The first try.
             f.Hedge: lambda step, who: self._go(step.steps, who),  # The first copy.
         }
-        self.times = self._go(flow, np.arange(len(planned)))
+        self.times = self._go(numbered(flow), np.arange(len(planned)))
         self.served = tuple(self._served)
 
     def _go(self, steps: f.Flow, who: IntArray) -> Dealt:

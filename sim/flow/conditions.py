@@ -1,6 +1,6 @@
 """How long a step takes, and which way it goes: times and conditions that a step reads when its turn comes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sim.errors import ModelError
 from sim.flow.state import Attribute, Bucket, Counter, Station, at_least, not_negative, number
@@ -33,10 +33,11 @@ ZERO = Time(Constant(value=0.0))
 
 @dataclass(frozen=True)
 class Chance:
-    """True with *probability*."""
+    """True with *probability*; conditions that are ``shared`` toss the same coin."""
 
     probability: float
     stream: str
+    shared: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not 0 <= number(self, "probability") <= 1:

@@ -7,7 +7,9 @@ branch, fails at a guard, is tried again. A component (``sim/models``) writes it
 Three conventions keep a Flow short:
 
 * A random step names its *stream* of random numbers, ``"component.what"``. The part before the dot is the *time
-  category* that the time is attributed to (column ``component_ms``), unless ``category=`` says otherwise.
+  category* that the time is attributed to (column ``component_ms``), unless ``category=`` says otherwise. Every use of
+  a name on a request's path has a stream of its own (:mod:`sim.flow.numbering`); steps that are ``shared`` take the
+  same draw: that is how one round trip is split in two halves.
 * Times are a law in ms, or a :class:`Time` when the law is scaled or grows with a counter or an attribute.
 * State (``sim/flow/state.py``) is declared by value, where it is used; one name means one thing.
 
@@ -23,8 +25,8 @@ What the steps mean where it could be doubted:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, get_args
+from dataclasses import dataclass, field
+from typing import Any, Never, get_args
 
 from sim.errors import ModelError
 from sim.flow.conditions import (
@@ -74,6 +76,7 @@ class Delay:
     time: AnyLaw | Time
     stream: str
     category: str = ""
+    shared: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Serve:
     stream: str
     category: str = ""
     priority: int = 0
+    shared: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -278,7 +282,7 @@ def as_time(time: AnyLaw | Time) -> Time:
 
 def category_of(step: Delay | Serve) -> str:
     """The category that a step's time is attributed to: what it says, or the stream up to its dot."""
-    return step.category or step.stream.partition(".")[0]
+    return step.category or step.stream.partition("#")[0].partition(".")[0]
 
 
 def walk(part: Any) -> Iterator[Any]:
@@ -344,3 +348,11 @@ def flows_of(step: Any) -> tuple[Flow, ...]:
             return step.flows
         case _:
             return ()
+
+
+def unknown(part: Never, reader: str) -> ModelError:
+    """Make the error of a step or condition that *reader* does not interpret.
+
+    It is raised where every kind has been matched, so that the type checker proves that none was forgotten.
+    """
+    return ModelError(f"{type(part).__name__} is unknown to {reader}; steps and conditions are those of sim.flow")

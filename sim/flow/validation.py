@@ -31,6 +31,7 @@ from sim.flow import (
     states,
     walk,
 )
+from sim.flow.numbering import MARK
 from sim.randomness.distributions import AnyLaw
 
 NUMBERS = tuple(name for name in get_args(Attribute) if name != "route")
@@ -96,6 +97,8 @@ def _check_part(part: Any) -> None:
         raise ModelError(f"Attempt.final={part.final!r} must hold none but {', '.join(OUTCOMES[1:])} ({part.stream})")
     if isinstance(part, Custom) and not callable(part.process):
         raise ModelError(f"Custom.process={part.process!r} must be a function of the environment and the request")
+    if MARK in getattr(part, "stream", ""):
+        raise ModelError(f"{type(part).__name__}.stream={part.stream!r} must not contain {MARK!r} (it numbers uses)")
     for name in ("of", "by", "size", "attribute"):
         attribute = getattr(part, name, None)
         if isinstance(attribute, str) and attribute not in NUMBERS:

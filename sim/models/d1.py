@@ -1,7 +1,7 @@
 """One database, one query at a time: a distance to travel, a queue, and the SQL itself.
 
 The Worker runs near its user, the database stands where it was created; so every query pays a round trip before it
-waits for the single thread that executes it.
+waits for the single thread that executes it. All queries of one request travel the same distance: they share one draw.
 
 Sources
 -------
@@ -30,5 +30,5 @@ def write(database: D1) -> Flow:
 
 
 def _query(database: D1, execute: Serve) -> Flow:
-    half = Delay(Time(database.rtt_ms, scale=0.5), "d1.rtt")
+    half = Delay(Time(database.rtt_ms, scale=0.5), "d1.rtt", shared=True)
     return (half, execute, half)

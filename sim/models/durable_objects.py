@@ -40,6 +40,6 @@ def flow(objects: DurableObjects, place: Station, *, work: Flow, writes: bool) -
     writes : bool
         Whether the answer waits behind the output gate.
     """
-    half = Delay(Time(objects.rtt_ms, scale=0.5), "durable_objects.rtt")
+    half = Delay(Time(objects.rtt_ms, scale=0.5), "durable_objects.rtt", shared=True)
     gate = (Delay(objects.output_gate_ms, "durable_objects.output_gate"),) if writes else ()
     return (half, *held(objects, place, work=work), *gate, half)

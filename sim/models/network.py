@@ -22,5 +22,5 @@ def flow(network: Network, inner: Flow) -> Flow:
     inner : Flow
         What happens between the two halves.
     """
-    half = Delay(Time(network.client_rtt_ms, scale=0.5), "network.client_rtt")
+    half = Delay(Time(network.client_rtt_ms, scale=0.5), "network.client_rtt", shared=True)
     return (half, *inner, half)

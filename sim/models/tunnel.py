@@ -20,6 +20,6 @@ def station(tunnel: Tunnel) -> Station:
 
 def flow(tunnel: Tunnel, inner: Flow) -> Flow:
     """Device to gateway, *inner*, gateway to device, on one stream."""
-    half = Delay(Time(tunnel.overhead_ms, scale=0.5), "tunnel.overhead")
+    half = Delay(Time(tunnel.overhead_ms, scale=0.5), "tunnel.overhead", shared=True)
     too_large = Guard(AttributeOver("size_bytes", tunnel.response_limit_bytes), "too_large")
     return (Hold(station(tunnel), (half, *inner, too_large, half)),)

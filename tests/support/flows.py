@@ -31,7 +31,8 @@ FAR = (1e-300, 1e-9, 1e6, 1e15)
 """Times beyond all measure: so short that the clock does not move, so long that it stands on whole milliseconds."""
 WAYS = st.sampled_from([*ROUTES, "nobody's"])
 NUMBERS = ("key", "size_bytes", "tokens_in", "tokens_out")
-STREAMS = st.sampled_from(["a.one", "a.two", "b.one", "c.one"])
+STREAMS = st.sampled_from(["a.one", "a.two", "b.one", "c.one", "alone"])
+SHARED = one(False, False, True)
 ERRORS = st.sampled_from(["overloaded", "refused", "error"])
 INSTANCES, PRIORITIES, LOW = one(1, 1, 2, 3), one(0, 0, 1, 2, -5), st.integers(0, 3)
 WHOLE = st.integers(0, 5).map(float)
@@ -116,7 +117,7 @@ def time(draw: Draw, s: States) -> Any:
 
 
 CONDITIONS: tuple[Callable[[Draw, States], f.Condition], ...] = (
-    lambda draw, _: f.Chance(draw(one(0.0, 0.3, 0.7, 1.0)), draw(STREAMS)),
+    lambda draw, _: f.Chance(draw(one(0.0, 0.3, 0.7, 1.0)), draw(STREAMS), shared=draw(SHARED)),
     lambda draw, s: f.Idle(draw(one(*queues(s.declared))), draw(WHOLE)),
     lambda draw, s: f.Waiting(draw(one(*s.declared)), draw(LOW)),
     lambda draw, s: f.CountAtLeast(draw(one(*s.counters)), draw(one(-1.0, 0.5, 1, 2, 3))),
@@ -142,7 +143,8 @@ def serve(draw: Draw, s: States, depth: int) -> f.Step:
     """Service, or a delay where nothing may be waited for."""
     if not s.stations:
         return f.Delay(time(draw, s), draw(STREAMS))
-    return f.Serve(draw(one(*s.stations)), time(draw, s), draw(STREAMS), draw(one("", "b")), draw(PRIORITIES))
+    where, category = draw(one(*s.stations)), draw(one("", "b"))
+    return f.Serve(where, time(draw, s), draw(STREAMS), category, draw(PRIORITIES), shared=draw(SHARED))
 
 
 def hold(draw: Draw, s: States, depth: int) -> f.Step:
@@ -177,7 +179,7 @@ def attempt(draw: Draw, s: States, depth: int) -> f.Step:
 
 SIMPLE: tuple[Callable[[Draw, States, int], f.Step], ...] = (
     *[serve] * 5,
-    lambda draw, s, _: f.Delay(time(draw, s), draw(STREAMS), draw(one("", "b"))),
+    lambda draw, s, _: f.Delay(time(draw, s), draw(STREAMS), draw(one("", "b")), shared=draw(SHARED)),
     lambda draw, s, _: f.Transfer(draw(one(*s.links)), draw(one("wire", "b")), draw(one(*NUMBERS))),
     lambda draw, s, _: f.Guard(condition(draw, s), draw(ERRORS)),
     lambda draw, s, _: f.Count(draw(one(*s.counters)), draw(one(1.0, 0.5, -1.0, "tokens_in", "key"))),

@@ -18,6 +18,7 @@ from sim.engines.compiled_engine.lowering import lower
 from sim.engines.compiled_engine.placement import Placement
 from sim.engines.compiled_engine.world import World
 from sim.engines.recording import UNFINISHED, Recording, StationUse
+from sim.flow.numbering import numbered
 from sim.flow.validation import check
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     """
     check(flow)
     check_schedule(flow, schedule)
+    flow = numbered(flow)
     categories = f.categories(flow)
     check_memory(len(schedule), len(categories), instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
     program = lower(flow, schedule.routes, seed=seed)

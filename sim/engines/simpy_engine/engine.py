@@ -23,6 +23,7 @@ from sim.engines.simpy_engine.draws import NUMBERS_PER_DRAW, drawing_steps
 from sim.engines.simpy_engine.memory import Memory
 from sim.engines.simpy_engine.stations import Instance
 from sim.engines.simpy_engine.token import FlowFailed, Join, Token
+from sim.flow.numbering import numbered
 from sim.flow.validation import check
 from sim.randomness.streams import child_context, uniform
 
@@ -65,6 +66,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     """
     check(flow)
     check_schedule(flow, schedule)
+    flow = numbered(flow)
     numbers = len(f.categories(flow)) + NUMBERS_PER_DRAW * len(drawing_steps(flow))
     check_memory(len(schedule), numbers, instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
     return _Simulation(flow, schedule, seed=seed).run()

@@ -129,6 +129,8 @@ def words(part: Any) -> set[Any]:
             found |= {("priority", part.priority)}
         case f.Time():
             found |= {("grows with", type(part.of)), ("at most", part.at_most)}
+    if isinstance(part, f.Serve | f.Delay | f.Chance):
+        found |= {(type(part), "shared", part.shared)}
     if isinstance(part, f.Serve | f.Delay):
         found |= {type(f.as_time(part.time).law)}
     return found
@@ -149,6 +151,7 @@ def test_random_flows_speak_the_whole_vocabulary() -> None:
     }
     vocabulary |= set(get_args(Discipline)) | {(name, said) for name in POLICY for said in (True, False)}
     vocabulary |= {("keyed", False), ("keyed", True), ("once", False), ("once", True)}
+    vocabulary |= {(kind, "shared", said) for kind in (f.Serve, f.Delay, f.Chance) for said in (True, False)}
     vocabulary |= {("shared", False, False), ("shared", True, False), ("shared", True, True)}
     vocabulary |= {("need", True, True), ("need", True, False), ("need", False, True), ("need", False, False)}
     vocabulary |= {("queue", limit) for limit in (None, 0, 1, 2)} | {("priority", level) for level in (0, 1, 2, -5)}
