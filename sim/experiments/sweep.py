@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from sim.errors import UsageError
 from sim.experiments.executors import crew, work_off
-from sim.experiments.paired import paired_values
+from sim.experiments.paired import paired_difference
 from sim.experiments.replications import Replication, replicate, spawned_seeds
 from sim.judgement.judge import worst
 from sim.judgement.targets import Target, Verdict, decide, load_targets
@@ -125,7 +125,7 @@ class Sweep:
             both = table[[base, point]].dropna() if point != base else table[[base]].dropna()
             if len(both) < 2:
                 continue
-            found = paired_values(both[base].to_numpy(), both[point].to_numpy())
+            found = paired_difference(both[base].to_numpy(), both[point].to_numpy())
             one = found.estimate
             rows.append((point, one.value, one.low, one.high, one.n, found.variance_ratio))
         columns = ["point", "change", "low", "high", "pairs", "variance_ratio"]

@@ -41,6 +41,7 @@ from sim.flow.steps import (
     State,
     Station,
     Step,
+    StepTable,
     Time,
     Transfer,
     Waiting,
@@ -50,6 +51,7 @@ from sim.flow.steps import (
     flows_of,
     instances,
     states,
+    unknown,
     walk,
 )
 
@@ -88,6 +90,7 @@ __all__ = [
     "State",
     "Station",
     "Step",
+    "StepTable",
     "Time",
     "Transfer",
     "Waiting",
@@ -97,5 +100,6 @@ __all__ = [
     "flows_of",
     "instances",
     "states",
+    "unknown",
     "walk",
 ]

@@ -16,7 +16,7 @@ for its own name, in which the time until it starts is drawn.
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sim.flow.conditions import Chance, Condition
+from sim.flow.conditions import AttributeOver, Chance, Condition, CountAtLeast, Drained, During, Idle, Waiting
 from sim.flow.steps import (
     Attempt,
     Branch,
@@ -114,10 +114,16 @@ class _Numbering:
                 afresh = {**self.taken, step.stream: uses[step.stream]}
                 return _changed(named, steps=self.flow(step.steps, afresh))
             case _:
-                raise unknown(step, "the numbering of streams")
+                raise unknown(step, "sim.flow.numbering")
 
     def _condition(self, condition: Condition, uses: Uses) -> Condition:
-        return self._named(condition, uses) if isinstance(condition, Chance) else condition
+        match condition:
+            case Chance():
+                return self._named(condition, uses)
+            case Idle() | Waiting() | CountAtLeast() | AttributeOver() | During() | Drained():
+                return condition
+            case _:
+                raise unknown(condition, "sim.flow.numbering")
 
     def _alternatives(self, flows: tuple[Flow, ...], uses: Uses) -> tuple[Flow, ...]:
         """Number flows of which a request walks one: each counts from here, the largest counts hold afterwards."""

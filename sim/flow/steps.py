@@ -24,9 +24,9 @@ What the steps mean where it could be doubted:
   to its latency.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Never, get_args
+from typing import Any, Never, TypeVar, get_args
 
 from sim.errors import ModelError
 from sim.flow.conditions import (
@@ -61,9 +61,11 @@ __all__ = [
     "OUTCOMES", "ZERO", "Attempt", "Attribute", "AttributeOver", "Branch", "Bucket", "Chance", "Condition",
     "Count", "CountAtLeast", "Counter", "Custom", "Delay", "Drained", "During", "Flow", "Guard", "Hedge",
     "Hold", "Idle", "Latch", "Link", "Match", "Move", "Parallel", "Repeat", "Reset", "RetryBudget", "Serve", "Spawn",
-    "State", "Station", "Step", "Time", "Transfer", "Waiting", "as_time", "categories", "category_of",
-    "flows_of", "instances", "states", "walk",
+    "State", "Station", "Step", "StepTable", "Time", "Transfer", "Waiting", "as_time", "categories", "category_of",
+    "flows_of", "instances", "states", "unknown", "walk",
 ]  # fmt: skip
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 State = Station | Link | Counter | Latch | Bucket | RetryBudget
 """Everything that is remembered between requests."""
@@ -335,7 +337,7 @@ def instances(flow: Flow) -> int:
     return sum(getattr(part, "instances", 1) for kind in get_args(State) for part in states(flow, kind))
 
 
-def flows_of(step: Any) -> tuple[Flow, ...]:
+def flows_of(step: Step) -> tuple[Flow, ...]:
     """The flows that *step* is made of; none for a simple step."""
     match step:
         case Hold() | Hedge() | Spawn() | Repeat() | Attempt():
@@ -346,13 +348,44 @@ def flows_of(step: Any) -> tuple[Flow, ...]:
             return tuple(way for _, way in step.routes)
         case Parallel():
             return step.flows
-        case _:
+        case Delay() | Serve() | Transfer() | Guard() | Count() | Reset() | Move() | Custom():
             return ()
+        case _:
+            raise unknown(step, "sim.flow")
 
 
-def unknown(part: Never, reader: str) -> ModelError:
-    """Make the error of a step or condition that *reader* does not interpret.
+class StepTable(dict[type, Handler]):
+    """What an interpreter of flows does with each kind of step; it has an entry for every kind.
 
-    It is raised where every kind has been matched, so that the type checker proves that none was forgotten.
+    Parameters
+    ----------
+    interpreter : str
+        Its name, for errors.
+    handlers : mapping of type to callable
+
+    Raises
+    ------
+    ModelError
+        Looked up for what is no step.
     """
-    return ModelError(f"{type(part).__name__} is unknown to {reader}; steps and conditions are those of sim.flow")
+
+    def __init__(self, interpreter: str, handlers: Mapping[type, Handler]) -> None:
+        super().__init__(handlers)
+        self.interpreter = interpreter
+        forgotten = set(get_args(Step)) - self.keys()
+        assert not forgotten, f"{interpreter} must interpret {forgotten}"
+
+    def __missing__(self, kind: type) -> Never:
+        raise _unknown(kind, self.interpreter)
+
+
+def unknown(part: Never, interpreter: str) -> ModelError:
+    """Make the error of a step or condition that *interpreter* does not know.
+
+    It is raised behind a ``match`` of every kind, so that the type checker proves that none was forgotten.
+    """
+    return _unknown(type(part), interpreter)
+
+
+def _unknown(kind: type, interpreter: str) -> ModelError:
+    return ModelError(f"{kind.__name__} is unknown to {interpreter}; steps and conditions are those of sim.flow")

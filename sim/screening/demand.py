@@ -50,7 +50,7 @@ class Walker:
         self.held: tuple[f.Station, ...] = ()
         self.follows: Follows | None = None
         self.pending: dict[str, Array] = {}
-        self.steps: dict[type, Callable[[Any, Array], Passage]] = {
+        handlers: dict[type, Callable[[Any, Array], Passage]] = {
             f.Delay: self._delay,
             f.Serve: self._serve,
             f.Hold: self._hold,
@@ -68,6 +68,7 @@ class Walker:
             f.Move: self._move,
             f.Custom: self._custom,
         }
+        self.steps = f.StepTable("screening", handlers)
 
     def walk(self, traffic: Traffic, past: Notes) -> tuple[Passage, Notes]:
         """What happens to the whole *traffic*, and the notes taken on the way, by those of the walk before."""
@@ -297,6 +298,8 @@ class Walker:
                 self.log.touch("taken", bucket, weight=weight)
                 asked = np.maximum(self.log.touched("taken", bucket), 1e-12)
                 return np.clip(1 - bucket.per_s / 1000 / asked, 0, 1)
+            case _:
+                raise f.unknown(condition, "screening")
 
     def _idle(self, station: f.Station, longer_ms: float) -> Array:
         """No visit for so long, or none since the run began; a follower knows that its leader was there."""

@@ -86,7 +86,7 @@ class _Writer:
         self.failing: list[tuple[dict[str, Any], tuple[f.Station, ...]]] = []
         self.depth = self.slots = self.lanes = 0
         self.starts_max = 1
-        self.write: dict[type, Callable[[Any], None]] = {
+        handlers: dict[type, Callable[[Any], None]] = {
             f.Delay: self._delay,
             f.Serve: self._serve,
             f.Hold: self._hold,
@@ -104,6 +104,7 @@ class _Writer:
             f.Spawn: self._spawn,
             f.Custom: self._custom,
         }
+        self.write = f.StepTable("the compiled engine", handlers)
 
     def program(self) -> Program:
         """Write the flow, then all bodies that it asked for."""

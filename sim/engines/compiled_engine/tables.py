@@ -87,6 +87,8 @@ class Tables:
                 return {"kind": k.DURING, "low": start_ms, "high": end_ms}
             case f.Drained(bucket):
                 return {"kind": k.DRAINED, **place(bucket)}
+            case _:
+                raise f.unknown(condition, "the compiled engine")
 
     @property
     def laws(self) -> NDArray[np.void]:

@@ -90,28 +90,26 @@ class _Simulation:
         self.attempts = np.ones(requests, dtype=np.int16)
         self.attributed_ms = np.zeros((requests, len(self.categories)))
         self.spawned_failures = 0
-        self.execute: dict[type, Callable[[Any, Token], Walk]] = {
+        # A handler of a step that takes time, or chooses a way, returns the walk; one that acts at once returns None.
+        handlers: dict[type, Callable[[Any, Token], Walk | None]] = {
             f.Delay: self._delay,
             f.Serve: self._serve,
             f.Hold: self._hold,
             f.Transfer: self._transfer,
-            f.Repeat: self._repeat,
-            f.Parallel: self._parallel,
-            f.Hedge: self._hedge,
-            f.Attempt: self._attempt,
-            f.Custom: self._custom,
-        }
-        self.choose: dict[type, Callable[[Any, Token], f.Flow]] = {
             f.Branch: self._branch,
             f.Match: self._match,
-        }
-        self.at_once: dict[type, Callable[[Any, Token], None]] = {
+            f.Parallel: self._parallel,
+            f.Hedge: self._hedge,
             f.Guard: self._guard,
             f.Count: self.memory.count,
             f.Reset: self.memory.reset,
             f.Move: self.memory.move,
             f.Spawn: self._spawn,
+            f.Repeat: self._repeat,
+            f.Attempt: self._attempt,
+            f.Custom: self._custom,
         }
+        self.handlers = f.StepTable("the simpy engine", handlers)
 
     # ------------------------------------------------------------ the run
 
@@ -169,13 +167,9 @@ class _Simulation:
 
     def _walk(self, steps: f.Flow, token: Token) -> Walk:
         for step in steps:
-            kind = type(step)
-            if kind in self.execute:
-                yield from self.execute[kind](step, token)
-            elif kind in self.choose:
-                yield from self._walk(self.choose[kind](step, token), token)
-            else:
-                self.at_once[kind](step, token)
+            walk = self.handlers[type(step)](step, token)
+            if walk is not None:
+                yield from walk
 
     # ------------------------------------------------------------ steps that take time
 
@@ -329,11 +323,11 @@ class _Simulation:
 
     # ------------------------------------------------------------ steps that choose a way
 
-    def _branch(self, step: f.Branch, token: Token) -> f.Flow:
-        return step.then if self.memory.holds(step.condition, token) else step.otherwise
+    def _branch(self, step: f.Branch, token: Token) -> Walk:
+        return self._walk(step.then if self.memory.holds(step.condition, token) else step.otherwise, token)
 
-    def _match(self, step: f.Match, token: Token) -> f.Flow:
-        return self.ways[id(step)].get(self.route[token.request], ())
+    def _match(self, step: f.Match, token: Token) -> Walk:
+        return self._walk(self.ways[id(step)].get(self.route[token.request], ()), token)
 
     # ------------------------------------------------------------ steps that take no time
 

@@ -99,6 +99,8 @@ class Memory:
                 return start_ms <= self.env.now < end_ms
             case f.Drained(bucket):
                 return self._drained(bucket, key % bucket.instances)
+            case _:
+                raise f.unknown(condition, "the simpy engine")
 
     def _drained(self, bucket: f.Bucket, place: int) -> bool:
         tokens, filled_ms = self.buckets[bucket.name][place]
