@@ -26,6 +26,9 @@ MASK = 0xFFFFFFFFFFFFFFFF
 UNUSED_BITS = 12
 TO_UNIT = 2.0**-52
 
+SEED_MAX = 2**63 - 1
+"""The largest whole number of a TOML file, a Parquet column and a compiled engine alike."""
+
 
 def mix64(word: int) -> int:
     """SplitMix64's finalizer: a bijection of 64-bit words in which every input bit flips about half of the output."""
@@ -41,19 +44,27 @@ def stream_key(seed: int, stream: str) -> int:
     Parameters
     ----------
     seed : int
-        Non-negative.
+        See :func:`checked_seed`.
     stream : str
         Name of the place in the model that draws.
+    """
+    seed = checked_seed(seed)
+    page = int.from_bytes(blake2b(stream.encode(), digest_size=8).digest(), "little")
+    return mix64(mix64(seed + GOLDEN) ^ page)
+
+
+def checked_seed(seed: int) -> int:
+    """Refuse what is no seed: every seed is used whole, none is cut to the bits that an engine holds.
 
     Raises
     ------
     UsageError
-        The seed is negative.
+        It is no whole number from 0 to 2**63 - 1.
     """
-    if seed < 0:
-        raise UsageError(f"seed={seed} must be >= 0 (pass rng=0 or larger)")
-    page = int.from_bytes(blake2b(stream.encode(), digest_size=8).digest(), "little")
-    return mix64(mix64(seed + GOLDEN) ^ page)
+    whole = int(seed) if hasattr(seed, "__index__") and not isinstance(seed, bool) else -1
+    if not 0 <= whole <= SEED_MAX:
+        raise UsageError(f"seed={seed!r} must be a whole number from 0 to 2**63 - 1 (pass rng=0 or larger)")
+    return whole
 
 
 def uniform(key: int, request: int, *, context: int = 0, draw: int = 0) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sim.errors import ScenarioError
 from sim.free_memory import check_fits
 from sim.randomness.distributions import AnyLaw
-from sim.randomness.streams import stream_key, uniforms
+from sim.randomness.streams import checked_seed, stream_key, uniforms
 from sim.scenario.arrivals import BYTES_PER_REQUEST, Closed, TraceReplay
 from sim.scenario.schedule import Schedule
 from sim.scenario.schema import PAGE
@@ -45,7 +45,7 @@ def schedule(scenario: "Scenario", seed: int | None = None) -> Schedule:
         The trace cannot be read, no request arrives, or too many would.
     """
     workload = scenario.workload
-    seed = scenario.seed if seed is None else seed
+    seed = scenario.seed if seed is None else checked_seed(seed)
     arrivals = workload.arrivals
     if isinstance(arrivals, Closed):
         return _closed(workload, arrivals, seed=seed)

@@ -20,6 +20,7 @@ from sim.engines.compiled_engine.world import World
 from sim.engines.recording import UNFINISHED, Recording, StationUse
 from sim.flow.numbering import numbered
 from sim.flow.validation import check
+from sim.randomness.streams import checked_seed
 
 if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
@@ -52,8 +53,9 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     ModelError
         The flow cannot be executed.
     UsageError
-        The record does not fit into memory, or the schedule holds what no time can be made of.
+        No seed, a record that does not fit into memory, or a schedule that holds what no time can be made of.
     """
+    seed = checked_seed(seed)
     check(flow)
     check_schedule(flow, schedule)
     flow = numbered(flow)

@@ -3,14 +3,25 @@
 Method: scalar and vector twins, independence of order, uniformity.
 """
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from sim.errors import UsageError
+from sim import flow as f
+from sim.engines import compiled_engine, simpy_engine
+from sim.errors import SimError
+from sim.experiments.replications import spawned_seeds
+from sim.planning import plan
 from sim.randomness.streams import child_context, mix64, stream_key, uniform, uniforms
+from sim.runners.play import play, run
+from sim.scenario.generation import schedule
+from sim.scenario.scenario import load_scenario
+from tests.support.schedules import at
 
 WORDS = st.integers(0, 2**64 - 1)
 
@@ -74,7 +85,35 @@ def test_branch_0_keeps_its_parents_context() -> None:
     assert len({child_context(77, 5, branch=branch) for branch in range(100)}) == 100
 
 
-def test_a_negative_seed_is_refused_with_its_value() -> None:
-    """Value, rule, way out."""
-    with pytest.raises(UsageError, match=r"seed=-1 must be >= 0"):
-        stream_key(-1, "stream")
+def test_neighbouring_seeds_differ_up_to_the_last() -> None:
+    """Also where the engines' words end."""
+    seeds = (0, 1, 2**32, 2**62, 2**63 - 2, 2**63 - 1)
+    assert len({stream_key(seed, "stream") for seed in seeds}) == len(seeds)
+
+
+LAUNCH = load_scenario("launch")
+ENTRIES: dict[str, Callable[[Any], object]] = {
+    "stream_key": lambda seed: stream_key(seed, "stream"),
+    "run": lambda seed: run(LAUNCH, rng=seed, requests=10),
+    "plan": lambda seed: plan(LAUNCH, rng=seed, live=False),
+    "schedule": lambda seed: schedule(LAUNCH, seed),
+    "play": lambda seed: play(LAUNCH, schedule(LAUNCH), on="http://127.0.0.1:1", seed=seed),
+    "simpy": lambda seed: simpy_engine.simulate((f.Count(f.Counter("c")),), at([0.0]), seed=seed),
+    "compiled": lambda seed: compiled_engine.simulate((f.Count(f.Counter("c")),), at([0.0]), seed=seed),
+    "scenario": lambda seed: LAUNCH.vary("seed", seed),
+    "replications": lambda seed: spawned_seeds(seed, 3),
+}
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**64 + 1, 10**30, 1.5, "7", True], ids=str)
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_what_is_no_seed_is_refused_everywhere(entry: Callable[[Any], object], seed: Any) -> None:
+    """One line with its value, never another seed in its place."""
+    with pytest.raises(SimError, match="seed=") as refused:
+        entry(seed)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_seed_may_come_from_numpy() -> None:
+    """A sweep over ``np.arange(10)`` plays what the same whole numbers play."""
+    assert stream_key(cast("int", np.int64(5)), "stream") == stream_key(5, "stream")
