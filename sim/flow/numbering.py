@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from sim.flow.conditions import AttributeOver, Chance, Condition, CountAtLeast, Drained, During, Idle, Waiting
+from sim.flow.inspection import unknown, walk
 from sim.flow.steps import (
     Attempt,
     Branch,
@@ -36,8 +37,6 @@ from sim.flow.steps import (
     Spawn,
     Step,
     Transfer,
-    unknown,
-    walk,
 )
 
 Part = TypeVar("Part")

@@ -7,10 +7,10 @@ Sources
 the policy is the scenario's (``[system.client]``); retries multiply load as in hazard H15.
 """
 
-from sim.flow import Attempt, Flow
+from sim.flow import Attempt, Failure, Flow
 from sim.scenario.system import Client
 
-FINAL = ("refused", "too_large")
+FINAL: tuple[Failure, ...] = ("refused", "too_large")
 """Outcomes that say that the request itself is wrong: asking again cannot help."""
 
 

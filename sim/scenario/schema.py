@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from sim.errors import ScenarioError
 from sim.randomness.distributions import AnyLaw
+from sim.rules import rule
 from sim.scenario.platform import nearest
 
 PAGE = "scenarios/README.md"
@@ -45,28 +46,6 @@ Place = tuple[str | int, ...]
 """A dotted path, part by part; a number is a position in a list."""
 
 T = TypeVar("T", bound=BaseModel)
-
-RULES = {
-    "missing": "is missing",
-    "finite_number": "must be a finite number",
-    "float_type": "must be a number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "string_type": "must be a text in quotes",
-    "bool_type": "must be true or false",
-    "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
-    "dict_type": "must be a table",
-    "tuple_type": "must be a list",
-    "greater_than": "must be > {gt:g}",
-    "greater_than_equal": "must be >= {ge:g}",
-    "less_than": "must be < {lt:g}",
-    "less_than_equal": "must be <= {le:g}",
-    "too_short": "must hold at least {min_length}",
-    "string_too_short": "must not be empty",
-    "literal_error": "must be {expected}",
-}
-"""Our words for pydantic's kinds of error, with its context in braces."""
 
 
 def validated(model: type[T], raw: dict[str, Any], *, context: Any = None) -> T:
@@ -105,8 +84,7 @@ def problem(found: Any, *, model: type[BaseModel], raw: dict[str, Any]) -> str:
         return f'{path}.{key}="{tag}" is unknown; {nearest(tag, _words(context["expected_tags"]))} ({PAGE})'
     if found["loc"][-1] == "[key]":
         return f"{path} is not a route; {nearest(str(place[-1]), _words(context['expected']))} ({PAGE})"
-    rule = str(context["error"]) if kind == "value_error" else RULES.get(kind, found["msg"].lower()).format(**context)
-    return f"{path}{shown(found['input'])} {rule} ({PAGE})"
+    return f"{path}{shown(found['input'])} {rule(found)} ({PAGE})"
 
 
 def _echo(found: Any) -> bool:

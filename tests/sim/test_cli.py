@@ -39,7 +39,7 @@ WRONG = {
     "run launch --rate nan": "workload.arrivals.rate_per_s=nan must be a finite number",
     "run launch --requests 0": "requests=0 must be >= 1",
     "run launch --trace missing.csv": "missing.csv does not exist",
-    "run launch --seed -1": "seed=-1 must be >= 0",
+    "run launch --seed -1": "seed=-1 must be a whole number from 0",
     "run launch --on http://127.0.0.1:1 --set workload.mix.device_log=0": "does not answer",
     "run launch --on http://127.0.0.1:1": "route device_log needs a tunnel",
     "run launch --on http://example.com": "must be this machine",

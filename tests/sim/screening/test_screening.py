@@ -348,7 +348,7 @@ def test_impossible_rate_is_refused(name: str, rate_per_s: float, message: str) 
 
 
 def test_process_of_the_users_own_is_refused() -> None:
-    flow = (f.Custom(None, "mine"),)
+    flow = (f.Custom(print, "mine"),)
     with pytest.raises(UsageError, match="Custom\\('mine'\\) cannot be screened"):
         screen_flow(flow, traffic(SEARCH, ()))
 
