@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sim.experiments.capacity import Capacity as Capacity
     from sim.experiments.capacity import capacity as capacity
     from sim.experiments.sensitivity import sensitivity as sensitivity
+    from sim.experiments.stopping import run_until as run_until
     from sim.experiments.sweep import sweep as sweep
     from sim.judgement.availability import availability as availability
     from sim.judgement.comparison import compare as compare
@@ -61,6 +62,7 @@ _HOME = {
     "play": "sim.runners.play",
     "plots": "sim.report",
     "run": "sim.runners.play",
+    "run_until": "sim.experiments.stopping",
     "save_run": "sim.results.storage",
     "schedule": "sim.scenario.generation",
     "screen": "sim.screening",

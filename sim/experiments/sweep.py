@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from sim.errors import UsageError
-from sim.experiments.executors import crew, work_off
+from sim.experiments.executors import executor_for, run_tasks
 from sim.experiments.paired import paired_difference
 from sim.experiments.replications import Replication, replicate, spawned_seeds
 from sim.judgement.judge import worst
@@ -182,13 +182,16 @@ def sweep(
     tasks = [
         partial(replicate, variant, seed, engine=engine, metrics=metrics) for variant in variants for seed in chosen
     ]
-    with crew(engine, executor=executor, cluster=cluster) as workers, _teller(len(tasks), progress=progress) as tell:
+    with (
+        executor_for(engine, executor=executor, cluster=cluster) as workers,
+        _teller(len(tasks), progress=progress) as tell,
+    ):
 
         def keep(number: int, found: Replication | None) -> None:
             table.keep(number, found)
             tell()
 
-        reason = work_off(workers, tasks, keep=keep)
+        reason = run_tasks(workers, tasks, keep=keep)
     return Sweep(scenario, wanted, chosen, *table.frames(), ended_early=reason)
 
 

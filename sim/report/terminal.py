@@ -12,8 +12,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from sim.experiments.precision import unit_of
+from sim.experiments.stopping import target_of
 from sim.judgement.judge import judge, overall
-from sim.judgement.targets import Verdict
+from sim.judgement.targets import Verdict, decide
 from sim.report.sentences import answer, confirmation, headroom, screened
 from sim.report.wording import (
     UNBOUNDED,
@@ -31,12 +33,14 @@ from sim.results.breakdown import by_route, waterfall
 if TYPE_CHECKING:
     from sim.experiments.capacity import Capacity
     from sim.experiments.sensitivity import Sensitivity
+    from sim.experiments.stopping import SequentialEstimate
     from sim.experiments.sweep import Sweep
     from sim.judgement.comparison import Comparison, ComparisonRow
     from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
     from sim.planning import Plan
     from sim.results.result import Result
+    from sim.scenario.scenario import Scenario
 
 COLOURS = {
     Verdict.PASS: "green",
@@ -67,6 +71,25 @@ def run_tables(result: "Result") -> Iterator[RenderableType]:
     yield route_table([result])
     yield station_table(result)
     yield verdict_panel(overall(rows), result.scenario.question)
+
+
+def sequential_table(found: "SequentialEstimate", scenario: "Scenario") -> Table:
+    """Everything that ``headroom run --until`` prints."""
+    goal, estimate, unit = found.precision, found.estimate, unit_of(found.precision.metric)
+    title = f"{target_name(goal.metric, goal.statistic)} of {scenario.name}, within {goal.limit_text}"
+    table = _table(title, "", "")
+    table.show_header = False
+    table.add_row("value", amount(estimate.value, unit))
+    table.add_row("95 % interval", f"{span(estimate.low, estimate.high, unit=unit)} {unit}".rstrip())
+    table.add_row("precise enough", "yes" if found.reached else f"no: {found.reason}")
+    table.add_row("replications", f"{found.replications:,} of {found.requests:,} requests, {found.looks} looks")
+    table.add_row("requests played", f"{found.requests_total:,}, all looks and warm-ups included")
+    line = target_of(goal, scenario)
+    if line is not None:
+        verdict = decide(estimate.low, estimate.high, line=line)
+        table.add_row("target", f"{line_of(line.target, line.unit)}, alert {line_of(line.alert, line.unit)}")
+        table.add_row("verdict", coloured(verdict))
+    return table
 
 
 def plan_tables(plan: "Plan") -> Iterator[RenderableType]:
