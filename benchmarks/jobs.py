@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.flow import Flow, Serve, Station
 from sim.randomness.distributions import Exponential
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 from sim.scenario.deployment import deployment
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
@@ -49,8 +49,8 @@ class Tandem(Job):
     def service_ms(self) -> Times:
         """The service times that our engines draw for themselves; shape (stations, n)."""
         index = np.arange(len(self.schedule))
-        sites = [step.site for step in self.flow if isinstance(step, Serve)]
-        return np.stack([SERVICE.sample(uniforms(site_key(SEED, site), index)[None]) for site in sites])
+        streams = [step.stream for step in self.flow if isinstance(step, Serve)]
+        return np.stack([SERVICE.sample(uniforms(stream_key(SEED, stream), index)[None]) for stream in streams])
 
 
 def tandem(name: str, requests: int, *, stations: int, servers: int, load_ratio: float = 0.8) -> Tandem:
@@ -64,7 +64,7 @@ def tandem(name: str, requests: int, *, stations: int, servers: int, load_ratio:
         Utilization of every server.
     """
     index = np.arange(requests)
-    gaps_ms = -np.log1p(-uniforms(site_key(SEED, "benchmarks.arrivals"), index)) / (servers * load_ratio)
+    gaps_ms = -np.log1p(-uniforms(stream_key(SEED, "benchmarks.arrivals"), index)) / (servers * load_ratio)
     nothing = np.zeros(requests, dtype=np.int64)
     arrival_ms = np.cumsum(gaps_ms)
     planned = Schedule(

@@ -12,14 +12,14 @@ import simpy
 
 from benchmarks.jobs import SEED, Job, Times
 from sim.randomness.distributions import AnyLaw
-from sim.randomness.streams import child_context, site_key, uniforms
+from sim.randomness.streams import child_context, stream_key, uniforms
 from sim.scenario.scenario import load_scenario
 
 Process = Generator[simpy.Event, Any, bool]
 """True when it went well."""
 
 ATTEMPTS = 3
-LATER = child_context(0, site_key(SEED, "ledger.alarm"), branch=1)
+LATER = child_context(0, stream_key(SEED, "ledger.alarm"), branch=1)
 """Whose luck an alarm has: not that of the request that set it."""
 
 
@@ -61,7 +61,7 @@ class Deployment:
             "download": self.download,
             "device_log": self.device_log,
         }
-        cold = uniforms(site_key(SEED, "workers.is_cold"), np.arange(self.requests))
+        cold = uniforms(stream_key(SEED, "workers.is_cold"), np.arange(self.requests))
         self.is_cold = (cold < system.workers.cold_fraction).tolist()
         self._draw()
 
@@ -85,9 +85,9 @@ class Deployment:
         self.d1_rtt_ms, self.later_rtt_ms = (self.drawn(system.d1.rtt_ms, "d1.rtt", scale=0.5, context=c) for c in both)
         self.write_ms, self.later_write_ms = (self.drawn(system.d1.write_ms, "d1.write", context=c) for c in both)
 
-    def drawn(self, law: AnyLaw, site: str, *, scale: float = 1.0, context: int = 0) -> list[float]:
+    def drawn(self, law: AnyLaw, stream: str, *, scale: float = 1.0, context: int = 0) -> list[float]:
         """A time for every request, in ms, as our engines draw it."""
-        key, index = site_key(SEED, site), np.arange(self.requests)
+        key, index = stream_key(SEED, stream), np.arange(self.requests)
         unit = np.stack([uniforms(key, index, context=context, draw=draw) for draw in range(law.draws)])
         times: list[float] = (scale * law.sample(unit)).tolist()
         return times

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sim.experiments.plan import Plan as Plan
     from sim.experiments.plan import plan as plan
     from sim.experiments.sensitivity import sensitivity as sensitivity
+    from sim.experiments.stopping import run_until as run_until
     from sim.experiments.sweep import sweep as sweep
     from sim.judgement.availability import availability as availability
     from sim.judgement.comparison import compare as compare
@@ -68,6 +69,7 @@ _HOME = {
     "plots": "sim.report",
     "register": "sim.models.registry",
     "run": "sim.runners.play",
+    "run_until": "sim.experiments.stopping",
     "save_run": "sim.results.storage",
     "schedule": "sim.scenario.generation",
     "screen": "sim.screening",

@@ -85,6 +85,12 @@ def run(
     *,
     on: Annotated[str, typer.Option(help="simpy, compiled, reference, a URL, or a .parquet run.")] = "compiled",
     requests: Annotated[int | None, typer.Option(metavar="N", help="Play only the first N requests.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="PRECISION", help='Play replications until "p99 ± 2 %" is reached.')
+    ] = None,
+    requests_max: Annotated[
+        int | None, typer.Option(metavar="N", help="With --until: at most N requests over all replications.")
+    ] = None,
     rate: Rate = None,
     seed: Seed = None,
     trace: Trace = None,
@@ -92,7 +98,7 @@ def run(
     save: Annotated[Path | None, typer.Option(metavar="RUN.parquet", help="Keep the run in one file.")] = None,
     json: Json = None,
 ) -> int:
-    """Play a scenario once, and judge it."""
+    """Play a scenario once, and judge it; with --until as often as a precise answer takes."""
     from sim.judgement.judge import status_of
     from sim.judgement.targets import Verdict
     from sim.report.json_document import run_document
@@ -102,6 +108,10 @@ def run(
     if save is not None:
         _check_place(save, suffix=".parquet")
     asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
+    if until is not None or requests_max is not None:
+        return _run_until(
+            asked, until, on=on, rng=seed, requests=requests, requests_max=requests_max, save=save, json=json
+        )
     result = do_run(asked, on, rng=seed, requests=requests, progress=True)
     if save is not None:
         from sim.results.storage import save_run
@@ -111,6 +121,31 @@ def run(
     document = run_document(result)
     _show(run_tables(result), document=document, json=json)
     return USAGE_STATUS if result.interrupted else status_of(Verdict(document["verdict"]))
+
+
+def _run_until(
+    asked: "Scenario", until: str | None, *, requests_max: int | None, save: Path | None, json: str | None, **how: Any
+) -> int:
+    from sim.errors import UsageError
+    from sim.experiments.stopping import REQUESTS_MAX, run_until, target_of
+    from sim.judgement.judge import status_of
+    from sim.judgement.targets import decide
+    from sim.report.json_document import sequential_document
+    from sim.report.tables import sequential
+    from sim.report.terminal import table
+
+    if until is None:
+        raise UsageError(f'requests_max={requests_max} needs --until (--until "p99 ± 2 %")')
+    if save is not None:
+        raise UsageError(f"save={str(save)!r} keeps one run; it must not be given with --until")
+    found = run_until(asked, until, requests_max=requests_max or REQUESTS_MAX, on_progress=_teller(), **how)
+    _show([table(sequential(found, asked))], document=sequential_document(found, asked), json=json)
+    if found.interrupted:
+        return USAGE_STATUS
+    line = target_of(found.precision, asked)
+    if line is not None:
+        return status_of(decide(found.estimate.low, found.estimate.high, line=line))
+    return 0 if found.reached else 3
 
 
 @app.command(epilog="Example: headroom capacity phase4")

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from sim.errors import ScenarioError
 from sim.randomness.distributions import AnyLaw
+from sim.rules import rule
 
 PAGE = "scenarios/README.md"
 """Where every key is explained."""
@@ -48,29 +49,6 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """Names that an author gives: of instances, routes, populations and bodies."""
 
 T = TypeVar("T", bound=BaseModel)
-
-RULES = {
-    "missing": "is missing",
-    "finite_number": "must be a finite number",
-    "float_type": "must be a number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "string_type": "must be a text in quotes",
-    "bool_type": "must be true or false",
-    "model_type": "must be a table",
-    "model_attributes_type": "must be a table",
-    "dict_type": "must be a table",
-    "tuple_type": "must be a list",
-    "greater_than": "must be > {gt:g}",
-    "greater_than_equal": "must be >= {ge:g}",
-    "less_than": "must be < {lt:g}",
-    "less_than_equal": "must be <= {le:g}",
-    "string_pattern_mismatch": "must match {pattern}",
-    "too_short": "must hold at least {min_length}",
-    "string_too_short": "must not be empty",
-    "literal_error": "must be {expected}",
-}
-"""Our words for pydantic's kinds of error, with its context in braces."""
 
 
 def validated(model: type[T], raw: dict[str, Any], *, context: Any = None) -> T:
@@ -119,8 +97,7 @@ def _problem(found: Any, *, model: type[BaseModel], raw: Any, above: Place) -> s
     if kind == "union_tag_invalid":
         tag, key = str(context["tag"]), str(context["discriminator"]).strip("'")
         return f'{path}.{key}="{tag}" is unknown; {nearest(tag, _words(context["expected_tags"]))} ({PAGE})'
-    rule = str(context["error"]) if kind == "value_error" else RULES.get(kind, found["msg"].lower()).format(**context)
-    return f"{path}{shown(found['input'])} {rule} ({PAGE})"
+    return f"{path}{shown(found['input'])} {rule(found)} ({PAGE})"
 
 
 def _echo(found: Any) -> bool:

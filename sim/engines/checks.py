@@ -1,7 +1,7 @@
 """What an engine makes sure of before a run and after it."""
 
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sim.engines.recording import UNFINISHED, StationUse
 from sim.errors import ModelError, UsageError
 from sim.flow import Flow, walk
-from sim.flow.validation import NUMBERS
+from sim.flow.state import Attribute
 from sim.free_memory import check_fits
 from sim.randomness.distributions import LARGEST
 
@@ -26,7 +26,7 @@ def check_schedule(flow: Flow, schedule: "Schedule") -> None:
         The column, the place and the value.
     """
     read = {getattr(part, name, None) for part in walk(flow) for name in ("of", "size")}
-    columns = {name: getattr(schedule, name) for name in NUMBERS if name in read}
+    columns = {name: getattr(schedule, name) for name in get_args(Attribute) if name in read}
     columns["route_code"] = schedule.route_code
     columns |= {"arrival_ms": schedule.arrival_ms} if schedule.user is None else {"think_ms": schedule.think_ms}
     for name, column in columns.items():
@@ -37,7 +37,7 @@ def check_schedule(flow: Flow, schedule: "Schedule") -> None:
 
 
 BYTES_PER_REQUEST = 120
-"""Arrays of one request and its row in a result, without its accounts (measured, rounded up)."""
+"""Arrays of one request and its row in a result, without its categories (measured, rounded up)."""
 
 
 def check_memory(requests: int, numbers: int, *, instances: int, bytes_per_instance: int) -> None:

@@ -52,7 +52,7 @@ class Recording:
     latency_ms: NDArray[np.float64]
     outcome: NDArray[np.int8]
     attempts: NDArray[np.int16]
-    accounts: dict[str, NDArray[np.float64]]
+    categories: dict[str, NDArray[np.float64]]
     stations: tuple[StationUse, ...] = ()
     end_ms: float = 0.0
     horizon_ms: float = 0.0

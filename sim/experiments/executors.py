@@ -1,9 +1,9 @@
-"""Who does the work of many runs: threads or processes of this machine, any executor, or a Dask cluster.
+"""Executors for many runs: threads or processes of this machine, any executor of the caller's, or a Dask cluster.
 
 The compiled engine holds no lock of the interpreter, so threads keep all cores busy, share what is compiled, and copy
-nothing: they are the default for it. The SimPy engine is Python through and through, and needs processes; a script
-that uses them must begin in ``if __name__ == "__main__":``, since each process imports it anew. Whoever works, the
-results are the same to the last bit: a run depends on its seed alone.
+nothing: they are the default for it. The SimPy engine is pure Python and needs processes; a script that uses them must
+begin in ``if __name__ == "__main__":``, since each process imports it anew. The results are the same on every executor,
+to the last bit: a run depends on its seed alone.
 """
 
 import os
@@ -28,7 +28,10 @@ from sim.errors import RunnerError, UsageError
 T = TypeVar("T")
 
 IN_FLIGHT = 64
-"""Runs that are handed out at a time: enough for any machine, few enough that their results fit into memory."""
+"""Runs that are submitted at a time: enough for any machine, few enough that their results fit into memory."""
+
+INTERRUPTED = "stopped by hand"
+"""Why tasks ended early after Ctrl-C."""
 
 LOST = ("KilledWorker", "FutureCancelledError")
 """Errors of distributed, which need not be installed, that mean a worker is gone."""
@@ -38,8 +41,8 @@ CONNECT_S = 10.0
 
 
 @contextmanager
-def crew(engine: str, *, executor: Executor | None = None, cluster: str | None = None) -> Iterator[Executor]:
-    """Whoever shall work, for as long as the context lasts.
+def executor_for(engine: str, *, executor: Executor | None = None, cluster: str | None = None) -> Iterator[Executor]:
+    """Yield an executor for the duration of the context.
 
     Parameters
     ----------
@@ -72,20 +75,33 @@ def crew(engine: str, *, executor: Executor | None = None, cluster: str | None =
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def work_off(
+class Here(Executor):
+    """Runs each task at once, in the thread that submits it."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run the task; its error, but not Ctrl-C, waits in the future."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - an executor hands any error on
+            future.set_exception(error)
+        return future
+
+
+def run_tasks(
     executor: Executor, tasks: Sequence[Callable[[], T]], *, keep: Callable[[int, T], None], in_flight: int = IN_FLIGHT
 ) -> str:
-    """Hand out *tasks*, first ones first, and keep what comes back.
+    """Submit *tasks* in order, and keep the results.
 
     Parameters
     ----------
     executor : Executor
     tasks : sequence of callables
-        Of no arguments; picklable where processes or a cluster do the work.
+        Of no arguments; picklable where processes or a cluster run them.
     keep : callable
-        ``keep(place, result)``: told each result once, in the order in which they come.
+        ``keep(place, result)``: called once for each result, in the order in which they come.
     in_flight : int
-        So many are handed out at a time.
+        How many are submitted at a time.
 
     Returns
     -------
@@ -108,18 +124,18 @@ def work_off(
                 result, place = future.result(), out.pop(future)
                 keep(place, result)
     except KeyboardInterrupt:
-        return _brought_in(out, keep, reason="stopped by hand")
+        return _kept(out, keep, reason=INTERRUPTED)
     except Exception as error:
         if not isinstance(error, BrokenProcessPool | CancelledError) and type(error).__name__ not in LOST:
             raise
-        return _brought_in(out, keep, reason=f"a worker died in its run, and nobody took over: {_line(error)}")
+        return _kept(out, keep, reason=f"a worker died in its run, and nobody took over: {_line(error)}")
     finally:
         for future in out:
             future.cancel()
 
 
-def _brought_in(out: "dict[Future[T], int]", keep: Callable[[int, T], None], *, reason: str) -> str:
-    """Keep what is done of what was handed out."""
+def _kept(out: "dict[Future[T], int]", keep: Callable[[int, T], None], *, reason: str) -> str:
+    """Keep what is done of what was submitted."""
     for future, place in out.items():
         if future.done() and not future.cancelled() and future.exception() is None:
             keep(place, future.result())

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
+from sim.randomness.streams import checked_seed
 from sim.results.metrics import NOT_JUDGED, metric_values
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def spawned_seeds(seed: int, count: int, *, batch: int = 0) -> tuple[int, ...]:
     Parameters
     ----------
     seed : int
-        Non-negative.
+        See :func:`sim.randomness.streams.checked_seed`.
     count : int
         How many.
     batch : int
@@ -62,10 +63,9 @@ def spawned_seeds(seed: int, count: int, *, batch: int = 0) -> tuple[int, ...]:
     Raises
     ------
     UsageError
-        The seed is negative, or *count* < 1.
+        No seed, or *count* < 1.
     """
-    if seed < 0:
-        raise UsageError(f"seed={seed} must be >= 0 (pass 0 or larger)")
+    seed = checked_seed(seed)
     if count < 1:
         raise UsageError(f"seeds={count} must be >= 1 (one run at least)")
     words = np.random.SeedSequence(seed, spawn_key=(batch,)).generate_state(count, np.uint64)

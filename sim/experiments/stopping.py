@@ -1,13 +1,15 @@
-"""Simulate until the answer is precise enough, and not longer.
+"""Play replications of a scenario until the answer is precise enough, and no longer.
 
-``until="p99 ± 2 %"`` runs twenty replications, cuts their warm-up, looks at the interval, and plays twenty new ones,
-longer by as much as the square-root law asks, until two things are true: the interval is short enough, and the looks
-before, which are other runs, say that one of its length should be. For an interval that is short by luck goes with a
-value that is off (a P99 that came out low has few slow requests around it, so it looks sure of itself): whoever lets
-luck end the run misses the truth more often than promised. What earlier runs say is not this run's luck. So there are
-two looks at least, and each aims at more than it needs, so that the second is mostly the last. Few looks matter, too:
-whoever looks after every request stops at the first lucky moment. (Stopping at the first interval that is short enough
-covers the truth in 92.5 of 100 runs of a queue at half load, this in 94, with 6 % more requests; docs/COVERAGE.md.)
+``run_until(scenario, "p99 ± 2 %")`` plays ten replications, looks at the interval, and plays as many new ones as the
+square-root law asks for, until two things are true: the interval is narrow enough, and the looks before, which are
+other runs, say that one from so many requests should be. An interval that is narrow by chance goes with a value that is
+off: a P99 that came out low has few slow requests around it, so it looks certain. Stopping on a lucky narrow interval
+therefore under-covers. What earlier replications say does not depend on the last ones, so there are two looks at least;
+each aims at more than it needs, so that the second is mostly the last. Few looks matter, too: looking after every
+replication means to stop at the first lucky moment. docs/COVERAGE.md counts how often such intervals hold the truth.
+
+A replication is the whole scenario, its warm-up cut: the answer is the one that a run of this scenario gives on the
+average, whether its traffic is steady or not.
 
 Sources
 -------
@@ -16,308 +18,271 @@ Glynn and Whitt, "The asymptotic validity of sequential stopping rules for stoch
 1992.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, isfinite
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from sim.errors import UsageError
-from sim.experiments.executors import crew
-from sim.experiments.replications import replicate as replicate_scenario
+from sim.errors import RunnerError, UsageError
+from sim.experiments.executors import INTERRUPTED, Here, executor_for, run_tasks
+from sim.experiments.precision import Precision
 from sim.experiments.replications import spawned_seeds
-from sim.results.metrics import probability
-from sim.scenario.arrivals import Bursty, Poisson, Steady
-from sim.statistics.intervals import Estimate, replicated_mean_interval
-from sim.statistics.quantiles import replicated_quantile_interval
-from sim.statistics.warmup import replicated_warm_up
+from sim.judgement.targets import Target, targets_of
+from sim.results.metrics import metric_values
+from sim.statistics.intervals import Estimate
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
 
-Replicate = Callable[[int, int], ArrayLike]
-"""``replicate(seed, requests)``: one run, its values in order of arrival. Different seeds give independent runs."""
+Array = NDArray[np.float64]
+Replicate = Callable[[int], Array]
+"""``replicate(seed)``: the values of one replication; different seeds give independent ones."""
 
-REPLICATIONS = 20
-REQUESTS_FIRST = 2_000
+ENGINES = ("compiled", "simpy")
+REPLICATIONS = 10
 REQUESTS_MAX = 20_000_000
 
-GROWTH_MIN, GROWTH_MAX, GROWTH_BLIND = 1.5, 10.0, 4.0
-"""Between two looks a run grows by the square-root law, within limits; by the last where that law has no base."""
+GROWTH_MIN, GROWTH_MAX, GROWTH_BLIND = 1.0, 10.0, 4.0
+"""Replications grow by the square-root law from look to look, within limits; by the last where that law has no base."""
 
 MARGIN = 1.25
-"""Aimed at this much more than the square-root law asks, so that the next look is mostly the last, and not by luck."""
-
-WORDING = re.compile(r"\s*(mean|p\d+)\s*(?:±|\+-|\+/-)\s*(\d+(?:\.\d*)?|\.\d+)\s*(%|ms)\s*")
+"""Aimed at this much more than the square-root law asks: the next look is then mostly the last, and not by chance."""
 
 
 @dataclass(frozen=True)
-class Precision:
-    """How precise an answer must be.
+class SequentialEstimate:
+    """A statistic, estimated until it was precise enough.
 
-    Parameters
+    Attributes
     ----------
-    statistic : str
-        ``mean``, or ``p`` and digits: ``p50``, ``p99``, ``p999``.
-    tolerance_ms : float
-        Largest distance of either bound from the value, in ms; infinite where only *tolerance_ratio* counts.
-    tolerance_ratio : float
-        The same as a share of the value.
-    """
-
-    statistic: str
-    tolerance_ms: float = float("inf")
-    tolerance_ratio: float = float("inf")
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``"p99 ± 2 %"``, ``"mean +- 0.5 ms"``.
-
-        Raises
-        ------
-        UsageError
-            The text says something else.
-        """
-        found = WORDING.fullmatch(text)
-        if not found or float(found[2]) <= 0:
-            raise UsageError(f'until={text!r} must read like "p99 ± 2 %" or "mean +- 0.5 ms" (a number above 0)')
-        statistic, amount = found[1], float(found[2])
-        if statistic != "mean":
-            probability(statistic)
-        return cls(statistic, amount) if found[3] == "ms" else cls(statistic, tolerance_ratio=amount / 100)
-
-    def of(self, runs: Sequence[ArrayLike], *, level: float = 0.95) -> Estimate:
-        """The statistic over independent replications, with its interval."""
-        if self.statistic == "mean":
-            return replicated_mean_interval(runs, level=level)
-        return replicated_quantile_interval(runs, probability(self.statistic), level=level)
-
-    def shortfall(self, estimate: Estimate) -> float:
-        """How many times too wide the interval is; at most 1 when precise enough, infinite when unbounded."""
-        reach = max(estimate.value - estimate.low, estimate.high - estimate.value)
-        return reach / min(self.tolerance_ms, self.tolerance_ratio * abs(estimate.value)) if reach else 0.0
-
-
-@dataclass(frozen=True)
-class Settled:
-    """The answer of :func:`run_until`.
-
-    Parameters
-    ----------
+    precision : Precision
+        What was asked for.
     estimate : Estimate
-        Over all replications, warm-up cut.
+        Over the replications of the last look.
     reached : bool
-        Whether the precision asked for was reached; *reason* says why not.
+        Whether it is as precise as asked for; *reason* says why not.
     reason : str
     replications : int
+        Of the last look.
+    replications_total : int
+        Of all looks; so many times the requests of one replication were played.
     requests : int
-        Requests of each replication, warm-up included.
-    warm_up_requests : int
-        Cut from each.
+        Of one replication, warm-up included.
     looks : int
         How often the interval was looked at.
+    seed : int
     """
 
+    precision: Precision
     estimate: Estimate
     reached: bool
     reason: str
     replications: int
+    replications_total: int
     requests: int
-    warm_up_requests: int
     looks: int
+    seed: int
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was stopped by hand."""
+        return self.reason == INTERRUPTED
+
+    @property
+    def requests_total(self) -> int:
+        """All requests that were played, warm-up included."""
+        return self.replications_total * self.requests
 
 
 def run_until(
-    replicate: Replicate,
+    scenario: "Scenario | str | Path",
     until: str | Precision,
     *,
-    seed: int,
+    on: str = "compiled",
+    rng: int | None = None,
+    requests: int | None = None,
+    rate_per_s: float | None = None,
+    trace: str | Path | None = None,
     replications: int = REPLICATIONS,
-    requests_first: int = REQUESTS_FIRST,
     requests_max: int = REQUESTS_MAX,
-    level: float = 0.95,
-    over: Callable[[Callable[[int], ArrayLike], Sequence[int]], Sequence[ArrayLike]] | None = None,
-) -> Settled:
-    """Run independent replications, longer and longer, until a statistic is precise enough.
+    executor: Executor | None = None,
+    on_progress: Callable[[str], None] | None = None,
+) -> SequentialEstimate:
+    """Simulate *scenario* again and again until a statistic is known precisely enough.
+
+    A request that failed counts as infinitely slow, as in the verdicts; so a mean latency needs that none did.
+
+    Parameters
+    ----------
+    scenario : Scenario, path, or name of one in ``scenarios/``
+    until : str or Precision
+        ``"p99 ± 2 %"``, ``"d1_query_ms p50 ± 1 ms"``.
+    on : {"compiled", "simpy"}
+    rng : int or None
+        Seed; None takes the scenario's own. The seeds of the replications are spawned from it.
+    requests : int or None
+        Of each replication play only so many.
+    rate_per_s, trace
+        As in :func:`sim.runners.play.run`.
+    replications : int
+        At the first look; at least 2.
+    requests_max : int
+        Budget over all looks, warm-up included.
+    executor : Executor, optional
+        Plays the replications; by default threads of this machine, processes for the SimPy engine.
+    on_progress : callable, optional
+        Called with a sentence after each look.
+
+    Returns
+    -------
+    SequentialEstimate
+        With ``reached`` False where the budget ended first, or Ctrl-C came after two replications.
+
+    Raises
+    ------
+    UsageError
+        An argument outside its rule, or no request meets the metric.
+    RunnerError
+        A worker of the executor died before there was anything to keep.
+    KeyboardInterrupt
+        Ctrl-C came before that.
+    """
+    from sim.runners.play import prepare
+    from sim.scenario.generation import schedule
+
+    if on not in ENGINES:
+        raise UsageError(f"on={on!r} must be {' or '.join(ENGINES)} with until= (a deployment plays one run at a time)")
+    goal = Precision.parse(until) if isinstance(until, str) else until
+    asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
+    seed = asked.seed if rng is None else rng
+    planned = schedule(asked, seed)
+    one = partial(_values, scenario=asked, on=on, metric=goal.metric, requests=requests)
+    with executor_for(on, executor=executor) as workers:
+        return replicate_until(
+            one,
+            goal,
+            seed=seed,
+            requests=len(planned if requests is None else planned.head(requests)),
+            replications=replications,
+            requests_max=requests_max,
+            executor=workers,
+            on_progress=on_progress,
+        )
+
+
+def replicate_until(
+    replicate: Replicate,
+    goal: Precision,
+    *,
+    seed: int,
+    requests: int,
+    replications: int = REPLICATIONS,
+    requests_max: int = REQUESTS_MAX,
+    executor: Executor | None = None,
+    on_progress: Callable[[str], None] | None = None,
+) -> SequentialEstimate:
+    """Replicate anything until a statistic is precise enough; arguments as :func:`run_until`.
 
     Parameters
     ----------
     replicate : callable
-        ``replicate(seed, requests)``: one run's values, in the order of arrival.
-    until : str or Precision
-        ``"p99 ± 2 %"``.
+        ``replicate(seed)``: one replication's values, warm-up cut; picklable where processes do the work.
+    goal : Precision
     seed : int
-        Non-negative; chooses the seeds of all replications.
-    replications : int
-        At least 2; more cost warm-up, fewer cost degrees of freedom.
-    requests_first : int
-        Length of each replication at the first look, at least 100.
-    requests_max : int
-        Over all replications, warm-up included: the budget.
-    level : float
-        Coverage asked for.
-    over : callable, optional
-        ``over(one, seeds)`` in place of ``map``: an executor's.
-
-    Returns
-    -------
-    Settled
-        With ``reached`` False where the budget ended first, or the run was stopped by hand after a first look.
-
-    Raises
-    ------
-    UsageError
-        An argument outside its rule.
+    requests : int
+        Of one replication, on the average: what the budget counts.
     """
-    goal = Precision.parse(until) if isinstance(until, str) else until
-    _check(seed, replications, requests_first=requests_first, requests_max=requests_max)
-    requests, looks, found = requests_first, 0, None
+    count = _first(replications, requests=requests, requests_max=requests_max)
+    looks = total = 0
+    found: SequentialEstimate | None = None
     seen: list[tuple[int, float]] = []
     while True:
-        try:
-            runs = _play(replicate, spawned_seeds(seed, replications, batch=looks), requests=requests, over=over)
-        except KeyboardInterrupt:
-            if found is None:
-                raise
-            return _stopped(found, "stopped by hand")
-        looks += 1
-        found, settled = _look(runs, goal, requests=requests, looks=looks, level=level)
-        shortfall = max(goal.shortfall(found.estimate), _foretold(seen, requests))
-        if seen and settled and shortfall <= 1:
+        seeds = spawned_seeds(seed, count, batch=looks)
+        runs, reason = _play(replicate, seeds, executor=executor or Here())
+        looks, total = looks + 1, total + len(runs)
+        if not reason or (len(runs) > 1 and (found is None or len(runs) > found.replications)):
+            found = _found(goal, runs, requests=requests, looks=looks, seed=seed)
+        if found is None:
+            raise KeyboardInterrupt if reason == INTERRUPTED else RunnerError(reason)
+        found = replace(found, replications_total=total)
+        if reason:
+            return replace(found, reached=False, reason=reason)
+        excess = goal.excess(found.estimate)
+        if on_progress is not None:
+            on_progress(f"look {looks}: {count} replications, {found.estimate}, {excess:.2g} times the width asked for")
+        needed = max(excess, _foretold(seen, count))
+        if seen and needed <= 1:
             return found
-        seen.append((requests, goal.shortfall(found.estimate)))
-        affordable = requests_max // replications
-        if requests >= affordable:
-            return _stopped(found, f"{requests_max:,} requests were not enough")
-        growth = min(max(MARGIN * shortfall**2, GROWTH_MIN), GROWTH_MAX) if isfinite(shortfall) else GROWTH_BLIND
-        requests = min(int(requests * growth), affordable)
+        seen.append((count, excess))
+        growth = MARGIN * needed**2 if isfinite(needed) else GROWTH_BLIND
+        wanted = ceil(count * min(max(growth, GROWTH_MIN), GROWTH_MAX))
+        count = min(wanted, requests_max // requests - total)
+        if count < max(2, min(wanted, found.replications)):
+            return _short_of_budget(found, requests_max)
 
 
-def settle(
-    scenario: "Scenario",
-    until: str | Precision,
-    *,
-    engine: str = "compiled",
-    replications: int = REPLICATIONS,
-    requests_max: int = REQUESTS_MAX,
-    executor: Executor | None = None,
-) -> Settled:
-    """Simulate *scenario* until its latency is known precisely enough.
-
-    A request that failed counts as infinitely slow, as in the verdicts; so a mean needs that none did.
-
-    Parameters
-    ----------
-    scenario : Scenario
-        With arrivals that look alike at any time. Its warm-up is cut from every replication, and what MSER-5 finds.
-    until : str or Precision
-        ``"p99 ± 2 %"``.
-    engine : {"compiled", "simpy"}
-    replications : int
-        At least 2.
-    requests_max : int
-        The budget, over all replications, without the scenario's warm-up.
-    executor : Executor, optional
-        Who plays them; threads of this machine by default, processes for the SimPy engine.
-
-    Returns
-    -------
-    Settled
-
-    Raises
-    ------
-    UsageError
-        The arrivals change with time, so that a longer run is another experiment; or an argument outside its rule.
-    """
-    arrivals = scenario.workload.arrivals
-    if not isinstance(arrivals, Poisson | Steady | Bursty):
-        raise UsageError(f"until= needs arrivals that look alike at any time, not kind={arrivals.kind} (poisson does)")
-    spare = ceil(scenario.workload.warm_up_s * float(arrivals.profile_per_s(None).mean()))
-    replicate = partial(_latencies, scenario, engine=engine, spare=spare)
-    with crew(engine, executor=executor) as workers:
-        return run_until(
-            replicate,
-            until,
-            seed=scenario.seed,
-            replications=replications,
-            requests_max=requests_max,
-            over=lambda one, seeds: list(workers.map(one, seeds)),
-        )
+def target_of(goal: Precision, scenario: "Scenario") -> Target | None:
+    """Return the scenario's target of the statistic that was estimated, if it has one."""
+    lines = targets_of(scenario)
+    return next((line for line in lines if (line.metric, line.statistic) == (goal.metric, goal.statistic)), None)
 
 
-def _latencies(scenario: "Scenario", seed: int, requests: int, *, engine: str, spare: int) -> NDArray[np.float64]:
-    """Latencies of about so many *requests* after the scenario's warm-up, which takes about *spare* of them."""
-    longer = scenario.with_(**{"workload.requests": requests + spare, "workload.duration_s": None})
-    found = replicate_scenario(longer, seed, engine=engine, metrics=("api_latency_ms",))
-    if found is None:
-        raise KeyboardInterrupt
-    return found.metrics["api_latency_ms"]
-
-
-def _finite(run: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The run as MSER-5 can take it: failures as slow as the slowest answer."""
-    answered = run[np.isfinite(run)]
-    return np.minimum(run, answered.max() if answered.size else 0.0)
-
-
-def _check(seed: int, replications: int, *, requests_first: int, requests_max: int) -> None:
-    if seed < 0:
-        raise UsageError(f"seed={seed} must be >= 0 (pass 0 or larger)")
+def _first(replications: int, *, requests: int, requests_max: int) -> int:
+    """Replications of the first look."""
     if replications < 2:
         raise UsageError(f"replications={replications} must be >= 2 ({REPLICATIONS} is the default)")
-    if requests_first < 100:
-        raise UsageError(f"requests_first={requests_first} must be >= 100 (shorter runs cannot show their warm-up)")
-    if requests_max < replications * requests_first:
-        least = replications * requests_first
-        raise UsageError(f"requests_max={requests_max} must be >= {least} (replications x requests_first)")
+    if requests_max < 2 * requests:
+        rule = f"must be >= {2 * requests}, two replications"
+        raise UsageError(f"requests_max={requests_max} {rule} (requests= plays only the beginning of each)")
+    return min(replications, requests_max // requests)
 
 
-def _foretold(seen: Sequence[tuple[int, float]], requests: int) -> float:
-    """How many times too wide earlier looks say that an interval from so many *requests* is, by the square-root law."""
-    squares = [shortfall**2 * length / requests for length, shortfall in seen if isfinite(shortfall)]
+def _play(replicate: Replicate, seeds: Sequence[int], *, executor: Executor) -> tuple[list[Array], str]:
+    """Replications in the order of their seeds, as far as they were played, and why not all were."""
+    runs: dict[int, Array] = {}
+    reason = run_tasks(executor, [partial(replicate, seed) for seed in seeds], keep=runs.__setitem__)
+    return [np.asarray(runs[place], dtype=np.float64) for place in sorted(runs)], reason
+
+
+def _values(seed: int, *, scenario: "Scenario", on: str, metric: str, requests: int | None) -> Array:
+    """A metric's values in one run; a function that another process can be given."""
+    from sim.runners.play import play_whole
+    from sim.scenario.generation import schedule
+
+    planned = schedule(scenario, seed)
+    played = play_whole(scenario, planned if requests is None else planned.head(requests), on=on, seed=seed)
+    return metric_values(played.steady().frame, metric, scenario=scenario)
+
+
+def _found(goal: Precision, runs: Sequence[Array], *, requests: int, looks: int, seed: int) -> SequentialEstimate:
+    estimate = goal.estimate(runs)
+    if estimate is None:
+        raise UsageError(f"until={str(goal)!r}: hardly a request meets {goal.metric} (ask for another, or for more)")
+    played = len(runs)
+    return SequentialEstimate(
+        precision=goal,
+        estimate=estimate,
+        reached=True,
+        reason="",
+        replications=played,
+        replications_total=played,
+        requests=requests,
+        looks=looks,
+        seed=seed,
+    )
+
+
+def _foretold(seen: Sequence[tuple[int, float]], count: int) -> float:
+    """How many times too wide an interval from *count* replications is, by earlier looks and the square-root law."""
+    squares = [excess**2 * earlier / count for earlier, excess in seen if isfinite(excess)]
     return (sum(squares) / len(squares)) ** 0.5 if squares else 0.0
 
 
-def _play(
-    replicate: Replicate,
-    seeds: Sequence[int],
-    *,
-    requests: int,
-    over: Callable[[Callable[[int], ArrayLike], Sequence[int]], Sequence[ArrayLike]] | None,
-) -> list[NDArray[np.float64]]:
-    one = partial(_once, replicate=replicate, requests=requests)
-    return [np.asarray(run, dtype=np.float64) for run in (over(one, seeds) if over else map(one, seeds))]
-
-
-def _once(seed: int, *, replicate: Replicate, requests: int) -> ArrayLike:
-    """One run; a function that another process can be given."""
-    return replicate(seed, requests)
-
-
-def _look(
-    runs: Sequence[NDArray[np.float64]], goal: Precision, *, requests: int, looks: int, level: float
-) -> tuple[Settled, bool]:
-    """What the runs say now, and whether they have settled from their empty start."""
-    warm = replicated_warm_up([_finite(run) for run in runs])
-    estimate = goal.of([run[warm.requests :] for run in runs], level=level)
-    found = Settled(
-        estimate,
-        reached=True,
-        reason="",
-        replications=len(runs),
-        requests=requests,
-        warm_up_requests=warm.requests,
-        looks=looks,
-    )
-    return found, warm.settled
-
-
-def _stopped(found: Settled, reason: str) -> Settled:
-    from dataclasses import replace
-
-    return replace(found, reached=False, reason=reason)
+def _short_of_budget(found: SequentialEstimate, requests_max: int) -> SequentialEstimate:
+    return replace(found, reached=False, reason=f"{requests_max:,} requests were not enough")

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from sim.errors import UsageError
-from sim.experiments.executors import crew, work_off
-from sim.experiments.paired import paired_values
+from sim.experiments.executors import executor_for, run_tasks
+from sim.experiments.paired import paired_difference
 from sim.experiments.replications import Replication, replicate, spawned_seeds
 from sim.judgement.judge import worst
 from sim.judgement.targets import Target, Verdict, decide, targets_of
@@ -126,7 +126,7 @@ class Sweep(Shown):
             both = table[[base, point]].dropna() if point != base else table[[base]].dropna()
             if len(both) < 2:
                 continue
-            found = paired_values(both[base].to_numpy(), both[point].to_numpy())
+            found = paired_difference(both[base].to_numpy(), both[point].to_numpy())
             one = found.estimate
             rows.append((point, one.value, one.low, one.high, one.n, found.variance_ratio))
         columns = ["point", "change", "low", "high", "pairs", "variance_ratio"]
@@ -183,13 +183,16 @@ def sweep(
     tasks = [
         partial(replicate, variant, seed, engine=engine, metrics=metrics) for variant in variants for seed in chosen
     ]
-    with crew(engine, executor=executor, cluster=cluster) as workers, _teller(len(tasks), progress=progress) as tell:
+    with (
+        executor_for(engine, executor=executor, cluster=cluster) as workers,
+        _teller(len(tasks), progress=progress) as tell,
+    ):
 
         def keep(number: int, found: Replication | None) -> None:
             table.keep(number, found)
             tell()
 
-        reason = work_off(workers, tasks, keep=keep)
+        reason = run_tasks(workers, tasks, keep=keep)
     return Sweep(scenario, wanted, chosen, *table.frames(), ended_early=reason)
 
 

@@ -1,49 +1,47 @@
 """How long a step takes, and which way it goes: times and conditions that a step reads when its turn comes."""
 
-from dataclasses import dataclass
+from dataclasses import field
+from typing import Annotated
+
+from pydantic import Field
 
 from sim.errors import ModelError
-from sim.flow.state import Attribute, Bucket, Counter, Station, at_least, not_negative, number
+from sim.flow.parts import Finite, Name, NaturalNumber, NotNegative, Real, Share, Whole, kind, part
+from sim.flow.state import ATTRIBUTES, Attribute, Bucket, Counter, Station
 from sim.randomness.distributions import AnyLaw, Constant
 
 
-@dataclass(frozen=True)
+@part
 class Time:
     """A duration in ms: ``scale * law + each_ms * (how many of *of*)``.
 
     *of* is a counter, read when the time begins to run (at most *at_most* of it), or an attribute of the request.
     """
 
-    law: AnyLaw
-    scale: float = 1.0
-    each_ms: float = 0.0
-    of: Counter | Attribute | None = None
-    at_most: int | None = None
+    law: Annotated[AnyLaw, kind("a law")]
+    scale: NotNegative = 1.0
+    each_ms: NotNegative = 0.0
+    of: Annotated[Counter | Attribute | None, kind(f"a Counter or one of {ATTRIBUTES}")] = None
+    at_most: NaturalNumber | None = None
 
-    def __post_init__(self) -> None:
-        not_negative(self, "scale")
-        not_negative(self, "each_ms")
-        if self.at_most is not None:
-            at_least(self, "at_most", low=0)
 
+Duration = Annotated[AnyLaw | Time, kind("a law or Time")]
+"""The time of a step."""
 
 ZERO = Time(Constant(value=0.0))
 """No time at all; the base of a time that only grows with a counter."""
 
 
-@dataclass(frozen=True)
+@part
 class Chance:
-    """True with *probability*."""
+    """True with *probability*; conditions that are ``shared`` toss the same coin."""
 
-    probability: float
-    site: str
-
-    def __post_init__(self) -> None:
-        if not 0 <= number(self, "probability") <= 1:
-            raise ModelError(f"probability={self.probability} must be between 0 and 1 ({self.site})")
+    probability: Share
+    stream: Name
+    shared: bool = field(default=False, kw_only=True)
 
 
-@dataclass(frozen=True)
+@part
 class Idle:
     """True when the request's instance of *station* was never used, or had no one in service for *longer_than_ms*.
 
@@ -52,48 +50,49 @@ class Idle:
     """
 
     station: Station
-    longer_than_ms: float
+    longer_than_ms: Annotated[Real, Field(ge=0)]
 
     def __post_init__(self) -> None:
-        at_least(self, "longer_than_ms", low=0)
+        refuse_sharing(self, self.station)
 
 
-@dataclass(frozen=True)
+@part
 class Waiting:
     """True when at least *at_least* requests wait at the request's instance of *station*."""
 
     station: Station
-    at_least: int
+    at_least: Whole
 
 
-@dataclass(frozen=True)
+@part
 class CountAtLeast:
     """True when the request's instance of *counter* stands at *at_least* or more."""
 
     counter: Counter
-    at_least: float
+    at_least: Finite
 
 
-@dataclass(frozen=True)
+@part
 class AttributeOver:
     """True when the request's *attribute* is greater than *limit*."""
 
     attribute: Attribute
-    limit: float
+    limit: Finite
 
 
-@dataclass(frozen=True)
+@part
 class During:
     """True from *start_ms* (included) to *end_ms* (excluded) of the clock: an outage window."""
 
-    start_ms: float
-    end_ms: float
+    start_ms: Finite
+    end_ms: Real
 
     def __post_init__(self) -> None:
-        at_least(self, "end_ms", low=number(self, "start_ms"))
+        if not self.end_ms >= self.start_ms:
+            raise ModelError(f"During.end_ms={self.end_ms} must be >= start_ms={self.start_ms}")
 
 
-@dataclass(frozen=True)
+@part
 class Drained:
     """Takes a token from *bucket*; true when there was none to take."""
 
@@ -101,3 +100,17 @@ class Drained:
 
 
 Condition = Chance | Idle | Waiting | CountAtLeast | AttributeOver | During | Drained
+
+
+def refuse_sharing(reader: object, station: Station) -> None:
+    """Refuse a part that needs a server of its own at a processor-sharing station.
+
+    Raises
+    ------
+    ModelError
+        The station shares its servers.
+    """
+    if station.discipline == "ps":
+        raise ModelError(
+            f"{type(reader).__name__}(station={station.name!r}) must not hold a processor-sharing station; use Serve"
+        )

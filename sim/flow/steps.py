@@ -6,9 +6,10 @@ branch, fails at a guard, is tried again. A component (``sim/models``) writes it
 
 Three conventions keep a Flow short:
 
-* A random step names its *site*, ``"component.what"``. The part before the dot is the *account* that the time is
-  booked on (column ``component_ms``), unless ``account=`` says otherwise. The whole name chooses the random stream. A
-  site that stands twice gives the same request the same luck twice: that is how one round trip is split in two halves.
+* A random step names its *stream* of random numbers, ``"component.what"``. The part before the dot is the *time
+  category* that the time is attributed to (column ``component_ms``), unless ``category=`` says otherwise. Every use of
+  a name on a request's path has a stream of its own (:mod:`sim.flow.numbering`); steps that are ``shared`` take the
+  same draw: that is how one round trip is split in two halves.
 * Times are a law in ms, or a :class:`Time` when the law is scaled or grows with a counter or an attribute.
 * State (``sim/flow/state.py``) is declared by value, where it is used; one name means one thing.
 
@@ -18,160 +19,149 @@ What the steps mean where it could be doubted:
 * A failed step ends its Flow at once; servers held on the way are released; the failure travels up to the
   nearest :class:`Attempt` or :class:`Parallel`, or ends the request with the error as its outcome.
 * Work that nobody waits for any more goes on: a timed-out attempt keeps its place in every queue.
-* Accounts follow the critical path: where several flows ran at once, the one that decided the join is booked, and an
-  attempt that timed out is booked as waiting in the client. So the accounts of a request add up to its latency.
+* Categories follow the critical path: where several flows ran at once, the time of the one that decided the join
+  counts, and an attempt that timed out is attributed to waiting in the client. So the categories of a request add up
+  to its latency.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, get_args
+from collections.abc import Callable
+from dataclasses import field
+from typing import Annotated, Any, get_args
+
+from pydantic import Field
 
 from sim.errors import ModelError
-from sim.flow.conditions import (
-    ZERO,
-    AttributeOver,
-    Chance,
-    Condition,
-    CountAtLeast,
-    Drained,
-    During,
-    Idle,
-    Time,
-    Waiting,
+from sim.flow.conditions import ZERO, Condition, Duration, refuse_sharing
+from sim.flow.parts import (
+    Finite,
+    Name,
+    NaturalNumber,
+    NotNegative,
+    Positive,
+    PositiveNumber,
+    Whole,
+    complete,
+    kind,
+    part,
 )
-from sim.flow.state import (
-    OUTCOMES,
-    Attribute,
-    Bucket,
-    Counter,
-    Latch,
-    Link,
-    RetryBudget,
-    Station,
-    above_zero,
-    not_negative,
-    number,
-    whole,
-)
-from sim.randomness.distributions import AnyLaw
+from sim.flow.state import ATTRIBUTES, Attribute, Bucket, Counter, Failure, Latch, Link, RetryBudget, Station
 
-__all__ = [
-    "OUTCOMES", "ZERO", "Attempt", "Attribute", "AttributeOver", "Branch", "Bucket", "Chance", "Condition",
-    "Count", "CountAtLeast", "Counter", "Custom", "Delay", "Drained", "During", "Flow", "Guard", "Hedge",
-    "Hold", "Idle", "Latch", "Link", "Match", "Move", "Parallel", "Repeat", "Reset", "RetryBudget", "Serve", "Spawn",
-    "State", "Station", "Step", "Time", "Transfer", "Waiting", "account_of", "accounts", "as_time",
-    "flows_of", "instances", "states", "walk",
-]  # fmt: skip
+Steps = Annotated["Flow", kind("a tuple of steps")]
+SomeSteps = Annotated["Flow", Field(min_length=1), kind("a tuple of at least one step")]
+Way = Annotated[Condition, kind("a condition of sim/flow/conditions.py")]
+Retries = Annotated[NaturalNumber, Field(le=10_000)]
 
 State = Station | Link | Counter | Latch | Bucket | RetryBudget
 """Everything that is remembered between requests."""
 
 
-@dataclass(frozen=True)
+@part
 class Delay:
     """Pure latency: as many requests at once as there are."""
 
-    time: AnyLaw | Time
-    site: str
-    account: str = ""
+    time: Duration
+    stream: Name
+    category: str = ""
+    shared: bool = field(default=False, kw_only=True)
 
 
-@dataclass(frozen=True)
+@part
 class Serve:
-    """Wait for one of the station's servers, hold it for the time. The wait is booked on ``<station>_queue``."""
+    """Wait for one of the station's servers, hold it for the time. The wait is attributed to ``<station>_queue``."""
 
     station: Station
-    time: AnyLaw | Time
-    site: str
-    account: str = ""
-    priority: int = 0
+    time: Duration
+    stream: Name
+    category: str = ""
+    priority: Whole = 0
+    shared: bool = field(default=False, kw_only=True)
 
 
-@dataclass(frozen=True)
+@part
 class Hold:
-    """Keep one of the station's servers across nested *steps*. The wait is booked on ``<station>_queue``."""
+    """Keep one of the station's servers across nested *steps*. The wait is attributed to ``<station>_queue``."""
 
     station: Station
-    steps: "Flow"
-    priority: int = 0
+    steps: Steps
+    priority: Whole = 0
+
+    def __post_init__(self) -> None:
+        refuse_sharing(self, self.station)
 
 
-@dataclass(frozen=True)
+@part
 class Transfer:
     """Send the request's *size* over *link*."""
 
     link: Link
-    account: str
+    category: Name
     size: Attribute = "size_bytes"
 
 
-@dataclass(frozen=True)
+@part
 class Branch:
     """One of two ways, by chance or by state."""
 
-    condition: Condition
-    then: "Flow"
-    otherwise: "Flow" = ()
+    condition: Way
+    then: Steps
+    otherwise: Steps = ()
 
 
-@dataclass(frozen=True)
+@part
 class Match:
     """One of several ways, by the request's *route*; a route that is not listed passes through."""
 
-    routes: tuple[tuple[str, "Flow"], ...]
+    routes: Annotated[tuple[tuple[str, "Flow"], ...], kind("a tuple of pairs (route, tuple of steps)")]
 
 
-@dataclass(frozen=True)
+@part
 class Parallel:
     """Walk all *flows* at once; go on when *need* of them have succeeded. Fails when that has become impossible."""
 
-    flows: tuple["Flow", ...]
-    need: int
-    site: str
+    flows: Annotated[tuple["Flow", ...], kind("a tuple of tuples of steps")]
+    need: PositiveNumber
+    stream: Name
 
     def __post_init__(self) -> None:
-        if not 1 <= number(self, "need") <= len(self.flows):
+        if self.need > len(self.flows):
             raise ModelError(
-                f"need={self.need} must be between 1 and the number of flows, {len(self.flows)} ({self.site})"
+                f"Parallel.need={self.need} must be <= {len(self.flows)}, the number of flows ({self.stream})"
             )
 
 
-@dataclass(frozen=True)
+@part
 class Hedge:
     """Walk *steps*; if they have not ended *after_ms* later, walk a second copy; the first success wins."""
 
-    steps: "Flow"
-    after_ms: float
-    site: str
-
-    def __post_init__(self) -> None:
-        not_negative(self, "after_ms")
+    steps: Steps
+    after_ms: NotNegative
+    stream: Name
 
 
-@dataclass(frozen=True)
+@part
 class Guard:
     """Fail with *error* when the condition is true."""
 
-    condition: Condition
-    error: str
+    condition: Way
+    error: Failure
 
 
-@dataclass(frozen=True)
+@part
 class Count:
     """Add *by* (a number, or an attribute of the request) to the counter; it stops at 0."""
 
     counter: Counter
-    by: float | Attribute = 1.0
+    by: Annotated[Finite | Attribute, kind(f"a finite number or one of {ATTRIBUTES}")] = 1.0
 
 
-@dataclass(frozen=True)
+@part
 class Reset:
     """Set the counter to 0."""
 
     counter: Counter
 
 
-@dataclass(frozen=True)
+@part
 class Move:
     """Add all that *counter* holds to *into*, and set it to 0: what is sealed now is told from what comes later."""
 
@@ -183,64 +173,52 @@ class Move:
             raise ModelError(f"Move.into={self.into.name!r} must be another counter than the one that is emptied")
 
 
-@dataclass(frozen=True)
+@part
 class Spawn:
     """Start *steps* that nobody waits for, *after* a time; with *once*, only if no earlier one is still to start."""
 
-    steps: "Flow"
-    site: str
-    after: AnyLaw | Time = ZERO
+    steps: Steps
+    stream: Name
+    after: Duration = ZERO
     once: Latch | None = None
 
 
-@dataclass(frozen=True)
+@part
 class Repeat:
-    """Walk *steps* while the condition is true, at most *limit* times; each turn has luck of its own."""
+    """Walk *steps* while the condition is true, at most *limit* times; each turn has random numbers of its own."""
 
-    condition: Condition
-    steps: "Flow"
-    site: str
-    limit: int
-
-    def __post_init__(self) -> None:
-        whole(self, "limit", low=1)
+    condition: Way
+    steps: SomeSteps
+    stream: Name
+    limit: PositiveNumber
 
 
-@dataclass(frozen=True)
+@part
 class Attempt:
     """A caller's policy: try *steps*, give up on a try after *timeout_ms*, try again up to *retries* times.
 
     Before retry number k (from 1) the caller waits ``min(backoff_max_ms, backoff_ms * 2**(k-1))``, times a uniform
-    number with full *jitter*. A retry that the *budget* does not pay is not made. Waiting is booked on ``client``.
+    number with full *jitter*. A retry that the *budget* does not pay is not made. Waiting is attributed to ``client``.
     The outcome of a request whose last try timed out is ``timeout``; errors in *final* are not tried again.
     """
 
-    steps: "Flow"
-    site: str
-    timeout_ms: float | None = None
-    retries: int = 0
-    backoff_ms: float = 0.0
-    backoff_max_ms: float = 60_000.0
+    steps: Steps
+    stream: Name
+    timeout_ms: Positive | None = None
+    retries: Retries = 0
+    backoff_ms: NotNegative = 0.0
+    backoff_max_ms: NotNegative = 60_000.0
     jitter: bool = False
     budget: RetryBudget | None = None
-    final: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        whole(self, "retries", low=0)
-        if self.retries > RETRIES_MOST:
-            raise ModelError(f"Attempt.retries={self.retries} must be <= {RETRIES_MOST} ({self.site})")
-        not_negative(self, "backoff_ms")
-        not_negative(self, "backoff_max_ms")
-        if self.timeout_ms is not None:
-            above_zero(self, "timeout_ms")
+    final: Annotated[tuple[Failure, ...], kind("a tuple of outcomes other than ok")] = ()
 
 
-@dataclass(frozen=True)
+@part
 class Custom:
     """A SimPy process of the user's own: called with the environment and a view of the request; simpy engine only."""
 
-    process: Any
-    account: str
+    process: Callable[..., Any]
+    category: Name
 
 
 Step = (
@@ -264,83 +242,4 @@ Step = (
 Flow = tuple[Step, ...]
 """Steps in order."""
 
-RETRIES_MOST = 10_000
-"""Retries of one :class:`Attempt`."""
-
-
-# ---------------------------------------------------------------- looking at a Flow
-
-
-def as_time(time: AnyLaw | Time) -> Time:
-    """A law as a :class:`Time`."""
-    return time if isinstance(time, Time) else Time(time)
-
-
-def account_of(step: Delay | Serve) -> str:
-    """The account that a step's time is booked on: what it says, or the site up to its dot."""
-    return step.account or step.site.partition(".")[0]
-
-
-def walk(part: Any) -> Iterator[Any]:
-    """Every step, condition, time and piece of state in *part*, parents before children, in the order of writing."""
-    inside = part
-    if not isinstance(part, tuple):
-        yield part
-        inside = [getattr(part, name) for name in part.__dataclass_fields__]
-    for item in inside:
-        if isinstance(item, tuple) or hasattr(item, "__dataclass_fields__"):
-            yield from walk(item)
-
-
-def accounts(flow: Flow) -> tuple[str, ...]:
-    """Names of all accounts that *flow* can book time on, sorted."""
-    names: set[str] = set()
-    for part in walk(flow):
-        if isinstance(part, Delay | Serve):
-            names.add(account_of(part))
-        if isinstance(part, Serve | Hold):
-            names.add(f"{part.station.name}_queue")
-        if isinstance(part, Transfer | Custom):
-            names.add(part.account)
-        if isinstance(part, Attempt | Hedge):
-            names.add("client")
-    return tuple(sorted(names))
-
-
-def states(flow: Flow, kind: Any) -> tuple[Any, ...]:
-    """All stations (or links, counters, ...) in *flow*, by name; one name must mean one thing.
-
-    Raises
-    ------
-    ModelError
-        Two different declarations share a name.
-    """
-    found: dict[str, Any] = {}
-    for part in walk(flow):
-        if type(part) is kind:
-            known = found.setdefault(part.name, part)
-            if known != part:
-                raise ModelError(
-                    f"{kind.__name__} {part.name!r} is declared twice with different values; declare it once"
-                )
-    return tuple(found[name] for name in sorted(found))
-
-
-def instances(flow: Flow) -> int:
-    """Instances of all state in *flow* together: what a run must remember, however few requests come."""
-    return sum(getattr(part, "instances", 1) for kind in get_args(State) for part in states(flow, kind))
-
-
-def flows_of(step: Any) -> tuple[Flow, ...]:
-    """The flows that *step* is made of; none for a simple step."""
-    match step:
-        case Hold() | Hedge() | Spawn() | Repeat() | Attempt():
-            return (step.steps,)
-        case Branch():
-            return (step.then, step.otherwise)
-        case Match():
-            return tuple(way for _, way in step.routes)
-        case Parallel():
-            return step.flows
-        case _:
-            return ()
+complete(get_args(Step))

@@ -27,7 +27,7 @@ from scipy.special import betaincinv, gammaincinv
 from sim.errors import ScenarioError
 from sim.judgement.targets import Target, Verdict, decide
 from sim.models.component import Operation
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 from sim.results.metrics import NOT_JUDGED
 from sim.scenario.routes import Step
 from sim.statistics.intervals import Estimate, share_interval
@@ -318,7 +318,7 @@ def _interval(
 
 
 def _draws(service: str, draw: int) -> Array:
-    return uniforms(site_key(0, f"availability.{service}"), np.arange(DRAWS), draw=draw)
+    return uniforms(stream_key(0, f"availability.{service}"), np.arange(DRAWS), draw=draw)
 
 
 def _services(record: Record, routes: Sequence[Path]) -> tuple[ServiceRecord, ...]:

@@ -11,11 +11,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sim.flow import Attempt, Flow
+from sim.flow import Attempt, Failure, Flow
 from sim.models.component import Component, Instance, Tier
 from sim.schema import NotNegative, Positive, Table
 
-FINAL = ("refused", "too_large")
+FINAL: tuple[Failure, ...] = ("refused", "too_large")
 """Outcomes that say that the request itself is wrong: asking again cannot help."""
 
 

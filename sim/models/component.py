@@ -64,7 +64,7 @@ class Instance:
 
     def stream(self, what: str) -> str:
         """Name the stream of random numbers of *what* in this use."""
-        return f"{self.name}.{what}" if self.use_number == 1 else f"{self.name}.{what}#{self.use_number}"
+        return f"{self.name}.{what}" if self.use_number == 1 else f"{self.name}.{what}.{self.use_number}"
 
     def linked(self, key: str) -> "Instance":
         """Return the instance that the table names under *key*."""

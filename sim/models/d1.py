@@ -1,7 +1,7 @@
 """One database, one query at a time: a distance to travel, a queue, and the SQL itself.
 
 The Worker runs near its user, the database stands where it was created; so every query pays a round trip before it
-waits for the single thread that executes it.
+waits for the single thread that executes it. All queries of one request travel the same distance: they share one draw.
 
 Sources
 -------
@@ -69,7 +69,7 @@ def write(d1: Instance, _: Write) -> Flow:
 
 
 def _query(d1: Instance, execute: Serve) -> Flow:
-    half = Delay(Time(d1.table.rtt_ms, scale=0.5), d1.stream("rtt"))
+    half = Delay(Time(d1.table.rtt_ms, scale=0.5), d1.stream("rtt"), shared=True)
     return (half, execute, half)
 
 

@@ -102,7 +102,7 @@ def call(objects: Instance, *, work: Flow, writes: bool) -> Flow:
 
 def around(objects: Instance, inner: Flow) -> Flow:
     """Travel to the object, *inner*, travel back."""
-    half = Delay(Time(objects.table.rtt_ms, scale=0.5), objects.stream("rtt"))
+    half = Delay(Time(objects.table.rtt_ms, scale=0.5), objects.stream("rtt"), shared=True)
     return (half, *inner, half)
 
 

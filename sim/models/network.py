@@ -23,7 +23,7 @@ class Network(Table):
 def enter(network: Instance, inner: Flow) -> Flow:
     """Client to edge, *inner*, edge to client."""
     table: Network = network.table
-    half = Delay(Time(table.client_rtt_ms, scale=0.5), network.stream("client_rtt"))
+    half = Delay(Time(table.client_rtt_ms, scale=0.5), network.stream("client_rtt"), shared=True)
     return (half, *inner, half)
 
 

@@ -41,7 +41,7 @@ def station(tunnel: Instance) -> Station:
 def enter(tunnel: Instance, inner: Flow) -> Flow:
     """Device to gateway, *inner*, gateway to device, on one stream."""
     table: Tunnel = tunnel.table
-    half = Delay(Time(table.overhead_ms, scale=0.5), tunnel.stream("overhead"))
+    half = Delay(Time(table.overhead_ms, scale=0.5), tunnel.stream("overhead"), shared=True)
     too_large = Guard(AttributeOver("size_bytes", table.response_limit_bytes), "too_large")
     return (Hold(station(tunnel), (half, *inner, too_large, half)),)
 

@@ -47,7 +47,7 @@ def compute(workers: Instance, _: NoParameters) -> Flow:
     start = Delay(table.cold_start_ms, workers.stream("cold_start"))
     return (
         Branch(Chance(table.cold_fraction, workers.stream("is_cold")), (start,)),
-        Serve(station(workers), table.cpu_ms, workers.stream("cpu"), account=cpu_category(workers.name)),
+        Serve(station(workers), table.cpu_ms, workers.stream("cpu"), category=cpu_category(workers.name)),
     )
 
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sim.errors import ModelError
 from sim.randomness import portable_math
+from sim.rules import rule
 
 Array = NDArray[np.float64]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -101,14 +102,16 @@ class _Law(BaseModel):
 
 
 def _refusal(law: str, error: ValidationError) -> str:
-    """The first of pydantic's findings in one line: ``Exponential.mean=-1.0 must be greater than 0``."""
+    """The first of pydantic's findings in one line: ``Exponential.mean=-1.0 must be > 0``."""
     found = error.errors(include_url=False)[0]
-    rule = found["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    if rule.startswith(law):
-        return rule
+    broken = rule(found)
+    if broken.startswith(law):
+        return broken
+    if found["type"] == "value_error":
+        return f"{law}: {broken}"
     place = "".join(f".{part}" for part in found["loc"])
-    value = f"={found['input']!r} " if rule.startswith("must") else ": "
-    return f"{law}{place}{value}{rule}"
+    value = f"={found['input']!r}" if broken.startswith("must") else ""
+    return f"{law}{place}{value} {broken}"
 
 
 class Constant(_Law):

@@ -1,6 +1,6 @@
 """Random numbers that are looked up, not drawn in turn.
 
-Picture a book of tables. The *seed* chooses the book, the *site* (a place in the model, such as ``"d1.read"``)
+Picture a book of tables. The *seed* chooses the book, the *stream* (a place in the model, such as ``"d1.read"``)
 chooses the page, the *request* number the line, and the *context* tells the first attempt of a request from its
 retries. Asking twice gives the same number twice, in whatever order the simulation happens to ask. Two things follow:
 two engines that execute the same model see the same luck, and a what-if keeps every draw that it does not change
@@ -26,6 +26,9 @@ MASK = 0xFFFFFFFFFFFFFFFF
 UNUSED_BITS = 12
 TO_UNIT = 2.0**-52
 
+SEED_MAX = 2**63 - 1
+"""The largest whole number of a TOML file, a Parquet column and a compiled engine alike."""
+
 
 def mix64(word: int) -> int:
     """SplitMix64's finalizer: a bijection of 64-bit words in which every input bit flips about half of the output."""
@@ -35,25 +38,33 @@ def mix64(word: int) -> int:
     return word ^ (word >> 31)
 
 
-def site_key(seed: int, site: str) -> int:
-    """The page of the book: a 64-bit key for *site* under *seed*.
+def stream_key(seed: int, stream: str) -> int:
+    """The page of the book: a 64-bit key for *stream* under *seed*.
 
     Parameters
     ----------
     seed : int
-        Non-negative.
-    site : str
+        See :func:`checked_seed`.
+    stream : str
         Name of the place in the model that draws.
+    """
+    seed = checked_seed(seed)
+    page = int.from_bytes(blake2b(stream.encode(), digest_size=8).digest(), "little")
+    return mix64(mix64(seed + GOLDEN) ^ page)
+
+
+def checked_seed(seed: int) -> int:
+    """Refuse what is no seed: every seed is used whole, none is cut to the bits that an engine holds.
 
     Raises
     ------
     UsageError
-        The seed is negative.
+        It is no whole number from 0 to 2**63 - 1.
     """
-    if seed < 0:
-        raise UsageError(f"seed={seed} must be >= 0 (pass rng=0 or larger)")
-    page = int.from_bytes(blake2b(site.encode(), digest_size=8).digest(), "little")
-    return mix64(mix64(seed + GOLDEN) ^ page)
+    whole = int(seed) if hasattr(seed, "__index__") and not isinstance(seed, bool) else -1
+    if not 0 <= whole <= SEED_MAX:
+        raise UsageError(f"seed={seed!r} must be a whole number from 0 to 2**63 - 1 (pass rng=0 or larger)")
+    return whole
 
 
 def uniform(key: int, request: int, *, context: int = 0, draw: int = 0) -> float:
@@ -69,7 +80,7 @@ def uniforms(key: int, request: NDArray[np.int64], *, context: int = 0, draw: in
     Parameters
     ----------
     key : int
-        From :func:`site_key`.
+        From :func:`stream_key`.
     request : ndarray of int64, shape (n,)
         Request numbers, >= 0, in any order.
     context : int
@@ -91,7 +102,7 @@ def uniforms(key: int, request: NDArray[np.int64], *, context: int = 0, draw: in
 
 
 def child_context(context: int, key: int, *, branch: int) -> int:
-    """Context of retry, or spawned copy, number *branch* >= 1 at the site with *key*; 0 keeps the parent's."""
+    """Context of retry, or spawned copy, number *branch* >= 1 at the stream with *key*; 0 keeps the parent's."""
     return context if branch == 0 else mix64(context ^ mix64(key + GOLDEN * branch))
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim.errors import UsageError
+from sim.experiments.stopping import target_of
 from sim.files import plain, whole_file
 from sim.judgement.judge import judge, overall
-from sim.judgement.targets import Verdict
+from sim.judgement.targets import Verdict, decide
 from sim.results.breakdown import by_route, waterfall
+from sim.results.metrics import unit_of
 from sim.version import __version__
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from sim.experiments.capacity import Capacity
     from sim.experiments.plan import Plan
     from sim.experiments.sensitivity import Sensitivity
+    from sim.experiments.stopping import SequentialEstimate
     from sim.experiments.sweep import Sweep
     from sim.judgement.comparison import Comparison
     from sim.judgement.cost import Cost
@@ -51,6 +54,30 @@ def run_document(result: "Result") -> Document:
         "generator": result.generator,
         "notes": list(result.notes),
         "provenance": _provenance(result.scenario),
+    }
+
+
+def sequential_document(found: "SequentialEstimate", scenario: "Scenario") -> Document:
+    """A statistic that was estimated until it was precise enough, and its target."""
+    line = target_of(found.precision, scenario)
+    return {
+        **_head(scenario, found.seed),
+        "until": str(found.precision),
+        "metric": found.precision.metric,
+        "statistic": found.precision.statistic,
+        "unit": unit_of(found.precision.metric),
+        **_estimate(found.estimate),
+        "target": line and line.target,
+        "alert": line and line.alert,
+        "verdict": line and decide(found.estimate.low, found.estimate.high, line=line),
+        "reached": found.reached,
+        "reason": found.reason,
+        "interrupted": found.interrupted,
+        "replications": found.replications,
+        "replications_total": found.replications_total,
+        "requests": found.requests,
+        "requests_total": found.requests_total,
+        "provenance": _provenance(scenario),
     }
 
 

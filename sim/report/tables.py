@@ -8,6 +8,8 @@ from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING, Any
 
 from sim.experiments.sensitivity import FACTOR
+from sim.experiments.stopping import target_of
+from sim.judgement.targets import decide
 from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.wording import (
     NONE,
@@ -21,20 +23,22 @@ from sim.report.wording import (
     span,
     target_name,
     target_names,
-    unit_of_metric,
     usd,
 )
 from sim.results.breakdown import by_route, waterfall
+from sim.results.metrics import unit_of
 
 if TYPE_CHECKING:
     from sim.experiments.capacity import Capacity
     from sim.experiments.sensitivity import Sensitivity
+    from sim.experiments.stopping import SequentialEstimate
     from sim.experiments.sweep import Sweep
     from sim.judgement.comparison import Comparison, ComparisonRow
     from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
     from sim.results.result import Result
     from sim.scenario.provenance import Provenance
+    from sim.scenario.scenario import Scenario
     from sim.screening import Screening, StationScreening
     from sim.statistics.intervals import Estimate
 
@@ -229,7 +233,7 @@ def comparison(found: "Comparison") -> Grid:
 
 
 def _estimate(found: "Estimate", metric: str) -> Cell:
-    unit = unit_of_metric(metric)
+    unit = unit_of(metric)
     return Cell(amount(found.value, unit), span(found.low, found.high, unit=unit))
 
 
@@ -357,3 +361,21 @@ def sweep(found: "Sweep") -> Grid:
         station, busy = component_name(str(row["busiest_station"])), percent(row["busiest_utilization"])
         rows.append([*cells, station, busy, str(row["verdict"])])
     return grid(f"{found.scenario.name}, {len(found.seeds)} replications a point", columns, rows=rows)
+
+
+def sequential(found: "SequentialEstimate", scenario: "Scenario") -> Grid:
+    """Return what ``headroom run --until`` found: the estimate, what it took, and the target's verdict if any."""
+    goal, estimate, unit = found.precision, found.estimate, unit_of(found.precision.metric)
+    rows: list[tuple[Cell | str, Cell | str]] = [
+        ("value", Cell(amount(estimate.value, unit), span(estimate.low, estimate.high, unit=unit))),
+        ("precise enough", "yes" if found.reached else f"no: {found.reason}"),
+        ("replications", f"{found.replications:,} of {found.requests:,} requests, {found.looks} looks"),
+        ("requests played", f"{found.requests_total:,}, all looks and warm-ups included"),
+    ]
+    line = target_of(goal, scenario)
+    if line is not None:
+        verdict = decide(estimate.low, estimate.high, line=line)
+        said = f"{line_of(line.target, line.unit)}, alert {line_of(line.alert, line.unit)}"
+        rows += [("target", said), ("verdict", verdict)]
+    title = f"{target_name(goal.metric, goal.statistic)} of {scenario.name}, within {goal.limit_text}"
+    return grid(title, ("", Column("", below=INTERVAL)), rows=rows)

@@ -176,17 +176,6 @@ def component_name(column: str) -> str:
     return labels.get(name, name.replace("_", " ")) + (", waiting" if bare.endswith("_queue") else "")
 
 
-def unit_of_metric(metric: str) -> str:
-    """Return the unit of a metric; ``1`` for a ratio.
-
-    >>> unit_of_metric("d1_query_ms"), unit_of_metric("r2_upload_mb_per_s"), unit_of_metric("uptime_ratio")
-    ('ms', 'MB/s', '1')
-    """
-    if metric in WHOLE:
-        return "ms" if metric == LATENCY else "1"
-    return metrics()[metric][1].unit
-
-
 def listed(names: Sequence[str]) -> str:
     """Names in a row: commas, and *and* before the last.
 

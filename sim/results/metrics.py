@@ -61,6 +61,24 @@ def metric_values(frame: "pd.DataFrame", metric: str, *, scenario: "Scenario") -
     return found.values(sent, used) if found.applies(used) else np.zeros(0)
 
 
+def unit_of(metric: str) -> str:
+    """Return the unit of a metric; ``1`` for a ratio.
+
+    >>> unit_of("d1_query_ms"), unit_of("r2_upload_mb_per_s"), unit_of("uptime_ratio")
+    ('ms', 'MB/s', '1')
+
+    Raises
+    ------
+    UsageError
+        There is no such metric.
+    """
+    if metric in (LATENCY, UPTIME):
+        return "ms" if metric == LATENCY else "1"
+    if metric not in metrics():
+        raise UsageError(f"metric={metric!r} must be one of {', '.join(metric_names())} (scenarios/targets.toml)")
+    return metrics()[metric][1].unit
+
+
 def applies(metric: str, scenario: "Scenario") -> bool:
     """Whether some route of *scenario* has something that *metric* measures."""
     if metric in (LATENCY, UPTIME):

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from sim.errors import UsageError
+from sim.randomness.streams import checked_seed
 from sim.results.result import Result
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
@@ -58,7 +59,7 @@ def run(
         One line: the value, the rule, the way out.
     """
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
-    seed = asked.seed if rng is None else rng
+    seed = asked.seed if rng is None else checked_seed(rng)
     check_runner(on)
     if on.endswith(".parquet"):
         from sim.results import storage as recorded
@@ -81,6 +82,7 @@ def _uncut(scenario: Scenario, planned: Schedule) -> tuple[str, ...]:
 
 def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress: bool = False) -> Result:
     """Play a given schedule on a given runner; what a URL or the reference gets is its live part."""
+    seed = checked_seed(seed)
     if on in ("simpy", "compiled"):
         from sim.runners import simulated
 

@@ -49,7 +49,7 @@ def play(scenario: Scenario, schedule: Schedule, *, seed: int, engine: str = "co
 
 def result_of(scenario: Scenario, schedule: Schedule, *, recording: Recording, seed: int, on: str) -> Result:
     """A Result from what an engine recorded."""
-    spent_ms = {f"{name}_ms": spent for name, spent in recording.accounts.items()}
+    spent_ms = {f"{name}_ms": spent for name, spent in recording.categories.items()}
     times = {column: spent_ms.get(column, np.zeros(len(schedule))) for column in scenario.time_columns}
     for inner, outer in scenario.inner_columns.items():
         times[outer] = times[outer] + times[inner]

@@ -26,7 +26,7 @@ from scipy.special import ive
 from sim.errors import ScenarioError
 from sim.free_memory import check_fits
 from sim.randomness import portable_math
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 from sim.schema import PAGE, Count, Law, NotNegative, Positive, Table
 
 Array = NDArray[np.float64]
@@ -43,7 +43,7 @@ REST_MOST = 1_000
 PROFILE_POINTS = 10_000
 """Of a rate that is looked at over time: a day in steps of nine seconds."""
 
-SITE = "workload.arrivals"
+STREAM = "workload.arrivals"
 
 
 class _Open(Table):
@@ -89,9 +89,11 @@ class _Open(Table):
         count = _first_guess(self.peak_per_s, duration_s=duration_s, requests=requests)
         while True:
             index = np.arange(count)
-            candidate_s = np.cumsum(-portable_math.log(1.0 - uniforms(site_key(seed, SITE), index))) / self.peak_per_s
+            candidate_s = (
+                np.cumsum(-portable_math.log(1.0 - uniforms(stream_key(seed, STREAM), index))) / self.peak_per_s
+            )
             rate_per_s = self._rates_per_s(candidate_s, seed, duration_s)
-            stays = uniforms(site_key(seed, f"{SITE}.thinning"), index) * self.peak_per_s < rate_per_s
+            stays = uniforms(stream_key(seed, f"{STREAM}.thinning"), index) * self.peak_per_s < rate_per_s
             time_s = candidate_s[stays]
             if duration_s is not None and candidate_s[-1] >= duration_s:
                 return time_s[time_s < duration_s]
@@ -274,12 +276,12 @@ class Bursty(_Open):
     def _rates_per_s(self, time_s: Array, seed: int, duration_s: float | None) -> Array:
         """Rates along a path of exponential stays; the first state is drawn in proportion to its share of time."""
         zero = np.zeros(1, dtype=np.int64)
-        first = int(uniforms(site_key(seed, f"{SITE}.first_state"), zero)[0] < self.burst_share)
+        first = int(uniforms(stream_key(seed, f"{STREAM}.first_state"), zero)[0] < self.burst_share)
         means_s = np.array([self.mean_calm_s, self.mean_burst_s])
         count = 16 + int(2 * time_s[-1] / means_s.mean())
         while True:
             index = np.arange(_bounded(count))
-            unit = uniforms(site_key(seed, f"{SITE}.state"), index)
+            unit = uniforms(stream_key(seed, f"{STREAM}.state"), index)
             stay_s = -portable_math.log(1.0 - unit) * means_s[(first + index) % 2]
             end_s = np.cumsum(stay_s)
             if end_s[-1] > time_s[-1]:

@@ -109,7 +109,5 @@ class _Path:
         return replace(instance, use_number=use)
 
     def _name(self, step: Step, what: str) -> str:
-        """A name for the random numbers of a step itself: ``feed.d1.read.chance``, numbered where it comes again."""
-        name = f"{self._route}.{step.use or 'group'}.{what}"
-        again = self._uses[name] = self._uses.get(name, 0) + 1
-        return name if again == 1 else f"{name}#{again}"
+        """A name for the random numbers of a step itself: ``feed.d1.read.chance``; uses of one name are numbered."""
+        return f"{self._route}.{step.use or 'group'}.{what}"

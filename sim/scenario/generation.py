@@ -1,6 +1,6 @@
 """The schedule that follows from a scenario and a seed: when each request comes, what it asks, for whom, how large.
 
-Every attribute of request number *i* is looked up under its own site (:mod:`sim.randomness.streams`). So another mix
+Every attribute of request number *i* is looked up under its own stream (:mod:`sim.randomness.streams`). So another mix
 keeps the arrivals, another rate keeps the keys, and a schedule is the same wherever it is made.
 """
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sim.errors import ScenarioError
 from sim.free_memory import check_fits
 from sim.randomness.distributions import AnyLaw
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import checked_seed, stream_key, uniforms
 from sim.scenario.arrivals import BYTES_PER_REQUEST, Closed, TraceReplay
 from sim.scenario.routes import Route
 from sim.scenario.schedule import Schedule
@@ -43,7 +43,7 @@ def schedule(scenario: "Scenario", seed: int | None = None) -> Schedule:
         The trace cannot be read, no request arrives, or too many would.
     """
     workload = scenario.workload
-    seed = scenario.seed if seed is None else seed
+    seed = scenario.seed if seed is None else checked_seed(seed)
     arrivals = workload.arrivals
     if isinstance(arrivals, Closed):
         return _closed(scenario, arrivals, seed=seed)
@@ -148,7 +148,7 @@ def _objects(
             continue
         stored = stored_bytes(route)
         if recorded is None:
-            u = uniforms(site_key(seed, f"workload.{name}_object"), np.arange(n))[here]
+            u = uniforms(stream_key(seed, f"workload.{name}_object"), np.arange(n))[here]
             number[here] = (u * route.objects).astype(np.int64)
         else:
             number[here] = np.searchsorted((stored[1:] + stored[:-1]) / 2, recorded[here], side="right")
@@ -162,9 +162,9 @@ def _recorded(trace: Trace | None, column: str, otherwise: NDArray[Any]) -> NDAr
     return otherwise if found is None else found
 
 
-def _drawn(law: AnyLaw, seed: int, site: str, n: int) -> NDArray[np.float64]:
+def _drawn(law: AnyLaw, seed: int, stream: str, n: int) -> NDArray[np.float64]:
     index = np.arange(n)
-    return law.sample(np.stack([uniforms(site_key(seed, site), index, draw=draw) for draw in range(law.draws)]))
+    return law.sample(np.stack([uniforms(stream_key(seed, stream), index, draw=draw) for draw in range(law.draws)]))
 
 
 def _whole(values: NDArray[np.float64], *, least: int = 0) -> NDArray[np.int64]:
@@ -176,7 +176,7 @@ def _tokens(law: AnyLaw | None, seed: int, name: str, n: int) -> NDArray[np.int6
 
 
 def _routes(shares: NDArray[np.float64], seed: int, n: int) -> NDArray[np.int16]:
-    return _chosen(shares, uniforms(site_key(seed, "workload.route"), np.arange(n))).astype(np.int16)
+    return _chosen(shares, uniforms(stream_key(seed, "workload.route"), np.arange(n))).astype(np.int16)
 
 
 def _keys(scenario: "Scenario", seed: int, route_code: NDArray[np.int16]) -> NDArray[np.int64]:
@@ -187,7 +187,7 @@ def _keys(scenario: "Scenario", seed: int, route_code: NDArray[np.int16]) -> NDA
         codes = [code for code, route in enumerate(scenario.routes.values()) if route.keys == population]
         keys = scenario.workload.populations[population] if population else scenario.workload.keys
         stream = f"workload.key.{population}" if population else "workload.key"
-        drawn = _chosen(popularity(keys), uniforms(site_key(seed, stream), np.arange(n)))
+        drawn = _chosen(popularity(keys), uniforms(stream_key(seed, stream), np.arange(n)))
         key = np.where(np.isin(route_code, codes), drawn, key)
     return key
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import ScenarioError
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 from sim.schema import PAGE, nearest
 
 TIMES = ("arrival_ms", "timestamp")
@@ -102,7 +102,7 @@ class Trace:
         """
         count = len(self)
         block = ceil(count ** (1 / 3))
-        draws = uniforms(site_key(seed, "workload.arrivals.resample"), np.arange(ceil(count / block)))
+        draws = uniforms(stream_key(seed, "workload.arrivals.resample"), np.arange(ceil(count / block)))
         start = (draws * (count - block + 1)).astype(np.int64)
         rows = (start[:, None] + np.arange(block)).reshape(-1)[:count]
         gap_ms = np.diff(self.arrival_ms, append=self.duration_ms)[rows]

@@ -50,7 +50,7 @@ class Walker:
         self.held: tuple[f.Station, ...] = ()
         self.follows: Follows | None = None
         self.pending: dict[str, Array] = {}
-        self.steps: dict[type, Callable[[Any, Array], Passage]] = {
+        handlers: dict[type, Callable[[Any, Array], Passage]] = {
             f.Delay: self._delay,
             f.Serve: self._serve,
             f.Hold: self._hold,
@@ -68,6 +68,7 @@ class Walker:
             f.Move: self._move,
             f.Custom: self._custom,
         }
+        self.steps = f.StepTable("screening", handlers)
 
     def walk(self, traffic: Traffic, past: Notes) -> tuple[Passage, Notes]:
         """What happens to the whole *traffic*, and the notes taken on the way, by those of the walk before."""
@@ -155,7 +156,7 @@ class Walker:
     def _parallel(self, step: f.Parallel, weight: Array) -> Passage:
         ways = [self._go(steps, weight) for steps in step.flows]
         if len(ways) > 1:
-            self.log.say(f"Parallel({step.site!r}) is taken to last as long as the mean of the flow that decides it")
+            self.log.say(f"Parallel({step.stream!r}) is taken to last as long as the mean of the flow that decides it")
         times = np.sort(np.stack(np.broadcast_arrays(*(way.time_ms for way in ways))), axis=0)
         through = np.sort(np.stack(np.broadcast_arrays(*(way.through for way in ways))), axis=0)[-step.need]
         errors = [error for way in ways for error in way.failed]
@@ -165,7 +166,9 @@ class Walker:
     def _hedge(self, step: f.Hedge, weight: Array) -> Passage:
         first = self._go(step.steps, weight)
         if self.log.past.wait_ms:
-            self.log.say(f"Hedge({step.site!r}) is taken to be late as often as an exponential law of the same mean is")
+            self.log.say(
+                f"Hedge({step.stream!r}) is taken to be late as often as an exponential law of the same mean is"
+            )
             late = np.exp(-step.after_ms / np.maximum(first.time_ms, 1e-9))
             self._go(step.steps, weight * late)
         return first
@@ -175,7 +178,7 @@ class Walker:
         again = {error: share for error, share in once.failed.items() if error not in step.final}
         share = np.clip(sum(again.values(), NONE), 0, 1 - 1e-12)
         if step.timeout_ms is not None and float(np.max(once.time_ms)) > step.timeout_ms:
-            self.log.say(f"Attempt({step.site!r}) times out often: the load of these retries is left out")
+            self.log.say(f"Attempt({step.stream!r}) times out often: the load of these retries is left out")
             once = Passage(np.minimum(once.time_ms, step.timeout_ms), once.spread, once.failed)
         if step.retries == 0 or not share.any():
             return once
@@ -232,7 +235,7 @@ class Walker:
         return Passage()
 
     def _custom(self, step: f.Custom, weight: Array) -> Passage:
-        raise UsageError(f"Custom({step.account!r}) cannot be screened: nothing is known about it (simulate it)")
+        raise UsageError(f"Custom({step.category!r}) cannot be screened: nothing is known about it (simulate it)")
 
     # ------------------------------------------------------------ times and conditions
 
@@ -295,6 +298,8 @@ class Walker:
                 self.log.touch("taken", bucket, weight=weight)
                 asked = np.maximum(self.log.touched("taken", bucket), 1e-12)
                 return np.clip(1 - bucket.per_s / 1000 / asked, 0, 1)
+            case _:
+                raise f.unknown(condition, "screening")
 
     def _idle(self, station: f.Station, longer_ms: float) -> Array:
         """No visit for so long, or none since the run began; a follower knows that its leader was there."""

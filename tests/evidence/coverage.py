@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from sim.errors import UsageError
-from sim.experiments.stopping import run_until
+from sim.experiments.precision import Precision
+from sim.experiments.stopping import replicate_until
 from sim.statistics.intervals import (
     BATCHES,
     Estimate,
@@ -53,6 +54,9 @@ class Design(Protocol):
 P99 = 0.99
 LOADS = (0.5, 0.8, 0.9)
 REPLICATIONS = 20
+REQUESTS_EACH = 2_000
+"""Of a replication, where their number is not fixed."""
+
 EXPERIMENTS = 400
 
 OFTEN_TIMES = 5
@@ -89,11 +93,19 @@ class CoverageRow:
     half_width_ratio: float
 
 
-def sojourns(seed: int, *, load: float, requests: int) -> Array:
-    """Sojourn times in ms of an M/M/1 queue that begins empty; mean service 1 ms, shape (requests,)."""
+def sojourns(seed: int, *, load: float, requests: int, empty: bool = True) -> Array:
+    """Sojourn times in ms of an M/M/1 queue, mean service 1 ms, shape (requests,).
+
+    It begins empty, or else with as much work as it has in equilibrium: then every sojourn time has the same law.
+    """
     rng = np.random.default_rng([seed, round(load * 1000)])
     service = rng.exponential(1.0, requests)
-    return lindley(np.cumsum(rng.exponential(1 / load, requests)), service) + service
+    arrival_ms = np.cumsum(rng.exponential(1 / load, requests))
+    if empty:
+        return lindley(arrival_ms, service) + service
+    # The first request finds the work, as if it came together with one that brings it all.
+    work_ms = rng.exponential(1 / (1 - load)) if rng.random() < load else 0.0
+    return lindley(np.append(0.0, arrival_ms - arrival_ms[0]), np.append(work_ms, service))[1:] + service
 
 
 def by_batches(seed: int, *, load: float, requests: int) -> Found:
@@ -133,14 +145,13 @@ def as_if_independent(seed: int, *, load: float, requests: int) -> Found:
 
 
 def until(wording: str) -> Design:
-    """Sequential stopping at the precision of *wording*, however many requests that takes."""
-    statistic = wording.split(maxsplit=1)[0]
+    """Sequential stopping at the precision of *wording*: replications of a queue in equilibrium."""
+    goal = Precision.parse(wording)
 
     def design(seed: int, *, load: float, requests: int) -> Found:
-        found = run_until(lambda s, n: sojourns(s, load=load, requests=n), wording, seed=seed, requests_max=requests)
-        spent = found.requests * found.replications
-        one = found.estimate
-        return {statistic: Estimate(one.value, one.low, one.high, spent, one.method)}
+        one = partial(sojourns, load=load, requests=REQUESTS_EACH, empty=False)
+        found = replicate_until(one, goal, seed=seed, requests=REQUESTS_EACH, requests_max=requests)
+        return {goal.statistic: replace(found.estimate, n=found.replications * found.requests)}
 
     return design
 

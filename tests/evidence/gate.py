@@ -98,7 +98,9 @@ def measures(case: Case, run: Recording) -> dict[str, Array]:
         last_ms = [run.arrival_ms[user :: case.users].max() for user in range(case.users)]
         order = order[run.arrival_ms[order] <= min(last_ms)]
     served = order[run.outcome[order] == 0]
-    waited = sum((spent for name, spent in run.accounts.items() if name.endswith("_queue")), np.zeros(len(run.outcome)))
+    waited = sum(
+        (spent for name, spent in run.categories.items() if name.endswith("_queue")), np.zeros(len(run.outcome))
+    )
     return {
         "wait_ms": waited[served],
         "waited_share": (waited[served] > 0).astype(np.float64),
@@ -146,7 +148,7 @@ def follow(engine: str, *, seed: int = 0, requests: int | None = None) -> Iterat
     for name, gap, service, servers in PATHS:
         gaps_ms = gap.sample(np.random.default_rng(seed).random((gap.draws, count)))
         run = simulate(queue(service, servers=servers), _schedule(np.cumsum(gaps_ms)), seed=seed)
-        spent_ms, waited_ms = run.accounts["queue"], run.accounts["queue_queue"]
+        spent_ms, waited_ms = run.categories["queue"], run.categories["queue_queue"]
         if servers == 1:
             exact_ms = lindley(run.arrival_ms, spent_ms)
         else:

@@ -160,7 +160,7 @@ def _networks() -> Iterator[Case]:
         },
     )
     station, law = Station("queue", servers=2), Exponential(mean=SERVICE_MS)
-    back = (Serve(station, law, "queue.work_again"),)  # A site of its own: else the first return has the first luck.
+    back = (Serve(station, law, "queue.work_again"),)
     yield Case(
         "M/M/2, 40 % come back",
         (Serve(station, law, "queue.work"), Repeat(Chance(0.4, "queue.again"), back, "queue.turn", limit=1000)),

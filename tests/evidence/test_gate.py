@@ -16,7 +16,7 @@ import pytest
 from sim import flow as f
 from sim.engines import simpy_engine
 from sim.randomness.distributions import Hyperexponential
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 from sim.statistics.intervals import Estimate
 from tests.evidence.gate import ENGINES, GateRow, PathRow, check, follow, main, measures, path_table, plan, table
 from tests.evidence.known_queues import Case, cases, queue
@@ -53,7 +53,7 @@ def test_engine_shares_a_processor_as_an_event_by_event_account_does(engine: str
     gaps_ms = np.random.default_rng(8).exponential(10.0, requests)
     planned, seed = at(np.cumsum(gaps_ms)), 4
     simulate = import_module(ENGINES[engine]).simulate
-    work_ms = law.sample(uniforms(site_key(seed, "queue.work"), np.arange(requests))[np.newaxis])
+    work_ms = law.sample(uniforms(stream_key(seed, "queue.work"), np.arange(requests))[np.newaxis])
     exact_ms = shared_sojourns(planned.arrival_ms.tolist(), work_ms.tolist())
     np.testing.assert_allclose(simulate(queue(law, shared=True), planned, seed=seed).latency_ms, exact_ms, rtol=1e-9)
 

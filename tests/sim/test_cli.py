@@ -39,13 +39,18 @@ WRONG = {
     "run launch --rate nan": "workload.arrivals.rate_per_s=nan must be a finite number",
     "run launch --requests 0": "requests=0 must be >= 1",
     "run launch --trace missing.csv": "missing.csv does not exist",
-    "run launch --seed -1": "seed=-1 must be >= 0",
+    "run launch --seed -1": "seed=-1 must be a whole number from 0",
     "run launch --on http://127.0.0.1:1 --set routes.device_log.share=0": "does not answer",
     "run launch --on http://127.0.0.1:1": "route device_log needs a tunnel",
     "run launch --on http://example.com": "must be this machine",
     "run launch --on none.parquet": "must be a file; there is none",
     "run launch --save run.csv": "must end in .parquet",
     "run launch --save missing/run.parquet": "the folder 'missing' must exist",
+    "run launch --until p99": "must read like",
+    "run launch --until p99±1s": "must be in % or ms, not in s",
+    "run launch --until p99±1% --on reference": "on='reference' must be compiled or simpy with until=",
+    "run launch --until p99±1% --save run.parquet": "must not be given with --until",
+    "run launch --requests-max 9": "needs --until",
     "run launch --set x": "must read PATH=VALUE",
     "run launch --set system.d1.rtt=3": "system.d1.rtt is not a key; did you mean rtt_ms?",
     "run launch --set system.tunnel.streams=10000000000000000000000": "Station.servers=1" + 22 * "0" + " must be <=",
@@ -101,6 +106,28 @@ def test_run_prints_tables_and_writes_document_and_run(tmp_path: Path) -> None:
     again = headroom("run", "launch", *SHORT, "--on", kept, "--json", "-")
     assert json.loads(again.stdout)["targets"] == said["targets"]
     assert "95 % interval" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("until", "verdict", "reached", "status"),
+    [
+        ("p50 ± 10 %", "PASS", True, 0),
+        ("p99 ± 20 %", "WARN", True, 1),
+        ("p90 ± 10 %", None, True, 0),
+        ("p90 ± 0.1 %", None, False, 3),
+    ],
+)
+def test_run_until_says_what_it_found_and_what_it_took(
+    until: str, verdict: str | None, reached: bool, status: int
+) -> None:
+    """So short a run meets cold objects mostly: its P99 misses the target, and its P90 has none."""
+    ended = headroom("run", "launch", *SHORT, "--until", until, "--requests-max", "40000", "--json", "-")
+    said = json.loads(ended.stdout)
+    assert (said["verdict"], said["reached"], ended.returncode) == (verdict, reached, status)
+    assert said["low"] <= said["value"] <= said["high"]
+    assert said["requests_total"] == said["replications_total"] * said["requests"] > 0
+    for row in ("value", "95 % interval", "replications", "requests played"):
+        assert row in ended.stderr
 
 
 def test_compare_of_a_run_with_itself_agrees(tmp_path: Path) -> None:

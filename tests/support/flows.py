@@ -31,7 +31,8 @@ FAR = (1e-300, 1e-9, 1e6, 1e15)
 """Times beyond all measure: so short that the clock does not move, so long that it stands on whole milliseconds."""
 WAYS = st.sampled_from([*ROUTES, "nobody's"])
 NUMBERS = ("key", "size_bytes", "tokens_in", "tokens_out")
-SITES = st.sampled_from(["a.one", "a.two", "b.one", "c.one"])
+STREAMS = st.sampled_from(["a.one", "a.two", "b.one", "c.one", "alone"])
+SHARED = one(False, False, True)
 ERRORS = st.sampled_from(["overloaded", "refused", "error"])
 INSTANCES, PRIORITIES, LOW = one(1, 1, 2, 3), one(0, 0, 1, 2, -5), st.integers(0, 3)
 WHOLE = st.integers(0, 5).map(float)
@@ -116,7 +117,7 @@ def time(draw: Draw, s: States) -> Any:
 
 
 CONDITIONS: tuple[Callable[[Draw, States], f.Condition], ...] = (
-    lambda draw, _: f.Chance(draw(one(0.0, 0.3, 0.7, 1.0)), draw(SITES)),
+    lambda draw, _: f.Chance(draw(one(0.0, 0.3, 0.7, 1.0)), draw(STREAMS), shared=draw(SHARED)),
     lambda draw, s: f.Idle(draw(one(*queues(s.declared))), draw(WHOLE)),
     lambda draw, s: f.Waiting(draw(one(*s.declared)), draw(LOW)),
     lambda draw, s: f.CountAtLeast(draw(one(*s.counters)), draw(one(-1.0, 0.5, 1, 2, 3))),
@@ -141,8 +142,9 @@ def flow(draw: Draw, s: States, depth: int, least: int = 0) -> f.Flow:
 def serve(draw: Draw, s: States, depth: int) -> f.Step:
     """Service, or a delay where nothing may be waited for."""
     if not s.stations:
-        return f.Delay(time(draw, s), draw(SITES))
-    return f.Serve(draw(one(*s.stations)), time(draw, s), draw(SITES), draw(one("", "b")), draw(PRIORITIES))
+        return f.Delay(time(draw, s), draw(STREAMS))
+    where, category = draw(one(*s.stations)), draw(one("", "b"))
+    return f.Serve(where, time(draw, s), draw(STREAMS), category, draw(PRIORITIES), shared=draw(SHARED))
 
 
 def hold(draw: Draw, s: States, depth: int) -> f.Step:
@@ -156,7 +158,7 @@ def hold(draw: Draw, s: States, depth: int) -> f.Step:
 def parallel(draw: Draw, s: States, depth: int) -> f.Step:
     """One to three flows, or one many times over, of which some are needed."""
     flows = tuple(flow(draw, s, depth) for _ in range(draw(st.integers(1, 3)))) * draw(one(1, 1, 1, 7))
-    return f.Parallel(flows, draw(st.integers(1, len(flows))), draw(SITES))
+    return f.Parallel(flows, draw(st.integers(1, len(flows))), draw(STREAMS))
 
 
 def attempt(draw: Draw, s: States, depth: int) -> f.Step:
@@ -164,7 +166,7 @@ def attempt(draw: Draw, s: States, depth: int) -> f.Step:
     timeout_ms = draw(one(None, 1.0, 1.0, 2.0, 2.0, 4.5, 4.5, 1e-9, 1e300))
     return f.Attempt(
         flow(draw, s if timeout_ms is None else s.whole, depth),
-        draw(SITES),
+        draw(STREAMS),
         timeout_ms=timeout_ms,
         retries=draw(one(0, 1, 2, 5, 5)),
         backoff_ms=draw(one(0.0, 0.0, 1.0, 1.5, 1e308)),
@@ -177,7 +179,7 @@ def attempt(draw: Draw, s: States, depth: int) -> f.Step:
 
 SIMPLE: tuple[Callable[[Draw, States, int], f.Step], ...] = (
     *[serve] * 5,
-    lambda draw, s, _: f.Delay(time(draw, s), draw(SITES), draw(one("", "b"))),
+    lambda draw, s, _: f.Delay(time(draw, s), draw(STREAMS), draw(one("", "b")), shared=draw(SHARED)),
     lambda draw, s, _: f.Transfer(draw(one(*s.links)), draw(one("wire", "b")), draw(one(*NUMBERS))),
     lambda draw, s, _: f.Guard(condition(draw, s), draw(ERRORS)),
     lambda draw, s, _: f.Count(draw(one(*s.counters)), draw(one(1.0, 0.5, -1.0, "tokens_in", "key"))),
@@ -192,9 +194,11 @@ NESTED: tuple[Callable[[Draw, States, int], f.Step], ...] = (
     attempt,
     lambda draw, s, depth: f.Branch(condition(draw, s), flow(draw, s, depth), flow(draw, s, depth)),
     lambda draw, s, depth: f.Match(tuple((draw(WAYS), flow(draw, s, depth)) for _ in range(draw(LOW)))),
-    lambda draw, s, depth: f.Hedge(flow(draw, s, depth), draw(one(0.0, 1.0, 2.5, 1e-9)), draw(SITES)),
-    lambda draw, s, depth: f.Spawn(flow(draw, s.whole, depth), draw(SITES), time(draw, s), draw(one(None, s.latch))),
-    lambda draw, s, depth: f.Repeat(condition(draw, s), flow(draw, s, depth, 1), draw(SITES), draw(st.integers(1, 3))),
+    lambda draw, s, depth: f.Hedge(flow(draw, s, depth), draw(one(0.0, 1.0, 2.5, 1e-9)), draw(STREAMS)),
+    lambda draw, s, depth: f.Spawn(flow(draw, s.whole, depth), draw(STREAMS), time(draw, s), draw(one(None, s.latch))),
+    lambda draw, s, depth: f.Repeat(
+        condition(draw, s), flow(draw, s, depth, 1), draw(STREAMS), draw(st.integers(1, 3))
+    ),
 )
 
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 from sim.scenario.schedule import Schedule
 
 
 def poisson(requests: int, *, rate_per_s: float, seed: int = 1, keys: int = 1, size_bytes: int = 0) -> Schedule:
     """*requests* Poisson arrivals with round-robin keys."""
     index = np.arange(requests)
-    gaps_ms = -np.log1p(-uniforms(site_key(seed, "test.arrivals"), index)) / rate_per_s * 1000
+    gaps_ms = -np.log1p(-uniforms(stream_key(seed, "test.arrivals"), index)) / rate_per_s * 1000
     return at(np.cumsum(gaps_ms), key=index % keys, size_bytes=np.full(requests, size_bytes))
 
 

@@ -18,7 +18,9 @@ from sim.engines.compiled_engine.lowering import lower
 from sim.engines.compiled_engine.placement import Placement
 from sim.engines.compiled_engine.world import World
 from sim.engines.recording import UNFINISHED, Recording, StationUse
+from sim.flow.numbering import numbered
 from sim.flow.validation import check
+from sim.randomness.streams import checked_seed
 
 if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
@@ -51,14 +53,16 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     ModelError
         The flow cannot be executed.
     UsageError
-        The record does not fit into memory, or the schedule holds what no time can be made of.
+        No seed, a record that does not fit into memory, or a schedule that holds what no time can be made of.
     """
+    seed = checked_seed(seed)
     check(flow)
     check_schedule(flow, schedule)
-    accounts = f.accounts(flow)
-    check_memory(len(schedule), len(accounts), instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
+    flow = numbered(flow)
+    categories = f.categories(flow)
+    check_memory(len(schedule), len(categories), instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
     program = lower(flow, schedule.routes, seed=seed)
-    world = World(program, schedule, accounts=len(accounts))
+    world = World(program, schedule, categories=len(categories))
     interrupted = False
     try:
         while world.go_on(TURNS) != DONE:
@@ -79,7 +83,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
         latency_ms=world.tables["latency_ms"],
         outcome=world.tables["outcome"],
         attempts=world.tables["attempts"],
-        accounts=dict(zip(accounts, world.tables["booked"], strict=True)),
+        categories=dict(zip(categories, world.tables["attributed_ms"], strict=True)),
         stations=uses,
         end_ms=end_ms,
         horizon_ms=float(world.get("horizon_ms")) if world.get("horizon_ms") < inf else end_ms,
@@ -120,4 +124,4 @@ def _blank_unfinished(world: World) -> None:
     unfinished = tables["outcome"] == UNFINISHED
     tables["arrival_ms"] = np.where(unfinished, np.nan, tables["arrival_ms"])
     tables["latency_ms"][unfinished] = np.nan
-    tables["booked"][:, unfinished] = 0.0
+    tables["attributed_ms"][:, unfinished] = 0.0

@@ -17,7 +17,7 @@ from sim.engines.compiled_engine.kernel import layout as k
 from sim.engines.compiled_engine.placement import SHARED, Placement
 from sim.engines.compiled_engine.tables import ATTRIBUTES, Tables, rows
 from sim.errors import ModelError
-from sim.randomness.streams import site_key
+from sim.randomness.streams import stream_key
 
 OUTCOME_CODE = {name: code for code, name in enumerate(f.OUTCOMES)}
 
@@ -76,7 +76,7 @@ class _Writer:
 
     def __init__(self, flow: f.Flow, routes: tuple[str, ...], *, seed: int) -> None:
         self.flow, self.routes, self.seed = flow, routes, seed
-        self.accounts = {name: place for place, name in enumerate(f.accounts(flow))}
+        self.categories = {name: place for place, name in enumerate(f.categories(flow))}
         self.placement = Placement(flow)
         self.tables = Tables(self.placement, seed=seed)
         self.code: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ class _Writer:
         self.failing: list[tuple[dict[str, Any], tuple[f.Station, ...]]] = []
         self.depth = self.slots = self.lanes = 0
         self.starts_max = 1
-        self.write: dict[type, Callable[[Any], None]] = {
+        handlers: dict[type, Callable[[Any], None]] = {
             f.Delay: self._delay,
             f.Serve: self._serve,
             f.Hold: self._hold,
@@ -104,6 +104,7 @@ class _Writer:
             f.Spawn: self._spawn,
             f.Custom: self._custom,
         }
+        self.write = f.StepTable("the compiled engine", handlers)
 
     def program(self) -> Program:
         """Write the flow, then all bodies that it asked for."""
@@ -122,7 +123,7 @@ class _Writer:
         entry = len(self.code)
         self.held, self.failing, self.depth = (), [], 0
         if spawn is not None:
-            self._add(k.SLEEP, law=self.tables.law(spawn.after, spawn.site))
+            self._add(k.SLEEP, law=self.tables.law(spawn.after, spawn.stream))
             if spawn.once is not None:
                 self._add(k.UNLATCH, **self.placement.of(spawn.once))
         self._steps(steps)
@@ -170,26 +171,26 @@ class _Writer:
     # ------------------------------------------------------------ steps that take time
 
     def _delay(self, step: f.Delay) -> None:
-        self._add(k.SLEEP, law=self.tables.law(step.time, step.site))
-        self._add(k.SLEPT, account=self.accounts[f.account_of(step)])
+        self._add(k.SLEEP, law=self.tables.law(step.time, step.stream))
+        self._add(k.SLEPT, category=self.categories[f.category_of(step)])
 
     def _serve(self, step: f.Serve) -> None:
-        law, account = self.tables.law(step.time, step.site), self.accounts[f.account_of(step)]
+        law, category = self.tables.law(step.time, step.stream), self.categories[f.category_of(step)]
         place = self.placement.of(step.station)
         if step.station.discipline == SHARED:
             self._add(k.WORK, law=law, **place)
-            self._add(k.WORKED, account=account)
+            self._add(k.WORKED, category=category)
         else:
             self._seize(step)
             self._add(k.SLEEP, law=law)
-            self._add(k.SERVED, account=account, **place)
+            self._add(k.SERVED, category=category, **place)
 
     def _seize(self, step: f.Serve | f.Hold) -> None:
         station = step.station
         place = self.placement.of(station)
         level = self.placement.levels[station.name].index(step.priority if station.discipline == "priority" else 0)
         self._add_failing(k.SEIZE, level=level, error=OUTCOME_CODE[station.error], **place)
-        self._add(k.WAITED, account=self.accounts[f"{station.name}_queue"], **place)
+        self._add(k.WAITED, category=self.categories[f"{station.name}_queue"], **place)
 
     def _hold(self, step: f.Hold) -> None:
         self._seize(step)
@@ -203,7 +204,7 @@ class _Writer:
         place = self.placement.of(step.link) if step.link.shared else {}
         operands = {"attribute": ATTRIBUTES[step.size], "amount": step.link.bytes_per_s, **place}
         self._add(k.WORK if step.link.shared else k.SLEEP, **operands)
-        self._add(k.WORKED, account=self.accounts[step.account])
+        self._add(k.WORKED, category=self.categories[step.category])
 
     # ------------------------------------------------------------ ways
 
@@ -236,7 +237,7 @@ class _Writer:
         slot = self._slot()
         self._add(k.LOOP, slot=slot)
         again = len(self.code)
-        key, condition = site_key(self.seed, step.site), self.tables.condition(step.condition)
+        key, condition = stream_key(self.seed, step.stream), self.tables.condition(step.condition)
         turn = self._add(k.TURN, slot=slot, times=step.limit, key=key, condition=condition)
         self.depth += 1
         self._steps(step.steps)
@@ -250,19 +251,19 @@ class _Writer:
         row = len(self.jumps)
         self.jumps.extend([k.NONE] * len(step.flows))
         self.starts_max = max(self.starts_max, len(step.flows))
-        key = site_key(self.seed, step.site)
+        key = stream_key(self.seed, step.stream)
         self._add(k.FORK, first=row, times=len(step.flows), need=step.need, key=key)
         self._add_failing(k.JOINED)
         for branch, steps in enumerate(step.flows):
             self.bodies.append((partial(self.jumps.__setitem__, row + branch), steps, None))
 
     def _hedge(self, step: f.Hedge) -> None:
-        key, client = site_key(self.seed, step.site), self.accounts["client"]
+        key, client = stream_key(self.seed, step.stream), self.categories["client"]
         self._start(self._add(k.HEDGE, key=key, lane=self._lane(), amount=step.after_ms), step.steps)
-        self._add_failing(k.HEDGED, account=client, amount=step.after_ms)
+        self._add_failing(k.HEDGED, category=client, amount=step.after_ms)
 
     def _attempt(self, step: f.Attempt) -> None:
-        key, client, slot = site_key(self.seed, step.site), self.accounts["client"], self._slot()
+        key, client, slot = stream_key(self.seed, step.stream), self.categories["client"], self._slot()
         budget = {} if step.budget is None else self.placement.of(step.budget)
         lane = {} if step.timeout_ms is None else {"lane": self._lane(), "amount": step.timeout_ms}
         final = sum(1 << OUTCOME_CODE[error] for error in set(step.final) & set(f.OUTCOMES))
@@ -272,7 +273,7 @@ class _Writer:
         judge = self._add_failing(
             k.TRIED,
             slot=slot,
-            account=client,
+            category=client,
             times=step.retries,
             final=final,
             key=key,
@@ -281,12 +282,12 @@ class _Writer:
             backoff_ms_max=step.backoff_max_ms,
             **budget,
         )
-        self._add(k.RETRY, slot=slot, account=client, goto=again)
+        self._add(k.RETRY, slot=slot, category=client, goto=again)
         judge["goto"] = len(self.code)
 
     def _spawn(self, step: f.Spawn) -> None:
         place = {} if step.once is None else self.placement.of(step.once)
-        spawn = self._add(k.SPAWN, key=site_key(self.seed, step.site), **place)
+        spawn = self._add(k.SPAWN, key=stream_key(self.seed, step.stream), **place)
         self._start(spawn, step.steps, step)
 
     # ------------------------------------------------------------ steps that take no time
@@ -308,6 +309,6 @@ class _Writer:
 
     def _custom(self, step: f.Custom) -> None:
         raise ModelError(
-            f"Custom(account={step.account!r}) is a SimPy process, which the compiled engine cannot execute; "
+            f"Custom(category={step.category!r}) is a SimPy process, which the compiled engine cannot execute; "
             'run it on="simpy"'
         )

@@ -14,7 +14,7 @@ from sim import flow as f
 from sim.engines.compiled_engine.kernel import layout as k
 from sim.engines.compiled_engine.placement import Placement
 from sim.randomness import distributions as d
-from sim.randomness.streams import site_key
+from sim.randomness.streams import stream_key
 
 ATTRIBUTES = {"key": k.KEY, "size_bytes": k.SIZE_BYTES, "tokens_in": k.TOKENS_IN, "tokens_out": k.TOKENS_OUT}
 
@@ -47,12 +47,12 @@ class Tables:
         self._conditions: list[dict[str, Any]] = []
         self._knots: list[float] = []
 
-    def law(self, time: d.AnyLaw | f.Time, site: str) -> int:
-        """The row of a time that is drawn at *site*."""
+    def law(self, time: d.AnyLaw | f.Time, stream: str) -> int:
+        """The row of a time that is drawn at *stream*."""
         time = f.as_time(time)
         kind, parameters = PARAMETERS[type(time.law)]
         row: dict[str, Any] = dict(zip("abc", parameters(time.law), strict=False))
-        row |= {"kind": kind, "draws": time.law.draws, "key": site_key(self.seed, site), "scale": time.scale}
+        row |= {"kind": kind, "draws": time.law.draws, "key": stream_key(self.seed, stream), "scale": time.scale}
         if isinstance(time.law, d.Empirical):
             row |= {"knots": len(self._knots), "knots_count": len(time.law.values)}
             self._knots.extend(time.law.values)
@@ -73,8 +73,8 @@ class Tables:
     def _meaning(self, condition: f.Condition) -> dict[str, Any]:
         place = self.placement.of
         match condition:
-            case f.Chance(probability, site):
-                return {"kind": k.CHANCE, "low": probability, "key": site_key(self.seed, site)}
+            case f.Chance(probability, stream):
+                return {"kind": k.CHANCE, "low": probability, "key": stream_key(self.seed, stream)}
             case f.Idle(station, longer_than_ms):
                 return {"kind": k.IDLE, "low": longer_than_ms, **place(station)}
             case f.Waiting(station, at_least):
@@ -87,6 +87,8 @@ class Tables:
                 return {"kind": k.DURING, "low": start_ms, "high": end_ms}
             case f.Drained(bucket):
                 return {"kind": k.DRAINED, **place(bucket)}
+            case _:
+                raise f.unknown(condition, "the compiled engine")
 
     @property
     def laws(self) -> NDArray[np.void]:

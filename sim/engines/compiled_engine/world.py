@@ -26,7 +26,7 @@ class World:
     program : Program
     schedule : Schedule
         n requests.
-    accounts : int
+    categories : int
         Rows of the record's breakdown.
 
     Attributes
@@ -37,7 +37,7 @@ class World:
         The clock, and where the tables lie.
     """
 
-    def __init__(self, program: Program, schedule: "Schedule", *, accounts: int) -> None:
+    def __init__(self, program: Program, schedule: "Schedule", *, categories: int) -> None:
         requests, closed = len(schedule), schedule.user is not None
         events, following = _first_thoughts(schedule)
         self.tables = {
@@ -46,17 +46,17 @@ class World:
             "latency_ms": np.empty(requests),
             "outcome": np.full(requests, UNFINISHED, dtype=np.int8),
             "attempts": np.ones(requests, dtype=np.int16),
-            "booked": np.zeros((accounts, requests)),
+            "attributed_ms": np.zeros((categories, requests)),
             "events": events,
             "timers": np.zeros(0, k.TIMER),
             "soon": np.zeros(0, k.EVENT),
             "urgent": np.zeros(0, k.INTEGER),
             "tokens": np.zeros(0, k.TOKEN),
             "frames": np.zeros((0, program.slots), k.FRAME),
-            "purse": np.zeros((0, accounts)),
+            "purse": np.zeros((0, categories)),
         }
         self.record = np.zeros(1, k.WORLD)
-        self.set(requests=requests, closed=closed, accounts=accounts)
+        self.set(requests=requests, closed=closed, categories=categories)
         self.set(slots=program.slots, starts_max=program.starts_max)
         self.set(running=k.NONE, free_token=k.NONE, free_timer=k.NONE)
         self.set(events_count=len(events), tickets=len(events) + 1, arrival_ticket=len(events) + 1)

@@ -1,6 +1,6 @@
-"""Every random number of a run that is read by sites, drawn in blocks before the clock starts.
+"""Every random number of a run that is read by streams, drawn in blocks before the clock starts.
 
-A site that draws once a request on the first attempt (context 0) is by far the most common case: all its numbers are
+A stream that draws once a request on the first attempt (context 0) is by far the most common case: all its numbers are
 made with a few NumPy calls. Retries, repeats and spawned flows have contexts of their own; there a few hundred
 neighbours are drawn at once, since who comes next is likely to be one of them.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sim import flow as f
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 
 if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
@@ -38,14 +38,14 @@ class Sampler:
     ----------
     time : Time
         The law, its scale, and what it grows with.
-    account : int
-        Where the step's time is booked; -1 for a spawn's delay, which nobody waits for.
+    category : int
+        Where the step's time is attributed; -1 for a spawn's delay, which nobody waits for.
     """
 
-    def __init__(self, site: str, time: f.Time, account: int, *, seed: int, requests: int) -> None:
+    def __init__(self, stream: str, time: f.Time, category: int, *, seed: int, requests: int) -> None:
         self.time = time
-        self.account = account
-        self.key = site_key(seed, site)
+        self.category = category
+        self.key = stream_key(seed, stream)
         self.first = self._drawn(range(requests), context=0)
         self._blocks: dict[int, tuple[int, list[float]]] = {}
 
@@ -74,12 +74,12 @@ class Draws:
     """All samplers of a flow, and the attributes of all requests."""
 
     def __init__(self, flow: f.Flow, schedule: "Schedule", *, seed: int) -> None:
-        places = {name: place for place, name in enumerate(f.accounts(flow))}
+        places = {name: place for place, name in enumerate(f.categories(flow))}
         self._samplers: dict[int, Sampler] = {}
         for step in drawing_steps(flow):
             spawns = isinstance(step, f.Spawn)
-            time, account = (step.after, -1) if spawns else (step.time, places[f.account_of(step)])
-            sampler = Sampler(step.site, f.as_time(time), account, seed=seed, requests=len(schedule))
+            time, category = (step.after, -1) if spawns else (step.time, places[f.category_of(step)])
+            sampler = Sampler(step.stream, f.as_time(time), category, seed=seed, requests=len(schedule))
             self._samplers[id(step)] = sampler
         self._attributes = {
             "key": schedule.key.tolist(),

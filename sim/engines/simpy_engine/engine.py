@@ -23,8 +23,9 @@ from sim.engines.simpy_engine.draws import NUMBERS_PER_DRAW, drawing_steps
 from sim.engines.simpy_engine.memory import Memory
 from sim.engines.simpy_engine.stations import Instance
 from sim.engines.simpy_engine.token import FlowFailed, Join, Token
+from sim.flow.numbering import numbered
 from sim.flow.validation import check
-from sim.randomness.streams import child_context, uniform
+from sim.randomness.streams import checked_seed, child_context, uniform
 
 if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
@@ -61,11 +62,13 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     ModelError
         The flow cannot be executed.
     UsageError
-        The record does not fit into memory, or the schedule holds what no time can be made of.
+        No seed, a record that does not fit into memory, or a schedule that holds what no time can be made of.
     """
+    seed = checked_seed(seed)
     check(flow)
     check_schedule(flow, schedule)
-    numbers = len(f.accounts(flow)) + NUMBERS_PER_DRAW * len(drawing_steps(flow))
+    flow = numbered(flow)
+    numbers = len(f.categories(flow)) + NUMBERS_PER_DRAW * len(drawing_steps(flow))
     check_memory(len(schedule), numbers, instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
     return _Simulation(flow, schedule, seed=seed).run()
 
@@ -76,7 +79,7 @@ class _Simulation:
     def __init__(self, flow: f.Flow, schedule: "Schedule", *, seed: int) -> None:
         self.flow, self.schedule, self.seed = flow, schedule, seed
         self.env = Clock()
-        self.accounts = {name: place for place, name in enumerate(f.accounts(flow))}
+        self.categories = {name: place for place, name in enumerate(f.categories(flow))}
         self.route = [schedule.routes[code] for code in schedule.route_code.tolist()]
         self.horizon_ms = inf if schedule.user is not None else float(schedule.arrival_ms[-1])
         self.memory = Memory(self.env, flow, schedule, seed=seed, horizon_ms=self.horizon_ms)
@@ -86,30 +89,28 @@ class _Simulation:
         self.latency_ms = np.full(requests, np.nan)
         self.outcome = np.full(requests, UNFINISHED, dtype=np.int8)
         self.attempts = np.ones(requests, dtype=np.int16)
-        self.booked = np.zeros((requests, len(self.accounts)))
+        self.attributed_ms = np.zeros((requests, len(self.categories)))
         self.spawned_failures = 0
-        self.execute: dict[type, Callable[[Any, Token], Walk]] = {
+        # A handler of a step that takes time, or chooses a way, returns the walk; one that acts at once returns None.
+        handlers: dict[type, Callable[[Any, Token], Walk | None]] = {
             f.Delay: self._delay,
             f.Serve: self._serve,
             f.Hold: self._hold,
             f.Transfer: self._transfer,
-            f.Repeat: self._repeat,
-            f.Parallel: self._parallel,
-            f.Hedge: self._hedge,
-            f.Attempt: self._attempt,
-            f.Custom: self._custom,
-        }
-        self.choose: dict[type, Callable[[Any, Token], f.Flow]] = {
             f.Branch: self._branch,
             f.Match: self._match,
-        }
-        self.at_once: dict[type, Callable[[Any, Token], None]] = {
+            f.Parallel: self._parallel,
+            f.Hedge: self._hedge,
             f.Guard: self._guard,
             f.Count: self.memory.count,
             f.Reset: self.memory.reset,
             f.Move: self.memory.move,
             f.Spawn: self._spawn,
+            f.Repeat: self._repeat,
+            f.Attempt: self._attempt,
+            f.Custom: self._custom,
         }
+        self.handlers = f.StepTable("the simpy engine", handlers)
 
     # ------------------------------------------------------------ the run
 
@@ -152,7 +153,7 @@ class _Simulation:
     def _request(self, request: int, answered: Event | None) -> Walk:
         """One request from its arrival to its end."""
         began = self.env.now
-        token = Token(request, 0, len(self.accounts), main=True)
+        token = Token(request, 0, len(self.categories), main=True)
         outcome = "ok"
         try:
             yield from self._walk(self.flow, token)
@@ -161,19 +162,15 @@ class _Simulation:
         self.arrival_ms[request] = began
         self.latency_ms[request] = self.env.now - began
         self.outcome[request] = OUTCOME_CODE[outcome]
-        self.booked[request] = token.booked
+        self.attributed_ms[request] = token.attributed_ms
         if answered is not None:
             answered.succeed()
 
     def _walk(self, steps: f.Flow, token: Token) -> Walk:
         for step in steps:
-            kind = type(step)
-            if kind in self.execute:
-                yield from self.execute[kind](step, token)
-            elif kind in self.choose:
-                yield from self._walk(self.choose[kind](step, token), token)
-            else:
-                self.at_once[kind](step, token)
+            walk = self.handlers[type(step)](step, token)
+            if walk is not None:
+                yield from walk
 
     # ------------------------------------------------------------ steps that take time
 
@@ -181,7 +178,7 @@ class _Simulation:
         sampler = self.memory.draws.of(step)
         duration_ms = self.memory.duration_ms(sampler, token)
         yield Timeout(self.env, duration_ms)
-        token.booked[sampler.account] += duration_ms
+        token.attributed_ms[sampler.category] += duration_ms
 
     def _serve(self, step: f.Serve, token: Token) -> Walk:
         sampler = self.memory.draws.of(step)
@@ -189,7 +186,7 @@ class _Simulation:
         if step.station.discipline == "ps":
             began = self.env.now
             yield from instance.work(self.memory.duration_ms(sampler, token))
-            token.booked[sampler.account] += self.env.now - began
+            token.attributed_ms[sampler.category] += self.env.now - began
             return
         if instance.free:
             instance.take()
@@ -197,7 +194,7 @@ class _Simulation:
             yield from self._wait(step, instance, token)
         duration_ms = self.memory.duration_ms(sampler, token)
         yield Timeout(self.env, duration_ms)
-        token.booked[sampler.account] += duration_ms
+        token.attributed_ms[sampler.category] += duration_ms
         instance.release()
 
     def _hold(self, step: f.Hold, token: Token) -> Walk:
@@ -220,7 +217,7 @@ class _Simulation:
         yield instance.join(step.priority)
         waited_ms = self.env.now - began
         instance.meter.waited_ms += waited_ms
-        token.booked[self.accounts[f"{step.station.name}_queue"]] += waited_ms
+        token.attributed_ms[self.categories[f"{step.station.name}_queue"]] += waited_ms
 
     def _transfer(self, step: f.Transfer, token: Token) -> Walk:
         size_bytes = self.memory.draws.attribute(step.size, token.request)
@@ -230,12 +227,12 @@ class _Simulation:
             yield from self.memory.link(step.link, token).work(alone_ms)
         else:
             yield Timeout(self.env, alone_ms)
-        token.booked[self.accounts[step.account]] += self.env.now - began
+        token.attributed_ms[self.categories[step.category]] += self.env.now - began
 
     def _repeat(self, step: f.Repeat, token: Token) -> Walk:
         base = token.context
         for turn in range(step.limit):
-            token.context = child_context(base, self.memory.site_keys[step.site], branch=turn)
+            token.context = child_context(base, self.memory.stream_keys[step.stream], branch=turn)
             if not self.memory.holds(step.condition, token):
                 break
             yield from self._walk(step.steps, token)
@@ -244,13 +241,13 @@ class _Simulation:
     def _custom(self, step: f.Custom, token: Token) -> Walk:
         began = self.env.now
         yield from step.process(self.env, token)
-        token.booked[self.accounts[step.account]] += self.env.now - began
+        token.attributed_ms[self.categories[step.category]] += self.env.now - began
 
     # ------------------------------------------------------------ steps that run flows side by side
 
     def _child(self, steps: f.Flow, token: Token, context: int, report: Callable[[Token, str], None]) -> Token:
         """Start *steps* as a process of their own, which reports how it ended."""
-        child = Token(token.request, context, len(self.accounts), main=False)
+        child = Token(token.request, context, len(self.categories), main=False)
 
         def process() -> Walk:
             error = ""
@@ -266,7 +263,7 @@ class _Simulation:
     def _parallel(self, step: f.Parallel, token: Token) -> Walk:
         join = Join(self.env, need=step.need, flows=len(step.flows))
         for branch, steps in enumerate(step.flows):
-            context = child_context(token.context, self.memory.site_keys[step.site], branch=branch)
+            context = child_context(token.context, self.memory.stream_keys[step.stream], branch=branch)
             self._child(steps, token, context, join.report)
         yield join.decided
         self._settle(join, token, late_ms=0.0)
@@ -280,7 +277,7 @@ class _Simulation:
         def second(_: Event) -> None:
             if not join.decided.triggered:
                 join.flows += 1
-                context = child_context(token.context, self.memory.site_keys[step.site], branch=1)
+                context = child_context(token.context, self.memory.stream_keys[step.stream], branch=1)
                 self._child(step.steps, token, context, join.report)
 
         timer.callbacks.append(second)
@@ -289,17 +286,17 @@ class _Simulation:
         self._settle(join, token, late_ms=late_ms)
 
     def _settle(self, join: Join, token: Token, *, late_ms: float) -> None:
-        """Book the critical path of a join on its parent, and pass a failure on."""
+        """Attribute the critical path of a join to its parent, and pass a failure on."""
         assert join.child is not None
-        for account, spent_ms in enumerate(join.child.booked):
-            token.booked[account] += spent_ms
+        for category, spent_ms in enumerate(join.child.attributed_ms):
+            token.attributed_ms[category] += spent_ms
         if late_ms:
-            token.booked[self.accounts["client"]] += late_ms
+            token.attributed_ms[self.categories["client"]] += late_ms
         if join.error:
             raise FlowFailed(join.error)
 
     def _attempt(self, step: f.Attempt, token: Token) -> Walk:
-        key, client = self.memory.site_keys[step.site], self.accounts["client"]
+        key, client = self.memory.stream_keys[step.stream], self.categories["client"]
         self.memory.deposit(step.budget)
         for number in range(step.retries + 1):
             if token.main:
@@ -311,10 +308,10 @@ class _Simulation:
                 Timeout(self.env, step.timeout_ms).callbacks.append(join.time_out)
             yield join.decided
             if join.child is None:
-                token.booked[client] += self.env.now - began
+                token.attributed_ms[client] += self.env.now - began
             else:
-                for account, spent_ms in enumerate(join.child.booked):
-                    token.booked[account] += spent_ms
+                for category, spent_ms in enumerate(join.child.attributed_ms):
+                    token.attributed_ms[category] += spent_ms
             if not join.error:
                 return
             if number == step.retries or join.error in step.final or not self.memory.withdraw(step.budget):
@@ -323,15 +320,15 @@ class _Simulation:
             if step.jitter:
                 pause_ms *= uniform(key, token.request, context=token.context, draw=number + 1)
             yield Timeout(self.env, pause_ms)
-            token.booked[client] += pause_ms
+            token.attributed_ms[client] += pause_ms
 
     # ------------------------------------------------------------ steps that choose a way
 
-    def _branch(self, step: f.Branch, token: Token) -> f.Flow:
-        return step.then if self.memory.holds(step.condition, token) else step.otherwise
+    def _branch(self, step: f.Branch, token: Token) -> Walk:
+        return self._walk(step.then if self.memory.holds(step.condition, token) else step.otherwise, token)
 
-    def _match(self, step: f.Match, token: Token) -> f.Flow:
-        return self.ways[id(step)].get(self.route[token.request], ())
+    def _match(self, step: f.Match, token: Token) -> Walk:
+        return self._walk(self.ways[id(step)].get(self.route[token.request], ()), token)
 
     # ------------------------------------------------------------ steps that take no time
 
@@ -346,8 +343,8 @@ class _Simulation:
             if latch[place]:
                 return
             latch[place] = True
-        context = child_context(token.context, self.memory.site_keys[step.site], branch=1)
-        follower = Token(token.request, context, len(self.accounts), main=False)
+        context = child_context(token.context, self.memory.stream_keys[step.stream], branch=1)
+        follower = Token(token.request, context, len(self.categories), main=False)
 
         def process() -> Walk:
             yield Timeout(self.env, self.memory.duration_ms(self.memory.draws.of(step), follower))
@@ -372,7 +369,7 @@ class _Simulation:
             latency_ms=self.latency_ms,
             outcome=self.outcome,
             attempts=self.attempts,
-            accounts={name: self.booked[:, place] for name, place in self.accounts.items()},
+            categories={name: self.attributed_ms[:, place] for name, place in self.categories.items()},
             stations=uses,
             end_ms=self.env.now,
             horizon_ms=horizon_ms,

@@ -13,7 +13,7 @@ from sim.engines.recording import StationUse
 from sim.engines.simpy_engine.draws import Draws, Sampler
 from sim.engines.simpy_engine.stations import Instance, PriorityInstance, SharingInstance
 from sim.engines.simpy_engine.token import Token
-from sim.randomness.streams import site_key, uniform
+from sim.randomness.streams import stream_key, uniform
 
 if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
@@ -52,8 +52,8 @@ class Memory:
         self.latches = {latch.name: [False] * latch.instances for latch in f.states(flow, f.Latch)}
         self.buckets = {b.name: [(b.burst, 0.0)] * b.instances for b in f.states(flow, f.Bucket)}
         self.budgets = {b.name: b.burst for b in f.states(flow, f.RetryBudget)}
-        self.site_keys: dict[str, int] = {
-            part.site: site_key(seed, part.site) for part in f.walk(flow) if hasattr(part, "site")
+        self.stream_keys: dict[str, int] = {
+            part.stream: stream_key(seed, part.stream) for part in f.walk(flow) if hasattr(part, "stream")
         }
 
     def station(self, station: f.Station, token: Token) -> Any:
@@ -85,8 +85,8 @@ class Memory:
         """Whether *condition* is true for this token, here and now."""
         key = self.key[token.request]
         match condition:
-            case f.Chance(probability, site):
-                return bool(uniform(self.site_keys[site], token.request, context=token.context) < probability)
+            case f.Chance(probability, stream):
+                return bool(uniform(self.stream_keys[stream], token.request, context=token.context) < probability)
             case f.Idle(station, longer_than_ms):
                 return bool(self.station(station, token).idle_ms > longer_than_ms)
             case f.Waiting(station, at_least):
@@ -99,6 +99,8 @@ class Memory:
                 return start_ms <= self.env.now < end_ms
             case f.Drained(bucket):
                 return self._drained(bucket, key % bucket.instances)
+            case _:
+                raise f.unknown(condition, "the simpy engine")
 
     def _drained(self, bucket: f.Bucket, place: int) -> bool:
         tokens, filled_ms = self.buckets[bucket.name][place]

@@ -12,12 +12,12 @@ class FlowFailed(SimError):  # noqa: N818 - it is an outcome of the modelled pla
 class Token:
     """One flow of control: a request, one of its attempts, or a spawned follower."""
 
-    __slots__ = ("booked", "context", "main", "request")
+    __slots__ = ("attributed_ms", "context", "main", "request")
 
-    def __init__(self, request: int, context: int, accounts: int, *, main: bool) -> None:
+    def __init__(self, request: int, context: int, categories: int, *, main: bool) -> None:
         self.request = request
         self.context = context
-        self.booked = [0.0] * accounts
+        self.attributed_ms = [0.0] * categories
         self.main = main
 
 

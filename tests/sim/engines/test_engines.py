@@ -1,6 +1,6 @@
 """Goal: what no engine can play is refused in one line before the run, and what it can barely play is told honestly.
 
-Method: both engines get the same hard input; the accounts of single requests check the meters of the stations.
+Method: both engines get the same hard input; the categories of single requests check the meters of the stations.
 """
 
 from collections.abc import Callable
@@ -93,12 +93,12 @@ def test_a_result_says_that_it_is_unstable(engine: str) -> None:
 
 @both
 def test_the_meters_agree_with_the_single_requests(simulate: Simulate) -> None:
-    """The integral of the queue is the sum of the waits that were booked; that of busy servers the sum of service."""
+    """The integral of the queue is the sum of the single waits; that of busy servers the sum of service."""
     flow = (f.Serve(f.Station("desk", servers=2, instances=2), Exponential(mean=10.0), "desk.work"),)
     played = simulate(flow, poisson(5_000, rate_per_s=300, keys=2), seed=1)
     use = played.stations[0]
-    assert use.queue_total_ms == pytest.approx(played.accounts["desk_queue"].sum(), rel=1e-9)
-    assert use.waited_ms == pytest.approx(played.accounts["desk_queue"].sum(), rel=1e-9)
+    assert use.queue_total_ms == pytest.approx(played.categories["desk_queue"].sum(), rel=1e-9)
+    assert use.waited_ms == pytest.approx(played.categories["desk_queue"].sum(), rel=1e-9)
     assert use.waited_ms > use.served
 
 
@@ -217,7 +217,7 @@ def test_a_loop_that_takes_no_time_ends_at_its_bound(simulate: Simulate) -> None
 def test_only_the_simpy_engine_plays_a_users_own_process() -> None:
     """The other one says so, and what to do."""
     own = (f.Custom(lambda *_: iter(()), "mine"),)
-    with pytest.raises(ModelError, match=r"Custom\(account='mine'\) is a SimPy process.*run it on=\"simpy\""):
+    with pytest.raises(ModelError, match=r"Custom\(category='mine'\) is a SimPy process.*run it on=\"simpy\""):
         compiled_engine.simulate(own, at([0.0]), seed=1)
 
 

@@ -53,9 +53,9 @@ def assert_equal(one: Recording, other: Recording) -> None:
     np.testing.assert_array_equal(one.outcome, other.outcome, "outcome")
     np.testing.assert_array_equal(one.attempts, other.attempts, "attempts")
     np.testing.assert_array_equal(one.arrival_ms, other.arrival_ms, "arrival")
-    assert list(one.accounts) == list(other.accounts)
-    for name in one.accounts:
-        np.testing.assert_array_equal(one.accounts[name], other.accounts[name], name)
+    assert list(one.categories) == list(other.categories)
+    for name in one.categories:
+        np.testing.assert_array_equal(one.categories[name], other.categories[name], name)
     assert (one.end_ms, one.horizon_ms) == (other.end_ms, other.horizon_ms)
     assert one.spawned_failures == other.spawned_failures
     for use, twin in zip(one.stations, other.stations, strict=True):
@@ -67,7 +67,7 @@ def assert_equal(one: Recording, other: Recording) -> None:
 @given(flow=any_flow(), schedule=any_schedule(), seed=st.integers(0, 1000))
 @example(flow=(f.Hedge((FAILS_IN_ITS_SECOND_TURN,), 2.0, "a.two"),), schedule=at([0.0]), seed=0)
 def test_both_engines_give_the_same_path(flow: f.Flow, schedule: Schedule, seed: int) -> None:
-    """Latency, outcome, attempts and accounts of every request, and the use of every station."""
+    """Latency, outcome, attempts and categories of every request, and the use of every station."""
     assert_equal(simpy_engine.simulate(flow, schedule, seed=seed), compiled_engine.simulate(flow, schedule, seed=seed))
 
 
@@ -82,15 +82,15 @@ def test_a_pause_or_a_table_that_grows_changes_nothing(flow: f.Flow, schedule: S
 
 @many
 @given(flow=any_flow(), schedule=any_schedule(), seed=st.integers(0, 1000))
-def test_accounts_add_up_to_the_latency(flow: f.Flow, schedule: Schedule, seed: int) -> None:
-    """Whatever is nested in what: each millisecond is booked once. Little's law is asserted by the engine itself.
+def test_categories_add_up_to_the_latency(flow: f.Flow, schedule: Schedule, seed: int) -> None:
+    """Whatever is nested in what: each millisecond is attributed once. Little's law is asserted by the engine itself.
 
-    What is booked are differences of times; after a million years each is as fine as the clock then is, and no finer.
+    Times attributed are differences of times; after a million years each is as fine as the clock then is, and no finer.
     """
     recording = compiled_engine.simulate(flow, schedule, seed=seed)
-    booked = sum(recording.accounts.values(), np.zeros(len(schedule)))
+    attributed = sum(recording.categories.values(), np.zeros(len(schedule)))
     grain_ms = np.spacing(recording.arrival_ms + recording.latency_ms)
-    assert (np.abs(booked - recording.latency_ms) <= 1e-9 + 1e-9 * recording.latency_ms + 100 * grain_ms).all()
+    assert (np.abs(attributed - recording.latency_ms) <= 1e-9 + 1e-9 * recording.latency_ms + 100 * grain_ms).all()
 
 
 @pytest.mark.parametrize("policy", ["hardened", "seed"])
@@ -129,6 +129,8 @@ def words(part: Any) -> set[Any]:
             found |= {("priority", part.priority)}
         case f.Time():
             found |= {("grows with", type(part.of)), ("at most", part.at_most)}
+    if isinstance(part, f.Serve | f.Delay | f.Chance):
+        found |= {(type(part), "shared", part.shared)}
     if isinstance(part, f.Serve | f.Delay):
         found |= {type(f.as_time(part.time).law)}
     return found
@@ -149,6 +151,7 @@ def test_random_flows_speak_the_whole_vocabulary() -> None:
     }
     vocabulary |= set(get_args(Discipline)) | {(name, said) for name in POLICY for said in (True, False)}
     vocabulary |= {("keyed", False), ("keyed", True), ("once", False), ("once", True)}
+    vocabulary |= {(kind, "shared", said) for kind in (f.Serve, f.Delay, f.Chance) for said in (True, False)}
     vocabulary |= {("shared", False, False), ("shared", True, False), ("shared", True, True)}
     vocabulary |= {("need", True, True), ("need", True, False), ("need", False, True), ("need", False, False)}
     vocabulary |= {("queue", limit) for limit in (None, 0, 1, 2)} | {("priority", level) for level in (0, 1, 2, -5)}

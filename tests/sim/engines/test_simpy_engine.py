@@ -187,18 +187,18 @@ def test_a_closed_loop_user_asks_again_only_after_the_answer() -> None:
 
 
 def test_a_custom_process_takes_part_in_the_clock() -> None:
-    """A user's own SimPy generator is booked on its account."""
+    """A user's own SimPy generator is attributed to its category."""
 
     def process(env, token):  # type: ignore[no-untyped-def]  # the simplest thing a user would write
         yield env.timeout(7)
 
     run = simulate((f.Custom(process, "mine"),), at([0.0, 1.0]), seed=1)
-    assert run.accounts["mine"].tolist() == [7, 7]
+    assert run.categories["mine"].tolist() == [7, 7]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_accounts_add_up_to_the_latency(seed: int) -> None:
-    """Also across retries, joins and queues: what a request waited for is booked somewhere, once."""
+def test_categories_add_up_to_the_latency(seed: int) -> None:
+    """Also across retries, joins and queues: what a request waited for is attributed somewhere, once."""
     station = f.Station("s", servers=2, queue_limit=4)
     work = (f.Delay(Exponential(mean=1.0), "a.a"), f.Serve(station, Exponential(mean=5.0), "s.work"))
     flow = (
@@ -208,9 +208,9 @@ def test_accounts_add_up_to_the_latency(seed: int) -> None:
         f.Hedge(work, 8.0, "h.h"),
     )
     run = simulate(flow, poisson(3000, rate_per_s=120), seed=seed)
-    booked = sum(run.accounts.values())
+    attributed = sum(run.categories.values())
     assert len(set(run.outcome.tolist())) > 1
-    assert np.allclose(booked, run.latency_ms, rtol=1e-9, atol=1e-9)
+    assert np.allclose(attributed, run.latency_ms, rtol=1e-9, atol=1e-9)
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
@@ -230,5 +230,5 @@ def test_a_what_if_keeps_the_luck_that_it_does_not_change() -> None:
         )
         for c in (1, 2)
     )
-    assert few.accounts["s"].tobytes() == many.accounts["s"].tobytes()
+    assert few.categories["s"].tobytes() == many.categories["s"].tobytes()
     assert (many.latency_ms <= few.latency_ms + 1e-9).all()

@@ -28,9 +28,9 @@ from sim.models.billing import Meter, Usage
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
 from sim.models.registry import component, components, meters, metrics, queues, register, time_columns
 from sim.report.plots.style import colour
-from sim.report.wording import component_name, target_name, unit_of_metric
+from sim.report.wording import component_name, target_name
 from sim.results import storage
-from sim.results.metrics import metric_names, metric_values
+from sim.results.metrics import metric_names, metric_values, unit_of
 from sim.scenario.deployment import deployment
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schema_page import json_schema, key_tables
@@ -182,7 +182,7 @@ def test_another_component_is_in_every_list(one_more: Scenario) -> None:
     assert {"lookup", "index"} <= set(queues(instances))
     assert component_name("lookup_queue_ms") == "Look-up, waiting"
     assert colour("lookup_ms") == LOOKUP.colour
-    assert (target_name("lookup_ms", "p50"), unit_of_metric("lookup_ms")) == ("Look-up time P50", "ms")
+    assert (target_name("lookup_ms", "p50"), unit_of("lookup_ms")) == ("Look-up time P50", "ms")
 
 
 def test_another_component_is_explained_and_checked_as_the_others_are(one_more: Scenario) -> None:

@@ -14,7 +14,7 @@ from scipy import stats
 from sim.errors import ModelError
 from sim.randomness import distributions as d
 from sim.randomness.distributions import AnyLaw, Law, Lognormal
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 
 ADAPTER: TypeAdapter[AnyLaw] = TypeAdapter(Law)
 LAWS: list[dict[str, Any]] = [
@@ -33,7 +33,9 @@ N = 400_000
 
 
 def _sample(law: AnyLaw, seed: int = 1) -> np.ndarray[Any, Any]:
-    return law.sample(np.stack([uniforms(site_key(seed, "law"), np.arange(N), draw=draw) for draw in range(law.draws)]))
+    return law.sample(
+        np.stack([uniforms(stream_key(seed, "law"), np.arange(N), draw=draw) for draw in range(law.draws)])
+    )
 
 
 @pytest.mark.parametrize("table", LAWS, ids=str)
@@ -114,12 +116,12 @@ def test_impossible_parameters_are_refused(table: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: d.Constant(value=-1.0), "Constant.value=-1.0 must be greater than or equal to 0"),
+        (lambda: d.Constant(value=-1.0), "Constant.value=-1.0 must be >= 0"),
         (lambda: d.Constant(value=float("nan")), "Constant.value=nan must be a finite number"),
         (lambda: d.Constant(value=1e300), "Constant reaches 1e+300, must stay <= 1e+15"),
-        (lambda: d.Exponential(mean=0.0), "Exponential.mean=0.0 must be greater than 0"),
+        (lambda: d.Exponential(mean=0.0), "Exponential.mean=0.0 must be > 0"),
         (lambda: d.Empirical(values=(3.0, 1.0)), "Empirical: values must rise: 1 follows 3"),
-        (lambda: d.Erlang(mean=1.0), "Erlang.stages: Field required"),  # type: ignore[call-arg]  # the point
+        (lambda: d.Erlang(mean=1.0), "Erlang.stages is missing"),  # type: ignore[call-arg]  # the point
     ],
     ids=lambda given: given if isinstance(given, str) else "law",
 )

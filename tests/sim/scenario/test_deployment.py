@@ -174,7 +174,7 @@ def test_routes_share_no_chance() -> None:
 
 def outcome(run: Recording) -> str:
     """How the first request ended."""
-    return f.OUTCOMES[run.outcome[0]]
+    return str(f.OUTCOMES[run.outcome[0]])
 
 
 def test_caller_gives_up_and_asks_again_while_the_work_goes_on() -> None:

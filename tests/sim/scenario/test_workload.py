@@ -15,7 +15,7 @@ from scipy.stats import chisquare, kstest
 
 from sim import free_memory
 from sim.errors import ScenarioError, UsageError
-from sim.randomness.streams import site_key, uniforms
+from sim.randomness.streams import stream_key, uniforms
 from sim.scenario.generation import schedule, stored_bytes
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
@@ -231,7 +231,7 @@ def test_a_plan_that_no_machine_holds_is_refused() -> None:
 
 
 def test_sites_of_the_workload_are_named_after_it() -> None:
-    u = uniforms(site_key(SEED, "workload.key"), np.arange(300))
+    u = uniforms(stream_key(SEED, "workload.key"), np.arange(300))
     weights = np.arange(1, 201.0) ** -1.0
     expected = np.searchsorted(np.cumsum(weights) / weights.sum(), u, side="right")
     assert np.array_equal(schedule(LAUNCH, SEED).key, expected)

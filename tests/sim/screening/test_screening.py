@@ -276,19 +276,19 @@ def stateless(draw: Any, depth: int) -> f.Flow:
 
     def part(number: int) -> f.Step:
         law, inner = draw(st.sampled_from(laws)), stateless(draw, depth - 1) if depth else ()
-        site = f"{draw(st.sampled_from('abcd'))}{depth}{number}.x"
+        stream = f"{draw(st.sampled_from('abcd'))}{depth}{number}.x"
         kinds: list[f.Step] = [
-            f.Serve(f.Station("one", 2), law, site),
-            f.Serve(f.Station("two", instances=3), law, site),
-            f.Delay(law, site),
+            f.Serve(f.Station("one", 2), law, stream),
+            f.Serve(f.Station("two", instances=3), law, stream),
+            f.Delay(law, stream),
         ]
         if depth:
             kinds += [
-                f.Branch(f.Chance(0.3, f"{site}.chance"), inner),
+                f.Branch(f.Chance(0.3, f"{stream}.chance"), inner),
                 f.Match((("log", inner), ("search", ()))),
-                f.Repeat(f.Chance(0.5, f"{site}.again"), (f.Delay(law, site), *inner), f"{site}.turn", limit=5),
-                f.Spawn(inner, f"{site}.spawn"),
-                f.Parallel((inner, (f.Delay(law, site),)), 2, f"{site}.both"),
+                f.Repeat(f.Chance(0.5, f"{stream}.again"), (f.Delay(law, stream), *inner), f"{stream}.turn", limit=5),
+                f.Spawn(inner, f"{stream}.spawn"),
+                f.Parallel((inner, (f.Delay(law, stream),)), 2, f"{stream}.both"),
             ]
         chosen: f.Step = draw(st.sampled_from(kinds))
         return chosen
@@ -365,7 +365,7 @@ def test_impossible_rate_is_refused(name: str, rate_per_s: float, message: str) 
 
 
 def test_process_of_the_users_own_is_refused() -> None:
-    flow = (f.Custom(None, "mine"),)
+    flow = (f.Custom(print, "mine"),)
     with pytest.raises(UsageError, match="Custom\\('mine'\\) cannot be screened"):
         screen_flow(flow, traffic(SEARCH, ()))
 

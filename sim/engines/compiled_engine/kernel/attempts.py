@@ -7,7 +7,7 @@ from sim.engines.compiled_engine.kernel.agenda import set_after
 from sim.engines.compiled_engine.kernel.jit import jit, jit_apart
 from sim.engines.compiled_engine.kernel.laws import uniform
 from sim.engines.compiled_engine.kernel.reach import budget_at, frame_at, step_at
-from sim.engines.compiled_engine.kernel.tokens import book
+from sim.engines.compiled_engine.kernel.tokens import add_time
 
 DOUBLINGS_MOST = 1000
 """Of the pause between tries: its bound is reached long before, and numbers end soon after."""
@@ -25,11 +25,11 @@ def try_again(w: Any, token: Any, pc: Any) -> Any:
             budget.left = min(budget.burst, budget.left + budget.ratio)
         return pc + 1
     if step.op == k.RETRY:
-        book(w, token, step.account, token.duration_ms)
+        add_time(w, token, step.category, token.duration_ms)
         frame.number += 1
         return step.goto
     if token.decided_by == k.NONE:
-        book(w, token, step.account, w.now_ms - token.began_ms)
+        add_time(w, token, step.category, w.now_ms - token.began_ms)
     if token.error == 0:
         return step.goto
     if frame.number == step.times or (step.final >> token.error) & 1 or not withdraw(w, step.first):

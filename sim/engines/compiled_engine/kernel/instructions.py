@@ -24,7 +24,7 @@ from sim.engines.compiled_engine.kernel.reach import (
 )
 from sim.engines.compiled_engine.kernel.servers import add_job, join_queue, place_of, release, take
 from sim.engines.compiled_engine.kernel.timers import set_timer
-from sim.engines.compiled_engine.kernel.tokens import book, end, open_join, start_child, start_follower
+from sim.engines.compiled_engine.kernel.tokens import add_time, end, open_join, start_child, start_follower
 
 FULL = -2
 
@@ -51,10 +51,10 @@ def take_time(w: Any, token: Any, pc: Any) -> Any:
     if op == k.SLEEP:
         return sleep(w, token, pc)
     if op == k.SLEPT:
-        book(w, token, step.account, token.duration_ms)
+        add_time(w, token, step.category, token.duration_ms)
         return pc + 1
     if op == k.WORKED:
-        book(w, token, step.account, w.now_ms - token.began_ms)
+        add_time(w, token, step.category, w.now_ms - token.began_ms)
         return pc + 1
     server = server_at(w, place_of(w, step.first, step.instances, token.request))
     if op == k.SEIZE:
@@ -64,10 +64,10 @@ def take_time(w: Any, token: Any, pc: Any) -> Any:
     if op == k.WAITED:
         waited_ms = w.now_ms - token.began_ms
         server.waited_ms += waited_ms
-        book(w, token, step.account, waited_ms)
+        add_time(w, token, step.category, waited_ms)
         return pc + 1
     if op == k.SERVED:
-        book(w, token, step.account, token.duration_ms)
+        add_time(w, token, step.category, token.duration_ms)
     release(w, server)
     return pc + 1
 
@@ -178,7 +178,7 @@ def meet(w: Any, token: Any, pc: Any) -> Any:
         return try_again(w, token, pc)
     if op == k.JOINED or op == k.HEDGED:
         if op == k.HEDGED and token.decided_by == 1:
-            book(w, token, step.account, min(step.amount, w.now_ms - token.began_ms))
+            add_time(w, token, step.category, min(step.amount, w.now_ms - token.began_ms))
         return step.fail if token.error else pc + 1
     if w.free_tokens < w.starts_max or w.free_timer == k.NONE:
         token.pc = pc

@@ -24,7 +24,7 @@ INSTRUCTION = np.dtype(
         ("op", "i8"),
         ("goto", "i8"),  # the other way out; the body of a flow that is started; the counter that is moved into
         ("fail", "i8"),  # where servers are given back before the flow ends
-        ("account", "i8"),
+        ("category", "i8"),
         ("first", "i8"),  # state of instance 0: a server, a counter, a latch, a budget, a row of jumps
         ("instances", "i8"),
         ("level", "i8"),  # place of the priority among those of the station
@@ -177,7 +177,7 @@ TABLES = (
     "code", "jumps", "conditions", "laws", "knots",
     "servers", "lists", "counters", "latches", "buckets", "budgets", "lanes",
     "route", "key", "size_bytes", "tokens_in", "tokens_out", "arrival_ms", "think_ms", "next_request",
-    "latency_ms", "outcome", "attempts", "booked",
+    "latency_ms", "outcome", "attempts", "attributed_ms",
     "events", "timers", "soon", "urgent", "tokens", "frames", "purse",
 )  # fmt: skip
 """The Flow; its state; the requests; the record; what grows with the requests under way."""
@@ -192,7 +192,7 @@ WORLD = np.dtype(
         ("arrival_ticket", "i8"),
         ("arrived", "i8"),
         ("requests", "i8"),
-        ("accounts", "i8"),
+        ("categories", "i8"),
         ("slots", "i8"),
         ("starts_max", "i8"),  # most tokens that one instruction starts
         ("closed", "i8"),

@@ -60,7 +60,7 @@ next_request_at = _table("next_request", k.INTEGER)
 latency_ms_at = _table("latency_ms", k.NUMBER)
 outcome_at = _table("outcome", k.FLAG)
 attempts_at = _table("attempts", k.SHORT)
-booked_at = _table("booked", k.NUMBER)
+attributed_at = _table("attributed_ms", k.NUMBER)
 
 event_at = _table("events", k.EVENT)
 timer_at = _table("timers", k.TIMER)

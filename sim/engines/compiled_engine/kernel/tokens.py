@@ -13,7 +13,7 @@ from sim.engines.compiled_engine.kernel.jit import jit, jit_apart
 from sim.engines.compiled_engine.kernel.laws import child_context
 from sim.engines.compiled_engine.kernel.reach import (
     arrival_ms_at,
-    booked_at,
+    attributed_at,
     latency_ms_at,
     outcome_at,
     purse_at,
@@ -60,8 +60,8 @@ def start_child(w: Any, parent: Any, branch: Any, key: Any, pc: Any) -> None:
     child.parent = parent.index
     child.branch = branch
     child.parent_join = parent.join
-    for account in range(w.accounts):
-        purse_at(w, child.index * w.accounts + account).value = 0.0
+    for category in range(w.categories):
+        purse_at(w, child.index * w.categories + category).value = 0.0
     start(w, child)
 
 
@@ -82,12 +82,12 @@ def open_join(w: Any, token: Any, flows: Any, need: Any) -> None:
 
 
 @jit
-def book(w: Any, token: Any, account: Any, spent_ms: Any) -> None:
+def add_time(w: Any, token: Any, category: Any, spent_ms: Any) -> None:
     """Account for time: in the record for a request itself, in the purse for a child, nowhere for a follower."""
     if token.kind == k.MAIN:
-        booked_at(w, account * w.requests + token.request).value += spent_ms
+        attributed_at(w, category * w.requests + token.request).value += spent_ms
     elif token.kind == k.CHILD:
-        purse_at(w, token.index * w.accounts + account).value += spent_ms
+        purse_at(w, token.index * w.categories + category).value += spent_ms
 
 
 @jit
@@ -119,10 +119,10 @@ def report(w: Any, child: Any) -> None:
     else:
         parent.successes += 1
     if parent.successes >= parent.need or parent.flows - parent.failures < parent.need:
-        for account in range(w.accounts):
-            spent_ms = purse_at(w, child.index * w.accounts + account).value
+        for category in range(w.categories):
+            spent_ms = purse_at(w, child.index * w.categories + category).value
             if spent_ms != 0.0:
-                book(w, parent, account, spent_ms)
+                add_time(w, parent, category, spent_ms)
         decide(w, parent, child.error, child.branch)
 
 
