@@ -33,7 +33,7 @@ from tests.faults.clients import Delivery, request_of
 from tests.faults.plan import Plan
 from tests.faults.schedule import LEDGER_PACE, OBJECTS_PACE, Schedule
 from tests.faults.sinks import SimSink
-from tests.faults.world import UNIX_MS_START, Process, Scheduler, SimWaiter
+from tests.faults.world import UNIX_MS_START, Process, Scheduler, SimTimer, SimWaiter
 
 PACE = Pace.from_mapping(
     {"durable_objects": {**OBJECTS_PACE, "shards": 1}, "ledger": LEDGER_PACE},
@@ -68,6 +68,10 @@ class WorldClock:
     def waiter(self) -> SimWaiter:
         """Return a new thing to wait for."""
         return SimWaiter(self._scheduler)
+
+    def call_at_ms(self, at_ms: float, action: Callable[[], None]) -> SimTimer:
+        """Call *action* at *at_ms*."""
+        return self._scheduler.timer(at_ms, action)
 
     def spawn(self, task: Coroutine[Any, Any, None]) -> None:
         """Run *task*."""
