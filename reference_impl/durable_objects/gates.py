@@ -26,7 +26,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
-from reference_impl.durable_objects.overload import Doorkeeper
 from reference_impl.durable_objects.sockets import SERVICE_RESTART, Sockets
 from reference_impl.durable_objects.storage import Storage
 from reference_impl.durable_objects.transactions import Transaction
@@ -55,13 +54,13 @@ class Resident:
         The input gate.
     sockets
         Its hibernatable sockets.
-    doorkeeper
-        Who refuses newcomers although the line has room, if anybody does.
+    queue_category
+        The time category of the wait for it.
     """
 
-    def __init__(self, line: Station, sockets: Sockets, *, doorkeeper: Doorkeeper | None = None) -> None:
+    def __init__(self, line: Station, sockets: Sockets, *, queue_category: str) -> None:
         self.line = line
-        self.doorkeeper = doorkeeper
+        self.queue_category = queue_category
         self.instance: Any = None
         self.state: Any = None
         self.storage: Storage | None = None
@@ -216,7 +215,7 @@ class Event:
             self.done()
             raise self._resident.retired
         self._generation = self._resident.generation
-        self.stopwatch.spend("durable_objects_queue", waited_ms)
+        self.stopwatch.spend(self._resident.queue_category, waited_ms)
 
     def begin(self) -> None:
         """Start to count what the event itself writes: the object is awake."""

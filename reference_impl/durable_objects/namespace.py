@@ -11,7 +11,7 @@
 - An object that nobody used for the eviction time leaves memory; its disk stays. The next event
   pays the cold start and finds whatever was stored.
 - One alarm an object: kept on disk, rung at least once: :mod:`reference_impl.durable_objects.alarms`.
-- Too many waiting, too much waiting or waiting too long: the newcomer is refused as *overloaded*.
+- A full queue refuses the newcomer as *overloaded*.
 - A defect in an object's code resets the object: only the disk can be trusted then.
 
 Sources
@@ -26,18 +26,19 @@ from reference_impl.durable_objects import ids as object_ids
 from reference_impl.durable_objects.alarms import Bells, no_jitter
 from reference_impl.durable_objects.disks import Disk
 from reference_impl.durable_objects.gates import Event, ResetError, Resident
-from reference_impl.durable_objects.limits import SQLITE_LIMITS, StorageLimits
-from reference_impl.durable_objects.overload import Doorkeeper, OverloadLimits
+from reference_impl.durable_objects.settings import DurableObjectsSettings
 from reference_impl.durable_objects.sockets import HIBERNATE_IDLE_MS, MESSAGE_BYTES_MAX, Socket, Sockets
 from reference_impl.durable_objects.state import State
-from reference_impl.durable_objects.storage import Storage, no_step
+from reference_impl.durable_objects.storage import Storage
+from reference_impl.durable_objects.turns import no_step
 from reference_impl.errors import ImplError, LimitError
 from reference_impl.messages import Message, Request, Response, Sent
 from reference_impl.timing.clock import Clock
-from reference_impl.timing.pace import DurableObjectsPace
 from reference_impl.timing.stopwatch import Station, Stopwatch
 
 Returned = TypeVar("Returned")
+Attempt = Callable[[Callable[[], Awaitable[Response]]], Awaitable[Response]]
+"""What makes a call, perhaps more than once."""
 
 OPEN_OBJECTS_MAX = 256
 """Objects with open files at once; the ones idle longest are closed first, unseen by callers."""
@@ -47,6 +48,11 @@ CREATE TABLE IF NOT EXISTS objects (id TEXT PRIMARY KEY, name TEXT, alarm_unix_m
 """
 CODE_UPDATED = "Durable Object reset because its code was updated."
 BROKEN = "the object was reset by a defect of its code; ask again"
+
+
+async def once(call: Callable[[], Awaitable[Response]]) -> Response:
+    """Make *call* once."""
+    return await call()
 
 
 class DurableObject(Protocol):
@@ -79,21 +85,17 @@ class Namespace:
     Parameters
     ----------
     name
-        The class's name.
+        Name of the instance: its time category, and what its ids are made from.
     build
         Makes an object from its :class:`State`.
     clock
         The deployment's clock.
     disk
         Where the objects' databases are.
-    pace
-        Stage times, eviction time and the bound of each line.
+    settings
+        Times, eviction time, the bound of each object's queue, and the storage back end.
     keeps_plan
         False at full speed, see :class:`reference_impl.timing.stopwatch.Stopwatch`.
-    limits
-        The storage back end's limits.
-    overload
-        When newcomers are refused although the line has room; None: never.
     on_step
         Storage hook, see :mod:`reference_impl.durable_objects.storage`.
     jitter
@@ -107,21 +109,17 @@ class Namespace:
         *,
         clock: Clock,
         disk: Disk,
-        pace: DurableObjectsPace,
+        settings: DurableObjectsSettings,
         keeps_plan: bool = True,
-        limits: StorageLimits = SQLITE_LIMITS,
-        overload: OverloadLimits | None = None,
         on_step: Callable[[str], None] = no_step,
         jitter: Callable[[], float] = no_jitter,
     ) -> None:
         self.name = name
-        self.pace = pace
+        self.settings = settings
         self._build = build
         self._clock = clock
         self._disk = disk
         self._keeps_plan = keeps_plan
-        self._limits = limits
-        self._overload = overload
         self._on_step = on_step
         self._residents: dict[str, Resident] = {}
         self._open: dict[str, Resident] = {}
@@ -195,10 +193,19 @@ class Namespace:
         OverloadedError
             If the object's line is full.
         """
-        body_bytes = len(request.body)
-        return await self._enter(
-            object_id, stopwatch, lambda it, event: it.fetch(request, event), body_bytes=body_bytes
-        )
+        return await self._enter(object_id, stopwatch, lambda it, event: it.fetch(request, event))
+
+    async def ask(self, name: str, request: Request, *, stopwatch: Stopwatch, attempt: Attempt = once) -> Response:
+        """Send *request* from the Worker to the object of a name, and bring its answer back.
+
+        *attempt* delivers it at the object, perhaps more than once.
+        """
+        half_rtt_ms = stopwatch.draw_ms(self.settings.rtt_ms) / 2
+        object_id = self.id_from_name(name)
+        stopwatch.delay(self.name, half_rtt_ms)
+        response = await attempt(lambda: self.deliver(object_id, request, stopwatch=stopwatch))
+        stopwatch.delay(self.name, half_rtt_ms)
+        return response
 
     async def _message(self, object_id: str, socket: Socket, message: Message) -> None:
         size_bytes = len(message.encode() if isinstance(message, str) else message)
@@ -212,7 +219,7 @@ class Namespace:
         async def receive(instance: SocketObject, event: Event) -> None:
             await instance.web_socket_message(socket, message, event=event)
 
-        await self._enter(object_id, self._stopwatch(), receive, body_bytes=size_bytes)
+        await self._enter(object_id, self._stopwatch(), receive)
 
     async def _hang_up(self, object_id: str, socket: Socket, code: int, *, reason: str) -> None:
         self._resident(object_id).sockets.drop(socket)
@@ -230,16 +237,10 @@ class Namespace:
         object_id: str,
         stopwatch: Stopwatch,
         handle: Callable[[Any, Event], Awaitable[Returned]],
-        *,
-        body_bytes: int = 0,
     ) -> Returned:
         resident = self._resident(object_id)
         event = Event(resident, stopwatch)
-        if resident.doorkeeper is None:
-            await event.enter()
-        else:
-            with resident.doorkeeper.waiting(body_bytes, stopwatch):
-                await event.enter()
+        await event.enter()
         try:
             instance = self._awake(object_id, resident, stopwatch)
             event.begin()
@@ -258,20 +259,20 @@ class Namespace:
             resident.give_up_failed_disk()
             event.done()
         if event.wrote:
-            stopwatch.delay("durable_objects", self.pace.output_gate_ms.draw())
+            stopwatch.delay(self.name, stopwatch.draw_ms(self.settings.output_gate_ms))
         return returned
 
     def _awake(self, object_id: str, resident: Resident, stopwatch: Stopwatch) -> DurableObject:
         idle_ms = stopwatch.planned_ms - resident.idle_since_ms
-        evict_idle_ms = self.pace.evict_idle_ms
+        evict_idle_ms = self.settings.evict_idle_ms
         if resident.sockets:
             evict_idle_ms = min(evict_idle_ms, HIBERNATE_IDLE_MS)
         if idle_ms > evict_idle_ms and resident.events == 1:
             resident.reset(ResetError("the object left memory"))
-            stopwatch.delay("durable_objects", self.pace.cold_start_ms.draw())
+            stopwatch.delay(self.name, stopwatch.draw_ms(self.settings.cold_start_ms))
         if resident.instance is None:
             database = self._disk.open(object_id)
-            storage = Storage(database, limits=self._limits, on_step=self._on_step, coalesces=True)
+            storage = Storage(database, limits=self.settings.limits, on_step=self._on_step, coalesces=True)
             resident.storage = storage
             resident.state = State(object_id, storage, bells=self.bells, sockets=resident.sockets)
             resident.instance = self._build(resident.state)
@@ -292,13 +293,12 @@ class Namespace:
     def _resident(self, object_id: str) -> Resident:
         resident = self._residents.get(object_id)
         if resident is None:
-            line = Station(self._clock, self.name, queue_limit=self.pace.queue_limit)
-            doorkeeper = None if self._overload is None else Doorkeeper(self._overload)
+            line = Station(self._clock, self.name, queue_limit=self.settings.queue_limit)
             sockets = Sockets(
                 bring=lambda socket, message: self._message(object_id, socket, message),
                 hang_up=lambda socket, code, reason: self._hang_up(object_id, socket, code, reason=reason),
             )
-            resident = self._residents[object_id] = Resident(line, sockets, doorkeeper=doorkeeper)
+            resident = self._residents[object_id] = Resident(line, sockets, queue_category=f"{self.name}_queue")
         return resident
 
     def _close_idle(self) -> None:

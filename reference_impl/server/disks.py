@@ -1,4 +1,4 @@
-"""The disks: one SQLite file an object, one file an R2 object, and how hard each write is pressed.
+"""Volumes in files: a folder an instance, a SQLite file an object, a file an R2 object, and how durable each is.
 
 ``fsync`` is a policy with three values, for SQLite's ``synchronous``:
 
@@ -9,12 +9,13 @@
 """
 
 import asyncio
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
-from urllib.parse import quote, unquote
+from typing import BinaryIO, Literal
 
 from reference_impl.durable_objects.disks import SqliteDatabase, StorageFailedError, disk_fault
 from reference_impl.durable_objects.storage import KEY_VALUE_TABLE
@@ -22,6 +23,8 @@ from reference_impl.r2.bucket import etag_of
 from reference_impl.sqlite.engines import ApswEngine, Engine, StdlibEngine
 
 Fsync = Literal["full", "normal", "off"]
+ETAG_BYTES, KEY_LENGTH_BYTES = 32, 2
+"""The head of an object's file: its etag, then the length of its key, then the key."""
 THREAD_BYTES_MIN = 65_536
 """From this size on a file is moved in a thread: less costs the loop less than a thread switch."""
 
@@ -165,7 +168,8 @@ class FileStore:
     """R2 objects as files in a folder.
 
     An object is written beside its place and then moved into it, so that a reader meets the old or
-    the new one, never half of either. Its etag stands in the file's first 32 bytes.
+    the new one, never half of either. A file is named after a hash of its key, since a key may be longer than
+    a file name, and may hold what means something in one; it begins with the etag and the key.
 
     Parameters
     ----------
@@ -206,18 +210,22 @@ class FileStore:
         """Remove *key*, if it is there."""
         self._path(key).unlink(missing_ok=True)
 
+    def has(self, key: str) -> bool:
+        """Whether there is an object at *key*."""
+        return self._path(key).exists()
+
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with *prefix*, sorted."""
-        keys = (unquote(path.stem) for path in self._folder.glob("*.object"))
-        return (key for key in sorted(keys) if key.startswith(prefix))
+        heads = [_head(path) for path in self._folder.glob("*.object")]
+        return (key for key in sorted(key for _, key in heads) if key.startswith(prefix))
 
     def _path(self, key: str) -> Path:
-        return self._folder / f"{quote(key, safe='')}.object"
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.object"
 
     def _write(self, part: Path, key: str, content: bytes) -> str:
-        etag = etag_of(content)
+        etag, name = etag_of(content), key.encode()
         with part.open("wb") as file:
-            file.write(etag.encode())
+            file.write(etag.encode() + len(name).to_bytes(KEY_LENGTH_BYTES) + name)
             file.write(content)
             if self._fsync == "full":
                 file.flush()
@@ -226,10 +234,22 @@ class FileStore:
         return etag
 
 
+def _head(path: Path) -> tuple[str, str]:
+    """Return etag and key of an object's file."""
+    with path.open("rb") as file:
+        return _read_head(file)
+
+
+def _read_head(file: BinaryIO) -> tuple[str, str]:
+    etag = file.read(ETAG_BYTES).decode()
+    return etag, file.read(int.from_bytes(file.read(KEY_LENGTH_BYTES))).decode()
+
+
 def _read(path: Path) -> tuple[str, bytes] | None:
     try:
         with path.open("rb") as file:
-            return file.read(32).decode(), file.read()
+            etag, _ = _read_head(file)
+            return etag, file.read()
     except FileNotFoundError:
         return None
 
@@ -266,3 +286,53 @@ def pragmas(*, is_new: bool, fsync: Fsync) -> list[str]:
         "PRAGMA journal_mode = wal",
         f"PRAGMA synchronous = {fsync}",
     ]
+
+
+class FileVolumes:
+    """Volumes in a folder: a folder in it for each instance.
+
+    Parameters
+    ----------
+    folder
+        Made when the first instance asks.
+    fsync
+        See the module.
+    """
+
+    def __init__(self, folder: Path, *, fsync: Fsync) -> None:
+        self._folder = folder
+        self._fsync = fsync
+        self._stack = ExitStack()
+        self._engines: dict[tuple[str, str], Engine] = {}
+        self._disks: dict[str, FileDisk] = {}
+        self._stores: dict[str, FileStore] = {}
+
+    def engine(self, instance: str, name: str) -> Engine:
+        """Return the database in the file ``INSTANCE/NAME.sqlite``."""
+        if (instance, name) not in self._engines:
+            engine = open_engine(self._place(instance) / f"{name}.sqlite", fsync=self._fsync)
+            self._stack.callback(engine.close)
+            self._engines[instance, name] = engine
+        return self._engines[instance, name]
+
+    def disk(self, instance: str) -> FileDisk:
+        """Return the databases in the folder ``INSTANCE``."""
+        if instance not in self._disks:
+            self._disks[instance] = FileDisk(self._place(instance), fsync=self._fsync)
+            self._stack.callback(self._disks[instance].unmount)
+        return self._disks[instance]
+
+    def store(self, instance: str) -> FileStore:
+        """Return the objects in the folder ``INSTANCE``."""
+        if instance not in self._stores:
+            self._stores[instance] = FileStore(self._place(instance), fsync=self._fsync)
+        return self._stores[instance]
+
+    def close(self) -> None:
+        """Close all files."""
+        self._stack.close()
+
+    def _place(self, instance: str) -> Path:
+        place = self._folder / instance
+        place.mkdir(parents=True, exist_ok=True)
+        return place

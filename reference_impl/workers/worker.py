@@ -22,20 +22,19 @@ Body limit: 100,000,000 bytes (Workers limits, Free and Pro). Routes: docs of th
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from reference_impl import validation
 from reference_impl.errors import ImplError, RequestError
 from reference_impl.ledger import events
 from reference_impl.messages import Request, Response, error_response, json_response
-from reference_impl.r2.bucket import adapter_key
 from reference_impl.synapse.synapse import read_question
-from reference_impl.timing.clock import Clock
-from reference_impl.timing.pace import WorkersPace
-from reference_impl.timing.stopwatch import Station, Stopwatch
+from reference_impl.timing.stopwatch import Stopwatch
 from reference_impl.workers.bindings import Env
+from reference_impl.workers.isolates import Isolates
+from reference_impl.workers.keys import adapter_key
 
 BODY_BYTES_MAX = 100_000_000
 """An upload."""
@@ -48,37 +47,6 @@ LEDGER_SCOPES: Mapping[str, str] = {"/log": "write", "/balance": "read", "/flush
 SEARCH_ROWS_MAX = 100
 SYSTEM_USER = "system"
 DEFAULT_DOMAIN = "code"
-
-
-class Isolates:
-    """The isolates of the deployment: so many requests use a CPU at once.
-
-    Parameters
-    ----------
-    clock
-        The deployment's clock.
-    pace
-        How many there are, CPU time, how often one starts cold and how long that takes.
-    """
-
-    def __init__(self, clock: Clock, pace: WorkersPace) -> None:
-        self._station = Station(clock, "workers", servers=pace.isolates)
-        self._pace = pace
-
-    @asynccontextmanager
-    async def compute(self, stopwatch: Stopwatch) -> AsyncIterator[None]:
-        """Hold one isolate; the work inside counts as CPU time."""
-        pace = self._pace
-        if pace.chance.draw() < pace.cold_fraction:
-            # A start delays this request only; the isolates that run serve others meanwhile.
-            stopwatch.delay("workers", pace.cold_start_ms.draw())
-        async with self._station.hold(stopwatch, "workers_queue"):
-            stage = stopwatch.stage("workers", pace.cpu_ms.draw())
-            try:
-                async with stage:
-                    yield
-            finally:
-                stopwatch.spend("worker_cpu", stage.took_ms)
 
 
 @dataclass(frozen=True)
@@ -123,6 +91,11 @@ def route(request: Request) -> Action:
         allowed = ", ".join(routes)
         raise RequestError(405, "method_not_allowed", f"{request.method[:20]}: use {allowed}")
     return routes[request.method](request, name)
+
+
+def has_path(path: str) -> bool:
+    """Whether *path* is one of the API's, whatever the method."""
+    return path in ROUTES or any(pattern.fullmatch(path) for pattern, _, _ in NAMED_ROUTES)
 
 
 def _named_route(path: str) -> tuple["Mapping[str, Route] | None", str]:

@@ -171,7 +171,7 @@ def test_the_head_start_is_bounded_and_never_negative() -> None:
     assert head_start.ms == 0
     for _ in range(10_000):
         head_start.departed(1_000)
-    assert head_start.ms == HeadStart.MOST_MS
+    assert head_start.ms == HeadStart.MS_MAX
 
 
 def test_a_stage_early_by_the_head_start_still_books_its_drawn_time() -> None:
