@@ -34,9 +34,9 @@ class Call:
         Whom the request is about: it chooses the object, the rows, the organisation.
     size_bytes
         How many bytes the request stores or fetches.
-    object_number
+    object_index
         Number of the stored object.
-    request_number
+    request_index
         Number of the request in its run.
     request_id
         Name of the request; the same name again is the same request, sent once more.
@@ -46,7 +46,7 @@ class Call:
         What the client sent.
     prepares
         Whether the request only puts in place what later ones need.
-    repetition
+    repetition_index
         Which of several repetitions of the step this is, from 0.
     parameters
         What the step says about the operation, as :attr:`Operation.parameters` read it.
@@ -55,13 +55,13 @@ class Call:
     route: str
     key: int
     size_bytes: int
-    object_number: int
-    request_number: int
+    object_index: int
+    request_index: int
     request_id: str
     stopwatch: Stopwatch
     body: bytes = b""
     prepares: bool = False
-    repetition: int = 0
+    repetition_index: int = 0
     parameters: Any = None
 
 

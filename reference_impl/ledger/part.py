@@ -75,13 +75,13 @@ class Ledgers:
 async def append(ledgers: Ledgers, call: Call) -> None:
     """Store and charge one usage event; the same request again is the same event."""
     event = {
-        "event_id": f"{call.route}.{call.request_id}.{call.repetition}",
+        "event_id": f"{call.route}.{call.request_id}.{call.repetition_index}",
         "organization_id": organization_of(call.key),
         "user_id": f"user-{call.key}",
         "model": "sonnet",
         "tokens_in": TOKENS_IN,
         "tokens_out": TOKENS_OUT,
-        "event_time_ms": EVENT_TIME_MS + call.request_number,
+        "event_time_ms": EVENT_TIME_MS + call.request_index,
     }
     await ledgers.ask(call, Request("POST", "/log", body=json.dumps(event, separators=(",", ":")).encode()))
 

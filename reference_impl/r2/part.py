@@ -16,8 +16,8 @@ def build(settings: R2Settings, context: Context) -> Bucket:
 
 def object_key(call: Call) -> str:
     """Return the key of the object that *call* is about: ``ROUTE/OBJECT``; further repetitions have their own."""
-    key = f"{call.route}/{call.object_number}"
-    return f"{key}.{call.repetition}" if call.repetition else key
+    key = f"{call.route}/{call.object_index}"
+    return f"{key}.{call.repetition_index}" if call.repetition_index else key
 
 
 def content(key: str, size_bytes: int) -> bytes:

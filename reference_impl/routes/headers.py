@@ -55,13 +55,13 @@ class CallReader:
         else:
             request_id = f"{_run(headers)}{number}"
         key = _number(headers, "headroom-key")
-        object_number = _number(headers, "headroom-object")
+        object_index = _number(headers, "headroom-object")
         return Call(
             route=found.route.name,
             key=_key_of(found.values) if key is None else key,
             size_bytes=_number(headers, "headroom-size-bytes", at_most=SIZE_BYTES_MAX) or 0,
-            object_number=number if object_number is None else object_number,
-            request_number=number,
+            object_index=number if object_index is None else object_index,
+            request_index=number,
             request_id=f"prepare-{request_id}" if prepares else request_id,
             stopwatch=stopwatch,
             body=request.body,

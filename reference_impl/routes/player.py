@@ -127,8 +127,8 @@ class Player:
 
     async def _repeated(self, step: Step, call: Call) -> Answer:
         """Do a step as often as it says, in order or at once."""
-        first = call.repetition * step.times
-        calls = [replace(call, repetition=first + n) for n in range(step.times)]
+        first = call.repetition_index * step.times
+        calls = [replace(call, repetition_index=first + n) for n in range(step.times)]
         if step.is_parallel:
             works = [work for one in calls for work in self._works(step, one)]
             if len(works) > 1:

@@ -13,12 +13,12 @@ import pytest
 
 from reference_impl.d1.database import D1Binding, D1Error, Database, Statement, insert_rows
 from reference_impl.d1.migrations import applied, migrate, plan
+from reference_impl.d1.settings import D1Settings
 from reference_impl.errors import ConfigError, LimitError, OverloadedError
 from reference_impl.sqlite.engines import ApswEngine, Engine, StdlibEngine
 from reference_impl.timing.clock import VirtualClock
-from reference_impl.timing.pace import Pace
 from reference_impl.timing.stopwatch import Stopwatch
-from tests.support.world import memory_engine, migration_files
+from tests.support.world import memory_engine, migration_files, settings
 
 TABLES = ("users", "api_keys", "organizations", "organization_members", "loras", "usage_events")
 
@@ -41,9 +41,9 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 class Client:
     """A binding under a virtual clock."""
 
-    def __init__(self, engine: Engine, **pace: Any) -> None:
+    def __init__(self, engine: Engine, **table: Any) -> None:
         self.clock = VirtualClock()
-        self.database = Database(engine, clock=self.clock, pace=Pace.from_mapping({"d1": pace}).d1)
+        self.database = Database(engine, clock=self.clock, settings=settings(D1Settings.read, table))
         self.stopwatch = Stopwatch(self.clock)
         self.binding = D1Binding(self.database, self.stopwatch)
 
@@ -213,7 +213,7 @@ def test_one_query_at_a_time_first_come_first_served() -> None:
 def test_a_full_line_is_overloaded() -> None:
     client = Client(memory_engine(), read_ms=10, queue_limit=1)
     watches = [Stopwatch(client.clock) for _ in range(3)]
-    with pytest.raises(OverloadedError, match="D1 is overloaded"):
+    with pytest.raises(OverloadedError, match="d1 is overloaded"):
         client.clock.run(*(client.database.run([Statement("SELECT 1")], w) for w in watches))
 
 

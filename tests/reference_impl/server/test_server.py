@@ -22,11 +22,11 @@ from urllib.request import Request, urlopen
 import aiohttp
 import pytest
 
+from reference_impl.deployment_file import Specification
 from reference_impl.messages import Response
 from reference_impl.server.app import Options, listen, open_deployment
 from reference_impl.server.asyncio_clock import AsyncioClock, new_event_loop
 from reference_impl.server.http import HttpApp
-from reference_impl.timing.pace import Pace
 from reference_impl.workers.worker import BODY_BYTES_MAX
 from tests.support.world import event
 
@@ -185,7 +185,7 @@ def test_bad_options_are_one_line_and_status_2(tmp_path: Path) -> None:
     assert "d1.rtt_ms=-1 must be >= 0" in refusal("--pace", str(bad))
     assert "cannot be read" in refusal("--pace", str(tmp_path / "none.json"))
     assert "must be a port number" in refusal("--port", "70000")
-    assert "the pace file names the policy" in refusal("--pace", str(bad), "--policy", "seed")
+    assert "the deployment file names the policy" in refusal("--pace", str(bad), "--policy", "seed")
     assert "must be a writable folder" in refusal("--data", str(bad))
     assert "unrecognized arguments" in refusal("--nonsense")
 
@@ -195,7 +195,7 @@ def test_a_newer_database_than_the_code_is_refused(tmp_path: Path) -> None:
         s.stop()
     from reference_impl.server.disks import open_engine
 
-    engine = open_engine(tmp_path / "d1.sqlite", fsync="off")
+    engine = open_engine(tmp_path / "system" / "d1" / "database.sqlite", fsync="off")
     engine.execute("INSERT INTO d1_migrations (name) VALUES ('9999_future.sql')")
     engine.close()
     assert "add new files at the end" in refusal("--data", str(tmp_path))
@@ -229,7 +229,7 @@ def through_asgi(path: str, *bodies: dict[str, Any], tmp_path: Path, **headers: 
             "query_string": b"",
             "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()],
         }
-        options = Options("127.0.0.1", 0, 0, tmp_path, Pace.none(), "off")
+        options = Options("127.0.0.1", 0, 0, tmp_path, Specification.full_speed(), "off")
         clock = AsyncioClock()
         with open_deployment(options, clock) as deployment:
             await HttpApp(deployment)(scope, receive, send)
