@@ -46,8 +46,8 @@ class Call:
         What the client sent.
     prepares
         Whether the request only puts in place what later ones need.
-    repetition_index
-        Which of several repetitions of the step this is, from 0.
+    step_index, repetition_index
+        Which step of the route this is, and which of several repetitions of it.
     parameters
         What the step says about the operation, as :attr:`Operation.parameters` read it.
     """
@@ -61,6 +61,7 @@ class Call:
     stopwatch: Stopwatch
     body: bytes = b""
     prepares: bool = False
+    step_index: int = 0
     repetition_index: int = 0
     parameters: Any = None
 

@@ -16,6 +16,8 @@ from reference_impl.timing.tape import UNIFORM, Tape, stream
 
 Read = TypeVar("Read")
 SHOWN_CHARACTERS = 80
+NEAR_RATIO = 0.45
+"""How alike two words must be for one to be meant by the other: d2 and d1 are."""
 PER_KEY = ("per_key", "per_org")
 """One object for each key; the second is what older files call it."""
 
@@ -50,7 +52,7 @@ class Table:
         self._known: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
-        return key in self._entries
+        return self._entries.get(key) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -166,7 +168,7 @@ def read_table(read: Callable[[Table], Read], table: Table) -> Read:
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown *word*: the nearest known one, or all."""
     words = sorted(known)
-    close = get_close_matches(word, words, n=1)
+    close = get_close_matches(word, words, n=1, cutoff=NEAR_RATIO)
     if close:
         return f"did you mean {close[0]}?"
     return f"known are {', '.join(words)}" if words else "there is none"

@@ -32,9 +32,6 @@ WHERE schema = 'main' AND type <> 'shadow' AND name NOT LIKE 'sqlite\_%' ESCAPE 
 ORDER BY type DESC
 """
 """The object's tables and views, views first; those that a virtual table keeps for itself go with it."""
-LIST_LIMIT = 1_000
-"""How many keys one :meth:`Storage.list` returns unless the caller says: a bound on what an object reads at once."""
-
 Params = list[Any]
 
 
@@ -176,7 +173,7 @@ class Storage(Turns):
         start_after: str | None = None,
         end: str | None = None,
         reverse: bool = False,
-        limit: int = LIST_LIMIT,
+        limit: int | None = None,
     ) -> dict[str, Any]:
         """Return keys and values in key order (UTF-8).
 
@@ -189,15 +186,17 @@ class Storage(Turns):
         reverse
             From the last key to the first; the limit counts from there.
         limit
-            At most so many.
+            At most so many; None: all.
 
         Raises
         ------
         PlatformError
-            If *limit* is less than 1.
+            If *limit* is less than 1, or *start* and *start_after* are both given.
         """
-        if limit < 1:
+        if limit is not None and limit < 1:
             raise PlatformError(f"limit={limit} must be at least 1")
+        if start is not None and start_after is not None:
+            raise PlatformError("list() cannot be called with both start and start_after")
         # The first bound lets the index find the prefix, the second knows where it ends. Bytes, because in a text
         # SQLite's functions see nothing after a NUL.
         conditions = ["key >= ?", "substr(CAST(key AS BLOB), 1, ?) = CAST(? AS BLOB)", "key <> ?"]
@@ -209,7 +208,7 @@ class Storage(Turns):
         order = "DESC" if reverse else "ASC"
         rows = self._run(
             f"SELECT key, value FROM _cf_kv WHERE {' AND '.join(conditions)} ORDER BY key {order} LIMIT ?",  # noqa: S608  # the conditions above, and ASC or DESC
-            (*params, limit),
+            (*params, -1 if limit is None else limit),
         )
         return {key: json.loads(text) for key, text in rows}
 

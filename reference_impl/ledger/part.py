@@ -75,7 +75,7 @@ class Ledgers:
 async def append(ledgers: Ledgers, call: Call) -> None:
     """Store and charge one usage event; the same request again is the same event."""
     event = {
-        "event_id": f"{call.route}.{call.request_id}.{call.repetition_index}",
+        "event_id": f"{call.route}.{call.request_id}.{call.step_index}.{call.repetition_index}",
         "organization_id": organization_of(call.key),
         "user_id": f"user-{call.key}",
         "model": "sonnet",

@@ -142,7 +142,8 @@ class Player:
         if step.operation is None:
             return await self._in_order(step.steps, call)
         instance = self._instances[step.instance]
-        return await step.operation.run(instance, replace(call, parameters=step.parameters))
+        asked = replace(call, step_index=step.index, parameters=step.parameters)
+        return await step.operation.run(instance, asked)
 
     def _works(self, step: Step, call: Call) -> list[Work]:
         """Return what one repetition of a parallel step does at once."""

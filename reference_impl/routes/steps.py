@@ -6,8 +6,9 @@ Full jitter: Brooker, "Exponential backoff and jitter", AWS Architecture Blog, 2
 Barroso, "The tail at scale", Comm. ACM 56, 2013.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from reference_impl.errors import ConfigError
@@ -57,6 +58,8 @@ class Step:
 
     Parameters
     ----------
+    index
+        Its place among all steps of the route, as they are written.
     instance, operation, parameters
         What is asked of whom; *operation* None: the step is a group.
     steps
@@ -75,6 +78,7 @@ class Step:
         The caller's.
     """
 
+    index: int
     instance: str
     operation: Operation | None
     parameters: Any
@@ -87,18 +91,21 @@ class Step:
     policy: Policy
 
 
-def read_steps(table: Table, key: str, *, parts: Mapping[str, Part]) -> tuple[Step, ...]:
-    """Read the list of steps at *key*; *parts* are those of the instances, by name.
+def read_steps(
+    table: Table, key: str, *, parts: Mapping[str, Part], indices: Iterator[int] | None = None
+) -> tuple[Step, ...]:
+    """Read the list of steps at *key*; *parts* are those of the instances, by name; *indices* number the steps.
 
     Raises
     ------
     ConfigError
         If a step names no operation that there is, or breaks another rule.
     """
-    return tuple(_step(step, parts) for step in table.tables(key))
+    numbers = count() if indices is None else indices
+    return tuple(_step(step, parts, indices=numbers) for step in table.tables(key))
 
 
-def _step(table: Table, parts: Mapping[str, Part]) -> Step:
+def _step(table: Table, parts: Mapping[str, Part], *, indices: Iterator[int]) -> Step:
     if ("use" in table) == ("steps" in table):
         raise ConfigError(f"{table.path} must hold either use or steps")
     instance, operation, parameters = "", None, None
@@ -106,10 +113,11 @@ def _step(table: Table, parts: Mapping[str, Part]) -> Step:
         instance, operation = _operation(table, parts)
         parameters = read_table(operation.parameters, table.table("parameters"))
     step = Step(
+        index=next(indices),
         instance=instance,
         operation=operation,
         parameters=parameters,
-        steps=() if operation is not None else read_steps(table, "steps", parts=parts),
+        steps=() if operation is not None else read_steps(table, "steps", parts=parts, indices=indices),
         times=table.whole("times", 1, at_least=1, at_most=TIMES_MAX),
         is_parallel=table.flag("parallel"),
         chance_share=table.number("chance", 1, at_most=1),

@@ -31,6 +31,13 @@ WRITTEN_TABLE = re.compile(
 )
 
 
+INDEXES = """
+SELECT count(*) FROM pragma_index_list(?)
+WHERE origin <> 'pk' OR NOT (SELECT wr FROM pragma_table_list WHERE schema = 'main' AND lower(name) = ?)
+"""
+"""How many indexes a table has beside itself: one WITHOUT ROWID is the index of its primary key."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """What one statement gave."""
@@ -86,7 +93,7 @@ class _Costs:
         if table is None or not changes:
             return changes
         if table not in self._rows_per_change:
-            found = engine.execute("SELECT count(*) FROM pragma_index_list(?)", (table,))
+            found = engine.execute(INDEXES, (table, table))
             self._rows_per_change[table] = 1 + int(found.values[0][0])
         return changes * self._rows_per_change[table]
 
