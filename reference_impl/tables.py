@@ -52,6 +52,7 @@ class Table:
         self._known: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
+        self._known.add(key)
         return self._entries.get(key) is not None
 
     def __iter__(self) -> Iterator[str]:

@@ -28,7 +28,7 @@ BAD_FILES = [
 ]
 BAD_SYSTEMS: list[tuple[dict[str, Any], str]] = [
     ({"nettwork": {}}, "system.nettwork.component='nettwork' is no component; did you mean network?"),
-    ({"archive": {"component": "d2"}}, "system.archive.component='d2' is no component; did you mean d1?"),
+    ({"archive": {"component": "d11"}}, "system.archive.component='d11' is no component; did you mean d1?"),
     ({"archive": {"component": 1}}, "system.archive.component=1 must be a text"),
     ({"a b": {"component": "d1"}}, "system has the name 'a b', which must be a name of at most 32 letters"),
     ({"d1_queue": {"component": "d1"}}, "system.d1_queue must not end in _queue or _cpu"),
