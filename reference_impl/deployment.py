@@ -137,12 +137,13 @@ class Deployment:
         self, transport: Transport, request: Request, *, stopwatch: Stopwatch, found: Found | None
     ) -> Response:
         """Answer a request that has reached the edge."""
-        handle: Callable[[], Awaitable[Response]]
-        is_ours = found is not None or self._routes.methods(transport, request.path)
-        if self._api is not None and (self._api.answers(request.path) or not is_ours):
-            handle = partial(self._api.fetch, request, stopwatch)
-        else:
-            handle = partial(self._play, transport, request, stopwatch=stopwatch, found=found)
+        handle: Callable[[], Awaitable[Response]] = partial(
+            self._play, transport, request, stopwatch=stopwatch, found=found
+        )
+        if self._api is not None:
+            is_of_api = self._api.answers(request.path)
+            if is_of_api or (found is None and not self._routes.methods(transport, request.path)):
+                handle = partial(self._api.fetch, request, stopwatch)
         return await self.monitoring.observe(request.method, handle)
 
     async def _play(

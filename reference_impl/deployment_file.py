@@ -104,20 +104,14 @@ class Specification:
 def from_pace_file(text: str) -> Specification:
     """Read a pace file, as the deployment file was called before it had routes: the tables of ``system`` and a seed.
 
-    Deprecated: it goes when nothing writes such a file any more, with the option ``--pace``.
+    Deprecated: it goes when nothing writes such a file any more, with the option ``--pace`` and the key ``law`` of
+    :func:`reference_impl.timing.distributions.read_distribution`.
     """
     content = json_of(text, "the pace file")
     if isinstance(content, Mapping) and "system" not in content:
         system = {name: table for name, table in content.items() if name != "seed"}
-        content = {"seed": content.get("seed", 0), "api": SUPERINSTANCE, "system": _renamed(system)}
+        content = {"seed": content.get("seed", 0), "api": SUPERINSTANCE, "system": system}
     return Specification.read(content)
-
-
-def _renamed(value: Any) -> Any:
-    """Return *value* with the key ``law`` of every table called ``distribution``, as it is now."""
-    if isinstance(value, Mapping):
-        return {"distribution" if key == "law" else key: _renamed(inner) for key, inner in value.items()}
-    return value
 
 
 def json_of(text: str, what: str) -> object:

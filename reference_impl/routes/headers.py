@@ -3,7 +3,7 @@
 ======================  =========================================================================
 headroom-key            whole number: chooses the object, the rows, the organisation
 headroom-size-bytes     whole number: bytes that the request stores or fetches
-headroom-object         whole number of the stored object; default: the request's number
+headroom-object         whole number of the stored object; default, and -1: the request's number
 headroom-request        whole number of the request in its run
 headroom-run            name of the run, so that two runs never send the same usage event
 headroom-prepare        1: do at once, and not paced, what later requests need done
@@ -25,6 +25,7 @@ NUMBER_MAX = 10**18 - 1
 SIZE_BYTES_MAX = 100_000_000
 """Bytes that a request may ask for without sending them: what a Worker takes as a body."""
 NAME_CHARACTERS_MAX = 40
+NO_OBJECT = "-1"
 
 
 def is_preparation(headers: Mapping[str, str]) -> bool:
@@ -55,7 +56,8 @@ class CallReader:
         else:
             request_id = f"{_run(headers)}{number}"
         key = _number(headers, "headroom-key")
-        object_index = _number(headers, "headroom-object")
+        has_object = headers.get("headroom-object") != NO_OBJECT
+        object_index = _number(headers, "headroom-object") if has_object else None
         return Call(
             route=found.route.name,
             key=_key_of(found.values) if key is None else key,

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from reference_impl.errors import ConfigError
-from reference_impl.parts import Operation, Part
+from reference_impl.parts import Operation, Part, no_parameters
 from reference_impl.tables import Table, nearest, read_table
 from reference_impl.timing.tape import Tape
 
@@ -108,10 +108,10 @@ def read_steps(
 def _step(table: Table, parts: Mapping[str, Part], *, indices: Iterator[int]) -> Step:
     if ("use" in table) == ("steps" in table):
         raise ConfigError(f"{table.path} must hold either use or steps")
-    instance, operation, parameters = "", None, None
-    if "use" in table:
-        instance, operation = _operation(table, parts)
-        parameters = read_table(operation.parameters, table.table("parameters"))
+    instance, operation = _operation(table, parts) if "use" in table else ("", None)
+    # A group has no parameters, but it may say so.
+    read = no_parameters if operation is None else operation.parameters
+    parameters = read_table(read, table.table("parameters"))
     step = Step(
         index=next(indices),
         instance=instance,

@@ -98,6 +98,7 @@ BAD_ROUTES: list[tuple[dict[str, Any], str]] = [
         "routes.one.steps[0].steps[1].parameters has an unknown key 'rows'; did you mean rows_read?",
     ),
     ({"one": route({**STEP, "parameters": {"rows_read": -1}})}, "parameters.rows_read=-1 must be a number in 0..1e+06"),
+    ({"one": route({"steps": [STEP], "parameters": {"a": 1}})}, "parameters has an unknown key 'a'; there is none"),
     ({"one": route({"use": "r2.get", "parameters": {"a": 1}})}, "parameters has an unknown key 'a'; there is none"),
     ({"one": route({**STEP, "times": 0})}, "routes.one.steps[0].times=0 must be a whole number >= 1"),
     ({"one": route({**STEP, "times": 1_001})}, "routes.one.steps[0].times=1001 must be a whole number <= 1000"),
@@ -210,6 +211,8 @@ def test_null_is_as_good_as_absent() -> None:
     step = {"use": "d1.read", "steps": None, "timeout_ms": None, "hedge_ms": None, "parameters": None, "times": None}
     read = Specification.read({"system": SYSTEM, "routes": {"one": route(step)}, "seed": None, "api": None})
     (one,) = read.routes.routes[0].steps
+    group: dict[str, Any] = {"use": None, "steps": [step], "parameters": {}}
+    assert Specification.read({"system": SYSTEM, "routes": {"one": route(group)}}).routes.routes[0].steps[0].steps
     assert (one.times, one.policy.timeout_ms, one.policy.hedge_ms) == (1, None, None)
 
 

@@ -252,6 +252,13 @@ def test_the_answer_is_the_object_of_the_last_store_operation() -> None:
                 assert response.headers["content-type"] == "application/octet-stream"
 
 
+def test_without_an_object_the_request_s_number_names_it() -> None:
+    for headers in ({"request": 8}, {"request": 8, "object": -1}):
+        with routed({"one": route("r2.put")}) as w:
+            ask(w, size_bytes=3, **headers)
+            assert set(w.store._objects) == {"one/8"}
+
+
 def test_a_put_stores_what_the_client_sent() -> None:
     with routed({"one": route("r2.put", method="PUT")}) as w:
         w.ask(request(method="PUT", body=b"mine", object=4, size_bytes=30))
