@@ -253,7 +253,8 @@ def test_the_answer_is_the_object_of_the_last_store_operation() -> None:
 
 
 def test_without_an_object_the_request_s_number_names_it() -> None:
-    for headers in ({"request": 8}, {"request": 8, "object": -1}):
+    cases: list[dict[str, Any]] = [{"request": 8}, {"request": 8, "object": -1}]
+    for headers in cases:
         with routed({"one": route("r2.put")}) as w:
             ask(w, size_bytes=3, **headers)
             assert set(w.store._objects) == {"one/8"}
