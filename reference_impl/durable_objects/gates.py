@@ -45,7 +45,7 @@ class ResetError(PlatformError):
     retryable = True
 
 
-class Resident:
+class Activation:
     """The place of one object in memory: its line, and what is alive of it.
 
     Parameters
@@ -105,9 +105,9 @@ class Event:
     *wrote* tells whether the event stored something; its reply then pays the output gate's time.
     """
 
-    def __init__(self, resident: Resident, stopwatch: Stopwatch) -> None:
-        self._resident = resident
-        self._generation = resident.generation
+    def __init__(self, activation: Activation, stopwatch: Stopwatch) -> None:
+        self._activation = activation
+        self._generation = activation.generation
         self._is_inside = False
         self._commits = 0
         self.stopwatch = stopwatch
@@ -126,7 +126,7 @@ class Event:
         ResetError
             If the object was reset meanwhile.
         """
-        keeps = self._resident.critical_sections > 0
+        keeps = self._activation.critical_sections > 0
         try:
             self._end_turn()
             if not keeps:
@@ -172,16 +172,16 @@ class Event:
             await clock.sleep_until_ms(clock.now_ms() + CRITICAL_SECTION_MS_MAX)
             _set(ended)
 
-        self._resident.critical_sections += 1
+        self._activation.critical_sections += 1
         clock.spawn(run())
         clock.spawn(give_up())
         await ended
         self._check_generation()
-        self._resident.critical_sections -= 1
+        self._activation.critical_sections -= 1
         if results:
             return results[0]
         error = failures[0] if failures else ResetError("a critical section waited for more than 30 s; ask again")
-        self._resident.reset(ResetError(f"a critical section failed: {error}"))
+        self._activation.reset(ResetError(f"a critical section failed: {error}"))
         # The event itself is the reason of the reset; there is nothing left of it to end.
         self.has_begun = False
         raise error
@@ -191,16 +191,16 @@ class Event:
 
         None happens if it fails, or rolls back the transaction that it is given.
         """
-        resident, storage = self._resident, self._resident.storage
+        activation, storage = self._activation, self._activation.storage
         assert storage is not None, "an awake object has its storage"
-        resident.critical_sections += 1
+        activation.critical_sections += 1
         try:
             with storage.transaction() as transaction:
                 returned = await closure(transaction)
         finally:
             # After a reset the sections of the old instance count no more.
-            if resident.storage is storage:
-                resident.critical_sections -= 1
+            if activation.storage is storage:
+                activation.critical_sections -= 1
         self._check_generation()
         return returned
 
@@ -208,20 +208,20 @@ class Event:
 
     async def enter(self) -> None:
         """Wait for the object, as the others do; a full line refuses."""
-        waited_ms = await self._resident.line.acquire(self.stopwatch)
+        waited_ms = await self._activation.line.acquire(self.stopwatch)
         self._is_inside = True
-        self._resident.events += 1
-        if self._resident.retired is not None:
+        self._activation.events += 1
+        if self._activation.retired is not None:
             self.done()
-            raise self._resident.retired
-        self._generation = self._resident.generation
-        self.stopwatch.spend(self._resident.queue_category, waited_ms)
+            raise self._activation.retired
+        self._generation = self._activation.generation
+        self.stopwatch.spend(self._activation.queue_category, waited_ms)
 
     def begin(self) -> None:
         """Start to count what the event itself writes: the object is awake."""
-        assert self._resident.storage is not None, "an awake object has its storage"
-        self._generation = self._resident.generation
-        self._commits = self._resident.storage.commits
+        assert self._activation.storage is not None, "an awake object has its storage"
+        self._generation = self._activation.generation
+        self._commits = self._activation.storage.commits
         self.has_begun = True
 
     def end(self) -> bool:
@@ -236,29 +236,29 @@ class Event:
         """
         storage = self._end_turn()
         self.leave()
-        return not storage.is_confirmed or self._resident.sockets.has_posted
+        return not storage.is_confirmed or self._activation.sockets.has_posted
 
     async def pass_output_gate(self) -> None:
         """Wait until all that was committed is durable, and let leave what waits for that."""
-        resident = self._resident
-        storage = resident.storage
+        activation = self._activation
+        storage = activation.storage
         assert storage is not None, "an event passes the gate of the object that it was in"
         if not storage.is_confirmed:
             await storage.confirm()
-        if resident.storage is storage:
-            resident.sockets.release(storage.confirmed)
+        if activation.storage is storage:
+            activation.sockets.release(storage.confirmed)
 
     def leave(self) -> None:
         """Let the next event in, unless this one has left already."""
         if self._is_inside:
             self._is_inside = False
-            self._resident.idle_since_ms = self.stopwatch.planned_ms
-            self._resident.line.release(self.stopwatch)
+            self._activation.idle_since_ms = self.stopwatch.planned_ms
+            self._activation.line.release(self.stopwatch)
 
     def done(self) -> None:
         """Leave for good."""
         self.leave()
-        self._resident.events -= 1
+        self._activation.events -= 1
 
     def end_turn(self) -> None:
         """Commit what was written since the last wait."""
@@ -266,7 +266,7 @@ class Event:
 
     def _end_turn(self) -> Storage:
         self._check_generation()
-        storage = self._resident.storage
+        storage = self._activation.storage
         assert storage is not None, "an awake object has its storage"
         storage.end_turn()
         self.wrote = self.wrote or storage.commits > self._commits
@@ -274,17 +274,17 @@ class Event:
 
     async def _come_back(self) -> None:
         # Who was inside already is never refused.
-        await self._resident.line.acquire(self.stopwatch, bounded=False)
+        await self._activation.line.acquire(self.stopwatch, bounded=False)
         self._is_inside = True
         self._check_generation()
-        assert self._resident.storage is not None, "the generation is the same"
+        assert self._activation.storage is not None, "the generation is the same"
         # What others wrote meanwhile is not this event's.
-        self._commits = self._resident.storage.commits
+        self._commits = self._activation.storage.commits
 
     def _check_generation(self) -> None:
-        if self._resident.retired is not None:
-            raise self._resident.retired
-        if self._resident.generation != self._generation:
+        if self._activation.retired is not None:
+            raise self._activation.retired
+        if self._activation.generation != self._generation:
             raise ResetError("the object was reset while this event waited; ask again")
 
 

@@ -23,9 +23,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from reference_impl.durable_objects import ids as object_ids
-from reference_impl.durable_objects.alarms import Bells, no_jitter
+from reference_impl.durable_objects.alarms import AlarmScheduler, no_jitter
 from reference_impl.durable_objects.disks import Disk
-from reference_impl.durable_objects.gates import Event, ResetError, Resident
+from reference_impl.durable_objects.gates import Activation, Event, ResetError
 from reference_impl.durable_objects.settings import DurableObjectsSettings
 from reference_impl.durable_objects.sockets import HIBERNATE_IDLE_MS, MESSAGE_BYTES_MAX, Socket, Sockets
 from reference_impl.durable_objects.state import State
@@ -121,12 +121,12 @@ class Namespace:
         self._disk = disk
         self._keeps_plan = keeps_plan
         self._on_step = on_step
-        self._residents: dict[str, Resident] = {}
-        self._open: dict[str, Resident] = {}
+        self._activations: dict[str, Activation] = {}
+        self._open: dict[str, Activation] = {}
         self._index = disk.index()
         self._index.execute(INDEX_TABLE)
         self._known = {row[0] for row in self._index.execute("SELECT id FROM objects").fetchall()}
-        self.bells = Bells(clock, self._index, ring=self._alarm, drop=self._drop_alarm, jitter=jitter)
+        self.alarms = AlarmScheduler(clock, self._index, ring=self._alarm, drop=self._drop_alarm, jitter=jitter)
 
     # --- identities --------------------------------------------------------------------------
 
@@ -163,22 +163,22 @@ class Namespace:
 
     def resume(self) -> None:
         """Take up the alarms that were set before the restart."""
-        self.bells.resume()
+        self.alarms.resume()
 
     def restart(self) -> None:
         """Send every object out of memory, as a deployment of new code does; lines go too."""
-        for object_id, resident in self._residents.items():
-            resident.retire(ResetError(CODE_UPDATED))
+        for object_id, activation in self._activations.items():
+            activation.retire(ResetError(CODE_UPDATED))
             self._disk.close(object_id)
         self._open.clear()
-        self._residents.clear()
+        self._activations.clear()
 
     def evict(self, object_id: str) -> bool:
         """Send an idle object out of memory; tell whether it was idle."""
-        resident = self._residents.get(object_id)
-        if resident is None or resident.events:
+        activation = self._activations.get(object_id)
+        if activation is None or activation.events:
             return False
-        resident.reset(ResetError("the object left memory"))
+        activation.reset(ResetError("the object left memory"))
         self._open.pop(object_id, None)
         self._disk.close(object_id)
         return True
@@ -211,7 +211,7 @@ class Namespace:
         size_bytes = len(message.encode() if isinstance(message, str) else message)
         if size_bytes > MESSAGE_BYTES_MAX:
             raise LimitError(f"a message of {size_bytes} bytes; an object receives at most {MESSAGE_BYTES_MAX}")
-        auto_response = self._resident(object_id).sockets.auto_response
+        auto_response = self._activation(object_id).sockets.auto_response
         if auto_response is not None and message == auto_response[0]:
             socket.pair.give(Sent(auto_response[1]))
             return
@@ -222,7 +222,7 @@ class Namespace:
         await self._enter(object_id, self._stopwatch(), receive)
 
     async def _hang_up(self, object_id: str, socket: Socket, code: int, *, reason: str) -> None:
-        self._resident(object_id).sockets.drop(socket)
+        self._activation(object_id).sockets.drop(socket)
 
         async def receive(instance: SocketObject, event: Event) -> None:
             await instance.web_socket_close(socket, code, reason=reason, event=event)
@@ -238,11 +238,11 @@ class Namespace:
         stopwatch: Stopwatch,
         handle: Callable[[Any, Event], Awaitable[Returned]],
     ) -> Returned:
-        resident = self._resident(object_id)
-        event = Event(resident, stopwatch)
+        activation = self._activation(object_id)
+        event = Event(activation, stopwatch)
         await event.enter()
         try:
-            instance = self._awake(object_id, resident, stopwatch)
+            instance = self._awake(object_id, activation, stopwatch)
             event.begin()
             returned = await handle(instance, event)
             if event.end():
@@ -253,36 +253,36 @@ class Namespace:
             raise
         except BaseException:
             # Whatever the code held in memory can no longer be trusted: only the disk counts.
-            resident.reset(ResetError(BROKEN))
+            activation.reset(ResetError(BROKEN))
             raise
         finally:
-            resident.give_up_failed_disk()
+            activation.give_up_failed_disk()
             event.done()
         if event.wrote:
             stopwatch.delay(self.name, stopwatch.draw_ms(self.settings.output_gate_ms))
         return returned
 
-    def _awake(self, object_id: str, resident: Resident, stopwatch: Stopwatch) -> DurableObject:
-        idle_ms = stopwatch.planned_ms - resident.idle_since_ms
+    def _awake(self, object_id: str, activation: Activation, stopwatch: Stopwatch) -> DurableObject:
+        idle_ms = stopwatch.planned_ms - activation.idle_since_ms
         evict_idle_ms = self.settings.evict_idle_ms
-        if resident.sockets:
+        if activation.sockets:
             evict_idle_ms = min(evict_idle_ms, HIBERNATE_IDLE_MS)
-        if idle_ms > evict_idle_ms and resident.events == 1:
-            resident.reset(ResetError("the object left memory"))
+        if idle_ms > evict_idle_ms and activation.events == 1:
+            activation.reset(ResetError("the object left memory"))
             stopwatch.delay(self.name, stopwatch.draw_ms(self.settings.cold_start_ms))
-        if resident.instance is None:
+        if activation.instance is None:
             database = self._disk.open(object_id)
             storage = Storage(database, limits=self.settings.limits, on_step=self._on_step, coalesces=True)
-            resident.storage = storage
-            resident.state = State(object_id, storage, bells=self.bells, sockets=resident.sockets)
-            resident.instance = self._build(resident.state)
+            activation.storage = storage
+            activation.state = State(object_id, storage, alarms=self.alarms, sockets=activation.sockets)
+            activation.instance = self._build(activation.state)
             storage.end_turn()
         # Taken out and put back: the open objects stay in the order of their last use.
         self._open.pop(object_id, None)
-        self._open[object_id] = resident
+        self._open[object_id] = activation
         if len(self._open) > OPEN_OBJECTS_MAX:
             self._close_idle()
-        instance: DurableObject = resident.instance
+        instance: DurableObject = activation.instance
         return instance
 
     def _register(self, object_id: str, name: str | None) -> None:
@@ -290,16 +290,16 @@ class Namespace:
             self._index.execute("INSERT OR IGNORE INTO objects VALUES (?, ?, NULL)", (object_id, name))
             self._known.add(object_id)
 
-    def _resident(self, object_id: str) -> Resident:
-        resident = self._residents.get(object_id)
-        if resident is None:
+    def _activation(self, object_id: str) -> Activation:
+        activation = self._activations.get(object_id)
+        if activation is None:
             line = Station(self._clock, self.name, queue_limit=self.settings.queue_limit)
             sockets = Sockets(
                 bring=lambda socket, message: self._message(object_id, socket, message),
                 hang_up=lambda socket, code, reason: self._hang_up(object_id, socket, code, reason=reason),
             )
-            resident = self._residents[object_id] = Resident(line, sockets, queue_category=f"{self.name}_queue")
-        return resident
+            activation = self._activations[object_id] = Activation(line, sockets, queue_category=f"{self.name}_queue")
+        return activation
 
     def _close_idle(self) -> None:
         # A quarter at a time, so that the search for them is rare.
@@ -316,10 +316,10 @@ class Namespace:
         await self._for_alarm(object_id, at_unix_ms, is_dropped=True)
 
     async def _for_alarm(self, object_id: str, at_unix_ms: int, *, is_dropped: bool) -> None:
-        resident = self._resident(object_id)
+        activation = self._activation(object_id)
 
         async def ring(instance: DurableObject, event: Event) -> None:
-            state: State = resident.state
+            state: State = activation.state
             if state.begin_alarm(at_unix_ms):
                 try:
                     if not is_dropped:
@@ -330,7 +330,7 @@ class Namespace:
                 state.end_alarm(at_unix_ms)
 
         await self._enter(object_id, self._stopwatch(), ring)
-        # Only now is it durable that the object has no such alarm; until then the bell must be kept.
-        if resident.state is not None and not resident.state.has_alarm_of(at_unix_ms):
-            self.bells.clear(object_id, at_unix_ms)
-            resident.state.ensure_bell()
+        # Only now is it durable that the object has no such alarm; until then it must stay scheduled.
+        if activation.state is not None and not activation.state.has_alarm_of(at_unix_ms):
+            self.alarms.clear(object_id, at_unix_ms)
+            activation.state.ensure_scheduled()

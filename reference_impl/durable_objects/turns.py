@@ -154,7 +154,7 @@ class Turns:
         Raises
         ------
         StorageFailedError
-            If the disk could not press this commit or an earlier one.
+            If the disk could not make this commit or an earlier one durable.
         """
         awaited = self.commits
         while self._confirmed < awaited:

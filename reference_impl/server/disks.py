@@ -29,11 +29,11 @@ THREAD_BYTES_MIN = 65_536
 """From this size on a file is moved in a thread: less costs the loop less than a thread switch."""
 
 
-class PressedDatabase(SqliteDatabase):
-    """A database whose commits are pressed to the platter by a thread, many at a time.
+class GroupCommitDatabase(SqliteDatabase):
+    """A database whose commits are made durable by a thread, many at a time (group commit).
 
-    SQLite appends a commit to its write-ahead log and returns; pressing the log makes all of its
-    commits durable. While one press runs, those who commit meanwhile share the next.
+    SQLite appends a commit to its write-ahead log and returns; an fsync of the log makes all of its
+    commits durable. While one fsync runs, those who commit meanwhile share the next.
 
     Parameters
     ----------
@@ -46,43 +46,43 @@ class PressedDatabase(SqliteDatabase):
     def __init__(self, connection: sqlite3.Connection, log: Path) -> None:
         super().__init__(connection)
         self._descriptor = os.open(log, os.O_RDWR)
-        self._is_pressing = False
+        self._is_syncing = False
         self._is_closed = False
         self._waiting: list[asyncio.Future[None]] = []
 
     def sync(self) -> "asyncio.Future[None]":
-        """Press what is committed; the future ends when it is durable."""
+        """Begin to make durable what is committed; the future ends when it is."""
         # Everybody has a future of his own: who gives up must not give up for the others.
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
-        if not self._is_pressing:
-            self._press()
+        if not self._is_syncing:
+            self._sync_log()
         return waiting
 
     def close(self) -> None:
-        """Close it; whoever still waits for the platter is told that it failed."""
+        """Close it; for those who still wait for an fsync, it failed."""
         super().close()
         self._is_closed = True
-        if not self._is_pressing:
+        if not self._is_syncing:
             os.close(self._descriptor)
 
-    def _press(self) -> None:
+    def _sync_log(self) -> None:
         served, self._waiting = self._waiting, []
-        self._is_pressing = True
-        pressing = asyncio.get_running_loop().run_in_executor(None, os.fsync, self._descriptor)
-        pressing.add_done_callback(lambda done: self._pressed(done, served))
+        self._is_syncing = True
+        syncing = asyncio.get_running_loop().run_in_executor(None, os.fsync, self._descriptor)
+        syncing.add_done_callback(lambda done: self._synced(done, served))
 
-    def _pressed(self, pressing: "asyncio.Future[None]", served: "list[asyncio.Future[None]]") -> None:
-        self._is_pressing = False
-        _tell(served, None if pressing.cancelled() else pressing.exception())
+    def _synced(self, syncing: "asyncio.Future[None]", served: "list[asyncio.Future[None]]") -> None:
+        self._is_syncing = False
+        _end(served, None if syncing.cancelled() else syncing.exception())
         if self._is_closed:
             os.close(self._descriptor)
-            _tell(self._waiting, OSError("the database was closed"))
+            _end(self._waiting, OSError("the database was closed"))
         elif self._waiting:
-            self._press()
+            self._sync_log()
 
 
-def _tell(served: "list[asyncio.Future[None]]", error: BaseException | None) -> None:
+def _end(served: "list[asyncio.Future[None]]", error: BaseException | None) -> None:
     for waiting in served:
         if waiting.done():
             continue
@@ -131,8 +131,8 @@ class FileDisk:
         log = path.with_name(f"{path.name}-wal")
         # A log exists from the first write on; its name in the folder is as dear as its content.
         connection.execute(KEY_VALUE_TABLE)
-        press_folder(self._folder)
-        return PressedDatabase(connection, log)
+        sync_folder(self._folder)
+        return GroupCommitDatabase(connection, log)
 
     def close(self, object_id: str) -> None:
         """Close the database."""
@@ -155,7 +155,7 @@ class FileDisk:
         return database
 
 
-def press_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the names in *folder* durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -176,7 +176,7 @@ class FileStore:
     folder
         Made if it is not there.
     fsync
-        ``full`` presses every object to the platter before it counts as stored.
+        ``full`` makes every object durable before it counts as stored.
     """
 
     def __init__(self, folder: Path, *, fsync: Fsync) -> None:

@@ -253,8 +253,8 @@ def _family(kind: str) -> str:
 
 def take_apart(namespace: Namespace) -> None:
     """Undo the circles in a server that is gone, so that it leaves memory at once and no collector seeks it."""
-    for resident in namespace._residents.values():
-        vars(resident).clear()
+    for activation in namespace._activations.values():
+        vars(activation).clear()
     vars(namespace).clear()
 
 

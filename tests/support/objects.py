@@ -56,13 +56,13 @@ class SlowDatabase(SqliteDatabase):
     def sync(self) -> Awaitable[None]:
         """Wait as long as the disk takes."""
         self._disk.syncs += 1
-        return self._press()
+        return self._synced()
 
-    async def _press(self) -> None:
+    async def _synced(self) -> None:
         clock = self._disk.clock
         await clock.sleep_until_ms(clock.now_ms() + self._disk.sync_ms)
         if self._disk.fails:
-            raise StorageFailedError("the platter is broken")
+            raise StorageFailedError("the disk is broken")
 
 
 class SlowDisk(MemoryDisk):

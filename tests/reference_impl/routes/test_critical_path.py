@@ -280,7 +280,7 @@ def test_a_request_that_is_wrong_is_not_repeated() -> None:
 def refuse_everything(w: World) -> None:
     """Set the ceiling of the one account to nothing."""
     object_id = w.objects.id_from_name("org-1")
-    policy = w.objects._residents[object_id].instance._tenant._policy
+    policy = w.objects._activations[object_id].instance._tenant._policy
     policy.set_account("org-1", policy.account("org-1")._replace(ceiling_microusd=0))
 
 
