@@ -1,7 +1,7 @@
 """Volumes: where the instances of a deployment keep their bytes, each in a place of its own.
 
 The deployment asks for a database, for the disk of a namespace of objects, or for a store of whole objects, and
-never learns whether that is a file. Whoever made the volumes closes them.
+never learns whether that is a file. Their creator closes them.
 """
 
 import sqlite3

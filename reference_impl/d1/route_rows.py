@@ -1,7 +1,7 @@
 """The rows that a route's queries visit and write: a real table, with rows for every key.
 
-Row *n* of a key is visited by each query of more than *n* rows. A write counts the row's version up, so that the
-table tells how often each row was written.
+Row *n* of a key is visited by each query of more than *n* rows. A write increments the row's version, which is
+thus the number of times that it was written.
 """
 
 from reference_impl.d1.database import Statement, insert_rows

@@ -4,7 +4,7 @@ The scheduler's row is written before the object's own transaction commits: spur
 object then says that it has no such alarm), lost ones are not.
 
 An alarm whose handler fails rings again after 2, 4, 8, 16, 32 and 64 s, each up to a quarter longer,
-and is dropped then. Refusals of the platform itself (the line was full, the object was reset) do not
+and is dropped then. Refusals of the platform itself (the queue was full, the object was reset) do not
 count among the six; the pauses after them grow up to 1,024 s.
 
 Sources

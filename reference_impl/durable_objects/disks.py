@@ -114,7 +114,7 @@ DISK_FAULTS = frozenset(
         sqlite3.SQLITE_CANTOPEN,
     }
 )
-"""SQLite's primary result codes that tell of the disk and not of the statement."""
+"""SQLite's primary result codes that are about the disk and not the statement."""
 
 
 def disk_fault(error: Exception) -> StorageFailedError | None:

@@ -2,9 +2,9 @@
 
 ::
 
-    event ──► line (input gate) ──► inside: one at a time ──► leaves ──► output gate ──► reply
+    event ──► queue (input gate) ─► inside: one at a time ──► leaves ──► output gate ──► reply
                      ▲                │ outside(): commit, let go, wait for the output gate,
-                     └────────────────┘            ask somebody else, come back to the line
+                     └────────────────┘            ask somebody else, come back to the queue
 
 - *Input gate*: while an event is inside, nothing else is. Waiting for the object's own storage is
   inside; waiting for anybody else is outside, and others may run meanwhile.
@@ -12,7 +12,7 @@
   waits until all that was committed before it is durable. The object itself does not wait.
 - A *critical section* (:meth:`Event.block_concurrency_while`, :meth:`Event.transaction`) keeps the
   input gate closed even while it waits outside; the former may last 30 s.
-- When an object is reset, its *generation* ends: whoever comes back from outside to a younger
+- When an object is reset, its *generation* ends: an event that comes back from outside to a younger
   generation is refused, and the storage that it holds is fenced.
 
 Sources
@@ -46,11 +46,11 @@ class ResetError(PlatformError):
 
 
 class Activation:
-    """The place of one object in memory: its line, and what is alive of it.
+    """The activation of one object: its queue, and what of it is in memory.
 
     Parameters
     ----------
-    line
+    queue
         The input gate.
     sockets
         Its hibernatable sockets.
@@ -58,8 +58,8 @@ class Activation:
         The time category of the wait for it.
     """
 
-    def __init__(self, line: Station, sockets: Sockets, *, queue_category: str) -> None:
-        self.line = line
+    def __init__(self, queue: Station, sockets: Sockets, *, queue_category: str) -> None:
+        self.queue = queue
         self.queue_category = queue_category
         self.instance: Any = None
         self.state: Any = None
@@ -88,7 +88,7 @@ class Activation:
             self.storage = None
 
     def give_up_failed_disk(self) -> None:
-        """Reset if the disk failed, whether the object's code minds or not: its memory may tell of what is lost."""
+        """Reset if the disk failed, whether the object's code minds or not: its memory may hold what is lost."""
         if self.storage is not None and self.storage.failure is not None:
             self.reset(self.storage.failure)
 
@@ -102,7 +102,7 @@ class Activation:
 class Event:
     """One request, alarm or message while it is inside an object.
 
-    *wrote* tells whether the event stored something; its reply then pays the output gate's time.
+    *wrote* says whether the event stored something; its reply then pays the output gate's time.
     """
 
     def __init__(self, activation: Activation, stopwatch: Stopwatch) -> None:
@@ -119,7 +119,7 @@ class Event:
         return ObjectStage(self, component, drawn_ms)
 
     async def outside(self, awaitable: Awaitable[Returned]) -> Returned:
-        """Let go of the object, wait for *awaitable*, and come back at the end of the line.
+        """Let go of the object, wait for *awaitable*, and come back at the end of the queue.
 
         Raises
         ------
@@ -207,8 +207,8 @@ class Event:
     # --- entering and leaving ------------------------------------------------------------------
 
     async def enter(self) -> None:
-        """Wait for the object, as the others do; a full line refuses."""
-        waited_ms = await self._activation.line.acquire(self.stopwatch)
+        """Wait for the object, as the others do; a full queue refuses."""
+        waited_ms = await self._activation.queue.acquire(self.stopwatch)
         self._is_inside = True
         self._activation.events += 1
         if self._activation.retired is not None:
@@ -225,14 +225,14 @@ class Event:
         self.has_begun = True
 
     def end(self) -> bool:
-        """Commit what was written last, let the next event in, and tell whether the output gate is still closed.
+        """Commit what was written last, let the next event in, and return whether the output gate is still closed.
 
-        A refusal ends here too: it tells of what was written before.
+        A refusal ends here too: it depends on what was written before.
 
         Raises
         ------
         ResetError
-            If the object was reset meanwhile: what the event would tell may not be so any more.
+            If the object was reset meanwhile: what the event would answer may not be so any more.
         """
         storage = self._end_turn()
         self.leave()
@@ -253,7 +253,7 @@ class Event:
         if self._is_inside:
             self._is_inside = False
             self._activation.idle_since_ms = self.stopwatch.planned_ms
-            self._activation.line.release(self.stopwatch)
+            self._activation.queue.release(self.stopwatch)
 
     def done(self) -> None:
         """Leave for good."""
@@ -274,7 +274,7 @@ class Event:
 
     async def _come_back(self) -> None:
         # Who was inside already is never refused.
-        await self._activation.line.acquire(self.stopwatch, bounded=False)
+        await self._activation.queue.acquire(self.stopwatch, bounded=False)
         self._is_inside = True
         self._check_generation()
         assert self._activation.storage is not None, "the generation is the same"

@@ -2,11 +2,11 @@
 
 ::
 
-    stub ── rtt/2 ──► line ──► object (one event at a time) ──► output gate ── rtt/2 ──► caller
+    stub ── rtt/2 ──► queue ─► object (one event at a time) ──► output gate ── rtt/2 ──► caller
                                   │ storage: private database, transactions, alarm
                                   └ outside(): lets go of the object while it waits for others
 
-- One event at a time, and no reply before what it tells is durable: :mod:`reference_impl.durable_objects.gates`.
+- One event at a time, and no reply before what it depends on is durable: :mod:`reference_impl.durable_objects.gates`.
 - A private disk with the platform's limits: :mod:`reference_impl.durable_objects.storage`.
 - An object that nobody used for the eviction time leaves memory; its disk stays. The next event
   pays the cold start and finds whatever was stored.
@@ -166,7 +166,7 @@ class Namespace:
         self.alarms.resume()
 
     def restart(self) -> None:
-        """Send every object out of memory, as a deployment of new code does; lines go too."""
+        """Send every object out of memory, as a deployment of new code does; queues go too."""
         for object_id, activation in self._activations.items():
             activation.retire(ResetError(CODE_UPDATED))
             self._disk.close(object_id)
@@ -174,7 +174,7 @@ class Namespace:
         self._activations.clear()
 
     def evict(self, object_id: str) -> bool:
-        """Send an idle object out of memory; tell whether it was idle."""
+        """Send an idle object out of memory; return whether it was idle."""
         activation = self._activations.get(object_id)
         if activation is None or activation.events:
             return False
@@ -191,7 +191,7 @@ class Namespace:
         Raises
         ------
         OverloadedError
-            If the object's line is full.
+            If the object's queue is full.
         """
         return await self._enter(object_id, stopwatch, lambda it, event: it.fetch(request, event))
 
@@ -293,12 +293,12 @@ class Namespace:
     def _activation(self, object_id: str) -> Activation:
         activation = self._activations.get(object_id)
         if activation is None:
-            line = Station(self._clock, self.name, queue_limit=self.settings.queue_limit)
+            queue = Station(self._clock, self.name, queue_limit=self.settings.queue_limit)
             sockets = Sockets(
                 bring=lambda socket, message: self._message(object_id, socket, message),
                 hang_up=lambda socket, code, reason: self._hang_up(object_id, socket, code, reason=reason),
             )
-            activation = self._activations[object_id] = Activation(line, sockets, queue_category=f"{self.name}_queue")
+            activation = self._activations[object_id] = Activation(queue, sockets, queue_category=f"{self.name}_queue")
         return activation
 
     def _close_idle(self) -> None:

@@ -6,7 +6,7 @@
     POST /rows?count=3   write the first rows; a row holds how often it was written
     anything else        goes to the *tenant*: a ledger, for instance
 
-One object has one queue and one disk, whoever uses it: a route's write and a ledger's append to the same key wait for
+One object has one queue and one disk, for all its users: a route's write and a ledger's append to the same key wait for
 each other, as two methods of one class do.
 """
 

@@ -123,7 +123,7 @@ class Storage(Turns):
     @overload
     def put(self, entries: Mapping[str, Any]) -> None: ...
     def put(self, entries: str | Mapping[str, Any], value: Any = None) -> None:
-        """Store *value*, anything that JSON can tell, at one key; or all of several entries, at most 128, or none.
+        """Store *value*, anything that JSON can express, at one key; or all of several entries, at most 128, or none.
 
         Raises
         ------

@@ -130,7 +130,7 @@ class Turns:
 
     @property
     def commits_awaited(self) -> int:
-        """How many commits what is told now depends on: those that were, and that of the open turn."""
+        """Commits that must be durable before this reply may leave: those that were, and that of the open turn."""
         return self.commits + self._has_written
 
     @property

@@ -39,7 +39,7 @@ class R2Error(PlatformError):
 
 @dataclass(frozen=True)
 class R2Object:
-    """What the store tells about an object."""
+    """What the store knows about an object."""
 
     key: str
     size_bytes: int

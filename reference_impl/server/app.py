@@ -63,7 +63,7 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Serve until the process is told to stop.
+    """Serve until the process gets a signal to stop.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def _http_server(deployment: Deployment) -> "_Server":
 
 
 class _Server(Server):
-    """uvicorn that tells when it has started and leaves signals alone.
+    """uvicorn that signals when it has started and leaves signals alone.
 
     Its own handlers would end the process by the signal, and not with status 0.
     """

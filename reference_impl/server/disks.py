@@ -276,7 +276,7 @@ def open_engine(path: Path, *, fsync: Fsync) -> Engine:
 
 
 def pragmas(*, is_new: bool, fsync: Fsync) -> list[str]:
-    """Return what a database is told before anything else."""
+    """Return the pragmas that a database is opened with."""
     # Making the files costs several flushes of 1 ms each; they are only due where a power cut counts.
     first = "off" if is_new and fsync != "full" else fsync
     return [

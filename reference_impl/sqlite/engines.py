@@ -1,6 +1,6 @@
 """What runs D1's SQL: the standard library's SQLite, or apsw with its own SQLite and row counters.
 
-Both give the same rows and errors in the same shape. Only apsw can tell how many rows a query
+Both give the same rows and errors in the same shape. Only apsw knows how many rows a query
 looked at; with the standard library ``rows_read`` is the number of rows returned, a lower bound.
 ``rows_written`` counts, as the platform's bill does, one for each row changed and one more for each
 index of its table that the row is in.

@@ -158,7 +158,7 @@ class VirtualClock:
         self._ready.append(task)
 
     def wake(self, tasks: list[Coroutine[Any, Any, None]]) -> None:
-        """Put *tasks* at the end of the line of those who can run."""
+        """Put *tasks* at the end of the queue of those that can run."""
         self._ready.extend(tasks)
 
     def advance(self, duration_ms: float) -> None:

@@ -1,4 +1,4 @@
-"""The isolates that run the Worker's code: only so many requests use a CPU at once."""
+"""The isolates that run the Worker's code: a bounded number of requests use a CPU at once."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -6,11 +6,14 @@ component in a folder that is no part of this repository, served by the real pro
 
 import ast
 import json
+import re
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from reference_impl import registry
+from reference_impl.deployment_file import Specification
 from reference_impl.errors import ConfigError
 from reference_impl.parts import Part, no_parameters
 from reference_impl.registry import built_in
@@ -18,45 +21,15 @@ from tests.project import tidy
 from tests.support.process import started
 from tests.support.routed import TOY, route, toys
 
-CACHE_PART = '''
-"""A cache: it remembers, and a miss asks its origin."""
-
-from dataclasses import dataclass
-
-from reference_impl.messages import json_response
-from reference_impl.parts import Operation, Part
-from reference_impl.registry import register
-
-
-@dataclass
-class Cache:
-    name: str
-    hit_ms: object
-    origin: object
-    seen: set
-
-
-def settings(table):
-    return table.text("origin", "d1"), table.tape("hit_ms")
-
-
-def build(settings, context):
-    origin, hit_ms = settings
-    context.engine().execute("CREATE TABLE IF NOT EXISTS seen (key INTEGER PRIMARY KEY)")
-    return Cache(context.name, hit_ms, context.other(origin, "d1", key="origin"), set())
-
-
-async def look_up(cache, call):
-    is_hit = call.key in cache.seen
-    cache.seen.add(call.key)
-    async with call.stopwatch.stage(cache.name, call.stopwatch.draw_ms(cache.hit_ms)):
-        return json_response({"hit": is_hit, "ttl_s": call.parameters})
-
-
-register(Part("cache", settings, build, {"look_up": Operation(look_up, lambda table: table.whole("ttl_s", 60))}))
-'''
+PAGE = tidy.ROOT / "docs/REFERENCE.md"
 NAMES_MIN = 3
 """So many names of components in one literal are a list of them."""
+
+
+def block(language: str) -> str:
+    """Return the page's one block of code in a language."""
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return str(found)
 
 
 def test_every_folder_with_a_part_is_a_component() -> None:
@@ -66,14 +39,12 @@ def test_every_folder_with_a_part_is_a_component() -> None:
 
 
 def test_a_component_of_a_user_s_own_is_one_file_and_one_call(tmp_path: Path) -> None:
-    (tmp_path / "cache.py").write_text(CACHE_PART)
+    (tmp_path / "cache.py").write_text(block("python"))
     deployment = {
         "system": {"network": {}, "d1": {}, "edge": {"component": "cache", "hit_ms": 4}},
         "routes": {"one": route({"use": "edge.look_up", "parameters": {"ttl_s": 5}}, path="/one/{key}")},
     }
     (tmp_path / "deployment.json").write_text(json.dumps(deployment))
-    from urllib.request import urlopen
-
     arguments = ("--part", str(tmp_path / "cache.py"), "--deployment", str(tmp_path / "deployment.json"))
     with started("--data", str(tmp_path / "data"), *arguments) as (_, ready):
         for hit in (False, True):
@@ -81,6 +52,20 @@ def test_a_component_of_a_user_s_own_is_one_file_and_one_call(tmp_path: Path) ->
                 assert json.loads(answer.read()) == {"hit": hit, "ttl_s": 5}
                 assert "edge;dur=4.000" in answer.headers["server-timing"]
         assert (tmp_path / "data" / "system" / "edge" / "database.sqlite").is_file()
+
+
+def test_the_deployment_file_of_the_page_can_be_read() -> None:
+    read = Specification.from_json(block("json"))
+    assert [route.name for route in read.routes.routes] == ["feed"]
+    assert read.instances["archive"].part.component == "d1"
+
+
+def test_the_page_has_every_operation() -> None:
+    told = re.findall(r"`(\w+)?\.(\w+)`", PAGE.read_text("utf-8").partition("## How a step")[0])
+    operations = {(part.component, name) for part in built_in().values() for name in part.operations}
+    known = {name for _, name in operations}
+    assert known <= {name for _, name in told}
+    assert {pair for pair in told if pair[0] in built_in()} <= operations
 
 
 def test_a_name_that_is_taken_is_refused_and_one_s_own_may_be_registered_anew() -> None:

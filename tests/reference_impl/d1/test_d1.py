@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 import pytest
 
+from reference_impl.d1 import route_rows
 from reference_impl.d1.database import D1Binding, D1Error, Database, Statement, insert_rows
 from reference_impl.d1.migrations import applied, migrate, plan
 from reference_impl.d1.settings import D1Settings
@@ -147,6 +148,38 @@ def test_meta_counts_rows_as_the_bill_does(engine: Engine) -> None:
     assert (meta["changes"], meta["rows_written"], meta["changed_db"]) == (1, 4, True)
     meta = client.meta("SELECT * FROM usage_events WHERE id = 'e'")
     assert (meta["changes"], meta["rows_read"], meta["rows_written"]) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("table", "rows_written"),
+    [
+        ("t (a INTEGER PRIMARY KEY, b)", 1),
+        ("t (a TEXT PRIMARY KEY, b)", 2),
+        ("t (a TEXT PRIMARY KEY, b) WITHOUT ROWID", 1),
+        ("t (a TEXT PRIMARY KEY, b UNIQUE) WITHOUT ROWID", 2),
+    ],
+)
+def test_a_table_without_rowid_is_the_index_of_its_key(engine: Engine, table: str, rows_written: int) -> None:
+    client = Client(engine)
+    client.query(f"CREATE TABLE {table}")
+    assert client.meta("INSERT INTO t VALUES (1, 2)")["rows_written"] == rows_written
+
+
+@pytest.mark.parametrize(("rows_read", "rows_written"), [(0, 0), (1, 0), (3, 1), (0, 2), (120, 60)])
+def test_a_route_s_query_reads_and_writes_as_many_rows_as_it_says(
+    engine: Engine, rows_read: int, rows_written: int
+) -> None:
+    client = Client(engine)
+    route_rows.create(engine)
+    for repetition in (1, 2):
+        route_rows.ensure(engine, 7, rows=rows_read)
+        statements = route_rows.writing(7, rows_read=rows_read, rows_written=rows_written)
+        metas = [result.meta for result in client.clock.run(client.database.run(statements, client.stopwatch))[0]]
+        assert sum(meta["rows_written"] for meta in metas) == rows_written
+        assert sum(meta["rows_read"] for meta in metas if not meta["changed_db"]) == rows_read
+        found = client.query("SELECT count(*) AS n, sum(version) AS v FROM headroom_rows WHERE key = 7")[0]
+        assert found["n"] == max(rows_read, rows_written)
+        assert (found["v"] or 0) == rows_written * repetition
 
 
 def test_apsw_counts_the_rows_that_a_scan_looks_at() -> None:
