@@ -99,7 +99,7 @@ class Player:
         timeout_ms, stopwatch = step.policy.timeout_ms, call.stopwatch
         if timeout_ms is None:
             return await self._hedged(step, call)
-        branches: Branches[Answer] = Branches(self._clock)
+        branches: Branches[Answer] = Branches(stopwatch)
         branches.start(_beside(self._hedged, step, call), stopwatch.fork())
         ended = await branches.next_ended(before_ms=stopwatch.planned_ms + timeout_ms)
         if ended is None:
@@ -112,7 +112,7 @@ class Player:
         hedge_ms, stopwatch = step.policy.hedge_ms, call.stopwatch
         if hedge_ms is None:
             return await self._repeated(step, call)
-        branches: Branches[Answer] = Branches(self._clock)
+        branches: Branches[Answer] = Branches(stopwatch)
         branches.start(_beside(self._repeated, step, call), stopwatch.fork())
         ended = await branches.next_ended(before_ms=stopwatch.planned_ms + hedge_ms)
         if ended is None:
@@ -153,7 +153,7 @@ class Player:
 
     async def _at_once(self, works: Sequence[Work], stopwatch: Stopwatch) -> Answer:
         """Do several things at once; the first failure fails, the last success decides the time."""
-        branches: Branches[Answer] = Branches(self._clock)
+        branches: Branches[Answer] = Branches(stopwatch)
         for work in works:
             branches.start(work, stopwatch.fork())
         ended: list[Branch[Answer]] = []

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from reference_impl.errors import ImplError
-from reference_impl.timing.clock import Clock, Waiter
+from reference_impl.timing.clock import Waiter
 from reference_impl.timing.stopwatch import Stopwatch
 
 Returned = TypeVar("Returned")
@@ -49,12 +49,13 @@ class Branches(Generic[Returned]):
 
     Parameters
     ----------
-    clock
-        Runs them.
+    parent
+        The stopwatch of what waits for them.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, parent: Stopwatch) -> None:
+        self._parent = parent
+        self._clock = parent.clock
         self._started = 0
         self._ended: list[tuple[float, int, Branch[Returned]]] = []
         self._waiter: Waiter | None = None
@@ -68,7 +69,9 @@ class Branches(Generic[Returned]):
         """Return the branch that ends next, by plan; None if the moment *before_ms* comes first."""
         if not self._has_one(before_ms):
             self._waiter = self._clock.waiter()
-            timer = None if math.isinf(before_ms) else self._clock.call_at_ms(before_ms, self._wake)
+            # What waits may be late itself; then so are the branches, and they get that time.
+            wake_ms = before_ms + max(0.0, self._parent.late_ms())
+            timer = None if math.isinf(wake_ms) else self._clock.call_at_ms(wake_ms, self._wake)
             try:
                 await self._waiter
             finally:

@@ -52,7 +52,7 @@ def test_branches_end_in_the_order_of_the_plan_up_to_the_moment(
 ) -> None:
     async def play(clock: VirtualClock) -> list[float]:
         parent = Stopwatch(clock)
-        branches: Branches[float] = Branches(clock)
+        branches: Branches[float] = Branches(parent)
         for stages_ms in durations_ms:
             branches.start(taking(*stages_ms), parent.fork())
         ended: list[float] = []
@@ -80,17 +80,36 @@ def test_one_stage_that_ends_before_the_moment_counts_on_a_late_machine_too() ->
     for duration_ms, is_in_time in ((39, True), (40, False), (41, False)):
         clock = LateClock()
         parent = Stopwatch(clock)
-        branches: Branches[float] = Branches(clock)
+        branches: Branches[float] = Branches(parent)
         branches.start(taking(duration_ms), parent.fork())
         branch = clock.run(branches.next_ended(before_ms=40))[0]
         assert (branch is not None) == is_in_time
         clock.close()
 
 
+@pytest.mark.parametrize(("work_ms", "is_in_time"), [(10, True), (39, True), (41, False)])
+def test_who_begins_late_has_the_whole_time_all_the_same(work_ms: float, is_in_time: bool) -> None:
+    async def work(stopwatch: Stopwatch) -> float:
+        async with stopwatch.stage("work"):
+            # Real work, which no plan can catch up.
+            await clock.sleep_until_ms(clock.now_ms() + work_ms)
+        return work_ms
+
+    # The machine is 500 ms behind the plan.
+    clock = VirtualClock()
+    parent = Stopwatch(clock)
+    clock.advance(500)
+    branches: Branches[float] = Branches(parent)
+    branches.start(work, parent.fork())
+    branch = clock.run(branches.next_ended(before_ms=40))[0]
+    assert (branch is not None) == is_in_time
+    clock.close()
+
+
 def test_a_branch_that_was_not_in_time_can_still_be_waited_for() -> None:
     clock = VirtualClock()
     parent = Stopwatch(clock)
-    branches: Branches[float] = Branches(clock)
+    branches: Branches[float] = Branches(parent)
     branches.start(taking(70), parent.fork())
     assert clock.run(branches.next_ended(before_ms=40)) == [None]
     assert clock.now_ms() == 40
@@ -106,7 +125,7 @@ def test_a_failure_is_kept_for_who_waits_and_a_defect_is_logged_too(caplog: pyte
 
     clock = VirtualClock()
     for work, kind in ((taking(5, fails=True), PlatformError), (defect, ZeroDivisionError)):
-        branches: Branches[float] = Branches(clock)
+        branches: Branches[float] = Branches(Stopwatch(clock))
         branches.start(work, Stopwatch(clock))
         branch = clock.run(branches.next_ended())[0]
         assert isinstance(branch.error, kind)
