@@ -158,10 +158,21 @@ def test_open_sockets_do_not_keep_the_process_from_ending() -> None:
         assert s.process.wait(10) == 0
 
 
-def test_a_paced_process_tells_the_stages_of_its_pace_file(tmp_path: Path) -> None:
-    pace = tmp_path / "pace.json"
-    pace.write_text(json.dumps({"seed": 1, "d1": {"rtt_ms": 30, "read_ms": 12}}))
-    with server("--pace", str(pace)) as s:
+PACE = {"d1": {"rtt_ms": 30, "read_ms": 12}}
+
+
+@pytest.mark.parametrize(
+    ("option", "content"),
+    [
+        ("--deployment", {"seed": 1, "api": "superinstance", "system": PACE}),
+        # Deprecated, see reference_impl.deployment_file.from_pace_file.
+        ("--pace", {"seed": 1, **PACE}),
+    ],
+)
+def test_a_paced_process_takes_the_times_of_its_file(tmp_path: Path, option: str, content: dict[str, Any]) -> None:
+    file = tmp_path / "file.json"
+    file.write_text(json.dumps(content))
+    with server(option, str(file)) as s:
         timing = s.ask("GET", "/loras?domain=code")[2]
         assert "d1;dur=42.000" in timing
 
@@ -181,11 +192,11 @@ def test_a_port_in_use_is_one_line_and_status_2(option: str) -> None:
 
 def test_bad_options_are_one_line_and_status_2(tmp_path: Path) -> None:
     bad = tmp_path / "bad.json"
-    bad.write_text('{"d1": {"rtt_ms": -1}}')
-    assert "d1.rtt_ms=-1 must be >= 0" in refusal("--pace", str(bad))
-    assert "cannot be read" in refusal("--pace", str(tmp_path / "none.json"))
+    bad.write_text('{"system": {"d1": {"rtt_ms": -1}}}')
+    assert "system.d1.rtt_ms=-1 must be >= 0" in refusal("--deployment", str(bad))
+    assert "cannot be read" in refusal("--deployment", str(tmp_path / "none.json"))
     assert "must be a port number" in refusal("--port", "70000")
-    assert "the deployment file names the policy" in refusal("--pace", str(bad), "--policy", "seed")
+    assert "the deployment file names the policy" in refusal("--deployment", str(bad), "--policy", "seed")
     assert "must be a writable folder" in refusal("--data", str(bad))
     assert "unrecognized arguments" in refusal("--nonsense")
 
