@@ -76,6 +76,20 @@ def test_branches_end_in_the_order_of_the_plan_up_to_the_moment(
         assert all(before_ms - planned_ms <= LATE_MS * 3 for planned_ms in expected[len(ended) :])
 
 
+def test_a_branch_whose_last_delay_nobody_waited_for_ends_when_it_is_over() -> None:
+    async def travels(stopwatch: Stopwatch) -> float:
+        stopwatch.delay("way", 100)
+        return 100
+
+    clock = VirtualClock()
+    parent = Stopwatch(clock)
+    branches: Branches[float] = Branches(parent)
+    branches.start(travels, parent.fork())
+    branches.start(taking(50), parent.fork())
+    ended = [clock.run(branches.next_ended())[0].returned for _ in range(2)]
+    assert ended == [50, 100]
+
+
 def test_one_stage_that_ends_before_the_moment_counts_on_a_late_machine_too() -> None:
     for duration_ms, is_in_time in ((39, True), (40, False), (41, False)):
         clock = LateClock()
