@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_impl.d1.part import Rows
 from reference_impl.deployment_file import Specification, from_pace_file
 from reference_impl.errors import ConfigError
-from reference_impl.registry import built_in
+from reference_impl.parts import Context, Part
+from reference_impl.registry import built_in, register, unregister
 from tests.support.routed import SYSTEM, route, routed
 from tests.support.world import world_of
 
@@ -194,6 +196,32 @@ def test_no_content_whatever_gives_more_than_one_line(content: Any) -> None:
     except ConfigError as error:
         said = str(error)
     assert "\n" not in said
+
+
+def test_instances_that_depend_on_each_other_are_refused_in_one_line() -> None:
+    def build(other: str, context: Context) -> object:
+        return context.other(other, "loop", key="other")
+
+    register(Part("loop", settings=lambda table: table.text("other", ""), build=build))
+    try:
+        system = {"a": {"component": "loop", "other": "b"}, "b": {"component": "loop", "other": "a"}}
+        read = Specification.read({"system": system})
+
+        def build_all() -> None:
+            with world_of(read):
+                pass
+
+        assert told(build_all) == "system.a depends on itself through a and b"
+    finally:
+        unregister("loop")
+
+
+@pytest.mark.parametrize(("rows_read", "rounded"), [(0, 0), (0.2, 1), (1, 1), (12.5, 13)])
+def test_a_mean_number_of_rows_is_rounded_up(rows_read: float, rounded: int) -> None:
+    for use in ("d1.read", "rooms.read"):
+        step = {"use": use, "parameters": {"rows_read": rows_read}}
+        (read,) = Specification.read({"system": SYSTEM, "routes": {"one": route(step)}}).routes.routes[0].steps
+        assert read.parameters in (rounded, Rows(rounded, 0))
 
 
 def test_only_the_instances_of_the_file_exist() -> None:

@@ -98,6 +98,15 @@ def test_no_key_meets_another_and_none_leaves_the_folder(contents: dict[str, byt
         assert len(list(Path(place, "r2").iterdir())) == len(contents)
 
 
+def test_two_long_keys_that_differ_in_one_letter_are_two_keys(store: ObjectStore) -> None:
+    bucket, clock = bucket_of(store)
+    keys = [letter + "x" * (KEY_BYTES_MAX - 2) + end for letter in "ab" for end in "yz"]
+    for key in keys:
+        clock.run(bucket.put(key, key[0].encode() + key[-1].encode(), stopwatch=Stopwatch(clock)))
+    found = [clock.run(bucket.get(key, Stopwatch(clock)))[0][1] for key in keys]
+    assert found == [b"ay", b"az", b"by", b"bz"]
+
+
 def test_an_object_that_is_missing_is_put_in_place_in_no_planned_time(store: ObjectStore) -> None:
     bucket, clock = bucket_of(store, table={"get_ms": 30, "put_ms": 60})
     first, second = Stopwatch(clock), Stopwatch(clock)

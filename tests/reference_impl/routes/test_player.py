@@ -177,6 +177,14 @@ def test_the_same_request_again_is_the_same_usage_event_and_another_run_another(
         assert events(w) == 2
 
 
+def test_every_append_of_a_request_is_an_event_and_a_preparation_is_another() -> None:
+    steps = ["ledger.append", {"use": "ledger.append", "times": 2}, {"steps": [{"use": "ledger.append"}], "times": 2}]
+    with routed({"one": route(*steps)}) as w:
+        for prepares, appended in ((1, 5), (0, 10), (0, 10)):
+            assert ask(w, **ABOUT, prepare=prepares)[0].status == 200
+            assert events(w) == appended
+
+
 def test_a_chance_is_drawn_once_a_request_and_its_share_of_requests_does_the_step() -> None:
     requests, chance = 2_000, 0.2
     with routed({"one": route({"use": "d1.write", "chance": chance, "times": 2})}) as w:
@@ -200,9 +208,11 @@ def test_a_preparation_does_everything_at_once_unpaced_and_draws_nothing() -> No
         "network": {"client_rtt_ms": 20},
         "d1": {"read_ms": {"distribution": "exponential", "mean": 50}, "write_ms": 9},
         "r2": {"get_ms": 30, "bandwidth_bytes_per_s": 10},
+        "workers": {"cold_fraction": 0.5, "cold_start_ms": 50, "cpu_ms": {"distribution": "exponential", "mean": 2}},
         "rooms": {"component": "durable_objects", "rtt_ms": 5, "cold_start_ms": 7, "output_gate_ms": 11},
     }
-    steps = [
+    steps: Entries = [
+        {"use": "workers.compute", "times": 5},
         {"use": "d1.read", "chance": 0.001, "parameters": {"rows_read": 5}},
         {"use": "d1.write", "chance": 0},
         {"use": "rooms.write", "spawn": True, "timeout_ms": 1, "retries": 3, "backoff_ms": 100},
@@ -210,7 +220,8 @@ def test_a_preparation_does_everything_at_once_unpaced_and_draws_nothing() -> No
     ]
     first = []
     for prepares in (True, False):
-        with routed({"one": route(*steps), "two": route("d1.read", path="/two")}, system) as w:
+        two = route("d1.read", {"use": "workers.compute", "times": 20}, path="/two")
+        with routed({"one": route(*steps), "two": two}, system) as w:
             if prepares:
                 response, stopwatch = w.ask(request(**ABOUT, prepare=1))
                 assert (response.status, len(response.body)) == (200, SIZE_BYTES)
@@ -319,6 +330,13 @@ def test_what_no_route_answers() -> None:
         for path in ("/health", "/metrics", "/openapi.json"):
             assert ask(w, path)[0].status == 200
             assert ask(w, path, method="POST")[0].status == 405
+
+
+def test_a_route_comes_in_by_the_entry_that_it_names() -> None:
+    system = {"network": {"client_rtt_ms": 10}, "mobile": {"component": "network", "client_rtt_ms": 80}, "d1": {}}
+    with routed({"one": route("d1.read"), "two": route("d1.read", path="/two", enter="mobile")}, system) as w:
+        assert ask(w)[1].spent_ms == {"network": 10, "d1": 0, "d1_queue": 0}
+        assert ask(w, "/two")[1].spent_ms == {"mobile": 80, "d1": 0, "d1_queue": 0}
 
 
 def test_the_brief_s_api_answers_its_paths_first_and_routes_the_rest() -> None:

@@ -7,7 +7,7 @@ templates drawn by Hypothesis against every short path there is, matched by an i
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reference_impl.errors import ConfigError
@@ -44,6 +44,9 @@ def test_a_template_answers_the_paths_that_fit_it_and_no_others(pieces: list[str
 
 
 @given(ours=symbols, theirs=symbols)
+@example(ours=["{x}"], theirs=["a", "b", "a"])
+@example(ours=["{x}", "a"], theirs=["b", "{y}"])
+@example(ours=["{x}", "{y}"], theirs=["a"])
 def test_two_templates_overlap_exactly_when_a_path_fits_both(ours: list[str], theirs: list[str]) -> None:
     a, b = template("/" + "".join(ours)), template("/" + "".join(theirs))
     # Templates of at most four symbols that meet at all meet in a path of at most seven letters.

@@ -206,6 +206,19 @@ def test_a_server_released_late_is_free_from_its_planned_release() -> None:
     assert second.planned_ms == 21
 
 
+def test_work_is_not_done_before_its_time() -> None:
+    clock = VirtualClock()
+    stopwatch = Stopwatch(clock)
+
+    async def visit() -> float:
+        stopwatch.delay("way", 10)
+        async with stopwatch.stage("work", 2):
+            return clock.now_ms()
+
+    assert clock.run(visit()) == [10]
+    assert stopwatch.spent_ms == {"way": 10, "work": 2}
+
+
 def test_real_work_longer_than_drawn_counts_in_full() -> None:
     clock = VirtualClock()
     stopwatch = Stopwatch(clock)
