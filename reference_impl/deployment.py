@@ -97,7 +97,7 @@ class Deployment:
 
     async def serve_http(self, request: Request, stopwatch: Stopwatch) -> Response:
         """Answer a request that came over HTTP, the way to and from the client included."""
-        response, _ = await self._enter("http", request, stopwatch, early_ms=self.head_start.ms)
+        response, _ = await self._enter("http", request, stopwatch, head_start=self.head_start)
         return response
 
     def departed(self, stopwatch: Stopwatch) -> None:
@@ -106,10 +106,10 @@ class Deployment:
         self.monitoring.late(stopwatch.late_ms())
 
     async def _serve_quic(self, request: Request, stopwatch: Stopwatch) -> tuple[Response, int | None]:
-        return await self._enter("quic", request, stopwatch, early_ms=self.tunnel.head_start.ms)
+        return await self._enter("quic", request, stopwatch, head_start=self.tunnel.head_start)
 
     async def _enter(
-        self, transport: Transport, request: Request, stopwatch: Stopwatch, *, early_ms: float
+        self, transport: Transport, request: Request, stopwatch: Stopwatch, *, head_start: HeadStart
     ) -> tuple[Response, int | None]:
         """Answer a request through its entry; return the most that the answer may weigh, too."""
         found = self._routes.find(transport, request.method, path=request.path)
@@ -120,7 +120,7 @@ class Deployment:
         if is_preparation(request.headers):
             stopwatch.run_unpaced()
         serve = partial(self._serve, transport, request, stopwatch=stopwatch, found=found)
-        response = await (serve() if entry is None else entry.carry(serve, stopwatch, early_ms=early_ms))
+        response = await (serve() if entry is None else entry.carry(serve, stopwatch, head_start=head_start))
         response.headers["server-timing"] = stopwatch.server_timing()
         return response, limit_bytes
 

@@ -15,7 +15,7 @@ from reference_impl.messages import Response
 from reference_impl.sqlite.engines import Engine
 from reference_impl.tables import Table
 from reference_impl.timing.clock import Clock
-from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.timing.stopwatch import HeadStart, Stopwatch
 from reference_impl.volumes import Volumes
 
 Transport = Literal["http", "quic"]
@@ -94,9 +94,9 @@ class Entry(Protocol):
     """The most that an answer may weigh; None: no bound."""
 
     async def carry(
-        self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, early_ms: float
+        self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, head_start: HeadStart
     ) -> Response:
-        """Carry a request to *serve* and its answer back; both take time, the answer leaves *early_ms* before."""
+        """Carry a request to *serve* and its answer back; both take time, the answer leaves by *head_start* early."""
         ...
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from reference_impl.messages import Response
 from reference_impl.tables import Table
-from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.timing.stopwatch import HeadStart, Stopwatch
 from reference_impl.timing.tape import Tape
 
 
@@ -39,7 +39,7 @@ class Network:
         self._settings = settings
 
     async def carry(
-        self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, early_ms: float
+        self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, head_start: HeadStart
     ) -> Response:
         """Carry a request to *serve* and its answer back."""
         half_rtt_ms = stopwatch.draw_ms(self._settings.client_rtt_ms) / 2
@@ -48,5 +48,5 @@ class Network:
         stopwatch.delay(self._name, max(half_rtt_ms, reading_ms))
         response = await serve()
         stopwatch.delay(self._name, half_rtt_ms)
-        await stopwatch.catch_up(early_ms=early_ms)
+        await stopwatch.catch_up(early_ms=head_start.ms)
         return response

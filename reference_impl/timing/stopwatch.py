@@ -75,8 +75,8 @@ class Stopwatch:
             self.planned_ms = self.clock.now_ms()
 
     def late_ms(self) -> float:
-        """How far the real clock is behind the plan's expectation."""
-        return self.clock.now_ms() - self.planned_ms
+        """How far the real clock is behind the plan; 0 if the request is not paced and so has none."""
+        return self.clock.now_ms() - self.planned_ms if self.is_paced else 0.0
 
     def stage(self, category: str, drawn_ms: float = 0.0) -> "Stage":
         """Return the context in which real work counts towards a sampled time."""
@@ -114,8 +114,9 @@ class HeadStart:
         self.ms = 0.0
 
     def departed(self, late_ms: float) -> None:
-        """Learn from one departure."""
-        self.ms = min(max(0.0, self.ms + math.copysign(self.STEP_MS, late_ms)), self.MS_MAX)
+        """Learn from one departure; one that is neither late nor early teaches nothing."""
+        if late_ms:
+            self.ms = min(max(0.0, self.ms + math.copysign(self.STEP_MS, late_ms)), self.MS_MAX)
 
 
 class Stage:

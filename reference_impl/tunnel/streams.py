@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from reference_impl.messages import Response
 from reference_impl.tables import Table
 from reference_impl.timing.clock import Clock
-from reference_impl.timing.stopwatch import Station, Stopwatch
+from reference_impl.timing.stopwatch import HeadStart, Station, Stopwatch
 from reference_impl.timing.tape import Tape
 
 RESPONSE_LIMIT_BYTES = 1_048_576
@@ -56,7 +56,7 @@ class Streams:
         self._streams = Station(clock, name, servers=settings.streams)
 
     async def carry(
-        self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, early_ms: float
+        self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, head_start: HeadStart
     ) -> Response:
         """Carry a request to *serve* and its answer back on one stream."""
         half_overhead_ms = stopwatch.draw_ms(self._settings.overhead_ms) / 2
@@ -64,5 +64,5 @@ class Streams:
             stopwatch.delay(self._name, half_overhead_ms)
             response = await serve()
             stopwatch.delay(self._name, half_overhead_ms)
-            await stopwatch.catch_up(early_ms=early_ms)
+            await stopwatch.catch_up(early_ms=head_start.ms)
         return response

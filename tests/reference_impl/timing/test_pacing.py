@@ -172,6 +172,16 @@ def test_the_head_start_is_bounded_and_never_negative() -> None:
     assert head_start.ms == HeadStart.MS_MAX
 
 
+def test_an_unpaced_answer_teaches_the_head_start_nothing() -> None:
+    clock = VirtualClock()
+    stopwatch = Stopwatch(clock)
+    stopwatch.run_unpaced()
+    clock.advance(5)
+    head_start = HeadStart()
+    head_start.departed(stopwatch.late_ms())
+    assert (stopwatch.late_ms(), head_start.ms) == (0, 0)
+
+
 def test_a_stage_early_by_the_head_start_still_books_its_drawn_time() -> None:
     clock = VirtualClock()
     stopwatch = Stopwatch(clock)
