@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reference_impl.deployment_file import Specification
+from reference_impl.durable_objects.storage import Storage
 from reference_impl.errors import PlatformError
 from reference_impl.messages import Request, Response
 from reference_impl.parts import Call, Context, Operation, Part, no_parameters
@@ -55,6 +56,32 @@ def request(path: str = "/one", *, method: str = "GET", body: bytes = b"", **hea
     """Return one request, with headers ``headroom-…``."""
     named = {f"headroom-{name.replace('_', '-')}": str(value) for name, value in headers.items()}
     return Request(method, path, headers=named, body=body)
+
+
+def rows(w: World, instance: str) -> list[tuple[Any, ...]]:
+    """Rows of a database: key, position, and how often each was written."""
+    engine = w.volumes.engine(instance, "database")
+    if not engine.execute("SELECT 1 FROM sqlite_schema WHERE name = 'headroom_rows'").values:
+        return []
+    return [tuple(row) for row in engine.execute("SELECT key, position, version FROM headroom_rows").values]
+
+
+def stored(w: World, namespace: str, *, key: int) -> Storage:
+    """Open the disk of the object of the key."""
+    object_id = w.deployment.instances[namespace].id_from_name(f"org-{key}")
+    return Storage(w.volumes.disk(namespace).open(object_id))
+
+
+def events(w: World, key: int) -> int:
+    """Usage events in the ledger of the key's organisation, flushed ones too."""
+    storage = stored(w, "durable_objects", key=key)
+    is_there = storage.sql("SELECT 1 FROM sqlite_schema WHERE name = 'events'")
+    return int(storage.sql("SELECT count(*) FROM events")[0][0]) if is_there else 0
+
+
+def state(w: World, namespace: str, *, key: int) -> dict[str, int]:
+    """Rows in the object of the key."""
+    return {row: value for row, value in stored(w, namespace, key=key).list().items() if row.startswith("row-")}
 
 
 @dataclass
