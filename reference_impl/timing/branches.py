@@ -1,9 +1,9 @@
 """Branches: what one request does at once, and in which order, by plan, it ends.
 
 A branch is a task with a stopwatch of its own. It has *ended* when its work has, and the real clock has caught
-up with its plan; several branches are reported in the order of their planned ends, so that a
-machine that wakes up late changes no outcome. A branch that nobody waits for any more goes on: it keeps its
-place in every queue.
+up with its plan; those that have ended are reported in the order of their planned ends. So a machine that wakes up
+late changes an outcome only between branches, or a branch and a moment, that are no further apart than it is late.
+A branch that nobody waits for any more goes on: it keeps its place in every queue.
 """
 
 import heapq
