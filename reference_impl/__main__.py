@@ -135,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--part", type=Path, action="append", help="Python file that registers components; repeatable")
     parser.add_argument("--pace", type=Path, help="deprecated: a deployment file without routes, as it was before")
     parser.add_argument("--policy", choices=("seed", "hardened"), help="ledger policy at full speed")
-    parser.add_argument("--keys", type=Path, help="key file (JSON) of who may ask the ledger; default: everybody")
+    parser.add_argument("--keys", type=Path, help="key file (JSON) of who may do what; default: everybody everything")
     parser.add_argument("--fsync", choices=("full", "normal", "off"), default="normal", help="how durable writes are")
     return parser
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from reference_impl.deployment_file import Specification
 from reference_impl.durable_objects.turns import no_step
-from reference_impl.errors import ImplError, RequestError
+from reference_impl.errors import ImplError
 from reference_impl.instances import Instances
-from reference_impl.messages import Request, Response, error_response, json_response
+from reference_impl.messages import Request, Response, error_response, json_response, without_body
 from reference_impl.monitoring.metrics import Monitoring
 from reference_impl.parts import Entry, Transport
 from reference_impl.routes.description import described
@@ -29,8 +29,9 @@ from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import HeadStart, Stopwatch
 from reference_impl.tunnel.tunnel import UNPACED, Tunnel
 from reference_impl.volumes import Volumes
-from reference_impl.workers import openapi
+from reference_impl.workers import openapi, worker
 from reference_impl.workers.access import Gatekeeper
+from reference_impl.workers.admission import Admission, Terms, check_method
 from reference_impl.workers.superinstance import Superinstance
 
 
@@ -48,7 +49,7 @@ class Deployment:
     migrations
         SQL of its own migrations, by file name.
     access
-        Who may ask the brief's API; None: everybody.
+        The keys of the brief's API; None: no key is required.
     on_step
         Storage hook of the objects, see :mod:`reference_impl.durable_objects.turns`.
 
@@ -83,6 +84,8 @@ class Deployment:
         self._keeps_plan = specification.keeps_plan
         self._routes = specification.routes
         self._api = self._build_api(specification.api, migrations, access=access)
+        finders = [self._route_terms] if self._api is None else [worker.find_terms, self._route_terms]
+        self._admission = Admission(finders, access=access)
         self._player = Player(self.instances, clock)
         self._calls = CallReader()
         self._entries: dict[Transport, Entry] = {}
@@ -95,9 +98,22 @@ class Deployment:
         """Return the stopwatch of a request that begins now, or began at *started_ms*."""
         return Stopwatch(self.clock, keeps_plan=self._keeps_plan, started_ms=started_ms)
 
-    async def serve_http(self, request: Request, stopwatch: Stopwatch) -> Response:
-        """Answer a request that came over HTTP, the way to and from the client included."""
-        response, _ = await self._enter("http", request, stopwatch, head_start=self.head_start)
+    def admit(self, head: Request) -> int:
+        """Admit a request on its head and return the greatest length of its body.
+
+        Raises
+        ------
+        RequestError
+            As :meth:`Admission.admit`.
+        """
+        return self._admission.admit(head)
+
+    async def serve_http(self, request: Request, stopwatch: Stopwatch, *, refusal: ImplError | None = None) -> Response:
+        """Answer a request that came over HTTP, the way to and from the client included.
+
+        *refusal* is the answer to a request that was refused before its body was read; it is counted like any other.
+        """
+        response, _ = await self._enter("http", request, stopwatch, head_start=self.head_start, refusal=refusal)
         return response
 
     def departed(self, stopwatch: Stopwatch) -> None:
@@ -109,29 +125,55 @@ class Deployment:
         return await self._enter("quic", request, stopwatch, head_start=self.tunnel.head_start)
 
     async def _enter(
-        self, transport: Transport, request: Request, stopwatch: Stopwatch, *, head_start: HeadStart
+        self,
+        transport: Transport,
+        request: Request,
+        stopwatch: Stopwatch,
+        *,
+        head_start: HeadStart,
+        refusal: ImplError | None = None,
     ) -> tuple[Response, int | None]:
         """Answer a request through its entry; return the most that the answer may weigh, too."""
         found = self._routes.find(transport, request.method, path=request.path)
         entry = self._entries.get(transport) if found is None else self.instances[found.route.enter]
         limit_bytes = None if entry is None else entry.response_limit_bytes
         if request.path in UNPACED:
-            return self._operator(request), limit_bytes
+            return self._operator(request) if refusal is None else error_response(refusal), limit_bytes
         if is_preparation(request.headers):
             stopwatch.run_unpaced()
         serve = partial(self._serve, transport, request, stopwatch=stopwatch, found=found)
+        if refusal is not None:
+            serve = partial(self._refuse, request, refusal)
         response = await (serve() if entry is None else entry.carry(serve, stopwatch, head_start=head_start))
         response.headers["server-timing"] = stopwatch.server_timing()
         return response, limit_bytes
 
     def _operator(self, request: Request) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            return error_response(RequestError(405, "method_not_allowed", f"{request.method[:20]}: use GET"))
+        try:
+            check_method(request, ("GET",))
+        except ImplError as error:
+            return error_response(error)
         if request.path == "/metrics":
-            return self.monitoring.exposition()
-        if request.path == "/health":
-            return json_response({"success": True, "status": "ok"})
-        return json_response(described(self._routes.routes, openapi.DESCRIPTION, has_api=self._api is not None))
+            response = self.monitoring.exposition()
+        elif request.path == "/health":
+            response = json_response({"success": True, "status": "ok"})
+        else:
+            response = json_response(described(self._routes.routes, openapi.DESCRIPTION, has_api=self._api is not None))
+        return without_body(response) if request.method == "HEAD" else response
+
+    def _route_terms(self, head: Request) -> Terms | None:
+        """Return what a route requires of a request over HTTP: no key, and a body of at most the default length."""
+        methods = self._routes.methods("http", head.path)
+        if not methods:
+            return None
+        check_method(head, methods)
+        return Terms()
+
+    async def _refuse(self, request: Request, refusal: ImplError) -> Response:
+        async def refused() -> Response:
+            return error_response(refusal)
+
+        return await self.monitoring.observe(request.method, refused)
 
     async def _serve(
         self, transport: Transport, request: Request, *, stopwatch: Stopwatch, found: Found | None
@@ -153,7 +195,8 @@ class Deployment:
             if found is None:
                 raise self._routes.refusal(transport, request.method, path=request.path)
             call = self._calls.read(found, request, stopwatch=stopwatch)
-            return await self._player.play(found.route.steps, call)
+            response = await self._player.play(found.route.steps, call)
+            return without_body(response) if request.method == "HEAD" and found.route.method == "GET" else response
         except ImplError as error:
             return error_response(error)
 

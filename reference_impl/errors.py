@@ -5,12 +5,16 @@ reaches a client carries an HTTP *status* and a short *code*; its message says t
 and the way out.
 """
 
+from collections.abc import Mapping
+
 
 class ImplError(Exception):
     """Root of all errors that this package raises on purpose."""
 
     status = 500
     code = "internal"
+    headers: Mapping[str, str] = {}
+    """What the answer's head must say beside the status."""
 
 
 class ConfigError(ImplError):
@@ -28,12 +32,15 @@ class RequestError(ImplError):
         Short machine-readable name of the reason.
     message
         The value, the rule and the way out.
+    headers
+        What the answer's head must say beside the status, as HTTP demands of some.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.headers = headers or {}
 
 
 class PlatformError(ImplError):

@@ -125,4 +125,12 @@ def json_response(content: Mapping[str, Any], *, status: int = 200) -> Response:
 def error_response(error: ImplError) -> Response:
     """Return *error* as the JSON body that every refusal has."""
     content = {"success": False, "error": {"code": error.code, "message": str(error)}}
-    return json_response(content, status=error.status)
+    response = json_response(content, status=error.status)
+    response.headers.update(error.headers)
+    return response
+
+
+def without_body(response: Response) -> Response:
+    """Return the answer to a HEAD: as to the GET, with the length of the body in place of the body."""
+    length = {} if response.status == 304 else {"content-length": str(len(response.body))}
+    return Response(response.status, b"", {**response.headers, **length})

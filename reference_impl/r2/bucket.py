@@ -14,7 +14,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from reference_impl.errors import PlatformError
 from reference_impl.r2.settings import R2Settings
@@ -44,17 +44,26 @@ class R2Object:
     key: str
     size_bytes: int
     etag: str
+    uploaded_unix_ms: int
+
+
+class Stored(NamedTuple):
+    """What a store keeps of an object."""
+
+    etag: str
+    content: bytes
+    uploaded_unix_ms: int
 
 
 class ObjectStore(Protocol):
     """Where the bytes are kept."""
 
-    async def put(self, key: str, content: bytes) -> str:
-        """Store *content* whole and return its etag (MD5, hexadecimal)."""
+    async def put(self, key: str, content: bytes, *, uploaded_unix_ms: int) -> str:
+        """Store *content* whole, with the time, and return its etag (MD5, hexadecimal)."""
         ...
 
-    async def get(self, key: str) -> tuple[str, bytes] | None:
-        """Return etag and content, or None."""
+    async def get(self, key: str) -> Stored | None:
+        """Return what is stored, or None."""
         ...
 
     def has(self, key: str) -> bool:
@@ -116,10 +125,12 @@ class Bucket:
             rule = f"at most {SINGLE_UPLOAD_BYTES_MAX} in one upload; use parts"
             raise R2Error(413, 100100, f"{len(content)} bytes; {rule}")
         self._count_write(key)
+        # Of the moment that the limit counts: two versions of one key never have one second.
+        uploaded_unix_ms = self._clock.unix_ms()
         drawn_ms = stopwatch.draw_ms(self._settings.put_ms) + self._transfer_ms(len(content))
         async with stopwatch.stage(self._name, drawn_ms):
-            etag = await self._store.put(key, content)
-        return R2Object(key, len(content), etag)
+            etag = await self._store.put(key, content, uploaded_unix_ms=uploaded_unix_ms)
+        return R2Object(key, len(content), etag, uploaded_unix_ms)
 
     async def get(self, key: str, stopwatch: Stopwatch) -> tuple[R2Object, bytes] | None:
         """Return the object at *key* with its content, or None."""
@@ -128,9 +139,9 @@ class Bucket:
             found = await self._store.get(key)
             if found is None:
                 return None
-            etag, content = found
+            etag, content, uploaded_unix_ms = found
             stage.drawn_ms += self._transfer_ms(len(content))
-        return R2Object(key, len(content), etag), content
+        return R2Object(key, len(content), etag, uploaded_unix_ms), content
 
     async def get_or_create(
         self, key: str, stopwatch: Stopwatch, *, content: Callable[[], bytes]
@@ -138,7 +149,7 @@ class Bucket:
         """Return the object at *key*; one that is not there is put in place first, with *content* and in no time."""
         check_key(key)
         if not self._store.has(key):
-            await self._store.put(key, content())
+            await self._store.put(key, content(), uploaded_unix_ms=self._clock.unix_ms())
         found = await self.get(key, stopwatch)
         if found is None:
             raise R2Error(404, 10007, f"{key[:80]!r} was deleted meanwhile; ask again")
@@ -209,17 +220,19 @@ class MemoryStore:
     """A store that lasts as long as the process: for tests and simulations."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, bytes] = {}
+        self._objects: dict[str, tuple[bytes, int]] = {}
 
-    async def put(self, key: str, content: bytes) -> str:
+    async def put(self, key: str, content: bytes, *, uploaded_unix_ms: int) -> str:
         """Store *content*."""
-        self._objects[key] = content
+        self._objects[key] = content, uploaded_unix_ms
         return etag_of(content)
 
-    async def get(self, key: str) -> tuple[str, bytes] | None:
-        """Return etag and content."""
-        content = self._objects.get(key)
-        return None if content is None else (etag_of(content), content)
+    async def get(self, key: str) -> Stored | None:
+        """Return what is stored."""
+        if key not in self._objects:
+            return None
+        content, uploaded_unix_ms = self._objects[key]
+        return Stored(etag_of(content), content, uploaded_unix_ms)
 
     def has(self, key: str) -> bool:
         """Whether there is an object at *key*."""

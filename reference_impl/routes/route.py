@@ -90,13 +90,13 @@ class RouteTable:
                     raise ConfigError(f"routes.{route.name}: {path} answers what routes.{other.name} does; {rule}")
 
     def find(self, transport: Transport, method: str, *, path: str) -> Found | None:
-        """Return the route of a request; None if there is none."""
+        """Return the route of a request; None if there is none. What answers GET answers HEAD too."""
         for route in self.routes:
             if (route.transport, route.method) == (transport, method):
                 values = route.template.values(path)
                 if values is not None:
                     return Found(route, values)
-        return None
+        return self.find(transport, "GET", path=path) if method == "HEAD" else None
 
     def methods(self, transport: Transport, path: str) -> list[str]:
         """Return the methods of the routes that answer *path*."""

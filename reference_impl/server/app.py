@@ -9,8 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
@@ -21,15 +20,14 @@ from reference_impl.deployment_file import Specification
 from reference_impl.errors import ConfigError
 from reference_impl.server.asyncio_clock import AsyncioClock, new_event_loop
 from reference_impl.server.certs import SERVER_NAME, CertificateFiles, ensure_files
+from reference_impl.server.connections import raise_descriptor_limit
 from reference_impl.server.disks import FileVolumes, Fsync
-from reference_impl.server.http import ArrivalProtocol, HttpApp
+from reference_impl.server.http import http_config
 from reference_impl.server.quic import serve_tunnel
-from reference_impl.server.sockets import SocketProtocol
+from reference_impl.server.stalls import Limits
 from reference_impl.workers.access import Gatekeeper
 
 BACKLOG = 1_024
-KEEP_ALIVE_S = 75
-SHUTDOWN_S = 2
 SYSTEM_FOLDER = "system"
 """Below the data folder: a folder for each instance."""
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -50,7 +48,9 @@ class Options:
     fsync
         How durable writes are, see :mod:`reference_impl.server.disks`.
     access
-        Who may ask the ledgers; None: everybody.
+        Who may ask for what; None: everybody for anything.
+    limits
+        How long clients may take.
     """
 
     host: str
@@ -60,6 +60,7 @@ class Options:
     specification: Specification
     fsync: Fsync
     access: Gatekeeper | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 def run(options: Options) -> None:
@@ -70,6 +71,7 @@ def run(options: Options) -> None:
     ConfigError
         If a port or the data folder cannot be had, or the database cannot be brought up to date.
     """
+    raise_descriptor_limit()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(options))
 
@@ -86,7 +88,7 @@ async def _serve(options: Options) -> None:
         except OSError as error:
             raise _port_taken("quic-port", options.quic_port, error=error) from None
         stack.callback(quic.close)
-        http = _http_server(deployment)
+        http = _Server(http_config(deployment, limits=options.limits))
         _stop_on_signal(http)
         serving = asyncio.create_task(http.serve(sockets=[listener]))
         await http.has_started.wait()
@@ -149,23 +151,6 @@ def listen(host: str, port: int) -> socket.socket:
 def _port_taken(option: str, port: int, *, error: OSError) -> ConfigError:
     reason = error.strerror or str(error)
     return ConfigError(f"{option}={port} cannot be had: {reason}; choose another or 0 for any")
-
-
-def _http_server(deployment: Deployment) -> "_Server":
-    config = uvicorn.Config(
-        HttpApp(deployment),
-        http=ArrivalProtocol,
-        log_level="error",
-        access_log=False,
-        lifespan="off",
-        ws=partial(SocketProtocol, deployment=deployment),  # type: ignore[arg-type]  # uvicorn knows its own only
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=SHUTDOWN_S,
-    )
-    return _Server(config)
 
 
 class _Server(Server):

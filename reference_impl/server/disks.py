@@ -14,17 +14,19 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from reference_impl.durable_objects.disks import SqliteDatabase, StorageFailedError, disk_fault
 from reference_impl.durable_objects.storage import KEY_VALUE_TABLE
-from reference_impl.r2.bucket import etag_of
+from reference_impl.r2.bucket import Stored, etag_of
 from reference_impl.sqlite.engines import ApswEngine, Engine, StdlibEngine
 
 Fsync = Literal["full", "normal", "off"]
 ETAG_BYTES, KEY_LENGTH_BYTES = 32, 2
 """The head of an object's file: its etag, then the length of its key, then the key."""
+NS_PER_MS = 1_000_000
 THREAD_BYTES_MIN = 65_536
 """From this size on a file is moved in a thread: less costs the loop less than a thread switch."""
 
@@ -169,7 +171,8 @@ class FileStore:
 
     An object is written beside its place and then moved into it, so that a reader meets the old or
     the new one, never half of either. A file is named after a hash of its key, since a key may be longer than
-    a file name, and may hold what means something in one; it begins with the etag and the key.
+    a file name, and may hold what means something in one; it begins with the etag and the key;
+    when it was uploaded is the file's time.
 
     Parameters
     ----------
@@ -187,16 +190,15 @@ class FileStore:
         for left_over in folder.glob("*.part"):
             left_over.unlink()
 
-    async def put(self, key: str, content: bytes) -> str:
+    async def put(self, key: str, content: bytes, *, uploaded_unix_ms: int) -> str:
         """Store *content* whole."""
         self._uploads += 1
         part = self._folder / f"{self._uploads}.part"
-        if len(content) < THREAD_BYTES_MIN:
-            return self._write(part, key, content)
-        return await asyncio.to_thread(self._write, part, key, content)
+        write = partial(self._write, part, key, content=content, uploaded_unix_ms=uploaded_unix_ms)
+        return write() if len(content) < THREAD_BYTES_MIN else await asyncio.to_thread(write)
 
-    async def get(self, key: str) -> tuple[str, bytes] | None:
-        """Return etag and content, or None."""
+    async def get(self, key: str) -> Stored | None:
+        """Return what is stored, or None."""
         path = self._path(key)
         try:
             size_bytes = path.stat().st_size
@@ -222,13 +224,14 @@ class FileStore:
     def _path(self, key: str) -> Path:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.object"
 
-    def _write(self, part: Path, key: str, content: bytes) -> str:
+    def _write(self, part: Path, key: str, *, content: bytes, uploaded_unix_ms: int) -> str:
         etag, name = etag_of(content), key.encode()
         with part.open("wb") as file:
             file.write(etag.encode() + len(name).to_bytes(KEY_LENGTH_BYTES) + name)
             file.write(content)
+            file.flush()
+            os.utime(file.fileno(), ns=(uploaded_unix_ms * NS_PER_MS,) * 2)
             if self._fsync == "full":
-                file.flush()
                 os.fsync(file.fileno())
         part.replace(self._path(key))
         return etag
@@ -245,11 +248,12 @@ def _read_head(file: BinaryIO) -> tuple[str, str]:
     return etag, file.read(int.from_bytes(file.read(KEY_LENGTH_BYTES))).decode()
 
 
-def _read(path: Path) -> tuple[str, bytes] | None:
+def _read(path: Path) -> Stored | None:
     try:
         with path.open("rb") as file:
+            uploaded_unix_ms = os.fstat(file.fileno()).st_mtime_ns // NS_PER_MS
             etag, _ = _read_head(file)
-            return etag, file.read()
+            return Stored(etag, file.read(), uploaded_unix_ms)
     except FileNotFoundError:
         return None
 

@@ -13,14 +13,19 @@ an unknown issuer, or its time is over     alert 42 or 45
 
 There is no session resumption: tickets and client certificates do not go together in aioquic.
 
+A connection without traffic ends after :data:`IDLE_TIMEOUT_S`. A message that stops in the middle while heartbeats keep
+the connection alive is refused with 408, as over HTTP, and the rest of its stream is not read.
+
 Sources
 -------
-RFC 8446, 4.4.2.4 (empty certificates) and 6.2 (alerts); RFC 9001, 4.8 (alerts become QUIC errors).
+RFC 8446, 4.4.2.4 (empty certificates) and 6.2 (alerts); RFC 9001, 4.8 (alerts become QUIC errors); RFC 9000, 3.5 (a
+stream that is not wanted is stopped).
 """
 
 import asyncio
 import sys
 import traceback
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +45,10 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from reference_impl.deployment import Deployment
-from reference_impl.errors import ImplError
+from reference_impl.errors import ImplError, RequestError
 from reference_impl.messages import error_response
 from reference_impl.server.certs import CertificateFiles
+from reference_impl.server.stalls import Limits, Watch
 from reference_impl.timing.stopwatch import Stopwatch
 from reference_impl.tunnel.tunnel import REQUEST_BYTES_MAX, write_response
 
@@ -52,6 +58,8 @@ if TYPE_CHECKING:
 ALPN = "superinstance"
 DATAGRAM_BYTES_MAX = 65_536
 IDLE_TIMEOUT_S = 60.0
+SLOW_MESSAGE = 408
+"""Application error code with which the stream of a stalled message is stopped; named after HTTP's status."""
 
 
 class AlertCertificateRequired(tls.Alert):
@@ -98,6 +106,26 @@ def demand_certificate(connection: QuicConnection, authority_pem: bytes) -> None
     connection._initialize = initialize_and_demand  # type: ignore[method-assign]  # noqa: SLF001  # replaced on purpose
 
 
+@dataclass
+class Incoming:
+    """A message while it arrives: its content, how much was received, and the watch on its progress."""
+
+    content: bytearray = field(default_factory=bytearray)
+    received_bytes: int = 0
+    watch: Watch | None = None
+
+    def take(self, data: bytes) -> None:
+        """Append received bytes."""
+        # One byte more than allowed is kept, so that the tunnel sees that the message is too long.
+        self.content += data[: REQUEST_BYTES_MAX + 1 - len(self.content)]
+        self.received_bytes += len(data)
+
+    def end(self) -> None:
+        """Stop the watch."""
+        if self.watch is not None:
+            self.watch.stop()
+
+
 class TunnelProtocol(QuicConnectionProtocol):
     """One device's connection: collects each stream's message and sends the answer back."""
 
@@ -108,11 +136,14 @@ class TunnelProtocol(QuicConnectionProtocol):
         *,
         deployment: Deployment,
         authority_pem: bytes,
+        limits: Limits,
     ) -> None:
         super().__init__(quic, stream_handler)
         demand_certificate(quic, authority_pem)
         self._deployment = deployment
-        self._messages: dict[int, bytearray] = {}
+        self._limits = limits
+        self._messages: dict[int, Incoming] = {}
+        self._refused: set[int] = set()
         self._is_open = True
         self._arrived_ms = 0.0
 
@@ -131,21 +162,50 @@ class TunnelProtocol(QuicConnectionProtocol):
                 self._quic.send_datagram_frame(answer)
                 self.transmit()
         elif isinstance(event, StreamReset):
-            self._messages.pop(event.stream_id, None)
+            self._refused.discard(event.stream_id)
+            self._drop(event.stream_id)
         elif isinstance(event, ConnectionTerminated):
             self._is_open = False
-            self._messages.clear()
+            for stream_id in list(self._messages):
+                self._drop(stream_id)
 
     def _receive(self, event: StreamDataReceived) -> None:
-        message = self._messages.setdefault(event.stream_id, bytearray())
-        # One byte more than allowed is kept, so that the tunnel sees that it is too much.
-        room = REQUEST_BYTES_MAX + 1 - len(message)
-        message += event.data[:room]
+        stream_id = event.stream_id
+        if stream_id in self._refused:
+            if event.end_stream:
+                self._refused.discard(stream_id)
+            return
+        message = self._messages.setdefault(stream_id, Incoming())
+        message.take(event.data)
         if event.end_stream:
-            del self._messages[event.stream_id]
+            self._drop(stream_id)
             stopwatch = self._deployment.stopwatch(started_ms=self._arrived_ms)
-            answering = self._answer(event.stream_id, bytes(message), stopwatch=stopwatch)
+            answering = self._answer(stream_id, bytes(message.content), stopwatch=stopwatch)
             self._deployment.clock.spawn(answering)
+        elif message.watch is None:
+            message.watch = Watch(
+                rest_s=self._limits.rest_s,
+                bytes_per_s=self._limits.bytes_per_s,
+                moved_bytes=lambda: message.received_bytes,
+                on_stall=lambda: self._refuse(stream_id),
+            )
+            message.watch.start()
+
+    def _drop(self, stream_id: int) -> None:
+        message = self._messages.pop(stream_id, None)
+        if message is not None:
+            message.end()
+
+    def _refuse(self, stream_id: int) -> None:
+        """Answer a message that has stalled with 408, and stop its stream."""
+        message = self._messages[stream_id]
+        self._drop(stream_id)
+        self._refused.add(stream_id)
+        said = f"the message stopped after {message.received_bytes} bytes; send it without long rests"
+        refusal = error_response(RequestError(408, "slow_body", said))
+        self._quic.send_stream_data(stream_id, write_response(refusal), end_stream=True)
+        self._quic.stop_stream(stream_id, SLOW_MESSAGE)
+        self.transmit()
 
     async def _answer(self, stream_id: int, message: bytes, *, stopwatch: Stopwatch) -> None:
         tunnel = self._deployment.tunnel
@@ -163,7 +223,7 @@ class TunnelProtocol(QuicConnectionProtocol):
 
 
 async def serve_tunnel(
-    deployment: Deployment, files: CertificateFiles, *, host: str, port: int
+    deployment: Deployment, files: CertificateFiles, *, host: str, port: int, limits: Limits | None = None
 ) -> tuple[QuicServer, int]:
     """Open the tunnel's socket; return the server and its port.
 
@@ -179,7 +239,9 @@ async def serve_tunnel(
         idle_timeout=IDLE_TIMEOUT_S,
     )
     configuration.load_cert_chain(str(files.server_cert), str(files.server_key))
-    protocol = partial(TunnelProtocol, deployment=deployment, authority_pem=files.ca.read_bytes())
+    protocol = partial(
+        TunnelProtocol, deployment=deployment, authority_pem=files.ca.read_bytes(), limits=limits or Limits()
+    )
     transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: QuicServer(configuration=configuration, create_protocol=protocol),
         local_addr=(host, port),

@@ -1,223 +1,179 @@
-"""WebSocket frames, server side: from bytes to messages and back, without a socket in sight.
+"""The server's end of a WebSocket connection after its handshake, without a socket: bytes in, messages out and back.
 
-Rules of this file:
-
-1. Bytes come in at :meth:`Frames.receive`, whole messages and the end come out of it; what must be
-   answered at once (pongs, the close frame) waits in :meth:`Frames.to_send`.
-2. A client's frame is masked, a server's is not. Control frames are short and never in parts.
-3. Whoever breaks a rule is told which by the close code, and nothing more is read.
+wsproto reads and writes the frames. This module adds what the platform needs: whole messages, a length limit that is
+checked before the message arrives, and one :class:`Closed` for every way in which a connection ends. No extension is
+negotiated, so nothing is compressed.
 
 Sources
 -------
-RFC 6455: 1.3 (opening handshake), 5.2 (frames), 5.4 (fragments), 5.5 (control frames), 7.4 (close codes),
-8.1 (text is UTF-8).
+RFC 6455: 1.3 (opening handshake), 5 (frames), 7.4 (close codes), 8.1 (text is UTF-8). Limit: Durable Objects, received
+messages of 32 MiB.
 """
 
-import base64
-import hashlib
 from dataclasses import dataclass
 
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+from wsproto.utilities import generate_accept_token
+
 from reference_impl.durable_objects.sockets import MESSAGE_BYTES_MAX
-from reference_impl.errors import PeerError
 from reference_impl.messages import Message
 
-MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-FINAL = 0x80
-RESERVED = 0x70
-MASKED = 0x80
-CONTROL_BYTES_MAX = 125
-LENGTH_16, LENGTH_64 = 126, 127
-
-PROTOCOL_ERROR, INVALID_DATA, TOO_LARGE, NO_STATUS = 1002, 1007, 1009, 1005
-CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
-PRIVATE_CLOSE_CODES = range(3_000, 5_000)
+DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONTINUATION)
 
 
 @dataclass(frozen=True)
 class Closed:
-    """The connection's end: what the client said, or why it was broken off."""
+    """The end of a connection: the client's close frame, or the rule that it broke."""
 
     close_code: int
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One frame of a client, unmasked."""
+class MessageLimit(Extension):
+    """A limit on the length of a message, checked against the length in each frame's head.
 
-    op_code: int
-    is_final: bool
-    payload: bytes
-
-
-class BrokenRuleError(PeerError):
-    """The client broke a rule of the protocol."""
-
-    def __init__(self, close_code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.close_code = close_code
-
-
-class Frames:
-    """One connection after its handshake.
+    It is written as an extension, which is wsproto's hook into incoming frames; it is never offered to the client.
 
     Parameters
     ----------
     message_bytes_max
-        A longer message ends the connection with code 1009.
+        Length of the longest message.
+    """
+
+    name = "headroom-message-limit"
+
+    def __init__(self, message_bytes_max: int) -> None:
+        self._message_bytes_max = message_bytes_max
+        self._received_bytes = 0
+        self._is_data = False
+
+    def enabled(self) -> bool:
+        """Whether wsproto calls it: always."""
+        return True
+
+    def offer(self) -> bool:
+        """Whether it is offered to the client: never."""
+        return False
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        """Check the announced length; wsproto calls this again for a head that arrives in pieces."""
+        self._is_data = opcode in DATA
+        if self._is_data:
+            if opcode is not Opcode.CONTINUATION:
+                self._received_bytes = 0
+            if self._received_bytes + payload_length > self._message_bytes_max:
+                return CloseReason.MESSAGE_TOO_BIG
+        return RsvBits(False, False, False)  # noqa: FBT003  # wsproto's tuple
+
+    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes:
+        """Count the bytes received of the message."""
+        if self._is_data:
+            self._received_bytes += len(data)
+        return data
+
+
+class WebSocket:
+    """The server's end of one connection.
+
+    Parameters
+    ----------
+    message_bytes_max
+        Length of the longest message; a longer one ends the connection with code 1009.
     """
 
     def __init__(self, *, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
         self._message_bytes_max = message_bytes_max
-        self._received = bytearray()
+        self._connection = Connection(ConnectionType.SERVER, [MessageLimit(message_bytes_max)])
         self._to_send = bytearray()
-        self._parts: list[bytes] = []
-        self._parts_bytes = 0
-        self._opcode = 0
-        self._has_sent_close = False
+        self._text_parts: list[str] = []
+        self._bytes_parts: list[bytes | bytearray] = []
+        self._is_in_message = False
+        self.received_bytes = 0
+        """Bytes received in total, as a measure of progress."""
         self.is_over = False
+        """Whether the client has closed or broken a rule; nothing more is read."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can still be sent."""
+        return not self.is_over and self._connection.state is ConnectionState.OPEN
+
+    @property
+    def is_in_message(self) -> bool:
+        """Whether a message has begun to arrive and has not ended."""
+        return self._is_in_message and not self.is_over
 
     def receive(self, data: bytes) -> list[Message | Closed]:
-        """Take bytes of the client; return whole messages, and the end if it came."""
+        """Process bytes from the client; return complete messages, and the end if it was among them."""
         if self.is_over:
             return []
-        self._received += data
+        self.received_bytes += len(data)
+        self._connection.receive_data(data)
         found: list[Message | Closed] = []
-        try:
-            while (frame := self._next_frame()) is not None:
-                message = self._take(frame)
-                if message is not None:
-                    found.append(message)
-                if isinstance(message, Closed):
-                    break
-        except BrokenRuleError as error:
-            self.close(error.close_code, str(error))
-            self.is_over = True
-            found.append(Closed(error.close_code, str(error)))
+        for event in self._connection.events():
+            if isinstance(event, CloseConnection):
+                found.append(self._end(event))
+                break
+            if not self.is_open:
+                # RFC 6455, 1.4: after sending a close frame, further data may be discarded.
+                continue
+            if isinstance(event, Ping):
+                self._send(event.response())
+            elif isinstance(event, TextMessage | BytesMessage):
+                found += self._gather(event)
         return found
 
     def send(self, message: Message) -> None:
-        """Send one message, in one frame."""
-        if self._has_sent_close:
-            return
-        if isinstance(message, str):
-            self._to_send += encode(TEXT, message.encode())
-        else:
-            self._to_send += encode(BINARY, message)
+        """Send one message in one frame; do nothing once the connection is closing."""
+        if self.is_open:
+            self._send(TextMessage(message) if isinstance(message, str) else BytesMessage(message))
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send the close frame, once."""
-        if not self._has_sent_close:
-            self._has_sent_close = True
-            payload = code.to_bytes(2) + reason.encode()[: CONTROL_BYTES_MAX - 2] if code != NO_STATUS else b""
-            self._to_send += encode(CLOSE, payload)
+        """Send the close frame, once; a long *reason* is truncated."""
+        if self.is_open:
+            self._send(CloseConnection(code, reason))
 
     def to_send(self) -> bytes:
-        """Return the bytes that are to be sent now, and forget them."""
+        """Return and forget the bytes to be sent."""
         data = bytes(self._to_send)
         self._to_send.clear()
         return data
 
-    # --- frames ------------------------------------------------------------------------------
+    def _send(self, event: Event) -> None:
+        self._to_send += self._connection.send(event)
 
-    def _next_frame(self) -> Frame | None:
-        received = self._received
-        if len(received) < 2:
-            return None
-        first, second = received[0], received[1]
-        opcode, length, start = first & 0x0F, second & 0x7F, 2
-        if length in (LENGTH_16, LENGTH_64):
-            start += 2 if length == LENGTH_16 else 8
-            if len(received) < start:
-                return None
-            length = int.from_bytes(received[2:start])
-        self._check(first, second, length=length)
-        end = start + 4 + length
-        if len(received) < end:
-            return None
-        payload = unmask(bytes(received[start + 4 : end]), bytes(received[start : start + 4]))
-        del received[:end]
-        return Frame(opcode, bool(first & FINAL), payload)
+    def _gather(self, event: TextMessage | BytesMessage) -> list[Message]:
+        # A client may send any number of empty fragments.
+        if event.data and isinstance(event, TextMessage):
+            self._text_parts.append(event.data)
+        elif event.data and isinstance(event, BytesMessage):
+            self._bytes_parts.append(event.data)
+        self._is_in_message = not event.message_finished
+        if self._is_in_message:
+            return []
+        text, content = "".join(self._text_parts), b"".join(self._bytes_parts)
+        self._text_parts, self._bytes_parts = [], []
+        return [text if isinstance(event, TextMessage) else content]
 
-    def _check(self, first: int, second: int, *, length: int) -> None:
-        opcode = first & 0x0F
-        if first & RESERVED or opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
-            raise BrokenRuleError(PROTOCOL_ERROR, f"a frame begins with {first:#x}")
-        if not second & MASKED:
-            raise BrokenRuleError(PROTOCOL_ERROR, "a client's frame must be masked")
-        if opcode >= CLOSE:
-            if length > CONTROL_BYTES_MAX or not first & FINAL:
-                raise BrokenRuleError(PROTOCOL_ERROR, "a control frame is short and in one part")
-        elif (opcode == CONTINUATION) != bool(self._opcode):
-            raise BrokenRuleError(PROTOCOL_ERROR, "a message is continued that did not begin, or begins in another")
-        if self._parts_bytes + length > self._message_bytes_max:
-            raise BrokenRuleError(TOO_LARGE, f"a message of more than {self._message_bytes_max} bytes")
-
-    def _take(self, frame: Frame) -> Message | Closed | None:
-        if frame.op_code == PING:
-            self._to_send += encode(PONG, frame.payload) if not self._has_sent_close else b""
-            return None
-        if frame.op_code == PONG:
-            return None
-        if frame.op_code == CLOSE:
-            return self._take_close(frame.payload)
-        self._opcode = self._opcode or frame.op_code
-        self._parts.append(frame.payload)
-        self._parts_bytes += len(frame.payload)
-        if not frame.is_final:
-            return None
-        content, opcode = b"".join(self._parts), self._opcode
-        self._parts, self._parts_bytes, self._opcode = [], 0, 0
-        return read_text(content) if opcode == TEXT else content
-
-    def _take_close(self, payload: bytes) -> Closed:
+    def _end(self, event: CloseConnection) -> Closed:
+        self._text_parts, self._bytes_parts = [], []
+        state, reason = self._connection.state, event.reason or ""
+        if state is ConnectionState.REMOTE_CLOSING:
+            self._send(CloseConnection(event.code))
+        elif state is ConnectionState.OPEN:
+            # wsproto reports a broken rule as a close, too.
+            if event.code == CloseReason.MESSAGE_TOO_BIG:
+                reason = f"a message of more than {self._message_bytes_max} bytes"
+            self._send(CloseConnection(event.code, reason))
         self.is_over = True
-        if not payload:
-            self.close(NO_STATUS)
-            return Closed(NO_STATUS)
-        code = int.from_bytes(payload[:2])
-        if len(payload) < 2 or (code not in CLOSE_CODES and code not in PRIVATE_CLOSE_CODES):
-            raise BrokenRuleError(PROTOCOL_ERROR, f"{code} is no close code")
-        reason = read_text(payload[2:])
-        self.close(code)
-        return Closed(code, reason)
+        return Closed(int(event.code), reason)
 
 
 def accept_key(key: str) -> str:
-    """Return the answer to the key of an opening handshake."""
-    return base64.b64encode(hashlib.sha1(key.encode() + MAGIC, usedforsecurity=False).digest()).decode()
-
-
-def encode(opcode: int, payload: bytes) -> bytes:
-    """Return a server's frame."""
-    size_bytes = len(payload)
-    if size_bytes <= CONTROL_BYTES_MAX:
-        length = bytes([size_bytes])
-    elif size_bytes < 1 << 16:
-        length = bytes([LENGTH_16]) + size_bytes.to_bytes(2)
-    else:
-        length = bytes([LENGTH_64]) + size_bytes.to_bytes(8)
-    return bytes([FINAL | opcode]) + length + payload
-
-
-def unmask(payload: bytes, mask: bytes) -> bytes:
-    """Return *payload* with every byte combined with its byte of the four of *mask*."""
-    size_bytes = len(payload)
-    # One large number is combined faster than many small ones.
-    repeated = (mask * (size_bytes // 4 + 1))[:size_bytes]
-    return (int.from_bytes(payload) ^ int.from_bytes(repeated)).to_bytes(size_bytes)
-
-
-def read_text(content: bytes) -> str:
-    """Return *content* as text.
-
-    Raises
-    ------
-    BrokenRuleError
-        If it is no UTF-8.
-    """
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise BrokenRuleError(INVALID_DATA, "text must be UTF-8") from None
+    """Return the ``Sec-WebSocket-Accept`` for the key of an opening handshake."""
+    return generate_accept_token(key.encode()).decode()

@@ -123,7 +123,8 @@ def read_request(message: bytes) -> Request:
         fields["method"],
         unquote(raw_path),
         read_query(raw_query),
-        {name.lower(): value for name, value in headers.items()},
+        # A stream of the tunnel cannot become a WebSocket.
+        {name.lower(): value for name, value in headers.items() if name.lower() != "upgrade"},
         _read_body(fields),
     )
 

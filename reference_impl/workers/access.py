@@ -1,13 +1,30 @@
-"""Who may ask the ledger for what: keys, each known by its hash only.
+"""Access control: keys, stored as hashes, with scopes.
 
-Without keys the deployment is open, which is right for a test on loopback and for nothing else: whoever
-reaches ``/flush`` can make it call the payment provider as often as he likes, and whoever reaches
-``/log`` can make anybody owe anything (hazard H10). With keys, every request to the ledger carries one in
-``authorization: Bearer …``; it names an organisation (or all) and what it may do.
+Without keys the deployment is open, which is right for tests on loopback only: anyone who can reach ``/flush`` can make
+it call the payment provider at any rate, anyone who can reach ``/log`` can charge any organisation (hazard H10), and
+anyone can replace an adapter. With keys, every request to the API carries one in ``authorization: Bearer ...``. A key
+is for one organisation or for all, and has scopes. The operator's routes (``/health``, ``/metrics``,
+``/openapi.json``) require no key.
+
+A key file is a JSON list of objects with exactly three fields::
+
+    [
+        {"key_sha256": "64 hexadecimal digits", "organization_id": "org-7", "scopes": ["write", "read"]},
+        {"key_sha256": "...", "organization_id": null, "scopes": ["download", "upload"]},
+    ]
+
+========  ==========================================================================
+write     ``POST /log`` for the key's organisation; ``null`` means any
+read      ``GET /balance``, likewise
+flush     ``POST /flush``, likewise
+council   everything under ``/synapse``
+download  ``GET /loras`` and ``GET`` of an adapter; adapters belong to no organisation
+upload    ``PUT`` of an adapter
+========  ==========================================================================
 
 Sources
 -------
-Hazard H10 of the shared hazard list; key prefix ``si_`` and scopes: facts of the origin.
+Hazard H10 of the shared hazard list; key prefix ``si_`` and scopes: facts of the origin. RFC 6750 (bearer keys).
 """
 
 import hashlib
@@ -19,7 +36,9 @@ from dataclasses import dataclass
 from reference_impl.errors import ConfigError, RequestError
 from reference_impl.messages import Request
 
-SCOPES = ("write", "read", "flush", "council")
+SCOPES = ("write", "read", "flush", "council", "download", "upload")
+CHALLENGE = {"www-authenticate": 'Bearer realm="headroom"'}
+"""Required in every 401 (RFC 9110, 15.5.2)."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -54,26 +73,40 @@ class Gatekeeper:
     def __init__(self, grants: list[Grant]) -> None:
         self._grants = grants
 
-    def check(self, request: Request, scope: str, *, organization_id: str | None = None) -> None:
-        """Let *request* pass, if its key may do *scope*, for *organization_id* if it is about one.
+    def check(self, request: Request, scope: str) -> None:
+        """Check that the key of *request* has the scope *scope*.
 
         Raises
         ------
         RequestError
-            401 without a known key, 403 if the key is for somebody or something else.
+            401 without a known key, 403 if the key lacks the scope.
         """
+        grant = self._grant_of(request)
+        if scope not in grant.scopes:
+            allowed = ", ".join(sorted(grant.scopes))
+            raise RequestError(403, "scope_missing", f"the key has not the scope {scope}; it has {allowed}")
+
+    def check_organization(self, request: Request, organization_id: str) -> None:
+        """Check that the key of *request* is for *organization_id*.
+
+        Raises
+        ------
+        RequestError
+            401 without a known key, 403 if the key is for another organisation.
+        """
+        if self._grant_of(request).organization_id not in (None, organization_id):
+            raise RequestError(403, "wrong_organization", f"the key is not for {organization_id}; use that one's own")
+
+    def _grant_of(self, request: Request) -> Grant:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise RequestError(401, "no_key", "authorization is absent; send 'Bearer' and a key")
+        if scheme.lower() != "bearer" or not key.strip():
+            rule = "authorization is absent; send 'Bearer' and a key"
+            raise RequestError(401, "no_key", rule, headers=CHALLENGE)
         grant = self._find(key.strip())
         if grant is None:
-            raise RequestError(401, "unknown_key", "the key is not known; ask the operator for one")
-        if scope not in grant.scopes:
-            raise RequestError(
-                403, "scope_missing", f"the key may not {scope}; it may {', '.join(sorted(grant.scopes))}"
-            )
-        if None not in (organization_id, grant.organization_id) and grant.organization_id != organization_id:
-            raise RequestError(403, "wrong_organization", f"the key is not for {organization_id}; use that one's own")
+            rule = "the key is not known; ask the operator for one"
+            raise RequestError(401, "unknown_key", rule, headers=CHALLENGE)
+        return grant
 
     def _find(self, key: str) -> Grant | None:
         hashed = hashlib.sha256(key.encode()).hexdigest()

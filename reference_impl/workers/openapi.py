@@ -1,7 +1,8 @@
 """The HTTP interface in OpenAPI's words, made from the same limits that the code checks.
 
-Served at ``/openapi.json``; a fuzzer drives the deployment from it (``tests/reference``), so that a
-promise that the code does not keep is found.
+Served at ``/openapi.json``; a fuzzer drives the deployment from it (``tests/reference_impl/workers/test_openapi.py``),
+so that a promise that the code does not keep is found. Every operation names the scope that a key must have where the
+deployment has keys; where it has none, nobody needs one, so a key is optional in the description.
 
 Sources
 -------
@@ -24,14 +25,18 @@ LORA_NAME: Node = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,127
 MICROUSD: Node = {"type": "integer", "minimum": 0}
 
 REFUSALS = {
+    304: "The client has the adapter already.",
     400: "The request is malformed; the message names the field, its value and its rule.",
     401: "The deployment has keys and the request has none that it knows.",
     402: "The account may not owe more.",
     403: "The key is for another organisation or another kind of request.",
     404: "There is no such route or object.",
     405: "The route has no such method.",
+    408: "The body stopped in the middle.",
     409: "The event's name is taken by another event.",
+    412: "The adapter is not the one that the client asked for.",
     413: "The body, or the answer for the tunnel, is too large.",
+    416: "The adapter is shorter than the range that was asked for.",
     426: "The route is a WebSocket; send `upgrade: websocket`.",
     429: "One key is written more than once a second.",
     503: "A part is overloaded; do not retry at once.",
@@ -84,11 +89,12 @@ def _parameter(name: str, schema: Node, *, place: str = "query", required: bool 
     return {"name": name, "in": place, "required": required, "schema": schema}
 
 
-def _operation(summary: str, answer: Node, *refusals: int, **more: Any) -> Node:
+def _operation(summary: str, answer: Node, *refusals: int, scope: str, **more: Any) -> Node:
     responses: Node = {"200": {"description": summary, "content": answer}}
-    for status in (405, 503, *refusals):
+    with_body = (408, 413) if "requestBody" in more else ()
+    for status in (400, 401, 403, 405, 503, *with_body, *refusals):
         responses[str(status)] = {"description": REFUSALS[status], "content": _json(ERROR)}
-    return {"summary": summary, "responses": responses, **more}
+    return {"summary": summary, "responses": responses, "security": [{"key": [scope]}, {}], **more}
 
 
 BYTES: Node = {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}}
@@ -134,9 +140,16 @@ def _with_running(operation: Node) -> Node:
 
 
 def _upgrade(**more: Any) -> Node:
-    operation = _operation("Everything that the council says.", {}, *(400, 401, 403, 426), **more)
+    operation = _operation("Everything that the council says.", {}, 426, scope="council", **more)
     del operation["responses"]["200"]
     operation["responses"]["101"] = {"description": "The connection goes on as a WebSocket."}
+    return operation
+
+
+def _download() -> Node:
+    operation = _operation("The adapter.", BYTES, 404, 412, 416, scope="download", parameters=[LORA])
+    operation["responses"]["206"] = {"description": "The range of the adapter that was asked for.", "content": BYTES}
+    operation["responses"]["304"] = {"description": REFUSALS[304]}
     return operation
 
 
@@ -145,45 +158,48 @@ PATHS: Mapping[str, Node] = {
         "post": _operation(
             "One usage event is charged, once.",
             _json(RECEIPT),
-            *(400, 401, 402, 403, 409, 413),
+            *(402, 409),
+            scope="write",
             requestBody=_body(_json(USAGE_EVENT)),
         )
     },
     "/balance": {
-        "get": _operation("What the organisation owes.", _json(BALANCE), *(400, 401, 403), parameters=ORGANIZATION)
+        "get": _operation("What the organisation owes.", _json(BALANCE), scope="read", parameters=ORGANIZATION)
     },
     "/flush": {
         "post": _operation(
-            "The ledger's pending events are in D1.", _json(FLUSHED), *(400, 401, 403), parameters=ORGANIZATION
+            "The ledger's pending events are in D1.", _json(FLUSHED), scope="flush", parameters=ORGANIZATION
         )
     },
     "/loras": {
         "get": _operation(
             "Adapters of a domain, most downloaded first.",
             _json(FOUND),
-            400,
+            scope="download",
             parameters=[_parameter("domain", NAME), LIMIT],
         )
     },
     "/loras/{lora_id}/adapter.safetensors": {
-        "get": _operation("The adapter.", BYTES, 400, 404, parameters=[LORA]),
+        "get": _download(),
         "put": _operation(
             "The adapter is stored and listed.",
             _json(STORED),
-            *(400, 413, 429),
+            429,
+            scope="upload",
             parameters=[LORA, DOMAIN_OPTIONAL],
             requestBody=_body(BYTES),
         ),
     },
     "/synapse/{session_id}/state": {
-        "get": _operation("How far the council is.", _json(SESSION), *(400, 401, 403), parameters=SESSION_ID)
+        "get": _operation("How far the council is.", _json(SESSION), scope="council", parameters=SESSION_ID)
     },
     "/synapse/{session_id}/consensus": {
         "post": _with_running(
             _operation(
                 "The council's answer.",
                 _json(SESSION),
-                *(400, 401, 403, 409, 413),
+                409,
+                scope="council",
                 parameters=SESSION_ID,
                 requestBody=_body(_json(QUESTION)),
             )
@@ -194,6 +210,19 @@ PATHS: Mapping[str, Node] = {
 
 DESCRIPTION: Mapping[str, Any] = {
     "openapi": "3.1.0",
-    "info": {"title": "Headroom reference deployment", "version": "0.1.0"},
+    "info": {
+        "title": "Headroom reference deployment",
+        "version": "0.1.0",
+        "description": "HEAD is answered wherever GET is, without the body.",
+    },
     "paths": PATHS,
+    "components": {
+        "securitySchemes": {
+            "key": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A key of the operator's; asked for only where the deployment has keys.",
+            }
+        }
+    },
 }

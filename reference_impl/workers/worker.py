@@ -10,15 +10,18 @@ GET      /balance?organization_id=         what the organisation owes
 POST     /flush?organization_id=           flush its ledger to D1 now
 GET      /loras?domain=&limit=             adapters of a domain, most downloaded first
 PUT      /loras/{id}/adapter.safetensors   store an adapter, then list it
-GET      /loras/{id}/adapter.safetensors   fetch an adapter
+GET      /loras/{id}/adapter.safetensors   fetch an adapter, or a range of it, or only a changed one
 POST     /synapse/{session}/consensus      put a question to the session's council
 GET      /synapse/{session}/state          how far it is
 GET      /synapse/{session}/socket         listen (WebSocket)
 =======  ================================  ==============================================
 
+HEAD is answered wherever GET is. The key's scope and the bound of the body stand beside each route in :data:`ROUTES`
+and :data:`NAMED_ROUTES`; they are checked first (:mod:`reference_impl.workers.admission`).
+
 Sources
 -------
-Body limit: 100,000,000 bytes (Workers limits, Free and Pro). Routes: docs of this repository.
+Routes: docs of this repository.
 """
 
 import re
@@ -29,21 +32,22 @@ from dataclasses import dataclass
 from reference_impl import validation
 from reference_impl.errors import ImplError, RequestError
 from reference_impl.ledger import events
-from reference_impl.messages import Request, Response, error_response, json_response
+from reference_impl.messages import Request, Response, error_response, json_response, without_body
+from reference_impl.r2 import conditions
 from reference_impl.synapse.synapse import read_question
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.workers.admission import (
+    JSON_BODY_BYTES_MAX,
+    PROMPT_BODY_BYTES_MAX,
+    Terms,
+    check,
+    check_method,
+    no_route,
+)
 from reference_impl.workers.bindings import Env
 from reference_impl.workers.isolates import Isolates
 from reference_impl.workers.keys import adapter_key
 
-BODY_BYTES_MAX = 100_000_000
-"""An upload."""
-JSON_BODY_BYTES_MAX = 65_536
-"""A body that is parsed: a usage event has a few hundred bytes."""
-PROMPT_BODY_BYTES_MAX = 1_048_576
-"""A question of 100,000 characters, whatever JSON makes of each."""
-LEDGER_SCOPES: Mapping[str, str] = {"/log": "write", "/balance": "read", "/flush": "flush"}
-"""What a key must be good for."""
 SEARCH_ROWS_MAX = 100
 SYSTEM_USER = "system"
 DEFAULT_DOMAIN = "code"
@@ -68,10 +72,23 @@ async def fetch(request: Request, env: Env, *, ctx: Context) -> Response:
     """Answer one request; every refusal is a JSON answer too."""
     try:
         async with ctx.compute():
+            check(request, find(request)[0].terms, access=env.ACCESS)
             action = route(request)
-        return await action(env)
+        response = await action(env)
     except ImplError as error:
-        return error_response(error)
+        response = error_response(error)
+    return without_body(response) if request.method == "HEAD" else response
+
+
+def find_terms(head: Request) -> Terms | None:
+    """Return the terms of the API's route that *head* matches; None if the API has no such path.
+
+    Raises
+    ------
+    RequestError
+        405 for a wrong method, 400 for a bad name in the path.
+    """
+    return None if _methods(head.path) is None else find(head)[0].terms
 
 
 def route(request: Request) -> Action:
@@ -80,34 +97,44 @@ def route(request: Request) -> Action:
     Raises
     ------
     RequestError
-        404 for an unknown path, 405 for a wrong method, 413 for a large body, 400 for bad input.
+        404 for an unknown path, 405 for a wrong method, 400 for bad input.
     """
-    routes, name = ROUTES.get(request.path), ""
-    if routes is None:
-        routes, name = _named_route(request.path)
-    if routes is None:
-        raise RequestError(404, "not_found", f"no route {request.path[:80]!r}")
-    if request.method not in routes:
-        allowed = ", ".join(routes)
-        raise RequestError(405, "method_not_allowed", f"{request.method[:20]}: use {allowed}")
-    return routes[request.method](request, name)
+    found, name = find(request)
+    return found.handler(request, name)
 
 
 def has_path(path: str) -> bool:
     """Whether *path* is one of the API's, whatever the method."""
-    return path in ROUTES or any(pattern.fullmatch(path) for pattern, _, _ in NAMED_ROUTES)
+    return _methods(path) is not None
 
 
-def _named_route(path: str) -> tuple["Mapping[str, Route] | None", str]:
+def find(head: Request) -> tuple["Route", str]:
+    """Return the route that *head* matches, and the name in its path.
+
+    Raises
+    ------
+    RequestError
+        404 for an unknown path, 405 for a wrong method, 400 for a bad name in the path.
+    """
+    methods = _methods(head.path)
+    if methods is None:
+        raise no_route(head)
+    routes, field, raw_name = methods
+    found = routes[check_method(head, routes)]
+    return found, validation.name(field, raw_name) if field else ""
+
+
+def _methods(path: str) -> tuple["Mapping[str, Route]", str, str] | None:
+    if path in ROUTES:
+        return ROUTES[path], "", ""
     for pattern, field, routes in NAMED_ROUTES:
         found = pattern.fullmatch(path)
         if found:
-            return routes, validation.name(field, found.group(1))
-    return None, ""
+            return routes, field, found.group(1)
+    return None
 
 
 def _log(request: Request, _: str) -> Action:
-    _check_json_size(request)
     event = events.usage_event(request.body)
     return _ask_ledger(event.organization_id, request)
 
@@ -117,16 +144,10 @@ def _to_ledger(request: Request, _: str) -> Action:
     return _ask_ledger(organization_id, request)
 
 
-def _check_json_size(request: Request) -> None:
-    allowed = PROMPT_BODY_BYTES_MAX if request.path.endswith("/consensus") else JSON_BODY_BYTES_MAX
-    if len(request.body) > allowed:
-        raise RequestError(413, "body_too_large", f"a body of {len(request.body)} bytes; at most {allowed}")
-
-
 def _ask_ledger(organization_id: str, request: Request) -> Action:
     async def ask(env: Env) -> Response:
         if env.ACCESS is not None:
-            env.ACCESS.check(request, LEDGER_SCOPES[request.path], organization_id=organization_id)
+            env.ACCESS.check_organization(request, organization_id)
         return await env.BILLING_LEDGER.fetch(organization_id, request)
 
     return ask
@@ -168,7 +189,7 @@ def _upload(request: Request, lora_id: str) -> Action:
     return upload
 
 
-def _download(request: Request, lora_id: str) -> Action:  # noqa: ARG001  # one signature for all
+def _download(request: Request, lora_id: str) -> Action:
     key = adapter_key(lora_id)
 
     async def download(env: Env) -> Response:
@@ -176,39 +197,53 @@ def _download(request: Request, lora_id: str) -> Action:  # noqa: ARG001  # one 
         if found is None:
             raise RequestError(404, "not_found", f"there is no adapter {lora_id!r}")
         stored, content = found
-        headers = {"content-type": "application/octet-stream", "etag": f'"{stored.etag}"'}
-        return Response(200, content, headers)
+        validators = conditions.Validators(stored.etag, stored.uploaded_unix_ms)
+        return conditions.respond(request, validators, content=content)
 
     return download
 
 
 def _consensus(request: Request, session_id: str) -> Action:
-    _check_json_size(request)
     read_question(request.body)
     return _synapse(request, session_id)
 
 
 def _synapse(request: Request, session_id: str) -> Action:
     async def ask(env: Env) -> Response:
-        if env.ACCESS is not None:
-            env.ACCESS.check(request, "council")
         return await env.CLOUD_SYNAPSE.fetch(session_id, request)
 
     return ask
 
 
-Route = Callable[[Request, str], Action]
+Handler = Callable[[Request, str], Action]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method of one path: its handler, and its terms."""
+
+    handler: Handler
+    terms: Terms
+
+
+def _json_route(handler: Handler, scope: str, *, body_bytes_max: int = JSON_BODY_BYTES_MAX) -> Route:
+    return Route(handler, Terms(scope, body_bytes_max))
+
+
 ROUTES: Mapping[str, Mapping[str, Route]] = {
-    "/log": {"POST": _log},
-    "/balance": {"GET": _to_ledger},
-    "/flush": {"POST": _to_ledger},
-    "/loras": {"GET": _search},
+    "/log": {"POST": _json_route(_log, "write")},
+    "/balance": {"GET": _json_route(_to_ledger, "read")},
+    "/flush": {"POST": _json_route(_to_ledger, "flush")},
+    "/loras": {"GET": _json_route(_search, "download")},
 }
-LORA_ROUTES: Mapping[str, Route] = {"GET": _download, "PUT": _upload}
+LORA_ROUTES: Mapping[str, Route] = {
+    "GET": _json_route(_download, "download"),
+    "PUT": Route(_upload, Terms("upload")),
+}
 SYNAPSE_ROUTES: Mapping[str, Mapping[str, Route]] = {
-    "state": {"GET": _synapse},
-    "consensus": {"POST": _consensus},
-    "socket": {"GET": _synapse},
+    "state": {"GET": _json_route(_synapse, "council")},
+    "consensus": {"POST": _json_route(_consensus, "council", body_bytes_max=PROMPT_BODY_BYTES_MAX)},
+    "socket": {"GET": _json_route(_synapse, "council")},
 }
 NAMED_ROUTES: Sequence[tuple[re.Pattern[str], str, Mapping[str, Route]]] = (
     (re.compile(r"/loras/([^/]+)/adapter\.safetensors"), "lora", LORA_ROUTES),

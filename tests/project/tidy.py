@@ -59,6 +59,7 @@ NUMBERS_IN_MODELS = {
 
 FOREIGN_SIGNATURES = {
     "__call__": "ASGI fixes (scope, receive, send)",
+    "frame_inbound_header": "wsproto fixes it",
     "log_message": "http.server fixes it",
     "quic_event_received": "aioquic fixes it",
 }

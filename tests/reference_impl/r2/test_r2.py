@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_impl.r2.bucket import KEY_BYTES_MAX, Bucket, MemoryStore, ObjectStore, R2Error, etag_of
+from reference_impl.r2.bucket import KEY_BYTES_MAX, Bucket, MemoryStore, ObjectStore, R2Error, Stored, etag_of
 from reference_impl.r2.settings import R2Settings
 from reference_impl.server.disks import FileStore
 from reference_impl.timing.clock import VirtualClock
@@ -63,6 +63,7 @@ def test_any_key_is_stored_and_found(store: ObjectStore, key: str) -> None:
     assert found == (stored, b"content")
     assert (stored.size_bytes, stored.etag) == (7, etag_of(b"content"))
     assert store.has(key)
+    assert stored.uploaded_unix_ms == clock.unix_ms()
     assert bucket.list() == bucket.list(key[:6]) == [key]
     assert bucket.list(f"{key}x") == []
     clock.run(bucket.delete(key, watch))
@@ -87,9 +88,9 @@ def test_no_key_meets_another_and_none_leaves_the_folder(contents: dict[str, byt
 
         async def play() -> None:
             for key, content in contents.items():
-                await store.put(key, content)
+                await store.put(key, content, uploaded_unix_ms=1)
             assert {key: await store.get(key) for key in contents} == {
-                key: (etag_of(content), content) for key, content in contents.items()
+                key: Stored(etag_of(content), content, 1) for key, content in contents.items()
             }
 
         asyncio.run(play())
@@ -161,14 +162,15 @@ def test_of_two_writers_one_wins_whole(files: tuple[FileStore, Path]) -> None:
     store, folder = files
     contents = [bytes([n]) * 1_000_000 for n in range(4)]
 
-    async def race() -> tuple[str, bytes] | None:
-        await asyncio.gather(*(store.put(KEYS[0], content) for content in contents))
+    async def race() -> Stored | None:
+        puts = (store.put(KEYS[0], content, uploaded_unix_ms=n) for n, content in enumerate(contents))
+        await asyncio.gather(*puts)
         return await store.get(KEYS[0])
 
     found = asyncio.run(race())
     assert found is not None
-    assert found[1] in contents
-    assert found[0] == etag_of(found[1])
+    assert found.content == contents[found.uploaded_unix_ms]
+    assert found.etag == etag_of(found.content)
     assert [path.suffix for path in folder.iterdir()] == [".object"]
 
 
@@ -176,8 +178,8 @@ def test_objects_outlive_the_process_and_broken_uploads_do_not(
     files: tuple[FileStore, Path],
 ) -> None:
     store, folder = files
-    asyncio.run(store.put(KEYS[0], b"kept"))
+    asyncio.run(store.put(KEYS[0], b"kept", uploaded_unix_ms=1_795_000_000_123))
     (folder / "7.part").write_bytes(b"half")
     again = FileStore(folder, fsync="off")
-    assert asyncio.run(again.get(KEYS[0])) == (etag_of(b"kept"), b"kept")
+    assert asyncio.run(again.get(KEYS[0])) == (etag_of(b"kept"), b"kept", 1_795_000_000_123)
     assert [path.suffix for path in folder.iterdir()] == [".object"]

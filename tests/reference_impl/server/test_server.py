@@ -5,7 +5,9 @@ itself, on free ports of loopback.
 """
 
 import asyncio
+import contextlib
 import json
+import resource
 import selectors
 import signal
 import socket
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import aiohttp
@@ -27,7 +30,8 @@ from reference_impl.messages import Response
 from reference_impl.server.app import Options, listen, open_deployment
 from reference_impl.server.asyncio_clock import AsyncioClock, new_event_loop
 from reference_impl.server.http import HttpApp
-from reference_impl.workers.worker import BODY_BYTES_MAX
+from reference_impl.server.stalls import Limits
+from reference_impl.workers.admission import JSON_BODY_BYTES_MAX
 from tests.support.world import event
 
 READY_S = 30
@@ -158,6 +162,23 @@ def test_open_sockets_do_not_keep_the_process_from_ending() -> None:
         assert s.process.wait(10) == 0
 
 
+def test_more_clients_than_a_process_usually_has_files_stop_nobody() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        running = server()
+        s = running.__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with contextlib.ExitStack() as stack:
+        stack.push(running.__exit__)
+        parts = urlsplit(s.ready["http"])
+        for _ in range(300):
+            connection = stack.enter_context(socket.create_connection((parts.hostname, parts.port), timeout=10))
+            connection.sendall(b"GET /hea")
+        assert s.ask("POST", "/log", json.dumps(event()).encode())[0] == 200
+
+
 PACE = {"d1": {"rtt_ms": 30, "read_ms": 12}}
 
 
@@ -243,7 +264,7 @@ def through_asgi(path: str, *bodies: dict[str, Any], tmp_path: Path, **headers: 
         options = Options("127.0.0.1", 0, 0, tmp_path, Specification.full_speed(), "off")
         clock = AsyncioClock()
         with open_deployment(options, clock) as deployment:
-            await HttpApp(deployment)(scope, receive, send)
+            await HttpApp(deployment, limits=Limits())(scope, receive, send)
             await clock.cancel_all()
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -255,23 +276,23 @@ def test_a_body_in_parts_is_put_together(tmp_path: Path) -> None:
     body = json.dumps(event()).encode()
     parts = [{"type": "http.request", "body": body[:9], "more_body": True}]
     parts.append({"type": "http.request", "body": body[9:]})
-    assert through_asgi("/log", *parts, tmp_path=tmp_path).status == 200
+    assert through_asgi("/log", *parts, tmp_path=tmp_path, transfer_encoding="chunked").status == 200
 
 
 def test_a_body_over_the_limit_is_refused_unread(tmp_path: Path) -> None:
-    too_many = str(BODY_BYTES_MAX + 1)
+    # A read would find no message.
+    too_many = str(JSON_BODY_BYTES_MAX + 1)
     assert through_asgi("/log", tmp_path=tmp_path, content_length=too_many).status == 413
 
 
-def test_a_body_that_lies_about_its_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_impl.server.http.BODY_BYTES_MAX", 10)
-    part = {"type": "http.request", "body": b"x" * 11, "more_body": True}
-    assert through_asgi("/log", part, tmp_path=tmp_path).status == 413
+def test_a_body_that_announces_no_size_is_read_up_to_the_bound(tmp_path: Path) -> None:
+    parts = [{"type": "http.request", "body": b"x" * size, "more_body": True} for size in (JSON_BODY_BYTES_MAX, 1)]
+    assert through_asgi("/log", *parts, tmp_path=tmp_path, transfer_encoding="chunked").status == 413
 
 
 def test_a_client_that_goes_away_is_no_defect(tmp_path: Path) -> None:
     gone = {"type": "http.disconnect"}
-    assert through_asgi("/log", gone, tmp_path=tmp_path).status == 400
+    assert through_asgi("/log", gone, tmp_path=tmp_path, content_length="5").status == 400
 
 
 def test_a_defect_is_told_to_the_operator_and_not_to_the_client(

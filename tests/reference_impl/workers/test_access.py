@@ -16,13 +16,21 @@ import pytest
 
 from reference_impl.errors import ConfigError, RequestError
 from reference_impl.messages import Request
-from reference_impl.workers.access import Gatekeeper, Grant, read_grants
+from reference_impl.workers import openapi
+from reference_impl.workers.access import SCOPES, Gatekeeper, Grant, read_grants
+from reference_impl.workers.worker import NAMED_ROUTES, ROUTES
 from tests.reference_impl.server.test_server import refusal, server
-from tests.support.world import event
+from tests.support.world import event, world
 
 KEY = "si_test_key_of_org_7"
 HASHED = hashlib.sha256(KEY.encode()).hexdigest()
 ENTRY = {"key_sha256": HASHED, "organization_id": "org-7", "scopes": ["write", "read"]}
+LIBRARIANS_KEY = "si_test_key_of_the_librarian"
+LIBRARIAN = {
+    "key_sha256": hashlib.sha256(LIBRARIANS_KEY.encode()).hexdigest(),
+    "organization_id": None,
+    "scopes": ["download", "upload"],
+}
 
 
 def test_a_key_file_is_read() -> None:
@@ -45,7 +53,7 @@ def test_a_key_file_is_read() -> None:
         ([{**ENTRY, "key_sha256": HASHED.upper()}], "64 hexadecimal digits"),
         ([{**ENTRY, "organization_id": 7}], "a name or null"),
         ([{**ENTRY, "scopes": []}], "scopes must be some of"),
-        ([{**ENTRY, "scopes": ["everything"]}], "write, read, flush, council"),
+        ([{**ENTRY, "scopes": ["everything"]}], "write, read, flush, council, download, upload"),
     ],
 )
 def test_a_bad_key_file_is_refused_with_its_reason(content: Any, message: str) -> None:
@@ -71,7 +79,12 @@ async def statuses(url: str, key: str) -> list[int]:
         ("GET", "/balance?organization_id=org-8", None),
         ("POST", "/flush?organization_id=org-7", None),
         ("GET", "/synapse/s/state", None),
+        ("PUT", "/loras/lora-1/adapter.safetensors", b"weights"),
+        ("GET", "/loras/lora-1/adapter.safetensors", None),
+        ("GET", "/loras?domain=code", None),
         ("GET", "/health", None),
+        ("GET", "/metrics", None),
+        ("GET", "/openapi.json", None),
     ]
     found = []
     async with aiohttp.ClientSession(headers=headers) as session:
@@ -83,10 +96,29 @@ async def statuses(url: str, key: str) -> list[int]:
 
 def test_a_process_with_keys_answers_nobody_without_one(tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
-    keys.write_text(json.dumps([ENTRY]), "utf-8")
+    keys.write_text(json.dumps([ENTRY, LIBRARIAN]), "utf-8")
     with server("--keys", str(keys)) as s:
-        assert asyncio.run(statuses(s.ready["http"], "si_test_guess")) == [401, 401, 401, 401, 401, 200]
-        assert asyncio.run(statuses(s.ready["http"], KEY)) == [200, 200, 403, 403, 403, 200]
+        url, open_to_all = s.ready["http"], [200] * 3
+        assert asyncio.run(statuses(url, "si_test_guess")) == [401] * 8 + open_to_all
+        assert asyncio.run(statuses(url, KEY)) == [200, 200, 403, 403, 403, 403, 403, 403, *open_to_all]
+        assert asyncio.run(statuses(url, LIBRARIANS_KEY)) == [403] * 5 + [200] * 3 + open_to_all
+
+
+def test_no_route_of_the_api_is_open_and_the_description_says_which_scope_it_wants() -> None:
+    tables = [*ROUTES.items(), *((pattern.pattern, routes) for pattern, _, routes in NAMED_ROUTES)]
+    wanted = {(path, method): route.terms.scope for path, routes in tables for method, route in routes.items()}
+    assert set(wanted.values()) == set(SCOPES)
+    described = [node["security"] for path in openapi.PATHS.values() for node in path.values()]
+    assert described == [[{"key": [scope]}, {}] for scope in wanted.values()]
+    assert "key" in openapi.DESCRIPTION["components"]["securitySchemes"]
+
+
+def test_a_key_is_wanted_through_the_tunnel_too() -> None:
+    with world(access=Gatekeeper(read_grants(json.dumps([ENTRY, LIBRARIAN])))) as w:
+        for key, status in (("si_test_guess", 401), (KEY, 403), (LIBRARIANS_KEY, 200)):
+            message = {"method": "GET", "path": "/loras?domain=code", "headers": {"Authorization": f"Bearer {key}"}}
+            packed = w.clock.run(w.deployment.tunnel.serve(json.dumps(message).encode(), w.deployment.stopwatch()))[0]
+            assert json.loads(packed)["status"] == status
 
 
 def test_a_bad_key_file_ends_the_process_with_one_line(tmp_path: Path) -> None:
