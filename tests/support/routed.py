@@ -84,6 +84,16 @@ def state(w: World, namespace: str, *, key: int) -> dict[str, int]:
     return {row: value for row, value in stored(w, namespace, key=key).list().items() if row.startswith("row-")}
 
 
+def objects(w: World, bucket: str = "r2") -> dict[str, bytes]:
+    """Objects in a bucket, by key."""
+    store = w.volumes.store(bucket)
+    found: dict[str, bytes] = {}
+    for key in store.keys(""):
+        stored_object = w.clock.run(store.get(key))[0]
+        found[key] = stored_object[1]
+    return found
+
+
 @dataclass
 class Toy:
     """An instance of the toy component: it takes as long as it is told, and fails when it is told to."""

@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.routed import ask, events, request, route, routed, rows, state
+from tests.support.routed import ask, events, objects, request, route, routed, rows, state
 from tests.support.world import World
 
 OPERATIONS: dict[str, dict[str, int]] = {
@@ -123,9 +123,9 @@ def test_every_step_happens_as_often_as_it_says(entries: Entries) -> None:
         assert state(w, "durable_objects", key=KEY) == ({"row-000000": writes} if writes else {})
         assert events(w, KEY) == happens["ledger.append"]
         for bucket, operation in (("r2", "r2.put"), ("media", "media.get")):
-            objects = w.volumes.store(bucket)._objects
-            assert set(objects) == object_keys(max([often for use, often in listed if use == operation], default=0))
-            assert {len(content) for content in objects.values()} <= {SIZE_BYTES}
+            kept = objects(w, bucket)
+            assert set(kept) == object_keys(max([often for use, often in listed if use == operation], default=0))
+            assert {len(content) for content in kept.values()} <= {SIZE_BYTES}
 
 
 def test_a_flushed_event_is_a_row_of_the_ledger_s_database() -> None:
@@ -201,6 +201,6 @@ def test_a_preparation_does_everything_at_once_unpaced_and_draws_nothing() -> No
                 assert (w.clock.now_ms(), sum(stopwatch.spent_ms.values())) == (0, 0)
                 assert rows(w, "d1") == [(KEY, n, 0) for n in range(5)]
                 assert state(w, "rooms", key=KEY) == {"row-000000": 1}
-                assert set(w.store._objects) == {f"one/{OBJECT}"}
+                assert set(objects(w)) == {f"one/{OBJECT}"}
             first.append(w.ask(request("/two"))[1].spent_ms)
     assert first[0] == first[1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.routed import ask, request, route, routed, rows, state
+from tests.support.routed import ask, objects, request, route, routed, rows, state
 
 KEY = 5
 
@@ -17,8 +17,8 @@ KEY = 5
 def test_objects_of_one_route_are_not_those_of_another() -> None:
     with routed({"one": route("r2.put"), "two": route("r2.get", path="/two")}) as w:
         ask(w, "/one", object=1, size_bytes=4)
-        assert ask(w, "/two", object=1, size_bytes=9)[0].body == w.store._objects["two/1"]
-        assert {key: len(content) for key, content in w.store._objects.items()} == {"one/1": 4, "two/1": 9}
+        assert ask(w, "/two", object=1, size_bytes=9)[0].body == objects(w)["two/1"]
+        assert {key: len(content) for key, content in objects(w).items()} == {"one/1": 4, "two/1": 9}
 
 
 def test_the_answer_is_the_object_of_the_last_store_operation() -> None:
@@ -40,7 +40,7 @@ def test_the_answer_is_the_object_of_the_last_store_operation() -> None:
             assert response.status == 200
             assert (response.body == json_answer) is not has_object, steps
             if has_object:
-                assert response.body == w.store._objects["one/4"]
+                assert response.body == objects(w)["one/4"]
                 assert response.headers["content-type"] == "application/octet-stream"
 
 
@@ -49,13 +49,13 @@ def test_without_an_object_the_request_s_number_names_it() -> None:
     for headers in cases:
         with routed({"one": route("r2.put")}) as w:
             ask(w, size_bytes=3, **headers)
-            assert set(w.store._objects) == {"one/8"}
+            assert set(objects(w)) == {"one/8"}
 
 
 def test_a_put_stores_what_the_client_sent() -> None:
     with routed({"one": route("r2.put", method="PUT")}) as w:
         w.ask(request(method="PUT", body=b"mine", object=4, size_bytes=30))
-        assert w.store._objects == {"one/4": b"mine"}
+        assert objects(w) == {"one/4": b"mine"}
 
 
 @pytest.mark.parametrize(
