@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from reference_impl.errors import RequestError
+from reference_impl.workers.admission import BODY_BYTES_MAX
 from tests.support.routed import ask, objects, request, route, routed, rows, state
 
 KEY = 5
@@ -136,6 +138,21 @@ def test_a_route_comes_in_by_the_entry_that_it_names() -> None:
     with routed({"one": route("d1.read"), "two": route("d1.read", path="/two", enter="mobile")}, system) as w:
         assert ask(w)[1].spent_ms == {"network": 10, "d1": 0, "d1_queue": 0}
         assert ask(w, "/two")[1].spent_ms == {"mobile": 80, "d1": 0, "d1_queue": 0}
+
+
+def test_a_route_is_admitted_by_its_head_and_what_answers_get_answers_head() -> None:
+    routes = {"one": route("r2.get", path="/one/{key}"), "two": route("d1.write", path="/two", method="POST")}
+    with routed(routes) as w:
+        whole = ask(w, "/one/1", object=2, size_bytes=30)[0]
+        head = ask(w, "/one/1", method="HEAD", object=2, size_bytes=30)[0]
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers["content-length"] == str(len(whole.body)) == "30"
+        assert w.deployment.admit(request("/one/1", method="HEAD")) == BODY_BYTES_MAX
+        for method, path, status in (("POST", "/one/1", 405), ("GET", "/none", 404)):
+            with pytest.raises(RequestError) as caught:
+                w.deployment.admit(request(path, method=method))
+            assert caught.value.status == status
+        assert w.deployment.admit(request("/two", method="POST")) == BODY_BYTES_MAX
 
 
 def test_the_brief_s_api_answers_its_paths_first_and_routes_the_rest() -> None:
