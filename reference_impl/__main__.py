@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reference_impl.errors import ImplError
-from reference_impl.timing.pace import Pace
 
 if TYPE_CHECKING:
+    from reference_impl.deployment_file import Specification
     from reference_impl.workers.access import Gatekeeper
 
 USAGE_STATUS = 2
@@ -26,7 +26,9 @@ def main() -> int:
     """Serve; return the exit status."""
     options = _parser().parse_args()
     try:
-        pace = _pace(options.pace, options.policy)
+        for path in options.part or ():
+            _execute(path)
+        specification = _specification(options)
         access = _access(options.keys)
     except ImplError as error:
         return _refuse(error)
@@ -40,7 +42,7 @@ def main() -> int:
                     port=options.port,
                     quic_port=options.quic_port,
                     data=data,
-                    pace=pace,
+                    specification=specification,
                     fsync=options.fsync,
                     access=access,
                 )
@@ -60,14 +62,29 @@ def _data_folder(asked: Path | None) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def _pace(path: Path | None, policy: str | None) -> Pace:
+def _specification(options: argparse.Namespace) -> "Specification":
+    from reference_impl.deployment_file import Specification
     from reference_impl.errors import ConfigError
 
-    if path is None:
-        return Pace.none(policy=policy or "hardened")
-    if policy is not None:
-        raise ConfigError(f"policy={policy}: the pace file names the policy already; leave one out")
-    return Pace.from_json(_read("pace", path))
+    if options.deployment is None:
+        return Specification.full_speed(policy=options.policy or "hardened")
+    if options.policy is not None:
+        raise ConfigError(f"policy={options.policy}: the deployment file names the policy already; leave one out")
+    return Specification.from_json(_read("deployment", options.deployment))
+
+
+def _execute(path: Path) -> None:
+    """Execute a file that registers components of a user's own."""
+    from reference_impl.errors import ConfigError
+
+    source = _read("part", path)
+    try:
+        exec(compile(source, str(path), "exec"), {"__name__": path.stem, "__file__": str(path)})  # noqa: S102  # the operator's own code, as asked
+    except ImplError as error:
+        raise ConfigError(f"part={str(path)!r}: {error}") from None
+    except Exception as error:  # noqa: BLE001  # whatever it raises is its author's to mend
+        said = str(error).partition("\n")[0]
+        raise ConfigError(f"part={str(path)!r} failed: {type(error).__name__}: {said}") from None
 
 
 def _access(path: Path | None) -> "Gatekeeper | None":
@@ -110,10 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=_port, default=0, help="HTTP port; 0 takes any")
     parser.add_argument("--quic-port", type=_port, default=0, help="tunnel port; 0 takes any")
     parser.add_argument("--data", type=Path, help="folder of all state; default: gone at the end")
-    parser.add_argument("--pace", type=Path, help="pace file (JSON); default: full speed")
+    parser.add_argument("--deployment", type=Path, help="deployment file (JSON); default: the brief's API, full speed")
+    parser.add_argument("--part", type=Path, action="append", help="Python file that registers components; repeatable")
     parser.add_argument("--policy", choices=("seed", "hardened"), help="ledger policy at full speed")
     parser.add_argument("--keys", type=Path, help="key file (JSON) of who may do what; default: everybody everything")
-    parser.add_argument("--fsync", choices=("full", "normal", "off"), default="normal", help="how writes are pressed")
+    parser.add_argument("--fsync", choices=("full", "normal", "off"), default="normal", help="how durable writes are")
     return parser
 
 

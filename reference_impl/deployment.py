@@ -1,72 +1,38 @@
-"""The whole deployment in one object: bindings, isolates, ledgers, database, bucket and gauges.
+"""The whole deployment in one object: its instances, its entries, and who answers a request.
 
 ::
 
-    HTTP ── network rtt/2 ──┐                        ┌─ BILLING_LEDGER: Durable Objects ─ flush ─┐
-                            ├─► gauges ─► Worker ────┼─ DB: D1 ◄──────────────────────────────────┘
-    QUIC ── tunnel ─────────┘                        ├─ STORAGE: R2                    └─► meter
-                                                     └─ CLOUD_SYNAPSE: Durable Objects, WebSockets
+    HTTP ── network ─┐               ┌─ /health, /metrics, /openapi.json
+                     ├─► gauges ─────┼─ the brief's API, if there is one: its own paths
+    QUIC ── tunnel ──┘               └─ routes: steps on instances (workers, d1, r2, durable_objects, ledger, …)
 
 Nothing here knows a socket, a file or the machine's clock: they are given. The same deployment thus
 serves real requests (:mod:`reference_impl.server`) and runs whole days under a virtual clock.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
 
-from reference_impl.d1.database import D1Binding, Database
-from reference_impl.durable_objects.disks import Disk
-from reference_impl.durable_objects.namespace import Namespace
-from reference_impl.durable_objects.state import State
-from reference_impl.durable_objects.storage import no_step
+from reference_impl.deployment_file import Specification
+from reference_impl.durable_objects.turns import no_step
 from reference_impl.errors import ImplError
-from reference_impl.ledger.billing import BillingLedger
-from reference_impl.ledger.hardened import HardenedLedger
-from reference_impl.ledger.meter import Meter
-from reference_impl.ledger.policy import LedgerPolicy
-from reference_impl.ledger.seed import SeedLedger
-from reference_impl.ledger.usage_table import UsageTable
+from reference_impl.instances import Instances
 from reference_impl.messages import Request, Response, error_response, json_response, without_body
 from reference_impl.monitoring.metrics import Monitoring
-from reference_impl.r2.bucket import Bucket, ObjectStore, R2Binding
-from reference_impl.sqlite.engines import Engine
-from reference_impl.synapse.council import PUBLISHED_COUNCIL, Role
-from reference_impl.synapse.synapse import CloudSynapse
+from reference_impl.parts import Entry, Transport
+from reference_impl.routes.description import described
+from reference_impl.routes.headers import CallReader, is_preparation
+from reference_impl.routes.player import Player
+from reference_impl.routes.route import Found
 from reference_impl.timing.clock import Clock
-from reference_impl.timing.pace import Pace
 from reference_impl.timing.stopwatch import HeadStart, Stopwatch
 from reference_impl.tunnel.tunnel import UNPACED, Tunnel
-from reference_impl.workers import openapi
-from reference_impl.workers import worker as workers
+from reference_impl.volumes import Volumes
+from reference_impl.workers import openapi, worker
 from reference_impl.workers.access import Gatekeeper
-from reference_impl.workers.admission import Admission, check_method
-from reference_impl.workers.bindings import Env, LedgerBinding, SynapseBinding
-from reference_impl.workers.retries import Retrier, RetryPolicy
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a deployment stands on: where the bytes are kept.
-
-    Parameters
-    ----------
-    engine
-        D1's SQLite, with its migrations applied.
-    disk
-        The ledgers' databases.
-    store
-        R2's objects.
-    meter
-        The database of the meter that invoices are made from.
-    synapse_disk
-        The synapses' databases.
-    """
-
-    engine: Engine
-    disk: Disk
-    store: ObjectStore
-    meter: Engine
-    synapse_disk: Disk
+from reference_impl.workers.admission import Admission, Terms, check_method
+from reference_impl.workers.superinstance import Superinstance
 
 
 class Deployment:
@@ -74,67 +40,63 @@ class Deployment:
 
     Parameters
     ----------
-    parts
-        Where the bytes are kept.
+    specification
+        What it is made of.
+    volumes
+        Where its instances keep their bytes.
     clock
         Time.
-    pace
-        How long each stage takes; :meth:`Pace.none` for full speed.
+    migrations
+        SQL of its own migrations, by file name.
     access
-        The keys; None: no key is required.
-    council
-        A function for every role of the synapse.
+        The keys of the brief's API; None: no key is required.
     on_step
-        Storage hook of the ledgers, see :mod:`reference_impl.durable_objects.storage`.
+        Storage hook of the objects, see :mod:`reference_impl.durable_objects.turns`.
+
+    Raises
+    ------
+    ConfigError
+        If the instances do not fit together, or a database cannot be brought up to date.
     """
 
     def __init__(
         self,
-        parts: Parts,
+        specification: Specification,
+        volumes: Volumes,
         *,
         clock: Clock,
-        pace: Pace,
+        migrations: Mapping[str, str],
         access: Gatekeeper | None = None,
-        council: Mapping[str, Role] = PUBLISHED_COUNCIL,
         on_step: Callable[[str], None] = no_step,
     ) -> None:
         self.clock = clock
-        self.pace = pace
         self.monitoring = Monitoring(clock)
-        self.database = Database(parts.engine, clock=clock, pace=pace.d1)
-        self.bucket = Bucket(parts.store, clock=clock, pace=pace.r2)
-        self.isolates = workers.Isolates(clock, pace.workers)
-        self.ledgers = Namespace(
-            "BillingLedger",
-            self._build_ledger,
+        self.head_start = HeadStart()
+        self.tunnel = Tunnel(self._serve_quic)
+        self.instances = Instances(
+            specification.instances,
+            volumes,
             clock=clock,
-            disk=parts.disk,
-            pace=pace.durable_objects,
-            keeps_plan=pace.is_paced,
+            keeps_plan=specification.keeps_plan,
+            migrations=migrations,
             on_step=on_step,
         )
-        self.synapses = Namespace(
-            "CloudSynapse",
-            lambda state: CloudSynapse(state, council, clock=clock),
-            clock=clock,
-            disk=parts.synapse_disk,
-            pace=pace.durable_objects,
-            keeps_plan=pace.is_paced,
-        )
-        self.head_start = HeadStart()
-        self.tunnel = Tunnel(self.serve, clock=clock, pace=pace.tunnel)
-        self._access = access
-        self._admission = Admission([workers.find_terms], access=access)
-        self._retrier = Retrier(clock, RetryPolicy(), chance=pace.workers.retry_chance.draw)
-        self.meter = Meter(parts.meter)
-        self._sinks = (UsageTable(self.database), self.meter)
-        seed_rows(parts.engine)
-        self.ledgers.resume()
-        self.synapses.resume()
+        self._keeps_plan = specification.keeps_plan
+        self._routes = specification.routes
+        self._api = self._build_api(specification.api, migrations, access=access)
+        finders = [self._route_terms] if self._api is None else [worker.find_terms, self._route_terms]
+        self._admission = Admission(finders, access=access)
+        self._player = Player(self.instances, clock)
+        self._calls = CallReader()
+        self._entries: dict[Transport, Entry] = {}
+        for name, spec in specification.instances.items():
+            if spec.part.transport is not None:
+                self._entries.setdefault(spec.part.transport, self.instances[name])
+        self.instances.start()
 
     def stopwatch(self, *, started_ms: float | None = None) -> Stopwatch:
         """Return the stopwatch of a request that begins now, or began at *started_ms*."""
-        return Stopwatch(self.clock, keeps_plan=self.pace.is_paced, started_ms=started_ms)
+        return Stopwatch(self.clock, keeps_plan=self._keeps_plan, started_ms=started_ms)
 
     def admit(self, head: Request) -> int:
         """Admit a request on its head and return the greatest length of its body.
@@ -151,16 +113,7 @@ class Deployment:
 
         *refusal* is the answer to a request that was refused before its body was read; it is counted like any other.
         """
-        if request.path in UNPACED:
-            return await self.serve(request, stopwatch) if refusal is None else error_response(refusal)
-        half_rtt_ms = self.pace.network.client_rtt_ms.draw() / 2
-        # Reading the request took real time already; it counts towards the first half.
-        reading_ms = self.clock.now_ms() - stopwatch.started_ms
-        stopwatch.delay("network", max(half_rtt_ms, reading_ms))
-        response = await (self.serve(request, stopwatch) if refusal is None else self._refuse(request, refusal))
-        stopwatch.delay("network", half_rtt_ms)
-        await stopwatch.catch_up(early_ms=self.head_start.ms)
-        response.headers["server-timing"] = stopwatch.server_timing()
+        response, _ = await self._enter("http", request, stopwatch, head_start=self.head_start, refusal=refusal)
         return response
 
     def departed(self, stopwatch: Stopwatch) -> None:
@@ -168,27 +121,34 @@ class Deployment:
         self.head_start.departed(stopwatch.late_ms())
         self.monitoring.late(stopwatch.late_ms())
 
-    async def serve(self, request: Request, stopwatch: Stopwatch) -> Response:
-        """Answer a request that has reached the edge."""
+    async def _serve_quic(self, request: Request, stopwatch: Stopwatch) -> tuple[Response, int | None]:
+        return await self._enter("quic", request, stopwatch, head_start=self.tunnel.head_start)
+
+    async def _enter(
+        self,
+        transport: Transport,
+        request: Request,
+        stopwatch: Stopwatch,
+        *,
+        head_start: HeadStart,
+        refusal: ImplError | None = None,
+    ) -> tuple[Response, int | None]:
+        """Answer a request through its entry; return the most that the answer may weigh, too."""
+        found = self._routes.find(transport, request.method, path=request.path)
+        entry = self._entries.get(transport) if found is None else self.instances[found.route.enter]
+        limit_bytes = None if entry is None else entry.response_limit_bytes
         if request.path in UNPACED:
-            return self._serve_operator(request)
-        env = Env(
-            DB=D1Binding(self.database, stopwatch),
-            STORAGE=R2Binding(self.bucket, stopwatch),
-            BILLING_LEDGER=LedgerBinding(self.ledgers, stopwatch, retrier=self._retrier),
-            CLOUD_SYNAPSE=SynapseBinding(self.synapses, stopwatch, retrier=self._retrier),
-            ACCESS=self._access,
-        )
-        ctx = workers.Context(self.isolates, stopwatch)
-        return await self.monitoring.observe(request.method, lambda: workers.fetch(request, env, ctx=ctx))
+            return self._operator(request) if refusal is None else error_response(refusal), limit_bytes
+        if is_preparation(request.headers):
+            stopwatch.run_unpaced()
+        serve = partial(self._serve, transport, request, stopwatch=stopwatch, found=found)
+        if refusal is not None:
+            serve = partial(self._refuse, request, refusal)
+        response = await (serve() if entry is None else entry.carry(serve, stopwatch, head_start=head_start))
+        response.headers["server-timing"] = stopwatch.server_timing()
+        return response, limit_bytes
 
-    async def _refuse(self, request: Request, refusal: ImplError) -> Response:
-        async def refused() -> Response:
-            return error_response(refusal)
-
-        return await self.monitoring.observe(request.method, refused)
-
-    def _serve_operator(self, request: Request) -> Response:
+    def _operator(self, request: Request) -> Response:
         try:
             check_method(request, ("GET",))
         except ImplError as error:
@@ -198,22 +158,53 @@ class Deployment:
         elif request.path == "/health":
             response = json_response({"success": True, "status": "ok"})
         else:
-            response = json_response(openapi.DESCRIPTION)
+            response = json_response(described(self._routes.routes, openapi.DESCRIPTION, has_api=self._api is not None))
         return without_body(response) if request.method == "HEAD" else response
 
-    def _build_ledger(self, state: State) -> BillingLedger:
-        policy: LedgerPolicy
-        if self.pace.ledger.policy == "seed":
-            event_bytes = self.pace.ledger.event_bytes
-            policy = SeedLedger(state.storage, clock=self.clock, event_bytes=event_bytes)
-        else:
-            policy = HardenedLedger(state.storage, ledger_id=state.id)
-        return BillingLedger(state, policy, sinks=self._sinks, clock=self.clock, pace=self.pace.ledger)
+    def _route_terms(self, head: Request) -> Terms | None:
+        """Return what a route requires of a request over HTTP: no key, and a body of at most the default length."""
+        methods = self._routes.methods("http", head.path)
+        if not methods:
+            return None
+        check_method(head, methods)
+        return Terms()
 
+    async def _refuse(self, request: Request, refusal: ImplError) -> Response:
+        async def refused() -> Response:
+            return error_response(refusal)
 
-def seed_rows(engine: Engine) -> None:
-    """Store the rows that every deployment begins with: the owner of uploads without an owner."""
-    engine.execute(
-        "INSERT INTO users (id, email) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        (workers.SYSTEM_USER, f"{workers.SYSTEM_USER}@invalid"),
-    )
+        return await self.monitoring.observe(request.method, refused)
+
+    async def _serve(
+        self, transport: Transport, request: Request, *, stopwatch: Stopwatch, found: Found | None
+    ) -> Response:
+        """Answer a request that has reached the edge."""
+        handle: Callable[[], Awaitable[Response]] = partial(
+            self._play, transport, request, stopwatch=stopwatch, found=found
+        )
+        if self._api is not None:
+            is_of_api = self._api.answers(request.path)
+            if is_of_api or (found is None and not self._routes.methods(transport, request.path)):
+                handle = partial(self._api.fetch, request, stopwatch)
+        return await self.monitoring.observe(request.method, handle)
+
+    async def _play(
+        self, transport: Transport, request: Request, *, stopwatch: Stopwatch, found: Found | None
+    ) -> Response:
+        try:
+            if found is None:
+                raise self._routes.refusal(transport, request.method, path=request.path)
+            call = self._calls.read(found, request, stopwatch=stopwatch)
+            response = await self._player.play(found.route.steps, call)
+            return without_body(response) if request.method == "HEAD" and found.route.method == "GET" else response
+        except ImplError as error:
+            return error_response(error)
+
+    def _build_api(self, api: str, migrations: Mapping[str, str], *, access: Gatekeeper | None) -> Superinstance | None:
+        if not api:
+            return None
+
+        def named(name: str, component: str) -> Any:
+            return self.instances.named(name, component, where=f"api.{api}.{component}")
+
+        return Superinstance(named, migrations=migrations, clock=self.clock, access=access)

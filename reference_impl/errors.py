@@ -18,7 +18,7 @@ class ImplError(Exception):
 
 
 class ConfigError(ImplError):
-    """The operator's fault: an option, a pace file or a port that cannot be used."""
+    """The operator's fault: an option, a deployment file or a port that cannot be used."""
 
 
 class RequestError(ImplError):
@@ -53,7 +53,7 @@ class PlatformError(ImplError):
 
 
 class OverloadedError(PlatformError):
-    """Too many wait in line already; the platform asks callers not to retry this one."""
+    """Too many wait already; the platform asks callers not to retry this one."""
 
     code = "overloaded"
     overloaded = True
@@ -63,6 +63,13 @@ class LimitError(PlatformError):
     """A documented limit of the platform: the same call fails again, however often repeated."""
 
     code = "limit_exceeded"
+
+
+class CallTimeoutError(ImplError):
+    """A caller inside the deployment gave up on a call; what it asked for goes on."""
+
+    status = 504
+    code = "timeout"
 
 
 class PeerError(ImplError):

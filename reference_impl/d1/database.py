@@ -2,11 +2,11 @@
 
 ::
 
-    binding ── rtt/2 ──► line ──► engine (one server) ── rtt/2 ──► rows and meta
+    binding ── rtt/2 ──► queue ──► engine (one server) ── rtt/2 ──► rows and meta
 
 The interface is the binding's: ``prepare(sql).bind(…).all()``, ``batch([…])``, which is one
 transaction. The documented limits are enforced with errors like the platform's, foreign keys are
-always on, and a query's *meta* tells rows read and written, which is what the bill counts. The
+always on, and a query's *meta* has the rows read and written, which is what the bill counts. The
 schema comes from migrations only (:mod:`reference_impl.d1.migrations`).
 
 Sources
@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reference_impl.d1.settings import D1Settings
 from reference_impl.errors import PlatformError
 from reference_impl.sqlite.engines import Engine, Params
 from reference_impl.sqlite.rules import BOUND_PARAMS_MAX, SqlRefusedError, bare_sql, check_params, check_statement
 from reference_impl.timing.clock import Clock
-from reference_impl.timing.pace import D1Pace
 from reference_impl.timing.stopwatch import Station, Stopwatch
 
 READS = ("SELECT", "EXPLAIN", "WITH")
@@ -87,18 +87,21 @@ class Database:
     Parameters
     ----------
     engine
-        Runs SQL.
+        Runs SQL; used directly only for what is put in place before requests come.
     clock
         The deployment's clock.
-    pace
-        Stage times and the bound of the line.
+    settings
+        Times, and the bound of the queue.
+    name
+        Name of the instance: its time category.
     """
 
-    def __init__(self, engine: Engine, *, clock: Clock, pace: D1Pace) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, *, clock: Clock, settings: D1Settings, name: str = "d1") -> None:
+        self.engine = engine
         self._clock = clock
-        self._pace = pace
-        self._thread = Station(clock, "D1", queue_limit=pace.queue_limit)
+        self._settings = settings
+        self._name = name
+        self._thread = Station(clock, name, queue_limit=settings.queue_limit)
 
     async def run(self, statements: Sequence[Statement], stopwatch: Stopwatch) -> list[D1Result]:
         """Run *statements* as one transaction, when it is their turn.
@@ -106,31 +109,31 @@ class Database:
         Raises
         ------
         OverloadedError
-            The line is full.
+            The queue is full.
         LimitError, D1Error
             See :class:`Statement`; or SQL failed, and none of the statements happened.
         """
         for statement in statements:
             statement.check()
         is_read = all(statement.is_read for statement in statements)
-        half_rtt_ms = self._pace.rtt_ms.draw() / 2
-        service_ms = (self._pace.read_ms if is_read else self._pace.write_ms).draw()
-        stopwatch.delay("d1", half_rtt_ms)
-        async with self._thread.hold(stopwatch, "d1_queue"), stopwatch.stage("d1", service_ms):
+        half_rtt_ms = stopwatch.draw_ms(self._settings.rtt_ms) / 2
+        service_ms = stopwatch.draw_ms(self._settings.read_ms if is_read else self._settings.write_ms)
+        stopwatch.delay(self._name, half_rtt_ms)
+        async with self._thread.hold(stopwatch, f"{self._name}_queue"), stopwatch.stage(self._name, service_ms):
             results = self._execute(statements)
-        stopwatch.delay("d1", half_rtt_ms)
+        stopwatch.delay(self._name, half_rtt_ms)
         return results
 
     def _execute(self, statements: Sequence[Statement]) -> list[D1Result]:
         try:
-            with self._engine.transaction():
+            with self.engine.transaction():
                 return [self._execute_one(statement) for statement in statements]
-        except self._engine.errors as error:
+        except self.engine.errors as error:
             raise D1Error(f"D1_ERROR: {error}") from None
 
     def _execute_one(self, statement: Statement) -> D1Result:
         began_ms = self._clock.now_ms()
-        rows = self._engine.execute(statement.sql, statement.params)
+        rows = self.engine.execute(statement.sql, statement.params)
         meta = {
             "served_by": "reference",
             "duration": self._clock.now_ms() - began_ms,

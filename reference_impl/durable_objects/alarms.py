@@ -1,11 +1,10 @@
 """Alarms: one date an object, kept on disk, rung at least once.
 
-A bell rings each alarm. When it was set is written down before the object's own transaction tells
-of it, so a bell may ring for nothing (the object then says that it has no such alarm), but no alarm
-that the object has is without its bell.
+The scheduler's row is written before the object's own transaction commits: spurious wake-ups are possible (the
+object then says that it has no such alarm), lost ones are not.
 
 An alarm whose handler fails rings again after 2, 4, 8, 16, 32 and 64 s, each up to a quarter longer,
-and is dropped then. Refusals of the platform itself (the line was full, the object was reset) do not
+and is dropped then. Refusals of the platform itself (the queue was full, the object was reset) do not
 count among the six; the pauses after them grow up to 1,024 s.
 
 Sources
@@ -37,8 +36,8 @@ def no_jitter() -> float:
     return 0.0
 
 
-class Bells:
-    """The bells of one namespace.
+class AlarmScheduler:
+    """Rings the alarms of one namespace.
 
     Parameters
     ----------
@@ -49,7 +48,7 @@ class Bells:
     ring
         Runs the handler of an object for the alarm of a date.
     drop
-        Tells an object that its alarm of a date is given up.
+        Lets an object know that its alarm of a date is given up.
     jitter
         Draws how much of the jitter a retry waits longer, 0 to 1.
     """

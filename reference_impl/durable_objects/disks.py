@@ -5,10 +5,10 @@ Three words are kept apart, because money is lost between them:
 - *committed*: the transaction happened whole; every later statement sees it;
 - *durable*: it survives a power cut as well. What is committed becomes durable in its order, so a
   power cut takes a tail of the transactions, never one out of the middle;
-- *confirmed*: the object has been told that it is durable (:meth:`ObjectDatabase.sync`).
+- *confirmed*: the object knows that it is durable (:meth:`ObjectDatabase.sync`).
 
-Commit and sync are two calls, so that the object goes on working while the platter is pressed, and
-one press serves every transaction that was committed before it.
+Commit and sync are two calls, so that the object goes on working while the disk syncs, and
+one sync serves every transaction that was committed before it.
 """
 
 import sqlite3
@@ -114,7 +114,7 @@ DISK_FAULTS = frozenset(
         sqlite3.SQLITE_CANTOPEN,
     }
 )
-"""SQLite's primary result codes that tell of the disk and not of the statement."""
+"""SQLite's primary result codes that are about the disk and not the statement."""
 
 
 def disk_fault(error: Exception) -> StorageFailedError | None:

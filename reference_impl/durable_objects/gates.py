@@ -2,9 +2,9 @@
 
 ::
 
-    event ──► line (input gate) ──► inside: one at a time ──► leaves ──► output gate ──► reply
+    event ──► queue (input gate) ─► inside: one at a time ──► leaves ──► output gate ──► reply
                      ▲                │ outside(): commit, let go, wait for the output gate,
-                     └────────────────┘            ask somebody else, come back to the line
+                     └────────────────┘            ask somebody else, come back to the queue
 
 - *Input gate*: while an event is inside, nothing else is. Waiting for the object's own storage is
   inside; waiting for anybody else is outside, and others may run meanwhile.
@@ -12,7 +12,7 @@
   waits until all that was committed before it is durable. The object itself does not wait.
 - A *critical section* (:meth:`Event.block_concurrency_while`, :meth:`Event.transaction`) keeps the
   input gate closed even while it waits outside; the former may last 30 s.
-- When an object is reset, its *generation* ends: whoever comes back from outside to a younger
+- When an object is reset, its *generation* ends: an event that comes back from outside to a younger
   generation is refused, and the storage that it holds is fenced.
 
 Sources
@@ -26,7 +26,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
-from reference_impl.durable_objects.overload import Doorkeeper
 from reference_impl.durable_objects.sockets import SERVICE_RESTART, Sockets
 from reference_impl.durable_objects.storage import Storage
 from reference_impl.durable_objects.transactions import Transaction
@@ -46,22 +45,22 @@ class ResetError(PlatformError):
     retryable = True
 
 
-class Resident:
-    """The place of one object in memory: its line, and what is alive of it.
+class Activation:
+    """The activation of one object: its queue, and what of it is in memory.
 
     Parameters
     ----------
-    line
+    queue
         The input gate.
     sockets
         Its hibernatable sockets.
-    doorkeeper
-        Who refuses newcomers although the line has room, if anybody does.
+    queue_category
+        The time category of the wait for it.
     """
 
-    def __init__(self, line: Station, sockets: Sockets, *, doorkeeper: Doorkeeper | None = None) -> None:
-        self.line = line
-        self.doorkeeper = doorkeeper
+    def __init__(self, queue: Station, sockets: Sockets, *, queue_category: str) -> None:
+        self.queue = queue
+        self.queue_category = queue_category
         self.instance: Any = None
         self.state: Any = None
         self.storage: Storage | None = None
@@ -89,7 +88,7 @@ class Resident:
             self.storage = None
 
     def give_up_failed_disk(self) -> None:
-        """Reset if the disk failed, whether the object's code minds or not: its memory may tell of what is lost."""
+        """Reset if the disk failed, whether the object's code minds or not: its memory may hold what is lost."""
         if self.storage is not None and self.storage.failure is not None:
             self.reset(self.storage.failure)
 
@@ -103,12 +102,12 @@ class Resident:
 class Event:
     """One request, alarm or message while it is inside an object.
 
-    *wrote* tells whether the event stored something; its reply then pays the output gate's time.
+    *wrote* says whether the event stored something; its reply then pays the output gate's time.
     """
 
-    def __init__(self, resident: Resident, stopwatch: Stopwatch) -> None:
-        self._resident = resident
-        self._generation = resident.generation
+    def __init__(self, activation: Activation, stopwatch: Stopwatch) -> None:
+        self._activation = activation
+        self._generation = activation.generation
         self._is_inside = False
         self._commits = 0
         self.stopwatch = stopwatch
@@ -120,14 +119,14 @@ class Event:
         return ObjectStage(self, component, drawn_ms)
 
     async def outside(self, awaitable: Awaitable[Returned]) -> Returned:
-        """Let go of the object, wait for *awaitable*, and come back at the end of the line.
+        """Let go of the object, wait for *awaitable*, and come back at the end of the queue.
 
         Raises
         ------
         ResetError
             If the object was reset meanwhile.
         """
-        keeps = self._resident.critical_sections > 0
+        keeps = self._activation.critical_sections > 0
         try:
             self._end_turn()
             if not keeps:
@@ -173,16 +172,16 @@ class Event:
             await clock.sleep_until_ms(clock.now_ms() + CRITICAL_SECTION_MS_MAX)
             _set(ended)
 
-        self._resident.critical_sections += 1
+        self._activation.critical_sections += 1
         clock.spawn(run())
         clock.spawn(give_up())
         await ended
         self._check_generation()
-        self._resident.critical_sections -= 1
+        self._activation.critical_sections -= 1
         if results:
             return results[0]
         error = failures[0] if failures else ResetError("a critical section waited for more than 30 s; ask again")
-        self._resident.reset(ResetError(f"a critical section failed: {error}"))
+        self._activation.reset(ResetError(f"a critical section failed: {error}"))
         # The event itself is the reason of the reset; there is nothing left of it to end.
         self.has_begun = False
         raise error
@@ -192,74 +191,74 @@ class Event:
 
         None happens if it fails, or rolls back the transaction that it is given.
         """
-        resident, storage = self._resident, self._resident.storage
+        activation, storage = self._activation, self._activation.storage
         assert storage is not None, "an awake object has its storage"
-        resident.critical_sections += 1
+        activation.critical_sections += 1
         try:
             with storage.transaction() as transaction:
                 returned = await closure(transaction)
         finally:
             # After a reset the sections of the old instance count no more.
-            if resident.storage is storage:
-                resident.critical_sections -= 1
+            if activation.storage is storage:
+                activation.critical_sections -= 1
         self._check_generation()
         return returned
 
     # --- entering and leaving ------------------------------------------------------------------
 
     async def enter(self) -> None:
-        """Wait for the object, as the others do; a full line refuses."""
-        waited_ms = await self._resident.line.acquire(self.stopwatch)
+        """Wait for the object, as the others do; a full queue refuses."""
+        waited_ms = await self._activation.queue.acquire(self.stopwatch)
         self._is_inside = True
-        self._resident.events += 1
-        if self._resident.retired is not None:
+        self._activation.events += 1
+        if self._activation.retired is not None:
             self.done()
-            raise self._resident.retired
-        self._generation = self._resident.generation
-        self.stopwatch.spend("durable_objects_queue", waited_ms)
+            raise self._activation.retired
+        self._generation = self._activation.generation
+        self.stopwatch.spend(self._activation.queue_category, waited_ms)
 
     def begin(self) -> None:
         """Start to count what the event itself writes: the object is awake."""
-        assert self._resident.storage is not None, "an awake object has its storage"
-        self._generation = self._resident.generation
-        self._commits = self._resident.storage.commits
+        assert self._activation.storage is not None, "an awake object has its storage"
+        self._generation = self._activation.generation
+        self._commits = self._activation.storage.commits
         self.has_begun = True
 
     def end(self) -> bool:
-        """Commit what was written last, let the next event in, and tell whether the output gate is still closed.
+        """Commit what was written last, let the next event in, and return whether the output gate is still closed.
 
-        A refusal ends here too: it tells of what was written before.
+        A refusal ends here too: it depends on what was written before.
 
         Raises
         ------
         ResetError
-            If the object was reset meanwhile: what the event would tell may not be so any more.
+            If the object was reset meanwhile: what the event would answer may not be so any more.
         """
         storage = self._end_turn()
         self.leave()
-        return not storage.is_confirmed or self._resident.sockets.has_posted
+        return not storage.is_confirmed or self._activation.sockets.has_posted
 
     async def pass_output_gate(self) -> None:
         """Wait until all that was committed is durable, and let leave what waits for that."""
-        resident = self._resident
-        storage = resident.storage
+        activation = self._activation
+        storage = activation.storage
         assert storage is not None, "an event passes the gate of the object that it was in"
         if not storage.is_confirmed:
             await storage.confirm()
-        if resident.storage is storage:
-            resident.sockets.release(storage.confirmed)
+        if activation.storage is storage:
+            activation.sockets.release(storage.confirmed)
 
     def leave(self) -> None:
         """Let the next event in, unless this one has left already."""
         if self._is_inside:
             self._is_inside = False
-            self._resident.idle_since_ms = self.stopwatch.planned_ms
-            self._resident.line.release(self.stopwatch)
+            self._activation.idle_since_ms = self.stopwatch.planned_ms
+            self._activation.queue.release(self.stopwatch)
 
     def done(self) -> None:
         """Leave for good."""
         self.leave()
-        self._resident.events -= 1
+        self._activation.events -= 1
 
     def end_turn(self) -> None:
         """Commit what was written since the last wait."""
@@ -267,7 +266,7 @@ class Event:
 
     def _end_turn(self) -> Storage:
         self._check_generation()
-        storage = self._resident.storage
+        storage = self._activation.storage
         assert storage is not None, "an awake object has its storage"
         storage.end_turn()
         self.wrote = self.wrote or storage.commits > self._commits
@@ -275,17 +274,17 @@ class Event:
 
     async def _come_back(self) -> None:
         # Who was inside already is never refused.
-        await self._resident.line.acquire(self.stopwatch, bounded=False)
+        await self._activation.queue.acquire(self.stopwatch, bounded=False)
         self._is_inside = True
         self._check_generation()
-        assert self._resident.storage is not None, "the generation is the same"
+        assert self._activation.storage is not None, "the generation is the same"
         # What others wrote meanwhile is not this event's.
-        self._commits = self._resident.storage.commits
+        self._commits = self._activation.storage.commits
 
     def _check_generation(self) -> None:
-        if self._resident.retired is not None:
-            raise self._resident.retired
-        if self._resident.generation != self._generation:
+        if self._activation.retired is not None:
+            raise self._activation.retired
+        if self._activation.generation != self._generation:
             raise ResetError("the object was reset while this event waited; ask again")
 
 

@@ -1,4 +1,4 @@
-"""Identities of Durable Objects: 64 hexadecimal digits that tell their own namespace.
+"""Identities of Durable Objects: 64 hexadecimal digits that name their own namespace.
 
 The first 24 bytes say which object it is (a hash of its name, or entropy), the last 8 are a tag of the
 namespace over them. So an id from another namespace, or with a digit mistyped, is known as such

@@ -7,6 +7,7 @@ value together 2,000,000 bytes on the SQLite back end; 128 keys a call. SQL is t
 back end only.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reference_impl.errors import LimitError
@@ -27,6 +28,7 @@ class StorageLimits:
 
 SQLITE_LIMITS = StorageLimits("sqlite", 2_000_000, 2_000_000, 2_000_000)
 KV_LIMITS = StorageLimits("kv", 2_048, 131_072, 133_120, has_sql=False)
+BACK_ENDS: Mapping[str, StorageLimits] = {limits.name: limits for limits in (SQLITE_LIMITS, KV_LIMITS)}
 
 
 def within(found: int, allowed: int, *, what: str) -> None:

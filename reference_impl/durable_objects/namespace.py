@@ -2,16 +2,16 @@
 
 ::
 
-    stub ── rtt/2 ──► line ──► object (one event at a time) ──► output gate ── rtt/2 ──► caller
+    stub ── rtt/2 ──► queue ─► object (one event at a time) ──► output gate ── rtt/2 ──► caller
                                   │ storage: private database, transactions, alarm
                                   └ outside(): lets go of the object while it waits for others
 
-- One event at a time, and no reply before what it tells is durable: :mod:`reference_impl.durable_objects.gates`.
+- One event at a time, and no reply before what it depends on is durable: :mod:`reference_impl.durable_objects.gates`.
 - A private disk with the platform's limits: :mod:`reference_impl.durable_objects.storage`.
 - An object that nobody used for the eviction time leaves memory; its disk stays. The next event
   pays the cold start and finds whatever was stored.
 - One alarm an object: kept on disk, rung at least once: :mod:`reference_impl.durable_objects.alarms`.
-- Too many waiting, too much waiting or waiting too long: the newcomer is refused as *overloaded*.
+- A full queue refuses the newcomer as *overloaded*.
 - A defect in an object's code resets the object: only the disk can be trusted then.
 
 Sources
@@ -23,21 +23,22 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from reference_impl.durable_objects import ids as object_ids
-from reference_impl.durable_objects.alarms import Bells, no_jitter
+from reference_impl.durable_objects.alarms import AlarmScheduler, no_jitter
 from reference_impl.durable_objects.disks import Disk
-from reference_impl.durable_objects.gates import Event, ResetError, Resident
-from reference_impl.durable_objects.limits import SQLITE_LIMITS, StorageLimits
-from reference_impl.durable_objects.overload import Doorkeeper, OverloadLimits
+from reference_impl.durable_objects.gates import Activation, Event, ResetError
+from reference_impl.durable_objects.settings import DurableObjectsSettings
 from reference_impl.durable_objects.sockets import HIBERNATE_IDLE_MS, MESSAGE_BYTES_MAX, Socket, Sockets
 from reference_impl.durable_objects.state import State
-from reference_impl.durable_objects.storage import Storage, no_step
+from reference_impl.durable_objects.storage import Storage
+from reference_impl.durable_objects.turns import no_step
 from reference_impl.errors import ImplError, LimitError
 from reference_impl.messages import Message, Request, Response, Sent
 from reference_impl.timing.clock import Clock
-from reference_impl.timing.pace import DurableObjectsPace
 from reference_impl.timing.stopwatch import Station, Stopwatch
 
 Returned = TypeVar("Returned")
+Attempt = Callable[[Callable[[], Awaitable[Response]]], Awaitable[Response]]
+"""What makes a call, perhaps more than once."""
 
 OPEN_OBJECTS_MAX = 256
 """Objects with open files at once; the ones idle longest are closed first, unseen by callers."""
@@ -47,6 +48,11 @@ CREATE TABLE IF NOT EXISTS objects (id TEXT PRIMARY KEY, name TEXT, alarm_unix_m
 """
 CODE_UPDATED = "Durable Object reset because its code was updated."
 BROKEN = "the object was reset by a defect of its code; ask again"
+
+
+async def once(call: Callable[[], Awaitable[Response]]) -> Response:
+    """Make *call* once."""
+    return await call()
 
 
 class DurableObject(Protocol):
@@ -79,21 +85,17 @@ class Namespace:
     Parameters
     ----------
     name
-        The class's name.
+        Name of the instance: its time category, and what its ids are made from.
     build
         Makes an object from its :class:`State`.
     clock
         The deployment's clock.
     disk
         Where the objects' databases are.
-    pace
-        Stage times, eviction time and the bound of each line.
+    settings
+        Times, eviction time, the bound of each object's queue, and the storage back end.
     keeps_plan
         False at full speed, see :class:`reference_impl.timing.stopwatch.Stopwatch`.
-    limits
-        The storage back end's limits.
-    overload
-        When newcomers are refused although the line has room; None: never.
     on_step
         Storage hook, see :mod:`reference_impl.durable_objects.storage`.
     jitter
@@ -107,28 +109,24 @@ class Namespace:
         *,
         clock: Clock,
         disk: Disk,
-        pace: DurableObjectsPace,
+        settings: DurableObjectsSettings,
         keeps_plan: bool = True,
-        limits: StorageLimits = SQLITE_LIMITS,
-        overload: OverloadLimits | None = None,
         on_step: Callable[[str], None] = no_step,
         jitter: Callable[[], float] = no_jitter,
     ) -> None:
         self.name = name
-        self.pace = pace
+        self.settings = settings
         self._build = build
         self._clock = clock
         self._disk = disk
         self._keeps_plan = keeps_plan
-        self._limits = limits
-        self._overload = overload
         self._on_step = on_step
-        self._residents: dict[str, Resident] = {}
-        self._open: dict[str, Resident] = {}
+        self._activations: dict[str, Activation] = {}
+        self._open: dict[str, Activation] = {}
         self._index = disk.index()
         self._index.execute(INDEX_TABLE)
         self._known = {row[0] for row in self._index.execute("SELECT id FROM objects").fetchall()}
-        self.bells = Bells(clock, self._index, ring=self._alarm, drop=self._drop_alarm, jitter=jitter)
+        self.alarms = AlarmScheduler(clock, self._index, ring=self._alarm, drop=self._drop_alarm, jitter=jitter)
 
     # --- identities --------------------------------------------------------------------------
 
@@ -165,22 +163,22 @@ class Namespace:
 
     def resume(self) -> None:
         """Take up the alarms that were set before the restart."""
-        self.bells.resume()
+        self.alarms.resume()
 
     def restart(self) -> None:
-        """Send every object out of memory, as a deployment of new code does; lines go too."""
-        for object_id, resident in self._residents.items():
-            resident.retire(ResetError(CODE_UPDATED))
+        """Send every object out of memory, as a deployment of new code does; queues go too."""
+        for object_id, activation in self._activations.items():
+            activation.retire(ResetError(CODE_UPDATED))
             self._disk.close(object_id)
         self._open.clear()
-        self._residents.clear()
+        self._activations.clear()
 
     def evict(self, object_id: str) -> bool:
-        """Send an idle object out of memory; tell whether it was idle."""
-        resident = self._residents.get(object_id)
-        if resident is None or resident.events:
+        """Send an idle object out of memory; return whether it was idle."""
+        activation = self._activations.get(object_id)
+        if activation is None or activation.events:
             return False
-        resident.reset(ResetError("the object left memory"))
+        activation.reset(ResetError("the object left memory"))
         self._open.pop(object_id, None)
         self._disk.close(object_id)
         return True
@@ -193,18 +191,27 @@ class Namespace:
         Raises
         ------
         OverloadedError
-            If the object's line is full.
+            If the object's queue is full.
         """
-        body_bytes = len(request.body)
-        return await self._enter(
-            object_id, stopwatch, lambda it, event: it.fetch(request, event), body_bytes=body_bytes
-        )
+        return await self._enter(object_id, stopwatch, lambda it, event: it.fetch(request, event))
+
+    async def ask(self, name: str, request: Request, *, stopwatch: Stopwatch, attempt: Attempt = once) -> Response:
+        """Send *request* from the Worker to the object of a name, and bring its answer back.
+
+        *attempt* delivers it at the object, perhaps more than once.
+        """
+        half_rtt_ms = stopwatch.draw_ms(self.settings.rtt_ms) / 2
+        object_id = self.id_from_name(name)
+        stopwatch.delay(self.name, half_rtt_ms)
+        response = await attempt(lambda: self.deliver(object_id, request, stopwatch=stopwatch))
+        stopwatch.delay(self.name, half_rtt_ms)
+        return response
 
     async def _message(self, object_id: str, socket: Socket, message: Message) -> None:
         size_bytes = len(message.encode() if isinstance(message, str) else message)
         if size_bytes > MESSAGE_BYTES_MAX:
             raise LimitError(f"a message of {size_bytes} bytes; an object receives at most {MESSAGE_BYTES_MAX}")
-        auto_response = self._resident(object_id).sockets.auto_response
+        auto_response = self._activation(object_id).sockets.auto_response
         if auto_response is not None and message == auto_response[0]:
             socket.pair.give(Sent(auto_response[1]))
             return
@@ -212,10 +219,10 @@ class Namespace:
         async def receive(instance: SocketObject, event: Event) -> None:
             await instance.web_socket_message(socket, message, event=event)
 
-        await self._enter(object_id, self._stopwatch(), receive, body_bytes=size_bytes)
+        await self._enter(object_id, self._stopwatch(), receive)
 
     async def _hang_up(self, object_id: str, socket: Socket, code: int, *, reason: str) -> None:
-        self._resident(object_id).sockets.drop(socket)
+        self._activation(object_id).sockets.drop(socket)
 
         async def receive(instance: SocketObject, event: Event) -> None:
             await instance.web_socket_close(socket, code, reason=reason, event=event)
@@ -230,18 +237,12 @@ class Namespace:
         object_id: str,
         stopwatch: Stopwatch,
         handle: Callable[[Any, Event], Awaitable[Returned]],
-        *,
-        body_bytes: int = 0,
     ) -> Returned:
-        resident = self._resident(object_id)
-        event = Event(resident, stopwatch)
-        if resident.doorkeeper is None:
-            await event.enter()
-        else:
-            with resident.doorkeeper.waiting(body_bytes, stopwatch):
-                await event.enter()
+        activation = self._activation(object_id)
+        event = Event(activation, stopwatch)
+        await event.enter()
         try:
-            instance = self._awake(object_id, resident, stopwatch)
+            instance = self._awake(object_id, activation, stopwatch)
             event.begin()
             returned = await handle(instance, event)
             if event.end():
@@ -252,36 +253,36 @@ class Namespace:
             raise
         except BaseException:
             # Whatever the code held in memory can no longer be trusted: only the disk counts.
-            resident.reset(ResetError(BROKEN))
+            activation.reset(ResetError(BROKEN))
             raise
         finally:
-            resident.give_up_failed_disk()
+            activation.give_up_failed_disk()
             event.done()
         if event.wrote:
-            stopwatch.delay("durable_objects", self.pace.output_gate_ms.draw())
+            stopwatch.delay(self.name, stopwatch.draw_ms(self.settings.output_gate_ms))
         return returned
 
-    def _awake(self, object_id: str, resident: Resident, stopwatch: Stopwatch) -> DurableObject:
-        idle_ms = stopwatch.planned_ms - resident.idle_since_ms
-        evict_idle_ms = self.pace.evict_idle_ms
-        if resident.sockets:
+    def _awake(self, object_id: str, activation: Activation, stopwatch: Stopwatch) -> DurableObject:
+        idle_ms = stopwatch.planned_ms - activation.idle_since_ms
+        evict_idle_ms = self.settings.evict_idle_ms
+        if activation.sockets:
             evict_idle_ms = min(evict_idle_ms, HIBERNATE_IDLE_MS)
-        if idle_ms > evict_idle_ms and resident.events == 1:
-            resident.reset(ResetError("the object left memory"))
-            stopwatch.delay("durable_objects", self.pace.cold_start_ms.draw())
-        if resident.instance is None:
+        if idle_ms > evict_idle_ms and activation.events == 1:
+            activation.reset(ResetError("the object left memory"))
+            stopwatch.delay(self.name, stopwatch.draw_ms(self.settings.cold_start_ms))
+        if activation.instance is None:
             database = self._disk.open(object_id)
-            storage = Storage(database, limits=self._limits, on_step=self._on_step, coalesces=True)
-            resident.storage = storage
-            resident.state = State(object_id, storage, bells=self.bells, sockets=resident.sockets)
-            resident.instance = self._build(resident.state)
+            storage = Storage(database, limits=self.settings.limits, on_step=self._on_step, coalesces=True)
+            activation.storage = storage
+            activation.state = State(object_id, storage, alarms=self.alarms, sockets=activation.sockets)
+            activation.instance = self._build(activation.state)
             storage.end_turn()
         # Taken out and put back: the open objects stay in the order of their last use.
         self._open.pop(object_id, None)
-        self._open[object_id] = resident
+        self._open[object_id] = activation
         if len(self._open) > OPEN_OBJECTS_MAX:
             self._close_idle()
-        instance: DurableObject = resident.instance
+        instance: DurableObject = activation.instance
         return instance
 
     def _register(self, object_id: str, name: str | None) -> None:
@@ -289,17 +290,16 @@ class Namespace:
             self._index.execute("INSERT OR IGNORE INTO objects VALUES (?, ?, NULL)", (object_id, name))
             self._known.add(object_id)
 
-    def _resident(self, object_id: str) -> Resident:
-        resident = self._residents.get(object_id)
-        if resident is None:
-            line = Station(self._clock, self.name, queue_limit=self.pace.queue_limit)
-            doorkeeper = None if self._overload is None else Doorkeeper(self._overload)
+    def _activation(self, object_id: str) -> Activation:
+        activation = self._activations.get(object_id)
+        if activation is None:
+            queue = Station(self._clock, self.name, queue_limit=self.settings.queue_limit)
             sockets = Sockets(
                 bring=lambda socket, message: self._message(object_id, socket, message),
                 hang_up=lambda socket, code, reason: self._hang_up(object_id, socket, code, reason=reason),
             )
-            resident = self._residents[object_id] = Resident(line, sockets, doorkeeper=doorkeeper)
-        return resident
+            activation = self._activations[object_id] = Activation(queue, sockets, queue_category=f"{self.name}_queue")
+        return activation
 
     def _close_idle(self) -> None:
         # A quarter at a time, so that the search for them is rare.
@@ -316,10 +316,10 @@ class Namespace:
         await self._for_alarm(object_id, at_unix_ms, is_dropped=True)
 
     async def _for_alarm(self, object_id: str, at_unix_ms: int, *, is_dropped: bool) -> None:
-        resident = self._resident(object_id)
+        activation = self._activation(object_id)
 
         async def ring(instance: DurableObject, event: Event) -> None:
-            state: State = resident.state
+            state: State = activation.state
             if state.begin_alarm(at_unix_ms):
                 try:
                     if not is_dropped:
@@ -330,7 +330,7 @@ class Namespace:
                 state.end_alarm(at_unix_ms)
 
         await self._enter(object_id, self._stopwatch(), ring)
-        # Only now is it durable that the object has no such alarm; until then the bell must be kept.
-        if resident.state is not None and not resident.state.has_alarm_of(at_unix_ms):
-            self.bells.clear(object_id, at_unix_ms)
-            resident.state.ensure_bell()
+        # Only now is it durable that the object has no such alarm; until then it must stay scheduled.
+        if activation.state is not None and not activation.state.has_alarm_of(at_unix_ms):
+            self.alarms.clear(object_id, at_unix_ms)
+            activation.state.ensure_scheduled()

@@ -7,7 +7,7 @@
 
 A socket belongs to the object's place, not to its instance: after an eviction the next message builds
 the object again, and it finds its sockets with their tags and attachments. What it sends leaves through
-the output gate, in order, after what it tells of is durable. When the object's code is deployed anew the
+the output gate, in order, after what it depends on is durable. When the object's code is deployed anew the
 sockets are closed: clients connect again.
 
 Sources
@@ -57,7 +57,7 @@ class Socket:
         self._attachment = "null"
 
     def send(self, message: Message) -> None:
-        """Send *message* once what it tells of is durable.
+        """Send *message* once what it depends on is durable.
 
         Raises
         ------
@@ -170,7 +170,7 @@ class Sockets:
             self._posted.pop(0)[1]()
 
     def discard(self) -> None:
-        """Let nothing leave of what waits: what it tells of did not become durable."""
+        """Let nothing leave of what waits: what it depends on did not become durable."""
         self._posted.clear()
 
     def break_off(self, code: int, reason: str) -> None:

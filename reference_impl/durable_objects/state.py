@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from reference_impl.durable_objects.alarms import Bells
+from reference_impl.durable_objects.alarms import AlarmScheduler
 from reference_impl.durable_objects.sockets import Socket, Sockets
 from reference_impl.durable_objects.storage import ALARM_KEY, Storage
 from reference_impl.messages import Pair
@@ -17,21 +17,21 @@ class State:
         Its identity.
     storage
         Its disk.
-    bells
-        The namespace's bells.
+    alarms
+        The namespace's alarm scheduler.
     sockets
         The sockets of the object's place; they are there although the object may be new.
     """
 
-    def __init__(self, object_id: str, storage: Storage, *, bells: Bells, sockets: Sockets) -> None:
+    def __init__(self, object_id: str, storage: Storage, *, alarms: AlarmScheduler, sockets: Sockets) -> None:
         self.id = object_id
         self.storage = storage
         self._sockets = sockets
-        self._bells = bells
+        self._alarms = alarms
         self._ringing_unix_ms: set[int] = set()
         self._alarm_unix_ms: int | None = None
         self._known_at_rollback = -1
-        self.ensure_bell()
+        self.ensure_scheduled()
 
     def accept_web_socket(self, pair: Pair, tags: Sequence[str] = ()) -> Socket:
         """Take the object's end of *pair*; its messages will be events of the object."""
@@ -45,11 +45,11 @@ class State:
         """Let *request* on any socket be answered by *response* without waking the object."""
         self._sockets.auto_response = (request, response)
 
-    def ensure_bell(self) -> None:
-        """Make sure that the alarm that is set has its bell: the two are on different disks."""
+    def ensure_scheduled(self) -> None:
+        """Make sure that the alarm that is set is scheduled: the two are on different disks."""
         at_unix_ms = self.alarm_unix_ms()
         if at_unix_ms is not None:
-            self._bells.ensure(self.id, at_unix_ms)
+            self._alarms.ensure(self.id, at_unix_ms)
 
     def alarm_unix_ms(self) -> int | None:
         """Return the date of the alarm that is set; one that is just ringing does not count."""
@@ -61,8 +61,8 @@ class State:
         # A date is an alarm's only name: the one that rings just now and a new one are a millisecond apart.
         while at_unix_ms in self._ringing_unix_ms:
             at_unix_ms += 1
-        # The bell is told first: one that rings for nothing is harmless, a lost one is not.
-        self._bells.set(self.id, at_unix_ms)
+        # The scheduler first: an alarm that rings for nothing is harmless, a lost one is not.
+        self._alarms.set(self.id, at_unix_ms)
         self.storage.put(ALARM_KEY, at_unix_ms)
         self._remember(at_unix_ms)
 

@@ -4,8 +4,8 @@
 
     genesis ──► sha256(genesis, entry 1) ──► sha256(link 1, entry 2) ──► … ──► head
 
-Who changes, removes or inserts an entry changes every link after it; so whoever noted a head once can
-tell. An append hashes one entry, whatever the length of the ledger. Checking the whole chain is for an
+To change, remove or insert an entry changes every link after it, which anybody who noted a head once can
+see. An append hashes one entry, whatever the length of the ledger. Checking the whole chain is for an
 audit, not for an append: a check at every append would be n (n + 1) / 2 hashes for n entries.
 
 Sources

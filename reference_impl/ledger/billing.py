@@ -26,9 +26,9 @@ from reference_impl.durable_objects.state import State
 from reference_impl.errors import PlatformError, RequestError
 from reference_impl.ledger import events
 from reference_impl.ledger.policy import Batch, LedgerPolicy
+from reference_impl.ledger.settings import LedgerSettings
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.timing.clock import Clock
-from reference_impl.timing.pace import LedgerPace
 from reference_impl.timing.stopwatch import Stopwatch
 
 FLUSH_RETRY_MS = 2_000
@@ -56,8 +56,10 @@ class BillingLedger:
         Where a flush sends them, one after the other.
     clock
         Dates the receipt of events and the alarm.
-    pace
-        Stage times of the ledger, flush interval and chunk.
+    settings
+        Times of the ledger, flush interval and chunk.
+    category
+        The time category of the ledger's work.
     """
 
     def __init__(
@@ -67,13 +69,15 @@ class BillingLedger:
         *,
         sinks: Sequence[UsageSink],
         clock: Clock,
-        pace: LedgerPace,
+        settings: LedgerSettings,
+        category: str = "ledger",
     ) -> None:
         self._state = state
         self._policy = policy
         self._sinks = sinks
         self._clock = clock
-        self._pace = pace
+        self._settings = settings
+        self._category = category
         self._flushes_failed = 0
 
     async def fetch(self, request: Request, event: Event) -> Response:
@@ -103,12 +107,12 @@ class BillingLedger:
 
     async def _log(self, request: Request, event: Event) -> Response:
         usage = events.usage_event(request.body)
-        drawn_ms = self._pace.write_ms.draw()
-        drawn_ms += self._pace.append_us_per_event * self._policy.events_held() / 1_000
-        async with event.stage("ledger", drawn_ms):
+        drawn_ms = event.stopwatch.draw_ms(self._settings.write_ms)
+        drawn_ms += self._settings.append_us_per_event * self._policy.events_held() / 1_000
+        async with event.stage(self._category, drawn_ms):
             receipt = self._policy.append(usage, self._clock.unix_ms())
             if self._policy.flushes_itself and self._state.alarm_unix_ms() is None:
-                interval_ms = round(self._pace.flush_interval_s * 1_000)
+                interval_ms = round(self._settings.flush_interval_s * 1_000)
                 self._state.set_alarm(self._clock.unix_ms() + interval_ms)
         return json_response(
             {
@@ -121,7 +125,7 @@ class BillingLedger:
 
     async def _balance(self, request: Request, event: Event) -> Response:
         organization_id = validation.name("organization_id", request.query.get("organization_id"))
-        async with event.stage("ledger", self._pace.read_ms.draw()):
+        async with event.stage(self._category, event.stopwatch.draw_ms(self._settings.read_ms)):
             balance = self._policy.balance(organization_id)
         return json_response(
             {
@@ -140,9 +144,9 @@ class BillingLedger:
         up_to_seq = self._policy.last_seq()
         flushed = 0
         while True:
-            async with event.stage("ledger") as stage:
-                batch = self._policy.seal(up_to_seq, self._pace.flush_chunk_rows)
-                stage.drawn_ms = self._pace.flush_row_us * (len(batch.rows) if batch else 0) / 1_000
+            async with event.stage(self._category) as stage:
+                batch = self._policy.seal(up_to_seq, self._settings.flush_chunk_rows)
+                stage.drawn_ms = self._settings.flush_row_us * (len(batch.rows) if batch else 0) / 1_000
             if batch is None:
                 return flushed
             for sink in self._sinks:

@@ -6,8 +6,8 @@
   none does.
 - What an account owes always equals the sum of its unflushed charges.
 - The event table is its own outbox: rows up to ``settled_seq`` are flushed. A flush first *seals* the
-  next rows as a batch: from then on the batch's content and name are fixed, so whoever receives it
-  twice can tell. Settling a batch that is settled changes nothing.
+  next rows as a batch: from then on the batch's content and name are fixed, so a sink that receives it
+  twice can recognise it. Settling a batch that is settled changes nothing.
 - The work of an append does not depend on how many events there are.
 
 Sources

@@ -1,4 +1,4 @@
-"""The meter: what an organisation used, summed up by whoever sends the invoice.
+"""The meter: what an organisation used, summed up by the sender of the invoice.
 
 It stands for a payment provider's meter: it takes *meter events*, each with an identifier, a customer
 and a value, and ignores an identifier that it knows. One batch of the ledger becomes one meter event an

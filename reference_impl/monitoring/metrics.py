@@ -2,7 +2,7 @@
 
 The names are the brief's: ``requests_total{method,status}``, ``request_latency_ms{method}`` and
 ``active_connections``. Unlike there, a request that ends in an exception is counted (status 500),
-the buckets have bounds at all lines that the targets draw, and a method that a client made up is
+the buckets have bounds at every target and alert threshold, and a method that a client made up is
 labelled ``other``: otherwise clients would decide how many series there are.
 
 Sources

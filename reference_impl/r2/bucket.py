@@ -7,19 +7,18 @@ own and then the bytes take theirs; there is no queue.
 Sources
 -------
 R2 limits: key 1,024 bytes, object put at once 5 GiB less 5 MiB, one write a second to one key;
-error codes 10058 (too many requests), 10020 (bad name), 100100 (too large).
+error codes 10007 (no such key), 10058 (too many requests), 10020 (bad name), 100100 (too large).
 """
 
 import hashlib
 import math
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from reference_impl.errors import PlatformError
+from reference_impl.r2.settings import R2Settings
 from reference_impl.timing.clock import Clock
-from reference_impl.timing.pace import R2Pace
 from reference_impl.timing.stopwatch import Stopwatch
 
 KEY_BYTES_MAX = 1_024
@@ -27,18 +26,6 @@ SINGLE_UPLOAD_BYTES_MAX = 5_363_466_240
 WRITES_PER_S_SAME_KEY = 1.0
 KEYS_REMEMBERED_MAX = 10_000
 """Keys whose last write is kept in mind; the oldest are forgotten, long after their second."""
-
-KEY_SHAPES = tuple(
-    re.compile(shape)
-    for shape in (
-        r"models/[a-z0-9][a-z0-9.-]{0,127}\.gguf",
-        r"loras/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/(adapter\.safetensors|metadata\.json|README\.md)",
-        r"training/datasets/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/dataset\.jsonl",
-        r"training/outputs/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/adapter\.safetensors",
-        r"knowledge/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/embeddings\.db",
-    )
-)
-"""The shapes of the brief's bucket: nothing else is ever stored in it."""
 
 
 class R2Error(PlatformError):
@@ -52,7 +39,7 @@ class R2Error(PlatformError):
 
 @dataclass(frozen=True)
 class R2Object:
-    """What the store tells about an object."""
+    """What the store knows about an object."""
 
     key: str
     size_bytes: int
@@ -79,6 +66,10 @@ class ObjectStore(Protocol):
         """Return what is stored, or None."""
         ...
 
+    def has(self, key: str) -> bool:
+        """Whether there is an object at *key*."""
+        ...
+
     async def delete(self, key: str) -> None:
         """Remove *key*, if it is there."""
         ...
@@ -97,8 +88,10 @@ class Bucket:
         Where the bytes are kept.
     clock
         The deployment's clock.
-    pace
-        Stage times and bandwidth.
+    settings
+        Times and bandwidth.
+    name
+        Name of the instance: its time category.
     writes_per_s_same_key
         The limit on writes to one key; infinite turns it off.
     """
@@ -108,12 +101,14 @@ class Bucket:
         store: ObjectStore,
         *,
         clock: Clock,
-        pace: R2Pace,
+        settings: R2Settings,
+        name: str = "r2",
         writes_per_s_same_key: float = WRITES_PER_S_SAME_KEY,
     ) -> None:
         self._store = store
         self._clock = clock
-        self._pace = pace
+        self._settings = settings
+        self._name = name
         self._write_gap_ms = 1_000 / writes_per_s_same_key
         self._written_ms: dict[str, float] = {}
 
@@ -132,15 +127,15 @@ class Bucket:
         self._count_write(key)
         # Of the moment that the limit counts: two versions of one key never have one second.
         uploaded_unix_ms = self._clock.unix_ms()
-        drawn_ms = self._pace.put_ms.draw() + self._transfer_ms(len(content))
-        async with stopwatch.stage("r2", drawn_ms):
+        drawn_ms = stopwatch.draw_ms(self._settings.put_ms) + self._transfer_ms(len(content))
+        async with stopwatch.stage(self._name, drawn_ms):
             etag = await self._store.put(key, content, uploaded_unix_ms=uploaded_unix_ms)
         return R2Object(key, len(content), etag, uploaded_unix_ms)
 
     async def get(self, key: str, stopwatch: Stopwatch) -> tuple[R2Object, bytes] | None:
         """Return the object at *key* with its content, or None."""
         check_key(key)
-        async with stopwatch.stage("r2", self._pace.get_ms.draw()) as stage:
+        async with stopwatch.stage(self._name, stopwatch.draw_ms(self._settings.get_ms)) as stage:
             found = await self._store.get(key)
             if found is None:
                 return None
@@ -148,10 +143,22 @@ class Bucket:
             stage.drawn_ms += self._transfer_ms(len(content))
         return R2Object(key, len(content), etag, uploaded_unix_ms), content
 
+    async def get_or_create(
+        self, key: str, stopwatch: Stopwatch, *, content: Callable[[], bytes]
+    ) -> tuple[R2Object, bytes]:
+        """Return the object at *key*; one that is not there is put in place first, with *content* and in no time."""
+        check_key(key)
+        if not self._store.has(key):
+            await self._store.put(key, content(), uploaded_unix_ms=self._clock.unix_ms())
+        found = await self.get(key, stopwatch)
+        if found is None:
+            raise R2Error(404, 10007, f"{key[:80]!r} was deleted meanwhile; ask again")
+        return found
+
     async def delete(self, key: str, stopwatch: Stopwatch) -> None:
         """Remove the object at *key*; that there is none is no error."""
         check_key(key)
-        async with stopwatch.stage("r2", self._pace.put_ms.draw()):
+        async with stopwatch.stage(self._name, stopwatch.draw_ms(self._settings.put_ms)):
             await self._store.delete(key)
 
     def list(self, prefix: str = "") -> list[str]:
@@ -159,7 +166,7 @@ class Bucket:
         return list(self._store.keys(prefix))
 
     def _transfer_ms(self, size_bytes: int) -> float:
-        return size_bytes / self._pace.bandwidth_bytes_per_s * 1_000
+        return size_bytes / self._settings.bandwidth_bytes_per_s * 1_000
 
     def _count_write(self, key: str) -> None:
         now_ms = self._clock.now_ms()
@@ -194,23 +201,19 @@ class R2Binding:
 
 
 def check_key(key: str) -> None:
-    """Refuse a key that is not of the bucket's shapes.
+    """Refuse a key that R2 does not take.
 
     Raises
     ------
     R2Error
-        400, code 10020.
+        400, code 10020, unless it is 1 to 1,024 bytes of UTF-8.
     """
-    fits = any(shape.fullmatch(key) for shape in KEY_SHAPES)
-    if not fits or ".." in key or len(key.encode()) > KEY_BYTES_MAX:
-        raise R2Error(400, 10020, f"{key[:80]!r} is no key of this bucket; see reference_impl/r2/bucket.py")
-
-
-def adapter_key(lora_id: str) -> str:
-    """Return the key of an adapter's weights."""
-    key = f"loras/{lora_id}/adapter.safetensors"
-    check_key(key)
-    return key
+    try:
+        size_bytes = len(key.encode())
+    except UnicodeEncodeError:
+        raise R2Error(400, 10020, f"key={key[:80]!a} must be Unicode without lone surrogates") from None
+    if not 1 <= size_bytes <= KEY_BYTES_MAX:
+        raise R2Error(400, 10020, f"key={key[:80]!a} has {size_bytes} bytes; must be 1 to {KEY_BYTES_MAX}")
 
 
 class MemoryStore:
@@ -230,6 +233,10 @@ class MemoryStore:
             return None
         content, uploaded_unix_ms = self._objects[key]
         return Stored(etag_of(content), content, uploaded_unix_ms)
+
+    def has(self, key: str) -> bool:
+        """Whether there is an object at *key*."""
+        return key in self._objects
 
     async def delete(self, key: str) -> None:
         """Remove *key*."""

@@ -15,20 +15,21 @@ from pathlib import Path
 import uvicorn
 from uvicorn.server import Server
 
-from reference_impl.d1.migrations import migrate
-from reference_impl.deployment import Deployment, Parts
+from reference_impl.deployment import Deployment
+from reference_impl.deployment_file import Specification
 from reference_impl.errors import ConfigError
 from reference_impl.server.asyncio_clock import AsyncioClock, new_event_loop
 from reference_impl.server.certs import SERVER_NAME, CertificateFiles, ensure_files
 from reference_impl.server.connections import raise_descriptor_limit
-from reference_impl.server.disks import FileDisk, FileStore, Fsync, open_engine
+from reference_impl.server.disks import FileVolumes, Fsync
 from reference_impl.server.http import http_config
 from reference_impl.server.quic import serve_tunnel
 from reference_impl.server.stalls import Limits
-from reference_impl.timing.pace import Pace
 from reference_impl.workers.access import Gatekeeper
 
 BACKLOG = 1_024
+SYSTEM_FOLDER = "system"
+"""Below the data folder: a folder for each instance."""
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -42,10 +43,10 @@ class Options:
         Where to listen; port 0 takes any free one.
     data
         Folder of all state; made if it is not there.
-    pace
-        How long each stage takes.
+    specification
+        What the deployment is made of.
     fsync
-        How hard writes are pressed, see :mod:`reference_impl.server.disks`.
+        How durable writes are, see :mod:`reference_impl.server.disks`.
     access
         Who may ask for what; None: everybody for anything.
     limits
@@ -56,14 +57,14 @@ class Options:
     port: int
     quic_port: int
     data: Path
-    pace: Pace
+    specification: Specification
     fsync: Fsync
     access: Gatekeeper | None = None
     limits: Limits = field(default_factory=Limits)
 
 
 def run(options: Options) -> None:
-    """Serve until the process is told to stop.
+    """Serve until the process gets a signal to stop.
 
     Raises
     ------
@@ -101,25 +102,17 @@ async def _serve(options: Options) -> None:
 
 @contextlib.contextmanager
 def open_deployment(options: Options, clock: AsyncioClock) -> Iterator[Deployment]:
-    """Open the files under the data folder and build a deployment on them."""
-    try:
-        options.data.mkdir(parents=True, exist_ok=True)
-        disk = FileDisk(options.data / "durable_objects", fsync=options.fsync)
-        synapse_disk = FileDisk(options.data / "synapses", fsync=options.fsync)
-        store = FileStore(options.data / "r2", fsync=options.fsync)
-    except OSError as error:
-        raise ConfigError(f"data={str(options.data)!r} must be a writable folder: {error}") from None
-    engine = open_engine(options.data / "d1.sqlite", fsync=options.fsync)
-    meter = open_engine(options.data / "meter.sqlite", fsync=options.fsync)
-    try:
-        migrate(engine, migration_files())
-        parts = Parts(engine, disk, store, meter, synapse_disk)
-        yield Deployment(parts, clock=clock, pace=options.pace, access=options.access)
-    finally:
-        engine.close()
-        meter.close()
-        disk.unmount()
-        synapse_disk.unmount()
+    """Build a deployment on files under the data folder; close them in the end."""
+    volumes = FileVolumes(options.data / SYSTEM_FOLDER, fsync=options.fsync)
+    with contextlib.closing(volumes):
+        try:
+            options.data.mkdir(parents=True, exist_ok=True)
+            deployment = Deployment(
+                options.specification, volumes, clock=clock, migrations=migration_files(), access=options.access
+            )
+        except OSError as error:
+            raise ConfigError(f"data={str(options.data)!r} must be a writable folder: {error}") from None
+        yield deployment
 
 
 def migration_files() -> dict[str, str]:
@@ -161,7 +154,7 @@ def _port_taken(option: str, port: int, *, error: OSError) -> ConfigError:
 
 
 class _Server(Server):
-    """uvicorn that tells when it has started and leaves signals alone.
+    """uvicorn that signals when it has started and leaves signals alone.
 
     Its own handlers would end the process by the signal, and not with status 0.
     """

@@ -10,7 +10,7 @@ import asyncio
 import select
 import selectors
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 SELECT_DESCRIPTORS_MAX = 1024
@@ -44,6 +44,10 @@ class AsyncioClock:
     def waiter(self) -> "asyncio.Future[None]":
         """Return a new thing to wait for."""
         return self._loop.create_future()
+
+    def call_at_ms(self, at_ms: float, action: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call *action* at *at_ms*."""
+        return self._loop.call_at(at_ms / 1_000, action)
 
     def spawn(self, task: Coroutine[Any, Any, None]) -> None:
         """Run *task* in the background."""

@@ -1,4 +1,4 @@
-"""The disks: one SQLite file an object, one file an R2 object, and how hard each write is pressed.
+"""Volumes in files: a folder an instance, a SQLite file an object, a file an R2 object, and how durable each is.
 
 ``fsync`` is a policy with three values, for SQLite's ``synchronous``:
 
@@ -9,14 +9,14 @@
 """
 
 import asyncio
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Literal
-from urllib.parse import quote, unquote
+from typing import BinaryIO, Literal
 
 from reference_impl.durable_objects.disks import SqliteDatabase, StorageFailedError, disk_fault
 from reference_impl.durable_objects.storage import KEY_VALUE_TABLE
@@ -24,16 +24,18 @@ from reference_impl.r2.bucket import Stored, etag_of
 from reference_impl.sqlite.engines import ApswEngine, Engine, StdlibEngine
 
 Fsync = Literal["full", "normal", "off"]
+ETAG_BYTES, KEY_LENGTH_BYTES = 32, 2
+"""The head of an object's file: its etag, then the length of its key, then the key."""
 NS_PER_MS = 1_000_000
 THREAD_BYTES_MIN = 65_536
 """From this size on a file is moved in a thread: less costs the loop less than a thread switch."""
 
 
-class PressedDatabase(SqliteDatabase):
-    """A database whose commits are pressed to the platter by a thread, many at a time.
+class GroupCommitDatabase(SqliteDatabase):
+    """A database whose commits are made durable by a thread, many at a time (group commit).
 
-    SQLite appends a commit to its write-ahead log and returns; pressing the log makes all of its
-    commits durable. While one press runs, those who commit meanwhile share the next.
+    SQLite appends a commit to its write-ahead log and returns; an fsync of the log makes all of its
+    commits durable. While one fsync runs, those who commit meanwhile share the next.
 
     Parameters
     ----------
@@ -46,43 +48,43 @@ class PressedDatabase(SqliteDatabase):
     def __init__(self, connection: sqlite3.Connection, log: Path) -> None:
         super().__init__(connection)
         self._descriptor = os.open(log, os.O_RDWR)
-        self._is_pressing = False
+        self._is_syncing = False
         self._is_closed = False
         self._waiting: list[asyncio.Future[None]] = []
 
     def sync(self) -> "asyncio.Future[None]":
-        """Press what is committed; the future ends when it is durable."""
+        """Begin to make durable what is committed; the future ends when it is."""
         # Everybody has a future of his own: who gives up must not give up for the others.
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
-        if not self._is_pressing:
-            self._press()
+        if not self._is_syncing:
+            self._sync_log()
         return waiting
 
     def close(self) -> None:
-        """Close it; whoever still waits for the platter is told that it failed."""
+        """Close it; for those who still wait for an fsync, it failed."""
         super().close()
         self._is_closed = True
-        if not self._is_pressing:
+        if not self._is_syncing:
             os.close(self._descriptor)
 
-    def _press(self) -> None:
+    def _sync_log(self) -> None:
         served, self._waiting = self._waiting, []
-        self._is_pressing = True
-        pressing = asyncio.get_running_loop().run_in_executor(None, os.fsync, self._descriptor)
-        pressing.add_done_callback(lambda done: self._pressed(done, served))
+        self._is_syncing = True
+        syncing = asyncio.get_running_loop().run_in_executor(None, os.fsync, self._descriptor)
+        syncing.add_done_callback(lambda done: self._synced(done, served))
 
-    def _pressed(self, pressing: "asyncio.Future[None]", served: "list[asyncio.Future[None]]") -> None:
-        self._is_pressing = False
-        _tell(served, None if pressing.cancelled() else pressing.exception())
+    def _synced(self, syncing: "asyncio.Future[None]", served: "list[asyncio.Future[None]]") -> None:
+        self._is_syncing = False
+        _end(served, None if syncing.cancelled() else syncing.exception())
         if self._is_closed:
             os.close(self._descriptor)
-            _tell(self._waiting, OSError("the database was closed"))
+            _end(self._waiting, OSError("the database was closed"))
         elif self._waiting:
-            self._press()
+            self._sync_log()
 
 
-def _tell(served: "list[asyncio.Future[None]]", error: BaseException | None) -> None:
+def _end(served: "list[asyncio.Future[None]]", error: BaseException | None) -> None:
     for waiting in served:
         if waiting.done():
             continue
@@ -132,8 +134,8 @@ class FileDisk:
             connection = opened.enter_context(closing(open_sqlite(path, fsync="normal")))
             # A log exists from the first write on; its name in the folder is as dear as its content.
             connection.execute(KEY_VALUE_TABLE)
-            press_folder(self._folder)
-            database = PressedDatabase(connection, log)
+            sync_folder(self._folder)
+            database = GroupCommitDatabase(connection, log)
             opened.pop_all()
         return database
 
@@ -158,7 +160,7 @@ class FileDisk:
         return database
 
 
-def press_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the names in *folder* durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -171,15 +173,16 @@ class FileStore:
     """R2 objects as files in a folder.
 
     An object is written beside its place and then moved into it, so that a reader meets the old or
-    the new one, never half of either. Its etag stands in the file's first 32 bytes; when it was uploaded is
-    the file's time.
+    the new one, never half of either. A file is named after a hash of its key, since a key may be longer than
+    a file name, and may hold what means something in one; it begins with the etag and the key;
+    when it was uploaded is the file's time.
 
     Parameters
     ----------
     folder
         Made if it is not there.
     fsync
-        ``full`` presses every object to the platter before it counts as stored.
+        ``full`` makes every object durable before it counts as stored.
     """
 
     def __init__(self, folder: Path, *, fsync: Fsync) -> None:
@@ -212,18 +215,22 @@ class FileStore:
         """Remove *key*, if it is there."""
         self._path(key).unlink(missing_ok=True)
 
+    def has(self, key: str) -> bool:
+        """Whether there is an object at *key*."""
+        return self._path(key).exists()
+
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with *prefix*, sorted."""
-        keys = (unquote(path.stem) for path in self._folder.glob("*.object"))
-        return (key for key in sorted(keys) if key.startswith(prefix))
+        heads = [_head(path) for path in self._folder.glob("*.object")]
+        return (key for key in sorted(key for _, key in heads) if key.startswith(prefix))
 
     def _path(self, key: str) -> Path:
-        return self._folder / f"{quote(key, safe='')}.object"
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.object"
 
     def _write(self, part: Path, key: str, *, content: bytes, uploaded_unix_ms: int) -> str:
-        etag = etag_of(content)
+        etag, name = etag_of(content), key.encode()
         with part.open("wb") as file:
-            file.write(etag.encode())
+            file.write(etag.encode() + len(name).to_bytes(KEY_LENGTH_BYTES) + name)
             file.write(content)
             file.flush()
             os.utime(file.fileno(), ns=(uploaded_unix_ms * NS_PER_MS,) * 2)
@@ -233,11 +240,23 @@ class FileStore:
         return etag
 
 
+def _head(path: Path) -> tuple[str, str]:
+    """Return etag and key of an object's file."""
+    with path.open("rb") as file:
+        return _read_head(file)
+
+
+def _read_head(file: BinaryIO) -> tuple[str, str]:
+    etag = file.read(ETAG_BYTES).decode()
+    return etag, file.read(int.from_bytes(file.read(KEY_LENGTH_BYTES))).decode()
+
+
 def _read(path: Path) -> Stored | None:
     try:
         with path.open("rb") as file:
             uploaded_unix_ms = os.fstat(file.fileno()).st_mtime_ns // NS_PER_MS
-            return Stored(file.read(32).decode(), file.read(), uploaded_unix_ms)
+            etag, _ = _read_head(file)
+            return Stored(etag, file.read(), uploaded_unix_ms)
     except FileNotFoundError:
         return None
 
@@ -269,7 +288,7 @@ def open_engine(path: Path, *, fsync: Fsync) -> Engine:
 
 
 def pragmas(*, is_new: bool, fsync: Fsync) -> list[str]:
-    """Return what a database is told before anything else."""
+    """Return the pragmas that a database is opened with."""
     # Making the files costs several flushes of 1 ms each; they are only due where a power cut counts.
     first = "off" if is_new and fsync != "full" else fsync
     return [
@@ -279,3 +298,53 @@ def pragmas(*, is_new: bool, fsync: Fsync) -> list[str]:
         "PRAGMA journal_mode = wal",
         f"PRAGMA synchronous = {fsync}",
     ]
+
+
+class FileVolumes:
+    """Volumes in a folder: a folder in it for each instance.
+
+    Parameters
+    ----------
+    folder
+        Made when the first instance asks.
+    fsync
+        See the module.
+    """
+
+    def __init__(self, folder: Path, *, fsync: Fsync) -> None:
+        self._folder = folder
+        self._fsync = fsync
+        self._stack = ExitStack()
+        self._engines: dict[tuple[str, str], Engine] = {}
+        self._disks: dict[str, FileDisk] = {}
+        self._stores: dict[str, FileStore] = {}
+
+    def engine(self, instance: str, name: str) -> Engine:
+        """Return the database in the file ``INSTANCE/NAME.sqlite``."""
+        if (instance, name) not in self._engines:
+            engine = open_engine(self._place(instance) / f"{name}.sqlite", fsync=self._fsync)
+            self._stack.callback(engine.close)
+            self._engines[instance, name] = engine
+        return self._engines[instance, name]
+
+    def disk(self, instance: str) -> FileDisk:
+        """Return the databases in the folder ``INSTANCE``."""
+        if instance not in self._disks:
+            self._disks[instance] = FileDisk(self._place(instance), fsync=self._fsync)
+            self._stack.callback(self._disks[instance].unmount)
+        return self._disks[instance]
+
+    def store(self, instance: str) -> FileStore:
+        """Return the objects in the folder ``INSTANCE``."""
+        if instance not in self._stores:
+            self._stores[instance] = FileStore(self._place(instance), fsync=self._fsync)
+        return self._stores[instance]
+
+    def close(self) -> None:
+        """Close all files."""
+        self._stack.close()
+
+    def _place(self, instance: str) -> Path:
+        place = self._folder / instance
+        place.mkdir(parents=True, exist_ok=True)
+        return place

@@ -1,6 +1,6 @@
 """What runs D1's SQL: the standard library's SQLite, or apsw with its own SQLite and row counters.
 
-Both give the same rows and errors in the same shape. Only apsw can tell how many rows a query
+Both give the same rows and errors in the same shape. Only apsw knows how many rows a query
 looked at; with the standard library ``rows_read`` is the number of rows returned, a lower bound.
 ``rows_written`` counts, as the platform's bill does, one for each row changed and one more for each
 index of its table that the row is in.
@@ -29,6 +29,13 @@ WRITTEN_TABLE = re.compile(
     r"\s+[\"`\[]?(\w+)",
     re.IGNORECASE,
 )
+
+
+INDEXES = """
+SELECT count(*) FROM pragma_index_list(?)
+WHERE origin <> 'pk' OR NOT (SELECT wr FROM pragma_table_list WHERE schema = 'main' AND lower(name) = ?)
+"""
+"""How many indexes a table has beside itself: one WITHOUT ROWID is the index of its primary key."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class _Costs:
         if table is None or not changes:
             return changes
         if table not in self._rows_per_change:
-            found = engine.execute("SELECT count(*) FROM pragma_index_list(?)", (table,))
+            found = engine.execute(INDEXES, (table, table))
             self._rows_per_change[table] = 1 + int(found.values[0][0])
         return changes * self._rows_per_change[table]
 

@@ -70,7 +70,7 @@ def check_params(count: int) -> None:
 
 @lru_cache(maxsize=1_024)
 def check_statement(sql: str) -> bool:
-    """Refuse what the platform refuses, and tell whether *sql* only reads; both are remembered.
+    """Refuse what the platform refuses, and return whether *sql* only reads; both are cached.
 
     Raises
     ------

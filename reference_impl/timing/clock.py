@@ -12,7 +12,8 @@ Rules of this package:
 
 import heapq
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, Protocol
 
 
@@ -29,6 +30,14 @@ class Waiter(Protocol):
 
     def __await__(self) -> Generator[Any, None, None]:
         """Wait until it is set."""
+        ...
+
+
+class Timer(Protocol):
+    """An action that is due at a moment."""
+
+    def cancel(self) -> None:
+        """Let it not happen, unless it has."""
         ...
 
 
@@ -49,6 +58,10 @@ class Clock(Protocol):
 
     def waiter(self) -> Waiter:
         """Return a new thing to wait for."""
+        ...
+
+    def call_at_ms(self, at_ms: float, action: Callable[[], None]) -> Timer:
+        """Call *action* when ``now_ms`` has reached *at_ms*."""
         ...
 
     def spawn(self, task: Coroutine[Any, Any, None]) -> None:
@@ -83,6 +96,18 @@ class VirtualWaiter:
             yield self
 
 
+class VirtualTimer:
+    """An action of the virtual clock."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action = action
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Let it not happen."""
+        self.is_cancelled = True
+
+
 class VirtualClock:
     """A clock that jumps to the next deadline as soon as no task can run.
 
@@ -96,7 +121,7 @@ class VirtualClock:
         self._now_ms = 0.0
         self._unix_ms_start = unix_ms_start
         self._ready: deque[Coroutine[Any, Any, None]] = deque()
-        self._timers: list[tuple[float, int, VirtualWaiter]] = []
+        self._timers: list[tuple[float, int, VirtualTimer]] = []
         self._timer_count = 0
         # A dictionary keeps the order of birth, so that an end is the same every time too.
         self._alive: dict[Coroutine[Any, Any, None], None] = {}
@@ -113,13 +138,19 @@ class VirtualClock:
         """Wait until *at_ms*."""
         if at_ms > self._now_ms:
             waiter = VirtualWaiter(self)
-            self._timer_count += 1
-            heapq.heappush(self._timers, (at_ms, self._timer_count, waiter))
+            self.call_at_ms(at_ms, partial(waiter.set_result, None))
             await waiter
 
     def waiter(self) -> VirtualWaiter:
         """Return a new thing to wait for."""
         return VirtualWaiter(self)
+
+    def call_at_ms(self, at_ms: float, action: Callable[[], None]) -> VirtualTimer:
+        """Call *action* at *at_ms*."""
+        self._timer_count += 1
+        timer = VirtualTimer(action)
+        heapq.heappush(self._timers, (at_ms, self._timer_count, timer))
+        return timer
 
     def spawn(self, task: Coroutine[Any, Any, None]) -> None:
         """Run *task* in the background."""
@@ -127,7 +158,7 @@ class VirtualClock:
         self._ready.append(task)
 
     def wake(self, tasks: list[Coroutine[Any, Any, None]]) -> None:
-        """Put *tasks* at the end of the line of those who can run."""
+        """Put *tasks* at the end of the queue of those that can run."""
         self._ready.extend(tasks)
 
     def advance(self, duration_ms: float) -> None:
@@ -168,9 +199,10 @@ class VirtualClock:
     def _turn(self) -> None:
         if not self._ready:
             assert self._timers, "every task waits and nothing can wake any of them"
-            at_ms, _, waiter = heapq.heappop(self._timers)
-            self._now_ms = max(self._now_ms, at_ms)
-            waiter.set_result(None)
+            at_ms, _, timer = heapq.heappop(self._timers)
+            if not timer.is_cancelled:
+                self._now_ms = max(self._now_ms, at_ms)
+                timer.action()
             return
         task = self._ready.popleft()
         try:

@@ -1,8 +1,8 @@
 """The device tunnel: one QUIC connection, one stream a request, one message each way.
 
 A device opens a stream, writes one request as JSON and ends it; the answer comes back the same way.
-This module is what happens between the bytes: it knows messages, sizes and how many streams may be
-served at once, and nothing of sockets or certificates (see :mod:`reference_impl.server.quic`).
+This module is what happens between the bytes: it knows messages and sizes, and nothing of sockets or certificates
+(see :mod:`reference_impl.server.quic`); how many streams are served at once is :mod:`reference_impl.tunnel.streams`.
 
 ::
 
@@ -15,8 +15,8 @@ answered ``pong``, so that *sent* and *received* are not the same word.
 
 Sources
 -------
-The brief reads at most 1 MiB of an answer. Hazards H38 (unacknowledged heartbeat), H41 (streams),
-H42 (response limit).
+The brief reads at most 1 MiB of an answer. Hazards H38 (unacknowledged heartbeat) and H42 (response
+limit).
 """
 
 import base64
@@ -26,9 +26,7 @@ from urllib.parse import unquote
 
 from reference_impl.errors import ImplError, PeerError, PlatformError, RequestError
 from reference_impl.messages import Request, Response, error_response, read_query
-from reference_impl.timing.clock import Clock
-from reference_impl.timing.pace import TunnelPace
-from reference_impl.timing.stopwatch import HeadStart, Station, Stopwatch
+from reference_impl.timing.stopwatch import HeadStart, Stopwatch
 
 REQUEST_BYTES_MAX = 1_048_576
 """One request; the windows of a QUIC connection are of this size too."""
@@ -36,7 +34,7 @@ PING = b"ping"
 PONG = b"pong"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
-Handler = Callable[[Request, Stopwatch], Awaitable[Response]]
+Handler = Callable[[Request, Stopwatch], Awaitable[tuple[Response, int | None]]]
 
 
 class ResponseTooLargeError(PlatformError):
@@ -47,57 +45,43 @@ class ResponseTooLargeError(PlatformError):
 
 
 class Tunnel:
-    """The deployment's end of all device connections.
+    """The deployment's end of all device connections: bytes in, bytes out.
 
     Parameters
     ----------
     handler
-        Serves one request.
-    clock
-        The deployment's clock.
-    pace
-        Stage times, streams served at once, and the response limit.
+        Serves one request, and says the most that its answer may weigh (None: no bound).
     """
 
-    def __init__(self, handler: Handler, *, clock: Clock, pace: TunnelPace) -> None:
+    def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._pace = pace
         self.head_start = HeadStart()
-        self._streams = Station(clock, "tunnel", servers=pace.streams)
 
     async def serve(self, message: bytes, stopwatch: Stopwatch) -> bytes:
         """Answer one message; every fault of the device is an answer too."""
         try:
             request = read_request(message)
         except ImplError as error:
-            return self._pack(error_response(error))
-        if request.path in UNPACED:
-            return self._pack(await self._handler(request, stopwatch))
-        half_overhead_ms = self._pace.overhead_ms.draw() / 2
-        async with self._streams.hold(stopwatch, "tunnel_queue"):
-            stopwatch.delay("tunnel", half_overhead_ms)
-            response = await self._handler(request, stopwatch)
-            stopwatch.delay("tunnel", half_overhead_ms)
-            await stopwatch.catch_up(early_ms=self.head_start.ms)
-        response.headers["server-timing"] = stopwatch.server_timing()
-        return self._pack(response)
+            return write_response(error_response(error))
+        response, limit_bytes = await self._handler(request, stopwatch)
+        return _pack(response, limit_bytes)
 
     def heartbeat(self, datagram: bytes) -> bytes | None:
         """Return the answer to a datagram: ``pong`` to ``ping``, nothing to anything else."""
         return PONG if datagram == PING else None
 
-    def _pack(self, response: Response) -> bytes:
-        packed = write_response(response)
-        if len(packed) <= self._pace.response_limit_bytes:
-            return packed
-        refusal = ResponseTooLargeError(
-            f"an answer of {len(packed)} bytes; the tunnel carries at most "
-            f"{self._pace.response_limit_bytes}; fetch it over HTTP"
-        )
-        kept = {k: v for k, v in response.headers.items() if k == "server-timing"}
-        response = error_response(refusal)
-        response.headers.update(kept)
-        return write_response(response)
+
+def _pack(response: Response, limit_bytes: int | None) -> bytes:
+    packed = write_response(response)
+    if limit_bytes is None or len(packed) <= limit_bytes:
+        return packed
+    refusal = ResponseTooLargeError(
+        f"an answer of {len(packed)} bytes; the tunnel carries at most {limit_bytes}; fetch it over HTTP"
+    )
+    kept = {k: v for k, v in response.headers.items() if k == "server-timing"}
+    response = error_response(refusal)
+    response.headers.update(kept)
+    return write_response(response)
 
 
 UNPACED = ("/health", "/metrics", "/openapi.json")

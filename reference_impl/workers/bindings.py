@@ -1,18 +1,15 @@
-"""The bindings of the Worker: what one request sees of database, bucket and Durable Objects."""
+"""The bindings of the brief's Worker: what one request sees of database, bucket and Durable Objects."""
 
-import re
-import zlib
 from dataclasses import dataclass, replace
 
 from reference_impl.d1.database import D1Binding
 from reference_impl.durable_objects.namespace import Namespace
+from reference_impl.durable_objects.sharding import object_name
 from reference_impl.messages import Request, Response
 from reference_impl.r2.bucket import R2Binding
 from reference_impl.timing.stopwatch import Stopwatch
 from reference_impl.workers.access import Gatekeeper
 from reference_impl.workers.retries import Retrier
-
-NUMBERED_ORGANIZATION = re.compile(r"org-([0-9]{1,18})")
 
 
 class ObjectBinding:
@@ -35,14 +32,7 @@ class ObjectBinding:
 
     async def ask(self, name: str, request: Request) -> Response:
         """Send *request* to the object of a name and bring its answer back."""
-        half_rtt_ms = self._namespace.pace.rtt_ms.draw() / 2
-        object_id = self._namespace.id_from_name(name)
-        self._stopwatch.delay("durable_objects", half_rtt_ms)
-        response = await self._retrier.call(
-            lambda: self._namespace.deliver(object_id, request, stopwatch=self._stopwatch)
-        )
-        self._stopwatch.delay("durable_objects", half_rtt_ms)
-        return response
+        return await self._namespace.ask(name, request, stopwatch=self._stopwatch, attempt=self._retrier.call)
 
 
 class LedgerBinding(ObjectBinding):
@@ -50,7 +40,7 @@ class LedgerBinding(ObjectBinding):
 
     async def fetch(self, organization_id: str, request: Request) -> Response:
         """Ask the ledger of an organisation."""
-        return await self.ask(object_name(organization_id, self._namespace.pace.shards), request)
+        return await self.ask(object_name(organization_id, self._namespace.settings.shards), request)
 
 
 class SynapseBinding(ObjectBinding):
@@ -71,20 +61,3 @@ class Env:
     BILLING_LEDGER: LedgerBinding
     CLOUD_SYNAPSE: SynapseBinding
     ACCESS: Gatekeeper | None = None
-
-
-def object_name(organization_id: str, shards: int | None) -> str:
-    """Return the name of the ledger that an organisation belongs to.
-
-    Parameters
-    ----------
-    organization_id
-        ``org-7`` has the key 7; any other name has a key made from its letters.
-    shards
-        How many ledgers share all organisations; None gives each its own.
-    """
-    if shards is None:
-        return organization_id
-    numbered = NUMBERED_ORGANIZATION.fullmatch(organization_id)
-    key = int(numbered.group(1)) if numbered else zlib.crc32(organization_id.encode())
-    return f"shard-{key % shards}"

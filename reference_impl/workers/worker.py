@@ -25,8 +25,8 @@ Routes: docs of this repository.
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from reference_impl import validation
@@ -34,11 +34,8 @@ from reference_impl.errors import ImplError, RequestError
 from reference_impl.ledger import events
 from reference_impl.messages import Request, Response, error_response, json_response, without_body
 from reference_impl.r2 import conditions
-from reference_impl.r2.bucket import adapter_key
 from reference_impl.synapse.synapse import read_question
-from reference_impl.timing.clock import Clock
-from reference_impl.timing.pace import WorkersPace
-from reference_impl.timing.stopwatch import Station, Stopwatch
+from reference_impl.timing.stopwatch import Stopwatch
 from reference_impl.workers.admission import (
     JSON_BODY_BYTES_MAX,
     PROMPT_BODY_BYTES_MAX,
@@ -48,41 +45,12 @@ from reference_impl.workers.admission import (
     no_route,
 )
 from reference_impl.workers.bindings import Env
+from reference_impl.workers.isolates import Isolates
+from reference_impl.workers.keys import adapter_key
 
 SEARCH_ROWS_MAX = 100
 SYSTEM_USER = "system"
 DEFAULT_DOMAIN = "code"
-
-
-class Isolates:
-    """The isolates of the deployment: so many requests use a CPU at once.
-
-    Parameters
-    ----------
-    clock
-        The deployment's clock.
-    pace
-        How many there are, CPU time, how often one starts cold and how long that takes.
-    """
-
-    def __init__(self, clock: Clock, pace: WorkersPace) -> None:
-        self._station = Station(clock, "workers", servers=pace.isolates)
-        self._pace = pace
-
-    @asynccontextmanager
-    async def compute(self, stopwatch: Stopwatch) -> AsyncIterator[None]:
-        """Hold one isolate; the work inside counts as CPU time."""
-        pace = self._pace
-        if pace.chance.draw() < pace.cold_fraction:
-            # A start delays this request only; the isolates that run serve others meanwhile.
-            stopwatch.delay("workers", pace.cold_start_ms.draw())
-        async with self._station.hold(stopwatch, "workers_queue"):
-            stage = stopwatch.stage("workers", pace.cpu_ms.draw())
-            try:
-                async with stage:
-                    yield
-            finally:
-                stopwatch.spend("worker_cpu", stage.took_ms)
 
 
 @dataclass(frozen=True)
@@ -133,6 +101,11 @@ def route(request: Request) -> Action:
     """
     found, name = find(request)
     return found.handler(request, name)
+
+
+def has_path(path: str) -> bool:
+    """Whether *path* is one of the API's, whatever the method."""
+    return _methods(path) is not None
 
 
 def find(head: Request) -> tuple["Route", str]:

@@ -3,7 +3,7 @@
 The reference and a plain loop of inserts write the same events to the same disk with the same durability, one
 transaction an event, in turns; what counts is their ratio on this machine. The loop has no HTTP, no JSON, no checks,
 no charge, no idempotency and no audit chain, so it is the ceiling of any ledger that commits alone; a ledger that
-lets many events share one press of the platter may pass it where pressing is slow (``full``).
+lets many events share one fsync may pass it where fsync is slow (``full``).
 """
 
 import argparse

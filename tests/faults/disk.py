@@ -72,13 +72,13 @@ class SimDatabase:
         reached, power_cuts = self.committed, self._power_cuts
         waiter = self._scheduler.waiter()
 
-        def pressed() -> None:
+        def synced() -> None:
             # What was on its way when the power failed does not arrive later.
             if power_cuts == self._power_cuts:
                 self.durable = max(self.durable, reached)
             waiter.set_result()
 
-        self._scheduler.call_in(self._sync_ms(), pressed)
+        self._scheduler.call_in(self._sync_ms(), synced)
         return waiter
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class SimDatabase:
         if survivors < self.committed:
             self._back_to(survivors)
             self.committed = survivors
-        # What survived is on the platter.
+        # What survived is durable.
         self.durable = survivors
         self._power_cuts += 1
         return survivors

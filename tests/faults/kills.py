@@ -34,9 +34,12 @@ CLIENTS = 6
 ORGANIZATIONS = 5
 LIFE_S = (0.02, 0.6)
 """From the ready line to the kill: in the first flush or in none, in the middle of an append or between two."""
-PACE = {
-    "durable_objects": {"shards": 3},
-    "ledger": {"flush_interval_s": 0.15, "flush_chunk_rows": 7},
+DEPLOYMENT = {
+    "api": "superinstance",
+    "system": {
+        "durable_objects": {"shards": 3},
+        "ledger": {"flush_interval_s": 0.15, "flush_chunk_rows": 7},
+    },
 }
 TIMEOUT_S = 5.0
 
@@ -124,9 +127,9 @@ class Client(Thread):
 @contextmanager
 def server(folder: Path, fsync: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A running reference on *folder*, with its address."""
-    pace = folder.parent / "pace.json"
-    pace.write_text(json.dumps(PACE), "utf-8")
-    with started("--data", str(folder), "--fsync", fsync, "--pace", str(pace)) as (process, ready):
+    deployment = folder.parent / "deployment.json"
+    deployment.write_text(json.dumps(DEPLOYMENT), "utf-8")
+    with started("--data", str(folder), "--fsync", fsync, "--deployment", str(deployment)) as (process, ready):
         try:
             yield process, ready["http"]
         finally:
@@ -185,7 +188,7 @@ def check(folder: Path, book: Book) -> None:
     """Compare ledgers, D1 and meter with each other and with what was acknowledged."""
     stored: dict[tuple[str, str], int] = {}
     owed: dict[str, int] = {}
-    for path in sorted((folder / "durable_objects").glob("*.sqlite")):
+    for path in sorted((folder / "system" / "durable_objects").glob("*.sqlite")):
         if path.stem == "index":
             continue
         rows = query(path, f"SELECT {ENTRY_COLUMNS}, chain FROM events ORDER BY seq")
@@ -198,13 +201,15 @@ def check(folder: Path, book: Book) -> None:
             owed[organization] = owed.get(organization, 0) + owed_microusd
     assert {event: stored.get(event) for event in book.acknowledged} == book.acknowledged
     assert set(stored) <= book.sent
-    d1 = query(folder / "d1.sqlite", "SELECT id, organization_id, charge_microusd FROM usage_events")
+    d1 = query(
+        folder / "system" / "d1" / "database.sqlite", "SELECT id, organization_id, charge_microusd FROM usage_events"
+    )
     assert sorted(row[0] for row in d1) == sorted(f"{organization}/{event}" for organization, event in stored)
     flushed: dict[str, int] = {}
     for _, payer, charge_microusd in d1:
         flushed[str(payer)] = flushed.get(str(payer), 0) + int(charge_microusd)
     metered = query(
-        folder / "meter.sqlite",
+        folder / "system" / "ledger" / "meter.sqlite",
         "SELECT organization_id, sum(value_microusd) FROM meter_events GROUP BY organization_id",
     )
     assert owed == flushed == {str(name): int(microusd) for name, microusd in metered}

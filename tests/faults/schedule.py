@@ -6,12 +6,13 @@ from random import Random
 
 from reference_impl.durable_objects import alarms
 from reference_impl.durable_objects.namespace import Namespace
+from reference_impl.durable_objects.settings import DurableObjectsSettings
 from reference_impl.durable_objects.state import State
 from reference_impl.errors import ImplError
 from reference_impl.ledger.billing import BillingLedger, UsageSink
 from reference_impl.ledger.charge import Account
 from reference_impl.ledger.hardened import HardenedLedger
-from reference_impl.timing.pace import Pace
+from reference_impl.ledger.settings import LedgerSettings
 from reference_impl.timing.stopwatch import Stopwatch
 from tests.faults.auditor import Auditor, ViolationError
 from tests.faults.clients import Client, Delivery, Network, request_of
@@ -19,19 +20,21 @@ from tests.faults.disk import Pool, SimDatabase, SimDisk
 from tests.faults.plan import Fault, Op, Plan
 from tests.faults.sinks import AnyBooks, Books, SimSink
 from tests.faults.world import Plug, Process, Scheduler
+from tests.support.world import settings
 
 END_MS = 12 * 3_600_000
 """By then everything is flushed: clocks jump by an hour at most, and a flush is tried again every 256 s."""
 DOWN_MS = 20.0
-OBJECTS_PACE = {"evict_idle_ms": 150}
-LEDGER_PACE = {
+OBJECTS_TABLE = {"evict_idle_ms": 150}
+LEDGER_TABLE = {
     "write_ms": 1,
     "read_ms": 0.5,
     "flush_interval_s": 0.06,
     "flush_chunk_rows": 2,
     "flush_row_us": 500,
 }
-PACE = Pace.from_mapping({"durable_objects": OBJECTS_PACE, "ledger": LEDGER_PACE})
+OBJECTS_SETTINGS = settings(DurableObjectsSettings.read, OBJECTS_TABLE)
+LEDGER_SETTINGS = settings(LedgerSettings.read, LEDGER_TABLE)
 STEP_FAULTS = ("power_cut", "kill")
 MESSAGE_FAULTS = ("lose", "repeat", "delay")
 SINK_FAULTS = ("sink_fails", "sink_unknown", "sink_late")
@@ -125,7 +128,7 @@ class Schedule:
             self._build,
             clock=self._process,
             disk=self._disk,
-            pace=PACE.durable_objects,
+            settings=OBJECTS_SETTINGS,
             keeps_plan=False,
             on_step=self._process.step,
         )
@@ -154,7 +157,7 @@ class Schedule:
                         free_limit_microusd=terms.free_limit_microusd,
                     ),
                 )
-        return kind(state, policy, sinks=sinks, clock=self._process, pace=PACE.ledger)
+        return kind(state, policy, sinks=sinks, clock=self._process, settings=LEDGER_SETTINGS)
 
     def _submit(self, op: Op, reply: Callable[[Delivery, int, bytes], None]) -> None:
         # Nobody listens while the process is down.
@@ -250,8 +253,8 @@ def _family(kind: str) -> str:
 
 def take_apart(namespace: Namespace) -> None:
     """Undo the circles in a server that is gone, so that it leaves memory at once and no collector seeks it."""
-    for resident in namespace._residents.values():
-        vars(resident).clear()
+    for activation in namespace._activations.values():
+        vars(activation).clear()
     vars(namespace).clear()
 
 

@@ -28,7 +28,7 @@ def test_the_check_misses_neither_a_lost_nor_a_strange_event(tmp_path: Path) -> 
     check(folder, empty)
     with pytest.raises(AssertionError):
         check(folder, Book(acknowledged={("org-0", "event-1"): 4_227}))
-    with closing(sqlite3.connect(folder / "d1.sqlite")) as connection, connection:
+    with closing(sqlite3.connect(folder / "system" / "d1" / "database.sqlite")) as connection, connection:
         connection.execute("INSERT INTO usage_events (id, event_type) VALUES ('org-0/event-1', 'inference')")
     with pytest.raises(AssertionError):
         check(folder, empty)

@@ -7,15 +7,14 @@ checks, retries of the Worker) and the way out (the statements that store a batc
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from reference_impl.d1.database import Database
 from reference_impl.d1.migrations import migrate
-from reference_impl.deployment import Deployment, Parts, seed_rows
-from reference_impl.durable_objects.disks import MemoryDisk
+from reference_impl.d1.settings import D1Settings
+from reference_impl.deployment import Deployment
+from reference_impl.deployment_file import Specification
+from reference_impl.durable_objects.disks import Disk
 from reference_impl.durable_objects.gates import Event
 from reference_impl.durable_objects.state import State
 from reference_impl.ledger.billing import BillingLedger, UsageSink
@@ -23,28 +22,38 @@ from reference_impl.ledger.meter import Meter
 from reference_impl.ledger.policy import Batch
 from reference_impl.ledger.usage_table import UsageTable
 from reference_impl.messages import Request, Response
-from reference_impl.r2.bucket import MemoryStore
 from reference_impl.server.app import migration_files
 from reference_impl.sqlite.engines import Engine, StdlibEngine
-from reference_impl.timing.laws import Law
-from reference_impl.timing.pace import Pace, Tape
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.volumes import MemoryVolumes
+from reference_impl.workers.superinstance import seed_rows
 from tests.faults.clients import Delivery, request_of
 from tests.faults.plan import Plan
-from tests.faults.schedule import LEDGER_PACE, OBJECTS_PACE, Schedule
+from tests.faults.schedule import LEDGER_TABLE, OBJECTS_TABLE, Schedule
 from tests.faults.sinks import SimSink
-from tests.faults.world import UNIX_MS_START, Process, Scheduler, SimWaiter
+from tests.faults.world import UNIX_MS_START, Process, Scheduler, SimTimer, SimWaiter
+from tests.support.world import settings
 
-PACE = Pace.from_mapping(
-    {"durable_objects": {**OBJECTS_PACE, "shards": 1}, "ledger": LEDGER_PACE},
-    is_paced=False,
-)
+MIGRATIONS = migration_files()
 
 
-def pace_of(seed: int) -> Pace:
-    """Return the pace of one schedule: what it draws, the pauses of the Worker's retries, begins with its seed."""
-    retry_chance = Tape(Law("uniform", {"low": 0.0, "high": 1.0}), np.random.default_rng(seed))
-    return replace(PACE, workers=replace(PACE.workers, retry_chance=retry_chance))
+def specification_of(seed: int) -> Specification:
+    """Return what is deployed in one schedule: what it draws, the pauses of the Worker's retries, is of its seed."""
+    system = {"durable_objects": {**OBJECTS_TABLE, "shards": 1}, "ledger": LEDGER_TABLE}
+    return Specification.read({"seed": seed, "api": "superinstance", "system": system}, keeps_plan=False)
+
+
+class FaultyVolumes(MemoryVolumes):
+    """Volumes whose objects are on a disk of the schedule, and whose databases outlive the process."""
+
+    def __init__(self, disk: Disk, engines: dict[tuple[str, str], StdlibEngine]) -> None:
+        super().__init__()
+        self._disk = disk
+        self._engines = engines
+
+    def disk(self, instance: str) -> Any:
+        """Return the schedule's disk for the ledgers."""
+        return self._disk if instance == "durable_objects" else super().disk(instance)
 
 
 class WorldClock:
@@ -68,6 +77,10 @@ class WorldClock:
     def waiter(self) -> SimWaiter:
         """Return a new thing to wait for."""
         return SimWaiter(self._scheduler)
+
+    def call_at_ms(self, at_ms: float, action: Callable[[], None]) -> SimTimer:
+        """Call *action* at *at_ms*."""
+        return self._scheduler.timer(at_ms, action)
 
     def spawn(self, task: Coroutine[Any, Any, None]) -> None:
         """Run *task*."""
@@ -100,7 +113,7 @@ class SqlBooks:
 def _template() -> bytes:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     engine = StdlibEngine(connection)
-    migrate(engine, migration_files())
+    migrate(engine, MIGRATIONS)
     seed_rows(engine)
     try:
         return connection.serialize()
@@ -130,29 +143,35 @@ class WholeSchedule(Schedule):
         connection.deserialize(D1_TEMPLATE)
         self._d1 = StdlibEngine(connection)
         self._meter_engine = StdlibEngine(sqlite3.connect(":memory:", isolation_level=None))
-        self._synapse_disk = MemoryDisk()
-        self._pace = pace_of(plan.seed)
+        self._specification = specification_of(plan.seed)
         self._attempts: Counter[Stopwatch] = Counter()
         self._carried: list[tuple[Delivery, Stopwatch]] = []
         # The meter makes its table before anybody looks.
         meter = Meter(self._meter_engine)
         super().__init__(plan, books=SqlBooks(self._d1, self._meter_engine))
+        engines = {("d1", "database"): self._d1, ("ledger", "meter"): self._meter_engine}
+        self._volumes = FaultyVolumes(self._disk, engines)
         self._world = WorldClock(self._scheduler)
-        table = UsageTable(Database(self._d1, clock=self._world, pace=PACE.d1))
+        table = UsageTable(Database(self._d1, clock=self._world, settings=settings(D1Settings.read)))
         self._outside: tuple[UsageSink, ...] = (table, meter)
         self._deployment: Deployment
 
     def _start_server(self) -> None:
-        parts = Parts(self._d1, self._disk, MemoryStore(), self._meter_engine, self._synapse_disk)
-        self._deployment = Deployment(parts, clock=self._process, pace=self._pace, on_step=self._process.step)
-        self._namespace = self._deployment.ledgers
+        self._deployment = Deployment(
+            self._specification,
+            self._volumes,
+            clock=self._process,
+            migrations=MIGRATIONS,
+            on_step=self._process.step,
+        )
+        self._namespace = self._deployment.instances["durable_objects"]
         self._namespace._build = self._build_whole
         self._object_id = self._namespace.id_from_name("shard-0")
 
     def _take_apart(self) -> None:
         self._d1.close()
         self._meter_engine.close()
-        self._synapse_disk.unmount()
+        self._volumes.close()
         super()._take_apart()
 
     def _build_whole(self, state: State) -> BillingLedger:

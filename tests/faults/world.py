@@ -64,6 +64,22 @@ class SimWaiter:
             yield self
 
 
+class SimTimer:
+    """An action that is due at a moment, as :class:`reference_impl.timing.clock.Timer` asks."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._action: Callable[[], None] | None = action
+
+    def cancel(self) -> None:
+        """Let it not happen."""
+        self._action = None
+
+    def strike(self) -> None:
+        """Let it happen."""
+        if self._action is not None:
+            self._action()
+
+
 class Scheduler:
     """Runs tasks and timers in virtual time.
 
@@ -104,6 +120,12 @@ class Scheduler:
         """Wait until a moment."""
         if at_ms > self.now_ms:
             await _moment(at_ms)
+
+    def timer(self, at_ms: float, action: Callable[[], None]) -> "SimTimer":
+        """Call *action* at a moment, unless that is cancelled."""
+        timer = SimTimer(action)
+        self.call_at(at_ms, timer.strike)
+        return timer
 
     def kill(self, owner: "Process") -> None:
         """End all tasks of *owner* where they wait."""
@@ -255,6 +277,10 @@ class Process:
     def waiter(self) -> SimWaiter:
         """Return a new thing to wait for."""
         return SimWaiter(self._scheduler)
+
+    def call_at_ms(self, at_ms: float, action: Callable[[], None]) -> SimTimer:
+        """Call *action* at a moment, if the process is alive then."""
+        return self._scheduler.timer(at_ms, lambda: action() if self.is_alive else None)
 
     def spawn(self, task: Coroutine[Any, Any, None]) -> None:
         """Run *task* as long as the process lives."""

@@ -14,13 +14,14 @@ import pytest
 from reference_impl.durable_objects.disks import MemoryDisk
 from reference_impl.durable_objects.gates import Event
 from reference_impl.durable_objects.namespace import Namespace
+from reference_impl.durable_objects.settings import DurableObjectsSettings
 from reference_impl.durable_objects.state import State
 from reference_impl.errors import OverloadedError, PlatformError
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.timing.clock import VirtualClock
-from reference_impl.timing.pace import Pace
 from reference_impl.timing.stopwatch import Stopwatch
 from reference_impl.workers.retries import Retrier, RetryPolicy
+from tests.support.world import settings
 
 # --- H15: retries that keep an overload alive ------------------------------------------------
 
@@ -53,8 +54,8 @@ class Storm:
     def __init__(self, *, queue_limit: int | None, call: Callable[["Storm"], Coroutine[Any, Any, None]]) -> None:
         self.clock = VirtualClock()
         self.disk = MemoryDisk()
-        pace = Pace.from_mapping({"durable_objects": {"queue_limit": queue_limit}}).durable_objects
-        self.namespace = Namespace("Busy", Busy, clock=self.clock, disk=self.disk, pace=pace)
+        read = settings(DurableObjectsSettings.read, {"queue_limit": queue_limit})
+        self.namespace = Namespace("Busy", Busy, clock=self.clock, disk=self.disk, settings=read)
         self.object_id = self.namespace.id_from_name("one")
         self.retrier = Retrier(self.clock, RetryPolicy(retries=3))
         self.attempts_ms: list[float] = []
@@ -222,7 +223,7 @@ class Asks:
 )
 def test_h16_an_open_gate_overlaps_what_is_asked_elsewhere_and_a_closed_one_does_not(path: str, took_ms: float) -> None:
     clock, disk = VirtualClock(), MemoryDisk()
-    namespace = Namespace("Asks", Asks, clock=clock, disk=disk, pace=Pace.from_mapping({}).durable_objects)
+    namespace = Namespace("Asks", Asks, clock=clock, disk=disk, settings=settings(DurableObjectsSettings.read))
     object_id = namespace.id_from_name("one")
     asked = [
         namespace.deliver(object_id, Request("GET", path), stopwatch=Stopwatch(clock, keeps_plan=False))
@@ -240,8 +241,8 @@ def test_h16_an_open_gate_overlaps_what_is_asked_elsewhere_and_a_closed_one_does
 def offered(rate_per_s: float, *, requests: int, queue_limit: int) -> tuple[int, float]:
     """Offer requests at equal distances to an object that serves 100 a second; return refused, and the longest wait."""
     clock, disk = VirtualClock(), MemoryDisk()
-    pace = Pace.from_mapping({"durable_objects": {"queue_limit": queue_limit}}).durable_objects
-    namespace = Namespace("Busy", Busy, clock=clock, disk=disk, pace=pace)
+    read = settings(DurableObjectsSettings.read, {"queue_limit": queue_limit})
+    namespace = Namespace("Busy", Busy, clock=clock, disk=disk, settings=read)
     object_id = namespace.id_from_name("one")
     waits_ms: list[float] = []
     refused = 0
@@ -255,7 +256,7 @@ def offered(rate_per_s: float, *, requests: int, queue_limit: int) -> tuple[int,
         except OverloadedError:
             refused += 1
         else:
-            waits_ms.append(stopwatch.spent_ms["durable_objects_queue"])
+            waits_ms.append(stopwatch.spent_ms["Busy_queue"])
 
     clock.run(*(ask(n * 1_000 / rate_per_s) for n in range(requests)))
     clock.close()
@@ -278,8 +279,8 @@ def test_h14_an_object_is_cold_as_often_as_it_idles_longer_than_the_eviction_tim
     idle_s, requests = 70.0, 3_000
     predicted = math.exp(-rate_per_s * idle_s)
     clock, disk = VirtualClock(), MemoryDisk()
-    pace = Pace.from_mapping({"durable_objects": {"evict_idle_ms": idle_s * 1_000, "cold_start_ms": 1}}).durable_objects
-    namespace = Namespace("Busy", Busy, clock=clock, disk=disk, pace=pace)
+    read = settings(DurableObjectsSettings.read, {"evict_idle_ms": idle_s * 1_000, "cold_start_ms": 1})
+    namespace = Namespace("Busy", Busy, clock=clock, disk=disk, settings=read)
     object_id = namespace.id_from_name("one")
     arrivals_ms = np.cumsum(np.random.default_rng(11).exponential(1_000 / rate_per_s, requests)).tolist()
     cold = 0
@@ -289,7 +290,7 @@ def test_h14_an_object_is_cold_as_often_as_it_idles_longer_than_the_eviction_tim
         await clock.sleep_until_ms(at_ms)
         stopwatch = Stopwatch(clock)
         await namespace.deliver(object_id, Request("GET", "/"), stopwatch=stopwatch)
-        cold += stopwatch.spent_ms.get("durable_objects", 0) > 0
+        cold += stopwatch.spent_ms.get("Busy", 0) > 0
 
     clock.run(*(ask(at_ms) for at_ms in arrivals_ms))
     clock.close()

@@ -7,14 +7,15 @@ from typing import Any
 from reference_impl.durable_objects.disks import MemoryDisk, SqliteDatabase, StorageFailedError
 from reference_impl.durable_objects.gates import Event
 from reference_impl.durable_objects.namespace import Namespace
-from reference_impl.durable_objects.overload import OverloadLimits
+from reference_impl.durable_objects.settings import DurableObjectsSettings
 from reference_impl.durable_objects.state import State
-from reference_impl.durable_objects.storage import Storage, no_step
+from reference_impl.durable_objects.storage import Storage
+from reference_impl.durable_objects.turns import no_step
 from reference_impl.errors import PlatformError
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.timing.clock import VirtualClock
-from reference_impl.timing.pace import Pace
 from reference_impl.timing.stopwatch import Stopwatch
+from tests.support.world import settings
 
 
 class Counter:
@@ -55,13 +56,13 @@ class SlowDatabase(SqliteDatabase):
     def sync(self) -> Awaitable[None]:
         """Wait as long as the disk takes."""
         self._disk.syncs += 1
-        return self._press()
+        return self._synced()
 
-    async def _press(self) -> None:
+    async def _synced(self) -> None:
         clock = self._disk.clock
         await clock.sleep_until_ms(clock.now_ms() + self._disk.sync_ms)
         if self._disk.fails:
-            raise StorageFailedError("the platter is broken")
+            raise StorageFailedError("the disk is broken")
 
 
 class SlowDisk(MemoryDisk):
@@ -88,16 +89,14 @@ class Scene:
         build: Callable[[State], Any],
         *,
         sync_ms: float = 0.0,
-        overload: OverloadLimits | None = None,
         jitter: float = 0.0,
         on_step: Callable[[str], None] = no_step,
-        **pace: Any,
+        **table: Any,
     ) -> None:
         self.clock = VirtualClock(unix_ms_start=0)
         self.disk = SlowDisk(self.clock, sync_ms)
         self.build = build
-        self.pace = Pace.from_mapping({"durable_objects": pace}).durable_objects
-        self.overload = overload
+        self.settings = settings(DurableObjectsSettings.read, table)
         self.jitter = jitter
         self.on_step = on_step
         self.namespace = self.deploy()
@@ -109,8 +108,7 @@ class Scene:
             self.build,
             clock=self.clock,
             disk=self.disk,
-            pace=self.pace,
-            overload=self.overload,
+            settings=self.settings,
             jitter=lambda: self.jitter,
             on_step=self.on_step,
         )
@@ -153,7 +151,7 @@ class Scene:
 
 @contextmanager
 def scene(build: Callable[[State], Any] = Counter, **options: Any) -> Iterator[Scene]:
-    """Set the scene; *options* are those of :class:`Scene`, or keys of the pace."""
+    """Set the scene; *options* are those of :class:`Scene`, or keys of the namespace's table."""
     made = Scene(build, **options)
     try:
         yield made

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reference_impl.deployment import Deployment
+from reference_impl.deployment_file import Specification
 from reference_impl.server.app import Options, _Server, listen, open_deployment
 from reference_impl.server.asyncio_clock import AsyncioClock, new_event_loop
 from reference_impl.server.http import http_config
 from reference_impl.server.stalls import Limits
-from reference_impl.timing.pace import Pace
 from reference_impl.workers.access import Gatekeeper
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ def serving(
     loop_factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop,
 ) -> Iterator[Served]:
     """Serve a deployment whose state is in the folder *data*."""
-    options = Options("127.0.0.1", 0, 0, data, Pace.none(), "off", access, limits or Limits())
+    options = Options("127.0.0.1", 0, 0, data, Specification.full_speed(), "off", access, limits or Limits())
     with asyncio.Runner(loop_factory=loop_factory) as runner, listen(options.host, 0) as listener:
         clock = runner.run(_clock())
         with open_deployment(options, clock) as deployment:

@@ -32,7 +32,7 @@ class File:
     Parameters
     ----------
     durable
-        What is on the platter.
+        What is durable.
     content
         What the operating system shows.
     pending
@@ -196,15 +196,15 @@ class TornDatabase:
         The disk.
     pragmas
         Run first.
-    presses_log
-        Whether :meth:`sync` presses the log, as the deployment's ``fsync = full`` does.
+    syncs_log
+        Whether :meth:`sync` syncs the log, as the deployment's ``fsync = full`` does.
     """
 
     errors: tuple[type[Exception], ...] = (apsw.Error,)
 
-    def __init__(self, disk: TornDisk, pragmas: list[str], *, presses_log: bool) -> None:
+    def __init__(self, disk: TornDisk, pragmas: list[str], *, syncs_log: bool) -> None:
         self._disk = disk
-        self._presses_log = presses_log
+        self._syncs_log = syncs_log
         self._connection = apsw.Connection("ledger", vfs=disk.name)
         for pragma in pragmas:
             self._connection.execute(pragma).fetchall()
@@ -232,7 +232,7 @@ class TornDatabase:
 
     def sync(self) -> None:
         """Press the log, as the deployment's thread does."""
-        if self._presses_log:
+        if self._syncs_log:
             self._disk.step()
             log = self._disk.files.get(f"ledger{WAL_SUFFIX}")
             if log is not None:

@@ -2,23 +2,26 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from reference_impl.d1.migrations import migrate
-from reference_impl.deployment import Deployment, Parts
+from reference_impl.deployment import Deployment
+from reference_impl.deployment_file import Specification
 from reference_impl.durable_objects.disks import MemoryDisk, SqliteDatabase, memory_database
+from reference_impl.durable_objects.part import RouteObjects
 from reference_impl.ledger.charge import Usage
+from reference_impl.ledger.part import Ledgers
 from reference_impl.ledger.policy import UsageEvent
 from reference_impl.messages import Request, Response
-from reference_impl.r2.bucket import MemoryStore
+from reference_impl.r2.bucket import Bucket, MemoryStore
 from reference_impl.sqlite.engines import StdlibEngine
+from reference_impl.tables import Table, read_table
 from reference_impl.timing.clock import VirtualClock
-from reference_impl.timing.pace import Pace
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.volumes import MemoryVolumes
 from reference_impl.workers.access import Gatekeeper
 
 MIGRATIONS = Path(__file__).parents[2] / "deploy" / "migrations"
@@ -40,10 +43,41 @@ class World:
     """A deployment with everything that it stands on."""
 
     clock: VirtualClock
-    engine: StdlibEngine
-    disk: MemoryDisk
-    store: MemoryStore
+    volumes: MemoryVolumes
     deployment: Deployment
+
+    @property
+    def engine(self) -> StdlibEngine:
+        """D1's SQLite."""
+        return self.volumes.engine("d1", "database")
+
+    @property
+    def disk(self) -> MemoryDisk:
+        """The ledgers' disk."""
+        return self.volumes.disk("durable_objects")
+
+    @property
+    def store(self) -> MemoryStore:
+        """R2's objects."""
+        return self.volumes.store("r2")
+
+    @property
+    def objects(self) -> RouteObjects:
+        """The namespace that the ledgers live in."""
+        found: RouteObjects = self.deployment.instances["durable_objects"]
+        return found
+
+    @property
+    def ledgers(self) -> Ledgers:
+        """The ledgers."""
+        found: Ledgers = self.deployment.instances["ledger"]
+        return found
+
+    @property
+    def bucket(self) -> Bucket:
+        """R2's bucket."""
+        found: Bucket = self.deployment.instances["r2"]
+        return found
 
     def ask(self, request: Request) -> tuple[Response, Stopwatch]:
         """Send one request over HTTP and let it run to its end."""
@@ -68,22 +102,29 @@ class World:
 
 
 @contextmanager
-def world(pace: dict[str, Any] | None = None, *, access: Gatekeeper | None = None) -> Iterator[World]:
-    """Build a deployment in memory; *pace* None is full speed, *access* None lets everybody ask."""
+def world(system: dict[str, Any] | None = None, *, access: Gatekeeper | None = None) -> Iterator[World]:
+    """Build the brief's deployment in memory; *system* None is full speed, *access* None lets everybody ask."""
+    content = {"api": "superinstance", "system": system}
+    specification = Specification.full_speed() if system is None else Specification.read(content)
+    with world_of(specification, access=access) as made:
+        yield made
+
+
+@contextmanager
+def world_of(specification: Specification, *, access: Gatekeeper | None = None) -> Iterator[World]:
+    """Build a deployment in memory."""
     clock = VirtualClock(unix_ms_start=EVENT_TIME_MS)
-    engine, disk, store, meter = memory_engine(), MemoryDisk(), MemoryStore(), memory_engine()
-    migrate(engine, migration_files())
-    synapse_disk = MemoryDisk()
-    speed = Pace.none() if pace is None else Pace.from_mapping(pace)
-    deployment = Deployment(Parts(engine, disk, store, meter, synapse_disk), clock=clock, pace=speed, access=access)
-    try:
-        yield World(clock, engine, disk, store, deployment)
-    finally:
-        clock.close()
-        engine.close()
-        meter.close()
-        disk.unmount()
-        synapse_disk.unmount()
+    with closing(MemoryVolumes()) as volumes, closing(clock):
+        deployment = Deployment(specification, volumes, clock=clock, migrations=migration_files(), access=access)
+        yield World(clock, volumes, deployment)
+
+
+Settings = TypeVar("Settings")
+
+
+def settings(read: Callable[[Table], Settings], entries: dict[str, Any] | None = None, *, seed: int = 0) -> Settings:
+    """Return the settings of a component as *read* finds them in its table; without *entries*, nothing takes time."""
+    return read_table(read, Table("system.one", entries or {}, name="one", seed=seed))
 
 
 def log_request(event_id: str = "event-1", /, **changes: Any) -> Request:

@@ -12,14 +12,15 @@ from typing import Any
 import apsw
 import pytest
 
+from reference_impl.d1 import route_rows
 from reference_impl.d1.database import D1Binding, D1Error, Database, Statement, insert_rows
 from reference_impl.d1.migrations import applied, migrate, plan
+from reference_impl.d1.settings import D1Settings
 from reference_impl.errors import ConfigError, LimitError, OverloadedError
 from reference_impl.sqlite.engines import ApswEngine, Engine, StdlibEngine
 from reference_impl.timing.clock import VirtualClock
-from reference_impl.timing.pace import Pace
 from reference_impl.timing.stopwatch import Stopwatch
-from tests.support.world import memory_engine, migration_files
+from tests.support.world import memory_engine, migration_files, settings
 
 TABLES = ("users", "api_keys", "organizations", "organization_members", "loras", "usage_events")
 
@@ -42,9 +43,9 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 class Client:
     """A binding under a virtual clock."""
 
-    def __init__(self, engine: Engine, **pace: Any) -> None:
+    def __init__(self, engine: Engine, **table: Any) -> None:
         self.clock = VirtualClock()
-        self.database = Database(engine, clock=self.clock, pace=Pace.from_mapping({"d1": pace}).d1)
+        self.database = Database(engine, clock=self.clock, settings=settings(D1Settings.read, table))
         self.stopwatch = Stopwatch(self.clock)
         self.binding = D1Binding(self.database, self.stopwatch)
 
@@ -150,6 +151,38 @@ def test_meta_counts_rows_as_the_bill_does(engine: Engine) -> None:
     assert (meta["changes"], meta["rows_read"], meta["rows_written"]) == (0, 1, 0)
 
 
+@pytest.mark.parametrize(
+    ("table", "rows_written"),
+    [
+        ("t (a INTEGER PRIMARY KEY, b)", 1),
+        ("t (a TEXT PRIMARY KEY, b)", 2),
+        ("t (a TEXT PRIMARY KEY, b) WITHOUT ROWID", 1),
+        ("t (a TEXT PRIMARY KEY, b UNIQUE) WITHOUT ROWID", 2),
+    ],
+)
+def test_a_table_without_rowid_is_the_index_of_its_key(engine: Engine, table: str, rows_written: int) -> None:
+    client = Client(engine)
+    client.query(f"CREATE TABLE {table}")
+    assert client.meta("INSERT INTO t VALUES (1, 2)")["rows_written"] == rows_written
+
+
+@pytest.mark.parametrize(("rows_read", "rows_written"), [(0, 0), (1, 0), (3, 1), (0, 2), (120, 60)])
+def test_a_route_s_query_reads_and_writes_as_many_rows_as_it_says(
+    engine: Engine, rows_read: int, rows_written: int
+) -> None:
+    client = Client(engine)
+    route_rows.create(engine)
+    for repetition in (1, 2):
+        route_rows.ensure(engine, 7, rows=rows_read)
+        statements = route_rows.writing(7, rows_read=rows_read, rows_written=rows_written)
+        metas = [result.meta for result in client.clock.run(client.database.run(statements, client.stopwatch))[0]]
+        assert sum(meta["rows_written"] for meta in metas) == rows_written
+        assert sum(meta["rows_read"] for meta in metas if not meta["changed_db"]) == rows_read
+        found = client.query("SELECT count(*) AS n, sum(version) AS v FROM headroom_rows WHERE key = 7")[0]
+        assert found["n"] == max(rows_read, rows_written)
+        assert (found["v"] or 0) == rows_written * repetition
+
+
 def test_apsw_counts_the_rows_that_a_scan_looks_at() -> None:
     rows = [(f"u{n}", f"{n}@invalid") for n in range(1_000)]
     with closing(apsw_engine()) as engine:
@@ -214,7 +247,7 @@ def test_one_query_at_a_time_first_come_first_served(engine: Engine) -> None:
 def test_a_full_line_is_overloaded(engine: Engine) -> None:
     client = Client(engine, read_ms=10, queue_limit=1)
     watches = [Stopwatch(client.clock) for _ in range(3)]
-    with pytest.raises(OverloadedError, match="D1 is overloaded"):
+    with pytest.raises(OverloadedError, match="d1 is overloaded"):
         client.clock.run(*(client.database.run([Statement("SELECT 1")], w) for w in watches))
 
 

@@ -41,7 +41,7 @@ def test_a_failing_alarm_rings_again_after_2_4_8_seconds() -> None:
         Storage(s.disk.open(s.namespace.id_from_name("a"))).put("failures", 3)
         s.clock.run_until(100_000)
         assert s.stored("rung") == [1_000, 3_000, 7_000, 15_000]
-        assert s.namespace.bells.given_up == 0
+        assert s.namespace.alarms.given_up == 0
 
 
 def test_an_alarm_that_always_fails_is_given_up_and_counted() -> None:
@@ -50,7 +50,7 @@ def test_an_alarm_that_always_fails_is_given_up_and_counted() -> None:
         Storage(s.disk.open(s.namespace.id_from_name("a"))).put("failures", 99)
         s.clock.run_until(1_000_000)
         assert len(s.stored("rung")) == 7
-        assert s.namespace.bells.given_up == 1
+        assert s.namespace.alarms.given_up == 1
 
 
 def test_an_alarm_survives_a_restart() -> None:
@@ -68,7 +68,7 @@ def test_an_alarm_that_was_given_up_can_be_set_again() -> None:
         s.send("/alarm", at="1000")
         Storage(s.disk.open(s.namespace.id_from_name("a"))).put("failures", 7)
         s.clock.run_until(1_000_000)
-        assert s.namespace.bells.given_up == 1
+        assert s.namespace.alarms.given_up == 1
         s.send("/alarm", at="2000000")
         s.clock.run_until(2_000_001)
         assert s.stored("rung")[-1] == 2_000_000
@@ -97,7 +97,7 @@ def test_a_refusal_of_the_platform_does_not_count_among_the_alarm_s_retries() ->
         s.clock.run_until(10_000_000)
         # 2, 4, 8 … s, the exponent bounded at 9: 1,024 s.
         assert s.stored("rung") == [1_000 + 1_000 * (2 + 4 + 8 + 16 + 32 + 64 + 128 + 256 + 512 + 1_024 * 3)]
-        assert s.namespace.bells.given_up == 0
+        assert s.namespace.alarms.given_up == 0
 
 
 def test_a_defect_in_an_alarm_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:

@@ -27,10 +27,10 @@ SEEDS = range(120)
 class Scene:
     """One ledger on one torn disk."""
 
-    def __init__(self, seed: int, *, presses_log: bool) -> None:
+    def __init__(self, seed: int, *, syncs_log: bool) -> None:
         self.rng = Random(seed)
         self.disk = TornDisk(self.rng)
-        self.presses_log = presses_log
+        self.syncs_log = syncs_log
         self.sent = 0
         self.confirmed = 0
         self.losses = 0
@@ -38,9 +38,9 @@ class Scene:
 
     def open(self) -> None:
         """Start on what the disk has."""
-        # The deployment runs ``full`` as ``normal`` with a log that it presses itself.
+        # The deployment runs ``full`` as ``normal`` with a log that it syncs itself.
         settings = [*pragmas(is_new=False, fsync="normal"), f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"]
-        self.database = TornDatabase(self.disk, settings, presses_log=self.presses_log)
+        self.database = TornDatabase(self.disk, settings, syncs_log=self.syncs_log)
         self.storage = Storage(self.database, coalesces=True)
         self.ledger = HardenedLedger(self.storage)
         self.storage.end_turn()
@@ -95,9 +95,9 @@ class Scene:
         self.sent = self.confirmed = held
 
 
-def losses(seed: int, *, presses_log: bool) -> int:
+def losses(seed: int, *, syncs_log: bool) -> int:
     """Lose power five times; return how often something confirmed was lost."""
-    scene = Scene(seed, presses_log=presses_log)
+    scene = Scene(seed, syncs_log=syncs_log)
     for _ in range(5):
         scene.play()
         scene.check()
@@ -106,12 +106,12 @@ def losses(seed: int, *, presses_log: bool) -> int:
 
 
 def test_full_loses_nothing_that_was_confirmed() -> None:
-    assert sum(losses(seed, presses_log=True) for seed in SEEDS) == 0
+    assert sum(losses(seed, syncs_log=True) for seed in SEEDS) == 0
 
 
 def test_normal_stays_whole_and_may_lose_a_tail() -> None:
-    # The same cuts without the press: the ledger is as whole, but promises of durability would be broken.
-    assert sum(losses(seed, presses_log=False) for seed in SEEDS) > len(SEEDS) / 10
+    # The same cuts without the sync: the ledger is as whole, but promises of durability would be broken.
+    assert sum(losses(seed, syncs_log=False) for seed in SEEDS) > len(SEEDS) / 10
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -65,8 +65,8 @@ class Client:
         self.received: list[tuple[float, Sent]] = []
         self.pair: Pair = answer.web_socket
         self.pair.attach(lambda sent: self.received.append((s.clock.now_ms(), sent)))
-        resident = s.namespace._resident(self.object_id)
-        self.socket = next(socket for socket in resident.sockets.of_tag(None) if socket.pair is self.pair)
+        activation = s.namespace._activation(self.object_id)
+        self.socket = next(socket for socket in activation.sockets.of_tag(None) if socket.pair is self.pair)
 
     def send(self, message: Message) -> None:
         """Send one message and let it run to its end."""
@@ -124,7 +124,7 @@ def test_a_ping_is_answered_without_waking_the_object() -> None:
         s.namespace.evict(anna.object_id)
         anna.send("ping")
         assert anna.texts == ["pong"]
-        assert s.namespace._resident(anna.object_id).instance is None
+        assert s.namespace._activation(anna.object_id).instance is None
 
 
 def test_what_is_sent_leaves_once_it_is_durable_and_in_order() -> None:
@@ -188,7 +188,7 @@ def test_the_object_closes_a_socket_after_what_it_said_before() -> None:
             Sent("last words"),
             Sent(close_code=4000, reason="as you wish"),
         ]
-        assert s.namespace._resident(anna.object_id).sockets.of_tag(None) == []
+        assert s.namespace._activation(anna.object_id).sockets.of_tag(None) == []
 
 
 def test_a_deployment_closes_every_socket() -> None:
@@ -214,7 +214,7 @@ def test_what_is_sent_before_the_adapter_is_there_waits_for_it() -> None:
 def test_tags_have_limits(tags: list[str], message: str) -> None:
     with scene(Room) as s:
         Client(s, who="anna")
-        state: State = s.namespace._resident(s.namespace.id_from_name("a")).state
+        state: State = s.namespace._activation(s.namespace.id_from_name("a")).state
         with pytest.raises(LimitError, match=message):
             state.accept_web_socket(Pair(), tags)
         state.accept_web_socket(Pair(), ["t" * 256] * 10)

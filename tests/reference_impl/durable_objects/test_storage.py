@@ -55,10 +55,10 @@ def test_values_come_back_as_they_were(open_: Open) -> None:
 
 def test_many_at_once(open_: Open) -> None:
     s = open_()
-    s.put_many({"b": 2, "a": 1, "c": 3})
-    assert list(s.get_many(["c", "a", "none"]).items()) == [("a", 1), ("c", 3)]
-    assert s.delete_many(["a", "none", "c"]) == 2
-    assert s.items() == {"b": 2}
+    s.put({"b": 2, "a": 1, "c": 3})
+    assert list(s.get(["c", "a", "none"]).items()) == [("a", 1), ("c", 3)]
+    assert s.delete(["a", "none", "c"]) == 2
+    assert s.list() == {"b": 2}
 
 
 @pytest.mark.parametrize("count", [128, 129])
@@ -66,9 +66,9 @@ def test_at_most_128_keys_in_one_call(open_: Open, count: int) -> None:
     s = open_()
     keys = [f"k{n:03d}" for n in range(count)]
     calls: list[Callable[[], Any]] = [
-        lambda: s.put_many(dict.fromkeys(keys, 1)),
-        lambda: s.get_many(keys),
-        lambda: s.delete_many(keys),
+        lambda: s.put(dict.fromkeys(keys, 1)),
+        lambda: s.get(keys),
+        lambda: s.delete(keys),
     ]
     for call in calls:
         if count > 128:
@@ -76,14 +76,14 @@ def test_at_most_128_keys_in_one_call(open_: Open, count: int) -> None:
                 call()
         else:
             call()
-    assert s.items() == {}
+    assert s.list() == {}
 
 
 def test_one_value_too_large_of_many_stores_none(open_: Open) -> None:
     s = open_(limits=KV_LIMITS)
     with pytest.raises(LimitError):
-        s.put_many({"a": 1, "b": "v" * 200_000})
-    assert s.items() == {}
+        s.put({"a": 1, "b": "v" * 200_000})
+    assert s.list() == {}
 
 
 def test_lists_by_prefix_bounds_order_and_limit(open_: Open) -> None:
@@ -91,23 +91,23 @@ def test_lists_by_prefix_bounds_order_and_limit(open_: Open) -> None:
     for key in ("b2", "a", "b1", "b%", "c", "é"):
         s.put(key, key)
     s.put(ALARM_KEY, 1)
-    assert list(s.items()) == ["a", "b%", "b1", "b2", "c", "é"]
-    assert list(s.items(prefix="b")) == ["b%", "b1", "b2"]
-    assert list(s.items(limit=2)) == ["a", "b%"]
-    assert list(s.items(start="b1")) == ["b1", "b2", "c", "é"]
-    assert list(s.items(start_after="b1")) == ["b2", "c", "é"]
-    assert list(s.items(end="b2")) == ["a", "b%", "b1"]
-    assert list(s.items(reverse=True, limit=2)) == ["é", "c"]
-    assert list(s.items(prefix="b", start="b1", end="b2", reverse=True)) == ["b1"]
+    assert list(s.list()) == ["a", "b%", "b1", "b2", "c", "é"]
+    assert list(s.list(prefix="b")) == ["b%", "b1", "b2"]
+    assert list(s.list(limit=2)) == ["a", "b%"]
+    assert list(s.list(start="b1")) == ["b1", "b2", "c", "é"]
+    assert list(s.list(start_after="b1")) == ["b2", "c", "é"]
+    assert list(s.list(end="b2")) == ["a", "b%", "b1"]
+    assert list(s.list(reverse=True, limit=2)) == ["é", "c"]
+    assert list(s.list(prefix="b", start="b1", end="b2", reverse=True)) == ["b1"]
 
 
 @given(keys=st.sets(st.text(st.characters(codec="utf-8"), min_size=1, max_size=4)), prefix=st.text(max_size=1))
 def test_lists_are_ordered_by_utf_8(keys: set[str], prefix: str) -> None:
     database = memory_database()
     s = Storage(database)
-    s.put_many(dict.fromkeys(sorted(keys)[:128], 0))
+    s.put(dict.fromkeys(sorted(keys)[:128], 0))
     expected = sorted((k for k in sorted(keys)[:128] if k.startswith(prefix)), key=lambda key: key.encode())
-    assert list(s.items(prefix=prefix)) == expected
+    assert list(s.list(prefix=prefix)) == expected
     database.close()
 
 
@@ -123,20 +123,20 @@ def test_deleting_all_leaves_nothing(open_: Open) -> None:
     s.sql("CREATE VIRTUAL TABLE words USING fts5(text)")
     s.delete_all()
     assert s.sql("SELECT name FROM sqlite_schema WHERE name NOT LIKE '%cf_kv'") == []
-    assert (s.items(), s.get(ALARM_KEY)) == ({}, None)
+    assert (s.list(), s.get(ALARM_KEY)) == ({}, None)
     with pytest.raises(SqlError, match="no such table"):
         s.sql("SELECT x FROM t")
     s.put("key", 2)
-    assert s.items() == {"key": 2}
+    assert s.list() == {"key": 2}
 
 
 def test_a_list_looks_at_whole_keys_whatever_is_in_them(open_: Open) -> None:
     s = open_()
-    s.put_many({"a": 0, "a\0b": 1, "a\0c": 2, "a%": 3, "a_": 4})
-    assert list(s.items(prefix="a\0")) == ["a\0b", "a\0c"]
-    assert list(s.items(prefix="a%")) == ["a%"]
+    s.put({"a": 0, "a\0b": 1, "a\0c": 2, "a%": 3, "a_": 4})
+    assert list(s.list(prefix="a\0")) == ["a\0b", "a\0c"]
+    assert list(s.list(prefix="a%")) == ["a%"]
     with pytest.raises(PlatformError, match="limit=0 must be at least 1"):
-        s.items(limit=0)
+        s.list(limit=0)
 
 
 # --- limits ----------------------------------------------------------------------------------
@@ -255,11 +255,11 @@ def test_a_transaction_happens_whole_or_not_at_all(open_: Open) -> None:
     s.put("kept", 1)
     with pytest.raises(ZeroDivisionError):
         fail(s, "kept")
-    assert s.items() == {"kept": 1}
+    assert s.list() == {"kept": 1}
     with s.transaction():
         s.put("kept", 2)
         s.put("new", 3)
-    assert open_().items() == {"kept": 2, "new": 3}
+    assert open_().list() == {"kept": 2, "new": 3}
 
 
 def test_an_inner_transaction_fails_alone(open_: Open) -> None:
@@ -270,7 +270,7 @@ def test_an_inner_transaction_fails_alone(open_: Open) -> None:
             fail(s, "inner")
         with s.transaction():
             s.put("second", 2)
-    assert open_().items() == {"outer": 1, "second": 2}
+    assert open_().list() == {"outer": 1, "second": 2}
 
 
 @pytest.mark.parametrize("is_inner", [False, True])
@@ -282,7 +282,7 @@ def test_a_transaction_may_be_rolled_back_without_a_failure(open_: Open, is_inne
             s.put("inner", 2)
             (inner if is_inner else outer).rollback()
             s.put("later", 3)
-    assert open_().items() == ({"outer": 1} if is_inner else {})
+    assert open_().list() == ({"outer": 1} if is_inner else {})
 
 
 def test_a_transaction_that_waits_for_nothing_is_a_function(open_: Open) -> None:
@@ -296,9 +296,9 @@ def test_a_transaction_that_waits_for_nothing_is_a_function(open_: Open) -> None
     s = open_()
     with pytest.raises(ZeroDivisionError):
         s.transaction_sync(lambda: transfer(fails=True))
-    assert s.items() == {}
+    assert s.list() == {}
     assert s.transaction_sync(lambda: transfer(fails=False)) == "done"
-    assert open_().items() == {"from": -1, "to": 1}
+    assert open_().list() == {"from": -1, "to": 1}
     with pytest.raises(PlatformError, match="the kv back end has no transaction_sync"):
         open_(limits=KV_LIMITS).transaction_sync(lambda: None)
 
@@ -314,7 +314,7 @@ def test_an_outer_transaction_takes_the_inner_ones_with_it(open_: Open) -> None:
 
     with pytest.raises(ZeroDivisionError):
         outer()
-    assert s.items() == {}
+    assert s.list() == {}
 
 
 def test_writes_of_one_turn_are_one_commit(open_: Open) -> None:
@@ -326,7 +326,7 @@ def test_writes_of_one_turn_are_one_commit(open_: Open) -> None:
     assert s.commits == 0
     s.end_turn()
     assert s.commits == 1
-    assert open_().items() == {"a": 1, "b": 2}
+    assert open_().list() == {"a": 1, "b": 2}
 
 
 def test_a_turn_that_is_not_ended_never_happened(open_: Open) -> None:
@@ -336,7 +336,7 @@ def test_a_turn_that_is_not_ended_never_happened(open_: Open) -> None:
     s.put("a", 2)
     s.put("b", 2)
     assert s.get("a") == 2
-    assert open_(coalesces=True).items() == {"a": 1}
+    assert open_(coalesces=True).list() == {"a": 1}
 
 
 def test_a_failed_transaction_leaves_the_rest_of_its_turn(open_: Open) -> None:
@@ -346,7 +346,7 @@ def test_a_failed_transaction_leaves_the_rest_of_its_turn(open_: Open) -> None:
         fail(s, "inside")
     s.put("after", 2)
     s.end_turn()
-    assert s.items() == {"before": 1, "after": 2}
+    assert s.list() == {"before": 1, "after": 2}
 
 
 def test_reads_commit_nothing(open_: Open) -> None:
@@ -354,8 +354,8 @@ def test_reads_commit_nothing(open_: Open) -> None:
     with s.transaction():
         assert s.get("a") is None
         assert s.sql("WITH one AS (SELECT 1) SELECT * FROM one") == [(1,)]
-    s.get_many(["a"])
-    s.items()
+    s.get(["a"])
+    s.list()
     s.end_turn()
     s.abandon_turn()
     s.end_turn()
@@ -378,4 +378,4 @@ def test_a_fenced_storage_does_nothing_more(open_: Open) -> None:
     for call in calls:
         with pytest.raises(ResetError, match="over"):
             call()
-    assert open_(coalesces=True).items() == {"a": 1}
+    assert open_(coalesces=True).list() == {"a": 1}

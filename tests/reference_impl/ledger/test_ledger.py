@@ -262,7 +262,7 @@ def test_the_alarm_flushes_every_event_to_d1() -> None:
 
 def test_the_object_itself_has_three_routes_and_no_more() -> None:
     with world() as w:
-        ledgers = w.deployment.ledgers
+        ledgers = w.objects
         asked = ledgers.deliver(
             ledgers.id_from_name("org-7"), Request("GET", "/else"), stopwatch=w.deployment.stopwatch()
         )
@@ -279,8 +279,8 @@ def test_a_flush_through_the_worker_tells_how_many() -> None:
 
 
 def test_an_event_during_the_flush_is_flushed_by_the_next_alarm() -> None:
-    pace = {"ledger": {"flush_interval_s": 10, "flush_chunk_rows": 1}, "d1": {"write_ms": 500}}
-    with world(pace) as w:
+    system = {"ledger": {"flush_interval_s": 10, "flush_chunk_rows": 1}, "d1": {"write_ms": 500}}
+    with world(system) as w:
         w.ask(log_request("a"))
         w.ask(log_request("b"))
         w.clock.run_until(10_250)
@@ -294,11 +294,11 @@ def test_an_event_during_the_flush_is_flushed_by_the_next_alarm() -> None:
 
 def test_appends_go_on_between_the_chunks_of_a_flush() -> None:
     # 3 chunks of 2 rows hold the object 2 ms each; D1 takes 500 ms a chunk, the object is free.
-    pace = {
+    system = {
         "ledger": {"flush_interval_s": 1, "flush_chunk_rows": 2, "flush_row_us": 1_000},
         "d1": {"write_ms": 500},
     }
-    with world(pace) as w:
+    with world(system) as w:
         for n in range(6):
             w.ask(log_request(f"event-{n}"))
         w.clock.run_until(1_001)
@@ -310,7 +310,7 @@ def test_appends_go_on_between_the_chunks_of_a_flush() -> None:
 @pytest.mark.parametrize(("sink", "code"), [("usage_events", "d1_error"), ("meter_events", "meter_error")])
 def test_a_failing_flush_is_repeated_until_every_sink_has_everything_once(sink: str, code: str) -> None:
     with world() as w:
-        broken = w.engine if sink == "usage_events" else w.deployment.meter._engine
+        broken = w.engine if sink == "usage_events" else w.ledgers.meter._engine
         w.ask(log_request())
         broken.execute(f"ALTER TABLE {sink} RENAME TO gone")
         # Longer than an alarm is tried whose handler fails.
@@ -322,4 +322,4 @@ def test_a_failing_flush_is_repeated_until_every_sink_has_everything_once(sink: 
         w.clock.run_until(w.clock.now_ms() + 260_000)
         assert w.json(balance_request())["events_pending"] == 0
         assert w.rows("SELECT count(*) FROM usage_events") == [(1,)]
-        assert w.deployment.meter.total_microusd("org-7") == 4_227
+        assert w.ledgers.meter.total_microusd("org-7") == 4_227

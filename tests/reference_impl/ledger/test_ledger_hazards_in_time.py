@@ -43,8 +43,8 @@ def test_h8_seed_loses_what_arrives_during_a_flush(rate_per_s: float, sink_ms: f
     assert abs(predicted - rate_per_s * sink_ms / 1_000) <= 1
     lost = {}
     for policy in ("seed", "hardened"):
-        pace = {"ledger": {"policy": policy, "flush_interval_s": 1_000}, "d1": {"write_ms": sink_ms}}
-        with world(pace) as w:
+        system = {"ledger": {"policy": policy, "flush_interval_s": 1_000}, "d1": {"write_ms": sink_ms}}
+        with world(system) as w:
             asked = [w.ask_at(at_ms, log_request(f"event-{n}")) for n, at_ms in enumerate(arrivals_ms)]
             w.clock.run(*asked, w.ask_at(flush_at_ms, flush_request()))
             owed = w.json(balance_request())["balance_microusd"]
@@ -75,14 +75,14 @@ def test_h9_seed_invoices_again_after_every_ambiguous_failure(ambiguous: int) ->
     invoices = {}
     for policy in ("seed", "hardened"):
         with world({"ledger": {"policy": policy}}) as w:
-            table, meter = w.deployment._sinks
-            w.deployment._sinks = (LosesAnswers(table, ambiguous), LosesAnswers(meter, ambiguous))  # type: ignore[assignment]  # stands in for a sink
+            table, meter = w.ledgers._sinks
+            w.ledgers._sinks = (LosesAnswers(table, ambiguous), LosesAnswers(meter, ambiguous))  # type: ignore[assignment]  # stands in for a sink
             w.ask(log_request())
             for _ in range(2 * ambiguous + 1):
                 w.ask(flush_request())
                 w.clock.advance(1)
             invoices[policy] = invoiced_microusd(w) / CHARGE_MICROUSD
-            metered = w.deployment.meter.total_microusd("org-7") / CHARGE_MICROUSD
+            metered = w.ledgers.meter.total_microusd("org-7") / CHARGE_MICROUSD
             assert metered == (1 + ambiguous if policy == "seed" else 1)
     # Either sink may be the one that did not answer.
     assert invoices == {"seed": 1 + 2 * ambiguous, "hardened": 1}
@@ -119,14 +119,14 @@ def test_h69_after_a_flush_seed_knows_nothing_of_the_month_and_hardened_does() -
     used_microusd = {}
     for policy in ("seed", "hardened"):
         with world({"ledger": {"policy": policy}}) as w:
-            build = w.deployment.ledgers._build
+            build = w.objects._tenant
             ledgers: list[Any] = []
 
             def keep(state: State, build: Any = build, ledgers: list[Any] = ledgers) -> Any:
                 ledgers.append(build(state))
                 return ledgers[-1]
 
-            w.deployment.ledgers._build = keep
+            w.objects._tenant = keep
             w.json(balance_request())
             account = Account(tier="free")
             ledgers[0]._policy.set_account("org-7", account)
@@ -176,7 +176,7 @@ def test_h10_whoever_reaches_flush_makes_it_call_the_provider(attacks: int) -> N
     for policy, access in (("seed", None), ("hardened", GATEKEEPER)):
         with world({"ledger": {"policy": policy}}, access=access) as w:
             sink = CountsCalls()
-            w.deployment._sinks = (sink,)  # type: ignore[assignment]  # stands in for a sink
+            w.ledgers._sinks = (sink,)  # type: ignore[assignment]  # stands in for a sink
             for n in range(attacks):
                 w.ask(with_key(log_request(f"event-{n}"), KEY))
                 w.ask(flush_request())
@@ -220,7 +220,7 @@ READS_EVERY_MS = 2.0
 
 def waits_ms(chunk_rows: int) -> list[float]:
     """Flush 200 rows at 10 s while balances are read every 2 ms; return how long each read waited."""
-    pace = {
+    system = {
         "ledger": {
             "flush_interval_s": 10,
             "flush_chunk_rows": chunk_rows,
@@ -230,7 +230,7 @@ def waits_ms(chunk_rows: int) -> list[float]:
         # While D1 stores a chunk, the object is free.
         "d1": {"write_ms": 50},
     }
-    with world(pace) as w:
+    with world(system) as w:
         for n in range(ROWS):
             w.ask(log_request(f"event-{n}"))
         reads = [w.ask_at(9_900.5 + n * READS_EVERY_MS, balance_request()) for n in range(2_000)]

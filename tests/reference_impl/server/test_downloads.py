@@ -138,7 +138,7 @@ def test_a_new_upload_is_another_version(tmp_path: Path) -> None:
     with serving(tmp_path) as running:
         assert running.run(ask(running.address, Request("PUT", ADAPTER), body=b"one")).status == 200
         first = get(running).headers["etag"]
-        running.deployment.bucket._written_ms.clear()  # as if a second had passed
+        running.deployment.instances["r2"]._written_ms.clear()  # as if a second had passed
         assert running.run(ask(running.address, Request("PUT", ADAPTER), body=b"two")).status == 200
         assert get(running, if_none_match=first).body == b"two"
         assert get(running, if_match=first).status == 412

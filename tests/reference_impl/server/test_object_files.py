@@ -1,7 +1,7 @@
-"""The files under Durable Objects: what they keep, how they are pressed, and how a broken one is told.
+"""The files under Durable Objects: what they keep, how it becomes durable, and what a broken one does.
 
-Goal: what was committed outlives the process, many commits share one press of the platter, and a disk that fails is
-told as the disk's fault. Method: real files; a press that is counted, or fails. Power cuts: ``test_power_cut.py``.
+Goal: what was committed outlives the process, many commits share one fsync, and a disk that fails is
+reported as the disk's fault. Method: real files; an fsync that is counted, or fails. Power cuts: ``test_power_cut.py``.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ def test_files_outlive_their_disk(tmp_path: Path, fsync: Any) -> None:
         disk.unmount()
 
 
-def test_full_confirms_many_commits_with_few_presses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    presses = []
-    press = __import__("os").fsync
+def test_full_confirms_many_commits_with_few_fsyncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    fsync = __import__("os").fsync
 
     def counted(descriptor: int) -> None:
-        presses.append(descriptor)
-        press(descriptor)
+        synced.append(descriptor)
+        fsync(descriptor)
 
     async def append(s: Storage, n: int) -> None:
         s.put(f"k{n}", n)
@@ -51,11 +51,11 @@ def test_full_confirms_many_commits_with_few_presses(tmp_path: Path, monkeypatch
         disk.unmount()
 
     asyncio.run(together())
-    # The first presses what was there when it began, the second all that came meanwhile.
-    assert 1 <= len(presses) <= 4
+    # The first syncs what was there when it began, the second all that came meanwhile.
+    assert 1 <= len(synced) <= 4
 
 
-def test_a_platter_that_fails_is_told_to_everybody_who_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_fsync_that_fails_fails_for_everybody_who_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 

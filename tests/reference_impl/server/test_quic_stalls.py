@@ -17,12 +17,12 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived
 
+from reference_impl.deployment_file import Specification
 from reference_impl.server import certs
 from reference_impl.server.app import Options, open_deployment
 from reference_impl.server.asyncio_clock import AsyncioClock
 from reference_impl.server.quic import ALPN, IDLE_TIMEOUT_S, SLOW_MESSAGE, serve_tunnel
 from reference_impl.server.stalls import Limits
-from reference_impl.timing.pace import Pace
 from tests.support.skipping_time import SkippingLoop
 
 LIMITS = Limits()
@@ -75,7 +75,7 @@ def with_device(folder: Path, scene: Callable[[Device], Awaitable[None]]) -> Non
     """Play *scene* on a device's connection."""
 
     async def whole() -> None:
-        clock, options = AsyncioClock(), Options("127.0.0.1", 0, 0, folder, Pace.none(), "off")
+        clock, options = AsyncioClock(), Options("127.0.0.1", 0, 0, folder, Specification.full_speed(), "off")
         files = certs.ensure_files(folder / "certs")
         configuration = QuicConfiguration(
             is_client=True, alpn_protocols=[ALPN], server_name=certs.SERVER_NAME, max_datagram_frame_size=65_536

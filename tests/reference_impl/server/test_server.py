@@ -25,12 +25,12 @@ from urllib.request import Request, urlopen
 import aiohttp
 import pytest
 
+from reference_impl.deployment_file import Specification
 from reference_impl.messages import Response
 from reference_impl.server.app import Options, listen, open_deployment
 from reference_impl.server.asyncio_clock import AsyncioClock, new_event_loop
 from reference_impl.server.http import HttpApp
 from reference_impl.server.stalls import Limits
-from reference_impl.timing.pace import Pace
 from reference_impl.workers.admission import JSON_BODY_BYTES_MAX
 from tests.support.world import event
 
@@ -179,10 +179,11 @@ def test_more_clients_than_a_process_usually_has_files_stop_nobody() -> None:
         assert s.ask("POST", "/log", json.dumps(event()).encode())[0] == 200
 
 
-def test_a_paced_process_tells_the_stages_of_its_pace_file(tmp_path: Path) -> None:
-    pace = tmp_path / "pace.json"
-    pace.write_text(json.dumps({"seed": 1, "d1": {"rtt_ms": 30, "read_ms": 12}}))
-    with server("--pace", str(pace)) as s:
+def test_a_paced_process_takes_the_times_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "deployment.json"
+    system = {"d1": {"rtt_ms": 30, "read_ms": 12}}
+    file.write_text(json.dumps({"seed": 1, "api": "superinstance", "system": system}))
+    with server("--deployment", str(file)) as s:
         timings = [s.ask("GET", "/loras?domain=code")[2] for _ in range(5)]
         # A query that a busy machine holds up for longer than its 12 ms takes as long as it takes; not each time.
         assert any("d1;dur=42.000" in timing for timing in timings), timings
@@ -203,11 +204,11 @@ def test_a_port_in_use_is_one_line_and_status_2(option: str) -> None:
 
 def test_bad_options_are_one_line_and_status_2(tmp_path: Path) -> None:
     bad = tmp_path / "bad.json"
-    bad.write_text('{"d1": {"rtt_ms": -1}}')
-    assert "d1.rtt_ms=-1 must be >= 0" in refusal("--pace", str(bad))
-    assert "cannot be read" in refusal("--pace", str(tmp_path / "none.json"))
+    bad.write_text('{"system": {"d1": {"rtt_ms": -1}}}')
+    assert "system.d1.rtt_ms=-1 must be >= 0" in refusal("--deployment", str(bad))
+    assert "cannot be read" in refusal("--deployment", str(tmp_path / "none.json"))
     assert "must be a port number" in refusal("--port", "70000")
-    assert "the pace file names the policy" in refusal("--pace", str(bad), "--policy", "seed")
+    assert "the deployment file names the policy" in refusal("--deployment", str(bad), "--policy", "seed")
     assert "must be a writable folder" in refusal("--data", str(bad))
     assert "unrecognized arguments" in refusal("--nonsense")
 
@@ -217,7 +218,7 @@ def test_a_newer_database_than_the_code_is_refused(tmp_path: Path) -> None:
         s.stop()
     from reference_impl.server.disks import open_engine
 
-    engine = open_engine(tmp_path / "d1.sqlite", fsync="off")
+    engine = open_engine(tmp_path / "system" / "d1" / "database.sqlite", fsync="off")
     engine.execute("INSERT INTO d1_migrations (name) VALUES ('9999_future.sql')")
     engine.close()
     assert "add new files at the end" in refusal("--data", str(tmp_path))
@@ -251,7 +252,7 @@ def through_asgi(path: str, *bodies: dict[str, Any], tmp_path: Path, **headers: 
             "query_string": b"",
             "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()],
         }
-        options = Options("127.0.0.1", 0, 0, tmp_path, Pace.none(), "off")
+        options = Options("127.0.0.1", 0, 0, tmp_path, Specification.full_speed(), "off")
         clock = AsyncioClock()
         with open_deployment(options, clock) as deployment:
             await HttpApp(deployment, limits=Limits())(scope, receive, send)

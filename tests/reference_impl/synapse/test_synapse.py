@@ -13,14 +13,15 @@ import pytest
 
 from reference_impl.durable_objects.disks import MemoryDisk
 from reference_impl.durable_objects.namespace import Namespace
+from reference_impl.durable_objects.settings import DurableObjectsSettings
 from reference_impl.errors import PlatformError, RequestError
 from reference_impl.messages import Pair, Request, Response, Sent
 from reference_impl.synapse.consensus import ARBITER, ROLES, Opinion, Session
 from reference_impl.synapse.council import Role
 from reference_impl.synapse.synapse import CloudSynapse
 from reference_impl.timing.clock import VirtualClock
-from reference_impl.timing.pace import Pace
 from reference_impl.timing.stopwatch import Stopwatch
+from tests.support.world import settings
 
 ROLE_MS = 1_000.0
 
@@ -67,7 +68,7 @@ class Scene:
             lambda state: CloudSynapse(state, self.council.roles(), clock=self.clock),
             clock=self.clock,
             disk=self.disk,
-            pace=Pace.from_mapping({}).durable_objects,
+            settings=settings(DurableObjectsSettings.read),
             keeps_plan=False,
         )
         self.object_id = self.namespace.id_from_name("s1")

@@ -21,12 +21,12 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, QuicEvent
 from aioquic.quic.logger import QuicLogger
 
+from reference_impl.deployment_file import Specification
 from reference_impl.messages import Request, Response
 from reference_impl.server import certs
 from reference_impl.server.app import Options, open_deployment
 from reference_impl.server.asyncio_clock import AsyncioClock, new_event_loop
 from reference_impl.server.quic import ALPN, serve_tunnel
-from reference_impl.timing.pace import Pace
 from reference_impl.timing.stopwatch import Stopwatch
 from reference_impl.tunnel.tunnel import Tunnel
 from tests.support.world import event, world
@@ -43,11 +43,11 @@ def message(method: str = "GET", path: str = "/loras?domain=code", **fields: Any
 def answer_of(body: bytes, message_: bytes = b"") -> dict[str, Any]:
     """What the tunnel makes of a Worker's answer with *body*."""
 
-    async def handler(request: Request, stopwatch: Stopwatch) -> Response:
-        return Response(200, body)
+    async def handler(request: Request, stopwatch: Stopwatch) -> tuple[Response, int]:
+        return Response(200, body, {"server-timing": "d1;dur=1.000"}), LIMIT_BYTES
 
     with world() as w:
-        tunnel = Tunnel(handler, clock=w.clock, pace=Pace.none().tunnel)
+        tunnel = Tunnel(handler)
         packed = w.clock.run(tunnel.serve(message_ or message(), w.deployment.stopwatch()))[0]
     answer: dict[str, Any] = json.loads(packed)
     answer["bytes"] = len(packed)
@@ -74,7 +74,7 @@ def test_the_largest_answer_passes_and_one_byte_more_is_refused() -> None:
     error = json.loads(refused["body"])["error"]
     assert error["code"] == "response_too_large"
     assert "1048577 bytes" in error["message"]
-    assert "server-timing" in refused["headers"]
+    assert refused["headers"]["server-timing"] == "d1;dur=1.000"
 
 
 def test_a_body_that_is_no_text_travels_as_base64() -> None:
@@ -171,7 +171,7 @@ def play(folder: Path, scene: Any) -> None:
     """Run *scene* (a coroutine function of a :class:`Gate`) against a tunnel on loopback."""
 
     async def whole() -> None:
-        options = Options("127.0.0.1", 0, 0, folder, Pace.none(), "off")
+        options = Options("127.0.0.1", 0, 0, folder, Specification.full_speed(), "off")
         clock = AsyncioClock()
         with open_deployment(options, clock) as deployment:
             files = certs.ensure_files(folder / "certs")

@@ -95,7 +95,7 @@ def test_a_head_is_decided_on_as_documented(head: Request, has_keys: bool) -> No
 @given(head=heads())
 def test_the_worker_refuses_what_admission_refuses_by_whichever_way_it_comes(head: Request) -> None:
     with world(access=ACCESS) as w:
-        status = w.clock.run(w.deployment.serve(head, w.deployment.stopwatch()))[0].status
+        status = w.clock.run(w.deployment.serve_http(head, w.deployment.stopwatch()))[0].status
     refused = expected(head, has_keys=True)
     # The operator's routes have no body to bound.
     if refused < 1_000 and not (refused == 413 and head.path in ("/health", "/metrics", "/openapi.json")):

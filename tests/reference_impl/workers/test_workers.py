@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from reference_impl.durable_objects.sharding import object_name
 from reference_impl.messages import Request
-from reference_impl.workers.bindings import object_name
 from tests.support.world import EVENT_TIME_MS, World, balance_request, event, log_request, world
 
 ADAPTER = "/loras/lora-1/adapter.safetensors"
@@ -21,7 +21,7 @@ ADAPTER = "/loras/lora-1/adapter.safetensors"
 
 def state(w: World) -> tuple[Any, ...]:
     """Everything that is stored anywhere, but for which objects were ever asked."""
-    ledgers = [w.disk.open(w.deployment.ledgers.id_from_name("org-7"))]
+    ledgers = [w.disk.open(w.objects.id_from_name("org-7"))]
     tables = ("events", "accounts")
     held = [
         c.execute(f"SELECT * FROM {table}").fetchall()
@@ -29,7 +29,7 @@ def state(w: World) -> tuple[Any, ...]:
         for table in tables
         if c.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchall()
     ]
-    return held, w.rows("SELECT * FROM loras"), w.deployment.bucket.list()
+    return held, w.rows("SELECT * FROM loras"), w.bucket.list()
 
 
 def test_a_usage_event_is_charged_and_owed() -> None:

@@ -1,15 +1,15 @@
-"""How long each part of the platform takes: nine laws, and how to draw from them.
+"""Service-time distributions: nine families, how to read one from a table, and how to sample from it.
 
-This is the deployment's own reading of the scenario's latency laws, written apart from the
-simulator's: what the two agree on is then evidence. A law is an inline table such as
-``{"law": "lognormal", "median": 20, "p99": 80}``, or a bare number, which is always itself. The
-unit is that of the key which holds the law.
+This is the deployment's own reading of the scenario's distributions, written independently of the
+simulator's: what the two agree on is then evidence. A distribution is a table such as
+``{"distribution": "lognormal", "median": 20, "p99": 80}``, or a bare number, which is always that
+value. The unit is that of the key that holds the distribution.
 
 Sources
 -------
-Devroye, "Non-Uniform Random Variate Generation", 1986, chapter II.2 (truncated Pareto law).
+Devroye, "Non-Uniform Random Variate Generation", 1986, chapter II.2 (truncated Pareto distribution).
 Whitt, "Approximating a point process by a renewal process", Oper. Res. 30, 1982 (hyperexponential
-law with balanced means).
+distribution with balanced means).
 """
 
 import math
@@ -26,10 +26,10 @@ Values = NDArray[np.float64]
 Parameters = Mapping[str, Any]
 
 NORMAL_QUANTILE_P99 = 2.3263478740408408
-"""The 0.99 quantile of the standard normal law, the step from median to P99."""
+"""The 0.99 quantile of the standard normal distribution, the step from median to P99."""
 
 
-def _constant(p: Parameters, rng: np.random.Generator, n: int) -> Values:  # noqa: ARG001  # one signature for all laws
+def _constant(p: Parameters, rng: np.random.Generator, n: int) -> Values:  # noqa: ARG001  # one signature for all families
     return np.full(n, float(p["value"]))
 
 
@@ -95,15 +95,15 @@ _MAY_BE_ZERO = {"value", "low", "high"}
 
 
 @dataclass(frozen=True)
-class Law:
-    """One law with its parameters, checked.
+class Distribution:
+    """A distribution with its parameters, checked.
 
     Parameters
     ----------
     name
-        One of the nine names of this module.
+        One of the nine families of this module.
     parameters
-        Its parameters, in the unit of the key that holds the law.
+        Its parameters, in the unit of the key that holds the distribution.
     """
 
     name: str
@@ -114,28 +114,31 @@ class Law:
         return _SAMPLERS[self.name][0](self.parameters, rng, n)
 
 
-def read_law(spec: object, path: str) -> Law:
-    """Read a law from a number or an inline table found at *path* of the pace file.
+def read_distribution(spec: object, path: str) -> Distribution:
+    """Read a distribution from a number or a table found at *path* of the deployment file.
 
     Raises
     ------
     ConfigError
-        If the table names no known law, or a parameter is missing, unknown or out of its range.
+        If the table names no known family, or a parameter is missing, unknown or out of its range.
     """
     if isinstance(spec, int | float):
-        return Law("constant", {"value": _number(spec, path, may_be_zero=True)})
+        return Distribution("constant", {"value": _number(spec, path, may_be_zero=True)})
     if not isinstance(spec, Mapping):
-        raise ConfigError(f"{path}={spec!r} must be a number or a table with the key 'law'")
-    name = spec.get("law")
-    if name not in _SAMPLERS:
-        raise ConfigError(f"{path}.law={name!r} must be one of {', '.join(_SAMPLERS)}")
+        raise ConfigError(f"{path}={spec!r} must be a number or a table with the key 'distribution'")
+    if "law" in spec and "distribution" not in spec:
+        # Deprecated: what the key was called while pace files were written.
+        spec = {"distribution" if key == "law" else key: value for key, value in spec.items()}
+    name = spec.get("distribution")
+    if not isinstance(name, str) or name not in _SAMPLERS:
+        raise ConfigError(f"{path}.distribution={name!r} must be one of {', '.join(_SAMPLERS)}")
     wanted = _SAMPLERS[name][1]
-    if set(spec) != {"law", *wanted}:
+    if set(spec) != {"distribution", *wanted}:
         found = ", ".join(sorted(map(str, spec)))
-        raise ConfigError(f"{path} has the keys {found}; {name!r} takes law, {', '.join(wanted)}")
+        raise ConfigError(f"{path} has the keys {found}; {name!r} takes distribution, {', '.join(wanted)}")
     parameters = {key: _parameter(key, spec[key], f"{path}.{key}") for key in wanted}
     _check_order(name, parameters, path)
-    return Law(name, parameters)
+    return Distribution(name, parameters)
 
 
 def _parameter(key: str, value: object, path: str) -> object:
@@ -147,7 +150,7 @@ def _parameter(key: str, value: object, path: str) -> object:
     if key == "stages" and not number.is_integer():
         raise ConfigError(f"{path}={value!r} must be a whole number")
     if key == "cv2" and number < 1:
-        raise ConfigError(f"{path}={value!r} must be >= 1; use law 'erlang' for less variation")
+        raise ConfigError(f"{path}={value!r} must be >= 1; use 'erlang' for less variation")
     return number
 
 

@@ -1,0 +1,77 @@
+"""D1 as a component: a database, and what a route may ask of one."""
+
+import math
+from dataclasses import dataclass
+
+from reference_impl.d1 import route_rows
+from reference_impl.d1.database import Database
+from reference_impl.d1.settings import D1Settings
+from reference_impl.parts import Call, Context, Operation, Part
+from reference_impl.tables import Table
+
+ROWS_MAX = 1_000_000
+"""Rows of one query: the platform's limit on time ends a larger one."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many rows a query visits and writes."""
+
+    rows_read: int
+    rows_written: int
+
+
+class RouteDatabase(Database):
+    """A database with a table for the rows of routes, made when the first of them is asked for."""
+
+    has_rows = False
+
+    def ensure_rows(self, key: int, *, rows: int) -> None:
+        """Put in place the first *rows* rows of *key*, past queue and clock."""
+        if not self.has_rows:
+            route_rows.create(self.engine)
+            self.has_rows = True
+        route_rows.ensure(self.engine, key, rows=rows)
+
+
+def build(settings: D1Settings, context: Context) -> RouteDatabase:
+    """Build an instance."""
+    return RouteDatabase(context.engine(), clock=context.clock, settings=settings, name=context.name)
+
+
+def rows_of_read(table: Table) -> Rows:
+    """Read the parameters of a read."""
+    return Rows(rows(table, "rows_read", default=1), 0)
+
+
+def rows_of_write(table: Table) -> Rows:
+    """Read the parameters of a write."""
+    return Rows(rows(table, "rows_read", default=0), rows(table, "rows_written", default=1))
+
+
+def rows(table: Table, key: str, *, default: int) -> int:
+    """Read a number of rows; a mean that is no whole number is rounded up."""
+    return math.ceil(table.number(key, default, at_most=ROWS_MAX))
+
+
+async def read(database: RouteDatabase, call: Call) -> None:
+    """Visit rows of the request's key."""
+    asked: Rows = call.parameters
+    database.ensure_rows(call.key, rows=asked.rows_read)
+    await database.run(route_rows.reading(call.key, rows=asked.rows_read), call.stopwatch)
+
+
+async def write(database: RouteDatabase, call: Call) -> None:
+    """Write rows of the request's key in one transaction."""
+    asked: Rows = call.parameters
+    database.ensure_rows(call.key, rows=asked.rows_read)
+    statements = route_rows.writing(call.key, rows_read=asked.rows_read, rows_written=asked.rows_written)
+    await database.run(statements, call.stopwatch)
+
+
+PART = Part(
+    "d1",
+    settings=D1Settings.read,
+    build=build,
+    operations={"read": Operation(read, rows_of_read), "write": Operation(write, rows_of_write)},
+)

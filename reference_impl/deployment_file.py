@@ -1,0 +1,154 @@
+"""The deployment file: which instances a deployment has, how long each takes, and what its routes do.
+
+::
+
+    {
+        "seed": 7,
+        "api": "superinstance",
+        "system": {"d1": {"read_ms": 1.5}, "archive": {"component": "d1", "read_ms": 4}},
+        "routes": {
+            "feed": {
+                "enter": "network",
+                "request": {"method": "GET", "path": "/feed/{key}"},
+                "steps": [{"use": "d1.read"}, {"use": "archive.read", "chance": 0.2}],
+            }
+        },
+    }
+
+``system.NAME`` is an instance of the component ``component``, by default of the component NAME. With the api
+``superinstance`` the brief's own API answers its paths, and the deployment has an instance of every built-in component
+that the file leaves out. docs/REFERENCE.md says what may stand where.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reference_impl import registry
+from reference_impl.errors import ConfigError
+from reference_impl.parts import Part
+from reference_impl.routes.route import Route, RouteTable, read_route
+from reference_impl.tables import Table, read_table
+
+SUPERINSTANCE = "superinstance"
+APIS = ("", SUPERINSTANCE)
+CALLER = "client"
+"""The component that sends the requests; it is no part of the deployment."""
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
+SUFFIXES = ("_queue", "_cpu")
+"""What an instance's further time categories end in; no instance's name does."""
+
+
+@dataclass(frozen=True)
+class InstanceSpec:
+    """One instance: its name, its component, and what its table says."""
+
+    name: str
+    part: Part
+    settings: Any
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What a deployment is made of.
+
+    Parameters
+    ----------
+    keeps_plan
+        False at full speed, see :class:`reference_impl.timing.stopwatch.Stopwatch`.
+    api
+        The API that answers its own paths first; empty: none.
+    instances
+        By name.
+    routes
+        What else is answered.
+    """
+
+    keeps_plan: bool
+    api: str
+    instances: Mapping[str, InstanceSpec]
+    routes: RouteTable
+
+    @classmethod
+    def full_speed(cls, *, policy: str = "hardened") -> "Specification":
+        """Return the deployment of the brief's API, in which nothing takes longer than its real work."""
+        ledger = {} if policy == "hardened" else {"ledger": {"policy": policy}}
+        return cls.read({"api": SUPERINSTANCE, "system": ledger}, keeps_plan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Specification":
+        """Read a deployment file.
+
+        Raises
+        ------
+        ConfigError
+            If the text is no JSON object, or a key or value breaks its rule.
+        """
+        return cls.read(json_of(text, "the deployment file"))
+
+    @classmethod
+    def read(cls, content: object, *, keeps_plan: bool = True) -> "Specification":
+        """Read the content of a deployment file."""
+        seed = Table("", content).whole("seed", 0)
+        table = Table("", content, seed=seed)
+        table.take("seed", 0)
+        api = table.choice("api", "", choices=APIS)
+        instances = _instances(table.table("system"), has_all=bool(api))
+        routes = _routes(table.table("routes"), {name: spec.part for name, spec in instances.items()})
+        table.close()
+        return cls(keeps_plan, api, instances, RouteTable(routes))
+
+
+def json_of(text: str, what: str) -> object:
+    """Return the content of a JSON file, which messages call *what*."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{what} is no JSON: {error}") from None
+
+
+def _instances(system: Table, *, has_all: bool) -> dict[str, InstanceSpec]:
+    specs = {}
+    for name in system:
+        table = system.table(name, name=checked(name, "system"))
+        component = table.text("component", name)
+        if component != CALLER:
+            specs[name] = _instance(name, component, table=table)
+    if has_all:
+        for component in registry.built_in():
+            if component not in specs:
+                empty = Table(system.where(component), {}, name=component, seed=system.seed)
+                specs[component] = _instance(component, component, table=empty)
+    return specs
+
+
+def _routes(table: Table, parts: Mapping[str, Part]) -> list[Route]:
+    routes = []
+    for name in table:
+        one = table.table(checked(name, "routes"))
+        routes.append(read_route(name, one, parts=parts))
+        one.close()
+    return routes
+
+
+def _instance(name: str, component: str, *, table: Table) -> InstanceSpec:
+    part = registry.part(component, where=table.where("component"))
+    return InstanceSpec(name, part, read_table(part.settings, table))
+
+
+def checked(name: str, where: str) -> str:
+    """Return the name of an instance or a route.
+
+    Raises
+    ------
+    ConfigError
+        If it breaks the rule for names.
+    """
+    if not NAME.fullmatch(name):
+        rule = "must be a name of at most 32 letters, digits and _, beginning with a letter"
+        raise ConfigError(f"{where} has the name {ascii(name)[:80]}, which {rule}")
+    if where == "system" and name.endswith(SUFFIXES):
+        raise ConfigError(f"system.{name} must not end in {' or '.join(SUFFIXES)}: that is a time category")
+    return name

@@ -1,0 +1,89 @@
+"""The object that routes read and write: rows in its storage, and perhaps a second object that lives in the same place.
+
+::
+
+    GET  /rows?count=3   visit the first rows that are there
+    POST /rows?count=3   write the first rows; a row holds how often it was written
+    anything else        goes to the *tenant*: a ledger, for instance
+
+One object has one queue and one disk, for all its users: a route's write and a ledger's append to the same key wait for
+each other, as two methods of one class do.
+"""
+
+from reference_impl import validation
+from reference_impl.durable_objects.gates import Event
+from reference_impl.durable_objects.limits import KEYS_PER_CALL_MAX
+from reference_impl.durable_objects.namespace import DurableObject
+from reference_impl.durable_objects.settings import DurableObjectsSettings
+from reference_impl.durable_objects.state import State
+from reference_impl.errors import RequestError
+from reference_impl.messages import Request, Response, json_response
+
+ROWS_PATH = "/rows"
+ROWS_MAX = 100_000
+"""Rows of one call; more would hold the object for seconds."""
+
+
+def rows_request(method: str, *, rows: int) -> Request:
+    """Return the request for the first *rows* rows: GET visits them, POST writes them."""
+    return Request(method, ROWS_PATH, {"count": str(rows)})
+
+
+class RouteObject:
+    """The Durable Object.
+
+    Parameters
+    ----------
+    state
+        Storage.
+    settings
+        How long reading and writing take.
+    category
+        The time category of both.
+    tenant
+        Who answers everything else; None: nobody.
+    """
+
+    def __init__(
+        self, state: State, settings: DurableObjectsSettings, *, category: str, tenant: DurableObject | None
+    ) -> None:
+        self._storage = state.storage
+        self._settings = settings
+        self._category = category
+        self._tenant = tenant
+
+    async def fetch(self, request: Request, event: Event) -> Response:
+        """Visit or write rows, or let the tenant answer."""
+        if request.path == ROWS_PATH:
+            rows = validation.whole_number_text("count", request.query.get("count", ""), at_most=ROWS_MAX)
+            return await (self._write if request.method == "POST" else self._read)(rows, event)
+        if self._tenant is None:
+            raise RequestError(404, "not_found", f"the object has no route {request.path[:80]!r}")
+        return await self._tenant.fetch(request, event)
+
+    async def alarm(self, event: Event) -> None:
+        """Let the tenant do what its alarm was set for."""
+        if self._tenant is not None:
+            await self._tenant.alarm(event)
+
+    async def _read(self, rows: int, event: Event) -> Response:
+        async with event.stage(self._category, event.stopwatch.draw_ms(self._settings.read_ms)):
+            found = self._versions(rows)
+        return json_response({"success": True, "rows": len(found)})
+
+    async def _write(self, rows: int, event: Event) -> Response:
+        async with event.stage(self._category, event.stopwatch.draw_ms(self._settings.write_ms)):
+            versions = self._versions(rows)
+            with self._storage.transaction():
+                for keys in _calls(rows):
+                    self._storage.put({key: versions.get(key, 0) + 1 for key in keys})
+        return json_response({"success": True, "rows": rows})
+
+    def _versions(self, rows: int) -> dict[str, int]:
+        return {key: version for keys in _calls(rows) for key, version in self._storage.get(keys).items()}
+
+
+def _calls(rows: int) -> list[list[str]]:
+    """Return the keys of the first *rows* rows, as many at once as one call takes."""
+    keys = [f"row-{position:06d}" for position in range(rows)]
+    return [keys[start : start + KEYS_PER_CALL_MAX] for start in range(0, rows, KEYS_PER_CALL_MAX)]

@@ -1,0 +1,40 @@
+"""What a scenario says of a namespace of Durable Objects."""
+
+from dataclasses import dataclass
+
+from reference_impl.durable_objects.limits import BACK_ENDS, StorageLimits
+from reference_impl.tables import Table
+from reference_impl.timing.tape import Tape
+
+EVICT_IDLE_MS = 70_000.0
+"""Idle time after which an object leaves memory (Durable Objects lifecycle: 70 to 140 s)."""
+
+
+@dataclass(frozen=True)
+class DurableObjectsSettings:
+    """A namespace; *shards* None gives every key its own object, *queue_limit* None is no bound."""
+
+    shards: int | None
+    rtt_ms: Tape
+    cold_start_ms: Tape
+    evict_idle_ms: float
+    output_gate_ms: Tape
+    queue_limit: int | None
+    read_ms: Tape
+    write_ms: Tape
+    limits: StorageLimits
+
+    @classmethod
+    def read(cls, table: Table) -> "DurableObjectsSettings":
+        """Read the table of a namespace."""
+        return cls(
+            shards=table.shards("shards"),
+            rtt_ms=table.tape("rtt_ms"),
+            cold_start_ms=table.tape("cold_start_ms"),
+            evict_idle_ms=table.number("evict_idle_ms", EVICT_IDLE_MS),
+            output_gate_ms=table.tape("output_gate_ms"),
+            queue_limit=table.count("queue_limit", at_least=0),
+            read_ms=table.tape("read_ms"),
+            write_ms=table.tape("write_ms"),
+            limits=BACK_ENDS[table.choice("storage", "sqlite", choices=list(BACK_ENDS))],
+        )

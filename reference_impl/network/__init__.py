@@ -1,0 +1,1 @@
+"""The network between client and edge, for requests over HTTP."""

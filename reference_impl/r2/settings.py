@@ -1,0 +1,25 @@
+"""What a scenario says of an R2 bucket."""
+
+import math
+from dataclasses import dataclass
+
+from reference_impl.tables import Table
+from reference_impl.timing.tape import Tape
+
+
+@dataclass(frozen=True)
+class R2Settings:
+    """A bucket; *bandwidth_bytes_per_s* infinite adds no time for size."""
+
+    put_ms: Tape
+    get_ms: Tape
+    bandwidth_bytes_per_s: float
+
+    @classmethod
+    def read(cls, table: Table) -> "R2Settings":
+        """Read the table of a bucket."""
+        return cls(
+            put_ms=table.tape("put_ms"),
+            get_ms=table.tape("get_ms"),
+            bandwidth_bytes_per_s=table.number("bandwidth_bytes_per_s", math.inf) or math.inf,
+        )

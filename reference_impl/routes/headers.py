@@ -1,0 +1,94 @@
+"""Whom a request is about: headers that a load driver sends, and what stands in for them when they are missing.
+
+======================  =========================================================================
+headroom-key            whole number: chooses the object, the rows, the organisation
+headroom-size-bytes     whole number: bytes that the request stores or fetches
+headroom-object         whole number of the stored object; default, and -1: the request's number
+headroom-request        whole number of the request in its run
+headroom-run            name of the run, so that two runs never send the same usage event
+headroom-prepare        1: do at once, and not paced, what later requests need done
+======================  =========================================================================
+"""
+
+import re
+import zlib
+from collections.abc import Mapping
+from itertools import count
+
+from reference_impl import validation
+from reference_impl.messages import Request
+from reference_impl.parts import Call
+from reference_impl.routes.route import Found
+from reference_impl.timing.stopwatch import Stopwatch
+
+NUMBER_MAX = 10**18 - 1
+SIZE_BYTES_MAX = 100_000_000
+"""Bytes that a request may ask for without sending them: what a Worker takes as a body."""
+NAME_CHARACTERS_MAX = 40
+NO_OBJECT = "-1"
+
+
+def is_preparation(headers: Mapping[str, str]) -> bool:
+    """Whether a request only puts in place what later ones need."""
+    return headers.get("headroom-prepare") == "1"
+
+
+class CallReader:
+    """Reads what a request is about; requests without a number are counted."""
+
+    def __init__(self) -> None:
+        self._unnumbered = count()
+
+    def read(self, found: Found, request: Request, *, stopwatch: Stopwatch) -> Call:
+        """Return the call that the steps of the route begin with.
+
+        Raises
+        ------
+        RequestError
+            400, if a header breaks its rule.
+        """
+        headers = request.headers
+        number = _number(headers, "headroom-request")
+        prepares = is_preparation(headers)
+        if number is None:
+            number = next(self._unnumbered)
+            request_id = f"at-{stopwatch.clock.unix_ms()}-{number}"
+        else:
+            request_id = f"{_run(headers)}{number}"
+        key = _number(headers, "headroom-key")
+        has_object = headers.get("headroom-object") != NO_OBJECT
+        object_index = _number(headers, "headroom-object") if has_object else None
+        return Call(
+            route=found.route.name,
+            key=_key_of(found.values) if key is None else key,
+            size_bytes=_number(headers, "headroom-size-bytes", at_most=SIZE_BYTES_MAX) or 0,
+            object_index=number if object_index is None else object_index,
+            request_index=number,
+            request_id=f"prepare-{request_id}" if prepares else request_id,
+            stopwatch=stopwatch,
+            body=request.body,
+            prepares=prepares,
+        )
+
+
+def _number(headers: Mapping[str, str], name: str, *, at_most: int = NUMBER_MAX) -> int | None:
+    text = headers.get(name)
+    return None if text is None else validation.whole_number_text(name, text, at_most=at_most)
+
+
+def _run(headers: Mapping[str, str]) -> str:
+    text = headers.get("headroom-run")
+    if text is None:
+        return ""
+    name = validation.name("headroom-run", text)
+    if len(name) > NAME_CHARACTERS_MAX:
+        validation.refuse("headroom-run", name, rule=f"must be at most {NAME_CHARACTERS_MAX} characters")
+    return f"{name}-"
+
+
+def _key_of(values: Mapping[str, str]) -> int:
+    """Return the key that a path is about: the whole number in place of ``{key}``, or a hash of all placeholders."""
+    key = values.get("key", "")
+    if re.fullmatch("[0-9]{1,18}", key):
+        return int(key)
+    return zlib.crc32("/".join(values.values()).encode("utf-8", "surrogatepass"))

@@ -1,0 +1,185 @@
+"""The player: executes the steps of a route on the instances of a deployment, for one request.
+
+A step is, from the outside in: a chance, perhaps a spawn, attempts with their timeout, hedged copies, repetitions, and
+at last the operation or the group. What runs at once runs on branches (:mod:`reference_impl.timing.branches`): the
+branch that decides when the request goes on is the one whose time counts. Time that a caller's policy waits, or loses
+with an attempt that was given up, is the time category ``client``.
+
+A preparation does every step, whatever its chance, waits for what would have been spawned, and knows no policy.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from reference_impl.errors import CallTimeoutError, ImplError, LimitError, RequestError
+from reference_impl.messages import Response, json_response
+from reference_impl.parts import Call
+from reference_impl.routes.steps import Step
+from reference_impl.timing.branches import Branch, Branches
+from reference_impl.timing.clock import Clock
+from reference_impl.timing.stopwatch import Stopwatch
+
+CLIENT = "client"
+"""The time category of a caller's waiting."""
+FINAL = (RequestError, LimitError)
+"""Failures that say that the call itself is wrong: to repeat it cannot help."""
+LOG = logging.getLogger(__name__)
+
+Answer = Response | None
+"""What a step has to say to the client; None: nothing."""
+Work = Callable[[Stopwatch], Awaitable[Answer]]
+
+
+class Player:
+    """Plays routes.
+
+    Parameters
+    ----------
+    instances
+        By name.
+    clock
+        The deployment's clock.
+    """
+
+    def __init__(self, instances: Mapping[str, Any], clock: Clock) -> None:
+        self._instances = instances
+        self._clock = clock
+
+    async def play(self, steps: Sequence[Step], call: Call) -> Response:
+        """Do *steps* in order and return the answer.
+
+        Raises
+        ------
+        ImplError
+            Of the first step that failed.
+        """
+        answer = await self._in_order(steps, call)
+        return json_response({"success": True}) if answer is None else answer
+
+    async def _in_order(self, steps: Sequence[Step], call: Call) -> Answer:
+        answer = None
+        for step in steps:
+            answer = await self._step(step, call) or answer
+        return answer
+
+    async def _step(self, step: Step, call: Call) -> Answer:
+        if call.prepares:
+            return await self._repeated(step, call) if step.chance_share else None
+        if step.chance_share < 1 and step.chance.draw() >= step.chance_share:
+            return None
+        if step.is_spawned:
+            self._clock.spawn(self._unattended(step, replace(call, stopwatch=call.stopwatch.fork())))
+            return None
+        return await self._attempts(step, call)
+
+    async def _unattended(self, step: Step, call: Call) -> None:
+        """Do a step that nobody waits for; how it ends is nobody's concern."""
+        try:
+            await self._attempts(step, call)
+        except ImplError as error:
+            LOG.info("a spawned step of route %s failed: %s", call.route, error)
+        except Exception:
+            LOG.exception("a spawned step of route %s failed by a defect", call.route)
+
+    async def _attempts(self, step: Step, call: Call) -> Answer:
+        """Try a step as often as its policy allows."""
+        for retry in range(step.policy.retries):
+            try:
+                return await self._attempt(step, call)
+            except FINAL:
+                raise
+            except ImplError:
+                call.stopwatch.delay(CLIENT, step.policy.pause_ms(retry))
+        return await self._attempt(step, call)
+
+    async def _attempt(self, step: Step, call: Call) -> Answer:
+        """Do a step, or give it up after the timeout; what it began goes on."""
+        timeout_ms, stopwatch = step.policy.timeout_ms, call.stopwatch
+        if timeout_ms is None:
+            return await self._hedged(step, call)
+        branches: Branches[Answer] = Branches(stopwatch)
+        branches.start(_beside(self._hedged, step, call), stopwatch.fork())
+        ended = await branches.next_ended(before_ms=stopwatch.planned_ms + timeout_ms)
+        if ended is None:
+            stopwatch.delay(CLIENT, timeout_ms)
+            raise CallTimeoutError(f"{_spoken(step)} took more than {timeout_ms:g} ms; what it began goes on")
+        return _joined(ended, stopwatch)
+
+    async def _hedged(self, step: Step, call: Call) -> Answer:
+        """Do a step; if it takes long, do it a second time beside, and take the first success."""
+        hedge_ms, stopwatch = step.policy.hedge_ms, call.stopwatch
+        if hedge_ms is None:
+            return await self._repeated(step, call)
+        branches: Branches[Answer] = Branches(stopwatch)
+        branches.start(_beside(self._repeated, step, call), stopwatch.fork())
+        ended = await branches.next_ended(before_ms=stopwatch.planned_ms + hedge_ms)
+        if ended is None:
+            second = stopwatch.fork()
+            second.delay(CLIENT, hedge_ms)
+            branches.start(_beside(self._repeated, step, call), second)
+            ended = await branches.next_ended()
+            if ended is not None and ended.error is not None:
+                ended = await branches.next_ended()
+        assert ended is not None, "without a moment to give up, some branch ends"
+        return _joined(ended, stopwatch)
+
+    async def _repeated(self, step: Step, call: Call) -> Answer:
+        """Do a step as often as it says, in order or at once."""
+        first = call.repetition_index * step.times
+        calls = [replace(call, repetition_index=first + n) for n in range(step.times)]
+        if step.is_parallel:
+            works = [work for one in calls for work in self._works(step, one)]
+            if len(works) > 1:
+                return await self._at_once(works, call.stopwatch)
+        answer = None
+        for one in calls:
+            answer = await self._once(step, one) or answer
+        return answer
+
+    async def _once(self, step: Step, call: Call) -> Answer:
+        if step.operation is None:
+            return await self._in_order(step.steps, call)
+        instance = self._instances[step.instance]
+        asked = replace(call, step_index=step.index, parameters=step.parameters)
+        return await step.operation.run(instance, asked)
+
+    def _works(self, step: Step, call: Call) -> list[Work]:
+        """Return what one repetition of a parallel step does at once."""
+        if step.operation is not None:
+            return [_beside(self._once, step, call)]
+        return [_beside(self._step, inner, call) for inner in step.steps]
+
+    async def _at_once(self, works: Sequence[Work], stopwatch: Stopwatch) -> Answer:
+        """Do several things at once; the first failure fails, the last success decides the time."""
+        branches: Branches[Answer] = Branches(stopwatch)
+        for work in works:
+            branches.start(work, stopwatch.fork())
+        ended: list[Branch[Answer]] = []
+        while len(ended) < len(works):
+            branch = await branches.next_ended()
+            assert branch is not None, "without a moment to give up, some branch ends"
+            if branch.error is not None:
+                return _joined(branch, stopwatch)
+            ended.append(branch)
+        _joined(max(ended, key=lambda branch: branch.stopwatch.planned_ms), stopwatch)
+        answers = [branch.returned for branch in sorted(ended, key=lambda branch: branch.number)]
+        return next((answer for answer in reversed(answers) if answer is not None), None)
+
+
+def _beside(do: Callable[[Step, Call], Awaitable[Answer]], step: Step, call: Call) -> Work:
+    """Return what does *step* on the stopwatch of a branch."""
+    return lambda stopwatch: do(step, replace(call, stopwatch=stopwatch))
+
+
+def _joined(branch: Branch[Answer], stopwatch: Stopwatch) -> Answer:
+    """Go on where *branch* ended: return what it returned, or raise what it raised."""
+    stopwatch.join(branch.stopwatch)
+    if branch.error is not None:
+        raise branch.error
+    return branch.returned
+
+
+def _spoken(step: Step) -> str:
+    return "a group of steps" if step.operation is None else f"a call of {step.instance}"

@@ -1,0 +1,116 @@
+"""A route, and the table in which the route of a request is looked up."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from reference_impl.errors import ConfigError, RequestError
+from reference_impl.parts import Part, Transport
+from reference_impl.routes.steps import Step, read_steps
+from reference_impl.routes.template import Template
+from reference_impl.tables import Table, nearest
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True)
+class Route:
+    """One kind of request.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    enter
+        The instance that its requests come in by.
+    transport
+        What carries them to it.
+    method, template
+        Which requests it answers.
+    steps
+        What is done, in order.
+    """
+
+    name: str
+    enter: str
+    transport: Transport
+    method: str
+    template: Template
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The route of a request, and what stands in its path in place of the placeholders."""
+
+    route: Route
+    values: Mapping[str, str]
+
+
+def read_route(name: str, table: Table, *, parts: Mapping[str, Part]) -> Route:
+    """Read the table of one route; *parts* are those of the instances, by name.
+
+    Raises
+    ------
+    ConfigError
+        If it breaks a rule.
+    """
+    enter = table.text("enter", "network")
+    entries = {instance: part.transport for instance, part in parts.items() if part.transport is not None}
+    if enter not in entries:
+        near = nearest(enter, entries)
+        raise ConfigError(f"{table.where('enter')}={enter!r} is no instance that requests come in by; {near}")
+    request = table.table("request")
+    method = request.choice("method", "", choices=METHODS)
+    template = Template(request.text("path", ""), where=request.where("path"))
+    request.close()
+    return Route(name, enter, entries[enter], method, template, read_steps(table, "steps", parts=parts))
+
+
+class RouteTable:
+    """The routes of a deployment.
+
+    Parameters
+    ----------
+    routes
+        All of them.
+
+    Raises
+    ------
+    ConfigError
+        If a request could be meant for two of them.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes: Sequence[Route] = tuple(routes)
+        for n, route in enumerate(self.routes):
+            for other in self.routes[:n]:
+                if _collide(route, other):
+                    path = f"{route.method} {route.template.path}"
+                    rule = "must differ in method or path, or come in by another transport"
+                    raise ConfigError(f"routes.{route.name}: {path} answers what routes.{other.name} does; {rule}")
+
+    def find(self, transport: Transport, method: str, *, path: str) -> Found | None:
+        """Return the route of a request; None if there is none. What answers GET answers HEAD too."""
+        for route in self.routes:
+            if (route.transport, route.method) == (transport, method):
+                values = route.template.values(path)
+                if values is not None:
+                    return Found(route, values)
+        return self.find(transport, "GET", path=path) if method == "HEAD" else None
+
+    def methods(self, transport: Transport, path: str) -> list[str]:
+        """Return the methods of the routes that answer *path*."""
+        fitting = [r for r in self.routes if r.transport == transport and r.template.values(path) is not None]
+        return sorted({route.method for route in fitting})
+
+    def refusal(self, transport: Transport, method: str, *, path: str) -> RequestError:
+        """Return why no route answers a request: 405 if others answer its path, else 404."""
+        methods = self.methods(transport, path)
+        if methods:
+            return RequestError(405, "method_not_allowed", f"{method[:20]}: use {', '.join(methods)}")
+        return RequestError(404, "not_found", f"no route {path[:80]!r}")
+
+
+def _collide(route: Route, other: Route) -> bool:
+    alike = (route.transport, route.method) == (other.transport, other.method)
+    return alike and route.template.overlaps(other.template)

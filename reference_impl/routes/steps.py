@@ -1,0 +1,148 @@
+"""The steps of a route: operations of instances, in order or at once, perhaps, and under a caller's policy.
+
+Sources
+-------
+Full jitter: Brooker, "Exponential backoff and jitter", AWS Architecture Blog, 2015. Hedged requests: Dean and
+Barroso, "The tail at scale", Comm. ACM 56, 2013.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from reference_impl.errors import ConfigError
+from reference_impl.parts import Operation, Part, no_parameters
+from reference_impl.tables import Table, nearest, read_table
+from reference_impl.timing.tape import Tape
+
+TIMES_MAX = 1_000
+RETRIES_MAX = 1_000
+BACKOFF_MS_MAX = 60_000.0
+"""The longest pause before a retry, however often it was doubled."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the caller of a step does when it takes long or fails.
+
+    Parameters
+    ----------
+    timeout_ms
+        An attempt is given up after so long; None: never.
+    retries
+        Further attempts after a failed one.
+    backoff_ms
+        Pause before the first retry; it doubles with each further one.
+    jitter
+        Which part of a pause is waited, 0 to 1; None: all of it.
+    hedge_ms
+        A second copy of an attempt is started after so long; None: never.
+    """
+
+    timeout_ms: float | None
+    retries: int
+    backoff_ms: float
+    jitter: Tape | None
+    hedge_ms: float | None
+
+    def pause_ms(self, retry: int) -> float:
+        """Return the pause before retry number *retry*, from 0."""
+        longest_ms = min(self.backoff_ms * 2.0 ** min(retry, 62), BACKOFF_MS_MAX)
+        return longest_ms if self.jitter is None else longest_ms * self.jitter.draw()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Parameters
+    ----------
+    index
+        Its place among all steps of the route, as they are written.
+    instance, operation, parameters
+        What is asked of whom; *operation* None: the step is a group.
+    steps
+        The steps of the group.
+    times
+        How often it is done.
+    is_parallel
+        Whether repetitions, and the steps of the group, run at once.
+    chance_share
+        Share of requests that do it at all.
+    chance
+        What that is decided by.
+    is_spawned
+        Whether nobody waits for it.
+    policy
+        The caller's.
+    """
+
+    index: int
+    instance: str
+    operation: Operation | None
+    parameters: Any
+    steps: "tuple[Step, ...]"
+    times: int
+    is_parallel: bool
+    chance_share: float
+    chance: Tape
+    is_spawned: bool
+    policy: Policy
+
+
+def read_steps(
+    table: Table, key: str, *, parts: Mapping[str, Part], indices: Iterator[int] | None = None
+) -> tuple[Step, ...]:
+    """Read the list of steps at *key*; *parts* are those of the instances, by name; *indices* number the steps.
+
+    Raises
+    ------
+    ConfigError
+        If a step names no operation that there is, or breaks another rule.
+    """
+    numbers = count() if indices is None else indices
+    return tuple(_step(step, parts, indices=numbers) for step in table.tables(key))
+
+
+def _step(table: Table, parts: Mapping[str, Part], *, indices: Iterator[int]) -> Step:
+    if ("use" in table) == ("steps" in table):
+        raise ConfigError(f"{table.path} must hold either use or steps")
+    instance, operation = _operation(table, parts) if "use" in table else ("", None)
+    # A group has no parameters, but it may say so.
+    read = no_parameters if operation is None else operation.parameters
+    parameters = read_table(read, table.table("parameters"))
+    step = Step(
+        index=next(indices),
+        instance=instance,
+        operation=operation,
+        parameters=parameters,
+        steps=() if operation is not None else read_steps(table, "steps", parts=parts, indices=indices),
+        times=table.whole("times", 1, at_least=1, at_most=TIMES_MAX),
+        is_parallel=table.flag("parallel"),
+        chance_share=table.number("chance", 1, at_most=1),
+        chance=table.chance("chance"),
+        is_spawned=table.flag("spawn"),
+        policy=_policy(table),
+    )
+    table.close()
+    return step
+
+
+def _operation(table: Table, parts: Mapping[str, Part]) -> tuple[str, Operation]:
+    use = table.text("use", "")
+    instance, _, operation = use.partition(".")
+    if instance not in parts or operation not in parts[instance].operations:
+        known = [f"{name}.{what}" for name, part in parts.items() for what in part.operations]
+        raise ConfigError(f"{table.where('use')}={use!r} is no operation of the system; {nearest(use, known)}")
+    return instance, parts[instance].operations[operation]
+
+
+def _policy(table: Table) -> Policy:
+    return Policy(
+        timeout_ms=table.duration_ms("timeout_ms"),
+        retries=table.whole("retries", 0, at_most=RETRIES_MAX),
+        backoff_ms=table.number("backoff_ms", 0),
+        jitter=table.chance("jitter") if table.flag("jitter") else None,
+        hedge_ms=table.duration_ms("hedge_ms"),
+    )

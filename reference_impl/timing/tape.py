@@ -1,0 +1,43 @@
+"""Tapes: endless sequences of sampled values, one for each random quantity of the deployment."""
+
+from zlib import crc32
+
+import numpy as np
+
+from reference_impl.timing.distributions import Distribution
+
+CHUNK = 256
+"""Values sampled at once: one call of numpy for many requests keeps the event loop idle."""
+
+
+class Tape:
+    """An endless sequence of values sampled from one distribution.
+
+    Parameters
+    ----------
+    distribution
+        Its unit is the unit of the values.
+    rng
+        The stream of random numbers that only this tape reads.
+    """
+
+    def __init__(self, distribution: Distribution, rng: np.random.Generator) -> None:
+        self._distribution = distribution
+        self._rng = rng
+        self._sampled: list[float] = []
+
+    def draw(self) -> float:
+        """Return the next value."""
+        if not self._sampled:
+            self._sampled = self._distribution.sample(self._rng, CHUNK).tolist()
+            self._sampled.reverse()
+        return self._sampled.pop()
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """Return the stream of random numbers *name* of *seed*: a change of one stream moves no other."""
+    return np.random.default_rng([seed, crc32(name.encode())])
+
+
+UNIFORM = Distribution("uniform", {"low": 0.0, "high": 1.0})
+"""What decisions are drawn from."""

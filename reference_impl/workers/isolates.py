@@ -1,0 +1,78 @@
+"""The isolates that run the Worker's code: a bounded number of requests use a CPU at once."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from reference_impl.tables import Table
+from reference_impl.timing.clock import Clock
+from reference_impl.timing.stopwatch import Station, Stopwatch
+from reference_impl.timing.tape import Tape
+
+
+@dataclass(frozen=True)
+class WorkersSettings:
+    """The isolates: *isolates* requests use a CPU at once (None: no bound)."""
+
+    isolates: int | None
+    cpu_ms: Tape
+    cold_start_ms: Tape
+    cold_fraction: float
+    chance: Tape
+    retry_chance: Tape
+
+    @classmethod
+    def read(cls, table: Table) -> "WorkersSettings":
+        """Read the table of the isolates."""
+        return cls(
+            isolates=table.count("isolates"),
+            cpu_ms=table.tape("cpu_ms"),
+            cold_start_ms=table.tape("cold_start_ms"),
+            cold_fraction=table.number("cold_fraction", 0, at_most=1),
+            chance=table.chance("cold_fraction"),
+            retry_chance=table.chance("retry"),
+        )
+
+
+class Isolates:
+    """The isolates of the deployment.
+
+    Parameters
+    ----------
+    clock
+        The deployment's clock.
+    settings
+        How many there are, CPU time, how often one starts cold and how long that takes.
+    name
+        Name of the instance: its time category.
+    """
+
+    def __init__(self, clock: Clock, settings: WorkersSettings, *, name: str = "workers") -> None:
+        self.settings = settings
+        self._name = name
+        self._cpu = cpu_category(name)
+        self._station = Station(clock, name, servers=settings.isolates)
+
+    @asynccontextmanager
+    async def compute(self, stopwatch: Stopwatch) -> AsyncIterator[None]:
+        """Hold one isolate; the work inside counts as CPU time."""
+        settings = self.settings
+        if stopwatch.is_paced and settings.chance.draw() < settings.cold_fraction:
+            # A start delays this request only; the isolates that run serve others meanwhile.
+            stopwatch.delay(self._name, settings.cold_start_ms.draw())
+        async with self._station.hold(stopwatch, f"{self._name}_queue"):
+            stage = stopwatch.stage(self._name, stopwatch.draw_ms(settings.cpu_ms))
+            try:
+                async with stage:
+                    yield
+            finally:
+                stopwatch.spend(self._cpu, stage.took_ms)
+
+
+def cpu_category(name: str) -> str:
+    """Return the time category of an instance's CPU time, which lies inside its own time.
+
+    >>> cpu_category("workers"), cpu_category("auth")
+    ('worker_cpu', 'auth_cpu')
+    """
+    return "worker_cpu" if name == "workers" else f"{name}_cpu"
