@@ -292,7 +292,7 @@ def main() -> None:
         sys.stderr.close()  # Whoever read our output has had enough.
         status = 1
     except Exception as error:  # noqa: BLE001  # the last door: whatever it is, it must not pass for a missed target
-        from sim.crash import report_crash
+        from sim.report.crash import report_crash
 
         status = report_crash(error, arguments=sys.argv[1:], say=_say)
     sys.exit(status)

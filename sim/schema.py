@@ -13,9 +13,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from sim.errors import ScenarioError
+from sim.errors import ScenarioError, rule
 from sim.randomness.distributions import AnyLaw
-from sim.rules import rule
 
 PAGE = "scenarios/README.md"
 """Where every key is explained."""

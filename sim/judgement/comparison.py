@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from sim.errors import UsageError
 from sim.models.registry import metrics
-from sim.results.metrics import LATENCY, NOT_JUDGED, estimate
+from sim.results.metrics import LATENCY, NOT_JUDGED, applies, estimate
 from sim.statistics.intervals import Estimate
 from sim.statistics.quantiles import quantiles
 from sim.views import Shown
@@ -170,7 +170,7 @@ def compared(scenario: "Scenario") -> list[tuple[str, str]]:
     there = {instance.component.name for instance in scenario.system.instances.values()}
     lines = [(LATENCY, statistic) for statistic in TOLERANCE]
     for component, metric in metrics().values():
-        if component.name in there:
+        if component.name in there and applies(metric.name, scenario):
             lines += [(metric.name, statistic) for statistic in metric.compared]
     return lines
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from sim.cli import app, main
-from sim.crash import CRASH_STATUS, MESSAGE_CHARACTERS_MAX, report_crash
 from sim.errors import UsageError
+from sim.report.crash import CRASH_STATUS, MESSAGE_CHARACTERS_MAX, report_crash
 from tests.project.tidy import ROOT
 
 CRASHING = """
@@ -70,7 +70,7 @@ def test_without_a_place_for_the_file_the_line_says_so(monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.delenv("HEADROOM_DEBUG", raising=False)
-    monkeypatch.setattr("sim.crash._kept", refuse)
+    monkeypatch.setattr("sim.report.crash._kept", refuse)
     said: list[str] = []
     assert report_crash(ValueError(), arguments=[], say=said.append) == 4
     (line,) = said
@@ -86,7 +86,7 @@ def test_a_long_message_is_cut_in_the_line_and_whole_in_the_file(monkeypatch: py
         kept.append(text)
         return "there"
 
-    monkeypatch.setattr("sim.crash._kept", keep)
+    monkeypatch.setattr("sim.report.crash._kept", keep)
     said: list[str] = []
     message = "x" * (MESSAGE_CHARACTERS_MAX + 1)
     report_crash(ValueError(message), arguments=[], say=said.append)
