@@ -28,7 +28,7 @@ from reference_impl.routes.route import Found
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import HeadStart, Stopwatch
 from reference_impl.tunnel.tunnel import UNPACED, Tunnel
-from reference_impl.volumes import Volumes
+from reference_impl.volumes.volumes import Volumes
 from reference_impl.workers import openapi, worker
 from reference_impl.workers.access import Gatekeeper
 from reference_impl.workers.admission import Admission, Terms, check_method

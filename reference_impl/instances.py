@@ -8,7 +8,7 @@ from reference_impl.durable_objects.turns import no_step
 from reference_impl.errors import ConfigError
 from reference_impl.sqlite.engines import Engine
 from reference_impl.timing.clock import Clock
-from reference_impl.volumes import Volumes
+from reference_impl.volumes.volumes import Volumes
 
 
 class Instances(Mapping[str, Any]):

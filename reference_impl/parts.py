@@ -16,7 +16,7 @@ from reference_impl.sqlite.engines import Engine
 from reference_impl.tables import Table
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import HeadStart, Stopwatch
-from reference_impl.volumes import Volumes
+from reference_impl.volumes.volumes import Volumes
 
 Transport = Literal["http", "quic"]
 """What carries requests to an entry."""

@@ -16,10 +16,10 @@ scheduler: jitter of 25 %, exponent at most 9 for failures that do not count.
 import logging
 from collections.abc import Awaitable, Callable
 
-from reference_impl.durable_objects.disks import ObjectDatabase, StorageFailedError
 from reference_impl.durable_objects.gates import ResetError
 from reference_impl.errors import ImplError, OverloadedError
 from reference_impl.timing.clock import Clock
+from reference_impl.volumes.disks import ObjectDatabase, StorageFailedError
 
 RETRY_MS = 2_000.0
 RETRIES_MAX = 6

@@ -24,7 +24,6 @@ from typing import Any, Protocol, TypeVar
 
 from reference_impl.durable_objects import ids as object_ids
 from reference_impl.durable_objects.alarms import AlarmScheduler, no_jitter
-from reference_impl.durable_objects.disks import Disk
 from reference_impl.durable_objects.gates import Activation, Event, ResetError
 from reference_impl.durable_objects.settings import DurableObjectsSettings
 from reference_impl.durable_objects.sockets import HIBERNATE_IDLE_MS, MESSAGE_BYTES_MAX, Socket, Sockets
@@ -35,6 +34,7 @@ from reference_impl.errors import ImplError, LimitError
 from reference_impl.messages import Message, Request, Response, Sent
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Station, Stopwatch
+from reference_impl.volumes.disks import Disk
 
 Returned = TypeVar("Returned")
 Attempt = Callable[[Callable[[], Awaitable[Response]]], Awaitable[Response]]

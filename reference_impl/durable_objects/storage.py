@@ -13,11 +13,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
-from reference_impl.durable_objects.disks import ObjectDatabase
 from reference_impl.durable_objects.limits import KEYS_PER_CALL_MAX, SQLITE_LIMITS, StorageLimits, within
 from reference_impl.durable_objects.turns import Rows, Turns, no_step
 from reference_impl.errors import PlatformError
 from reference_impl.sqlite.rules import check_params, check_statement
+from reference_impl.volumes.disks import ObjectDatabase
 
 Returned = TypeVar("Returned")
 

@@ -24,9 +24,9 @@ Durable Objects storage API: write coalescing, ``transaction``.
 from collections.abc import Callable
 from typing import Any
 
-from reference_impl.durable_objects.disks import ObjectDatabase, StorageFailedError
 from reference_impl.durable_objects.transactions import Transaction
 from reference_impl.errors import ImplError, PlatformError
+from reference_impl.volumes.disks import ObjectDatabase, StorageFailedError
 
 Rows = list[tuple[Any, ...]]
 """All rows of a statement."""

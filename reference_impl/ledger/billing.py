@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from reference_impl import validation
-from reference_impl.durable_objects.disks import StorageFailedError
 from reference_impl.durable_objects.gates import Event, ResetError
 from reference_impl.durable_objects.state import State
 from reference_impl.errors import PlatformError, RequestError
@@ -30,6 +29,7 @@ from reference_impl.ledger.settings import LedgerSettings
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.volumes.disks import StorageFailedError
 
 FLUSH_RETRY_MS = 2_000
 FLUSH_RETRY_MS_MAX = 256_000

@@ -10,16 +10,15 @@ R2 limits: key 1,024 bytes, object put at once 5 GiB less 5 MiB, one write a sec
 error codes 10007 (no such key), 10058 (too many requests), 10020 (bad name), 100100 (too large).
 """
 
-import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
 from reference_impl.errors import PlatformError
 from reference_impl.r2.settings import R2Settings
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.volumes.stores import ObjectStore
 
 KEY_BYTES_MAX = 1_024
 SINGLE_UPLOAD_BYTES_MAX = 5_363_466_240
@@ -45,38 +44,6 @@ class R2Object:
     size_bytes: int
     etag: str
     uploaded_unix_ms: int
-
-
-class Stored(NamedTuple):
-    """What a store keeps of an object."""
-
-    etag: str
-    content: bytes
-    uploaded_unix_ms: int
-
-
-class ObjectStore(Protocol):
-    """Where the bytes are kept."""
-
-    async def put(self, key: str, content: bytes, *, uploaded_unix_ms: int) -> str:
-        """Store *content* whole, with the time, and return its etag (MD5, hexadecimal)."""
-        ...
-
-    async def get(self, key: str) -> Stored | None:
-        """Return what is stored, or None."""
-        ...
-
-    def has(self, key: str) -> bool:
-        """Whether there is an object at *key*."""
-        ...
-
-    async def delete(self, key: str) -> None:
-        """Remove *key*, if it is there."""
-        ...
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Yield the keys that begin with *prefix*, sorted."""
-        ...
 
 
 class Bucket:
@@ -214,39 +181,3 @@ def check_key(key: str) -> None:
         raise R2Error(400, 10020, f"key={key[:80]!a} must be Unicode without lone surrogates") from None
     if not 1 <= size_bytes <= KEY_BYTES_MAX:
         raise R2Error(400, 10020, f"key={key[:80]!a} has {size_bytes} bytes; must be 1 to {KEY_BYTES_MAX}")
-
-
-class MemoryStore:
-    """A store that lasts as long as the process: for tests and simulations."""
-
-    def __init__(self) -> None:
-        self._objects: dict[str, tuple[bytes, int]] = {}
-
-    async def put(self, key: str, content: bytes, *, uploaded_unix_ms: int) -> str:
-        """Store *content*."""
-        self._objects[key] = content, uploaded_unix_ms
-        return etag_of(content)
-
-    async def get(self, key: str) -> Stored | None:
-        """Return what is stored."""
-        if key not in self._objects:
-            return None
-        content, uploaded_unix_ms = self._objects[key]
-        return Stored(etag_of(content), content, uploaded_unix_ms)
-
-    def has(self, key: str) -> bool:
-        """Whether there is an object at *key*."""
-        return key in self._objects
-
-    async def delete(self, key: str) -> None:
-        """Remove *key*."""
-        self._objects.pop(key, None)
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Yield the keys that begin with *prefix*, sorted."""
-        return (key for key in sorted(self._objects) if key.startswith(prefix))
-
-
-def etag_of(content: bytes) -> str:
-    """Return the MD5 of *content*, which names its version and protects nothing."""
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()

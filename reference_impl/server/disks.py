@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from reference_impl.durable_objects.disks import SqliteDatabase, StorageFailedError, disk_fault
 from reference_impl.durable_objects.storage import KEY_VALUE_TABLE
-from reference_impl.r2.bucket import Stored, etag_of
 from reference_impl.sqlite.engines import ApswEngine, Engine, StdlibEngine
+from reference_impl.volumes.disks import SqliteDatabase, StorageFailedError, disk_fault
+from reference_impl.volumes.stores import Stored, etag_of
 
 Fsync = Literal["full", "normal", "off"]
 ETAG_BYTES, KEY_LENGTH_BYTES = 32, 2

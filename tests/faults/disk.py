@@ -10,11 +10,11 @@ schedule takes it.
 import sqlite3
 from collections.abc import Callable
 
-from reference_impl.durable_objects.disks import Cursor, SqliteDatabase
 from reference_impl.durable_objects.namespace import INDEX_TABLE
 from reference_impl.durable_objects.storage import Storage
 from reference_impl.errors import PlatformError
 from reference_impl.ledger.hardened import HardenedLedger
+from reference_impl.volumes.disks import Cursor, SqliteDatabase
 from tests.faults.world import Scheduler, SimWaiter
 
 PAGE_BYTES = 512

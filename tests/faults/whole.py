@@ -14,7 +14,6 @@ from reference_impl.d1.migrations import migrate
 from reference_impl.d1.settings import D1Settings
 from reference_impl.deployment import Deployment
 from reference_impl.deployment_file import Specification
-from reference_impl.durable_objects.disks import Disk
 from reference_impl.durable_objects.gates import Event
 from reference_impl.durable_objects.state import State
 from reference_impl.ledger.billing import BillingLedger, UsageSink
@@ -25,7 +24,8 @@ from reference_impl.messages import Request, Response
 from reference_impl.server.app import migration_files
 from reference_impl.sqlite.engines import Engine, StdlibEngine
 from reference_impl.timing.stopwatch import Stopwatch
-from reference_impl.volumes import MemoryVolumes
+from reference_impl.volumes.disks import Disk
+from reference_impl.volumes.volumes import MemoryVolumes
 from reference_impl.workers.superinstance import seed_rows
 from tests.faults.clients import Delivery, request_of
 from tests.faults.plan import Plan

@@ -12,7 +12,7 @@ from random import Random
 from types import coroutine
 from typing import Any
 
-from reference_impl.durable_objects.disks import StorageFailedError
+from reference_impl.volumes.disks import StorageFailedError
 
 GONE: Any = object()
 """Owns the tasks that have ended."""

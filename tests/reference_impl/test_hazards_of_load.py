@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reference_impl.durable_objects.disks import MemoryDisk
 from reference_impl.durable_objects.gates import Event
 from reference_impl.durable_objects.namespace import Namespace
 from reference_impl.durable_objects.settings import DurableObjectsSettings
@@ -20,6 +19,7 @@ from reference_impl.errors import OverloadedError, PlatformError
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.timing.clock import VirtualClock
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.volumes.disks import MemoryDisk
 from reference_impl.workers.retries import Retrier, RetryPolicy
 from tests.support.world import settings
 

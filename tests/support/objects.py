@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from reference_impl.durable_objects.disks import MemoryDisk, SqliteDatabase, StorageFailedError
 from reference_impl.durable_objects.gates import Event
 from reference_impl.durable_objects.namespace import Namespace
 from reference_impl.durable_objects.settings import DurableObjectsSettings
@@ -15,6 +14,7 @@ from reference_impl.errors import PlatformError
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.timing.clock import VirtualClock
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.volumes.disks import MemoryDisk, SqliteDatabase, StorageFailedError
 from tests.support.world import settings
 
 

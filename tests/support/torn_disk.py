@@ -14,8 +14,8 @@ from typing import Any
 
 import apsw
 
-from reference_impl.durable_objects.disks import SqlError
 from reference_impl.errors import PlatformError
+from reference_impl.volumes.disks import SqlError
 
 SECTOR_BYTES = 512
 WAL_SUFFIX = "-wal"
@@ -188,7 +188,7 @@ class OpenFile:
 
 
 class TornDatabase:
-    """A database on a torn disk, as :class:`reference_impl.durable_objects.disks.ObjectDatabase`.
+    """A database on a torn disk, as :class:`reference_impl.volumes.disks.ObjectDatabase`.
 
     Parameters
     ----------

@@ -10,18 +10,19 @@ from typing import Any, TypeVar
 
 from reference_impl.deployment import Deployment
 from reference_impl.deployment_file import Specification
-from reference_impl.durable_objects.disks import MemoryDisk, SqliteDatabase, memory_database
 from reference_impl.durable_objects.part import RouteObjects
 from reference_impl.ledger.charge import Usage
 from reference_impl.ledger.part import Ledgers
 from reference_impl.ledger.policy import UsageEvent
 from reference_impl.messages import Request, Response
-from reference_impl.r2.bucket import Bucket, MemoryStore
+from reference_impl.r2.bucket import Bucket
 from reference_impl.sqlite.engines import StdlibEngine
 from reference_impl.tables import Table, read_table
 from reference_impl.timing.clock import VirtualClock
 from reference_impl.timing.stopwatch import Stopwatch
-from reference_impl.volumes import MemoryVolumes
+from reference_impl.volumes.disks import MemoryDisk, SqliteDatabase, memory_database
+from reference_impl.volumes.stores import MemoryStore
+from reference_impl.volumes.volumes import MemoryVolumes
 from reference_impl.workers.access import Gatekeeper
 
 MIGRATIONS = Path(__file__).parents[2] / "deploy" / "migrations"

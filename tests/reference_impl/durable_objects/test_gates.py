@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from reference_impl.durable_objects.disks import StorageFailedError
 from reference_impl.durable_objects.gates import Event, ResetError
 from reference_impl.durable_objects.transactions import Transaction
 from reference_impl.errors import PlatformError, RequestError
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.volumes.disks import StorageFailedError
 from tests.support.objects import Counter, Scene, scene
 
 SYNC_MS = 30.0

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_impl.durable_objects.disks import Disk, MemoryDisk, SqlError, memory_database
 from reference_impl.durable_objects.gates import ResetError
 from reference_impl.durable_objects.limits import KV_LIMITS, SQLITE_LIMITS
 from reference_impl.durable_objects.storage import ALARM_KEY, Storage
 from reference_impl.errors import LimitError, PlatformError
 from reference_impl.server.disks import FileDisk
 from reference_impl.sqlite.rules import SqlRefusedError
+from reference_impl.volumes.disks import Disk, MemoryDisk, SqlError, memory_database
 
 DISKS = ("memory", "full", "normal", "off")
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference_impl.durable_objects.disks import SqliteDatabase
 from reference_impl.durable_objects.storage import Storage
 from reference_impl.errors import RequestError
 from reference_impl.ledger.charge import Account
 from reference_impl.ledger.hardened import HardenedLedger
 from reference_impl.ledger.policy import UsageRow
 from reference_impl.messages import Request
+from reference_impl.volumes.disks import SqliteDatabase
 from tests.support.world import (
     EVENT_TIME_MS,
     balance_request,

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_impl.durable_objects.disks import SqliteDatabase, memory_database
 from reference_impl.durable_objects.limits import KV_LIMITS, SQLITE_LIMITS, StorageLimits
 from reference_impl.durable_objects.storage import Storage
 from reference_impl.errors import LimitError, RequestError
@@ -27,6 +26,7 @@ from reference_impl.ledger.meter import invoice_cents, meter_events
 from reference_impl.ledger.policy import LedgerPolicy, UsageEvent
 from reference_impl.ledger.seed import LOG_KEY, SeedLedger
 from reference_impl.timing.clock import VirtualClock
+from reference_impl.volumes.disks import SqliteDatabase, memory_database
 from tests.support.world import EVENT_TIME_MS, memory_disk, usage_event
 
 CHARGE_MICROUSD = 9_270

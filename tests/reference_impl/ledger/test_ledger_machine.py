@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from reference_impl.durable_objects.disks import memory_database
 from reference_impl.durable_objects.storage import Storage
 from reference_impl.errors import RequestError
 from reference_impl.ledger.charge import MARKUP_PERCENT, Account
 from reference_impl.ledger.hardened import HardenedLedger
 from reference_impl.ledger.meter import meter_events
 from reference_impl.ledger.policy import Batch, UsageEvent
+from reference_impl.volumes.disks import memory_database
 from tests.faults import spec
 from tests.faults.clients import event_of
 from tests.faults.plan import MODELS, Op, Terms

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_impl.r2.bucket import KEY_BYTES_MAX, Bucket, MemoryStore, ObjectStore, R2Error, Stored, etag_of
+from reference_impl.r2.bucket import KEY_BYTES_MAX, Bucket, R2Error
 from reference_impl.r2.settings import R2Settings
 from reference_impl.server.disks import FileStore
 from reference_impl.timing.clock import VirtualClock
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.volumes.stores import MemoryStore, ObjectStore, Stored, etag_of
 from tests.support.world import settings
 
 KEYS = [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reference_impl.messages import Request
-from reference_impl.r2.bucket import etag_of
+from reference_impl.volumes.stores import etag_of
 from tests.support.process import started
 from tests.support.serving import Served, serving
 from tests.support.wire import Answer, ask

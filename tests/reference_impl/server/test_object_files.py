@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from reference_impl.durable_objects.disks import SqlError, StorageFailedError, memory_database
 from reference_impl.durable_objects.storage import Storage
 from reference_impl.server.disks import FileDisk
+from reference_impl.volumes.disks import SqlError, StorageFailedError, memory_database
 
 
 @pytest.mark.parametrize("fsync", ["full", "normal", "off"])

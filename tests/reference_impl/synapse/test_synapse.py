@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from reference_impl.durable_objects.disks import MemoryDisk
 from reference_impl.durable_objects.namespace import Namespace
 from reference_impl.durable_objects.settings import DurableObjectsSettings
 from reference_impl.errors import PlatformError, RequestError
@@ -21,6 +20,7 @@ from reference_impl.synapse.council import Role
 from reference_impl.synapse.synapse import CloudSynapse
 from reference_impl.timing.clock import VirtualClock
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.volumes.disks import MemoryDisk
 from tests.support.world import settings
 
 ROLE_MS = 1_000.0

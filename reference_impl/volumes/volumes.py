@@ -9,9 +9,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Protocol, TypeVar
 
-from reference_impl.durable_objects.disks import Disk, MemoryDisk
-from reference_impl.r2.bucket import MemoryStore, ObjectStore
 from reference_impl.sqlite.engines import Engine, StdlibEngine
+from reference_impl.volumes.disks import Disk, MemoryDisk
+from reference_impl.volumes.stores import MemoryStore, ObjectStore
 
 Opened = TypeVar("Opened")
 
