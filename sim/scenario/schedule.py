@@ -208,7 +208,8 @@ class Schedule:
             rate_per_s = rate_max_per_s
         count = min(max(floor(live_s * rate_per_s), 1), len(self))
         part = replace(self, think_ms=think_ms).head(count)
-        return replace(part, duration_ms=count / rate_per_s * 1000)
+        # A single request at a rate below one in live_s would take longer than that.
+        return replace(part, duration_ms=min(count / rate_per_s, live_s) * 1000)
 
     def _rows(self, rows: slice, *, start_ms: float, end_ms: float) -> "Schedule":
         kept: dict[str, Any] = {name: array[rows] for name, array in self._arrays().items()}

@@ -300,7 +300,8 @@ def _bound(walker: Walker, coming: Traffic) -> tuple[float, tuple[_Seen, ...]]:
             break
         if known and abs(here[0] - known[0]) > SETTLED:
             slope = min(max((here[1] - known[1]) / (here[0] - known[0]), SLOPE_LEAST), SLOPE_MOST)
-        known, rate_per_s = here, exp(here[0] - here[1] / slope)
+        # No higher than where the search gives up: an almost instant server would overflow the exponential.
+        known, rate_per_s = here, exp(min(here[0] - here[1] / slope, log(RATE_MOST_PER_S) + 1))
         guess = seen.notes.at_rate(rate_per_s / now.rate_per_s)
     return exp(here[0]), (seen,)
 

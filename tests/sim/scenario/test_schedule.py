@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sim.errors import UsageError
@@ -81,6 +81,10 @@ def test_scaling_multiplies_every_time(schedule: Schedule, factor: float) -> Non
 
 
 @given(open_schedules() | closed_schedules(), bounds)
+@example(
+    at([0.0, 0.0], key=np.arange(2), duration_ms=250.5, user=np.arange(2), think_ms=np.array([0.0, 501.0])),
+    (0.125, 8.0),
+)
 def test_live_part_keeps_its_bounds(schedule: Schedule, bound: tuple[float, float]) -> None:
     live_s, rate_max_per_s = bound
     part = schedule.live(live_s, rate_max_per_s)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim import flow as f
@@ -254,9 +254,18 @@ def test_full_queue_refuses_what_is_too_much() -> None:
 few = settings(max_examples=60, deadline=None)
 """Each example is a dozen walks, or a simulation."""
 
+INSTANT = f.Station("instant")
+ALMOST_INSTANT = (
+    f.Guard(f.Idle(INSTANT, longer_than_ms=1.0), "overloaded"),
+    f.Serve(INSTANT, d.Constant(value=1e-300), "instant.work"),
+)
+"""A station whose bound lies beyond the largest number; whether it was idle says that it depends on its rate."""
+
 
 @few
 @given(flow=any_flow(), rate_per_s=st.sampled_from([1.0, 100.0, 5000.0]))
+@example(flow=ALMOST_INSTANT, rate_per_s=1.0)
+@example(flow=(f.Repeat(f.Idle(INSTANT, 0.0), ALMOST_INSTANT, "instant.again", limit=1),), rate_per_s=1.0)
 def test_any_flow_can_be_screened(flow: f.Flow, rate_per_s: float) -> None:
     """Every step, nested: finite numbers, no warning, the bottleneck is the station that bears least."""
     mixed = LAUNCH.with_shares(log=2.0, balance=1.0, search=1.0).vary("workload.keys.count", 5)
