@@ -2,7 +2,7 @@
 
 This is the deployment's own reading of the scenario's latency laws, written apart from the
 simulator's: what the two agree on is then evidence. A law is an inline table such as
-``{"law": "lognormal", "median": 20, "p99": 80}``, or a bare number, which is always itself. The
+``{"distribution": "lognormal", "median": 20, "p99": 80}``, or a bare number, which is always itself. The
 unit is that of the key which holds the law.
 
 Sources
@@ -125,14 +125,14 @@ def read_law(spec: object, path: str) -> Law:
     if isinstance(spec, int | float):
         return Law("constant", {"value": _number(spec, path, may_be_zero=True)})
     if not isinstance(spec, Mapping):
-        raise ConfigError(f"{path}={spec!r} must be a number or a table with the key 'law'")
-    name = spec.get("law")
+        raise ConfigError(f"{path}={spec!r} must be a number or a table with the key 'distribution'")
+    name = spec.get("distribution")
     if name not in _SAMPLERS:
-        raise ConfigError(f"{path}.law={name!r} must be one of {', '.join(_SAMPLERS)}")
+        raise ConfigError(f"{path}.distribution={name!r} must be one of {', '.join(_SAMPLERS)}")
     wanted = _SAMPLERS[name][1]
-    if set(spec) != {"law", *wanted}:
+    if set(spec) != {"distribution", *wanted}:
         found = ", ".join(sorted(map(str, spec)))
-        raise ConfigError(f"{path} has the keys {found}; {name!r} takes law, {', '.join(wanted)}")
+        raise ConfigError(f"{path} has the keys {found}; {name!r} takes distribution, {', '.join(wanted)}")
     parameters = {key: _parameter(key, spec[key], f"{path}.{key}") for key in wanted}
     _check_order(name, parameters, path)
     return Law(name, parameters)

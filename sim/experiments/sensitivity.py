@@ -111,7 +111,7 @@ def _multiplied(value: Any, factor: float) -> Any:
         return max(1, round(value * factor))
     if isinstance(value, float):
         return value * factor
-    if isinstance(value, dict) and "law" in value:
+    if isinstance(value, dict) and "distribution" in value:
         return {key: _scaled(entry, factor) if key in PLACES else entry for key, entry in value.items()}
     return None
 

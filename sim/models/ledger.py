@@ -54,7 +54,7 @@ def flush(ledger: Ledger, objects: DurableObjects, *, place: Station, store: Flo
     """The alarm's work: what is pending when it rings goes, chunk after chunk, out of the object and into D1."""
     pending = Counter("ledger_pending", instances=place.instances)
     sealed = Counter("ledger_sealed", instances=place.instances)
-    rows_ms = Time(ZERO.law, each_ms=ledger.flush_row_us / 1000, of=sealed, at_most=ledger.flush_chunk_rows)
+    rows_ms = Time(ZERO.distribution, each_ms=ledger.flush_row_us / 1000, of=sealed, at_most=ledger.flush_chunk_rows)
     collect = (Delay(rows_ms, "ledger.flush"), Count(sealed, by=-ledger.flush_chunk_rows))
     chunk = (*durable_objects.held(objects, place, work=collect), *store)
     # Without the seal a busy object would never be done: while one chunk is stored, the next event comes.

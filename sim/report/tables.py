@@ -209,7 +209,7 @@ def _value(value: Any, unit: str) -> str:
     """A number with its unit, or a law in words."""
     if isinstance(value, dict):
         parts = dict(value)
-        law = parts.pop("law", None)
+        law = parts.pop("distribution", None)
         told = ", ".join(f"{key} {_value(entry, '1')}" for key, entry in parts.items())
         return f"{law}: {told}{'' if unit == '1' else f' {unit}'}" if law else told
     if isinstance(value, bool) or not isinstance(value, int | float):

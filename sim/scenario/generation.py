@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sim.errors import ScenarioError
 from sim.free_memory import check_fits
-from sim.randomness.distributions import AnyLaw
+from sim.randomness.distributions import AnyDistribution
 from sim.randomness.streams import checked_seed, stream_key, uniforms
 from sim.scenario.arrivals import BYTES_PER_REQUEST, Closed, TraceReplay
 from sim.scenario.schedule import Schedule
@@ -128,7 +128,7 @@ def _recorded(trace: Trace | None, column: str, otherwise: NDArray[Any]) -> NDAr
     return otherwise if found is None else found
 
 
-def _drawn(law: AnyLaw, seed: int, stream: str, n: int) -> NDArray[np.float64]:
+def _drawn(law: AnyDistribution, seed: int, stream: str, n: int) -> NDArray[np.float64]:
     index = np.arange(n)
     return law.sample(np.stack([uniforms(stream_key(seed, stream), index, draw=draw) for draw in range(law.draws)]))
 
@@ -137,7 +137,7 @@ def _whole(values: NDArray[np.float64], *, least: int = 0) -> NDArray[np.int64]:
     return np.maximum(np.rint(values), least).astype(np.int64)
 
 
-def _tokens(law: AnyLaw, seed: int, name: str, n: int) -> NDArray[np.int64]:
+def _tokens(law: AnyDistribution, seed: int, name: str, n: int) -> NDArray[np.int64]:
     return _whole(_drawn(law, seed, f"workload.{name}", n))
 
 

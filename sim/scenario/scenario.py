@@ -264,7 +264,7 @@ def _tables(path: Path, depth: int = 0) -> dict[str, Any]:
 def _changes(own: dict[str, Any], place: Place = ()) -> Iterator[tuple[Place, Any]]:
     """What a scenario puts in place of its base: values, and the tables that only make sense as a whole."""
     for key, value in own.items():
-        if isinstance(value, dict) and key not in WHOLE and "law" not in value:
+        if isinstance(value, dict) and key not in WHOLE and "distribution" not in value:
             yield from _changes(value, (*place, key))
         else:
             yield (*place, key), value

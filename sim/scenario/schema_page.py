@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sim.errors import UsageError
-from sim.randomness.distributions import AnyLaw
+from sim.randomness.distributions import AnyDistribution
 from sim.scenario.provenance import REFERENCE
 from sim.scenario.schema import literals, tables, tag
 
@@ -37,10 +37,10 @@ def _widened(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     node = {key: _widened(entry) for key, entry in node.items()}
-    if not {"law", "kind"} & node.get("properties", {}).keys():
+    if not {"distribution", "kind"} & node.get("properties", {}).keys():
         node.pop("required", None)  # The base may hold it; laws and arrivals are replaced as a whole.
     reference = {"type": "string", "pattern": f"^{REFERENCE}"}
-    if node.get("discriminator", {}).get("propertyName") == "law":
+    if node.get("discriminator", {}).get("propertyName") == "distribution":
         return {"anyOf": [node, {"type": "number", "minimum": 0}, reference]}
     if node.get("type") in ("number", "integer"):
         return {"anyOf": [node, reference]}
@@ -57,10 +57,10 @@ def key_tables(model: type[BaseModel]) -> str:
         if rows:
             lines += ["", f"### {title}", "", _summary(table), ""]
             lines += ["| key | value | meaning |", "| --- | --- | --- |", *rows]
-    lines += ["", "### Laws", "", "| law | meaning |", "| --- | --- |"]
-    for law in get_args(AnyLaw):
-        parameters = ", ".join(name for name in law.model_fields if name != "law")
-        lines.append(f'| `{{ law = "{tag(law)}", {parameters} }}` | {_summary(law)} |')
+    lines += ["", "### Distributions", "", "| distribution | meaning |", "| --- | --- |"]
+    for law in get_args(AnyDistribution):
+        parameters = ", ".join(name for name in law.model_fields if name != "distribution")
+        lines.append(f'| `{{ distribution = "{tag(law)}", {parameters} }}` | {_summary(law)} |')
     return "\n".join(lines).strip() + "\n"
 
 
@@ -82,7 +82,7 @@ def page_with_tables(page: str, model: type[BaseModel]) -> str:
 
 
 def _is_key(name: str, field: FieldInfo) -> bool:
-    return name not in ("kind", "law") and not _is_section(field)
+    return name not in ("kind", "distribution") and not _is_section(field)
 
 
 def _is_section(field: FieldInfo) -> bool:
@@ -91,7 +91,7 @@ def _is_section(field: FieldInfo) -> bool:
 
 
 def _is_law(field: FieldInfo) -> bool:
-    return set(tables(field.annotation)) == set(get_args(AnyLaw))
+    return set(tables(field.annotation)) == set(get_args(AnyDistribution))
 
 
 def _row(name: str, field: FieldInfo) -> str:
@@ -110,7 +110,7 @@ def _kind(field: FieldInfo) -> str:
         if getattr(rule, name, None) is not None
     ]
     if _is_law(field):
-        return "law or number"
+        return "distribution or number"
     if "dict" in annotation:
         return "table"
     if words:

@@ -31,7 +31,7 @@ class Sizes(Table):
     upload_bytes: Law
     """Size of an uploaded adapter."""
     download_bytes: Law
-    """Law whose 16 quantiles are the sizes of the adapters that downloads ask for."""
+    """Distribution whose 16 quantiles are the sizes of the adapters that downloads ask for."""
 
 
 class Tokens(Table):

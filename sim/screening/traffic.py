@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim.randomness.distributions import AnyLaw
+from sim.randomness.distributions import AnyDistribution
 from sim.scenario.arrivals import Bursty, Closed, Steady, TraceReplay
 from sim.scenario.generation import catalogue_bytes, schedule, shares
 from sim.scenario.trace import ROUTES
@@ -61,7 +61,7 @@ class Numbers:
         return cls(mean, float(values.var()) / mean**2 if mean else 0.0, values)
 
     @classmethod
-    def drawn(cls, law: AnyLaw) -> "Numbers":
+    def drawn(cls, law: AnyDistribution) -> "Numbers":
         """Numbers that a law will draw."""
         return cls(law.expected(), squared_variation(law), law.quantile((np.arange(GRID) + 0.5) / GRID))
 

@@ -18,8 +18,8 @@ TARGETS_PATH = ROOT / "scenarios/targets.toml"
 TARGETS = load_targets(TARGETS_PATH)
 
 
-def law(mean: float) -> SimpleNamespace:
-    """A law of which only the mean matters."""
+def distribution(mean: float) -> SimpleNamespace:
+    """A distribution of which only the mean matters."""
     return SimpleNamespace(expected=lambda: mean)
 
 
@@ -28,15 +28,15 @@ def scenario(*, policy: str = "hardened", mix: dict[str, float] | None = None) -
     workload = SimpleNamespace(
         mix=mix or {"log": 0.6, "search": 0.2, "upload": 0.1, "download": 0.1},
         keys=SimpleNamespace(count=10, zipf=1.0),
-        sizes=SimpleNamespace(upload_bytes=law(1e6), download_bytes=law(1e6)),
+        sizes=SimpleNamespace(upload_bytes=distribution(1e6), download_bytes=distribution(1e6)),
     )
     system = SimpleNamespace(
-        workers=SimpleNamespace(cpu_ms=law(7.0)),
-        durable_objects=SimpleNamespace(shards="per_org", output_gate_ms=law(10.0)),
+        workers=SimpleNamespace(cpu_ms=distribution(7.0)),
+        durable_objects=SimpleNamespace(shards="per_org", output_gate_ms=distribution(10.0)),
         ledger=SimpleNamespace(
-            policy=policy, write_ms=law(2.0), read_ms=law(1.0), event_bytes=200, flush_interval_s=60.0
+            policy=policy, write_ms=distribution(2.0), read_ms=distribution(1.0), event_bytes=200, flush_interval_s=60.0
         ),
-        d1=SimpleNamespace(rtt_ms=law(10.0), write_ms=law(5.0)),
+        d1=SimpleNamespace(rtt_ms=distribution(10.0), write_ms=distribution(5.0)),
     )
     return SimpleNamespace(
         name="by-hand", seed=1, workload=workload, system=system, targets_path=TARGETS_PATH, facts=PLATFORM

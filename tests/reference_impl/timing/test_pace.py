@@ -248,15 +248,15 @@ def test_a_full_station_names_its_limit() -> None:
 
 LAW_MEANS = [
     (3, 3.0),
-    ({"law": "constant", "value": 4}, 4.0),
-    ({"law": "uniform", "low": 2, "high": 6}, 4.0),
-    ({"law": "exponential", "mean": 5}, 5.0),
-    ({"law": "lognormal", "median": 10, "p99": 40}, 10 * np.exp(0.5 * (np.log(4) / 2.3263479) ** 2)),
-    ({"law": "weibull", "mean": 5, "shape": 0.7}, 5.0),
-    ({"law": "pareto", "minimum": 1, "shape": 1, "maximum": 100}, np.log(100) / 0.99),
-    ({"law": "erlang", "mean": 6, "stages": 3}, 6.0),
-    ({"law": "hyperexponential", "mean": 5, "cv2": 4}, 5.0),
-    ({"law": "empirical", "values": [0, 1, 5]}, (0.5 + 3) / 2),
+    ({"distribution": "constant", "value": 4}, 4.0),
+    ({"distribution": "uniform", "low": 2, "high": 6}, 4.0),
+    ({"distribution": "exponential", "mean": 5}, 5.0),
+    ({"distribution": "lognormal", "median": 10, "p99": 40}, 10 * np.exp(0.5 * (np.log(4) / 2.3263479) ** 2)),
+    ({"distribution": "weibull", "mean": 5, "shape": 0.7}, 5.0),
+    ({"distribution": "pareto", "minimum": 1, "shape": 1, "maximum": 100}, np.log(100) / 0.99),
+    ({"distribution": "erlang", "mean": 6, "stages": 3}, 6.0),
+    ({"distribution": "hyperexponential", "mean": 5, "cv2": 4}, 5.0),
+    ({"distribution": "empirical", "values": [0, 1, 5]}, (0.5 + 3) / 2),
 ]
 
 
@@ -269,12 +269,16 @@ def test_a_law_has_its_mean(spec: object, mean: float) -> None:
 
 
 def test_the_hyperexponential_law_has_its_variation() -> None:
-    drawn = read_law({"law": "hyperexponential", "mean": 5, "cv2": 4}, "x").sample(np.random.default_rng(1), 400_000)
+    drawn = read_law({"distribution": "hyperexponential", "mean": 5, "cv2": 4}, "x").sample(
+        np.random.default_rng(1), 400_000
+    )
     assert drawn.var() / drawn.mean() ** 2 == pytest.approx(4, rel=0.05)
 
 
 def test_the_lognormal_law_has_its_two_quantiles() -> None:
-    drawn = read_law({"law": "lognormal", "median": 10, "p99": 40}, "x").sample(np.random.default_rng(1), 400_000)
+    drawn = read_law({"distribution": "lognormal", "median": 10, "p99": 40}, "x").sample(
+        np.random.default_rng(1), 400_000
+    )
     assert np.quantile(drawn, [0.5, 0.99]) == pytest.approx([10, 40], rel=0.02)
 
 
@@ -283,7 +287,7 @@ def test_one_seed_gives_one_tape_and_a_changed_law_moves_no_other() -> None:
         pace = Pace.from_mapping({"seed": 5, "d1": {"read_ms": exponential, **d1}})
         return [pace.d1.read_ms.draw() for _ in range(300)]
 
-    exponential = {"law": "exponential", "mean": 1}
+    exponential = {"distribution": "exponential", "mean": 1}
     assert draws() == draws() == draws(write_ms=7)
     assert len(set(draws())) == 300
 
@@ -303,14 +307,14 @@ BAD_PACES = [
     ('{"d1": {"rtt_ms": -1}}', "d1.rtt_ms=-1 must be >= 0"),
     ('{"d1": {"rtt_ms": NaN}}', "d1.rtt_ms=nan must be a finite number"),
     ('{"d1": {"rtt_ms": "8"}}', "d1.rtt_ms='8' must be a number or a table"),
-    ('{"d1": {"rtt_ms": {"law": "normal"}}}', "d1.rtt_ms.law='normal' must be one of constant"),
-    ('{"d1": {"rtt_ms": {"law": "erlang", "mean": 1}}}', "'erlang' takes law, mean, stages"),
-    ('{"d1": {"rtt_ms": {"law": "erlang", "mean": 1, "stages": 1.5}}}', "must be a whole number"),
-    ('{"d1": {"rtt_ms": {"law": "exponential", "mean": 0}}}', "d1.rtt_ms.mean=0 must be > 0"),
-    ('{"d1": {"rtt_ms": {"law": "uniform", "low": 2, "high": 1}}}', "high=1.0 must be >= low=2.0"),
-    ('{"d1": {"rtt_ms": {"law": "empirical", "values": [1]}}}', "a list of at least 2"),
-    ('{"d1": {"rtt_ms": {"law": "empirical", "values": [2, 1]}}}', "values must rise"),
-    ('{"d1": {"rtt_ms": {"law": "hyperexponential", "mean": 1, "cv2": 0.5}}}', "must be >= 1"),
+    ('{"d1": {"rtt_ms": {"distribution": "normal"}}}', "d1.rtt_ms.distribution='normal' must be one of constant"),
+    ('{"d1": {"rtt_ms": {"distribution": "erlang", "mean": 1}}}', "'erlang' takes distribution, mean, stages"),
+    ('{"d1": {"rtt_ms": {"distribution": "erlang", "mean": 1, "stages": 1.5}}}', "must be a whole number"),
+    ('{"d1": {"rtt_ms": {"distribution": "exponential", "mean": 0}}}', "d1.rtt_ms.mean=0 must be > 0"),
+    ('{"d1": {"rtt_ms": {"distribution": "uniform", "low": 2, "high": 1}}}', "high=1.0 must be >= low=2.0"),
+    ('{"d1": {"rtt_ms": {"distribution": "empirical", "values": [1]}}}', "a list of at least 2"),
+    ('{"d1": {"rtt_ms": {"distribution": "empirical", "values": [2, 1]}}}', "values must rise"),
+    ('{"d1": {"rtt_ms": {"distribution": "hyperexponential", "mean": 1, "cv2": 0.5}}}', "must be >= 1"),
     ('{"d1": {"queue_limit": 1.5}}', "d1.queue_limit=1.5 must be a whole number >= 0"),
     ('{"workers": {"isolates": 0}}', "workers.isolates=0 must be a whole number >= 1"),
     ('{"workers": {"cold_fraction": 2}}', "workers.cold_fraction=2 must be a number in 0..1"),

@@ -22,7 +22,7 @@ STUDENT_T = 2.101
 
 def draw(law: dict[str, Any], rng: np.random.Generator) -> float:
     """One value of a law told as a scenario's inline table; only what `launch` uses."""
-    match law["law"]:
+    match law["distribution"]:
         case "constant":
             return float(law["value"])
         case "uniform":
@@ -32,7 +32,7 @@ def draw(law: dict[str, Any], rng: np.random.Generator) -> float:
         case "lognormal":
             sigma = log(law["p99"] / law["median"]) / 2.3263478740408408
             return float(law["median"] * exp(sigma * rng.standard_normal()))
-    raise AssertionError(f"the plain program does not know the law {law['law']}")
+    raise AssertionError(f"the plain program does not know the law {law['distribution']}")
 
 
 class PlainLedger:

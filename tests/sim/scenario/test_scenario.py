@@ -77,7 +77,9 @@ def test_every_number_of_the_deployment_has_a_source_or_a_reason(launch: Scenari
     for component, table in launch.system_numbers().items():
         for key, value in table.items():
             path = f"system.{component}.{key}"
-            inner = {f"{path}.{name}" for name in value if name != "law"} if isinstance(value, dict) else {path}
+            inner = (
+                {f"{path}.{name}" for name in value if name != "distribution"} if isinstance(value, dict) else {path}
+            )
             assert path in vouched or inner <= vouched, path
 
 
@@ -124,7 +126,7 @@ def test_a_varied_number_loses_the_reason_of_the_old_one(launch: Scenario) -> No
 def test_numbers_of_the_system_are_plain_json(launch: Scenario) -> None:
     numbers = launch.system_numbers()
     assert json.loads(json.dumps(numbers)) == numbers
-    assert numbers["workers"]["cpu_ms"] == {"law": "exponential", "mean": 2.2}
+    assert numbers["workers"]["cpu_ms"] == {"distribution": "exponential", "mean": 2.2}
     assert "platform:" not in json.dumps(numbers)
 
 
@@ -144,7 +146,7 @@ def test_vary_changes_one_value_and_nothing_else(launch: Scenario) -> None:
 def test_vary_takes_numbers_of_numpy_and_laws_as_tables(launch: Scenario) -> None:
     assert launch.vary("workload.keys.count", np.int64(3)).workload.keys.count == 3
     assert launch.vary("system.d1.rtt_ms", 5).system.d1.rtt_ms.expected() == 5
-    assert launch.vary("system.d1.rtt_ms", {"law": "exponential", "mean": 5}).system.d1.rtt_ms.expected() == 5
+    assert launch.vary("system.d1.rtt_ms", {"distribution": "exponential", "mean": 5}).system.d1.rtt_ms.expected() == 5
 
 
 def test_with_changes_several_values_at_once(launch: Scenario) -> None:
@@ -203,11 +205,11 @@ def test_scenario_is_frozen_and_can_be_sent_to_another_process(launch: Scenario)
 
 
 def test_base_is_taken_over_key_by_key_and_laws_as_a_whole(tmp_path: Path, launch: Scenario) -> None:
-    text = 'base = "launch.toml"\nname = "mine"\n[system.d1]\nrtt_ms = { law = "exponential", mean = 4 }\n'
+    text = 'base = "launch.toml"\nname = "mine"\n[system.d1]\nrtt_ms = { distribution = "exponential", mean = 4 }\n'
     mine = load_scenario(saved(tmp_path, text))
     assert mine.name == "mine"
     assert mine.question == launch.question
-    assert mine.system.d1.rtt_ms.model_dump() == {"law": "exponential", "mean": 4}
+    assert mine.system.d1.rtt_ms.model_dump() == {"distribution": "exponential", "mean": 4}
     assert mine.system.d1.read_ms == launch.system.d1.read_ms
 
 
@@ -302,8 +304,12 @@ def test_missing_scenario_names_the_nearest(tmp_path: Path) -> None:
             'system.durable_objects.shards=0 must be a whole number >= 1, or "per_org"',
         ),
         ("system.d1.rtt_ms", -2, "system.d1.rtt_ms=-2 must be >= 0"),
-        ("system.d1.rtt_ms", {"law": "lognormal", "median": 3}, "system.d1.rtt_ms.p99 is missing"),
-        ("system.d1.rtt_ms", {"law": "lognorm"}, 'system.d1.rtt_ms.law="lognorm" is unknown; did you mean lognormal?'),
+        ("system.d1.rtt_ms", {"distribution": "lognormal", "median": 3}, "system.d1.rtt_ms.p99 is missing"),
+        (
+            "system.d1.rtt_ms",
+            {"distribution": "lognorm"},
+            'system.d1.rtt_ms.distribution="lognorm" is unknown; did you mean lognormal?',
+        ),
         ("system.d1.rtt_ms.p99", 1, "system.d1.rtt_ms p99=1 must be >= median=6"),
         ("system.d1", 3, "system.d1=3 must be a table"),
         ("system.client.retries", 11, "system.client.retries=11 must be <= 10"),
@@ -360,7 +366,7 @@ def test_further_problems_are_notes(launch: Scenario) -> None:
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("platform:x"),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["law", "kind", "x"]), inner, max_size=3)
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["distribution", "kind", "x"]), inner, max_size=3)
     ),
     max_leaves=4,
 )

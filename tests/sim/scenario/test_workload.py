@@ -115,7 +115,7 @@ def test_tokens_have_the_mean_of_their_law(many: Schedule) -> None:
 
 
 def test_a_law_of_several_draws_is_sampled_with_as_many() -> None:
-    law = {"law": "erlang", "mean": 1000, "stages": 9}
+    law = {"distribution": "erlang", "mean": 1000, "stages": 9}
     tokens = schedule(MANY.vary("workload.tokens.tokens_in", law)).tokens_in
     assert tokens.std() / tokens.mean() == pytest.approx(1 / 3, rel=0.03)
 
@@ -187,7 +187,7 @@ def test_duration_is_the_scenario_s_and_warm_up_goes_along() -> None:
 
 def closed(**arrivals: Any) -> Scenario:
     """The launch scenario with users who wait."""
-    table = {"kind": "closed", "users": 7, "think_ms": {"law": "exponential", "mean": 500}, **arrivals}
+    table = {"kind": "closed", "users": 7, "think_ms": {"distribution": "exponential", "mean": 500}, **arrivals}
     return LAUNCH.with_(**{"workload.arrivals": table, "workload.requests": 3000})
 
 

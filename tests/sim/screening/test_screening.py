@@ -52,7 +52,7 @@ def test_memoryless_queue_is_erlangs(servers: int, load: float) -> None:
 
 
 @pytest.mark.parametrize("law", [d.Constant(value=10), d.Erlang(mean=10, stages=3), d.Lognormal(median=6, p99=50)])
-def test_one_server_with_any_law_is_pollaczeks_and_khinchines(law: d.AnyLaw) -> None:
+def test_one_server_with_any_law_is_pollaczeks_and_khinchines(law: d.AnyDistribution) -> None:
     row = rows((f.Serve(f.Station("q"), law, "q.work"),), 60)["q"]
     assert row.wait_ms_mean == pytest.approx(MG1.of(60, law).wait_mean_ms)
 
@@ -121,7 +121,10 @@ def test_token_bucket_lets_its_rate_through() -> None:
 def test_latched_alarm_comes_once_in_its_delay() -> None:
     """Ten requests a second arm an alarm of one second: one starts in each 1.1 s, and empties what has come."""
     pending, station = f.Counter("pending"), f.Station("q")
-    empty = (f.Serve(station, f.Time(f.ZERO.law, each_ms=2.0, of=pending, at_most=3), "q.rows"), f.Count(pending, -3.0))
+    empty = (
+        f.Serve(station, f.Time(f.ZERO.distribution, each_ms=2.0, of=pending, at_most=3), "q.rows"),
+        f.Count(pending, -3.0),
+    )
     alarm = f.Spawn(
         (f.Repeat(f.CountAtLeast(pending, 1), empty, "q.chunk", limit=1000),),
         "q.alarm", after=d.Constant(value=1000), once=f.Latch("armed"),
@@ -140,7 +143,7 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
     "seed policy": {"system.ledger.policy": "seed", "workload.arrivals.rate_per_s": 200.0},
     "one hot key": {"workload.keys.zipf": 2.0, "workload.arrivals.rate_per_s": 300.0},
     "slow database": {
-        "system.d1.read_ms": {"law": "exponential", "mean": 8.0},
+        "system.d1.read_ms": {"distribution": "exponential", "mean": 8.0},
         "workload.arrivals.rate_per_s": 300.0,
         "workload.duration_s": 1200,
     },
@@ -255,7 +258,7 @@ def test_any_flow_can_be_screened(flow: f.Flow, rate_per_s: float) -> None:
 
 def stateless(draw: Any, depth: int) -> f.Flow:
     """A Flow whose demand does not depend on state: chance, routes, holds, repeats, joins of everything."""
-    laws: list[d.AnyLaw] = [d.Exponential(mean=2.0), d.Constant(value=1.0), d.Lognormal(median=2.0, p99=9.0)]
+    laws: list[d.AnyDistribution] = [d.Exponential(mean=2.0), d.Constant(value=1.0), d.Lognormal(median=2.0, p99=9.0)]
 
     def part(number: int) -> f.Step:
         law, inner = draw(st.sampled_from(laws)), stateless(draw, depth - 1) if depth else ()

@@ -1,4 +1,4 @@
-"""How functions of this package are compiled: once a machine, cached on disk, without the interpreter's lock."""
+"""How functions of this package are compiled: once per machine, cached on disk, without the interpreter lock."""
 
 from collections.abc import Callable
 from hashlib import blake2b
@@ -17,19 +17,19 @@ _PART = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper":
 
 
 def jit(function: Function) -> Function:
-    """A part of the machine that becomes a piece of its caller."""
+    """Compile a part of the machine that is inlined into its caller."""
     part: Function = _njit(**_PART, forceinline=True)(function)
     return part
 
 
 def jit_apart(function: Function) -> Function:
-    """A part that is seldom called, or from many places: it stays a function, which keeps the machine small."""
+    """Compile a part that is seldom called, or from many places, as a function: this keeps the machine small."""
     part: Function = _njit(**_PART)(function)
     return part
 
 
 def jit_cached(function: Function) -> Function:
-    """The machine itself: kept on disk, so that only the first run ever waits for the compiler.
+    """Compile the machine itself, cached on disk, so that only the first run ever waits for the compiler.
 
     Where no folder can be written, every process compiles anew.
     """
@@ -43,7 +43,7 @@ def jit_cached(function: Function) -> Function:
 
 
 def _drop_stale(machine: Any) -> None:
-    """Forget what was compiled from other sources than these: the cache itself looks at one file of them only."""
+    """Delete what was compiled from other sources than these: Numba's cache itself checks only one file."""
     sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(portable_math.__file__), Path(streams.__file__)]
     fingerprint = blake2b(b"".join(source.read_bytes() for source in sources)).hexdigest()
     folder, name = Path(machine.stats.cache_path), machine.py_func.__name__
