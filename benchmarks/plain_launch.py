@@ -11,7 +11,7 @@ import numpy as np
 import simpy
 
 from benchmarks.jobs import SEED, Job, Times
-from sim.randomness.distributions import AnyLaw
+from sim.randomness.distributions import AnyDistribution
 from sim.randomness.streams import child_context, stream_key, uniforms
 from sim.scenario.scenario import load_scenario
 
@@ -85,11 +85,11 @@ class Deployment:
         self.d1_rtt_ms, self.later_rtt_ms = (self.drawn(system.d1.rtt_ms, "d1.rtt", scale=0.5, context=c) for c in both)
         self.write_ms, self.later_write_ms = (self.drawn(system.d1.write_ms, "d1.write", context=c) for c in both)
 
-    def drawn(self, law: AnyLaw, stream: str, *, scale: float = 1.0, context: int = 0) -> list[float]:
+    def drawn(self, distribution: AnyDistribution, stream: str, *, scale: float = 1.0, context: int = 0) -> list[float]:
         """A time for every request, in ms, as our engines draw it."""
         key, index = stream_key(SEED, stream), np.arange(self.requests)
-        unit = np.stack([uniforms(key, index, context=context, draw=draw) for draw in range(law.draws)])
-        times: list[float] = (scale * law.sample(unit)).tolist()
+        unit = np.stack([uniforms(key, index, context=context, draw=draw) for draw in range(distribution.draws)])
+        times: list[float] = (scale * distribution.sample(unit)).tolist()
         return times
 
     # ------------------------------------------------------------ clients

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sim.errors import ScenarioError, rule
-from sim.randomness.distributions import AnyLaw
+from sim.randomness.distributions import AnyDistribution
 
 PAGE = "scenarios/README.md"
 """Where every key is explained."""
@@ -32,14 +32,14 @@ class Table(BaseModel):
 
 
 def _law(value: Any) -> Any:
-    """A bare number is the law that always gives it."""
+    """A bare number is the distribution that always gives it."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return {"law": "constant", "value": value}
+        return {"distribution": "constant", "value": value}
     return value
 
 
-Law = Annotated[AnyLaw, Field(discriminator="law"), BeforeValidator(_law)]
-"""A law, or a number that stands for the constant law."""
+Law = Annotated[AnyDistribution, Field(discriminator="distribution"), BeforeValidator(_law)]
+"""A distribution, or a number that stands for the constant distribution."""
 
 Place = tuple[str | int, ...]
 """A dotted path, part by part; a number is a position in a list."""
@@ -162,16 +162,16 @@ def tables(annotation: Any) -> list[type[BaseModel]]:
 
 
 def choose(choices: list[type[BaseModel]], raw: Any) -> type[BaseModel] | None:
-    """The table that *raw* is meant to be: the only one, or the one of its ``kind`` or ``law``."""
+    """The table that *raw* is meant to be: the only one, or the one of its ``kind`` or ``distribution``."""
     if len(choices) == 1:
         return choices[0]
-    said = {raw.get("kind"), raw.get("law")} if isinstance(raw, dict) else set()
+    said = {raw.get("kind"), raw.get("distribution")} if isinstance(raw, dict) else set()
     return next((choice for choice in choices if tag(choice) in said - {None}), None)
 
 
 def tag(table: type[BaseModel]) -> str | None:
-    """What the ``kind`` or ``law`` of a table must be; None for a table without either."""
-    for key in ("kind", "law"):
+    """What the ``kind`` or ``distribution`` of a table must be; None for a table without either."""
+    for key in ("kind", "distribution"):
         if key in table.model_fields:
             return str(get_args(table.model_fields[key].annotation)[0])
     return None

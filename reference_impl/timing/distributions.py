@@ -126,9 +126,6 @@ def read_distribution(spec: object, path: str) -> Distribution:
         return Distribution("constant", {"value": _number(spec, path, may_be_zero=True)})
     if not isinstance(spec, Mapping):
         raise ConfigError(f"{path}={spec!r} must be a number or a table with the key 'distribution'")
-    if "law" in spec and "distribution" not in spec:
-        # Deprecated: what the key was called while pace files were written.
-        spec = {"distribution" if key == "law" else key: value for key, value in spec.items()}
     name = spec.get("distribution")
     if not isinstance(name, str) or name not in _SAMPLERS:
         raise ConfigError(f"{path}.distribution={name!r} must be one of {', '.join(_SAMPLERS)}")

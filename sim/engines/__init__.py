@@ -1,1 +1,1 @@
-"""Two executions of one Flow: one to be read (SimPy), one for volume (compiled). They agree request by request."""
+"""Two engines that execute a Flow: one to read (SimPy), one for volume (compiled). They agree request by request."""

@@ -1,4 +1,4 @@
-"""What an engine makes sure of before a run and after it."""
+"""Checks that an engine makes before a run and after it."""
 
 from math import isfinite
 from typing import TYPE_CHECKING, get_args
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_schedule(flow: Flow, schedule: "Schedule") -> None:
-    """Refuse a schedule that *flow* cannot be played on: a time or a size that is none, a route without a name.
+    """Refuse a schedule with values that *flow* cannot use: a time or size out of range, a route without a name.
 
     Raises
     ------
@@ -30,10 +30,10 @@ def check_schedule(flow: Flow, schedule: "Schedule") -> None:
     columns["route_code"] = schedule.route_code
     columns |= {"arrival_ms": schedule.arrival_ms} if schedule.user is None else {"think_ms": schedule.think_ms}
     for name, column in columns.items():
-        most = len(schedule.routes) - 1 if name == "route_code" else LARGEST
-        if not (column.min() >= 0 and column.max() <= most):
-            place = int(np.argmin((column >= 0) & (column <= most)))
-            raise UsageError(f"schedule.{name}[{place}]={column[place]:g} must be between 0 and {most:g}")
+        high = len(schedule.routes) - 1 if name == "route_code" else LARGEST
+        if not (column.min() >= 0 and column.max() <= high):
+            place = int(np.argmin((column >= 0) & (column <= high)))
+            raise UsageError(f"schedule.{name}[{place}]={column[place]:g} must be between 0 and {high:g}")
 
 
 BYTES_PER_REQUEST = 120
@@ -67,9 +67,9 @@ def check_memory(requests: int, numbers: int, *, instances: int, bytes_per_insta
 
 
 def check_ended(outcome: NDArray[np.int8], end_ms: float) -> None:
-    """Every request of a whole run has ended, at a time that is a number.
+    """Make sure that every request of a whole run has ended, at a finite time.
 
-    Only a user's own process can have left one waiting.
+    Only a user's own process can leave one waiting.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def check_ended(outcome: NDArray[np.int8], end_ms: float) -> None:
 
 
 def check_little(stations: tuple[StationUse, ...]) -> None:
-    """Little's law on the whole path: the integral of the queue equals the sum of the waits.
+    """Make sure of Little's law on the whole path: the integral of the queue equals the sum of the waits.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What an engine hands back: for every request when it came, how it ended and where its time went.
+"""What an engine returns: for every request its arrival, its outcome, and its time by category.
 
 Both engines fill the same arrays, so that they can be compared element by element.
 """
@@ -13,7 +13,7 @@ UNFINISHED = -1
 
 
 FULL_RATIO = 1.0 + 1e-9
-"""Offered load beyond which a station can no longer keep up. A closed loop offers 1 at most, but for rounding."""
+"""Offered load beyond which a station is unstable. A closed loop offers 1 at most, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class StationUse:
 
     ``busy_ms`` and ``queue_ms`` are the integrals over time of the busy servers and of the waiting requests, up to
     *horizon*, the last arrival; ``waited_ms`` is the sum of the single waits of the whole run and ``queue_total_ms``
-    the same thing as an integral over all of it: Little's law says that they are equal.
+    the same as an integral over all of it: equal by Little's law.
     """
 
     name: str
@@ -37,10 +37,10 @@ class StationUse:
     busiest_ms: float
     """Service time given by the busiest instance in the whole run."""
     offered_ms: float
-    """The most that one instance was asked for: what it gave, and as much for each request that it refused."""
+    """Largest load of one instance: the service it gave, and as much for each request that it refused."""
 
     def offered_ratio(self, horizon_ms: float) -> float:
-        """Work that one instance was asked for, over what it can do while requests arrive."""
+        """Return the busiest instance's offered load, as a share of its capacity while requests arrive."""
         return self.offered_ms / max(horizon_ms * self.servers, 1e-9)
 
 
@@ -64,7 +64,7 @@ class Recording:
     def unstable(self) -> tuple[StationUse, ...]:
         """Stations that were offered more work than they can do.
 
-        Their queues grow as long as the load lasts, so what was recorded is transient; or they refuse the rest.
+        Their queues grow as long as the load lasts, so the results are transient; or they refuse the excess.
         """
         full = (use for use in self.stations if use.offered_ratio(self.horizon_ms) > FULL_RATIO)
         return tuple(use for use in full if len(self.outcome) > use.servers)

@@ -106,8 +106,8 @@ def run_tasks(
     Returns
     -------
     str
-        Why it ended early: Ctrl-C, or a worker died and nobody took over; empty when all is done. What was done by then
-        has been kept, what had not begun is cancelled.
+        Why it ended early: Ctrl-C, or a worker died and no other took over; empty when all is done. What was done by
+        then has been kept, what had not begun is cancelled.
     """
     waiting = iter(enumerate(tasks))
     out: dict[Future[T], int] = {}
@@ -128,7 +128,7 @@ def run_tasks(
     except Exception as error:
         if not isinstance(error, BrokenProcessPool | CancelledError) and type(error).__name__ not in LOST:
             raise
-        return _kept(out, keep, reason=f"a worker died in its run, and nobody took over: {_line(error)}")
+        return _kept(out, keep, reason=f"a worker died in its run, and no other took over: {_line(error)}")
     finally:
         for future in out:
             future.cancel()

@@ -26,7 +26,7 @@ class PairedDifference:
     estimate : Estimate
         Mean of the differences, with its interval; n counts pairs.
     variance_ratio : float
-        Variance without pairing over variance with it: so many times fewer runs for the same interval.
+        Variance without pairing over variance with it: the factor by which pairing saves runs.
     """
 
     estimate: Estimate
@@ -50,7 +50,7 @@ def paired_difference(before: ArrayLike, after: ArrayLike, *, level: float = 0.9
     """
     old, new = clean(before, finite=True), clean(after, finite=True)
     if old.shape != new.shape or old.size < 2:
-        raise UsageError(f"{old.size} and {new.size} runs must be as many on both sides, and at least 2")
+        raise UsageError(f"{old.size} and {new.size} runs must be equally many on both sides, and at least 2")
     found = mean_interval(new - old, level=level, method="independent")
     estimate = Estimate(found.value, found.low, found.high, found.n, f"{found.n} pairs, t", level)
     apart, together = float(old.var(ddof=1) + new.var(ddof=1)), float((new - old).var(ddof=1))

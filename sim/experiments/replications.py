@@ -1,7 +1,7 @@
-"""A scenario played again with other luck: seeds that are far apart, and what is kept of each run.
+"""Replications of a scenario: independent seeds, and what is kept of each run.
 
 A replication is a whole run, schedule included. Two systems that are played with the same seeds meet the same requests
-and the same luck (common random numbers), so what differs between them is the change.
+and the same random numbers, so what differs between them is the change.
 """
 
 from collections.abc import Sequence
@@ -35,9 +35,9 @@ class Replication:
     metrics : dict of str to ndarray, shape (n,)
         Each metric's values, in the order of arrival; see :func:`sim.results.metrics.metric_values`.
     busiest_station : str
-        Whose busiest instance had most to do.
+        The station with the most utilized instance.
     busiest_utilization : float
-        How much that was; 1 and more is overload.
+        Of that instance; 1 and more is overload.
     """
 
     seed: int
@@ -49,7 +49,7 @@ class Replication:
 
 
 def spawned_seeds(seed: int, count: int, *, batch: int = 0) -> tuple[int, ...]:
-    """Seeds of replications: 63 bits each, far apart for neighbouring *seed* and *batch*.
+    """Return seeds of replications: 63 bits each, independent for neighbouring *seed* and *batch*.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def replicate(scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence
     Returns
     -------
     Replication or None
-        None when somebody interrupted it: half a run says nothing.
+        None when it was interrupted: half a run says nothing.
     """
     from sim.runners.play import play
     from sim.scenario.generation import schedule

@@ -31,7 +31,7 @@ STEADY = ("poisson", "constant", "bursty")
 
 
 REQUESTS_MIN = 20_000
-"""A P99 then rests on 200 requests beyond it: about 5 % of relative error for the laws in use (hazard H60)."""
+"""A P99 then rests on 200 requests beyond it: about 5 % of relative error for the distributions in use (hazard H60)."""
 
 
 REQUESTS_MAX = 200_000

@@ -31,7 +31,7 @@ REQUESTS_MAX = 20_000
 """Played after the warm-up: a P99 then rests on 200 requests; common random numbers make up for the rest."""
 
 PLACES = ("value", "mean", "median", "p99", "low", "high", "minimum", "maximum", "values")
-"""Parameters of a law that are multiplied to multiply the law."""
+"""Parameters of a distribution that are multiplied to multiply the distribution."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ def doubtful(scenario: "Scenario") -> list["Provenance"]:
 
 
 def _multiplied(value: Any, factor: float) -> Any:
-    """A number, or the location of a law, times *factor*; None for anything else."""
+    """A number, or the location of a distribution, times *factor*; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
         return max(1, round(value * factor))
     if isinstance(value, float):
         return value * factor
-    if isinstance(value, dict) and "law" in value:
+    if isinstance(value, dict) and "distribution" in value:
         return {key: _scaled(entry, factor) if key in PLACES else entry for key, entry in value.items()}
     return None
 

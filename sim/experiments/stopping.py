@@ -2,11 +2,12 @@
 
 ``run_until(scenario, "p99 ± 2 %")`` plays ten replications, looks at the interval, and plays as many new ones as the
 square-root law asks for, until two things are true: the interval is narrow enough, and the looks before, which are
-other runs, say that one from so many requests should be. An interval that is narrow by chance goes with a value that is
-off: a P99 that came out low has few slow requests around it, so it looks certain. Stopping on a lucky narrow interval
-therefore under-covers. What earlier replications say does not depend on the last ones, so there are two looks at least;
-each aims at more than it needs, so that the second is mostly the last. Few looks matter, too: looking after every
-replication means to stop at the first lucky moment. docs/COVERAGE.md counts how often such intervals hold the truth.
+other runs, say that one from that many replications should be. An interval that is narrow by chance goes with a value
+that is off: a P99 that came out low has few slow requests around it, so it looks certain. Half-width and estimate are
+correlated, so stopping on a lucky narrow interval under-covers. What earlier replications say does not depend on the
+last ones, so there are two looks at least; each aims at more than it needs, so that the second is mostly the last. Few
+looks matter, too: looking after every replication means to stop at the first lucky one. docs/COVERAGE.md counts how
+often such intervals hold the truth.
 
 A replication is the whole scenario, its warm-up cut: the answer is the one that a run of this scenario gives on the
 average, whether its traffic is steady or not.
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from sim.errors import RunnerError, UsageError
 from sim.experiments.executors import INTERRUPTED, Here, executor_for, run_tasks
@@ -51,7 +53,7 @@ REQUESTS_MAX = 20_000_000
 GROWTH_MIN, GROWTH_MAX, GROWTH_BLIND = 1.0, 10.0, 4.0
 """Replications grow by the square-root law from look to look, within limits; by the last where that law has no base."""
 
-MARGIN = 1.25
+MARGIN = 1.5
 """Aimed at this much more than the square-root law asks: the next look is then mostly the last, and not by chance."""
 
 
@@ -71,11 +73,11 @@ class SequentialEstimate:
     replications : int
         Of the last look.
     replications_total : int
-        Of all looks; so many times the requests of one replication were played.
+        Of all looks.
     requests : int
         Of one replication, warm-up included.
     looks : int
-        How often the interval was looked at.
+        How often the interval was computed.
     seed : int
     """
 
@@ -127,7 +129,7 @@ def run_until(
     rng : int or None
         Seed; None takes the scenario's own. The seeds of the replications are spawned from it.
     requests : int or None
-        Of each replication play only so many.
+        Play only the beginning of each replication, this many.
     rate_per_s, trace
         As in :func:`sim.runners.play.run`.
     replications : int
@@ -279,9 +281,21 @@ def _found(goal: Precision, runs: Sequence[Array], *, requests: int, looks: int,
 
 
 def _foretold(seen: Sequence[tuple[int, float]], count: int) -> float:
-    """How many times too wide an interval from *count* replications is, by earlier looks and the square-root law."""
-    squares = [excess**2 * earlier / count for earlier, excess in seen if isfinite(excess)]
-    return (sum(squares) / len(squares)) ** 0.5 if squares else 0.0
+    """How many times too wide an interval from *count* replications should be, by earlier looks.
+
+    Variances fall as 1/count, and Student's quantile with the degrees of freedom; a look counts by its replications,
+    since a variance that few of them estimate is rough.
+    """
+    bounded = [(earlier, excess) for earlier, excess in seen if isfinite(excess)]
+    if not bounded:
+        return 0.0
+    squares = [(excess * _student(count) / _student(earlier)) ** 2 * earlier / count for earlier, excess in bounded]
+    square = np.average(squares, weights=[earlier for earlier, _ in bounded])
+    return float(np.sqrt(square))
+
+
+def _student(count: int) -> float:
+    return float(stdtrit(count - 1, 0.975))
 
 
 def _short_of_budget(found: SequentialEstimate, requests_max: int) -> SequentialEstimate:

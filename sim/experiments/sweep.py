@@ -274,7 +274,7 @@ def _of_one(values: "NDArray[np.float64]", statistic: str) -> float:
 
 
 def _cell(value: Any) -> Any:
-    """A value as it stands in a table: a law or a list as its text."""
+    """A value as it stands in a table: a distribution or a list as its text."""
     return json.dumps(value) if isinstance(value, dict | list | tuple) else value
 
 

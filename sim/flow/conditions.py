@@ -1,4 +1,4 @@
-"""How long a step takes, and which way it goes: times and conditions that a step reads when its turn comes."""
+"""Times and conditions: how long a step takes and which path is taken, evaluated when the step is reached."""
 
 from dataclasses import field
 from typing import Annotated
@@ -8,28 +8,28 @@ from pydantic import Field
 from sim.errors import ModelError
 from sim.flow.parts import Finite, Name, NaturalNumber, NotNegative, Real, Share, Whole, kind, part
 from sim.flow.state import ATTRIBUTES, Attribute, Bucket, Counter, Station
-from sim.randomness.distributions import AnyLaw, Constant
+from sim.randomness.distributions import AnyDistribution, Constant
 
 
 @part
 class Time:
-    """A duration in ms: ``scale * law + each_ms * (how many of *of*)``.
+    """A duration in ms: ``scale * distribution + each_ms * (value of *of*)``.
 
     *of* is a counter, read when the time begins to run (at most *at_most* of it), or an attribute of the request.
     """
 
-    law: Annotated[AnyLaw, kind("a law")]
+    distribution: Annotated[AnyDistribution, kind("a distribution")]
     scale: NotNegative = 1.0
     each_ms: NotNegative = 0.0
     of: Annotated[Counter | Attribute | None, kind(f"a Counter or one of {ATTRIBUTES}")] = None
     at_most: NaturalNumber | None = None
 
 
-Duration = Annotated[AnyLaw | Time, kind("a law or Time")]
+Duration = Annotated[AnyDistribution | Time, kind("a distribution or Time")]
 """The time of a step."""
 
 ZERO = Time(Constant(value=0.0))
-"""No time at all; the base of a time that only grows with a counter."""
+"""No time at all; the base of a time that consists of its growth."""
 
 
 @part

@@ -1,4 +1,4 @@
-"""Look at a flow: its parts, its state, its time categories; and interpret it step by step."""
+"""Inspection of a flow: its parts, its state, its time categories; and tables for interpreters of its steps."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Never, TypeVar, get_args
@@ -26,23 +26,23 @@ from sim.flow.steps import (
     Step,
     Transfer,
 )
-from sim.randomness.distributions import AnyLaw
+from sim.randomness.distributions import AnyDistribution
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
-def as_time(time: AnyLaw | Time) -> Time:
-    """A law as a :class:`Time`."""
+def as_time(time: AnyDistribution | Time) -> Time:
+    """Return a distribution as a :class:`Time`."""
     return time if isinstance(time, Time) else Time(time)
 
 
 def category_of(step: Delay | Serve) -> str:
-    """The category that a step's time is attributed to: what it says, or the stream up to its dot."""
+    """Return the category that a step's time is attributed to: its own, or the stream's name up to the dot."""
     return step.category or step.stream.partition("#")[0].partition(".")[0]
 
 
 def walk(part: Any) -> Iterator[Any]:
-    """Every step, condition, time and piece of state in *part*, parents before children, in the order of writing."""
+    """Yield every step, condition, time and piece of state in *part*, parents before children, in order."""
     inside = part
     if not isinstance(part, tuple):
         yield part
@@ -53,7 +53,7 @@ def walk(part: Any) -> Iterator[Any]:
 
 
 def categories(flow: Flow) -> tuple[str, ...]:
-    """Names of all categories that *flow* can attribute time to, sorted."""
+    """Return the names of all categories that *flow* can attribute time to, sorted."""
     names: set[str] = set()
     for part in walk(flow):
         if isinstance(part, Delay | Serve):
@@ -68,7 +68,7 @@ def categories(flow: Flow) -> tuple[str, ...]:
 
 
 def states(flow: Flow, kind: Any) -> tuple[Any, ...]:
-    """All stations (or links, counters, ...) in *flow*, by name; one name must mean one thing.
+    """Return all stations (or links, counters, ...) in *flow*, by name.
 
     Raises
     ------
@@ -87,12 +87,12 @@ def states(flow: Flow, kind: Any) -> tuple[Any, ...]:
 
 
 def instances(flow: Flow) -> int:
-    """Instances of all state in *flow* together: what a run must remember, however few requests come."""
+    """Return the number of instances of all state in *flow*: what a run must keep, however few its requests."""
     return sum(getattr(part, "instances", 1) for kind in get_args(State) for part in states(flow, kind))
 
 
 def flows_of(step: Step) -> tuple[Flow, ...]:
-    """The flows that *step* is made of; none for a simple step."""
+    """Return the flows that *step* is made of; none for a simple step."""
     match step:
         case Hold() | Hedge() | Spawn() | Repeat() | Attempt():
             return (step.steps,)

@@ -1,6 +1,6 @@
 """Parts of a flow: frozen records whose values are checked when they are built.
 
-A part is a pydantic dataclass. What pydantic finds is told as everything in this package is: in one line, with the
+A part is a pydantic dataclass. Pydantic's findings are raised as every error of this package: in one line, with the
 value, the rule, and the stream or name of the part.
 """
 
@@ -18,19 +18,19 @@ from sim.errors import ModelError, rule
 Class = TypeVar("Class", bound=type)
 
 WHOLE_MAX = 2**53
-"""Beyond it not every whole number has a float of its own, and 2**63 is no number of the compiled machine."""
+"""Above it not every whole number is a float, and 2**63 does not fit the compiled machine's integers."""
 
 SHOWN_MAX = 80
 """Characters of a wrong value that an error shows."""
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers as Python's."""
+    """Return a NumPy number as a Python number."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _whole(value: Any) -> Any:
-    """A whole number that came as a float as what it is."""
+    """Return a whole number that was given as a float as an int."""
     plain = _plain(value)
     return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
 
@@ -48,7 +48,7 @@ Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_plain)]
 
 
 def kind(description: str) -> Any:
-    """Return a mark for ``Annotated``: a field of this type that holds anything else must be *description*."""
+    """Return the metadata of a field type, for ``Annotated``: any other value "must be *description*"."""
     return Field(description=description)
 
 
@@ -60,14 +60,14 @@ def part(cls: Class) -> Class:
 
 
 def complete(parts: Iterable[Any]) -> None:
-    """Complete parts whose fields named types that were not defined yet; pydantic gives them another constructor."""
+    """Complete parts whose fields referred to types that were not defined yet; pydantic rebuilds their constructors."""
     for one in parts:
         rebuild_dataclass(one, force=True)
         _refusing(one)
 
 
 def _refusing(built: Any) -> Any:
-    """Let the constructor of a dataclass tell what pydantic finds in one line."""
+    """Let the constructor of a dataclass raise pydantic's findings in one line."""
     build: Callable[..., None] = built.__init__
 
     @wraps(build)
@@ -83,7 +83,7 @@ def _refusing(built: Any) -> Any:
 
 
 def _refusal(cls: Any, error: ValidationError, *, given: dict[str, Any]) -> str:
-    """The first finding in one line: ``Serve.time=5.0 must be a distribution or Time (desk.work)``."""
+    """Return the first finding in one line: ``Serve.time=5.0 must be a distribution or Time (desk.work)``."""
     found = error.errors(include_url=False)[0]
     place = found["loc"][0]
     name = list(given)[place] if isinstance(place, int) else str(place)

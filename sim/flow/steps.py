@@ -1,7 +1,7 @@
-"""The way of a request through a deployment, told as a few steps.
+"""The steps of a request's path through a deployment.
 
 A *Flow* is a tuple of steps that a request walks through in order: it waits at a station, is delayed on a wire, takes a
-branch, fails at a guard, is tried again. A component (``sim/models``) writes its Flow once; an engine
+branch, fails at a guard, is retried. A component (``sim/models``) writes its Flow once; an engine
 (``sim/engines``) executes it. This file holds the vocabulary only: no clock, no queue, no random number.
 
 Three conventions keep a Flow short:
@@ -10,15 +10,15 @@ Three conventions keep a Flow short:
   category* that the time is attributed to (column ``component_ms``), unless ``category=`` says otherwise. Every use of
   a name on a request's path has a stream of its own (:mod:`sim.flow.numbering`); steps that are ``shared`` take the
   same draw: that is how one round trip is split in two halves.
-* Times are a law in ms, or a :class:`Time` when the law is scaled or grows with a counter or an attribute.
+* A time is a distribution in ms, or a :class:`Time` when it is scaled or grows with a counter or an attribute.
 * State (``sim/flow/state.py``) is declared by value, where it is used; one name means one thing.
 
-What the steps mean where it could be doubted:
+Semantics, where they might be unclear:
 
 * Stations serve in order of arrival. At one instant, what was scheduled first happens first.
 * A failed step ends its Flow at once; servers held on the way are released; the failure travels up to the
   nearest :class:`Attempt` or :class:`Parallel`, or ends the request with the error as its outcome.
-* Work that nobody waits for any more goes on: a timed-out attempt keeps its place in every queue.
+* Abandoned work goes on: a timed-out attempt keeps its place in every queue.
 * Categories follow the critical path: where several flows ran at once, the time of the one that decided the join
   counts, and an attempt that timed out is attributed to waiting in the client. So the categories of a request add up
   to its latency.
@@ -48,7 +48,7 @@ from sim.flow.state import ATTRIBUTES, Attribute, Bucket, Counter, Failure, Latc
 
 Steps = Annotated["Flow", kind("a tuple of steps")]
 SomeSteps = Annotated["Flow", Field(min_length=1), kind("a tuple of at least one step")]
-Way = Annotated[Condition, kind("a condition of sim/flow/conditions.py")]
+When = Annotated[Condition, kind("a condition of sim/flow/conditions.py")]
 Retries = Annotated[NaturalNumber, Field(le=10_000)]
 
 State = Station | Link | Counter | Latch | Bucket | RetryBudget
@@ -100,16 +100,16 @@ class Transfer:
 
 @part
 class Branch:
-    """One of two ways, by chance or by state."""
+    """Take one of two paths, by chance or by state."""
 
-    condition: Way
+    condition: When
     then: Steps
     otherwise: Steps = ()
 
 
 @part
 class Match:
-    """One of several ways, by the request's *route*; a route that is not listed passes through."""
+    """Take one of several paths, by the request's *route*; a route that is not listed passes through."""
 
     routes: Annotated[tuple[tuple[str, "Flow"], ...], kind("a tuple of pairs (route, tuple of steps)")]
 
@@ -142,7 +142,7 @@ class Hedge:
 class Guard:
     """Fail with *error* when the condition is true."""
 
-    condition: Way
+    condition: When
     error: Failure
 
 
@@ -163,7 +163,7 @@ class Reset:
 
 @part
 class Move:
-    """Add all that *counter* holds to *into*, and set it to 0: what is sealed now is told from what comes later."""
+    """Add all that *counter* holds to *into*, and set it to 0: what is sealed now stays apart from what comes later."""
 
     counter: Counter
     into: Counter
@@ -175,7 +175,7 @@ class Move:
 
 @part
 class Spawn:
-    """Start *steps* that nobody waits for, *after* a time; with *once*, only if no earlier one is still to start."""
+    """Start *steps* in the background, *after* a time; with *once*, only if no earlier one is still to start."""
 
     steps: Steps
     stream: Name
@@ -187,7 +187,7 @@ class Spawn:
 class Repeat:
     """Walk *steps* while the condition is true, at most *limit* times; each turn has random numbers of its own."""
 
-    condition: Way
+    condition: When
     steps: SomeSteps
     stream: Name
     limit: PositiveNumber
@@ -198,8 +198,8 @@ class Attempt:
     """A caller's policy: try *steps*, give up on a try after *timeout_ms*, try again up to *retries* times.
 
     Before retry number k (from 1) the caller waits ``min(backoff_max_ms, backoff_ms * 2**(k-1))``, times a uniform
-    number with full *jitter*. A retry that the *budget* does not pay is not made. Waiting is attributed to ``client``.
-    The outcome of a request whose last try timed out is ``timeout``; errors in *final* are not tried again.
+    number with full *jitter*. A retry that the *budget* cannot pay for is not made. Waiting is attributed to
+    ``client``. The outcome of a request whose last try timed out is ``timeout``; errors in *final* are not tried again.
     """
 
     steps: Steps

@@ -1,6 +1,6 @@
-"""Whether a Flow can be executed at all: what would hang, or mean nothing, is refused before the run.
+"""Validation of a whole Flow before a run; single values are checked where a part is built (:mod:`sim.flow.parts`).
 
-Nothing that passes here can keep an engine busy for ever: loops have a bound, and no request can wait for itself.
+A flow that passes cannot hang an engine: loops have a bound, and no request can wait for itself.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from sim.flow.inspection import flows_of, states, walk
 from sim.flow.numbering import MARK
 from sim.flow.steps import Attempt, Flow, Hold, Repeat, Serve, Spawn, State, Step
 
-TURNS_MOST = 20_000_000
+TURNS_MAX = 20_000_000
 """Turns that nested loops, and tries of nested callers, may take together."""
 
 
@@ -39,17 +39,17 @@ def check(flow: Flow) -> None:
 
 
 def _check_steps(steps: Any, *, turns: int) -> None:
-    """Refuse what is no step, and loops in loops that could keep one request busy for ever."""
+    """Refuse what is no step, and nested loops that could keep one request busy for ever."""
     for step in steps if isinstance(steps, tuple) else (steps,):
         if not isinstance(step, Step):
             raise ModelError(f"{step!r} is no step; a flow is a tuple of steps of sim/flow/steps.py")
         inner = turns
         if isinstance(step, Repeat | Attempt):
             inner *= step.limit if isinstance(step, Repeat) else step.retries + 1
-            if inner > TURNS_MOST:
+            if inner > TURNS_MAX:
                 raise ModelError(
                     f"{type(step).__name__}({step.stream!r}) may take {inner} turns; "
-                    f"loops and tries together must take <= {TURNS_MOST}"
+                    f"loops and tries together must take <= {TURNS_MAX}"
                 )
         for inner_steps in flows_of(step):
             _check_steps(inner_steps, turns=inner)
@@ -73,13 +73,13 @@ def _check_order(flow: Flow) -> None:
                 ways.append(station)
         if start in reached:
             raise ModelError(
-                f"Hold(station={start!r}) waits, while it holds, for what may wait for {start!r}: nobody would ever go "
-                "on; wait outside the Hold, or bound the wait by an Attempt with a timeout"
+                f"Hold(station={start!r}) waits, while it holds, for what may wait for {start!r}: a deadlock; "
+                "wait outside the Hold, or bound the wait by an Attempt with a timeout"
             )
 
 
 def _waits(flow: Flow, held: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of a station that is held and one that is waited for meanwhile."""
+    """Yield pairs of a station that is held and one that is waited for meanwhile."""
     for step in flow:
         if isinstance(step, Serve | Hold) and step.station.discipline != "ps":
             yield from ((name, step.station.name) for name in held)

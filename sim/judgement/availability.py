@@ -10,7 +10,7 @@ Sources
 -------
 Incidents and their window: facts of the scenario's platform file (``incidents``, ``uptime_derived.window_days``).
 An incident without a stated share of failing requests is taken as total. Jeffreys, "Theory of Probability", 3rd
-ed., 1961 (k incidents give the rate a gamma law of shape k + 1/2). Trivedi and Bobbio, "Reliability and
+ed., 1961 (k incidents give the rate a gamma distribution of shape k + 1/2). Trivedi and Bobbio, "Reliability and
 Availability Engineering", 2017, chapter 3 (serial components: availabilities multiply).
 """
 

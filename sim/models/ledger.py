@@ -97,7 +97,7 @@ def _flush(ledger: Instance) -> Flow:
     """The alarm's work: what is pending when it rings goes, chunk after chunk, out of the object and into D1."""
     table, pending = ledger.table, _pending(ledger)
     sealed = Counter(f"{ledger.name}_sealed", instances=pending.instances)
-    rows_ms = Time(ZERO.law, each_ms=table.flush_row_us / 1000, of=sealed, at_most=table.flush_chunk_rows)
+    rows_ms = Time(ZERO.distribution, each_ms=table.flush_row_us / 1000, of=sealed, at_most=table.flush_chunk_rows)
     collect = (Delay(rows_ms, ledger.stream("flush")), Count(sealed, by=-table.flush_chunk_rows))
     store = ledger.linked("database").flow("write")
     chunk = (*durable_objects.held(_objects(ledger), work=collect), *store)

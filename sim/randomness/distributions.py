@@ -1,9 +1,10 @@
-"""How long a thing takes, or how large it is: the laws that a scenario may name.
+"""Distributions that a scenario may name: how long something takes, or how large it is.
 
-A law has no unit of its own; the key that holds it has (``cpu_ms = {law = "exponential", mean = 2.2}``). Every law
-turns uniform numbers into values by a formula, most by inverting the distribution function, so that one uniform number
-in gives one value out, and the same number gives the same value in every engine. Laws are monotone in their uniform
-number, except the hyperexponential and the Erlang law, which a what-if can therefore correlate less well.
+A distribution has no unit of its own; the key that holds it has one, as in
+``cpu_ms = {distribution = "exponential", mean = 2.2}``. Every distribution turns uniform numbers into values by a
+formula, most by inverting the distribution function, so that one uniform number gives one value, and the same number
+gives the same value in every engine. All are monotone in their uniform number, except the hyperexponential and the
+Erlang distribution, for which common random numbers correlate less.
 
 Sources
 -------
@@ -26,27 +27,27 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 NORMAL_P99 = 2.3263478740408408
-"""The 0.99 quantile of the standard normal law."""
+"""The 0.99 quantile of the standard normal distribution."""
 
 ALMOST_ONE = 1 - 2.0**-53
-"""The largest uniform number that is ever drawn (``sim/randomness/streams.py``)."""
+"""The largest uniform number that a stream yields (``sim/randomness/streams.py``)."""
 
 LARGEST = 1e15
-"""No value of a law may lie beyond: 30,000 years in ms, a petabyte in bytes."""
+"""No value of a distribution may lie beyond: 30,000 years in ms, a petabyte in bytes."""
 
 BISECTION_STEPS = 200
-"""Enough halvings to pin a double wherever the bracket starts."""
+"""Enough halvings to determine a double, wherever the bracket starts."""
 
 
-class _Law(BaseModel):
-    """What all laws share: frozen, no unknown parameter, one uniform number a value unless ``draws`` says more."""
+class _Distribution(BaseModel):
+    """Base of all distributions: frozen, no unknown parameter; a value takes ``draws`` uniform numbers, mostly one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    if not TYPE_CHECKING:  # A law's own parameters say more than those of a wrapper.
+    if not TYPE_CHECKING:  # A distribution's own parameters say more than those of a wrapper.
 
         def __init__(self, **parameters: Any) -> None:
-            """Refuse what is written in Python as everything there is refused: in one line."""
+            """Raise ModelError, in one line, for a distribution that is built in Python."""
             try:
                 super().__init__(**parameters)
             except ValidationError as error:
@@ -69,15 +70,15 @@ class _Law(BaseModel):
 
     @property
     def draws(self) -> int:
-        """How many uniform numbers make one value."""
+        """Number of uniform numbers that make one value."""
         return self._draws()
 
     def expected(self) -> float:
-        """Mean value, in the unit of the key that holds the law."""
+        """Mean value, in the unit of the key that holds the distribution."""
         return self._expected()
 
     def quantile(self, u: Array) -> Array:
-        """Value below which a share *u* (shape (n,), in (0, 1)) of the law lies; shape (n,)."""
+        """Value below which a share *u* (shape (n,), in (0, 1)) of the distribution lies; shape (n,)."""
         return self._quantile(u)
 
     def sample(self, u: Array) -> Array:
@@ -91,7 +92,7 @@ class _Law(BaseModel):
         return 1
 
     def _expected(self) -> float:
-        raise NotImplementedError  # Every law below has one; the base class is no law.
+        raise NotImplementedError  # Every distribution below has one; the base class is no distribution.
 
     def _quantile(self, u: Array) -> Array:
         raise NotImplementedError  # As above.
@@ -100,23 +101,23 @@ class _Law(BaseModel):
         return self._quantile(u[0])
 
 
-def _refusal(law: str, error: ValidationError) -> str:
+def _refusal(distribution: str, error: ValidationError) -> str:
     """The first of pydantic's findings in one line: ``Exponential.mean=-1.0 must be > 0``."""
     found = error.errors(include_url=False)[0]
     broken = rule(found)
-    if broken.startswith(law):
+    if broken.startswith(distribution):
         return broken
     if found["type"] == "value_error":
-        return f"{law}: {broken}"
+        return f"{distribution}: {broken}"
     place = "".join(f".{part}" for part in found["loc"])
     value = f"={found['input']!r}" if broken.startswith("must") else ""
-    return f"{law}{place}{value} {broken}"
+    return f"{distribution}{place}{value} {broken}"
 
 
-class Constant(_Law):
+class Constant(_Distribution):
     """Always *value*."""
 
-    law: Literal["constant"] = "constant"
+    distribution: Literal["constant"] = "constant"
     value: NotNegative
 
     def _expected(self) -> float:
@@ -126,10 +127,10 @@ class Constant(_Law):
         return np.full(u.shape, self.value)
 
 
-class Uniform(_Law):
-    """Anywhere between *low* and *high*, all alike."""
+class Uniform(_Distribution):
+    """Anywhere between *low* and *high*, equally likely."""
 
-    law: Literal["uniform"] = "uniform"
+    distribution: Literal["uniform"] = "uniform"
     low: NotNegative
     high: NotNegative
 
@@ -144,10 +145,10 @@ class Uniform(_Law):
         return self.low + u * (self.high - self.low)
 
 
-class Exponential(_Law):
+class Exponential(_Distribution):
     """Memoryless, with the given *mean*."""
 
-    law: Literal["exponential"] = "exponential"
+    distribution: Literal["exponential"] = "exponential"
     mean: Positive
 
     def _expected(self) -> float:
@@ -157,10 +158,10 @@ class Exponential(_Law):
         return np.asarray(-self.mean * portable_math.log(1 - u))
 
 
-class Lognormal(_Law):
-    """The logarithm is normal; told by its *median* and *p99*, the two numbers that dashboards show."""
+class Lognormal(_Distribution):
+    """The logarithm is normal; given by *median* and *p99*, the two numbers that dashboards show."""
 
-    law: Literal["lognormal"] = "lognormal"
+    distribution: Literal["lognormal"] = "lognormal"
     median: Positive
     p99: Positive
 
@@ -180,10 +181,10 @@ class Lognormal(_Law):
         return np.asarray(self.median * portable_math.exp(self.sigma * portable_math.normal_quantile(u)))
 
 
-class Weibull(_Law):
-    """Stretched exponential of the given *mean*; *shape* < 1 has a heavier tail than the exponential law."""
+class Weibull(_Distribution):
+    """Stretched exponential of the given *mean*; *shape* < 1 has a heavier tail than the exponential distribution."""
 
-    law: Literal["weibull"] = "weibull"
+    distribution: Literal["weibull"] = "weibull"
     mean: Positive
     shape: Positive
 
@@ -199,10 +200,10 @@ class Weibull(_Law):
         return np.asarray(self.scale * portable_math.power(-portable_math.log(1 - u), 1 / self.shape))
 
 
-class Pareto(_Law):
+class Pareto(_Distribution):
     """Power tail between *minimum* and *maximum*, with exponent *shape*: sizes of files, bursts of users."""
 
-    law: Literal["pareto"] = "pareto"
+    distribution: Literal["pareto"] = "pareto"
     minimum: Positive
     shape: Positive
     maximum: Positive
@@ -213,7 +214,7 @@ class Pareto(_Law):
 
     @property
     def cut(self) -> float:
-        """Share of the unbounded law that lies below the maximum."""
+        """Share of the unbounded distribution that lies below the maximum."""
         return float(1 - (self.minimum / self.maximum) ** self.shape)
 
     def _expected(self) -> float:
@@ -226,10 +227,10 @@ class Pareto(_Law):
         return np.asarray(self.minimum / portable_math.power(1 - u * self.cut, 1 / self.shape))
 
 
-class Erlang(_Law):
+class Erlang(_Distribution):
     """The sum of *stages* exponential stages with the given total *mean*: more regular than exponential."""
 
-    law: Literal["erlang"] = "erlang"
+    distribution: Literal["erlang"] = "erlang"
     mean: Positive
     stages: Annotated[int, Field(ge=1, le=64)]
 
@@ -240,7 +241,7 @@ class Erlang(_Law):
         return self.mean
 
     def _quantile(self, u: Array) -> Array:
-        from scipy.special import gammaincinv  # Takes a fifth of a second to import, and few ask for it.
+        from scipy.special import gammaincinv  # Takes a fifth of a second to import, and few need it.
 
         return np.asarray(gammaincinv(self.stages, u) * self.mean / self.stages)
 
@@ -250,10 +251,10 @@ class Erlang(_Law):
         return np.asarray(-sum(stages, np.float64(0)) * (self.mean / self.stages))
 
 
-class Hyperexponential(_Law):
+class Hyperexponential(_Distribution):
     """Mostly short, sometimes long: two exponentials with balanced means; *cv2* is the squared variation."""
 
-    law: Literal["hyperexponential"] = "hyperexponential"
+    distribution: Literal["hyperexponential"] = "hyperexponential"
     mean: Positive
     cv2: Annotated[float, Field(ge=1, allow_inf_nan=False)]
 
@@ -288,10 +289,10 @@ class Hyperexponential(_Law):
         return scaled
 
 
-class Empirical(_Law):
+class Empirical(_Distribution):
     """Measured *values* at equal steps of probability from 0 to 1, joined by straight lines."""
 
-    law: Literal["empirical"] = "empirical"
+    distribution: Literal["empirical"] = "empirical"
     values: Annotated[tuple[NotNegative, ...], Field(min_length=2)]
 
     def _check(self) -> None:
@@ -309,11 +310,13 @@ class Empirical(_Law):
         return np.asarray(values[left] + (position - left) * (values[left + 1] - values[left]))
 
 
-Law = Annotated[
+Distribution = Annotated[
     Constant | Uniform | Exponential | Lognormal | Weibull | Pareto | Erlang | Hyperexponential | Empirical,
-    Field(discriminator="law"),
+    Field(discriminator="distribution"),
 ]
-"""Any of the laws above, told apart by its ``law`` key."""
+"""Any of the distributions above, discriminated by its ``distribution`` key."""
 
-AnyLaw = Constant | Uniform | Exponential | Lognormal | Weibull | Pareto | Erlang | Hyperexponential | Empirical
+AnyDistribution = (
+    Constant | Uniform | Exponential | Lognormal | Weibull | Pareto | Erlang | Hyperexponential | Empirical
+)
 """The same union for annotations outside pydantic."""

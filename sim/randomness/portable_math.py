@@ -1,8 +1,8 @@
-"""The logarithm, the exponential and the normal quantile, made of basic arithmetic alone.
+"""Portable math: the logarithm, the exponential and the normal quantile, from basic arithmetic alone.
 
-A C library, a vector library and a compiler each round these functions in their own way, and a tie between two events
-is decided by the last bit. So they are written here once, from operations that IEEE 754 rounds the same way everywhere:
-NumPy on whole arrays and compiled code on single numbers give equal bits, on every machine.
+C libraries, vector libraries and compilers round these functions differently, and the last bit decides a tie between
+two events. So they are written here once, from operations that IEEE 754 rounds the same way everywhere: NumPy on whole
+arrays and compiled code on single numbers give equal bits, on every machine.
 
 Every function takes an array of any shape, or one number, and is within a few units in the last place of the truth.
 
@@ -32,7 +32,7 @@ FRACTION_BITS = 52
 TO_INTEGER = 6755399441055744.0
 """1.5 * 2**52: adding it to a small number leaves the nearest whole number in the lowest bits."""
 
-EXPONENT_MOST = 708.0
+EXPONENT_MAX = 708.0
 """Beyond this, exp() would leave the range of normal numbers; it stops there."""
 
 LOG_TERMS = tuple(2.0 / (2 * k + 3) for k in range(10))
@@ -91,7 +91,7 @@ def log(x: Any) -> Any:
 
 def exp(x: Any) -> Any:
     """Exponential function, between exp(-708) and exp(708)."""
-    inside = np.minimum(np.maximum(x, -EXPONENT_MOST), EXPONENT_MOST)
+    inside = np.minimum(np.maximum(x, -EXPONENT_MAX), EXPONENT_MAX)
     shifted = inside * PER_LN2 + TO_INTEGER
     twos = shifted - TO_INTEGER
     r = (inside - twos * LN2_HIGH) - twos * LN2_LOW
@@ -111,7 +111,7 @@ def power(x: Any, y: Any) -> Any:
 
 
 def degree_seven(x: Any, c: tuple[float, ...]) -> Any:
-    """Polynomial with eight coefficients, from the lowest; its two halves do not wait for each other."""
+    """Polynomial with eight coefficients, from the lowest; its two halves are independent, for the pipeline."""
     x2 = x * x
     low = (c[0] + c[1] * x) + (c[2] + c[3] * x) * x2
     high = (c[4] + c[5] * x) + (c[6] + c[7] * x) * x2
@@ -119,7 +119,7 @@ def degree_seven(x: Any, c: tuple[float, ...]) -> Any:
 
 
 def normal_quantile(u: Array) -> Array:
-    """Value below which a share *u* of the standard normal law lies.
+    """Value below which a share *u* of the standard normal distribution lies.
 
     Parameters
     ----------

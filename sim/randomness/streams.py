@@ -1,10 +1,9 @@
-"""Random numbers that are looked up, not drawn in turn.
+"""Counter-based random numbers: looked up, not drawn in turn.
 
 Picture a book of tables. The *seed* chooses the book, the *stream* (a place in the model, such as ``"d1.read"``)
-chooses the page, the *request* number the line, and the *context* tells the first attempt of a request from its
-retries. Asking twice gives the same number twice, in whatever order the simulation happens to ask. Two things follow:
-two engines that execute the same model see the same luck, and a what-if keeps every draw that it does not change
-(common random numbers).
+chooses the page, the *request* number the line, and the *context* distinguishes the first attempt of a request from
+its retries. Looking up twice gives the same number twice, in any order. Two things follow: two engines that execute the
+same model draw the same random numbers, and a what-if keeps every draw that it does not change (common random numbers).
 
 The generator is SplitMix64 used as a hash of its counter.
 
@@ -27,11 +26,11 @@ UNUSED_BITS = 12
 TO_UNIT = 2.0**-52
 
 SEED_MAX = 2**63 - 1
-"""The largest whole number of a TOML file, a Parquet column and a compiled engine alike."""
+"""The largest whole number that a TOML file, a Parquet column and the compiled engine all hold."""
 
 
 def mix64(word: int) -> int:
-    """SplitMix64's finalizer: a bijection of 64-bit words in which every input bit flips about half of the output."""
+    """Apply SplitMix64's finalizer: a bijection of 64-bit words; each input bit flips about half of the output bits."""
     word &= MASK
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & MASK
@@ -39,7 +38,7 @@ def mix64(word: int) -> int:
 
 
 def stream_key(seed: int, stream: str) -> int:
-    """The page of the book: a 64-bit key for *stream* under *seed*.
+    """Return the 64-bit key of *stream* under *seed*: the page of the book.
 
     Parameters
     ----------
@@ -54,7 +53,7 @@ def stream_key(seed: int, stream: str) -> int:
 
 
 def checked_seed(seed: int) -> int:
-    """Refuse what is no seed: every seed is used whole, none is cut to the bits that an engine holds.
+    """Return a seed as a plain integer, and refuse what is none: no seed is truncated to the bits that an engine holds.
 
     Raises
     ------
@@ -68,14 +67,14 @@ def checked_seed(seed: int) -> int:
 
 
 def uniform(key: int, request: int, *, context: int = 0, draw: int = 0) -> float:
-    """One number in (0, 1) for one request: the scalar twin of :func:`uniforms`."""
+    """Return one number in (0, 1) for one request: :func:`uniforms` for a scalar."""
     line = mix64(key + GOLDEN * (request + 1))
     word = mix64((line ^ context) + GOLDEN * draw)
     return ((word >> UNUSED_BITS) + 0.5) * TO_UNIT
 
 
 def uniforms(key: int, request: NDArray[np.int64], *, context: int = 0, draw: int = 0) -> NDArray[np.float64]:
-    """Numbers in (0, 1), one a request.
+    """Return numbers in (0, 1), one for each request.
 
     Parameters
     ----------
@@ -86,7 +85,7 @@ def uniforms(key: int, request: NDArray[np.int64], *, context: int = 0, draw: in
     context : int
         0 for the first attempt; see :func:`child_context`.
     draw : int
-        Which of several numbers that a law needs.
+        Which of several numbers that a distribution needs.
 
     Returns
     -------
@@ -102,7 +101,10 @@ def uniforms(key: int, request: NDArray[np.int64], *, context: int = 0, draw: in
 
 
 def child_context(context: int, key: int, *, branch: int) -> int:
-    """Context of retry, or spawned copy, number *branch* >= 1 at the stream with *key*; 0 keeps the parent's."""
+    """Return the context of retry, turn or copy number *branch* >= 1 of a step; 0 keeps the parent's.
+
+    *key* is that of the step's stream.
+    """
     return context if branch == 0 else mix64(context ^ mix64(key + GOLDEN * branch))
 
 

@@ -322,12 +322,12 @@ def provenance(sources: "Sequence[Provenance]") -> Grid:
 
 
 def _value(value: Any, unit: str) -> str:
-    """A number with its unit, or a law in words."""
+    """A number with its unit, or a distribution in words."""
     if isinstance(value, dict):
         parts = dict(value)
-        law = parts.pop("law", None)
+        distribution = parts.pop("distribution", None)
         said = ", ".join(f"{key} {_value(entry, '1')}" for key, entry in parts.items())
-        return f"{law}: {said}{'' if unit == '1' else f' {unit}'}" if law else said
+        return f"{distribution}: {said}{'' if unit == '1' else f' {unit}'}" if distribution else said
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,.12g}{'' if unit == '1' else f' {unit}'}"

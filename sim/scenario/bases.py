@@ -12,7 +12,7 @@ from sim.scenario.platform import read_toml
 from sim.schema import PAGE, Place, dotted, nearest, shown
 
 WHOLE = ("arrivals", "parameters")
-"""Tables that a scenario replaces as a whole, where other tables are taken over key by key; laws too."""
+"""Tables that a scenario replaces as a whole, where other tables are taken over key by key; distributions too."""
 
 
 BASES_MAX = 8
@@ -93,7 +93,7 @@ def tables_of(path: Path, depth: int = 0) -> dict[str, Any]:
 def _changes(own: dict[str, Any], place: Place = ()) -> Iterator[tuple[Place, Any]]:
     """What a scenario puts in place of its base: values, and the tables that only make sense as a whole."""
     for key, value in own.items():
-        if isinstance(value, dict) and key not in WHOLE and "law" not in value:
+        if isinstance(value, dict) and key not in WHOLE and "distribution" not in value:
             yield from _changes(value, (*place, key))
         else:
             yield (*place, key), value

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sim.errors import ScenarioError
 from sim.free_memory import check_fits
-from sim.randomness.distributions import AnyLaw
+from sim.randomness.distributions import AnyDistribution
 from sim.randomness.streams import checked_seed, stream_key, uniforms
 from sim.scenario.arrivals import BYTES_PER_REQUEST, Closed, TraceReplay
 from sim.scenario.routes import Route
@@ -70,7 +70,7 @@ def _check_warm_up(workload: Workload, last_ms: float) -> None:
 
 
 def stored_bytes(route: Route) -> NDArray[np.int64]:
-    """Return the sizes of the objects that a route's requests ask for, shape (objects,): quantiles of its law."""
+    """Return the sizes of the objects that a route's requests ask for, shape (objects,): quantiles of `size_bytes`."""
     assert route.objects is not None
     assert route.size_bytes is not None
     return _whole(route.size_bytes.quantile((np.arange(route.objects) + 0.5) / route.objects), least=1)
@@ -162,17 +162,20 @@ def _recorded(trace: Trace | None, column: str, otherwise: NDArray[Any]) -> NDAr
     return otherwise if found is None else found
 
 
-def _drawn(law: AnyLaw, seed: int, stream: str, n: int) -> NDArray[np.float64]:
+def _drawn(distribution: AnyDistribution, seed: int, stream: str, n: int) -> NDArray[np.float64]:
     index = np.arange(n)
-    return law.sample(np.stack([uniforms(stream_key(seed, stream), index, draw=draw) for draw in range(law.draws)]))
+    key = stream_key(seed, stream)
+    return distribution.sample(np.stack([uniforms(key, index, draw=draw) for draw in range(distribution.draws)]))
 
 
 def _whole(values: NDArray[np.float64], *, least: int = 0) -> NDArray[np.int64]:
     return np.maximum(np.rint(values), least).astype(np.int64)
 
 
-def _tokens(law: AnyLaw | None, seed: int, name: str, n: int) -> NDArray[np.int64]:
-    return np.zeros(n, dtype=np.int64) if law is None else _whole(_drawn(law, seed, f"workload.{name}", n))
+def _tokens(distribution: AnyDistribution | None, seed: int, name: str, n: int) -> NDArray[np.int64]:
+    if distribution is None:
+        return np.zeros(n, dtype=np.int64)
+    return _whole(_drawn(distribution, seed, f"workload.{name}", n))
 
 
 def _routes(shares: NDArray[np.float64], seed: int, n: int) -> NDArray[np.int16]:

@@ -27,7 +27,7 @@ class Provenance:
     platform_key : str or None
         Key of the platform fact; None for the author's own assumption.
     value : number, text or dict
-        A dict is a law.
+        A dict is a distribution.
     unit : str
     source : str
         For an assumption: why the author believes it.
@@ -81,6 +81,6 @@ def assumed(assumptions: dict[str, str], raw: dict[str, Any]) -> Iterator[Proven
 
 
 def _unit(place: Place) -> str:
-    """Unit of a place: that of its key, or of the key that holds the law which it is a parameter of."""
+    """Unit of a place: that of its key, or of the key that holds the distribution which it is a parameter of."""
     units = (unit_of(str(part)) for part in reversed(place[-2:]))
     return next((unit for unit in units if unit != "1"), "1")

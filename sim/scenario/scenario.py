@@ -118,7 +118,7 @@ class Scenario(Table, Shown):
         path : str
             ``"system.d1.rtt_ms"``, ``"routes.search.share"``, ``"system.d1.rtt_ms.median"``.
         value : number, text, list or dict
-            As it would stand in the file; a dict replaces a whole law or table.
+            As it would stand in the file; a dict replaces a whole distribution or table.
 
         Raises
         ------

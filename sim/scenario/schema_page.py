@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from sim.errors import UsageError
 from sim.models.registry import components
-from sim.randomness.distributions import AnyLaw
+from sim.randomness.distributions import AnyDistribution
 from sim.scenario.provenance import REFERENCE
 from sim.scenario.scenario import Scenario
 from sim.scenario.system import system_model
@@ -33,8 +33,8 @@ def written_scenario() -> type[BaseModel]:
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a scenario file, for editors.
 
-    Numbers may be references to facts, laws may be numbers, a base may fill gaps; an instance with a name of its own
-    says its component.
+    Numbers may be references to facts, distributions may be numbers, a base may fill gaps; an instance with
+    a name of its own says its component.
     """
     plain = written_scenario().model_json_schema()
     schema: dict[str, Any] = _widened(plain)
@@ -59,10 +59,10 @@ def _widened(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     node = {key: _widened(entry) for key, entry in node.items()}
-    if not {"law", "kind"} & node.get("properties", {}).keys():
-        node.pop("required", None)  # The base may hold it; laws and arrivals are replaced as a whole.
+    if not {"distribution", "kind"} & node.get("properties", {}).keys():
+        node.pop("required", None)  # The base may hold it; distributions and arrivals are replaced as a whole.
     reference = {"type": "string", "pattern": f"^{REFERENCE}"}
-    if node.get("discriminator", {}).get("propertyName") == "law":
+    if node.get("discriminator", {}).get("propertyName") == "distribution":
         return {"anyOf": [node, {"type": "number", "minimum": 0}, reference]}
     if node.get("type") in ("number", "integer"):
         return {"anyOf": [node, reference]}
@@ -70,7 +70,7 @@ def _widened(node: Any) -> Any:
 
 
 def key_tables() -> str:
-    """Return Markdown tables of every key of a scenario in the order of the file, then operations and laws."""
+    """Return Markdown tables of every key of a scenario in the order of the file, then operations and distributions."""
     lines: list[str] = []
     for path, table in sections(written_scenario(), ""):
         kind = f' kind = "{tag(table)}"' if tag(table) else ""
@@ -81,10 +81,10 @@ def key_tables() -> str:
             lines += ["| key | value | meaning |", "| --- | --- | --- |", *rows]
     lines += ["", "### Operations", "", "What the steps of routes may use.", ""]
     lines += ["| operation | parameters | meaning |", "| --- | --- | --- |", *_operations()]
-    lines += ["", "### Laws", "", "| law | meaning |", "| --- | --- |"]
-    for law in get_args(AnyLaw):
-        parameters = ", ".join(name for name in law.model_fields if name != "law")
-        lines.append(f'| `{{ law = "{tag(law)}", {parameters} }}` | {_summary(law)} |')
+    lines += ["", "### Distributions", "", "| distribution | meaning |", "| --- | --- |"]
+    for distribution in get_args(AnyDistribution):
+        parameters = ", ".join(name for name in distribution.model_fields if name != "distribution")
+        lines.append(f'| `{{ distribution = "{tag(distribution)}", {parameters} }}` | {_summary(distribution)} |')
     return "\n".join(lines).strip() + "\n"
 
 
@@ -97,7 +97,7 @@ def _operations() -> Iterator[str]:
 
 
 def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Yield the tables of a scenario with their headings; laws, which may stand anywhere, are left out."""
+    """Yield the tables of a scenario with their headings; distributions, which may stand anywhere, are left out."""
     yield path, model
     for name, field in model.model_fields.items():
         for below, table in _tables_below(name, field):
@@ -125,11 +125,11 @@ def page_with_tables(page: str) -> str:
 
 
 def _is_key(name: str, field: FieldInfo) -> bool:
-    return name not in ("kind", "law") and not any(below == name for below, _ in _tables_below(name, field))
+    return name not in ("kind", "distribution") and not any(below == name for below, _ in _tables_below(name, field))
 
 
 def _is_law(field: FieldInfo) -> bool:
-    return set(tables(field.annotation)) == set(get_args(AnyLaw))
+    return set(tables(field.annotation)) == set(get_args(AnyDistribution))
 
 
 def _row(name: str, field: FieldInfo) -> str:
@@ -148,7 +148,7 @@ def _kind(field: FieldInfo) -> str:
         if getattr(rule, name, None) is not None
     ]
     if _is_law(field):
-        return "law or number"
+        return "distribution or number"
     if "dict" in annotation:
         return "table"
     if "tuple" in annotation and "Step" in annotation:

@@ -2,8 +2,8 @@
 
 The one column that must be there is the time, either ``arrival_ms`` (a number) or ``timestamp`` (ISO 8601, up to nine
 digits of a second). ``route``, ``key``, ``size_bytes``, ``tokens_in`` and ``tokens_out`` may be there; what is not
-comes from the scenario's laws. The columns ``ContextTokens`` and ``GeneratedTokens`` of the Azure LLM inference traces
-are ``tokens_in`` and ``tokens_out``. Case does not matter; other columns are passed over.
+comes from the scenario's distributions. The columns ``ContextTokens`` and ``GeneratedTokens`` of the Azure LLM
+inference traces are ``tokens_in`` and ``tokens_out``. Case does not matter; other columns are passed over.
 
 Sources
 -------

@@ -1,6 +1,6 @@
 """What arithmetic says about a scenario before anything is simulated: which station is busiest, how much it can bear.
 
-Demand times rate is utilization, whatever the laws and the order of service: that part is exact where the demand is.
+Demand times rate is utilization, whatever the distributions and the order of service: exact where the demand is.
 The waits are not: each station is taken by itself, as if requests came to it at random (Kingman; Allen and Cunneen).
 So this is a **screening**, an approximation in some thirty milliseconds of processor time (a recorded trace can take
 two seconds), to be shown beside a simulation and to tell a search where to begin; never a verdict.
@@ -271,7 +271,7 @@ def _wait_ms(station: f.Station, use: Use, *, coming: Traffic) -> Array:
 
 
 def _erlang_c(offered: Array, servers: int) -> Array:
-    """Share of requests that must wait, by the Poisson law; 1 at overload."""
+    """Share of requests that must wait, by the Poisson distribution; 1 at overload."""
     load = np.clip(offered, 1e-12, servers)
     blocked = np.exp(xlogy(servers, load) - load - gammaln(servers + 1)) / pdtr(servers, load)
     return np.asarray(blocked / (1 - load / servers * (1 - blocked)))

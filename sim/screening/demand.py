@@ -167,7 +167,7 @@ class Walker:
         first = self._go(step.steps, weight)
         if self.log.past.wait_ms:
             self.log.say(
-                f"Hedge({step.stream!r}) is taken to be late as often as an exponential law of the same mean is"
+                f"Hedge({step.stream!r}) is taken to be late as often as an exponential time of the same mean is"
             )
             late = np.exp(-step.after_ms / np.maximum(first.time_ms, 1e-9))
             self._go(step.steps, weight * late)
@@ -254,8 +254,8 @@ class Walker:
         if id(time) in self.fixed:
             return self.fixed[id(time)]
         told = f.as_time(time)
-        mean_ms = told.scale * told.law.expected()
-        spread = squared_variation(told.law) * mean_ms**2
+        mean_ms = told.scale * told.distribution.expected()
+        spread = squared_variation(told.distribution) * mean_ms**2
         if told.of is None:
             fixed = self.fixed[id(time)] = Passage(np.full((1, 1), mean_ms), np.full((1, 1), spread))
             return fixed

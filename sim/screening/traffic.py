@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sim.randomness.distributions import AnyLaw
+from sim.randomness.distributions import AnyDistribution
 from sim.scenario.arrivals import Bursty, Closed, Steady, TraceReplay
 from sim.scenario.generation import popularity, schedule, stored_bytes
 from sim.theory import squared_variation
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 GRID = 4096
-"""Points at which a law is asked how often it exceeds a limit."""
+"""Points at which a distribution is asked how often it exceeds a limit."""
 
 LEVELS_MOST = 6
 """Heights of a moving rate that are told apart."""
@@ -61,9 +61,13 @@ class Numbers:
         return cls(mean, float(values.var()) / mean**2 if mean else 0.0, values)
 
     @classmethod
-    def drawn(cls, law: AnyLaw) -> "Numbers":
-        """Numbers that a law will draw."""
-        return cls(law.expected(), squared_variation(law), law.quantile((np.arange(GRID) + 0.5) / GRID))
+    def drawn(cls, distribution: AnyDistribution) -> "Numbers":
+        """Numbers that a distribution will draw."""
+        return cls(
+            distribution.expected(),
+            squared_variation(distribution),
+            distribution.quantile((np.arange(GRID) + 0.5) / GRID),
+        )
 
     def over(self, limit: float) -> float:
         """Share that is greater than *limit*."""
@@ -238,7 +242,7 @@ def _levels(profile_per_s: Array, stay_ms: float) -> Iterator[Level]:
 
 
 def _drawn(scenario: "Scenario", used: IntArray) -> dict[str, tuple[Numbers, ...]]:
-    """What the laws of the scenario will give to each of the *used* routes."""
+    """What the distributions of the scenario will give to each of the *used* routes."""
     routes, tokens = list(scenario.routes.values()), scenario.workload.tokens
     none = (Numbers.of(np.zeros(1)),) * len(used)
     return {

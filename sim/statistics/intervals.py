@@ -204,10 +204,10 @@ def correlation_factor(batch_values: Array) -> float:
     Only what *r* exceeds its own standard error by counts: independent batches would else be widened by chance.
     """
     gap = batch_values - batch_values.mean()
-    spread = float(gap @ gap)
-    if gap.size < 3 or spread == 0:
+    square = float(gap @ gap)
+    if gap.size < 3 or square == 0:
         return 1.0
-    r = min(max(0.0, float(gap[1:] @ gap[:-1]) / spread - 1 / sqrt(gap.size)), CORRELATION_MAX)
+    r = min(max(0.0, float(gap[1:] @ gap[:-1]) / square - 1 / sqrt(gap.size)), CORRELATION_MAX)
     return (1 + r) / (1 - r)
 
 

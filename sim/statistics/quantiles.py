@@ -3,12 +3,12 @@
 A percentile here is always a latency that was observed, found by rank: P99 of 1,000 requests is the 990th in order.
 It is never interpolated and never averaged over runs or minutes.
 
-The interval is two other observed latencies. For independent requests their ranks follow from the binomial law, with
-no assumption about the shape of the tail. Neighbours in a queue are not independent: so the share of requests below
-the percentile is watched from batch to batch, its variance says how many independent requests the run is worth
-(*effective n*), and the binomial ranks are taken for that number. A run too short to bound a percentile says so: its
-bound is infinite. The usual alternative, sectioning (percentiles of batches around the whole run's), covers the truth
-far less often on short runs: docs/COVERAGE.md.
+The interval is two other observed latencies. For independent requests their ranks follow from the binomial
+distribution, with no assumption about the shape of the tail. Neighbours in a queue are not independent: so the variance
+of the share of requests below the percentile, from batch to batch, gives the number of independent requests that the
+run is equivalent to (*effective n*), and the binomial ranks are taken for that number. A run too short to bound a
+percentile says so: its bound is infinite. The usual alternative, sectioning (percentiles of batches around the whole
+run's), covers the truth far less often on short runs: docs/COVERAGE.md.
 
 Sources
 -------

@@ -1,12 +1,12 @@
-"""Where a run has forgotten that it began empty.
+"""Warm-up: where a run has forgotten that it began empty.
 
-The first requests of a simulation meet idle servers, the later ones a crowd. What comes before the crowd has
-formed must not be averaged with it. MSER-5 finds the cut that leaves the most precise mean: cutting more lowers the
-spread of what is left as long as odd values go, and raises it again once only data go.
+The first requests of a simulation meet idle servers, later ones meet queues. What comes before the queues have formed
+must not be averaged with the rest. MSER-5 finds the truncation point that leaves the most precise mean: cutting more
+lowers the variance of what is left as long as transient values are removed, and raises it once only data are.
 
-Near its lowest point that curve is flat, and where exactly it is lowest is luck: a run that happened to begin with a
-lull would lose it. So of all cuts that are as good within three per cent, the earliest is taken. It can leave a bias
-of a sixth of the standard error at most, since the square of that is the three per cent.
+Near its minimum that curve is flat, and chance decides where exactly it is lowest: a run that happened to begin with a
+lull would lose it. So the earliest point within three per cent of the minimum is taken. It can leave a bias of a sixth
+of the standard error at most, since the square of that is the three per cent.
 
 Sources
 -------
@@ -26,12 +26,12 @@ BATCH = 5
 """Observations averaged before the search: the 5 of MSER-5."""
 
 AS_GOOD = 1.03
-"""Cuts whose squared marginal error is at most so many times the least are as good as the best."""
+"""Accept any truncation point whose MSER is within 3 % of the minimum."""
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How much of a run to leave out.
+    """How many observations to truncate.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class WarmUp:
 
 
 def warm_up(values: ArrayLike) -> WarmUp:
-    """Cut of one run, by MSER-5.
+    """Find the truncation point of one run, by MSER-5.
 
     Parameters
     ----------
@@ -78,10 +78,9 @@ def warm_up(values: ArrayLike) -> WarmUp:
 
 
 def replicated_warm_up(runs: Sequence[ArrayLike]) -> WarmUp:
-    """One cut for all replications: MSER-5 on their average, request by request, as far as the shortest reaches.
+    """Find one truncation point for all replications: MSER-5 on their average, as far as the shortest reaches.
 
-    Chance levels out in the average while the climb from empty does not, and a cut that no single run chose cannot
-    bias it.
+    Noise averages out while the initial transient does not, and a point that no single run chose cannot bias it.
     """
     data = [clean(run, finite=True) for run in runs]
     shortest = min(run.size for run in data)
@@ -89,7 +88,7 @@ def replicated_warm_up(runs: Sequence[ArrayLike]) -> WarmUp:
 
 
 def _marginal_error(means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Squared spread of what a cut before each batch leaves, over the square of how many are left."""
+    """Return, for a cut before each batch, the sum of squares of what is left over the square of its number."""
     centred = means - means.mean()
     left = np.arange(means.size, 0, -1)
     total = np.cumsum(centred[::-1])[::-1]

@@ -1,7 +1,7 @@
 """Closed forms: what queueing theory says without a simulation.
 
 They gate both engines (docs/THEORY.md) and bracket searches. Times are in milliseconds, rates per second. The names
-below are the whole of the public interface; each lives in the module of its own noun.
+below are the public interface.
 """
 
 from sim.theory.approximations import Station, closed_throughput_bound_per_s, little, utilization

@@ -1,4 +1,4 @@
-"""Rules of thumb that planners trust, each with where it is exact: conservation laws, bounds, heavy-traffic waits.
+"""Conservation laws, bounds and heavy-traffic approximations, each with the case in which it is exact.
 
 Little's law and the utilization law hold for anything that is stable. Bounds hold for every closed system. The wait
 formulas are approximations: exact in the memoryless case, better the busier the station.
@@ -35,7 +35,7 @@ def utilization(rate_per_s: float, service_ms: float, *, servers: int = 1) -> fl
 
 @dataclass(frozen=True)
 class Station:
-    """A G/G/c station told by means and squared variations only.
+    """A G/G/c station, given by means and squared variations only.
 
     Parameters
     ----------
@@ -82,14 +82,14 @@ class Station:
 
     @property
     def wait_mean_sakasegawa_ms(self) -> float:
-        """Mean wait by Sakasegawa's power law, which a pocket calculator can do."""
+        """Mean wait by Sakasegawa's power law."""
         busy = self.utilization
         crowd: float = busy ** (sqrt(2 * (self.servers + 1)) - 1) / (self.servers * (1 - busy))
         return crowd * self.service_ms * self._variability
 
 
 def closed_throughput_bound_per_s(users: int, demand_ms: Sequence[float], *, think_ms: float = 0.0) -> float:
-    """Most requests a second that *users* can ever get: nobody waits, or the busiest station never rests.
+    """Upper bound of the throughput of *users*: no one waits, or the busiest station is never idle.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
-"""A fixed number of users who think, ask, wait, and think again.
+"""Closed networks: a fixed number of users who think, send a request, wait, and think again.
 
-Nobody arrives from the street, so nothing explodes: response time grows until the slowest station sets the pace. A
-workshop is the oldest case: machines run, break down, and queue for the repairers.
+There are no arrivals from outside, so no queue grows without bound: the slowest station limits the throughput. The
+machine-repair model is the oldest case: machines run, break down, and queue for the repairers.
 
-Two exact ways: *mean value analysis* climbs from one user to many, and *convolution* adds up the weights of all states,
-in logarithms so that nothing overflows. They share no formula, so each checks the other.
+Two exact methods: *mean value analysis* is a recursion over the number of users, and *convolution* sums the weights of
+all states, in logarithms so that nothing overflows. They share no formula, so each checks the other.
 
 Sources
 -------
@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClosedSolution:
-    """What *users* users see.
+    """Throughput and response times of *users* users.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class ClosedSolution:
 
 
 def mean_value_analysis(users: int, demand_ms: Sequence[float], *, think_ms: float = 0.0) -> ClosedSolution:
-    """Exact solution for stations of one server each, by climbing from 1 to *users*.
+    """Exact solution for stations of one server each, by recursion from 1 to *users*.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def mean_value_analysis(users: int, demand_ms: Sequence[float], *, think_ms: flo
     demand_ms : sequence of float, length stations
         Mean service a request asks of each station, over all its visits.
     think_ms : float
-        Mean time between an answer and the next request; any law.
+        Mean time between an answer and the next request; any distribution.
     """
     _check(users, demand_ms, think_ms)
     demand = np.asarray(demand_ms, dtype=np.float64)
@@ -106,7 +106,8 @@ def convolution(
 class MachineRepair:
     """*machines* that run for *up_ms* on the average, break, and queue for *repairers* who need *repair_ms* each.
 
-    Also a pool of connections, each idle for a while and then served. Exponential repair; any law of running time.
+    Also a pool of connections, each idle for a while and then served. Exponential repair; running times of any
+    distribution.
     """
 
     machines: int

@@ -1,6 +1,4 @@
-"""One clerk whose every service takes the same time: M/D/1, the tightest queue that random arrivals allow.
-
-A database that answers each query in exactly 4 ms, a conveyor, a clocked radio slot.
+"""M/D/1: one server, Poisson arrivals, every service takes the same time.
 
 The classical form of the waiting-time distribution (Erlang, Crommelin) alternates in sign and loses all digits
 near saturation. Franx's form adds only positive terms: how many waited one service time ago, and
@@ -74,7 +72,7 @@ class MD1:
 
     @property
     def utilization(self) -> float:
-        """Share of the time that the clerk is busy."""
+        """Share of the time that the server is busy."""
         return self.rate_per_s * self.service_ms / MS_PER_S
 
     @property

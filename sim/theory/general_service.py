@@ -1,8 +1,8 @@
-"""One clerk with any law of service: M/G/1.
+"""M/G/1: one server, Poisson arrivals, service times of any distribution.
 
 Means need only the mean and the squared variation of the service time (Pollaczek and Khinchine); processor sharing
-(everybody is served at once, each more slowly) needs the mean alone. The whole waiting-time distribution needs the
-law's Laplace transform, and is found by inverting its own transform numerically.
+(all are served at once, each more slowly) needs the mean alone. The whole waiting-time distribution needs the
+Laplace transform of the service time, and is found by inverting its own transform numerically.
 
 Sources
 -------
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
-from sim.randomness.distributions import AnyLaw, Constant, Erlang, Exponential, Hyperexponential, Uniform
+from sim.randomness.distributions import AnyDistribution, Constant, Erlang, Exponential, Hyperexponential, Uniform
 from sim.theory.moments import squared_variation
 from sim.theory.parameters import MS_PER_S, invert_tail, not_negative, positive, stable
 
@@ -63,13 +63,13 @@ class MG1:
         stable(self.utilization)
 
     @classmethod
-    def of(cls, rate_per_s: float, law: AnyLaw) -> "MG1":
-        """The queue whose service times, in ms, follow *law*."""
-        return cls(rate_per_s, law.expected(), squared_variation(law))
+    def of(cls, rate_per_s: float, distribution: AnyDistribution) -> "MG1":
+        """The queue whose service times, in ms, follow *distribution*."""
+        return cls(rate_per_s, distribution.expected(), squared_variation(distribution))
 
     @property
     def utilization(self) -> float:
-        """Share of the time that the clerk is busy."""
+        """Share of the time that the server is busy."""
         return self.rate_per_s * self.service_ms / MS_PER_S
 
     @property
@@ -84,7 +84,7 @@ class MG1:
 
     @property
     def shared_sojourn_mean_ms(self) -> float:
-        """Mean sojourn under processor sharing: the same for every law of the same mean."""
+        """Mean sojourn under processor sharing: the same for every distribution of the same mean."""
         return self.service_ms / (1 - self.utilization)
 
     def shared_sojourn_of_ms(self, work_ms: float) -> float:
@@ -92,15 +92,15 @@ class MG1:
         return work_ms / (1 - self.utilization)
 
 
-def service_transform(law: AnyLaw) -> Transform:
-    """E[exp(-s S)] of a service law in ms, for complex s in 1/ms.
+def service_transform(distribution: AnyDistribution) -> Transform:
+    """E[exp(-s S)] of a service distribution in ms, for complex s in 1/ms.
 
     Raises
     ------
     UsageError
-        The law has no closed transform.
+        The distribution has no closed transform.
     """
-    match law:
+    match distribution:
         case Constant(value=value):
             return lambda s: np.exp(-s * value)
         case Exponential(mean=mean):
@@ -108,18 +108,19 @@ def service_transform(law: AnyLaw) -> Transform:
         case Erlang(mean=mean, stages=stages):
             return lambda s: (1 + s * mean / stages) ** -stages
         case Hyperexponential():
-            short, long = law.branch_means
-            return lambda s: law.share / (1 + s * short) + (1 - law.share) / (1 + s * long)
+            short, long = distribution.branch_means
+            return lambda s: distribution.share / (1 + s * short) + (1 - distribution.share) / (1 + s * long)
         case Uniform(low=low, high=high) if high > low:
             return lambda s: (np.exp(-s * low) - np.exp(-s * high)) / (s * (high - low))
     raise UsageError(
-        f"law={law.law!r} has no closed transform (constant, uniform, exponential, erlang, hyperexponential)"
+        f"distribution={distribution.distribution!r} has no closed transform; "
+        "constant, uniform, exponential, erlang and hyperexponential have one"
     )
 
 
-def wait_tail(rate_per_s: float, law: AnyLaw, *, wait_ms: float) -> float:
+def wait_tail(rate_per_s: float, distribution: AnyDistribution, *, wait_ms: float) -> float:
     """Share of M/G/1 requests, first come first served, that wait longer than *wait_ms* > 0; good to about 1e-7."""
-    queue, service = MG1.of(rate_per_s, law), service_transform(law)
+    queue, service = MG1.of(rate_per_s, distribution), service_transform(distribution)
     positive(wait_ms=wait_ms)
     rate = rate_per_s / MS_PER_S
 
@@ -129,12 +130,12 @@ def wait_tail(rate_per_s: float, law: AnyLaw, *, wait_ms: float) -> float:
     return min(max(_euler(tail, wait_ms), 0.0), 1.0)
 
 
-def wait_quantile_ms(rate_per_s: float, law: AnyLaw, *, probability: float) -> float:
+def wait_quantile_ms(rate_per_s: float, distribution: AnyDistribution, *, probability: float) -> float:
     """Wait that a share *probability* of M/G/1 requests, first come first served, does not exceed."""
-    queue = MG1.of(rate_per_s, law)
+    queue = MG1.of(rate_per_s, distribution)
 
     def tail(wait_ms: float) -> float:
-        return wait_tail(rate_per_s, law, wait_ms=wait_ms) if wait_ms > 0 else queue.utilization
+        return wait_tail(rate_per_s, distribution, wait_ms=wait_ms) if wait_ms > 0 else queue.utilization
 
     return invert_tail(tail, probability, scale=queue.sojourn_mean_ms)
 

@@ -1,7 +1,7 @@
-"""Queues of a memoryless kind: Poisson arrivals, exponential service, first come first served.
+"""Memoryless queues: Poisson arrivals, exponential service, first come first served.
 
-A counter with *servers* clerks. Requests that find all clerks busy wait in one line, without bound (M/M/c) or with
-a door that closes at *places* requests inside (M/M/c/K; with no waiting room this is Erlang's loss system).
+Requests that find all servers busy wait in one queue, without bound (M/M/c) or with at most *places* requests inside
+(M/M/c/K; without waiting room this is Erlang's loss system).
 
 Sources
 -------
@@ -51,7 +51,7 @@ def erlang_c(offered_load: float, servers: int) -> float:
 
 @dataclass(frozen=True)
 class MMc:
-    """M/M/c: the line has no bound.
+    """M/M/c: the queue has no bound.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class MMc:
     service_ms : float
         Mean of the exponential service time.
     servers : int
-        Clerks; 1 makes it M/M/1.
+        1 makes it M/M/1.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class MMc:
 
     @property
     def utilization(self) -> float:
-        """Share of the time that a clerk is busy."""
+        """Share of the time that a server is busy."""
         return self.rate_per_s * self.service_ms / MS_PER_S / self.servers
 
     @cached_property
@@ -89,7 +89,7 @@ class MMc:
 
     @property
     def _drain_per_ms(self) -> float:
-        """Rate at which the wait of those who wait runs off: c mu - lambda."""
+        """Rate of the exponential wait of those who wait: c mu - lambda."""
         return self.servers * (1 - self.utilization) / self.service_ms
 
     @property
@@ -132,7 +132,7 @@ class MMc:
 
 @dataclass(frozen=True)
 class MMcK:
-    """M/M/c/K: at most *places* requests inside, in service or in line; others are turned away and lost.
+    """M/M/c/K: at most *places* requests inside, in service or waiting; others are lost.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class MMcK:
 
     @property
     def blocking_probability(self) -> float:
-        """Share of the requests turned away (arrivals see time averages)."""
+        """Share of the requests that are lost (arrivals see time averages)."""
         return float(self.state_probability[-1])
 
     @property
@@ -177,7 +177,7 @@ class MMcK:
 
     @property
     def utilization(self) -> float:
-        """Share of the time that a clerk is busy."""
+        """Share of the time that a server is busy."""
         return self.throughput_per_s * self.service_ms / MS_PER_S / self.servers
 
     @property
@@ -188,20 +188,20 @@ class MMcK:
 
     @property
     def wait_mean_ms(self) -> float:
-        """Mean wait of the requests let in, by Little's law."""
+        """Mean wait of the accepted requests, by Little's law."""
         return self.queue_mean / self.throughput_per_s * MS_PER_S
 
     @property
     def sojourn_mean_ms(self) -> float:
-        """Mean wait plus service of the requests let in."""
+        """Mean wait plus service of the accepted requests."""
         return self.wait_mean_ms + self.service_ms
 
     def wait_tail(self, wait_ms: float) -> float:
-        """Share of the requests let in that wait longer than *wait_ms*: finding n inside means n-c+1 departures."""
+        """Share of the accepted requests that wait longer than *wait_ms*: finding n inside means n-c+1 departures."""
         found = self.state_probability[self.servers : -1] / (1 - self.blocking_probability)
         departures = np.arange(1, found.size + 1)
         return float(found @ gammaincc(departures, self.servers / self.service_ms * wait_ms)) if found.size else 0.0
 
     def wait_quantile_ms(self, probability: float) -> float:
-        """Wait that a share *probability* of the requests let in does not exceed."""
+        """Wait that a share *probability* of the accepted requests does not exceed."""
         return invert_tail(self.wait_tail, probability, scale=self.service_ms)

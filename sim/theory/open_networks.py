@@ -1,7 +1,7 @@
-"""Queues in line and in circles, open to the street: Jackson networks.
+"""Jackson networks: open networks of M/M/c stations.
 
-Requests enter at some stations, are served, and move on by chance to another station or out. Each station then looks
-as if it stood alone under its own Poisson stream, even when requests come back.
+Requests enter at some stations, are served, and move on by chance to another station or leave. Each station then
+behaves as an M/M/c queue of its own, even when requests come back.
 
 Sources
 -------
@@ -32,7 +32,7 @@ class JacksonNetwork:
     Parameters
     ----------
     entry_per_s : tuple of float, length stations
-        Poisson arrivals from the street, a second; at least one > 0.
+        Poisson arrivals from outside, a second; at least one > 0.
     routing_share : tuple of tuples of float, stations x stations
         Row i: share of the requests leaving station i that go to each station; what is missing to 1 leaves the network.
     service_ms : tuple of float, length stations
@@ -88,7 +88,7 @@ class JacksonNetwork:
 
     @property
     def sojourn_mean_ms(self) -> float:
-        """Mean time from the street to the street, over all visits."""
+        """Mean time in the network, over all visits."""
         inside = sum(station.rate_per_s * station.sojourn_mean_ms for station in self.stations)
         return inside / sum(self.entry_per_s)
 

@@ -1,4 +1,4 @@
-"""What a formula may be given: rates and times above zero, servers that keep up, probabilities inside (0, 1)."""
+"""Checks of what a formula is given: rates and times above zero, utilization below 1, probabilities in (0, 1)."""
 
 from collections.abc import Callable
 from math import inf, isfinite

@@ -1,6 +1,6 @@
-"""The wait of every single request, from when each came and how long each took.
+"""The wait of every single request, from its arrival and service time and those before it.
 
-No law is assumed, so these are not theory of averages but arithmetic: given the same arrivals and services, an
+No distribution is assumed; this is arithmetic on a sample path: given the same arrivals and services, an
 engine must produce the same waits, request by request.
 
 Sources
@@ -44,7 +44,7 @@ def lindley(arrival_ms: ArrayLike, service_ms: ArrayLike) -> Array:
 
 
 def kiefer_wolfowitz(arrival_ms: ArrayLike, service_ms: ArrayLike, *, servers: int) -> Array:
-    """Waits before *servers* servers that share one first-come-first-served line (G/G/c); as :func:`lindley`."""
+    """Waits before *servers* servers that share one first-come-first-served queue (G/G/c); as :func:`lindley`."""
     arrival, service = _paths(arrival_ms, service_ms)
     whole(servers=servers)
     return np.asarray(_earliest_server(arrival, service, servers))

@@ -1,4 +1,4 @@
-"""Does a 95 % interval hold the truth 95 times in a hundred? Counted, on a queue whose truth is known.
+"""Coverage: does a 95 % interval hold the truth 95 times in a hundred? Counted, on a queue whose truth is known.
 
 An M/M/1 queue begins empty, runs, has its warm-up cut, and yields an interval for the mean and for the P99 of the
 sojourn time; both truths are closed forms. This is done over and over with other seeds, and the share of intervals
@@ -79,7 +79,7 @@ class CoverageRow:
     coverage : Estimate
         Share of the experiments whose interval held the truth, with its own exact interval.
     unbounded_share : float
-        Share whose interval had an infinite bound: "too short to tell".
+        Share whose interval had an infinite bound: the run was too short.
     half_width_ratio : float
         Median of half the interval over the value, as far as bounded.
     """
@@ -96,7 +96,7 @@ class CoverageRow:
 def sojourns(seed: int, *, load: float, requests: int, empty: bool = True) -> Array:
     """Sojourn times in ms of an M/M/1 queue, mean service 1 ms, shape (requests,).
 
-    It begins empty, or else with as much work as it has in equilibrium: then every sojourn time has the same law.
+    It begins empty, or else in equilibrium: then every sojourn time has the same distribution.
     """
     rng = np.random.default_rng([seed, round(load * 1000)])
     service = rng.exponential(1.0, requests)
@@ -125,7 +125,7 @@ def by_replications(seed: int, *, load: float, requests: int) -> Found:
 
 
 def by_sectioning(seed: int, *, load: float, requests: int) -> Found:
-    """The rival for P99: Student's interval from the spread of the batches' percentiles around the whole run's."""
+    """The rival for P99: Student's interval from the variance of the batches' percentiles around the whole run's."""
     run = sojourns(seed, load=load, requests=requests)
     run = run[warm_up(run).requests :]
     whole = quantile(run, P99)
@@ -136,7 +136,7 @@ def by_sectioning(seed: int, *, load: float, requests: int) -> Found:
 
 
 def as_if_independent(seed: int, *, load: float, requests: int) -> Found:
-    """What a tool does that forgets that neighbours in a queue are alike."""
+    """What a tool does that ignores autocorrelation."""
     run = sojourns(seed, load=load, requests=requests)
     return {
         "mean": mean_interval(run, method="independent"),
@@ -151,7 +151,7 @@ def until(wording: str) -> Design:
     def design(seed: int, *, load: float, requests: int) -> Found:
         one = partial(sojourns, load=load, requests=REQUESTS_EACH, empty=False)
         found = replicate_until(one, goal, seed=seed, requests=REQUESTS_EACH, requests_max=requests)
-        return {goal.statistic: replace(found.estimate, n=found.replications * found.requests)}
+        return {goal.statistic: replace(found.estimate, n=found.requests_total)}
 
     return design
 

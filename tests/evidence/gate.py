@@ -198,8 +198,8 @@ fails when the 99.9 % interval of the simulation does not hold the exact value: 
 PATH_PREFACE = """
 ## Path by path
 
-Queues of one station with any law have no closed form, but the wait of every request follows from the arrivals and
-services before it (Lindley; Kiefer and Wolfowitz for several servers). Each wait of the engine is laid beside it.
+Queues with other distributions have no closed form, but the wait of every request follows from the arrivals and
+services before it (Lindley; Kiefer and Wolfowitz for several servers). Each wait of the engine is compared with it.
 
 """
 

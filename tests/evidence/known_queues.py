@@ -13,7 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sim.flow import Chance, Flow, Repeat, Serve, Station
-from sim.randomness.distributions import AnyLaw, Constant, Erlang, Exponential, Hyperexponential, Lognormal, Weibull
+from sim.randomness.distributions import (
+    AnyDistribution,
+    Constant,
+    Erlang,
+    Exponential,
+    Hyperexponential,
+    Lognormal,
+    Weibull,
+)
 from sim.theory import (
     MD1,
     MG1,
@@ -57,10 +65,10 @@ class Case:
     think_ms: float = 0.0
 
 
-def queue(law: AnyLaw, *, servers: int = 1, room: int | None = None, shared: bool = False) -> Flow:
+def queue(distribution: AnyDistribution, *, servers: int = 1, room: int | None = None, shared: bool = False) -> Flow:
     """One station named ``queue``."""
     station = Station("queue", servers=servers, queue_limit=room, discipline="ps" if shared else "fcfs")
-    return (Serve(station, law, "queue.work"),)
+    return (Serve(station, distribution, "queue.work"),)
 
 
 def cases() -> Iterator[Case]:
@@ -124,18 +132,18 @@ def _general() -> Iterator[Case]:
             "wait_ms p99": fixed.wait_quantile_ms(0.99),
         },
     )
-    for name, law in (
+    for name, distribution in (
         ("M/E4/1 at 0.8", Erlang(mean=SERVICE_MS, stages=4)),
         ("M/H2/1, cv² 4, at 0.6", Hyperexponential(mean=SERVICE_MS, cv2=4)),
     ):
-        rate = 60.0 if isinstance(law, Hyperexponential) else 80.0
+        rate = 60.0 if isinstance(distribution, Hyperexponential) else 80.0
         yield Case(
             name,
-            queue(law),
+            queue(distribution),
             rate,
             {
-                "wait_ms mean": MG1.of(rate, law).wait_mean_ms,
-                "wait_ms p99": wait_quantile_ms(rate, law, probability=0.99),
+                "wait_ms mean": MG1.of(rate, distribution).wait_mean_ms,
+                "wait_ms p99": wait_quantile_ms(rate, distribution, probability=0.99),
             },
         )
     uneven = Lognormal(median=6.0, p99=50.0)
@@ -159,11 +167,14 @@ def _networks() -> Iterator[Case]:
             "sojourn_ms p99": tandem_quantile_ms(70.0, means, probability=0.99),
         },
     )
-    station, law = Station("queue", servers=2), Exponential(mean=SERVICE_MS)
-    back = (Serve(station, law, "queue.work_again"),)
+    station, distribution = Station("queue", servers=2), Exponential(mean=SERVICE_MS)
+    back = (Serve(station, distribution, "queue.work_again"),)
     yield Case(
         "M/M/2, 40 % come back",
-        (Serve(station, law, "queue.work"), Repeat(Chance(0.4, "queue.again"), back, "queue.turn", limit=1000)),
+        (
+            Serve(station, distribution, "queue.work"),
+            Repeat(Chance(0.4, "queue.again"), back, "queue.turn", limit=1000),
+        ),
         90.0,
         {"sojourn_ms mean": JacksonNetwork((90.0,), ((0.4,),), (SERVICE_MS,), (2,)).sojourn_mean_ms},
     )
@@ -183,7 +194,7 @@ def _networks() -> Iterator[Case]:
     )
 
 
-PATHS: tuple[tuple[str, AnyLaw, AnyLaw, int], ...] = (
+PATHS: tuple[tuple[str, AnyDistribution, AnyDistribution, int], ...] = (
     ("G/G/1: Erlang gaps, lognormal service", Erlang(mean=12.0, stages=4), Lognormal(median=6.0, p99=50.0), 1),
     ("G/G/1, overloaded: uneven gaps, fixed service", Hyperexponential(mean=9.0, cv2=9), Constant(value=SERVICE_MS), 1),
     ("G/G/4: uneven gaps, Weibull service", Hyperexponential(mean=3.0, cv2=4), Weibull(mean=SERVICE_MS, shape=0.6), 4),

@@ -49,13 +49,15 @@ def test_engine_gives_every_request_the_wait_of_the_recursion(engine: str) -> No
 @pytest.mark.parametrize("engine", ENGINES)
 def test_engine_shares_a_processor_as_an_event_by_event_account_does(engine: str) -> None:
     """Every single sojourn at load 0.9 is that of a plain program that divides the clerk among all who are inside."""
-    requests, law = 1_500, Hyperexponential(mean=9.0, cv2=4)
+    requests, distribution = 1_500, Hyperexponential(mean=9.0, cv2=4)
     gaps_ms = np.random.default_rng(8).exponential(10.0, requests)
     planned, seed = at(np.cumsum(gaps_ms)), 4
     simulate = import_module(ENGINES[engine]).simulate
-    work_ms = law.sample(uniforms(stream_key(seed, "queue.work"), np.arange(requests))[np.newaxis])
+    work_ms = distribution.sample(uniforms(stream_key(seed, "queue.work"), np.arange(requests))[np.newaxis])
     exact_ms = shared_sojourns(planned.arrival_ms.tolist(), work_ms.tolist())
-    np.testing.assert_allclose(simulate(queue(law, shared=True), planned, seed=seed).latency_ms, exact_ms, rtol=1e-9)
+    np.testing.assert_allclose(
+        simulate(queue(distribution, shared=True), planned, seed=seed).latency_ms, exact_ms, rtol=1e-9
+    )
 
 
 def test_cases_span_the_theory() -> None:

@@ -1,7 +1,7 @@
 """Random Flows and schedules for engine tests: every step, nested, with state that is shared and ties that are many.
 
 Most times are small whole numbers, so that events often fall on one instant; some are so small, or so large, that the
-clock cannot tell them from nothing, or nothing beside them; the rest come from every law. Parts are drawn one by one,
+clock cannot resolve them, or nothing beside them; the rest come from every distribution. Parts are drawn one by one,
 since a strategy for whole nested Flows would be a thousand times larger than any Flow.
 """
 
@@ -37,7 +37,7 @@ ERRORS = st.sampled_from(["overloaded", "refused", "error"])
 INSTANCES, PRIORITIES, LOW = one(1, 1, 2, 3), one(0, 0, 1, 2, -5), st.integers(0, 3)
 WHOLE = st.integers(0, 5).map(float)
 TIMES = st.one_of(WHOLE, WHOLE, WHOLE, one(*FAR))
-LAWS = st.one_of(
+DISTRIBUTIONS = st.one_of(
     TIMES.map(lambda value: d.Constant(value=value)),
     st.sampled_from(
         [
@@ -108,12 +108,12 @@ def states(draw: Draw) -> States:
 
 
 def time(draw: Draw, s: States) -> Any:
-    """A law, or one that is scaled and grows."""
-    law = draw(LAWS)
+    """A distribution, or one that is scaled and grows."""
+    distribution = draw(DISTRIBUTIONS)
     if draw(st.booleans()):
-        return law
+        return distribution
     of = draw(one(None, *s.counters, *NUMBERS))
-    return f.Time(law, draw(one(0.0, 0.5, 1.0)), draw(one(0.0, 0.25, 1.0)), of, draw(one(None, 0, 2)))
+    return f.Time(distribution, draw(one(0.0, 0.5, 1.0)), draw(one(0.0, 0.25, 1.0)), of, draw(one(None, 0, 2)))
 
 
 CONDITIONS: tuple[Callable[[Draw, States], f.Condition], ...] = (

@@ -1,9 +1,9 @@
-"""A Flow, executed by a compiled event loop: the same latency for every request as the SimPy engine, for volume.
+"""Execute a Flow in a compiled event loop: the same latency for every request as the SimPy engine, for volume.
 
 The Flow becomes a list of instructions (:mod:`sim.engines.compiled_engine.lowering`), its state a few tables
 (:mod:`sim.engines.compiled_engine.placement`), and one machine (:mod:`sim.engines.compiled_engine.kernel`), compiled
-once and kept on disk, runs them all. The machine holds no lock of the interpreter, so replications run in threads, and
-it comes back often, so Ctrl-C is heard.
+once and cached on disk, runs them all. The machine does not hold the interpreter lock, so replications run in threads,
+and it returns often, so Ctrl-C takes effect.
 """
 
 from math import inf
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
 
 TURNS = 1_000_000
-"""Flows and events between two looks at the keyboard: a tenth of a second or two."""
+"""Flows and events between two checks for Ctrl-C: a tenth of a second or two."""
 
 BYTES_PER_INSTANCE = 350
 """A row of a server's table, its waiting lists, and what they are made from (measured, rounded up)."""
@@ -53,7 +53,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     ModelError
         The flow cannot be executed.
     UsageError
-        No seed, a record that does not fit into memory, or a schedule that holds what no time can be made of.
+        No valid seed, too little memory for the record, or a schedule with values that are no times or sizes.
     """
     seed = checked_seed(seed)
     check(flow)
@@ -93,7 +93,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
 
 
 def _uses(placement: Placement, world: World) -> tuple[StationUse, ...]:
-    """How each station, then each shared link, was used, all instances together."""
+    """Sum up how each station, then each shared link, was used, all instances together."""
     uses = []
     declared: tuple[f.Station | f.Link, ...] = (*placement.stations, *placement.links)
     for station in declared:
@@ -119,7 +119,7 @@ def _uses(placement: Placement, world: World) -> tuple[StationUse, ...]:
 
 
 def _blank_unfinished(world: World) -> None:
-    """What the record of an interrupted run says of requests that had not ended: nothing."""
+    """Clear what an interrupted run recorded of requests that had not ended."""
     tables = world.tables
     unfinished = tables["outcome"] == UNFINISHED
     tables["arrival_ms"] = np.where(unfinished, np.nan, tables["arrival_ms"])

@@ -1,7 +1,7 @@
-"""A Flow, written as instructions of the compiled machine.
+"""Translate a Flow into instructions of the compiled machine.
 
 Steps become straight code with jumps; flows that run side by side (attempts, copies, followers) become bodies of their
-own that end in ``END``. Where a step may fail, its instruction knows the place that gives back what is held around it.
+own that end in ``END``. The instruction of a step that may fail holds the address at which what is held is released.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from sim.randomness.streams import stream_key
 
 OUTCOME_CODE = {name: code for code, name in enumerate(f.OUTCOMES)}
 
-NEUTRAL = {"goto": k.NONE, "fail": k.NONE, "first": k.NONE, "instances": 1, "law": k.NONE, "lane": k.NONE}
-"""What an instruction says where its step has nothing to say."""
+NEUTRAL = {"goto": k.NONE, "fail": k.NONE, "first": k.NONE, "instances": 1, "time": k.NONE, "timer_queue": k.NONE}
+"""Operands that a step does not use."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class Program:
     Attributes
     ----------
     code, jumps : ndarray, shapes (instructions,) and (jumps,)
-        Instruction 0 begins the way of a request.
+        A request starts at instruction 0.
     tables : Tables
     placement : Placement
     slots : int
-        Most loops and attempts that one flow of control is inside of at once.
-    lanes : int
+        Deepest nesting of loops and attempts in one flow of control.
+    timer_queues : int
         Steps that set timers.
     starts_max : int
-        Most flows that one instruction starts.
+        Largest number of flows that one instruction starts.
     """
 
     code: NDArray[np.void]
@@ -48,12 +48,12 @@ class Program:
     tables: Tables
     placement: Placement
     slots: int
-    lanes: int
+    timer_queues: int
     starts_max: int
 
 
 def lower(flow: f.Flow, routes: tuple[str, ...], *, seed: int) -> Program:
-    """Write *flow* as a program.
+    """Translate *flow* into a program.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def lower(flow: f.Flow, routes: tuple[str, ...], *, seed: int) -> Program:
 
 
 class _Writer:
-    """Writes one body after the other; each body may ask for more."""
+    """Writes one body after the other; a body may request further ones."""
 
     def __init__(self, flow: f.Flow, routes: tuple[str, ...], *, seed: int) -> None:
         self.flow, self.routes, self.seed = flow, routes, seed
@@ -84,7 +84,7 @@ class _Writer:
         self.bodies: list[tuple[Callable[[int], None], f.Flow, f.Spawn | None]] = []
         self.held: tuple[f.Station, ...] = ()
         self.failing: list[tuple[dict[str, Any], tuple[f.Station, ...]]] = []
-        self.depth = self.slots = self.lanes = 0
+        self.depth = self.slots = self.timer_queues = 0
         self.starts_max = 1
         handlers: dict[type, Callable[[Any], None]] = {
             f.Delay: self._delay,
@@ -107,23 +107,23 @@ class _Writer:
         self.write = f.StepTable("the compiled engine", handlers)
 
     def program(self) -> Program:
-        """Write the flow, then all bodies that it asked for."""
+        """Write the flow, then all bodies that it requested."""
         self._body(self.flow, None)
         while self.bodies:
             patch, steps, spawn = self.bodies.pop()
             patch(self._body(steps, spawn))
         jumps = np.array(self.jumps, dtype=np.int64)
         code = rows(self.code, k.INSTRUCTION)
-        return Program(code, jumps, self.tables, self.placement, self.slots, self.lanes, self.starts_max)
+        return Program(code, jumps, self.tables, self.placement, self.slots, self.timer_queues, self.starts_max)
 
     # ------------------------------------------------------------ bodies
 
     def _body(self, steps: f.Flow, spawn: f.Spawn | None) -> int:
-        """A flow of control of its own; a spawned one first waits, and lets the next one be spawned."""
+        """Write a flow of control of its own; a spawned one first waits, then clears its latch. Return its address."""
         entry = len(self.code)
         self.held, self.failing, self.depth = (), [], 0
         if spawn is not None:
-            self._add(k.SLEEP, law=self.tables.law(spawn.after, spawn.stream))
+            self._add(k.SLEEP, time=self.tables.time(spawn.after, spawn.stream))
             if spawn.once is not None:
                 self._add(k.UNLATCH, **self.placement.of(spawn.once))
         self._steps(steps)
@@ -134,7 +134,7 @@ class _Writer:
         return entry
 
     def _exit(self, held: tuple[f.Station, ...], exits: dict[tuple[f.Station, ...], int]) -> int:
-        """Where a failure goes: the innermost server is given back first."""
+        """Return the address where a failure continues: the innermost server is released first."""
         if held not in exits:
             outer = self._exit(held[:-1], exits)
             exits[held] = len(self.code)
@@ -157,32 +157,32 @@ class _Writer:
         return instruction
 
     def _start(self, instruction: dict[str, Any], steps: f.Flow, spawn: f.Spawn | None = None) -> None:
-        """Ask for a body that *instruction* starts."""
+        """Request a body that *instruction* starts."""
         self.bodies.append((lambda entry: instruction.update(goto=entry), steps, spawn))
 
     def _slot(self) -> int:
         self.slots = max(self.slots, self.depth + 1)
         return self.depth
 
-    def _lane(self) -> int:
-        self.lanes += 1
-        return self.lanes - 1
+    def _timer_queue(self) -> int:
+        self.timer_queues += 1
+        return self.timer_queues - 1
 
     # ------------------------------------------------------------ steps that take time
 
     def _delay(self, step: f.Delay) -> None:
-        self._add(k.SLEEP, law=self.tables.law(step.time, step.stream))
+        self._add(k.SLEEP, time=self.tables.time(step.time, step.stream))
         self._add(k.SLEPT, category=self.categories[f.category_of(step)])
 
     def _serve(self, step: f.Serve) -> None:
-        law, category = self.tables.law(step.time, step.stream), self.categories[f.category_of(step)]
+        time, category = self.tables.time(step.time, step.stream), self.categories[f.category_of(step)]
         place = self.placement.of(step.station)
         if step.station.discipline == SHARED:
-            self._add(k.WORK, law=law, **place)
+            self._add(k.WORK, time=time, **place)
             self._add(k.WORKED, category=category)
         else:
             self._seize(step)
-            self._add(k.SLEEP, law=law)
+            self._add(k.SLEEP, time=time)
             self._add(k.SERVED, category=category, **place)
 
     def _seize(self, step: f.Serve | f.Hold) -> None:
@@ -259,17 +259,17 @@ class _Writer:
 
     def _hedge(self, step: f.Hedge) -> None:
         key, client = stream_key(self.seed, step.stream), self.categories["client"]
-        self._start(self._add(k.HEDGE, key=key, lane=self._lane(), amount=step.after_ms), step.steps)
+        self._start(self._add(k.HEDGE, key=key, timer_queue=self._timer_queue(), amount=step.after_ms), step.steps)
         self._add_failing(k.HEDGED, category=client, amount=step.after_ms)
 
     def _attempt(self, step: f.Attempt) -> None:
         key, client, slot = stream_key(self.seed, step.stream), self.categories["client"], self._slot()
         budget = {} if step.budget is None else self.placement.of(step.budget)
-        lane = {} if step.timeout_ms is None else {"lane": self._lane(), "amount": step.timeout_ms}
+        timer_queue = {} if step.timeout_ms is None else {"timer_queue": self._timer_queue(), "amount": step.timeout_ms}
         final = sum(1 << OUTCOME_CODE[error] for error in set(step.final) & set(f.OUTCOMES))
         self._add(k.ATTEMPT, slot=slot, **budget)
         again = len(self.code)
-        self._start(self._add(k.TRY, slot=slot, key=key, **lane), step.steps)
+        self._start(self._add(k.TRY, slot=slot, key=key, **timer_queue), step.steps)
         judge = self._add_failing(
             k.TRIED,
             slot=slot,

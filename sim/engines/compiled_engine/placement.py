@@ -1,4 +1,4 @@
-"""Where the compiled machine keeps each instance of each piece of state, and what is written there before the run.
+"""The place of each instance of each piece of state in the tables of the compiled machine, and its initial contents.
 
 All instances of all stations lie in one table, those of all counters in another, and so on; a declaration becomes the
 place of its first instance and how many follow.
@@ -21,7 +21,7 @@ SHARED = "ps"
 
 
 class Placement:
-    """Places and first contents of all state of a Flow.
+    """Places and initial contents of all state of a Flow.
 
     Parameters
     ----------
@@ -52,11 +52,11 @@ class Placement:
             place += getattr(part, "instances", 1)
 
     def of(self, part: f.State) -> dict[str, int]:
-        """The operands that find an instance of *part*."""
+        """Return the operands that find an instance of *part*."""
         return {"first": self._places[type(part), part.name], "instances": getattr(part, "instances", 1)}
 
     def server_rows(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
-        """One row an instance of a station or shared link, and the waiting lists; shapes (n,) and (m,)."""
+        """Return one row for each instance of a station or shared link, and the waiting lists; shapes (n,) and (m,)."""
         declared = [(station, len(self.levels[station.name])) for station in self.stations]
         declared += [(f.Station(link.name, instances=link.instances), 1) for link in self.links]
         servers = np.zeros(sum(station.instances for station, _ in declared), k.SERVER)
@@ -75,20 +75,20 @@ class Placement:
         return servers, heads
 
     def bucket_rows(self) -> NDArray[np.void]:
-        """One row an instance of a token bucket, full; shape (n,)."""
+        """Return one row for each instance of a token bucket, full; shape (n,)."""
         rows = np.array([(b.burst, 0.0, b.burst, b.per_s / 1000.0) for b in self.buckets], dtype=k.BUCKET)
         return np.repeat(rows, [b.instances for b in self.buckets])
 
     def budget_rows(self) -> NDArray[np.void]:
-        """One row a retry budget, full; shape (n,)."""
+        """Return one row for each retry budget, full; shape (n,)."""
         return np.array([(b.burst, b.ratio, b.burst) for b in self.budgets], dtype=k.BUDGET)
 
     def counts(self) -> NDArray[np.float64]:
-        """One 0 an instance of a counter; shape (n,)."""
+        """Return a 0 for each instance of a counter; shape (n,)."""
         return np.zeros(sum(counter.instances for counter in self.counters))
 
     def flags(self) -> NDArray[np.int8]:
-        """One 0 an instance of a latch; shape (n,)."""
+        """Return a 0 for each instance of a latch; shape (n,)."""
         return np.zeros(sum(latch.instances for latch in self.latches), dtype=np.int8)
 
 

@@ -1,6 +1,6 @@
-"""Laws and conditions as rows of numbers, for the compiled machine.
+"""Times and conditions as rows of numbers, for the compiled machine.
 
-Each row holds what the formula in ``sim/randomness/distributions.py`` needs, worked out once.
+Each row holds the constants of a formula in ``sim/randomness/distributions.py``, computed once.
 """
 
 from collections.abc import Callable
@@ -19,21 +19,21 @@ from sim.randomness.streams import stream_key
 ATTRIBUTES = {"key": k.KEY, "size_bytes": k.SIZE_BYTES, "tokens_in": k.TOKENS_IN, "tokens_out": k.TOKENS_OUT}
 
 PARAMETERS: dict[type, tuple[int, Callable[[Any], tuple[float, ...]]]] = {
-    d.Constant: (k.CONSTANT, lambda law: (law.value,)),
-    d.Uniform: (k.UNIFORM, lambda law: (law.low, law.high - law.low)),
-    d.Exponential: (k.EXPONENTIAL, lambda law: (law.mean,)),
-    d.Lognormal: (k.LOGNORMAL, lambda law: (law.median, law.sigma)),
-    d.Weibull: (k.WEIBULL, lambda law: (law.scale, 1 / law.shape)),
-    d.Pareto: (k.PARETO, lambda law: (law.minimum, 1 / law.shape, law.cut)),
-    d.Erlang: (k.ERLANG, lambda law: (law.mean / law.stages,)),
-    d.Hyperexponential: (k.HYPEREXPONENTIAL, lambda law: (*law.branch_means, law.share)),
+    d.Constant: (k.CONSTANT, lambda distribution: (distribution.value,)),
+    d.Uniform: (k.UNIFORM, lambda distribution: (distribution.low, distribution.high - distribution.low)),
+    d.Exponential: (k.EXPONENTIAL, lambda distribution: (distribution.mean,)),
+    d.Lognormal: (k.LOGNORMAL, lambda distribution: (distribution.median, distribution.sigma)),
+    d.Weibull: (k.WEIBULL, lambda distribution: (distribution.scale, 1 / distribution.shape)),
+    d.Pareto: (k.PARETO, lambda distribution: (distribution.minimum, 1 / distribution.shape, distribution.cut)),
+    d.Erlang: (k.ERLANG, lambda distribution: (distribution.mean / distribution.stages,)),
+    d.Hyperexponential: (k.HYPEREXPONENTIAL, lambda distribution: (*distribution.branch_means, distribution.share)),
     d.Empirical: (k.EMPIRICAL, lambda _: ()),
 }
-"""Code of each law, and its parameters a, b, c in :data:`sim.engines.compiled_engine.kernel.layout.LAW`."""
+"""Code of each distribution, and its parameters a, b, c in :data:`sim.engines.compiled_engine.kernel.layout.TIME`."""
 
 
 class Tables:
-    """Rows in the order in which steps ask for them.
+    """Rows in the order in which they were added.
 
     Parameters
     ----------
@@ -43,30 +43,35 @@ class Tables:
 
     def __init__(self, placement: Placement, *, seed: int) -> None:
         self.placement, self.seed = placement, seed
-        self._laws: list[dict[str, Any]] = []
+        self._times: list[dict[str, Any]] = []
         self._conditions: list[dict[str, Any]] = []
         self._knots: list[float] = []
 
-    def law(self, time: d.AnyLaw | f.Time, stream: str) -> int:
-        """The row of a time that is drawn at *stream*."""
+    def time(self, time: d.AnyDistribution | f.Time, stream: str) -> int:
+        """Add the row of a time that is drawn from *stream*; return its number."""
         time = f.as_time(time)
-        kind, parameters = PARAMETERS[type(time.law)]
-        row: dict[str, Any] = dict(zip("abc", parameters(time.law), strict=False))
-        row |= {"kind": kind, "draws": time.law.draws, "key": stream_key(self.seed, stream), "scale": time.scale}
-        if isinstance(time.law, d.Empirical):
-            row |= {"knots": len(self._knots), "knots_count": len(time.law.values)}
-            self._knots.extend(time.law.values)
+        kind, parameters = PARAMETERS[type(time.distribution)]
+        row: dict[str, Any] = dict(zip("abc", parameters(time.distribution), strict=False))
+        row |= {
+            "kind": kind,
+            "draws": time.distribution.draws,
+            "key": stream_key(self.seed, stream),
+            "scale": time.scale,
+        }
+        if isinstance(time.distribution, d.Empirical):
+            row |= {"knots": len(self._knots), "knots_count": len(time.distribution.values)}
+            self._knots.extend(time.distribution.values)
         row |= {"first": k.NONE, "instances": 1, "each_ms": time.each_ms}
         row["at_most"] = inf if time.at_most is None else time.at_most
         if isinstance(time.of, f.Counter):
             row |= self.placement.of(time.of)
         elif time.of is not None:
             row["attribute"] = ATTRIBUTES[time.of]
-        self._laws.append(row)
-        return len(self._laws) - 1
+        self._times.append(row)
+        return len(self._times) - 1
 
     def condition(self, condition: f.Condition) -> int:
-        """The row of a condition."""
+        """Add the row of a condition; return its number."""
         self._conditions.append({"instances": 1} | self._meaning(condition))
         return len(self._conditions) - 1
 
@@ -91,9 +96,9 @@ class Tables:
                 raise f.unknown(condition, "the compiled engine")
 
     @property
-    def laws(self) -> NDArray[np.void]:
+    def times(self) -> NDArray[np.void]:
         """All times; shape (n,)."""
-        return rows(self._laws, k.LAW)
+        return rows(self._times, k.TIME)
 
     @property
     def conditions(self) -> NDArray[np.void]:
@@ -102,12 +107,12 @@ class Tables:
 
     @property
     def knots(self) -> NDArray[np.float64]:
-        """Values of all empirical laws, one after the other; shape (n,)."""
+        """Values of all empirical distributions, one after the other; shape (n,)."""
         return np.array(self._knots, dtype=np.float64)
 
 
 def rows(records: list[dict[str, Any]], kind: np.dtype[np.void]) -> NDArray[np.void]:
-    """Records as an array; what a record does not say is 0; shape (n,)."""
+    """Return records as an array; missing fields are 0; shape (n,)."""
     assert kind.names is not None
     array = np.zeros(len(records), kind)
     for name in kind.names:

@@ -1,4 +1,4 @@
-"""All tables of one run: made before the machine starts, and made larger when it asks for room."""
+"""All tables of one run: allocated before the machine starts, enlarged when it stops for lack of room."""
 
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
 
 FIRST_ROOM = 256
-"""Flows of control that a run has room for at first; doubled when needed."""
+"""Flows of control that the tables hold at first; doubled when needed."""
 
 
 class World:
-    """What the machine works on; it keeps the tables alive while the machine holds their addresses.
+    """The machine's memory; it keeps the tables alive while the machine holds their addresses.
 
     Parameters
     ----------
@@ -53,13 +53,13 @@ class World:
             "urgent": np.zeros(0, k.INTEGER),
             "tokens": np.zeros(0, k.TOKEN),
             "frames": np.zeros((0, program.slots), k.FRAME),
-            "purse": np.zeros((0, categories)),
+            "accumulators": np.zeros((0, categories)),
         }
         self.record = np.zeros(1, k.WORLD)
         self.set(requests=requests, closed=closed, categories=categories)
         self.set(slots=program.slots, starts_max=program.starts_max)
         self.set(running=k.NONE, free_token=k.NONE, free_timer=k.NONE)
-        self.set(events_count=len(events), tickets=len(events) + 1, arrival_ticket=len(events) + 1)
+        self.set(events_count=len(events), sequence_last=len(events) + 1, arrival_sequence=len(events) + 1)
         self.set(arrival_ms_next=inf if closed else schedule.arrival_ms[0])
         self.set(horizon_ms=inf if closed else schedule.arrival_ms[-1])
         room = _power_of_two(max(FIRST_ROOM, 2 * program.starts_max))
@@ -68,7 +68,7 @@ class World:
         self._make_room_for_timers(room)
 
     def go_on(self, turns: int) -> int:
-        """Let the machine run for *turns*; returns why it stopped."""
+        """Run the machine for *turns*; return why it stopped."""
         self.set(**{name: table.__array_interface__["data"][0] for name, table in self.tables.items()})
         stopped = int(machine(self.record, turns))
         if stopped == NO_ROOM:
@@ -76,7 +76,7 @@ class World:
         return stopped
 
     def get(self, name: str) -> Any:
-        """One value of the world record."""
+        """Return one value of the world record."""
         return self.record[name][0]
 
     def set(self, **values: Any) -> None:
@@ -87,7 +87,7 @@ class World:
     # ------------------------------------------------------------ room
 
     def _grow(self) -> None:
-        """More room where there is too little."""
+        """Enlarge the tables that are nearly full."""
         if self.get("events_count") + ROOM > self.get("events_room"):
             self._make_room_for_events(2 * len(self.tables["events"]))
         if self.get("free_tokens") <= self.get("starts_max"):
@@ -104,19 +104,19 @@ class World:
         self.set(free_timer=_chain(self.tables["timers"], before, int(self.get("free_timer"))))
 
     def _make_room_for_tokens(self, room: int) -> None:
-        """More tokens, and rings in which all of them, and all users of a closed loop, have a place."""
+        """Enlarge the token table, and the rings that must hold all tokens and all users of a closed loop."""
         before = self._lengthen("tokens", room)
         tokens = self.tables["tokens"]
         tokens["index"] = np.arange(room)
         self.set(free_token=_chain(tokens, before, int(self.get("free_token"))))
         self.set(free_tokens=self.get("free_tokens") + room - before)
         self._lengthen("frames", room)
-        self._lengthen("purse", room)
+        self._lengthen("accumulators", room)
         self._unroll("urgent", room)
         self._unroll("soon", _power_of_two(room + len(self.tables["next_request"])))
 
     def _lengthen(self, name: str, room: int) -> int:
-        """Add rows of zeros to a table, up to *room*; returns how many it had."""
+        """Add rows of zeros to a table, up to *room*; return how many it had."""
         table = self.tables[name]
         longer = np.zeros((room, *table.shape[1:]), table.dtype)
         longer[: len(table)] = table
@@ -124,7 +124,7 @@ class World:
         return len(table)
 
     def _unroll(self, name: str, room: int) -> None:
-        """Give a ring *room* places and begin it at place 0."""
+        """Enlarge a ring to *room* places, and move its head to place 0."""
         ring, count, head = self.tables[name], int(self.get(f"{name}_count")), int(self.get(f"{name}_head"))
         larger = np.zeros(room, ring.dtype)
         if count:
@@ -140,7 +140,7 @@ def _program_tables(program: Program) -> dict[str, NDArray[Any]]:
         "code": program.code,
         "jumps": program.jumps,
         "conditions": tables.conditions,
-        "laws": tables.laws,
+        "times": tables.times,
         "knots": tables.knots,
         "servers": servers,
         "lists": lists,
@@ -148,7 +148,7 @@ def _program_tables(program: Program) -> dict[str, NDArray[Any]]:
         "latches": placement.flags(),
         "buckets": placement.bucket_rows(),
         "budgets": placement.budget_rows(),
-        "lanes": np.full(2 * program.lanes, k.NONE).view(k.LIST),
+        "timer_queues": np.full(2 * program.timer_queues, k.NONE).view(k.LIST),
     }
 
 
@@ -167,7 +167,7 @@ def _request_tables(schedule: "Schedule", following: NDArray[np.int64]) -> dict[
 
 
 def _first_thoughts(schedule: "Schedule") -> tuple[NDArray[np.void], NDArray[np.int64]]:
-    """For a closed loop: the users' first events, and which request follows each; shapes (users,) and (n,)."""
+    """Return, for a closed loop, the users' first events and each request's successor; shapes (users,) and (n,)."""
     if schedule.user is None or schedule.think_ms is None:
         return np.zeros(0, k.EVENT), np.zeros(0, dtype=np.int64)
     order = np.argsort(schedule.user, kind="stable")
@@ -176,21 +176,21 @@ def _first_thoughts(schedule: "Schedule") -> tuple[NDArray[np.void], NDArray[np.
     following[order[:-1][same]] = order[1:][same]
     first = order[np.concatenate([[True], ~same])]
     events = np.zeros(len(first), k.EVENT)
-    events["time_ms"], events["ticket"] = schedule.think_ms[first], np.arange(1, len(first) + 1)
+    events["time_ms"], events["sequence"] = schedule.think_ms[first], np.arange(1, len(first) + 1)
     events["kind"], events["index"] = k.ARRIVE, first
     # Sorted, they are a heap.
-    return events[np.lexsort((events["ticket"], events["time_ms"]))], following
+    return events[np.lexsort((events["sequence"], events["time_ms"]))], following
 
 
 def _chain(table: NDArray[np.void], start: int, head: int) -> int:
-    """Put the rows from *start* on in front of a list of free rows; returns the new head."""
+    """Put the rows from *start* on in front of a list of free rows; return the new head."""
     table["next"][start:-1] = np.arange(start + 1, len(table))
     table["next"][-1] = head
     return start
 
 
 def _column(values: Any, kind: Any) -> NDArray[Any]:
-    """A column in one piece, of one kind; copied only if it is not so."""
+    """Return a column as a contiguous array of one type; copied only if it is not one."""
     return np.ascontiguousarray(values, kind)
 
 

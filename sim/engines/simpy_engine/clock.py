@@ -1,4 +1,4 @@
-"""Simulated time: SimPy's environment, which can also wait for an absolute time.
+"""Simulated time: SimPy's environment, extended by waiting for an absolute time.
 
 ``env.timeout(later - now)`` would end at ``now + (later - now)``, which is not always *later*: arrivals would be off
 by a rounding error.
@@ -23,7 +23,7 @@ class Clock(Environment):
     """The environment of one run; time is in ms."""
 
     def at(self, time_ms: float) -> Moment:
-        """Happen at exactly *time_ms*, behind everything already scheduled for that time."""
+        """Return an event at exactly *time_ms*, behind everything already scheduled for that time."""
         moment = Moment(self)
         heappush(self._queue, (time_ms, NORMAL, next(self._eid), moment))
         return moment

@@ -1,8 +1,8 @@
-"""Every random number of a run that is read by streams, drawn in blocks before the clock starts.
+"""Sample the times of a run in blocks, before the clock starts.
 
-A stream that draws once a request on the first attempt (context 0) is by far the most common case: all its numbers are
-made with a few NumPy calls. Retries, repeats and spawned flows have contexts of their own; there a few hundred
-neighbours are drawn at once, since who comes next is likely to be one of them.
+Most streams are drawn from once for each request, on its first attempt (context 0): all these numbers are made with a
+few NumPy calls. Retries, repeats and spawned flows have contexts of their own; there a few hundred neighbouring
+requests are drawn at once, since the next one is likely to be among them.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 NEIGHBOURS = 256
 """Requests that are drawn together in a context of their own."""
 
-BLOCKS_MOST = 1000
-"""Contexts whose last block of numbers is remembered."""
+BLOCKS_MAX = 1000
+"""Contexts whose last block of numbers is cached."""
 
 NUMBERS_PER_DRAW = 4
 """Memory of one drawn number, in units of 8 bytes: a Python float, and its place in a list."""
 
 
 def drawing_steps(flow: f.Flow) -> list[Any]:
-    """Every step that draws a time, once."""
+    """Return every step that draws a time, once."""
     return list({id(step): step for step in f.walk(flow) if isinstance(step, f.Delay | f.Serve | f.Spawn)}.values())
 
 
@@ -37,9 +37,9 @@ class Sampler:
     Attributes
     ----------
     time : Time
-        The law, its scale, and what it grows with.
+        The distribution, its scale, and what it grows with.
     category : int
-        Where the step's time is attributed; -1 for a spawn's delay, which nobody waits for.
+        The time category's number; -1 for a spawn's delay, which no request waits for.
     """
 
     def __init__(self, stream: str, time: f.Time, category: int, *, seed: int, requests: int) -> None:
@@ -50,23 +50,23 @@ class Sampler:
         self._blocks: dict[int, tuple[int, list[float]]] = {}
 
     def value(self, request: int, context: int) -> float:
-        """The law's value for *request* in *context*, scaled, in ms."""
+        """Return the distribution's value for *request* in *context*, scaled, in ms."""
         if context == 0:
             return self.first[request]
         block, place = divmod(request, NEIGHBOURS)
         known = self._blocks.get(context)
         if known is None or known[0] != block:
-            if len(self._blocks) == BLOCKS_MOST:
+            if len(self._blocks) == BLOCKS_MAX:
                 self._blocks.clear()
             start = block * NEIGHBOURS
             known = self._blocks[context] = block, self._drawn(range(start, start + NEIGHBOURS), context=context)
         return known[1][place]
 
     def _drawn(self, requests: range, *, context: int) -> list[float]:
-        """The values of neighbouring requests."""
-        law, index = self.time.law, np.arange(requests.start, requests.stop, dtype=np.int64)
-        unit = np.stack([uniforms(self.key, index, context=context, draw=draw) for draw in range(law.draws)])
-        values: list[float] = (self.time.scale * law.sample(unit)).tolist()
+        """Return the values of neighbouring requests."""
+        distribution, index = self.time.distribution, np.arange(requests.start, requests.stop, dtype=np.int64)
+        unit = np.stack([uniforms(self.key, index, context=context, draw=draw) for draw in range(distribution.draws)])
+        values: list[float] = (self.time.scale * distribution.sample(unit)).tolist()
         return values
 
 
@@ -89,9 +89,9 @@ class Draws:
         }
 
     def of(self, step: f.Delay | f.Serve | f.Spawn) -> Sampler:
-        """The sampler of *step*."""
+        """Return the sampler of *step*."""
         return self._samplers[id(step)]
 
     def attribute(self, name: str, request: int) -> float:
-        """What *request* carries under *name*."""
+        """Return the *request*'s attribute *name*."""
         return float(self._attributes[name][request])

@@ -1,10 +1,10 @@
-"""A Flow, executed with SimPy: the definition of what every step means.
+"""Execute a Flow with SimPy: the definition of what every step means.
 
 Each request is a SimPy process that walks its steps. One method below is one step of ``sim/flow/steps.py``; read them
-side by side. Nothing here is tuned beyond taste: for volume there is the compiled engine, which gives the same latency
-for every request.
+side by side. This engine favours clarity over speed; the compiled engine gives the same latency for every request, for
+volume.
 
-The order of things at one instant is part of the definition: SimPy's own, first scheduled first.
+The order of events at one instant is part of the definition: SimPy's own, first scheduled, first served.
 """
 
 from collections.abc import Callable, Generator
@@ -37,8 +37,8 @@ OUTCOME_CODE = {name: code for code, name in enumerate(f.OUTCOMES)}
 BYTES_PER_INSTANCE = 1100
 """A station's queue and meter (measured, rounded up); other state needs less."""
 
-DOUBLINGS_MOST = 1000
-"""Of the pause between tries: its bound is reached long before, and numbers end soon after."""
+DOUBLINGS_MAX = 1000
+"""Of the pause between tries; beyond it 2.0**number would overflow, and the bound is reached long before."""
 
 
 def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
@@ -62,7 +62,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     ModelError
         The flow cannot be executed.
     UsageError
-        No seed, a record that does not fit into memory, or a schedule that holds what no time can be made of.
+        No valid seed, too little memory for the record, or a schedule with values that are no times or sizes.
     """
     seed = checked_seed(seed)
     check(flow)
@@ -115,7 +115,7 @@ class _Simulation:
     # ------------------------------------------------------------ the run
 
     def run(self) -> Recording:
-        """Let all requests come, and the last follower end."""
+        """Play all requests, and every spawned flow to its end."""
         if self.schedule.user is None:
             self.env.process(self._arrivals())
         else:
@@ -129,13 +129,13 @@ class _Simulation:
         return self._recording(interrupted=interrupted)
 
     def _arrivals(self) -> Walk:
-        """Requests come when the schedule says, whatever happened before: an open loop."""
+        """Start requests at the times of the schedule, independently of earlier ones: an open loop."""
         for request, arrival_ms in enumerate(self.schedule.arrival_ms.tolist()):
             yield self.env.at(arrival_ms)
             self.env.process(self._request(request, None))
 
     def _user(self, requests: list[int]) -> Walk:
-        """One user of a closed loop: thinks, asks, waits for the answer, thinks."""
+        """Play one user of a closed loop: think, send a request, wait for the answer, think."""
         assert self.schedule.think_ms is not None
         for request in requests:
             yield self.env.timeout(float(self.schedule.think_ms[request]))
@@ -151,7 +151,7 @@ class _Simulation:
         return [requests[user] for user in sorted(requests)]
 
     def _request(self, request: int, answered: Event | None) -> Walk:
-        """One request from its arrival to its end."""
+        """Play one request from its arrival to its end."""
         began = self.env.now
         token = Token(request, 0, len(self.categories), main=True)
         outcome = "ok"
@@ -316,7 +316,7 @@ class _Simulation:
                 return
             if number == step.retries or join.error in step.final or not self.memory.withdraw(step.budget):
                 raise FlowFailed(join.error)
-            pause_ms = min(step.backoff_max_ms, step.backoff_ms * 2.0 ** min(number, DOUBLINGS_MOST))
+            pause_ms = min(step.backoff_max_ms, step.backoff_ms * 2.0 ** min(number, DOUBLINGS_MAX))
             if step.jitter:
                 pause_ms *= uniform(key, token.request, context=token.context, draw=number + 1)
             yield Timeout(self.env, pause_ms)

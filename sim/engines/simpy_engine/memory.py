@@ -1,7 +1,6 @@
-"""What a running deployment remembers, one object a run: stations in use, counters, alarms, tokens, budgets.
+"""The state of a running deployment: stations in use, counters, alarms, tokens, budgets.
 
-The declarations are in ``sim/flow/state.py``; here they come alive. A request's key chooses among the instances of
-each.
+It is declared in ``sim/flow/state.py``. A request's key chooses among the instances of each.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -57,17 +56,17 @@ class Memory:
         }
 
     def station(self, station: f.Station, token: Token) -> Any:
-        """The instance of *station* that serves this token's key."""
+        """Return the instance of *station* that serves this token's key."""
         instances = self.stations[station.name]
         return instances[self.key[token.request] % len(instances)]
 
     def link(self, link: f.Link, token: Token) -> SharingInstance:
-        """The instance of a shared *link* that carries this token's bytes."""
+        """Return the instance of a shared *link* that carries this token's bytes."""
         instances = self.links[link.name]
         return instances[self.key[token.request] % len(instances)]
 
     def duration_ms(self, sampler: Sampler, token: Token) -> float:
-        """How long a time takes now: the law's value, and what grows with a counter or an attribute."""
+        """Return how long a time takes now: the drawn value, and what grows with a counter or an attribute."""
         duration_ms = sampler.value(token.request, token.context)
         time = sampler.time
         if time.of is None:
@@ -82,7 +81,7 @@ class Memory:
         return duration_ms + time.each_ms * amount
 
     def holds(self, condition: f.Condition, token: Token) -> bool:
-        """Whether *condition* is true for this token, here and now."""
+        """Return whether *condition* is true for this token now."""
         key = self.key[token.request]
         match condition:
             case f.Chance(probability, stream):
@@ -129,17 +128,17 @@ class Memory:
         source[key % len(source)] = 0.0
 
     def latch(self, latch: f.Latch, token: Token) -> tuple[list[bool], int]:
-        """The flags of *latch*, and which one is this token's."""
+        """Return the flags of *latch*, and the place of this token's."""
         flags = self.latches[latch.name]
         return flags, self.key[token.request] % len(flags)
 
     def deposit(self, budget: f.RetryBudget | None) -> None:
-        """A first attempt pays into its budget."""
+        """Add what a first attempt pays into its budget."""
         if budget is not None:
             self.budgets[budget.name] = min(budget.burst, self.budgets[budget.name] + budget.ratio)
 
     def withdraw(self, budget: f.RetryBudget | None) -> bool:
-        """A retry is paid for, if the budget can."""
+        """Pay for a retry; return whether the budget allowed it."""
         if budget is None:
             return True
         if self.budgets[budget.name] < 1.0:
@@ -148,13 +147,13 @@ class Memory:
         return True
 
     def uses(self) -> tuple[StationUse, ...]:
-        """How each station, then each shared link, was used."""
+        """Return how each station, then each shared link, was used."""
         stations = [_use(name, instances) for name, instances in self.stations.items()]
         return (*stations, *(_use(name, instances) for name, instances in self.links.items()))
 
 
 def _use(name: str, instances: list[Any]) -> StationUse:
-    """How a station was used, all *instances* together."""
+    """Sum up how a station was used, all *instances* together."""
     meters = [instance.meter for instance in instances]
     return StationUse(
         name=name,

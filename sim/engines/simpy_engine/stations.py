@@ -44,7 +44,7 @@ class Meter:
         self.served = self.refused = 0
 
     def advance(self, now: float) -> None:
-        """Account for the time since the last change."""
+        """Add the time since the last change to the integrals."""
         span = now - self.last_ms
         if span <= 0.0:
             return
@@ -88,7 +88,7 @@ class Instance:
         return place
 
     def release(self) -> None:
-        """Hand the server to the one who waits longest, or let it idle."""
+        """Hand the server to the request that has waited longest, or leave it idle."""
         now = self.env.now
         meter = self.meter
         meter.advance(now)
@@ -131,8 +131,8 @@ class PriorityInstance(Instance):
 class SharingInstance:
     """Servers that share their speed among all present: each runs at ``min(1, servers / present)``.
 
-    The trick is a *virtual clock* that runs at that speed: a job that needs w ms ends when the virtual clock has
-    moved by w, so the order of ends never changes when others come and go.
+    It uses a *virtual clock* that runs at that speed: a job that needs w ms ends when the virtual clock has advanced by
+    w, so the order of ends does not change when jobs arrive or leave.
 
     Sources
     -------
@@ -171,7 +171,7 @@ class SharingInstance:
         self.meter.last_ms = now
 
     def _plan(self) -> None:
-        """Set the alarm for the next end; an older alarm is ignored when it rings."""
+        """Set a timer for the next end; an older timer is ignored when it expires."""
         self.version += 1
         if not self.jobs:
             return

@@ -1,4 +1,4 @@
-"""Flows of control: a request, one of its attempts, a branch of a join, or a follower that nobody waits for."""
+"""Flows of control: a request, one of its attempts, a branch of a join, or a spawned follower."""
 
 from simpy import Environment, Event
 
@@ -6,7 +6,7 @@ from sim.errors import SimError
 
 
 class FlowFailed(SimError):  # noqa: N818 - it is an outcome of the modelled platform, not an error of this program
-    """A request's way ended in an error of the platform; the message is the outcome."""
+    """A flow ended in an error of the platform; the message is the outcome."""
 
 
 class Token:
@@ -22,7 +22,7 @@ class Token:
 
 
 class Join:
-    """Children report here; the parent waits until *need* have succeeded or no longer can."""
+    """A join: children report here; the parent waits until *need* have succeeded or no longer can."""
 
     __slots__ = ("child", "decided", "error", "failures", "flows", "need", "successes")
 
@@ -34,7 +34,7 @@ class Join:
         self.error = ""
 
     def report(self, child: Token, error: str) -> None:
-        """A child has ended; with *error*, if that is not empty."""
+        """Record that a child has ended, with *error* if that is not empty."""
         if error:
             self.failures += 1
         else:
@@ -45,7 +45,7 @@ class Join:
             self.decided.succeed()
 
     def time_out(self, _: Event) -> None:
-        """The timer rang; if nothing was decided before, the parent stops waiting."""
+        """Stop the parent's waiting, unless the join was decided before."""
         if not self.decided.triggered:
             self.error = "timeout"
             self.decided.succeed()

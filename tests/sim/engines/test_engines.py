@@ -81,7 +81,7 @@ def test_a_closed_loop_is_never_unstable(simulate: Simulate) -> None:
 @pytest.mark.parametrize("engine", ["simpy", "compiled"])
 def test_a_result_says_that_it_is_unstable(engine: str) -> None:
     """One D1 at three times its rate: in the notes, and in one line."""
-    slow = load_scenario("launch").vary("system.d1.read_ms", {"law": "constant", "value": 200})
+    slow = load_scenario("launch").vary("system.d1.read_ms", {"distribution": "constant", "value": 200})
     result = run(slow, on=engine, rng=1, requests=5_000)
     assert "d1" in result.unstable
     assert "UNSTABLE at" in repr(result)
@@ -104,10 +104,10 @@ def test_the_meters_agree_with_the_single_requests(simulate: Simulate) -> None:
 
 @both
 def test_every_run_is_checked_by_littles_law(simulate: Simulate) -> None:
-    """Neither engine returns before the law has seen all stations."""
-    with patch(f"{simulate.__module__}.check_little") as law:
+    """Neither engine returns before the distribution has seen all stations."""
+    with patch(f"{simulate.__module__}.check_little") as distribution:
         played = simulate((SERVE,), poisson(100, rate_per_s=90), seed=1)
-    law.assert_called_once_with(played.stations)
+    distribution.assert_called_once_with(played.stations)
 
 
 def test_littles_law_allows_for_rounding_and_no_more() -> None:

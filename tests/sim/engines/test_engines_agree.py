@@ -1,4 +1,4 @@
-"""Goal: the two engines give the same path to every request, and both keep the laws that any run must keep.
+"""Goal: the two engines give the same path to every request, and both keep the distributions that any run must keep.
 
 Method: Hypothesis builds Flows and schedules; what one engine records is compared with what the other does. The number
 of examples comes from the profile (``tests/conftest.py``): 50, in CI 500, with ``HYPOTHESIS_PROFILE=nightly`` 10,000.
@@ -132,12 +132,12 @@ def words(part: Any) -> set[Any]:
     if isinstance(part, f.Serve | f.Delay | f.Chance):
         found |= {(type(part), "shared", part.shared)}
     if isinstance(part, f.Serve | f.Delay):
-        found |= {type(f.as_time(part.time).law)}
+        found |= {type(f.as_time(part.time).distribution)}
     return found
 
 
 def test_random_flows_speak_the_whole_vocabulary() -> None:
-    """Among a few hundred is every step, condition, state and law, in every meaning."""
+    """Among a few hundred is every step, condition, state and distribution, in every meaning."""
     spoken: set[Any] = set()
 
     @a_few_hundred
@@ -146,9 +146,12 @@ def test_random_flows_speak_the_whole_vocabulary() -> None:
         spoken.update(*map(words, f.walk(flow)))
 
     listen()
-    vocabulary: set[Any] = {*get_args(f.Step), *get_args(f.Condition), *get_args(f.State), *get_args(d.AnyLaw)} - {
-        f.Custom
-    }
+    vocabulary: set[Any] = {
+        *get_args(f.Step),
+        *get_args(f.Condition),
+        *get_args(f.State),
+        *get_args(d.AnyDistribution),
+    } - {f.Custom}
     vocabulary |= set(get_args(Discipline)) | {(name, said) for name in POLICY for said in (True, False)}
     vocabulary |= {("keyed", False), ("keyed", True), ("once", False), ("once", True)}
     vocabulary |= {(kind, "shared", said) for kind in (f.Serve, f.Delay, f.Chance) for said in (True, False)}

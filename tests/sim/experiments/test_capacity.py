@@ -24,7 +24,7 @@ from sim.statistics.intervals import Estimate
 
 MU_PER_S = 200.0
 QUEUES = queues(load_scenario("launch").system.instances.values())
-NOTHING = {"law": "constant", "value": 0.0}
+NOTHING = {"distribution": "constant", "value": 0.0}
 
 TARGETS = """
 [[targets]]
@@ -53,7 +53,7 @@ def one_queue(folder: Path, *rows: tuple[str, float], **changes: Any) -> Scenari
                 "system.workers.cpu_ms": NOTHING,
                 "system.workers.cold_fraction": 0.0,
                 "system.d1.rtt_ms": NOTHING,
-                "system.d1.read_ms": {"law": "exponential", "mean": 1000 / MU_PER_S},
+                "system.d1.read_ms": {"distribution": "exponential", "mean": 1000 / MU_PER_S},
                 "system.client.timeout_ms": 1e6,
                 "system.d1.queue_limit": 1_000_000,
                 **changes,
@@ -159,7 +159,7 @@ def test_bottleneck_is_where_the_slowest_wait_and_not_who_is_busiest() -> None:
 @pytest.mark.parametrize(
     ("arrivals", "options", "message"),
     [
-        ({"kind": "closed", "users": 10, "think_ms": {"law": "constant", "value": 100}}, {}, "open loop"),
+        ({"kind": "closed", "users": 10, "think_ms": {"distribution": "constant", "value": 100}}, {}, "open loop"),
         ({"kind": "constant", "rate_per_s": 5.0}, {"seeds": 1}, "seeds=1 must be >= 2"),
         ({"kind": "constant", "rate_per_s": 5.0}, {"tolerance_ratio": 0.0}, "tolerance_ratio=0 must be"),
     ],

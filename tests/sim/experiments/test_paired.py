@@ -61,7 +61,7 @@ def test_equal_systems_do_not_differ() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: paired_difference([1.0], [1.0]), "1 and 1 runs must be as many on both sides, and at least 2"),
+        (lambda: paired_difference([1.0], [1.0]), "1 and 1 runs must be equally many on both sides, and at least 2"),
         (lambda: paired_difference([1.0] * 2, [1.0] * 3), "2 and 3 runs"),
         (lambda: paired_difference([1.0] * 2, [1.0, np.inf]), "1 of 2 are not finite"),
     ],

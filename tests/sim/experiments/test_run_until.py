@@ -18,7 +18,7 @@ from sim.runners.play import run
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.theory import MMc
 
-NOTHING = {"law": "constant", "value": 0.0}
+NOTHING = {"distribution": "constant", "value": 0.0}
 LAUNCH = load_scenario("launch")
 
 
@@ -34,7 +34,7 @@ def one_queue(**changes: Any) -> Scenario:
             "system.workers.cpu_ms": NOTHING,
             "system.workers.cold_fraction": 0.0,
             "system.d1.rtt_ms": NOTHING,
-            "system.d1.read_ms": {"law": "exponential", "mean": 5.0},
+            "system.d1.read_ms": {"distribution": "exponential", "mean": 5.0},
             **changes,
         }
     )

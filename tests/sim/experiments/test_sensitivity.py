@@ -53,7 +53,7 @@ def test_only_doubtful_numbers_are_varied() -> None:
 def test_a_number_that_the_schema_forbids_is_none_and_counts_for_nothing() -> None:
     crowded = load_scenario("launch").with_(**{"workload.duration_s": 30, "workload.warm_up_s": 0})
     assumptions = {**crowded.assumptions, "system.d1.write_ms.median": "nearly the p99"}
-    crowded = crowded.with_(**{"system.d1.write_ms": {"law": "lognormal", "median": 19.0, "p99": 20.0}})
+    crowded = crowded.with_(**{"system.d1.write_ms": {"distribution": "lognormal", "median": 19.0, "p99": 20.0}})
     crowded = crowded.with_(assumptions=assumptions)
     row = next(row for row in sensitivity(crowded) if row.source.path == "system.d1.write_ms.median")
     assert row.p99_ratio_high != row.p99_ratio_high  # NaN: a median above the P99.

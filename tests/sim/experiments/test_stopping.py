@@ -230,7 +230,7 @@ def test_a_worker_that_dies_is_not_called_a_hand() -> None:
     class FutureCancelledError(Exception):
         pass
 
-    with pytest.raises(RunnerError, match="a worker died in its run, and nobody took over: lost"):
+    with pytest.raises(RunnerError, match="a worker died in its run, and no other took over: lost"):
         until("p99 ± 1 %", seed=8, executor=Dying())
 
 

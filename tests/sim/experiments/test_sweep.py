@@ -22,7 +22,7 @@ from sim.experiments.sweep import RUNS_MOST, Sweep, sweep
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.theory import MMc
 
-NOTHING = {"law": "constant", "value": 0.0}
+NOTHING = {"distribution": "constant", "value": 0.0}
 RATES = (100.0, 150.0)
 READ_MS = (1.0, 2.0, 4.0)
 VARY = {"workload.arrivals.rate_per_s": list(RATES), "system.d1.read_ms.mean": list(READ_MS)}
@@ -42,7 +42,7 @@ def scenario() -> Scenario:
                 "system.workers.cpu_ms": NOTHING,
                 "system.workers.cold_fraction": 0.0,
                 "system.d1.rtt_ms": NOTHING,
-                "system.d1.read_ms": {"law": "exponential", "mean": 1.0},
+                "system.d1.read_ms": {"distribution": "exponential", "mean": 1.0},
             }
         )
         .with_shares(search=1.0)
@@ -77,7 +77,7 @@ def same(one: Sweep, other: Sweep) -> None:
 
 
 def test_every_point_is_played_with_every_seed_once(found: Sweep) -> None:
-    """Two rates times three laws times four seeds; the last path changes fastest."""
+    """Two rates times three distributions times four seeds; the last path changes fastest."""
     assert len(found.frame) == 24
     assert found.frame.groupby("point")["seed"].apply(tuple).tolist() == [found.seeds] * 6
     assert found.points["workload.arrivals.rate_per_s"].tolist() == [100, 100, 100, 150, 150, 150]
@@ -157,9 +157,9 @@ def test_one_replication_has_an_interval_by_batches(scenario: Scenario) -> None:
 
 def test_a_law_may_be_varied_as_a_whole(scenario: Scenario) -> None:
     """It stands in the table as its text."""
-    laws = [{"law": "constant", "value": 2.0}, {"law": "exponential", "mean": 2.0}]
-    points: Any = sweep(scenario, vary={"system.d1.read_ms": laws}, seeds=2).points
-    assert points["system.d1.read_ms"].iloc[0] == '{"law": "constant", "value": 2.0}'
+    distributions = [{"distribution": "constant", "value": 2.0}, {"distribution": "exponential", "mean": 2.0}]
+    points: Any = sweep(scenario, vary={"system.d1.read_ms": distributions}, seeds=2).points
+    assert points["system.d1.read_ms"].iloc[0] == '{"distribution": "constant", "value": 2.0}'
     assert points[P99].iloc[0] < points[P99].iloc[1]
 
 

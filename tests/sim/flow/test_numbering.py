@@ -101,7 +101,7 @@ def test_no_two_uses_draw_the_same_number(flow: f.Flow, schedule: Schedule, seed
     value = Sampler.value
 
     def watched(sampler: Sampler, request: int, context: int) -> float:
-        drawn.update((sampler.key, request, context, draw) for draw in range(sampler.time.law.draws))
+        drawn.update((sampler.key, request, context, draw) for draw in range(sampler.time.distribution.draws))
         return value(sampler, request, context)
 
     def looked_up(key: int, request: int, *, context: int = 0, draw: int = 0) -> float:
@@ -123,7 +123,7 @@ def test_no_two_uses_draw_the_same_number(flow: f.Flow, schedule: Schedule, seed
 
 def test_two_reads_of_one_request_are_independent() -> None:
     """Twenty thousand requests read D1 twice: two different execution times each, and no correlation."""
-    varied = load_scenario("launch").vary("system.d1.read_ms", {"law": "exponential", "mean": 5.0})
+    varied = load_scenario("launch").vary("system.d1.read_ms", {"distribution": "exponential", "mean": 5.0})
     execute = [step for step in varied.system.instances["d1"].flow("read") if isinstance(step, f.Serve)]
     first, second = (replace(step, category=name) for step, name in zip(execute * 2, ("one", "two"), strict=True))
     run = compiled_engine.simulate((first, second), at(np.arange(20_000) * 1e4), seed=1)

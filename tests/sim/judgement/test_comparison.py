@@ -1,7 +1,7 @@
 """Model against measurement.
 
 Goal: a true model agrees, a wrong one differs, and too little data says so. Method: both sides drawn here, from one
-law or from two.
+distribution or from two.
 """
 
 from math import exp

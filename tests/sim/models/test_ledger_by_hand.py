@@ -20,19 +20,19 @@ STUDENT_T = 2.101
 """0.975 quantile of Student's t with 18 degrees of freedom: the difference of two means of ten."""
 
 
-def draw(law: dict[str, Any], rng: np.random.Generator) -> float:
-    """One value of a law told as a scenario's inline table; only what `launch` uses."""
-    match law["law"]:
+def draw(distribution: dict[str, Any], rng: np.random.Generator) -> float:
+    """One value of a distribution told as a scenario's inline table; only what `launch` uses."""
+    match distribution["distribution"]:
         case "constant":
-            return float(law["value"])
+            return float(distribution["value"])
         case "uniform":
-            return float(rng.uniform(law["low"], law["high"]))
+            return float(rng.uniform(distribution["low"], distribution["high"]))
         case "exponential":
-            return float(rng.exponential(law["mean"]))
+            return float(rng.exponential(distribution["mean"]))
         case "lognormal":
-            sigma = log(law["p99"] / law["median"]) / 2.3263478740408408
-            return float(law["median"] * exp(sigma * rng.standard_normal()))
-    raise AssertionError(f"the plain program does not know the law {law['law']}")
+            sigma = log(distribution["p99"] / distribution["median"]) / 2.3263478740408408
+            return float(distribution["median"] * exp(sigma * rng.standard_normal()))
+    raise AssertionError(f"the plain program does not know the distribution {distribution['distribution']}")
 
 
 class PlainLedger:

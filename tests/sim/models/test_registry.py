@@ -162,7 +162,7 @@ def one_more(monkeypatch: pytest.MonkeyPatch) -> Scenario:
     monkeypatch.setattr(registry, "_registered", {})
     assert register(LOOKUP) is LOOKUP
     tables = {
-        "system.lookup": {"lookup_ms": {"law": "exponential", "mean": 4.0}, "queue_limit": 10},
+        "system.lookup": {"lookup_ms": {"distribution": "exponential", "mean": 4.0}, "queue_limit": 10},
         "system.index": {"like": "lookup", "lookup_ms": 1.0},
     }
     route = {"share": 1.0, "steps": ["workers.compute", "lookup.find", {"use": "index.find", "chance": 0.5}]}
@@ -188,7 +188,7 @@ def test_another_component_is_in_every_list(one_more: Scenario) -> None:
 def test_another_component_is_explained_and_checked_as_the_others_are(one_more: Scenario) -> None:
     page = key_tables()
     assert "### `[system.lookup]`" in page
-    assert "| `lookup_ms` | law or number | One look-up; it holds the one server. |" in page
+    assert "| `lookup_ms` | distribution or number | One look-up; it holds the one server. |" in page
     assert "| `lookup.find` |  | Look one thing up. |" in page
     raw = json.loads(one_more.model_dump_json(exclude_none=True))
     jsonschema.validate(raw, json_schema())

@@ -223,7 +223,7 @@ def test_hedge_starts_a_second_copy_only_after_its_time() -> None:
 
 def test_hedge_takes_the_faster_of_two_independent_copies() -> None:
     """Nearly at once, two exponential times of mean 20 ms: the smaller has mean 10 ms."""
-    slow = KNOWN_TIMES.vary("system.r2.get_ms", {"law": "exponential", "mean": 20.0})
+    slow = KNOWN_TIMES.vary("system.r2.get_ms", {"distribution": "exponential", "mean": 20.0})
     hedged = of_steps({"use": "r2.get", "hedge_ms": 1e-6}, scenario=slow)
     found = play(hedged, np.arange(20_000) * 1_000.0).latency_ms
     assert found.mean() == pytest.approx(10.0, abs=5 * 10.0 / np.sqrt(20_000))
@@ -244,8 +244,8 @@ LAUNCH = load_scenario("launch").with_(
         "system.workers.cold_start_ms": 0.0,
         "system.workers.isolates": 1_000,
         "system.durable_objects.cold_start_ms": 0.0,
-        "system.durable_objects.read_ms": {"law": "exponential", "mean": 3.0},
-        "system.ledger.read_ms": {"law": "exponential", "mean": 3.0},
+        "system.durable_objects.read_ms": {"distribution": "exponential", "mean": 3.0},
+        "system.ledger.read_ms": {"distribution": "exponential", "mean": 3.0},
         "system.archive": {"like": "d1"},
         "system.rooms": {"like": "durable_objects"},
         "system.rooms_ledger": {"like": "ledger", "objects": "rooms", "database": "archive"},
@@ -266,7 +266,7 @@ def latency_ms(*steps: Any) -> NDArray[np.float64]:
 
 
 def assert_independent(one: NDArray[np.float64], other: NDArray[np.float64]) -> None:
-    """Alike in law, different draw for draw, and uncorrelated within 4.5 standard errors."""
+    """Alike in distribution, different draw for draw, and uncorrelated within 4.5 standard errors."""
     assert (one != other).all()
     correlation = np.corrcoef(np.stack([rankdata(one), rankdata(other)]))
     assert np.abs(np.tril(correlation, -1)).max() < 4.5 / np.sqrt(N)
@@ -305,7 +305,7 @@ def test_instances_that_are_like_each_other_draw_apart(one: str, other: str) -> 
 
 def test_tries_and_copies_at_once_draw_for_themselves() -> None:
     """The longer of two exponential times of mean 20 ms has mean 30 ms; were they one number, it would be 20 ms."""
-    slow = KNOWN_TIMES.vary("system.r2.get_ms", {"law": "exponential", "mean": 20.0})
+    slow = KNOWN_TIMES.vary("system.r2.get_ms", {"distribution": "exponential", "mean": 20.0})
     both = of_steps({"use": "r2.get", "times": 2, "parallel": True}, scenario=slow)
     found = play(both, np.arange(20_000) * 1_000.0).latency_ms
     assert found.mean() == pytest.approx(30.0, abs=5 * np.sqrt(500 / 20_000))

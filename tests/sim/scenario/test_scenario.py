@@ -77,7 +77,9 @@ def test_every_number_of_the_deployment_has_a_source_or_a_reason(launch: Scenari
     for name, table in launch.system.numbers().items():
         for key in table.keys() - launch.system.instances[name].component.links.keys():
             path, value = f"system.{name}.{key}", table[key]
-            inner = {f"{path}.{name}" for name in value if name != "law"} if isinstance(value, dict) else {path}
+            inner = (
+                {f"{path}.{name}" for name in value if name != "distribution"} if isinstance(value, dict) else {path}
+            )
             assert path in vouched or inner <= vouched, path
 
 
@@ -124,7 +126,7 @@ def test_a_varied_number_loses_the_reason_of_the_old_one(launch: Scenario) -> No
 def test_numbers_of_the_system_are_plain_json(launch: Scenario) -> None:
     numbers = launch.system.numbers()
     assert json.loads(json.dumps(numbers)) == numbers
-    assert numbers["workers"]["cpu_ms"] == {"law": "exponential", "mean": 2.2}
+    assert numbers["workers"]["cpu_ms"] == {"distribution": "exponential", "mean": 2.2}
     assert "platform:" not in json.dumps(numbers)
 
 
@@ -144,7 +146,7 @@ def test_vary_changes_one_value_and_nothing_else(launch: Scenario) -> None:
 def test_vary_takes_numbers_of_numpy_and_laws_as_tables(launch: Scenario) -> None:
     assert launch.vary("workload.keys.count", np.int64(3)).workload.keys.count == 3
     assert launch.vary("system.d1.rtt_ms", 5).system.d1.rtt_ms.expected() == 5
-    assert launch.vary("system.d1.rtt_ms", {"law": "exponential", "mean": 5}).system.d1.rtt_ms.expected() == 5
+    assert launch.vary("system.d1.rtt_ms", {"distribution": "exponential", "mean": 5}).system.d1.rtt_ms.expected() == 5
 
 
 def test_with_changes_several_values_at_once(launch: Scenario) -> None:
@@ -203,11 +205,11 @@ def test_scenario_is_frozen_and_can_be_sent_to_another_process(launch: Scenario)
 
 
 def test_base_is_taken_over_key_by_key_and_laws_as_a_whole(tmp_path: Path, launch: Scenario) -> None:
-    text = 'base = "launch.toml"\nname = "mine"\n[system.d1]\nrtt_ms = { law = "exponential", mean = 4 }\n'
+    text = 'base = "launch.toml"\nname = "mine"\n[system.d1]\nrtt_ms = { distribution = "exponential", mean = 4 }\n'
     mine = load_scenario(saved(tmp_path, text))
     assert mine.name == "mine"
     assert mine.question == launch.question
-    assert mine.system.d1.rtt_ms.model_dump() == {"law": "exponential", "mean": 4}
+    assert mine.system.d1.rtt_ms.model_dump() == {"distribution": "exponential", "mean": 4}
     assert mine.system.d1.read_ms == launch.system.d1.read_ms
 
 

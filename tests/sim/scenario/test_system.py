@@ -24,7 +24,7 @@ from tests.support.routes import KNOWN_TIMES, of_steps, refusal
 LAUNCH = load_scenario("launch")
 
 SECOND = {
-    "system.archive": {"like": "d1", "rtt_ms": {"law": "exponential", "mean": 40.0}},
+    "system.archive": {"like": "d1", "rtt_ms": {"distribution": "exponential", "mean": 40.0}},
     "system.auth": {"like": "workers"},
     "system.rooms": {"like": "durable_objects", "shards": 3},
     "system.media": {"like": "r2"},

@@ -73,9 +73,9 @@ def test_generic_columns_are_played_as_they_are(tmp_path: Path) -> None:
 def test_a_recorded_download_is_served_by_the_nearest_object(tmp_path: Path) -> None:
     scenario = on_trace(written(tmp_path, GENERIC))
     played = schedule(scenario)
-    law = scenario.routes["download"].size_bytes
-    assert law is not None
-    stored = law.quantile((np.arange(16) + 0.5) / 16)
+    distribution = scenario.routes["download"].size_bytes
+    assert distribution is not None
+    stored = distribution.quantile((np.arange(16) + 0.5) / 16)
     assert played.object_number[2] == np.argmin(np.abs(stored - 310_000))
     assert played.size_bytes[2] == round(stored[played.object_number[2]])
 

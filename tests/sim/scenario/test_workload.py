@@ -81,10 +81,10 @@ def test_keys_lie_below_their_count(count: int, zipf: float, seed: int) -> None:
 
 
 def test_uploads_have_the_law_of_their_size(many: Schedule) -> None:
-    law = UPLOAD.size_bytes
-    assert law is not None
+    distribution = UPLOAD.size_bytes
+    assert distribution is not None
     levels = np.linspace(0, 1, 10_001)[1:-1]
-    knots = law.quantile(levels)
+    knots = distribution.quantile(levels)
     assert kstest(many.size_bytes[of(many, "upload")], lambda x: np.interp(x, knots, levels)).pvalue > 1e-3
 
 
@@ -96,9 +96,9 @@ def test_downloads_take_one_of_sixteen_sizes_alike(many: Schedule) -> None:
 
 
 def test_stored_objects_are_the_quantiles_of_the_law_of_their_size() -> None:
-    law = DOWNLOAD.size_bytes
-    assert law is not None
-    assert stored_bytes(DOWNLOAD)[3] == round(law.quantile(np.array([3.5 / 16]))[0])
+    distribution = DOWNLOAD.size_bytes
+    assert distribution is not None
+    assert stored_bytes(DOWNLOAD)[3] == round(distribution.quantile(np.array([3.5 / 16]))[0])
 
 
 def test_every_upload_is_an_object_of_its_own_and_routes_without_bytes_have_none(many: Schedule) -> None:
@@ -112,14 +112,14 @@ def test_every_upload_is_an_object_of_its_own_and_routes_without_bytes_have_none
 def test_tokens_have_the_mean_of_their_law(many: Schedule) -> None:
     asked = MANY.workload.tokens
     assert asked is not None
-    for tokens, law in ((many.tokens_in, asked.tokens_in), (many.tokens_out, asked.tokens_out)):
+    for tokens, distribution in ((many.tokens_in, asked.tokens_in), (many.tokens_out, asked.tokens_out)):
         error = tokens.std() / np.sqrt(len(tokens))
-        assert abs(tokens.mean() - law.expected()) < 4 * error
+        assert abs(tokens.mean() - distribution.expected()) < 4 * error
 
 
 def test_a_law_of_several_draws_is_sampled_with_as_many() -> None:
-    law = {"law": "erlang", "mean": 1000, "stages": 9}
-    tokens = schedule(MANY.vary("workload.tokens.tokens_in", law)).tokens_in
+    distribution = {"distribution": "erlang", "mean": 1000, "stages": 9}
+    tokens = schedule(MANY.vary("workload.tokens.tokens_in", distribution)).tokens_in
     assert tokens.std() / tokens.mean() == pytest.approx(1 / 3, rel=0.03)
 
 
@@ -190,7 +190,7 @@ def test_duration_is_the_scenario_s_and_warm_up_goes_along() -> None:
 
 def closed(**arrivals: Any) -> Scenario:
     """The launch scenario with users who wait."""
-    table = {"kind": "closed", "users": 7, "think_ms": {"law": "exponential", "mean": 500}, **arrivals}
+    table = {"kind": "closed", "users": 7, "think_ms": {"distribution": "exponential", "mean": 500}, **arrivals}
     return LAUNCH.with_(**{"workload.arrivals": table, "workload.requests": 3000})
 
 

@@ -55,8 +55,12 @@ def launch() -> Scenario:
             'system.durable_objects.shards=0 must be a whole number >= 1, or "per_key"',
         ),
         ("system.d1.rtt_ms", -2, "system.d1.rtt_ms=-2 must be >= 0"),
-        ("system.d1.rtt_ms", {"law": "lognormal", "median": 3}, "system.d1.rtt_ms.p99 is missing"),
-        ("system.d1.rtt_ms", {"law": "lognorm"}, 'system.d1.rtt_ms.law="lognorm" is unknown; did you mean lognormal?'),
+        ("system.d1.rtt_ms", {"distribution": "lognormal", "median": 3}, "system.d1.rtt_ms.p99 is missing"),
+        (
+            "system.d1.rtt_ms",
+            {"distribution": "lognorm"},
+            'system.d1.rtt_ms.distribution="lognorm" is unknown; did you mean lognormal?',
+        ),
         ("system.d1.rtt_ms.p99", 1, "system.d1.rtt_ms p99=1 must be >= median=6"),
         ("system.d1", 3, "system.d1=3 must be a table"),
         ("system.client.retries", 11, "system.client.retries=11 must be <= 10"),
@@ -111,7 +115,7 @@ def test_further_problems_are_notes(launch: Scenario) -> None:
 
 
 WORDS = ["platform:x", "d1", "d1.read", "workers.compute", "network", "size_bytes", "/{key}", "{nobody}"]
-KEYS = ["law", "kind", "x", "component", "like", "share", "use", "steps", "times", "parameters", "rows_read"]
+KEYS = ["distribution", "kind", "x", "component", "like", "share", "use", "steps", "times", "parameters", "rows_read"]
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(WORDS),

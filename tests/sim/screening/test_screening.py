@@ -51,10 +51,12 @@ def test_memoryless_queue_is_erlangs(servers: int, load: float) -> None:
     assert row.rate_per_s_max == pytest.approx(servers * 100, rel=1e-3)
 
 
-@pytest.mark.parametrize("law", [d.Constant(value=10), d.Erlang(mean=10, stages=3), d.Lognormal(median=6, p99=50)])
-def test_one_server_with_any_law_is_pollaczeks_and_khinchines(law: d.AnyLaw) -> None:
-    row = rows((f.Serve(f.Station("q"), law, "q.work"),), 60)["q"]
-    assert row.wait_ms_mean == pytest.approx(MG1.of(60, law).wait_mean_ms)
+@pytest.mark.parametrize(
+    "distribution", [d.Constant(value=10), d.Erlang(mean=10, stages=3), d.Lognormal(median=6, p99=50)]
+)
+def test_one_server_with_any_law_is_pollaczeks_and_khinchines(distribution: d.AnyDistribution) -> None:
+    row = rows((f.Serve(f.Station("q"), distribution, "q.work"),), 60)["q"]
+    assert row.wait_ms_mean == pytest.approx(MG1.of(60, distribution).wait_mean_ms)
 
 
 def test_station_that_is_held_through_several_steps_is_one_service() -> None:
@@ -67,19 +69,19 @@ def test_station_that_is_held_through_several_steps_is_one_service() -> None:
 
 def test_feedback_is_jacksons() -> None:
     """Forty per cent come back: visits, load and wait as in the network."""
-    station, law = f.Station("q", 2), d.Exponential(mean=10)
-    again = f.Repeat(f.Chance(0.4, "q.again"), (f.Serve(station, law, "q.more"),), "q.turn", limit=1000)
-    row = rows((f.Serve(station, law, "q.work"), again), 90)["q"]
+    station, distribution = f.Station("q", 2), d.Exponential(mean=10)
+    again = f.Repeat(f.Chance(0.4, "q.again"), (f.Serve(station, distribution, "q.more"),), "q.turn", limit=1000)
+    row = rows((f.Serve(station, distribution, "q.work"), again), 90)["q"]
     exact = JacksonNetwork((90.0,), ((0.4,),), (10.0,), (2,))
     assert row.visits_mean == pytest.approx(1 / 0.6)
     assert row.wait_ms_mean == pytest.approx(exact.stations[0].wait_mean_ms)
 
 
 def test_shared_processor_depends_on_the_mean_alone() -> None:
-    """Sojourn S / (1 - load), whatever the law."""
-    for law in (d.Constant(value=10), d.Hyperexponential(mean=10, cv2=4)):
-        row = rows((f.Serve(f.Station("q", discipline="ps"), law, "q.work"),), 70)["q"]
-        assert row.wait_ms_mean + 10 == pytest.approx(MG1.of(70, law).shared_sojourn_mean_ms)
+    """Sojourn S / (1 - load), whatever the distribution."""
+    for distribution in (d.Constant(value=10), d.Hyperexponential(mean=10, cv2=4)):
+        row = rows((f.Serve(f.Station("q", discipline="ps"), distribution, "q.work"),), 70)["q"]
+        assert row.wait_ms_mean + 10 == pytest.approx(MG1.of(70, distribution).shared_sojourn_mean_ms)
 
 
 def test_shared_link_is_a_station() -> None:
@@ -121,7 +123,10 @@ def test_token_bucket_lets_its_rate_through() -> None:
 def test_latched_alarm_comes_once_in_its_delay() -> None:
     """Ten requests a second arm an alarm of one second: one starts in each 1.1 s, and empties what has come."""
     pending, station = f.Counter("pending"), f.Station("q")
-    empty = (f.Serve(station, f.Time(f.ZERO.law, each_ms=2.0, of=pending, at_most=3), "q.rows"), f.Count(pending, -3.0))
+    empty = (
+        f.Serve(station, f.Time(f.ZERO.distribution, each_ms=2.0, of=pending, at_most=3), "q.rows"),
+        f.Count(pending, -3.0),
+    )
     alarm = f.Spawn(
         (f.Repeat(f.CountAtLeast(pending, 1), empty, "q.chunk", limit=1000),),
         "q.alarm", after=d.Constant(value=1000), once=f.Latch("armed"),
@@ -140,7 +145,7 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
     "seed policy": {"system.ledger.policy": "seed", "workload.arrivals.rate_per_s": 200.0},
     "one hot key": {"workload.keys.zipf": 2.0, "workload.arrivals.rate_per_s": 300.0},
     "slow database": {
-        "system.d1.read_ms": {"law": "exponential", "mean": 8.0},
+        "system.d1.read_ms": {"distribution": "exponential", "mean": 8.0},
         "workload.arrivals.rate_per_s": 300.0,
         "workload.duration_s": 1200,
     },
@@ -159,7 +164,7 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
         }
     },
     "two databases": {
-        "system.archive": {"like": "d1", "read_ms": {"law": "exponential", "mean": 6.0}},
+        "system.archive": {"like": "d1", "read_ms": {"distribution": "exponential", "mean": 6.0}},
         "routes.search.steps": [
             "workers.compute",
             {"parallel": True, "steps": ["d1.read", {"use": "archive.read", "times": 2}]},
@@ -281,23 +286,29 @@ def test_any_flow_can_be_screened(flow: f.Flow, rate_per_s: float) -> None:
 
 def stateless(draw: Any, depth: int) -> f.Flow:
     """A Flow whose demand does not depend on state: chance, routes, holds, repeats, joins of everything."""
-    laws: list[d.AnyLaw] = [d.Exponential(mean=2.0), d.Constant(value=1.0), d.Lognormal(median=2.0, p99=9.0)]
+    distributions: list[d.AnyDistribution] = [
+        d.Exponential(mean=2.0),
+        d.Constant(value=1.0),
+        d.Lognormal(median=2.0, p99=9.0),
+    ]
 
     def part(number: int) -> f.Step:
-        law, inner = draw(st.sampled_from(laws)), stateless(draw, depth - 1) if depth else ()
+        distribution, inner = draw(st.sampled_from(distributions)), stateless(draw, depth - 1) if depth else ()
         stream = f"{draw(st.sampled_from('abcd'))}{depth}{number}.x"
         kinds: list[f.Step] = [
-            f.Serve(f.Station("one", 2), law, stream),
-            f.Serve(f.Station("two", instances=3), law, stream),
-            f.Delay(law, stream),
+            f.Serve(f.Station("one", 2), distribution, stream),
+            f.Serve(f.Station("two", instances=3), distribution, stream),
+            f.Delay(distribution, stream),
         ]
         if depth:
             kinds += [
                 f.Branch(f.Chance(0.3, f"{stream}.chance"), inner),
                 f.Match((("log", inner), ("search", ()))),
-                f.Repeat(f.Chance(0.5, f"{stream}.again"), (f.Delay(law, stream), *inner), f"{stream}.turn", limit=5),
+                f.Repeat(
+                    f.Chance(0.5, f"{stream}.again"), (f.Delay(distribution, stream), *inner), f"{stream}.turn", limit=5
+                ),
                 f.Spawn(inner, f"{stream}.spawn"),
-                f.Parallel((inner, (f.Delay(law, stream),)), 2, f"{stream}.both"),
+                f.Parallel((inner, (f.Delay(distribution, stream),)), 2, f"{stream}.both"),
             ]
         chosen: f.Step = draw(st.sampled_from(kinds))
         return chosen

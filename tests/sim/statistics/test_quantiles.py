@@ -132,7 +132,7 @@ def test_wider_level_gives_a_wider_interval() -> None:
 
 
 def test_requests_to_settle_agrees_with_the_asymptotic_variance() -> None:
-    """Unit exponential law, line 0.05 above its P99 of ln 100: (1.96 / 0.05)^2 p (1 - p) / f(q)^2 = 152,127 requests.
+    """Unit exponential, line 0.05 above its P99 of ln 100: (1.96 / 0.05)^2 p (1 - p) / f(q)^2 = 152,127 requests.
 
     A pilot run of 50,000 misjudges where the percentile lies, so only the middle forecast of many pilots can agree.
     """

@@ -1,4 +1,4 @@
-"""Operational laws and approximations.
+"""Operational distributions and approximations.
 
 Goal: each rule of thumb is exact where it claims to be and within its known error elsewhere. Method: the exact
 queues of this package (tested on their own) and Kiefer and Wolfowitz's recursion on simulated requests.

@@ -1,8 +1,9 @@
 """M/G/1, first come first served and processor sharing.
 
-Goal: mean waits for every law of the scenario, waiting-time percentiles for those with a transform, insensitivity of
-processor sharing. Method: moments by numerical integration, the exponential case against M/M/1, the fixed case against
-M/D/1, Lindley's recursion on simulated requests, and a processor-sharing queue simulated event by event.
+Goal: mean waits for every distribution of a scenario, waiting-time percentiles for those with a transform,
+insensitivity of processor sharing. Method: moments by numerical integration, the exponential case against M/M/1, the
+fixed case against M/D/1, Lindley's recursion on simulated requests, and a processor-sharing queue simulated event by
+event.
 """
 
 from typing import Any
@@ -13,40 +14,40 @@ from pydantic import TypeAdapter
 
 from sim.errors import UsageError
 from sim.randomness.distributions import (
-    AnyLaw,
+    AnyDistribution,
     Constant,
+    Distribution,
     Erlang,
     Exponential,
     Hyperexponential,
-    Law,
     Lognormal,
     Uniform,
 )
 from sim.theory import MD1, MG1, MMc, lindley, squared_variation, wait_quantile_ms, wait_tail
 
-LAWS: list[dict[str, Any]] = [
-    {"law": "constant", "value": 3},
-    {"law": "uniform", "low": 1, "high": 7},
-    {"law": "exponential", "mean": 3},
-    {"law": "lognormal", "median": 2, "p99": 12},
-    {"law": "weibull", "mean": 3, "shape": 1.7},
-    {"law": "pareto", "minimum": 1, "shape": 2, "maximum": 50},
-    {"law": "pareto", "minimum": 1, "shape": 1.3, "maximum": 50},
-    {"law": "erlang", "mean": 3, "stages": 4},
-    {"law": "hyperexponential", "mean": 3, "cv2": 5},
-    {"law": "empirical", "values": [0, 1, 1, 4, 20]},
+DISTRIBUTIONS: list[dict[str, Any]] = [
+    {"distribution": "constant", "value": 3},
+    {"distribution": "uniform", "low": 1, "high": 7},
+    {"distribution": "exponential", "mean": 3},
+    {"distribution": "lognormal", "median": 2, "p99": 12},
+    {"distribution": "weibull", "mean": 3, "shape": 1.7},
+    {"distribution": "pareto", "minimum": 1, "shape": 2, "maximum": 50},
+    {"distribution": "pareto", "minimum": 1, "shape": 1.3, "maximum": 50},
+    {"distribution": "erlang", "mean": 3, "stages": 4},
+    {"distribution": "hyperexponential", "mean": 3, "cv2": 5},
+    {"distribution": "empirical", "values": [0, 1, 1, 4, 20]},
 ]
 
 
-def law(spec: dict[str, Any]) -> AnyLaw:
-    adapter: TypeAdapter[AnyLaw] = TypeAdapter(Law)
+def distribution(spec: dict[str, Any]) -> AnyDistribution:
+    adapter: TypeAdapter[AnyDistribution] = TypeAdapter(Distribution)
     return adapter.validate_python(spec)
 
 
-@pytest.mark.parametrize("spec", LAWS, ids=str)
+@pytest.mark.parametrize("spec", DISTRIBUTIONS, ids=str)
 def test_squared_variation_is_that_of_the_quantile_function(spec: dict[str, Any]) -> None:
     """Mean and mean square as integrals over the uniform number, by Gauss and Legendre's rule on pieces."""
-    one = law(spec)
+    one = distribution(spec)
 
     nodes, weights = np.polynomial.legendre.leggauss(200)
     edges = np.concatenate([np.linspace(0, 0.75, 13), 1 - 10.0 ** -np.arange(1, 14)])
@@ -70,7 +71,7 @@ def test_exponential_service_is_mm1_and_fixed_service_half_of_it() -> None:
     [(Lognormal(median=60, p99=300), 8.0), (Uniform(low=20, high=180), 8.0), (Hyperexponential(mean=100, cv2=4), 7.0)],
     ids=["lognormal", "uniform", "hyperexponential"],
 )
-def test_mean_wait_agrees_with_simulated_requests(one: AnyLaw, rate_per_s: float) -> None:
+def test_mean_wait_agrees_with_simulated_requests(one: AnyDistribution, rate_per_s: float) -> None:
     """Four million requests by Lindley's recursion: within 3 %, some three standard errors."""
     rng = np.random.default_rng(23)
     n = 4_000_000
@@ -97,7 +98,7 @@ def test_percentile_for_fixed_service_is_that_of_md1() -> None:
     [Erlang(mean=100, stages=3), Hyperexponential(mean=100, cv2=4), Uniform(low=0, high=200)],
     ids=["erlang", "hyperexponential", "uniform"],
 )
-def test_wait_distribution_agrees_with_simulated_requests(one: AnyLaw) -> None:
+def test_wait_distribution_agrees_with_simulated_requests(one: AnyDistribution) -> None:
     """Load 0.7: the share that waits longer than one and three mean services, four million requests, within 2 %."""
     rng = np.random.default_rng(29)
     n = 4_000_000
@@ -109,13 +110,13 @@ def test_wait_distribution_agrees_with_simulated_requests(one: AnyLaw) -> None:
 
 def test_more_even_service_waits_less() -> None:
     """Same mean, same load: percentiles order as fixed < Erlang < exponential < hyperexponential."""
-    laws: list[AnyLaw] = [
+    distributions: list[AnyDistribution] = [
         Constant(value=100),
         Erlang(mean=100, stages=3),
         Exponential(mean=100),
         Hyperexponential(mean=100, cv2=3),
     ]
-    waits = [wait_quantile_ms(8, one, probability=0.99) for one in laws]
+    waits = [wait_quantile_ms(8, one, probability=0.99) for one in distributions]
     assert waits == sorted(waits)
 
 
@@ -144,7 +145,7 @@ def test_processor_sharing_depends_on_the_mean_alone(cv2: float) -> None:
     """Fixed, exponential and hyperexponential work at load 0.6: mean sojourn 250 ms each, within 5 %."""
     rng = np.random.default_rng(31)
     n = 60_000
-    one: AnyLaw = Constant(value=100) if cv2 == 0 else Hyperexponential(mean=100, cv2=cv2)
+    one: AnyDistribution = Constant(value=100) if cv2 == 0 else Hyperexponential(mean=100, cv2=cv2)
     work = one.sample(rng.random((one.draws, n)))
     arrival = np.cumsum(rng.exponential(1000 / 6, n))
     mean = np.mean(shared_sojourns(arrival.tolist(), work.tolist()))
@@ -153,7 +154,7 @@ def test_processor_sharing_depends_on_the_mean_alone(cv2: float) -> None:
     assert mean == pytest.approx(queue.shared_sojourn_mean_ms, rel=0.05)
 
 
-def test_law_without_transform_is_named() -> None:
-    """A lognormal transform has no closed form; the message lists the laws that do."""
-    with pytest.raises(UsageError, match="law='lognormal' has no closed transform \\(constant, uniform"):
+def test_distribution_without_transform_is_named() -> None:
+    """A lognormal transform has no closed form; the message lists the distributions that do."""
+    with pytest.raises(UsageError, match="distribution='lognormal' has no closed transform; constant, uniform"):
         wait_quantile_ms(100, Lognormal(median=1, p99=2), probability=0.99)

@@ -69,7 +69,7 @@ def test_ciw_agrees_on_the_network_with_feedback() -> None:
 
 
 def test_tandem_of_equal_stations_is_an_erlang_sojourn() -> None:
-    """Three stations with sojourn 500 ms each: the tail of a gamma law with three stages."""
+    """Three stations with sojourn 500 ms each: the tail of a gamma distribution with three stages."""
     t = 2000.0
     expected = exp(-t / 500) * (1 + t / 500 + (t / 500) ** 2 / 2)
     assert tandem_tail(8, [100, 100, 100], sojourn_ms=t) == pytest.approx(expected, rel=1e-9)

@@ -2,6 +2,6 @@
 
 Read in this order: :mod:`layout` (what is remembered), :mod:`loop` (what happens next, and to whom),
 :mod:`instructions` (one operation at a time), then one file a noun: :mod:`agenda` (events), :mod:`tokens` (flows of
-control and their joins), :mod:`timers`, :mod:`attempts`, :mod:`servers`, :mod:`conditions`, :mod:`laws` (draws). Each
-is the twin of a part of ``sim/engines/simpy_engine/engine.py``, which defines what must happen.
+control and their joins), :mod:`timers`, :mod:`attempts`, :mod:`servers`, :mod:`conditions`, :mod:`distributions`
+(draws). Each mirrors a part of ``sim/engines/simpy_engine/engine.py``, which defines what must happen.
 """

@@ -1,12 +1,12 @@
-"""What is still to happen, in the order of the SimPy engine: by time, then by the number drawn when it was set.
+"""Future events, in the order of the SimPy engine: by time, then by the sequence number given when they were set.
 
 Four places hold events, because most of them come in an order that is known already:
 
 * *events*: a heap, for what ends after some time,
 * *soon*: a ring, for what was set for the present instant,
 * the next arrival of the schedule, kept in the world,
-* *lanes*: time-outs of one step last equally long, so they ring in the order in which they were set; only the first
-  of a lane stands in the heap, and those that no longer matter are passed over without waking anybody.
+* *timer queues*: time-outs of one step last equally long, so they expire in the order in which they were set; only the
+  first of a queue stands in the heap, and those that no longer matter are skipped.
 
 Beside them *urgent* lists the flows that start as soon as the present one pauses.
 """
@@ -23,35 +23,35 @@ CHILDREN = 4
 
 
 @jit
-def ticket(w: Any) -> Any:
-    """The next number."""
-    w.tickets += 1
-    return w.tickets
+def next_sequence(w: Any) -> Any:
+    """Return the next sequence number."""
+    w.sequence_last += 1
+    return w.sequence_last
 
 
 @jit
 def set_after(w: Any, duration_ms: Any, kind: Any, index: Any) -> None:
-    """Something will happen after *duration_ms*."""
+    """Schedule something after *duration_ms*."""
     time_ms = w.now_ms + duration_ms
     if time_ms > w.now_ms:
-        push_event(w, time_ms, ticket(w), kind, index)
+        push_event(w, time_ms, next_sequence(w), kind, index)
     else:
         set_soon(w, kind, index)
 
 
 @jit
 def set_soon(w: Any, kind: Any, index: Any) -> None:
-    """Something will happen now, after all that is set for now already."""
+    """Schedule something for now, after all that is set for now already."""
     event = soon_at(w, (w.soon_head + w.soon_count) & (w.soon_room - 1))
     w.soon_count += 1
-    fill(event, w.now_ms, ticket(w), kind, index)
+    fill(event, w.now_ms, next_sequence(w), kind, index)
 
 
 @jit
 def fill(event: Any, time_ms: Any, number: Any, kind: Any, index: Any) -> None:
     """Write an event."""
     event.time_ms = time_ms
-    event.ticket = number
+    event.sequence = number
     event.kind = kind
     event.index = index
 
@@ -59,13 +59,13 @@ def fill(event: Any, time_ms: Any, number: Any, kind: Any, index: Any) -> None:
 @jit
 def copy(event: Any, other: Any) -> None:
     """Make *event* what *other* is."""
-    fill(event, other.time_ms, other.ticket, other.kind, other.index)
+    fill(event, other.time_ms, other.sequence, other.kind, other.index)
 
 
 @jit
 def before(one: Any, time_ms: Any, number: Any) -> Any:
     """Whether an event comes before (*time_ms*, *number*)."""
-    return one.time_ms < time_ms or (one.time_ms == time_ms and one.ticket < number)
+    return one.time_ms < time_ms or (one.time_ms == time_ms and one.sequence < number)
 
 
 @jit
@@ -95,9 +95,9 @@ def drop_first(w: Any) -> None:
         best_place = child
         for other_place in range(child + 1, min(child + CHILDREN, count)):
             other = event_at(w, other_place)
-            if before(other, best.time_ms, best.ticket):
+            if before(other, best.time_ms, best.sequence):
                 best, best_place = other, other_place
-        if before(last, best.time_ms, best.ticket):
+        if before(last, best.time_ms, best.sequence):
             break
         copy(event_at(w, place), best)
         place = best_place
@@ -107,17 +107,17 @@ def drop_first(w: Any) -> None:
 
 @jit
 def next_event(w: Any) -> Any:
-    """Go to the next instant and tell what happens then: kind, index and ticket; kind NONE when nothing is left."""
+    """Go to the next instant; return what happens then as kind, index, sequence; kind NONE when nothing is left."""
     time_ms, number, kind, index = inf, 0, k.NONE, k.NONE
     if w.soon_count > 0:
         soon = soon_at(w, w.soon_head)
-        time_ms, number, kind, index = w.now_ms, soon.ticket, soon.kind, soon.index
-    if w.arrival_ms_next < time_ms or (w.arrival_ms_next == time_ms and w.arrival_ticket < number):
-        time_ms, number, kind, index = w.arrival_ms_next, w.arrival_ticket, k.ARRIVE, k.NONE
+        time_ms, number, kind, index = w.now_ms, soon.sequence, soon.kind, soon.index
+    if w.arrival_ms_next < time_ms or (w.arrival_ms_next == time_ms and w.arrival_sequence < number):
+        time_ms, number, kind, index = w.arrival_ms_next, w.arrival_sequence, k.ARRIVE, k.NONE
     if w.events_count > 0:
         first = event_at(w, 0)
         if before(first, time_ms, number):
-            time_ms, number, kind, index = first.time_ms, first.ticket, first.kind, first.index
+            time_ms, number, kind, index = first.time_ms, first.sequence, first.kind, first.index
             drop_first(w)
             w.now_ms = time_ms
             return kind, index, number

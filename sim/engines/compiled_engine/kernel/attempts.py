@@ -4,13 +4,13 @@ from typing import Any
 
 from sim.engines.compiled_engine.kernel import layout as k
 from sim.engines.compiled_engine.kernel.agenda import set_after
+from sim.engines.compiled_engine.kernel.distributions import uniform
 from sim.engines.compiled_engine.kernel.jit import jit, jit_apart
-from sim.engines.compiled_engine.kernel.laws import uniform
 from sim.engines.compiled_engine.kernel.reach import budget_at, frame_at, step_at
 from sim.engines.compiled_engine.kernel.tokens import add_time
 
-DOUBLINGS_MOST = 1000
-"""Of the pause between tries: its bound is reached long before, and numbers end soon after."""
+DOUBLINGS_MAX = 1000
+"""Of the pause between tries; beyond it 2.0**number would overflow, and the bound is reached long before."""
 
 
 @jit_apart
@@ -44,7 +44,7 @@ def try_again(w: Any, token: Any, pc: Any) -> Any:
 @jit
 def pause_ms(token: Any, step: Any, number: Any) -> Any:
     """How long to wait before retry *number* + 1."""
-    longest_ms = min(step.backoff_ms_max, step.backoff_ms * 2.0 ** min(number, DOUBLINGS_MOST))
+    longest_ms = min(step.backoff_ms_max, step.backoff_ms * 2.0 ** min(number, DOUBLINGS_MAX))
     if step.jitter:
         return longest_ms * uniform(step.key, token.request, token.context, number + 1)
     return longest_ms

@@ -3,16 +3,16 @@
 from typing import Any
 
 from sim.engines.compiled_engine.kernel import layout as k
+from sim.engines.compiled_engine.kernel.distributions import drawn, uniform
 from sim.engines.compiled_engine.kernel.jit import jit, jit_apart
-from sim.engines.compiled_engine.kernel.laws import law_value, uniform
 from sim.engines.compiled_engine.kernel.reach import (
     bucket_at,
     condition_at,
     counter_at,
     key_at,
-    law_at,
     server_at,
     size_bytes_at,
+    time_at,
     tokens_in_at,
     tokens_out_at,
 )
@@ -33,18 +33,18 @@ def attribute(w: Any, which: Any, request: Any) -> Any:
 
 @jit_apart
 def sampled(w: Any, token: Any, step: Any) -> Any:
-    """How long a time takes now: the law's value and what grows with state, or bytes on a wire of *amount* a second."""
-    if step.law == k.NONE:
+    """How long a time takes now: the drawn value and what grows with state, or bytes on a wire of *amount* a second."""
+    if step.time == k.NONE:
         return attribute(w, step.attribute, token.request) / step.amount * 1000.0
-    law = law_at(w, step.law)
-    duration_ms = law.scale * law_value(w, law, token.request, token.context)
-    if law.first != k.NONE:
-        amount = counter_at(w, place_of(w, law.first, law.instances, token.request)).value
-    elif law.attribute:
-        amount = attribute(w, law.attribute, token.request)
+    time = time_at(w, step.time)
+    duration_ms = time.scale * drawn(w, time, token.request, token.context)
+    if time.first != k.NONE:
+        amount = counter_at(w, place_of(w, time.first, time.instances, token.request)).value
+    elif time.attribute:
+        amount = attribute(w, time.attribute, token.request)
     else:
         return duration_ms
-    return duration_ms + law.each_ms * min(amount, law.at_most)
+    return duration_ms + time.each_ms * min(amount, time.at_most)
 
 
 @jit_apart

@@ -1,4 +1,4 @@
-"""One operation of the machine at a time: the twin of the methods of ``sim/engines/simpy_engine/engine.py``.
+"""One operation of the machine at a time: mirrors the methods of ``sim/engines/simpy_engine/engine.py``.
 
 Each function executes one instruction for one token. It returns where the token goes on, or NONE when it waits or has
 ended, or FULL when there is no room for the flows that it starts.
@@ -10,8 +10,8 @@ from sim.engines.compiled_engine.kernel import layout as k
 from sim.engines.compiled_engine.kernel.agenda import set_after
 from sim.engines.compiled_engine.kernel.attempts import try_again
 from sim.engines.compiled_engine.kernel.conditions import attribute, holds, sampled
+from sim.engines.compiled_engine.kernel.distributions import child_context
 from sim.engines.compiled_engine.kernel.jit import jit
-from sim.engines.compiled_engine.kernel.laws import child_context
 from sim.engines.compiled_engine.kernel.reach import (
     attempts_at,
     counter_at,
@@ -219,6 +219,6 @@ def call(w: Any, token: Any, pc: Any) -> Any:
         if token.kind == k.MAIN:
             attempts_at(w, token.request).value = branch + 1
     start_child(w, token, branch, step.key, step.goto)
-    if step.lane != k.NONE:
-        set_timer(w, step.lane, step.amount, token)
+    if step.timer_queue != k.NONE:
+        set_timer(w, step.timer_queue, step.amount, token)
     return k.NONE

@@ -1,4 +1,4 @@
-"""How functions of this package are compiled: once a machine, cached on disk, without the interpreter's lock."""
+"""How functions of this package are compiled: once per machine, cached on disk, without the interpreter lock."""
 
 import os
 import stat
@@ -22,19 +22,19 @@ _PART = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper":
 
 
 def jit(function: Function) -> Function:
-    """A part of the machine that becomes a piece of its caller."""
+    """Compile a part of the machine that is inlined into its caller."""
     part: Function = _njit(**_PART, forceinline=True)(function)
     return part
 
 
 def jit_apart(function: Function) -> Function:
-    """A part that is seldom called, or from many places: it stays a function, which keeps the machine small."""
+    """Compile a part that is seldom called, or from many places, as a function: this keeps the machine small."""
     part: Function = _njit(**_PART)(function)
     return part
 
 
 def jit_cached(function: Function) -> Function:
-    """The machine itself: kept on disk, so that only the first run ever waits for the compiler.
+    """Compile the machine itself, cached on disk, so that only the first run ever waits for the compiler.
 
     Numba keeps it beside the source or, where that folder cannot be written, in the user's cache folder. Where there is
     neither, as in a container with a read-only image and no home, it is kept among the temporary files. Where even that
@@ -75,7 +75,7 @@ def _private_folder() -> Path:
 
 
 def _drop_stale(machine: Any) -> None:
-    """Forget what was compiled from other sources than these: the cache itself looks at one file of them only."""
+    """Delete what was compiled from other sources than these: Numba's cache itself checks only one file."""
     sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(portable_math.__file__), Path(streams.__file__)]
     fingerprint = blake2b(b"".join(source.read_bytes() for source in sources)).hexdigest()
     folder, name = Path(machine.stats.cache_path), machine.py_func.__name__

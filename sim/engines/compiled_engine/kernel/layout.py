@@ -28,10 +28,10 @@ INSTRUCTION = np.dtype(
         ("first", "i8"),  # state of instance 0: a server, a counter, a latch, a budget, a row of jumps
         ("instances", "i8"),
         ("level", "i8"),  # place of the priority among those of the station
-        ("law", "i8"),
+        ("time", "i8"),
         ("condition", "i8"),
         ("slot", "i8"),
-        ("lane", "i8"),
+        ("timer_queue", "i8"),
         ("error", "i8"),
         ("attribute", "i8"),
         ("times", "i8"),  # retries, turns, or flows; instances of the counter that is moved into
@@ -64,14 +64,14 @@ CONDITION = np.dtype(
 CONSTANT, UNIFORM, EXPONENTIAL, LOGNORMAL, WEIBULL, PARETO, ERLANG, HYPEREXPONENTIAL, EMPIRICAL = range(9)
 NO_ATTRIBUTE, KEY, SIZE_BYTES, TOKENS_IN, TOKENS_OUT = range(5)
 
-LAW = np.dtype(
+TIME = np.dtype(
     [
         ("kind", "i8"),
         ("draws", "i8"),
         ("a", "f8"),
         ("b", "f8"),
         ("c", "f8"),
-        ("knots", "i8"),  # first of an empirical law's values
+        ("knots", "i8"),  # first of an empirical distribution's values
         ("knots_count", "i8"),
         ("scale", "f8"),
         ("each_ms", "f8"),
@@ -168,17 +168,17 @@ FRAME = np.dtype([("context", "u8"), ("number", "i8")], align=True)
 
 # ---------------------------------------------------------------- what is still to happen
 
-WAKE, ALARM, LANE, ARRIVE, ANSWERED = range(5)
+WAKE, ALARM, TIMEOUT, ARRIVE, ANSWERED = range(5)
 
-EVENT = np.dtype([("time_ms", "f8"), ("ticket", "i8"), ("kind", "i8"), ("index", "i8")], align=True)
-TIMER = np.dtype([("time_ms", "f8"), ("ticket", "i8"), ("join", "i8"), ("token", "i8"), ("next", "i8")], align=True)
+EVENT = np.dtype([("time_ms", "f8"), ("sequence", "i8"), ("kind", "i8"), ("index", "i8")], align=True)
+TIMER = np.dtype([("time_ms", "f8"), ("sequence", "i8"), ("join", "i8"), ("token", "i8"), ("next", "i8")], align=True)
 
 TABLES = (
-    "code", "jumps", "conditions", "laws", "knots",
-    "servers", "lists", "counters", "latches", "buckets", "budgets", "lanes",
+    "code", "jumps", "conditions", "times", "knots",
+    "servers", "lists", "counters", "latches", "buckets", "budgets", "timer_queues",
     "route", "key", "size_bytes", "tokens_in", "tokens_out", "arrival_ms", "think_ms", "next_request",
     "latency_ms", "outcome", "attempts", "attributed_ms",
-    "events", "timers", "soon", "urgent", "tokens", "frames", "purse",
+    "events", "timers", "soon", "urgent", "tokens", "frames", "accumulators",
 )  # fmt: skip
 """The Flow; its state; the requests; the record; what grows with the requests under way."""
 
@@ -187,9 +187,9 @@ WORLD = np.dtype(
         ("now_ms", "f8"),
         ("end_ms", "f8"),  # the last time-out, stale ones included
         ("horizon_ms", "f8"),
-        ("tickets", "i8"),  # numbers given out: they order what happens at one instant
+        ("sequence_last", "i8"),  # they order what happens at one instant
         ("arrival_ms_next", "f8"),
-        ("arrival_ticket", "i8"),
+        ("arrival_sequence", "i8"),
         ("arrived", "i8"),
         ("requests", "i8"),
         ("categories", "i8"),

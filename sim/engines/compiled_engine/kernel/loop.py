@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from sim.engines.compiled_engine.kernel import layout as k
-from sim.engines.compiled_engine.kernel.agenda import next_event, set_after, ticket
+from sim.engines.compiled_engine.kernel.agenda import next_event, next_sequence, set_after
 from sim.engines.compiled_engine.kernel.instructions import execute
 from sim.engines.compiled_engine.kernel.jit import jit, jit_cached
 from sim.engines.compiled_engine.kernel.reach import arrival_ms_at, next_request_at, server_at, think_ms_at, token_at
@@ -25,7 +25,7 @@ ROOM = 2
 
 @jit_cached
 def machine(world: Any, turns: Any) -> Any:
-    """Go on until everything has ended, or *turns* flows and events had their turn, or a table is full.
+    """Run until everything has ended, or *turns* flows and events were executed, or a table is full.
 
     Parameters
     ----------
@@ -62,12 +62,12 @@ def walk(w: Any, token: Any) -> Any:
 
 @jit
 def happen(w: Any, kind: Any, index: Any, number: Any) -> Any:
-    """An event; returns the place of the token that runs now, or NONE."""
+    """Execute an event; return the place of the token that runs now, or NONE."""
     if kind == k.WAKE:
         return index
     if kind == k.ARRIVE:
         return arrive(w, index)
-    if kind == k.LANE:
+    if kind == k.TIMEOUT:
         ring(w, index)
     elif kind == k.ALARM:
         ring_alarm(w, server_at(w, index), number)
@@ -78,13 +78,13 @@ def happen(w: Any, kind: Any, index: Any, number: Any) -> Any:
 
 @jit
 def arrive(w: Any, index: Any) -> Any:
-    """A request comes: the next of the schedule, or that of a user who has thought enough."""
+    """Start a request: the next of the schedule, or that of a user whose think time is over."""
     request = index
     if index == k.NONE:
         request = w.arrived
         w.arrived += 1
         w.arrival_ms_next = arrival_ms_at(w, w.arrived).value if w.arrived < w.requests else inf
-        w.arrival_ticket = ticket(w)
+        w.arrival_sequence = next_sequence(w)
     else:
         arrival_ms_at(w, request).value = w.now_ms
     return new_token(w, request, 0, k.MAIN, 0).index
@@ -92,6 +92,6 @@ def arrive(w: Any, index: Any) -> Any:
 
 @jit
 def think(w: Any, request: Any) -> None:
-    """A user of a closed loop begins to think before *request*, if there is one."""
+    """Start the think time of a closed loop's user before *request*, if there is one."""
     if request != k.NONE:
         set_after(w, think_ms_at(w, request).value, k.ARRIVE, request)

@@ -1,7 +1,7 @@
 """Servers behind queues: the records of :mod:`sim.engines.simpy_engine.stations`, with the same arithmetic in order.
 
 A waiting list is a chain through the tokens themselves, one list a priority level; the jobs of a sharing server form a
-skew heap through the tokens. So queues of any length need no memory of their own.
+skew heap through the tokens. So queues need no memory of their own.
 
 Sources
 -------
@@ -11,7 +11,7 @@ Sleator and Tarjan, "Self-adjusting heaps", SIAM J. Comput. 15, 1986 (skew heap)
 from typing import Any
 
 from sim.engines.compiled_engine.kernel import layout as k
-from sim.engines.compiled_engine.kernel.agenda import push_event, set_soon, ticket
+from sim.engines.compiled_engine.kernel.agenda import next_sequence, push_event, set_soon
 from sim.engines.compiled_engine.kernel.jit import jit, jit_apart
 from sim.engines.compiled_engine.kernel.reach import key_at, list_at, token_at
 
@@ -24,7 +24,7 @@ def place_of(w: Any, first: Any, instances: Any, request: Any) -> Any:
 
 @jit
 def advance(w: Any, server: Any) -> None:
-    """Account for the time since the last change."""
+    """Add the time since the last change to the integrals."""
     span = w.now_ms - server.last_ms
     if span <= 0.0:
         return
@@ -65,7 +65,7 @@ def join_queue(w: Any, server: Any, token: Any, level: Any) -> None:
 
 @jit
 def release(w: Any, server: Any) -> None:
-    """Hand the server to the one who waits longest, or let it idle."""
+    """Hand the server to the request that has waited longest, or leave it idle."""
     advance(w, server)
     server.served += 1
     server.released_ms = w.now_ms
@@ -105,12 +105,12 @@ def advance_shared(w: Any, server: Any) -> None:
 
 @jit
 def plan(w: Any, server: Any) -> None:
-    """Set the alarm for the next end; an older alarm is ignored when it rings."""
+    """Set a timer for the next end; an older timer is ignored when it expires."""
     server.alarm = k.NONE
     if server.present == 0:
         return
     left_ms = max(0.0, token_at(w, server.jobs).end_ms - server.clock_ms) / speed(server)
-    server.alarm = ticket(w)
+    server.alarm = next_sequence(w)
     push_event(w, w.now_ms + left_ms, server.alarm, k.ALARM, server.index)
 
 
@@ -119,7 +119,7 @@ def add_job(w: Any, server: Any, token: Any, work_ms: Any) -> None:
     """Begin to serve a token's work among the others."""
     advance_shared(w, server)
     token.end_ms = server.clock_ms + work_ms
-    token.order = ticket(w)
+    token.order = next_sequence(w)
     token.left = token.right = k.NONE
     server.jobs = merge(w, server.jobs, token.index)
     server.present += 1

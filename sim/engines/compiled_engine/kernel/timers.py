@@ -1,15 +1,15 @@
-"""Time-outs and hedges: clocks that ring for a join, unless it was decided before.
+"""Time-outs and hedges: timers that expire for a join, unless it was decided before.
 
-All timers of one step last equally long, so they stand in a *lane* in the order in which they were set, and only the
-first is in the heap. Most never matter: they are passed over when they come to the front.
+All timers of one step last equally long, so they stand in a *timer queue* in the order in which they were set, and only
+the first is in the heap. Most never matter: they are skipped when they come to the front.
 """
 
 from typing import Any
 
 from sim.engines.compiled_engine.kernel import layout as k
-from sim.engines.compiled_engine.kernel.agenda import push_event, ticket
+from sim.engines.compiled_engine.kernel.agenda import next_sequence, push_event
 from sim.engines.compiled_engine.kernel.jit import jit, jit_apart
-from sim.engines.compiled_engine.kernel.reach import lane_at, step_at, timer_at, token_at
+from sim.engines.compiled_engine.kernel.reach import step_at, timer_at, timer_queue_at, token_at
 from sim.engines.compiled_engine.kernel.tokens import decide, start_child
 
 TIMED_OUT = 1
@@ -18,30 +18,30 @@ TIMED_OUT = 1
 
 @jit_apart
 def set_timer(w: Any, place: Any, after_ms: Any, token: Any) -> None:
-    """Ring for the join of *token* after *after_ms*, which is the same for all timers of a lane."""
-    lane, index = lane_at(w, place), w.free_timer
+    """Set a timer for the join of *token* after *after_ms*, which is the same for all timers of a queue."""
+    timer_queue, index = timer_queue_at(w, place), w.free_timer
     timer = timer_at(w, index)
     w.free_timer = timer.next
     timer.time_ms = w.now_ms + after_ms
-    timer.ticket = ticket(w)
+    timer.sequence = next_sequence(w)
     timer.token = token.index
     timer.join = token.join
     timer.next = k.NONE
-    if lane.head == k.NONE:
-        lane.head = index
-        push_event(w, timer.time_ms, timer.ticket, k.LANE, place)
+    if timer_queue.head == k.NONE:
+        timer_queue.head = index
+        push_event(w, timer.time_ms, timer.sequence, k.TIMEOUT, place)
     else:
-        timer_at(w, lane.tail).next = index
-    lane.tail = index
+        timer_at(w, timer_queue.tail).next = index
+    timer_queue.tail = index
 
 
 @jit_apart
 def ring(w: Any, place: Any) -> None:
-    """The first timer of a lane rings; then the next that still matters moves up."""
-    lane = lane_at(w, place)
-    timer = timer_at(w, lane.head)
+    """Let the first timer of a queue expire; then the next that still matters moves up."""
+    timer_queue = timer_queue_at(w, place)
+    timer = timer_at(w, timer_queue.head)
     token, join = token_at(w, timer.token), timer.join
-    drop_first_timer(w, lane)
+    drop_first_timer(w, timer_queue)
     if token.join == join:
         step = step_at(w, token.pc - 1)
         if step.op == k.TRY:
@@ -49,20 +49,20 @@ def ring(w: Any, place: Any) -> None:
         else:
             token.flows += 1
             start_child(w, token, 1, step.key, step.goto)
-    while lane.head != k.NONE:
-        timer = timer_at(w, lane.head)
+    while timer_queue.head != k.NONE:
+        timer = timer_at(w, timer_queue.head)
         if token_at(w, timer.token).join == timer.join:
-            push_event(w, timer.time_ms, timer.ticket, k.LANE, place)
+            push_event(w, timer.time_ms, timer.sequence, k.TIMEOUT, place)
             return
         w.end_ms = max(w.end_ms, timer.time_ms)
-        drop_first_timer(w, lane)
+        drop_first_timer(w, timer_queue)
 
 
 @jit
-def drop_first_timer(w: Any, lane: Any) -> None:
-    """Free the first timer of a lane."""
-    index = lane.head
+def drop_first_timer(w: Any, timer_queue: Any) -> None:
+    """Free the first timer of a queue."""
+    index = timer_queue.head
     timer = timer_at(w, index)
-    lane.head = timer.next
+    timer_queue.head = timer.next
     timer.next = w.free_timer
     w.free_timer = index

@@ -1,22 +1,22 @@
 """Flows of control: requests, their attempts and copies, spawned followers; and the joins where they meet again.
 
 A token that started children waits in a *join* with a number of its own. Children and timers carry that number: when
-the join is decided the token's number is cleared, so whoever reports later is late and changes nothing. The number is
+the join is decided the token's number is cleared, so a later report changes nothing. The number is
 never used twice, so a token may be used again as soon as its flow has ended.
 """
 
 from typing import Any
 
 from sim.engines.compiled_engine.kernel import layout as k
-from sim.engines.compiled_engine.kernel.agenda import set_soon, ticket
+from sim.engines.compiled_engine.kernel.agenda import next_sequence, set_soon
+from sim.engines.compiled_engine.kernel.distributions import child_context
 from sim.engines.compiled_engine.kernel.jit import jit, jit_apart
-from sim.engines.compiled_engine.kernel.laws import child_context
 from sim.engines.compiled_engine.kernel.reach import (
+    accumulator_at,
     arrival_ms_at,
     attributed_at,
     latency_ms_at,
     outcome_at,
-    purse_at,
     token_at,
     urgent_at,
 )
@@ -61,7 +61,7 @@ def start_child(w: Any, parent: Any, branch: Any, key: Any, pc: Any) -> None:
     child.branch = branch
     child.parent_join = parent.join
     for category in range(w.categories):
-        purse_at(w, child.index * w.categories + category).value = 0.0
+        accumulator_at(w, child.index * w.categories + category).value = 0.0
     start(w, child)
 
 
@@ -74,7 +74,7 @@ def start_follower(w: Any, parent: Any, key: Any, pc: Any) -> None:
 @jit
 def open_join(w: Any, token: Any, flows: Any, need: Any) -> None:
     """Wait for *need* successes among *flows* children."""
-    token.join = ticket(w)
+    token.join = next_sequence(w)
     token.flows = flows
     token.need = need
     token.failures = 0
@@ -83,11 +83,11 @@ def open_join(w: Any, token: Any, flows: Any, need: Any) -> None:
 
 @jit
 def add_time(w: Any, token: Any, category: Any, spent_ms: Any) -> None:
-    """Account for time: in the record for a request itself, in the purse for a child, nowhere for a follower."""
+    """Attribute time: in the record for a request itself, in its accumulators for a child, nowhere for a follower."""
     if token.kind == k.MAIN:
         attributed_at(w, category * w.requests + token.request).value += spent_ms
     elif token.kind == k.CHILD:
-        purse_at(w, token.index * w.categories + category).value += spent_ms
+        accumulator_at(w, token.index * w.categories + category).value += spent_ms
 
 
 @jit
@@ -110,7 +110,7 @@ def end(w: Any, token: Any) -> None:
 
 @jit
 def report(w: Any, child: Any) -> None:
-    """Tell the parent how a child ended; that may decide the join."""
+    """Report to the parent how a child ended; that may decide the join."""
     parent = token_at(w, child.parent)
     if parent.join != child.parent_join:
         return
@@ -120,7 +120,7 @@ def report(w: Any, child: Any) -> None:
         parent.successes += 1
     if parent.successes >= parent.need or parent.flows - parent.failures < parent.need:
         for category in range(w.categories):
-            spent_ms = purse_at(w, child.index * w.categories + category).value
+            spent_ms = accumulator_at(w, child.index * w.categories + category).value
             if spent_ms != 0.0:
                 add_time(w, parent, category, spent_ms)
         decide(w, parent, child.error, child.branch)

@@ -76,7 +76,7 @@ ROUTES: dict[str, Any] = {
     },
     "fetch": {
         "share": 1.0,
-        "size_bytes": {"law": "uniform", "low": 100, "high": 500},
+        "size_bytes": {"distribution": "uniform", "low": 100, "high": 500},
         "objects": 4,
         "request": {"method": "GET", "path": "/files/{object}", "answer": "size_bytes"},
         "prepare": {"method": "PUT", "path": "/files/{object}", "body": "size_bytes"},

@@ -1,6 +1,6 @@
-"""Draws, one at a time: the numbers of :mod:`sim.randomness.streams`, the laws of :mod:`sim.randomness.distributions`.
+"""Draws, one at a time: :mod:`sim.randomness.streams` and :mod:`sim.randomness.distributions` in compiled code.
 
-The formulas use the same basic operations in the same order as their array twins, so the values have equal bits.
+The formulas use the same basic operations in the same order as those on arrays, so the values have equal bits.
 """
 
 from math import copysign, sqrt
@@ -49,7 +49,7 @@ def child_context(context: Any, key: Any, branch: Any) -> Any:
 
 @jit_apart
 def normal_quantile(u: Any) -> Any:
-    """Value below which a share *u* of the standard normal law lies."""
+    """Value below which a share *u* of the standard normal distribution lies."""
     q = u - 0.5
     if abs(q) <= el.CENTRE:
         middle = el.CENTRE_SQUARE - q * q
@@ -69,49 +69,49 @@ def power(x: Any, y: Any) -> Any:
 
 
 @jit_apart
-def erlang(law: Any, request: Any, context: Any) -> Any:
+def erlang(time: Any, request: Any, context: Any) -> Any:
     """The sum of several exponential stages."""
     total = 0.0
-    for draw in range(law.draws):
-        total += log(1.0 - uniform(law.key, request, context, draw))
-    return -total * law.a
+    for draw in range(time.draws):
+        total += log(1.0 - uniform(time.key, request, context, draw))
+    return -total * time.a
 
 
 @jit_apart
-def empirical(w: Any, law: Any, u: Any) -> Any:
+def empirical(w: Any, time: Any, u: Any) -> Any:
     """A straight line between two of the measured values."""
-    position = u * (law.knots_count - 1)
-    left = min(int(position), law.knots_count - 2)
-    low = knot_at(w, law.knots + left).value
-    return low + (position - left) * (knot_at(w, law.knots + left + 1).value - low)
+    position = u * (time.knots_count - 1)
+    left = min(int(position), time.knots_count - 2)
+    low = knot_at(w, time.knots + left).value
+    return low + (position - left) * (knot_at(w, time.knots + left + 1).value - low)
 
 
 @jit_apart
-def hyperexponential(law: Any, u: Any) -> Any:
+def hyperexponential(time: Any, u: Any) -> Any:
     """One of two exponentials; *c* is the share of the short one."""
-    if u < law.c:
-        return -law.a * log(1.0 - u / law.c)
-    return -law.b * log(1.0 - (u - law.c) / (1.0 - law.c))
+    if u < time.c:
+        return -time.a * log(1.0 - u / time.c)
+    return -time.b * log(1.0 - (u - time.c) / (1.0 - time.c))
 
 
 @jit
-def law_value(w: Any, law: Any, request: Any, context: Any) -> Any:
-    """What *law* draws for *request* in *context*."""
-    if law.kind == k.CONSTANT:
-        return law.a
-    if law.kind == k.ERLANG:
-        return erlang(law, request, context)
-    u = uniform(law.key, request, context, 0)
-    if law.kind == k.EXPONENTIAL:
-        return -law.a * log(1.0 - u)
-    if law.kind == k.LOGNORMAL:
-        return law.a * exp(law.b * normal_quantile(u))
-    if law.kind == k.UNIFORM:
-        return law.a + u * law.b
-    if law.kind == k.WEIBULL:
-        return law.a * power(-log(1.0 - u), law.b)
-    if law.kind == k.PARETO:
-        return law.a / power(1.0 - u * law.c, law.b)
-    if law.kind == k.HYPEREXPONENTIAL:
-        return hyperexponential(law, u)
-    return empirical(w, law, u)
+def drawn(w: Any, time: Any, request: Any, context: Any) -> Any:
+    """The value of a time's distribution for *request* in *context*."""
+    if time.kind == k.CONSTANT:
+        return time.a
+    if time.kind == k.ERLANG:
+        return erlang(time, request, context)
+    u = uniform(time.key, request, context, 0)
+    if time.kind == k.EXPONENTIAL:
+        return -time.a * log(1.0 - u)
+    if time.kind == k.LOGNORMAL:
+        return time.a * exp(time.b * normal_quantile(u))
+    if time.kind == k.UNIFORM:
+        return time.a + u * time.b
+    if time.kind == k.WEIBULL:
+        return time.a * power(-log(1.0 - u), time.b)
+    if time.kind == k.PARETO:
+        return time.a / power(1.0 - u * time.c, time.b)
+    if time.kind == k.HYPEREXPONENTIAL:
+        return hyperexponential(time, u)
+    return empirical(w, time, u)
