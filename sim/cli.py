@@ -29,7 +29,6 @@ INTERRUPTED_STATUS = 130
 
 app = typer.Typer(
     name="headroom",
-    help="How far an edge deployment is from breaking its targets: simulated, measured, compared.",
     epilog="Exit status: 0 all targets met, 1 one missed, 2 wrong call or interrupted, 3 not known, 4 a crash.",
     no_args_is_help=True,
     add_completion=False,
@@ -46,6 +45,20 @@ Changes = Annotated[
 ]
 Engine = Annotated[str, typer.Option(help="simpy or compiled; both give the same numbers.")]
 Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for stdout.")]
+
+
+@app.callback()
+def components(
+    component: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE.py", help="Load components of your own; repeatable.")
+    ] = None,
+) -> None:
+    """How far an edge deployment is from breaking its targets: simulated, measured, compared."""
+    if component:
+        from sim.models.own import load_components
+
+        for file in component:
+            load_components(file)
 
 
 @app.command(epilog="Example: headroom plan launch --trace requests.csv")

@@ -31,14 +31,14 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-def _law(value: Any) -> Any:
+def _distribution(value: Any) -> Any:
     """A bare number is the distribution that always gives it."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return {"distribution": "constant", "value": value}
     return value
 
 
-Law = Annotated[AnyDistribution, Field(discriminator="distribution"), BeforeValidator(_law)]
+Distribution = Annotated[AnyDistribution, Field(discriminator="distribution"), BeforeValidator(_distribution)]
 """A distribution, or a number that stands for the constant distribution."""
 
 Place = tuple[str | int, ...]

@@ -10,7 +10,7 @@ the rate is the one that keeps all others.
 
 Sources
 -------
-Law and Kelton, "Simulation Modeling and Analysis", 2015, chapter 11 (common random numbers).
+Distribution and Kelton, "Simulation Modeling and Analysis", 2015, chapter 11 (common random numbers).
 Kleinrock, "Power and deterministic rules of thumb for probabilistic problems in computer communications", ICC 1979
 (the knee is where throughput divided by delay is greatest).
 """

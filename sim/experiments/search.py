@@ -4,7 +4,7 @@ All probes of one seed share their random numbers, so a higher rate is the same 
 
 Sources
 -------
-Law and Kelton, "Simulation Modeling and Analysis", 2015, chapter 11 (common random numbers).
+Distribution and Kelton, "Simulation Modeling and Analysis", 2015, chapter 11 (common random numbers).
 """
 
 from collections.abc import Callable, Sequence

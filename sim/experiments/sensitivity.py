@@ -6,7 +6,7 @@ a small difference is the number's own doing and not chance.
 
 Sources
 -------
-Law, "Simulation Modeling and Analysis", 5th ed., 2015, section 11.4 (sensitivity under common random numbers).
+Distribution, "Simulation Modeling and Analysis", 5th ed., 2015, section 11.4 (sensitivity under common random numbers).
 """
 
 from collections.abc import Callable, Sequence
@@ -94,8 +94,8 @@ def sensitivity(
 
 
 def doubtful(scenario: "Scenario") -> list["Provenance"]:
-    """Numbers of low confidence that can be multiplied: those of the deployment, and sizes and tokens."""
-    places = ("system.", "workload.tokens.")
+    """Numbers of low confidence that can be multiplied: those of what requests meet, and sizes and tokens."""
+    places = (*(f"system.{name}." for name in scenario.reached), "workload.tokens.")
     return [
         source
         for source in scenario.provenance

@@ -8,9 +8,26 @@ the names below are what a component of one's own is written with.
 from sim.models.billing import Call, Demand, Meter, Usage
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
 from sim.models.registry import components, register
-from sim.schema import Count, Fraction, Law, NotNegative, Positive, Table
+from sim.schema import Count, Distribution, Fraction, NotNegative, Positive, Table
 
 __all__ = [
-    "Call", "Component", "Count", "Demand", "Fraction", "Instance", "Law", "Meter", "Metric", "NoParameters",
-    "NotNegative", "Operation", "Positive", "Table", "Tier", "Usage", "Uses", "components", "register",
+    "Call",
+    "Component",
+    "Count",
+    "Demand",
+    "Distribution",
+    "Fraction",
+    "Instance",
+    "Meter",
+    "Metric",
+    "NoParameters",
+    "NotNegative",
+    "Operation",
+    "Positive",
+    "Table",
+    "Tier",
+    "Usage",
+    "Uses",
+    "components",
+    "register",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 from sim.flow import Delay, Flow, Serve, Station, Time
 from sim.models.billing import Call, Usage, meter, per_million
 from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses
-from sim.schema import Count, Law, NotNegative, Table
+from sim.schema import Count, Distribution, NotNegative, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 class D1(Table):
     """A database: one query at a time."""
 
-    rtt_ms: Law
+    rtt_ms: Distribution
     """Round trip between the Worker and the database."""
-    read_ms: Law
+    read_ms: Distribution
     """Execution of a read."""
-    write_ms: Law
+    write_ms: Distribution
     """Execution of a write."""
     queue_limit: Count
     """Most queries that may wait; one more is refused as overloaded."""

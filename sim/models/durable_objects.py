@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 from sim.flow import Branch, Delay, Flow, Hold, Idle, Station, Time
 from sim.models.billing import Call, Usage, meter, per_million
 from sim.models.component import Component, Instance, Operation, Tier
-from sim.schema import Count, Law, NotNegative, Positive, Table
+from sim.schema import Count, Distribution, NotNegative, Positive, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,19 +40,19 @@ class DurableObjects(Table):
 
     shards: Shards
     """Number of objects that share the keys, or ``"per_key"`` for one a key."""
-    rtt_ms: Law
+    rtt_ms: Distribution
     """Round trip between the Worker and the object."""
-    cold_start_ms: Law
+    cold_start_ms: Distribution
     """Start of an object that is not in memory; it holds the object."""
     evict_idle_ms: Positive
     """An object idle for so long is put out of memory."""
-    output_gate_ms: Law
+    output_gate_ms: Distribution
     """Until a write is durable, and its answer may leave; the object serves others meanwhile."""
     queue_limit: Count
     """Most requests that may wait for one object; one more is refused as overloaded."""
-    read_ms: Law
+    read_ms: Distribution
     """Work of a request that reads the object's state; it holds the object."""
-    write_ms: Law
+    write_ms: Distribution
     """Work of a request that changes the object's state; it holds the object."""
 
 

@@ -23,7 +23,7 @@ from sim.models.billing import GB, SECONDS_PER_MONTH, Call, Demand, Usage
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
 from sim.randomness.distributions import Constant
 from sim.schema import Count as Number
-from sim.schema import Law, NotNegative, Positive, Table
+from sim.schema import Distribution, NotNegative, Positive, Table
 
 CHUNKS_MAX = 1_000_000
 """A bound on the chunks of one flush, far above any real one: every loop ends."""
@@ -44,9 +44,9 @@ class Ledger(Table):
     """The database that it flushes to."""
     policy: Literal["seed", "hardened"]
     """``seed``: the whole log is one value, rewritten with every event. ``hardened``: a row an event, and a flush."""
-    write_ms: Law
+    write_ms: Distribution
     """Append of one event; it holds the object."""
-    read_ms: Law
+    read_ms: Distribution
     """Read of a balance; it holds the object."""
     append_us_per_event: NotNegative
     """Added to an append for each event already in the log (policy ``seed``)."""

@@ -10,13 +10,13 @@ round-trip times are the scenario's assumption (``[system.network]``).
 
 from sim.flow import Delay, Flow, Time
 from sim.models.component import Component, Instance, Tier
-from sim.schema import Law, Table
+from sim.schema import Distribution, Table
 
 
 class Network(Table):
     """The way between a client and the provider's nearest location."""
 
-    client_rtt_ms: Law
+    client_rtt_ms: Distribution
     """Round trip: half of it before the request is handled, half after."""
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from sim.flow import Delay, Flow, Link, Transfer
 from sim.models.billing import GB, Call, Usage, meter
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
-from sim.schema import Law, Positive, Table
+from sim.schema import Distribution, Positive, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 class R2(Table):
     """The object store."""
 
-    put_ms: Law
+    put_ms: Distribution
     """An upload's own time, without its bytes."""
-    get_ms: Law
+    get_ms: Distribution
     """A download's own time, without its bytes."""
     bandwidth_bytes_per_s: Positive
     """Speed of one transfer."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from sim.flow import AttributeOver, Delay, Flow, Guard, Hold, Station, Time
 from sim.models.component import Component, Instance, Tier
-from sim.schema import Count, Law, Table
+from sim.schema import Count, Distribution, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Tunnel(Table):
     """The QUIC tunnel that devices send through."""
 
-    overhead_ms: Law
+    overhead_ms: Distribution
     """Round trip from the device to the Worker."""
     streams: Count
     """Requests in the tunnel at the same time; one more waits."""

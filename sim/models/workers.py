@@ -16,7 +16,7 @@ import numpy as np
 from sim.flow import Branch, Chance, Delay, Flow, Serve, Station
 from sim.models.billing import Call, Demand, Usage, meter, per_million
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses, cpu_category
-from sim.schema import Count, Fraction, Law, Table
+from sim.schema import Count, Distribution, Fraction, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,9 +28,9 @@ class Workers(Table):
 
     isolates: Count
     """Isolates that may compute at the same time."""
-    cpu_ms: Law
+    cpu_ms: Distribution
     """CPU time of one request; it holds an isolate."""
-    cold_start_ms: Law
+    cold_start_ms: Distribution
     """Start of an isolate, waited for by the request that needs it."""
     cold_fraction: Fraction
     """Share of requests that need a start."""

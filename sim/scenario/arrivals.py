@@ -27,7 +27,7 @@ from sim.errors import ScenarioError
 from sim.free_memory import check_fits
 from sim.randomness import portable_math
 from sim.randomness.streams import stream_key, uniforms
-from sim.schema import PAGE, Count, Law, NotNegative, Positive, Table
+from sim.schema import PAGE, Count, Distribution, NotNegative, Positive, Table
 
 Array = NDArray[np.float64]
 
@@ -297,7 +297,7 @@ class Closed(Table):
     kind: Literal["closed"] = "closed"
     users: Count
     """Users at work at the same time."""
-    think_ms: Law
+    think_ms: Distribution
     """From an answer to the same user's next request."""
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sim.schema import Count, Fraction, Law, NotNegative, Positive, Table
+from sim.schema import Count, Distribution, Fraction, NotNegative, Positive, Table
 
 PLACEHOLDERS = ("key", "object", "request", "run", "size_bytes", "tokens_in", "tokens_out", "time_ms")
 """What may stand in braces in a path or a body: attributes of the request, its number, the run's name, the time."""
@@ -99,7 +99,7 @@ class Route(Table):
     """Instance that its requests come in by."""
     keys: str = ""
     """Population that its keys are drawn from, under ``[workload.populations]``; empty for ``[workload.keys]``."""
-    size_bytes: Law | None = None
+    size_bytes: Distribution | None = None
     """Bytes that a request carries or asks for; none without it."""
     objects: Count | None = None
     """The bytes belong to one of so many stored objects, whose sizes are quantiles; without it, to a new one."""

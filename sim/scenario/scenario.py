@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_serializer
 
 from sim.errors import ScenarioError, UsageError
+from sim.models.component import Tier
 from sim.models.registry import inner_columns, time_columns
 from sim.scenario.arrivals import Closed, TraceReplay
 from sim.scenario.bases import beside, changed, file_of, named, tables_of
@@ -185,6 +186,16 @@ class Scenario(Table, Shown):
     def operations(self) -> dict[str, dict[str, int]]:
         """How often each route's steps use an operation: ``{"search": {"workers.compute": 1, "d1.read": 1}}``."""
         return {name: dict(counted_uses(route.steps)) for name, route in self.routes.items()}
+
+    @cached_property
+    def reached(self) -> frozenset[str]:
+        """Instances that requests meet: what they come in by, what they use, and what that is linked to."""
+        found = {route.enter for route in self.routes.values()}
+        for used in self.operations.values():
+            found.update(_touched(self.system, used))
+        return frozenset(
+            found | {one.name for one in self.system.instances.values() if one.component.tier == Tier.CALLER}
+        )
 
     @cached_property
     def shares(self) -> dict[str, float]:

@@ -107,7 +107,7 @@ def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[Base
 
 def _tables_below(name: str, field: FieldInfo) -> Iterator[tuple[str, type[BaseModel]]]:
     """The tables that a key holds: itself, or as many as the author names."""
-    if _is_law(field):
+    if _is_distribution(field):
         return
     for table in tables(field.annotation):
         yield name, table
@@ -128,7 +128,7 @@ def _is_key(name: str, field: FieldInfo) -> bool:
     return name not in ("kind", "distribution") and not any(below == name for below, _ in _tables_below(name, field))
 
 
-def _is_law(field: FieldInfo) -> bool:
+def _is_distribution(field: FieldInfo) -> bool:
     return set(tables(field.annotation)) == set(get_args(AnyDistribution))
 
 
@@ -147,7 +147,7 @@ def _kind(field: FieldInfo) -> str:
         for name, sign in (("gt", ">"), ("ge", ">="), ("le", "<="))
         if getattr(rule, name, None) is not None
     ]
-    if _is_law(field):
+    if _is_distribution(field):
         return "distribution or number"
     if "dict" in annotation:
         return "table"

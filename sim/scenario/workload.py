@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from sim.scenario.arrivals import CANDIDATES_MOST, Arrivals, Closed, Ramp, TraceReplay
-from sim.schema import Law, NotNegative, Positive, Table
+from sim.schema import Distribution, NotNegative, Positive, Table
 
 
 class Keys(Table):
@@ -20,9 +20,9 @@ class Keys(Table):
 class Tokens(Table):
     """Tokens of a language model that a request reports or asks for."""
 
-    tokens_in: Law
+    tokens_in: Distribution
     """Tokens that the model read."""
-    tokens_out: Law
+    tokens_out: Distribution
     """Tokens that the model wrote."""
 
 

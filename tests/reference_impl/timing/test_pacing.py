@@ -191,16 +191,6 @@ def test_a_stage_early_by_the_head_start_still_books_its_drawn_time() -> None:
     assert stopwatch.late_ms() == -0.75
 
 
-def test_time_before_the_stopwatch_counts_towards_the_network() -> None:
-    with world({"network": {"client_rtt_ms": 18}}) as w:
-        w.clock.run_until(30)
-        stopwatch = w.deployment.stopwatch(started_ms=10)
-        w.clock.run(w.deployment.serve_http(SEARCH, stopwatch))
-    # Reading took 20 ms, more than the first half of 9 ms; the second half is added.
-    assert stopwatch.spent_ms["network"] == 29
-    assert stopwatch.planned_ms == 39
-
-
 def test_a_server_released_late_is_free_from_its_planned_release() -> None:
     clock = LateClock()
     station = Station(clock, "counter")

@@ -34,7 +34,7 @@ from sim.results.metrics import metric_names, metric_values, unit_of
 from sim.scenario.deployment import deployment
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schema_page import json_schema, key_tables
-from sim.schema import Count, Law, Table
+from sim.schema import Count, Distribution, Table
 from tests.project.tidy import ROOT
 from tests.support.frames import PLATFORM
 from tests.support.routes import KNOWN_TIMES, of_steps, refusal
@@ -117,7 +117,7 @@ def test_unknown_component_is_refused(name: str) -> None:
 class Lookup(Table):
     """A table of a component that only this test has."""
 
-    lookup_ms: Law
+    lookup_ms: Distribution
     """One look-up; it holds the one server."""
     queue_limit: Count
     """Most that may wait."""
