@@ -136,7 +136,8 @@ def _run_until(
         raise UsageError(f'requests_max={requests_max} needs --until (--until "p99 ± 2 %")')
     if save is not None:
         raise UsageError(f"save={str(save)!r} keeps one run; it must not be given with --until")
-    found = run_until(asked, until, requests_max=requests_max or REQUESTS_MAX, on_progress=_teller(), **how)
+    budget = REQUESTS_MAX if requests_max is None else requests_max
+    found = run_until(asked, until, requests_max=budget, on_progress=_teller(), **how)
     _show([sequential_table(found, asked)], document=sequential_document(found, asked), json=json)
     if found.interrupted:
         return USAGE_STATUS

@@ -82,7 +82,7 @@ def sequential_table(found: "SequentialEstimate", scenario: "Scenario") -> Table
     table.add_row("value", amount(estimate.value, unit))
     table.add_row("95 % interval", f"{span(estimate.low, estimate.high, unit=unit)} {unit}".rstrip())
     table.add_row("precise enough", "yes" if found.reached else f"no: {found.reason}")
-    table.add_row("replications", f"{found.replications:,} of {found.requests:,} requests, {found.looks} looks")
+    table.add_row("replications", f"{found.replications:,} of {found.requests:,} requests each, {found.looks} looks")
     table.add_row("requests played", f"{found.requests_total:,}, all looks and warm-ups included")
     line = target_of(goal, scenario)
     if line is not None:
