@@ -151,7 +151,8 @@ def _run_until(
         raise UsageError(f'requests_max={requests_max} needs --until (--until "p99 ± 2 %")')
     if save is not None:
         raise UsageError(f"save={str(save)!r} keeps one run; it must not be given with --until")
-    found = run_until(asked, until, requests_max=requests_max or REQUESTS_MAX, on_progress=_teller(), **how)
+    budget = REQUESTS_MAX if requests_max is None else requests_max
+    found = run_until(asked, until, requests_max=budget, on_progress=_teller(), **how)
     _show([table(sequential(found, asked))], document=sequential_document(found, asked), json=json)
     if found.interrupted:
         return USAGE_STATUS
@@ -183,7 +184,7 @@ def capacity(
     return 1 if found.missed else 0
 
 
-@app.command(epilog="Example: headroom sweep launch --vary system.durable_objects.shards=1,4,16,per_org")
+@app.command(epilog="Example: headroom sweep launch --vary system.durable_objects.shards=1,4,16,per_key")
 def sweep(
     scenario: ScenarioName,
     *,
@@ -200,9 +201,10 @@ def sweep(
     from sim.report.json_document import sweep_document
     from sim.report.tables import sweep as sweep_grid
     from sim.report.terminal import table
+    from sim.scenario.assignments import values
 
     asked = _asked(scenario, trace=trace, changes=changes)
-    points = dict(_values(text) for text in vary)
+    points = dict(values(text) for text in vary)
     found = do_sweep(asked, vary=points, engine=engine, seeds=seeds, cluster=cluster, progress=True)
     _show([table(sweep_grid(found))], document=sweep_document(found), json=json)
     if found.ended_early:
@@ -326,41 +328,10 @@ def _asked(
 ) -> "Scenario":
     """The scenario as asked for on the command line."""
     from sim.runners.play import prepare
+    from sim.scenario.assignments import change
 
     asked = prepare(scenario, rate_per_s=rate, trace=trace)
-    return asked.with_(**dict(_change(text) for text in changes)) if changes else asked
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """``workload.keys.count=10`` as a path and a TOML value."""
-    path, value = _parts(text, option="--set", example="workload.keys.count=10")
-    return path, _toml(value)
-
-
-def _values(text: str) -> tuple[str, list[Any]]:
-    """``workload.keys.count=10,20`` as a path and its values; a list in brackets may hold tables and commas."""
-    path, value = _parts(text, option="--vary", example="workload.keys.count=10,20")
-    whole = _toml(value)
-    return path, whole if isinstance(whole, list) else [_toml(part) for part in value.split(",")]
-
-
-def _parts(text: str, *, option: str, example: str) -> tuple[str, str]:
-    from sim.errors import UsageError
-
-    path, equals, value = text.partition("=")
-    if not (equals and path.strip() and value.strip()):
-        raise UsageError(f"{option} {text!r} must read PATH=VALUE ({example})")
-    return path.strip(), value.strip()
-
-
-def _toml(value: str) -> Any:
-    """A value as TOML reads it; what is no TOML is a text."""
-    import tomllib
-
-    try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return value.strip()
+    return asked.with_(**dict(change(text) for text in changes)) if changes else asked
 
 
 def _teller() -> "Callable[[str], None]":

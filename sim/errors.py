@@ -51,6 +51,7 @@ RULES = {
     "too_short": "must hold at least {min_length}",
     "tuple_type": "must be a list",
     "unexpected_keyword_argument": "is not a field",
+    "unexpected_positional_argument": "is one too many",
 }
 """Our words for what pydantic finds wrong with a value, by its kinds of error, with its context in braces."""
 

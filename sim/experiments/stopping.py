@@ -218,11 +218,10 @@ def replicate_until(
         excess = goal.excess(found.estimate)
         if on_progress is not None:
             on_progress(f"look {looks}: {count} replications, {found.estimate}, {excess:.2g} times the width asked for")
-        needed = max(excess, _foretold(seen, count))
-        if seen and needed <= 1:
+        if seen and max(excess, _foretold(seen, count)) <= 1:
             return found
         seen.append((count, excess))
-        growth = MARGIN * needed**2 if isfinite(needed) else GROWTH_BLIND
+        growth = MARGIN * max(excess, _foretold(seen, count)) ** 2 if isfinite(excess) else GROWTH_BLIND
         wanted = ceil(count * min(max(growth, GROWTH_MIN), GROWTH_MAX))
         count = min(wanted, requests_max // requests - total)
         if count < max(2, min(wanted, found.replications)):

@@ -5,7 +5,7 @@ what differs between two points is the change. A run depends on its seed alone: 
 whoever plays it and in whatever order the runs end.
 
 >>> from sim.scenario.scenario import load_scenario
->>> found = sweep(load_scenario("launch"), vary={"system.durable_objects.shards": [1, "per_org"]}, seeds=2)
+>>> found = sweep(load_scenario("launch"), vary={"system.durable_objects.shards": [1, "per_key"]}, seeds=2)
 >>> found.points[["system.durable_objects.shards", "api_latency_ms_p99"]]  # doctest: +SKIP
 """
 

@@ -86,12 +86,14 @@ def _refusal(cls: Any, error: ValidationError, *, given: dict[str, Any]) -> str:
     """Return the first finding in one line: ``Serve.time=5.0 must be a distribution or Time (desk.work)``."""
     found = error.errors(include_url=False)[0]
     place = found["loc"][0]
-    name = list(given)[place] if isinstance(place, int) else str(place)
-    said = cls.__pydantic_fields__[name].description if name in cls.__pydantic_fields__ else None
-    shown = ""
+    names = cls.__match_args__
+    name = str(place) if isinstance(place, str) else names[place] if place < len(names) else f"argument {place + 1}"
+    shown, broken = "", rule(found)
     if name in given:
         value = repr(given[name])
         shown = f"={value if len(value) <= SHOWN_MAX else value[: SHOWN_MAX - 3] + '...'}"
+        known = cls.__pydantic_fields__.get(name)
+        broken = f"must be {known.description}" if known and known.description else broken
     labels = (given.get(key) for key in ("stream", "name") if key != name)
     where = next((f" ({label})" for label in labels if isinstance(label, str) and label), "")
-    return f"{cls.__name__}.{name}{shown} {f'must be {said}' if said else rule(found)}{where}"
+    return f"{cls.__name__}.{name}{shown} {broken}{where}"

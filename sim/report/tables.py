@@ -366,8 +366,9 @@ def sweep(found: "Sweep") -> Grid:
 def sequential(found: "SequentialEstimate", scenario: "Scenario") -> Grid:
     """Return what ``headroom run --until`` found: the estimate, what it took, and the target's verdict if any."""
     goal, estimate, unit = found.precision, found.estimate, unit_of(found.precision.metric)
-    rows: list[tuple[Cell | str, Cell | str]] = [
-        ("value", Cell(amount(estimate.value, unit), span(estimate.low, estimate.high, unit=unit))),
+    rows: list[tuple[str, str]] = [
+        ("value", amount(estimate.value, unit)),
+        ("95 % interval", span(estimate.low, estimate.high, unit=unit)),
         ("precise enough", "yes" if found.reached else f"no: {found.reason}"),
         ("replications", f"{found.replications:,} of {found.requests:,} requests, {found.looks} looks"),
         ("requests played", f"{found.requests_total:,}, all looks and warm-ups included"),
@@ -378,4 +379,4 @@ def sequential(found: "SequentialEstimate", scenario: "Scenario") -> Grid:
         said = f"{line_of(line.target, line.unit)}, alert {line_of(line.alert, line.unit)}"
         rows += [("target", said), ("verdict", verdict)]
     title = f"{target_name(goal.metric, goal.statistic)} of {scenario.name}, within {goal.limit_text}"
-    return grid(title, ("", Column("", below=INTERVAL)), rows=rows)
+    return grid(title, ("", ""), rows=rows)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
 
+LEASH = "sim.runners.leash"
+"""Module that runs the reference as a process."""
+
 READY_S = 30.0
 """To print the ready line: the reference takes about one second, a loaded machine several."""
 
@@ -161,7 +164,7 @@ def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO
     arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", "0", "--quic-port", "0", "--data", folder / "data"]
     arguments += _arguments(folder, scenario, seed=seed)
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "sim.runners.leash", str(os.getpid()), folder, *arguments],
+        [sys.executable, "-P", "-m", LEASH, str(os.getpid()), folder, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=messages,

@@ -7,7 +7,7 @@ two seconds), to be shown beside a simulation and to tell a search where to begi
 
 >>> from sim.scenario.scenario import load_scenario
 >>> screen(load_scenario("launch")).bottleneck
-'durable_objects'
+'workers'
 
 Sources
 -------

@@ -273,11 +273,13 @@ Reading it:
 
 - Intervals by batches and by replications keep what they promise once a run is long enough for its load; at load 0.9
   a hundred thousand requests are not: neighbours are so alike that they are worth a few hundred independent ones.
-- Sequential stopping chooses the length by itself, and is right at every load, give or take a point: it ends where
-  other runs, too, say that the interval should be so short. Ended by the first interval that is short enough, be it by
-  luck, it would save 6 % of the requests at load 0.5, 20 % above, and cover a point or two less.
+- Sequential stopping (`headroom run --until`) chooses the number of replications by itself, and is right at every load,
+  give or take a point: it ends where other replications, too, say that the interval should be that narrow. Ended by
+  the first interval that is narrow enough, be it by chance, it would save a quarter of the requests and cover a point
+  or two less (mean ± 4 % at load 0.5: 92.9 % instead of 94.7 %). Its queue begins in equilibrium; its requests count
+  all looks.
 - Sectioning, the common way to get an interval for a percentile, needs several times longer runs to be right.
-- Whoever takes the requests of a queue as independent gets intervals that are nearly always wrong.
+- Intervals that take the requests of a queue as independent are nearly always wrong.
 """
 
 

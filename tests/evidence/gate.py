@@ -1,7 +1,7 @@
-"""The gate that both engines must pass: queues whose answer is known, simulated, and laid beside the formula.
+"""The gate that both engines must pass: queues with a known answer, simulated and compared with the formula.
 
 The cases are :mod:`tests.evidence.known_queues`. Replications give an interval; the closed form must lie inside. Where
-no closed form is known there is still a recursion over the requests, and every single wait must be its.
+no closed form is known, a recursion over the requests gives every single wait, and the engines must equal it.
 ``python -m tests.evidence.gate`` writes the tables of docs/THEORY.md.
 
 Sources

@@ -1,4 +1,4 @@
-"""Queues whose answer is known, each a Flow of the ordinary vocabulary, one that a user could write.
+"""Queues with a known answer, each a Flow that a user could write.
 
 From one memoryless server to networks and closed loops, with means and percentiles by a closed form of ``sim.theory``;
 and a few without a closed form, for which a recursion knows the wait of every request. :mod:`tests.evidence.gate` plays
@@ -36,7 +36,7 @@ from sim.theory import (
 )
 
 SERVICE_MS = 10.0
-"""Mean service of every case, so that rows compare."""
+"""Mean service of every case, so that rows are comparable."""
 
 
 @dataclass(frozen=True)

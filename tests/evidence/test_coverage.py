@@ -56,7 +56,7 @@ def test_intervals_keep_their_promise() -> None:
 def test_committed_page_keeps_every_promise() -> None:
     """Two thousand runs a row: mean and P99, by batches and by replications, at 0.5, 0.8 and 0.9, in 93 to 97 %.
 
-    Stopping is not promised, since nobody counts it so often at high load; what was counted lies there as well.
+    Stopping is not promised, since it is counted less often at high load; what was counted lies there as well.
     """
     page = (ROOT / "docs/COVERAGE.md").read_text(encoding="utf-8")
     rows = re.findall(
@@ -132,7 +132,7 @@ def test_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_command_fails_when_a_promise_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Promised by whoever forgets correlation: the page says how often it was wrong, and the status is 1."""
+    """A promise that ignores correlation: the page says how often it was wrong, and the status is 1."""
     careless = Subject("careless", as_if_independent, 5_000, promised=True)
     monkeypatch.setattr("tests.evidence.coverage.SUBJECTS", (careless,))
     monkeypatch.setattr("tests.evidence.coverage.LOADS", (0.8,))

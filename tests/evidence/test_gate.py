@@ -48,7 +48,7 @@ def test_engine_gives_every_request_the_wait_of_the_recursion(engine: str) -> No
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_engine_shares_a_processor_as_an_event_by_event_account_does(engine: str) -> None:
-    """Every single sojourn at load 0.9 is that of a plain program that divides the clerk among all who are inside."""
+    """Every single sojourn at load 0.9 is that of a plain program that divides the server among all who are inside."""
     requests, distribution = 1_500, Hyperexponential(mean=9.0, cv2=4)
     gaps_ms = np.random.default_rng(8).exponential(10.0, requests)
     planned, seed = at(np.cumsum(gaps_ms)), 4
@@ -140,7 +140,7 @@ def test_command_writes_the_page_and_fails_with_a_row(
 
 
 def test_committed_page_holds_every_case_on_both_engines() -> None:
-    """Whoever adds a case writes the page anew, and no row of it may fail."""
+    """A new case requires a new page, and no row of it may fail."""
     page = (ROOT / "docs/THEORY.md").read_text(encoding="utf-8")
     for case in cases():
         for measure in case.exact:

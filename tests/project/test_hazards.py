@@ -5,15 +5,14 @@ compared; what counts as a citation is shown on made-up text first.
 """
 
 import re
-import tomllib
 from typing import Any
 
 import pytest
 
+from sim import load_scenario
 from tests.project import hazards
 from tests.project.hazards import CATALOGUE, PAGE, catalogue, cited
 from tests.project.test_tree import texts
-from tests.project.tidy import ROOT
 
 IDS = [hazard.id for hazard in catalogue()]
 
@@ -67,16 +66,17 @@ def test_the_status_is_that_of_the_tests_that_cite(files: list[str], status: str
 
 
 def numbers(scenario: dict[str, Any], prefix: str = "") -> set[str]:
-    """Every path of a scenario file, tables included."""
+    """Every path of a scenario, tables included."""
     paths = {f"{prefix}{key}" for key in scenario}
     inner = [(key, value) for key, value in scenario.items() if isinstance(value, dict)]
     return paths.union(*(numbers(value, f"{prefix}{key}.") for key, value in inner))
 
 
 def test_every_parameter_is_a_key_of_the_default_scenario() -> None:
-    keys = numbers(tomllib.loads((ROOT / "scenarios/launch.toml").read_text("utf-8")))
+    launch = load_scenario("launch")
+    keys = numbers(launch.model_dump(mode="json")) | numbers(launch.system.numbers(), "system.")
     unknown = {hazard.id: set(hazard.parameters) - keys for hazard in catalogue() if set(hazard.parameters) - keys}
-    assert unknown == {}, f"{CATALOGUE.name} names keys that launch.toml does not have"
+    assert unknown == {}, f"{CATALOGUE.name} names keys that the launch scenario does not have"
 
 
 def test_the_catalogue_is_in_whole_sentences() -> None:

@@ -8,7 +8,7 @@ source is searched for lists of names; the page about a component of one's own i
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,12 +70,20 @@ def test_the_readme_walks_by_every_component() -> None:
 
 
 def literals(tree: ast.AST) -> Iterator[tuple[int, set[str]]]:
-    """Yield the line and the texts of every list, tuple, set and dict that is written out."""
+    """Yield the line and the texts of every list, tuple, set and dict that is written out, and of ``"a b".split()``."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict):
-            parts = node.keys if isinstance(node, ast.Dict) else node.elts
-            found = {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
-            yield node.lineno, found
+        match node:
+            case ast.List() | ast.Tuple() | ast.Set():
+                yield node.lineno, texts_of(node.elts)
+            case ast.Dict():
+                yield node.lineno, texts_of([*node.keys, *node.values])
+            case ast.Call(func=ast.Attribute(attr="split", value=ast.Constant(value=str() as words))):
+                yield node.lineno, set(words.split())
+
+
+def texts_of(parts: Iterable[ast.expr | None]) -> set[str]:
+    """Texts among the parts of a literal."""
+    return {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
 
 
 def sources(*packages: str) -> Iterator[tuple[str, ast.Module]]:

@@ -33,7 +33,7 @@ def headroom(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedPr
 
 
 WRONG = {
-    "run nothing": 'scenario="nothing" does not exist; it is one of: launch',
+    "run nothing": 'scenario="nothing" does not exist; it is one of: feed, launch',
     "run launch --on simp": "did you mean 'simpy'?",
     "run launch --rate -3": "workload.arrivals.rate_per_s=-3.0 must be > 0",
     "run launch --rate nan": "workload.arrivals.rate_per_s=nan must be a finite number",
@@ -51,6 +51,7 @@ WRONG = {
     "run launch --until p99±1% --on reference": "on='reference' must be compiled or simpy with until=",
     "run launch --until p99±1% --save run.parquet": "must not be given with --until",
     "run launch --requests-max 9": "needs --until",
+    "run launch --until p99±1% --requests-max 0": "requests_max=0 must be >= ",
     "run launch --set x": "must read PATH=VALUE",
     "run launch --set system.d1.rtt=3": "system.d1.rtt is not a key; did you mean rtt_ms?",
     "run launch --set system.tunnel.streams=10000000000000000000000": "Station.servers=1" + 22 * "0" + " must be <=",

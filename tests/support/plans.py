@@ -14,7 +14,8 @@ from sim.experiments.probe import Probe
 from sim.experiments.sensitivity import Sensitivity, doubtful
 from sim.judgement.comparison import compare
 from sim.judgement.cost import cost
-from sim.judgement.judge import judge
+from sim.judgement.judge import TargetRow, judge
+from sim.judgement.targets import Verdict
 from sim.runners.play import play
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
@@ -92,3 +93,17 @@ def example_sensitivity(scenario: Any) -> tuple[Sensitivity, ...]:
         Sensitivity(source, 1 - swing / 2, 1 + swing / 2, 1 - swing / 3, 1 + swing)
         for source, swing in zip(sources, swings, strict=True)
     )
+
+
+def target_row(verdict: str = "PASS", **changes: Any) -> TargetRow:
+    """A row of the P99 of latency."""
+    made = TargetRow(
+        metric="api_latency_ms", statistic="p99", value=150.0, unit="ms", low=140.0, high=160.0, n=1_000, target=200.0,
+        alert=500.0, direction="below", verdict=Verdict(verdict),
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def judged(*verdicts: str) -> Plan:
+    """The plan with rows of these verdicts."""
+    return replace(example_plan(), targets=tuple(target_row(verdict) for verdict in verdicts), comparison=None)

@@ -1,7 +1,7 @@
 """Conditional requests and ranges, against a literal reading of the standard.
 
 Goal: a client that has an adapter does not load it again, one that has half of it loads the other half, and nobody
-ever joins halves of two versions. Method: Hypothesis draws headers; the oracle is RFC 9110, section 13.2.2, as
+ever joins halves of two versions. Method: Hypothesis draws headers; the oracle is RFC 9110 section 13.2.2, as
 it stands there, working on what was drawn and not on its text. A range is what slicing says. The pieces of a resumed
 download make the whole.
 """
@@ -67,7 +67,7 @@ class Asked:
 
 
 def literal(asked: Asked, validators: Validators) -> tuple[int, bytes]:  # noqa: C901  # as the standard has it
-    """Section 13.2.2, for a server of origin; then 14.2."""
+    """RFC 9110 section 13.2.2, for a server of origin; then 14.2."""
     uploaded_s = validators.uploaded_s
     is_read = asked.method in ("GET", "HEAD")
 

@@ -1,4 +1,4 @@
-"""Goal: what no engine can play is refused in one line before the run, and what it can barely play is told honestly.
+"""Goal: what no engine can play is refused in one line before the run, and what it can barely play is reported.
 
 Method: both engines get the same hard input; the categories of single requests check the meters of the stations.
 """

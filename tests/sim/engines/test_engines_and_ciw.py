@@ -25,7 +25,7 @@ SERVERS, QUEUE, ROOM = 2, 4, 3
 """Servers and waiting places of the first station; places of the second, its one server included."""
 
 LOOK_MS = 0.25
-"""A blocked request looks so often whether there is room: an eighth of a millisecond late, on the average."""
+"""Interval at which a blocked request checks for room: an eighth of a millisecond late, on the average."""
 
 ENGINES: dict[str, tuple[Callable[..., Recording], int]] = {
     "simpy": (simpy_engine.simulate, 1_500),

@@ -220,7 +220,7 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
     assert one.latency_ms.tobytes() == two.latency_ms.tobytes() != other.latency_ms.tobytes()
 
 
-def test_a_what_if_keeps_the_luck_that_it_does_not_change() -> None:
+def test_a_what_if_keeps_the_draws_that_it_does_not_change() -> None:
     """With twice the servers every request draws the same service time: no request gets slower."""
     few, many = (
         simulate(

@@ -119,16 +119,16 @@ def test_two_workers_give_the_tables_of_one_thread(scenario: Scenario, expected:
 
 def test_death_of_a_worker_loses_and_doubles_nothing(scenario: Scenario, expected: Sweep, cluster: Cluster) -> None:
     """One of two is killed after the fifth run, in the middle of others; the other takes over."""
-    told: list[int] = []
+    reported: list[int] = []
 
     def watch(done: int, runs: int) -> None:
-        told.append(done)
+        reported.append(done)
         if done == 5:
             cluster.kill(0)
 
     found = sweep(scenario, vary=VARY, seeds=SEEDS, cluster=cluster.address, progress=watch)
     assert cluster.count() == 1
-    assert told == list(range(1, RUNS + 1))
+    assert reported == list(range(1, RUNS + 1))
     assert not found.interrupted
     assert_frame_equal(found.frame, expected.frame, check_exact=True)
     assert_frame_equal(found.points, expected.points, check_exact=True)

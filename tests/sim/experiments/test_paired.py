@@ -68,6 +68,6 @@ def test_equal_systems_do_not_differ() -> None:
     ids=["one", "sides", "finite"],
 )
 def test_bad_input_names_the_value_and_the_way_out(call: Callable[[], object], message: str) -> None:
-    """The caller's fault is told in one line."""
+    """The error is one line that names the caller's mistake."""
     with pytest.raises(UsageError, match=message):
         call()

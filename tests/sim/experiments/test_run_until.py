@@ -24,11 +24,10 @@ LAUNCH = load_scenario("launch")
 
 def one_queue(**changes: Any) -> Scenario:
     """Searches only, and of a search only the time in D1's queue and thread: M/M/1 at 60 %, ten seconds to settle."""
-    return LAUNCH.with_(
+    return LAUNCH.with_shares(search=1.0).with_(
         **{
             "workload.duration_s": 60,
             "workload.warm_up_s": 10,
-            "workload.mix": {"search": 1.0},
             "workload.arrivals.rate_per_s": 120.0,
             "system.network.client_rtt_ms": NOTHING,
             "system.workers.cpu_ms": NOTHING,

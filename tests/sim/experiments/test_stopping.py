@@ -221,7 +221,7 @@ def test_ctrl_c_reaches_replications_on_threads() -> None:
 
 
 def test_a_worker_that_dies_is_not_called_a_hand() -> None:
-    """Its reason is told; nothing was measured."""
+    """Its reason is given; nothing was measured."""
 
     class Dying(Here):
         def submit(self, *_: Any, **__: Any) -> Any:
@@ -235,7 +235,7 @@ def test_a_worker_that_dies_is_not_called_a_hand() -> None:
 
 
 def test_an_error_of_a_replication_is_its_own() -> None:
-    """It ends everything, whoever runs it."""
+    """It ends everything, on any executor."""
 
     def broken(seed: int) -> Array:
         raise UsageError(f"seed={seed} is broken")

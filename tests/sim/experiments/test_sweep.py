@@ -1,6 +1,6 @@
 """Sweeps on one machine.
 
-Goal: every point with every seed exactly once, intervals over the replications, the same bytes whoever works, partial
+Goal: every point with every seed exactly once, intervals over the replications, the same bytes on any executor, partial
 results that say so, and a line for each thing that cannot be meant. Method: a small deployment with a known answer;
 threads, processes, one worker after the other; Ctrl-C from inside.
 """
@@ -164,11 +164,14 @@ def test_a_law_may_be_varied_as_a_whole(scenario: Scenario) -> None:
 
 
 def test_progress_is_told_after_each_run(scenario: Scenario) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     sweep(
-        scenario, vary={"system.d1.read_ms.mean": [1.0]}, seeds=3, progress=lambda done, runs: told.append((done, runs))
+        scenario,
+        vary={"system.d1.read_ms.mean": [1.0]},
+        seeds=3,
+        progress=lambda done, runs: reported.append((done, runs)),
     )
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert reported == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_bar_is_silent_when_piped(scenario: Scenario, capfd: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +228,7 @@ def test_death_of_a_process_keeps_what_was_done(scenario: Scenario) -> None:
             return future
 
     partial = sweep(scenario, vary=VARY, seeds=4, executor=Mortal())
-    assert partial.ended_early == "a worker died in its run, and nobody took over: killed"
+    assert partial.ended_early == "a worker died in its run, and no other took over: killed"
     assert len(partial.frame) == 3
 
 

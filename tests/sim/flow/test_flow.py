@@ -43,6 +43,9 @@ def loop(step: f.Step) -> f.Step:
         (lambda: f.Station(""), r"Station.name='' must not be empty"),
         (lambda: f.Station(cast("str", 5)), r"Station.name=5 must be a text"),
         (cast("Any", f.Station), r"Station.name is missing"),
+        (cast("Any", f.Delay), r"Delay.time is missing"),
+        (lambda: cast("Any", f.Counter)("c", 1, 2), r"Counter.argument 3 is one too many \(c\)"),
+        (lambda: cast("Any", f.Counter)("c", name="d"), r"Counter.name='d' got multiple values"),
         (lambda: f.Station("s", color="red"), r"Station.color='red' is not a field \(s\)"),  # type: ignore[call-arg]
         (lambda: f.Station("s", discipline=cast("Any", "lifo")), r"Station.discipline='lifo' must be 'fcfs', 'prior"),
         (lambda: f.Station("s", error=cast("Any", "ok")), r"Station.error='ok' must be 'timeout', 'overloaded'"),

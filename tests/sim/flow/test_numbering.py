@@ -95,7 +95,7 @@ def test_a_flow_without_repeated_names_is_the_same_object(name: str) -> None:
 def test_no_two_uses_draw_the_same_number(flow: f.Flow, schedule: Schedule, seed: int) -> None:
     """No retry, turn, copy or follower repeats a draw of another: each number is looked up once in a run.
 
-    A number is told by stream, request, context and place; streams that steps share are used by these steps only.
+    A number is identified by stream, request, context and place; only steps that share a stream use it.
     """
     drawn: Counter[Any] = Counter()
     value = Sampler.value

@@ -68,7 +68,7 @@ def test_a_law_survives_the_way_through_its_table(table: dict[str, Any]) -> None
 
 
 def test_lognormal_hits_its_p99_exactly() -> None:
-    """The two numbers that tell the distribution are its own quantiles."""
+    """The two numbers that define the distribution are its own quantiles."""
     distribution = Lognormal(median=10.0, p99=50.0)
     assert distribution.quantile(np.array([0.5, 0.99])) == pytest.approx([10.0, 50.0], rel=1e-12)
 

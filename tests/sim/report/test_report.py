@@ -4,7 +4,6 @@ Goal: one page that stands alone, says what the plan says, and is whole whatever
 plan with known parts is read with a strict parser; then parts are taken away, one after the other.
 """
 
-import doctest
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,17 +12,15 @@ from typing import Any
 
 import pytest
 
-import sim.report.wording
 from sim.errors import UsageError
 from sim.experiments.plan import Plan
-from sim.judgement.judge import TargetRow
 from sim.judgement.targets import Verdict
 from sim.report import report_html, tables, write_report
 from sim.report.html import VERDICT_CLASS, badge, picture
 from sim.report.html import table as drawn
-from sim.report.sentences import answer, confirmation, headroom, summary
+from sim.report.sentences import summary
 from sim.report.wording import amount, significant, span, usd
-from tests.support.plans import example_capacity, example_plan
+from tests.support.plans import example_plan, target_row
 
 SECTIONS = [
     "targets",
@@ -90,20 +87,6 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without figures, where a test is about something else."""
     sections = ("headroom", "latency", "parts", "comparison", "cost", "sensitivity")
     monkeypatch.setattr("sim.report.page.report_figures", lambda _: dict.fromkeys(sections, ()))
-
-
-def row(verdict: str = "PASS", **changes: Any) -> TargetRow:
-    """A row of the P99 of latency."""
-    made = TargetRow(
-        metric="api_latency_ms", statistic="p99", value=150.0, unit="ms", low=140.0, high=160.0, n=1_000, target=200.0,
-        alert=500.0, direction="below", verdict=Verdict(verdict),
-    )  # fmt: skip
-    return replace(made, **changes)
-
-
-def judged(*verdicts: str) -> Plan:
-    """The plan with rows of these verdicts."""
-    return replace(example_plan(), targets=tuple(row(verdict) for verdict in verdicts), comparison=None)
 
 
 # The page.
@@ -303,51 +286,7 @@ def test_report_replaces_the_file_whole_or_not_at_all(tmp_path: Path) -> None:
         write_report(example_plan(), tmp_path / "none" / "report.html")
 
 
-# Sentences.
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "told"),
-    [
-        (("PASS", "PASS"), "All 2 targets are kept, each with its whole 95 % interval."),
-        (("PASS", "WARN"), "API latency P99 (150 ms against 200 ms) is missed, none beyond its alert line."),
-        (("ALERT", "WARN"), "0 of 2 targets are kept; API latency P99 (150 ms against 200 ms) and"),
-        (("PASS", "ALERT"), "is missed, API latency P99 beyond the alert line."),
-        (("PASS", "INCONCLUSIVE"), "1 of 2 targets are kept; none is missed for certain; API latency P99 is not"),
-    ],
-)
-def test_answer_says_what_the_rows_say(verdicts: tuple[str, ...], told: str) -> None:
-    assert told in answer(judged(*verdicts))
-
-
-def test_answer_is_one_sentence() -> None:
-    assert re.search(r"\.\s", answer(example_plan())) is None
-
-
-def test_pass_that_was_cut_short_is_not_called_settled() -> None:
-    assert answer(replace(judged("PASS"), interrupted=True)).endswith("interrupted, so nothing is settled.")
-
-
-def test_headroom_tells_the_limit_and_its_cause() -> None:
-    plan = example_plan()
-    assert "P50 and P99 hold up to 1,234 requests/s (95 % interval 1,100 to 1,400), " in headroom(plan)
-    assert headroom(plan).endswith("there API latency P99 gives way, and the slowest requests wait longest for D1.")
-    overloaded = replace(plan, capacity=example_capacity(limited_by=("overload",)))
-    assert headroom(overloaded).endswith("beyond that D1 is overloaded.")
-    assert headroom(replace(plan, capacity=None)) == ""
-
-
-def test_headroom_warns_of_a_target_that_only_higher_loads_keep() -> None:
-    assert headroom(judged("WARN")).endswith("Yet at today's load API latency P99 is missed: see the figure.")
-    assert "Yet" not in headroom(judged("PASS"))
-
-
-def test_confirmation_follows_the_comparison() -> None:
-    plan = example_plan()
-    assert plan.comparison is not None
-    assert "confirms" in confirmation(plan) or "contradicts" in confirmation(plan)
-    assert ("confirms" in confirmation(plan)) is plan.comparison.agrees
-    assert "INVALID" in confirmation(replace(plan, comparison=replace(plan.comparison, valid=False)))
+# Tables.
 
 
 def test_summary_and_notebook_table_are_short_twins() -> None:
@@ -359,22 +298,19 @@ def test_summary_and_notebook_table_are_short_twins() -> None:
     assert "<style>" in plan.simulated[0]._repr_html_()
 
 
-# Tables.
-
-
 @pytest.mark.parametrize("verdict", Verdict)
 def test_verdict_has_a_word_and_a_colour(verdict: str) -> None:
     assert badge(verdict) == f'<span class="badge {VERDICT_CLASS[verdict]}">{verdict}</span>'
 
 
 def test_bound_that_rounds_to_the_line_is_shown_apart_from_it() -> None:
-    table = drawn(tables.targets([row("WARN", value=200.0003, low=200.0001, high=210.0)]))
+    table = drawn(tables.targets([target_row("WARN", value=200.0003, low=200.0001, high=210.0)]))
     assert "200.0003 ms" in table
     assert "200.0001 to 210" in table
 
 
 def test_reason_that_all_measured_rows_share_is_told_once() -> None:
-    rows = [row("INVALID", reason="too slow", metric=metric) for metric in ("api_latency_ms", "d1_query_ms")]
+    rows = [target_row("INVALID", reason="too slow", metric=metric) for metric in ("api_latency_ms", "d1_query_ms")]
     assert drawn(tables.targets(rows, rows)).count("too slow") == 3, (
         "once a simulated row, and once for all measured ones"
     )
@@ -386,9 +322,9 @@ def test_reason_that_all_measured_rows_share_is_told_once() -> None:
 @pytest.mark.parametrize("mirrored", [False, True], ids=["below", "above"])
 def test_picture_puts_the_dot_into_its_zone(value: float, zone: str, *, mirrored: bool) -> None:
     if mirrored:
-        line = row(value=1_000 - value, target=800.0, alert=500.0, direction="above", low=1.0, high=1.0)
+        line = target_row(value=1_000 - value, target=800.0, alert=500.0, direction="above", low=1.0, high=1.0)
     else:
-        line = row(value=value)
+        line = target_row(value=value)
     drawn = picture(line)
     zones = {
         name: (float(left), float(left) + float(wide))
@@ -396,8 +332,3 @@ def test_picture_puts_the_dot_into_its_zone(value: float, zone: str, *, mirrored
     }
     dot = float(re.findall(r'<circle cx="([\d.]+)"', drawn)[0])
     assert zones[zone][0] < dot < zones[zone][1]
-
-
-def test_examples_of_the_words_hold() -> None:
-    assert doctest.testmod(sim.report.wording) == (0, doctest.testmod(sim.report.wording).attempted)
-    assert doctest.testmod(sim.report.wording).attempted >= 10

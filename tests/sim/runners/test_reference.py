@@ -83,9 +83,11 @@ def wait_until(condition: Callable[[], object]) -> None:
     raise AssertionError(f"still waiting for {condition}")
 
 
-def stand_in(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
     """Run *lines* in place of the reference."""
-    monkeypatch.setattr(reference, "LEASH", "import signal, sys, time\n" + "\n".join(lines))
+    (folder / "stand_in.py").write_text("import signal, sys, time\n" + "\n".join(lines))
+    monkeypatch.setattr(reference, "LEASH", "stand_in")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
 @pytest.fixture(autouse=True)
@@ -149,9 +151,10 @@ def test_ctrl_c_in_a_terminal_ends_the_run_in_order(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stubborn_one_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stubborn_one_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     stand_in(
         monkeypatch,
+        tmp_path_factory.mktemp("module"),
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
         f"print({READY!r}, flush=True)",
         "time.sleep(60)",
@@ -174,9 +177,13 @@ def test_a_stubborn_one_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_start_that_fails_is_one_line_of_error(
-    lines: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    lines: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    stand_in(monkeypatch, *lines)
+    stand_in(monkeypatch, tmp_path_factory.mktemp("module"), *lines)
     if "not ready" in told:
         monkeypatch.setattr(reference, "READY_S", 0.5)
     with pytest.raises(RunnerError, match=told) as failure, reference.running():

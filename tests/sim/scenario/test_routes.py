@@ -71,7 +71,7 @@ def test_wrong_step_is_one_line_with_its_place_and_the_nearest_right_word(step: 
         ("steps", None, "routes.search.steps is missing"),
         ("steps", "d1.read", 'routes.search.steps="d1.read" must be a list'),
         ("share", None, "routes.search.share is missing"),
-        ("share", 1e10, "routes.search.share=10000000000.0 must be <= 1e+09"),
+        ("share", 1e10, "routes.search.share=10000000000.0 must be <= 1000000000"),
         ("enter", "tunel", 'routes.search.enter="tunel" must be an instance to come in by; did you mean tunnel?'),
         ("enter", "d1", 'routes.search.enter="d1" must be an instance to come in by; it is one of: network, tunnel'),
         ("keys", "rooms", 'routes.search.keys="rooms" is not a population; add [workload.populations.NAME]'),

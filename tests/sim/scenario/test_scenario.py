@@ -69,7 +69,7 @@ def test_shipped_scenario_loads_by_its_name(name: str) -> None:
 
 def test_every_phase_and_shape_is_shipped() -> None:
     shapes = {"bursty", "closed", "ramp", "spike", "steady", "step", "trace"}
-    assert set(SHIPPED) == {"launch", "phase2", "phase3", "phase4"} | {f"shapes/{shape}" for shape in shapes}
+    assert set(SHIPPED) == {"feed", "launch", "phase2", "phase3", "phase4"} | {f"shapes/{shape}" for shape in shapes}
 
 
 def test_every_number_of_the_deployment_has_a_source_or_a_reason(launch: Scenario) -> None:
@@ -282,7 +282,9 @@ def test_wrong_file_is_one_clear_line(tmp_path: Path, text: str, rule: str) -> N
 def test_missing_scenario_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r'scenario="launh" does not exist; did you mean launch\?'):
         load_scenario("launh")
-    with pytest.raises(ScenarioError, match=r'scenario="cloudflare" does not exist; it is one of: launch, phase2'):
+    with pytest.raises(
+        ScenarioError, match=r'scenario="cloudflare" does not exist; it is one of: feed, launch, phase2'
+    ):
         load_scenario("cloudflare")  # A base asks no question, so it is no scenario.
     with pytest.raises(ScenarioError, match="does not exist"):
         load_scenario(tmp_path / "no.toml")

@@ -82,7 +82,7 @@ def test_replications_of_unequal_length_weigh_by_length() -> None:
 
 
 def test_replications_cover_the_mean_of_correlated_runs() -> None:
-    """Ten short runs, each correlated within: the spread between runs is all that is needed."""
+    """Ten short runs, each correlated within: the variance between runs is all that is needed."""
     share = covered(
         lambda s: replicated_mean_interval([autoregressive(100 * s + k, 500, 0.9) for k in range(10)]), 0.0, 400
     )
@@ -117,9 +117,9 @@ def test_proportion_interval_is_clopper_and_pearsons(successes: int, n: int) -> 
 
 def test_one_outage_says_less_about_uptime_than_failures_here_and_there() -> None:
     """Forty failures in a row, or one in every 500 requests: the same ratio, not the same knowledge."""
-    outage, spread = np.ones(20_000, bool), np.ones(20_000, bool)
-    outage[7000:7040], spread[::500] = False, False
-    assert share_interval(outage).half_width > 2 * share_interval(spread).half_width
+    outage, scattered = np.ones(20_000, bool), np.ones(20_000, bool)
+    outage[7000:7040], scattered[::500] = False, False
+    assert share_interval(outage).half_width > 2 * share_interval(scattered).half_width
 
 
 def test_shares_of_clustered_failures_are_covered() -> None:
@@ -149,7 +149,7 @@ def test_the_side_towards_the_line_counts() -> None:
 
 
 def test_value_on_the_line_is_never_settled() -> None:
-    """No number of requests tells equality from nearly so."""
+    """No number of requests distinguishes equal from nearly equal."""
     assert requests_to_settle(Estimate(100, 90, 110, 1000, "t"), 100) is None
 
 
@@ -171,6 +171,6 @@ def test_unbounded_side_asks_for_more_before_it_can_tell() -> None:
     ],
 )
 def test_bad_input_names_the_value_and_the_way_out(call: Callable[[], Estimate], message: str) -> None:
-    """The caller's fault is told in one line."""
+    """The error is one line that names the caller's mistake."""
     with pytest.raises(UsageError, match=message):
         call()

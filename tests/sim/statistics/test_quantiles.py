@@ -74,8 +74,8 @@ def test_effective_n_of_a_correlated_run_is_that_of_theory(probability: float) -
     for seed in range(200):
         values = np.repeat(np.random.default_rng(seed).exponential(1, 1000), 50)
         worth.append(1 / quantile_interval(values, probability).effective_trials)
-    spread = 1000 * 0.877 * np.mean(worth)
-    assert 0.95 < spread < 1.15  # a correlation factor >= 1 widens a little on the average
+    ratio = 1000 * 0.877 * np.mean(worth)
+    assert 0.95 < ratio < 1.15  # a correlation factor >= 1 widens a little on the average
 
 
 def test_correlated_run_has_a_wider_interval_than_the_same_values_shuffled() -> None:
@@ -101,10 +101,10 @@ def test_ties_at_the_timeout_keep_the_bound_at_the_timeout() -> None:
 
 
 def test_clustered_ties_are_worth_fewer_requests_than_spread_ones() -> None:
-    """One outage that fails 2 % of the requests in a row tells less than 2 % failing here and there."""
-    spread = np.where(np.arange(20_000) % 50 == 0, 10_000.0, 5.0)
-    cluster = np.sort(spread)
-    assert quantile_interval(cluster, 0.99).effective_trials < quantile_interval(spread, 0.99).effective_trials / 100
+    """One outage that fails 2 % of the requests in a row says less than 2 % failing here and there."""
+    scattered = np.where(np.arange(20_000) % 50 == 0, 10_000.0, 5.0)
+    cluster = np.sort(scattered)
+    assert quantile_interval(cluster, 0.99).effective_trials < quantile_interval(scattered, 0.99).effective_trials / 100
 
 
 def test_replications_agree_with_one_run_of_independent_values() -> None:
@@ -153,7 +153,7 @@ def test_requests_to_settle_agrees_with_the_asymptotic_variance() -> None:
     ],
 )
 def test_bad_input_names_the_value_and_the_way_out(values: list[float], probability: float, message: str) -> None:
-    """The caller's fault is told in one line."""
+    """The error is one line that names the caller's mistake."""
     with pytest.raises(UsageError, match=message):
         quantile(values, probability)
     with pytest.raises(UsageError, match=message):
@@ -161,6 +161,6 @@ def test_bad_input_names_the_value_and_the_way_out(values: list[float], probabil
 
 
 def test_one_replication_is_refused() -> None:
-    """Spread between replications needs two."""
+    """A variance between replications needs two."""
     with pytest.raises(UsageError, match="1 replications must be >= 2"):
         replicated_quantile_interval([[1.0, 2.0]], 0.5)

@@ -77,6 +77,6 @@ def test_closed_bound_turns_from_users_to_bottleneck() -> None:
     ids=["rate", "saturated", "cv2", "empty"],
 )
 def test_bad_input_names_the_value_and_the_way_out(call: Callable[[], object], message: str) -> None:
-    """The caller's fault is told in one line."""
+    """The error is one line that names the caller's mistake."""
     with pytest.raises(UsageError, match=message):
         call()

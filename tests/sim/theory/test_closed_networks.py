@@ -104,6 +104,6 @@ def test_thousands_of_users_neither_overflow_nor_lose_digits() -> None:
     ids=["users", "empty", "demand", "servers", "think", "up"],
 )
 def test_bad_input_names_the_value_and_the_way_out(call: Callable[[], object], message: str) -> None:
-    """The caller's fault is told in one line."""
+    """The error is one line that names the caller's mistake."""
     with pytest.raises(UsageError, match=message):
         call()

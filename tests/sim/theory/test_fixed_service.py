@@ -63,7 +63,7 @@ def test_mean_is_the_area_above_the_distribution(load: float) -> None:
 
 
 def test_two_million_simulated_requests_agree() -> None:
-    """Load 0.8: the share that waits longer than 2 and 5 service times, to four standard errors of so long a run."""
+    """Load 0.8: the share that waits longer than 2 and 5 service times, to four standard errors."""
     rng = np.random.default_rng(17)
     waits = lindley(np.cumsum(rng.exponential(1.25, 2_000_000)), np.ones(2_000_000))
     queue = MD1(800, 1.0)

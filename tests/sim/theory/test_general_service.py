@@ -121,7 +121,7 @@ def test_more_even_service_waits_less() -> None:
 
 
 def shared_sojourns(arrival: list[float], work: list[float]) -> list[float]:
-    """Processor sharing, event by event: whoever is inside gets an equal part of the clerk."""
+    """Processor sharing, event by event: every request inside gets an equal part of the server."""
     left: dict[int, float] = {}
     now, sojourn, i = 0.0, [0.0] * len(arrival), 0
     while i < len(arrival) or left:

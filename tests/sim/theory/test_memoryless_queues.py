@@ -63,7 +63,7 @@ def test_wait_of_mmc_is_that_of_its_markov_chain(load: float, servers: int) -> N
 
 @pytest.mark.parametrize("servers", [1, 2, 3, 10])
 def test_sojourn_of_mmc_is_that_of_a_tagged_request(servers: int) -> None:
-    """A request is followed through: so many in front of it, being served, gone. With 3 servers the two rates tie."""
+    """A request is followed: those in front of it, its service, its departure. With 3 servers the two rates tie."""
     load = servers * 2 / 3
     inside = stationary(0, birth_and_death(load, 1.0, servers, 300))
     entry = dict.fromkeys(range(-1, 300), 0.0)  # -1 is service, n >= 0 is n in front of it in line
@@ -144,6 +144,6 @@ def test_ample_room_is_the_queue_without_bound() -> None:
     ],
 )
 def test_bad_input_names_the_value_and_the_way_out(call: Callable[[], object], message: str) -> None:
-    """The caller's fault is told in one line."""
+    """The error is one line that names the caller's mistake."""
     with pytest.raises(UsageError, match=message):
         call()

@@ -105,6 +105,6 @@ def test_one_station_is_a_queue_of_its_own() -> None:
     ids=["circle", "shares", "lengths", "nobody", "saturated", "empty"],
 )
 def test_bad_input_names_the_rule_and_the_way_out(build: Callable[[], object], message: str) -> None:
-    """The caller's fault is told in one line."""
+    """The error is one line that names the caller's mistake."""
     with pytest.raises(UsageError, match=message):
         build()

@@ -67,6 +67,6 @@ def test_long_run_is_erlang_c(servers: int) -> None:
     ids=["falling", "lengths", "negative", "infinite", "servers"],
 )
 def test_bad_input_names_the_value_and_the_way_out(call: Callable[[], object], message: str) -> None:
-    """The caller's fault is told in one line."""
+    """The error is one line that names the caller's mistake."""
     with pytest.raises(UsageError, match=message):
         call()
