@@ -225,7 +225,7 @@ def test_death_of_a_process_keeps_what_was_done(scenario: Scenario) -> None:
             return future
 
     partial = sweep(scenario, vary=VARY, seeds=4, executor=Mortal())
-    assert partial.ended_early == "a worker died in its run, and nobody took over: killed"
+    assert partial.ended_early == "a worker died in its run, and no other took over: killed"
     assert len(partial.frame) == 3
 
 
