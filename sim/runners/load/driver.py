@@ -198,8 +198,6 @@ class Driver:
         for retry in range(client.retries + 1):
             tape.attempts[request] = retry + 1
             outcome = await self._attempt(request, began_s)
-            if outcome == "timeout":
-                tape.book_client(request, (self._loop.time() - began_s) * 1000)
             if outcome == "ok" or outcome in FINAL or retry == client.retries:
                 break
             wait_ms = min(BACKOFF_MS_MAX, client.backoff_ms * 2.0**retry)
@@ -214,6 +212,7 @@ class Driver:
             async with asyncio.timeout_at(began_s + self.client.timeout_ms / 1000):
                 answer = await self._send(message)
         except TimeoutError:
+            self.tape.book_client(request, (self._loop.time() - began_s) * 1000)
             return "timeout"
         except UNREACHABLE:
             return "error"

@@ -186,6 +186,8 @@ def outcome_of(message: Message, answer: Answer) -> str:
         return "error" if wrong else "ok"
     if status == 503:
         return "overloaded"
+    if status == 504:
+        return "timeout"
     if status == 413:
         return "too_large"
     return "error" if status >= 500 else "refused"

@@ -17,6 +17,7 @@ IDENTITY = {
     "headroom-key": "key",
     "headroom-object": "object",
     "headroom-size-bytes": "size_bytes",
+    "headroom-run": "run",
 }
 """Headers that tell a deployment of ours what a request is about, and the value each carries."""
 

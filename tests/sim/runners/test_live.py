@@ -127,10 +127,11 @@ def test_a_timeout_is_a_value() -> None:
 
 
 def test_outcomes_are_typed_by_status() -> None:
-    with adversary(statuses=(200, 503, 413, 404, 500, 302)) as deployment:
-        result = play(deployment, one_user(60, think_ms=1.0))
-    expected = ["ok", "overloaded", "too_large", "refused", "error", "refused"] * 10
+    with adversary(statuses=(200, 503, 413, 404, 500, 302, 504)) as deployment:
+        result = play(deployment, one_user(70, think_ms=1.0))
+    expected = ["ok", "overloaded", "too_large", "refused", "error", "refused", "timeout"] * 10
     assert result.frame["outcome"].astype(str).tolist() == expected
+    assert (result.frame["client_ms"] == 0).all(), "a timeout inside the deployment is no time of the client's"
 
 
 def test_a_broken_connection_is_an_error() -> None:
@@ -200,7 +201,7 @@ def test_requests_say_what_they_are_about_by_both_ways_in(tmp_path: Any) -> None
     planned = replace(planned, size_bytes=np.where(n % 2, 0, 100 + n))
     with adversary(tunnel_folder=str(tmp_path), statuses=(200, 503)) as deployment:
         play(deployment, planned, client={"retries": 1})
-        told = seen(deployment)["identities"]
+        seen_identities = seen(deployment)["identities"]
     of_rows = [
         {
             "headroom-request": str(row),
@@ -210,9 +211,11 @@ def test_requests_say_what_they_are_about_by_both_ways_in(tmp_path: Any) -> None
         }
         for row in n
     ]
-    assert [identity for identity in of_rows if identity not in told] == []
-    assert [identity for identity in told if identity not in of_rows] == []
-    assert len(told) > len(of_rows)
+    runs = {identity.pop("headroom-run") for identity in seen_identities}
+    assert len(runs) == 1
+    assert [identity for identity in of_rows if identity not in seen_identities] == []
+    assert [identity for identity in seen_identities if identity not in of_rows] == []
+    assert len(seen_identities) > len(of_rows)
 
 
 def test_routes_of_ones_own_are_sent_as_they_are_written() -> None:

@@ -133,6 +133,7 @@ def test_only_a_deployment_of_ours_is_told_what_a_request_is_about() -> None:
             "headroom-key": str(planned.key[row]),
             "headroom-object": str(planned.object_number[row]),
             "headroom-size-bytes": str(planned.size_bytes[row]),
+            "headroom-run": "r1",
         }
 
 
