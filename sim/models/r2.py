@@ -67,7 +67,8 @@ def upload_mb_per_s(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
     rates = []
     for name in uses.instances:
         routes = uses.routes_with("put", name)
-        done = frame[frame["route"].isin(routes) & (frame["outcome"] == "ok") & (frame[f"{name}_ms"] > 0)]
+        met = frame["route"].isin(routes) & (frame["outcome"] == "ok") & (frame[f"{name}_ms"] > 0)
+        done = frame.loc[met, ["size_bytes", f"{name}_ms"]]
         rates.append((done["size_bytes"] / 1e6 / (done[f"{name}_ms"] / 1e3)).to_numpy())
     return np.concatenate(rates) if rates else np.zeros(0)
 

@@ -51,7 +51,7 @@ def write_plan(plan: "Plan", folder: Path) -> list[Path]:
     UsageError
         A file cannot be written.
     """
-    from sim.report import write_report
+    from sim.report.page import write_report
     from sim.results.storage import save_run
 
     report, document, measured = folder / "report.html", folder / "result.json", folder / "measured.parquet"

@@ -9,11 +9,13 @@ Dean and Barroso, "The tail at scale", CACM 56, 2013 (why percentiles of parts d
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from sim.results.metrics import LATENCY, NOT_JUDGED, estimate
+from sim.results.metrics import LATENCY, ended, estimate, judged
 from sim.statistics.quantiles import quantiles
 
 if TYPE_CHECKING:
@@ -46,18 +48,27 @@ def waterfall(results: "Sequence[Result]") -> pd.DataFrame:
         A row a part that took any time: ``part``, ``p50_ms``, ``p99_ms``. Each column adds up to the mean latency of
         its requests. Without a request that succeeded after the warm-up there is no row.
     """
-    frame = pd.concat([run.steady().frame for run in results], ignore_index=True)
-    frame = frame[frame["outcome"] == "ok"]
-    if frame.empty:
+    frames = [run.steady().frame for run in results]
+    succeeded = [ended(frame, "ok") for frame in frames]
+    latency_ms = [frame["latency_ms"].to_numpy()[ok] for frame, ok in zip(frames, succeeded, strict=True)]
+    if not any(map(len, latency_ms)):
         return pd.DataFrame({"part": [], "p50_ms": [], "p99_ms": []})
-    latency_ms = frame["latency_ms"]
-    low, high, tail = quantiles(latency_ms.to_numpy(), [*MEDIAN_BAND, TAIL])
-    parts = frame[_parts(results[0].scenario)].copy()
-    parts[UNATTRIBUTED] = latency_ms - parts.sum(axis=1)
-    typical, slow = parts[latency_ms.between(low, high)].mean(), parts[latency_ms >= tail].mean()
-    table = pd.DataFrame({"part": parts.columns, "p50_ms": typical.to_numpy(), "p99_ms": slow.to_numpy()})
-    spent = table[["p50_ms", "p99_ms"]].max(axis=1) > ROUNDING_MS
-    return table[spent].reset_index(drop=True)
+    low, high, tail = quantiles(np.concatenate(latency_ms), [*MEDIAN_BAND, TAIL])
+    columns = ["latency_ms", *_parts(results[0].scenario)]
+
+    def parts_between(low_ms: float, high_ms: float) -> pd.Series:
+        chosen = [
+            frame.loc[ok & frame["latency_ms"].between(low_ms, high_ms), columns]
+            for frame, ok in zip(frames, succeeded, strict=True)
+        ]
+        means = pd.concat(chosen).mean()
+        parts = means[columns[1:]]
+        parts[UNATTRIBUTED] = means["latency_ms"] - parts.sum()
+        return parts
+
+    table = pd.DataFrame({"p50_ms": parts_between(low, high), "p99_ms": parts_between(tail, inf)})
+    spent = table.max(axis=1) > ROUNDING_MS
+    return table[spent].rename_axis("part").reset_index()
 
 
 def _parts(scenario: "Scenario") -> list[str]:
@@ -90,11 +101,11 @@ def _routes(frames: "Sequence[pd.DataFrame]") -> list[str]:
 
 
 def _route_row(frames: "Sequence[pd.DataFrame]", route: str, scenario: "Scenario") -> dict[str, object]:
-    ours = [frame[(frame["route"] == route) & ~frame["outcome"].isin(NOT_JUDGED)] for frame in frames]
+    ours = [judged(frame.loc[frame["route"] == route, ["outcome", "latency_ms"]]) for frame in frames]
     row: dict[str, object] = {
         "route": route,
         "n": sum(len(part) for part in ours),
-        "errors": sum(int((part["outcome"] != "ok").sum()) for part in ours),
+        "errors": sum(int((~ended(part, "ok")).sum()) for part in ours),
     }
     for name in ("p50", "p99"):
         found = estimate(ours, LATENCY, statistic=name, scenario=scenario)

@@ -49,16 +49,31 @@ def metric_values(frame: "pd.DataFrame", metric: str, *, scenario: "Scenario") -
     UsageError
         There is no such metric.
     """
-    sent = frame[~frame["outcome"].isin(NOT_JUDGED)]
+    sent = judged(frame)
     if metric == LATENCY:
-        answered = sent["outcome"].isin(("ok", "timeout"))
-        return sent["latency_ms"].where(answered, inf).to_numpy()
+        latency_ms = sent["latency_ms"].to_numpy()
+        answered = ended(sent, "ok", "timeout")
+        return latency_ms if answered.all() else np.where(answered, latency_ms, inf)
     known = metrics()
     if metric not in known:
         raise UsageError(f"metric={metric!r} must be one of {', '.join(metric_names())} (scenarios/targets.toml)")
     component, found = known[metric]
     used = uses(component.name, scenario.system.instances.values(), operations=scenario.operations)
     return found.values(sent, used) if found.applies(used) else np.zeros(0)
+
+
+def judged(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the requests that the load generator really sent; the frame itself, not a copy, where that is all."""
+    sent = ~ended(frame, *NOT_JUDGED)
+    return frame if sent.all() else frame[sent]
+
+
+def ended(frame: "pd.DataFrame", *outcomes: str) -> NDArray[np.bool_]:
+    """Tell which requests ended in one of *outcomes*, shape (n,)."""
+    codes, categories = frame["outcome"].cat.codes.to_numpy(), frame["outcome"].cat.categories
+    wanted = np.append(categories.isin(outcomes), False)  # the last one answers for code -1, an unknown outcome
+    found: NDArray[np.bool_] = wanted[codes]
+    return found
 
 
 def unit_of(metric: str) -> str:

@@ -96,8 +96,11 @@ class Result(Shown):
 
     def steady(self) -> "Result":
         """The same result without the requests that arrived in the warm-up."""
-        kept = self.frame[self.frame["arrival_ms"] >= self.warm_up_ms].reset_index(drop=True)
-        return replace(self, frame=kept, warm_up_ms=0.0)
+        late = self.frame["arrival_ms"].to_numpy() >= self.warm_up_ms
+        first = int(late.argmax()) if late.any() else len(late)
+        # Arrivals rise, except for those of a closed loop: then what is left is a slice, and nothing is copied.
+        left = self.frame.iloc[first:] if late[first:].all() else self.frame[late]
+        return replace(self, frame=left.reset_index(drop=True), warm_up_ms=0.0)
 
 
 def request_frame(

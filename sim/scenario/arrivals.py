@@ -13,6 +13,7 @@ Lewis and Shedler, "Simulation of nonhomogeneous Poisson processes by thinning",
 Fischer and Meier-Hellstern, "The Markov-modulated Poisson process cookbook", Performance Evaluation 18, 1993.
 """
 
+from functools import partial
 from itertools import pairwise
 from math import pi
 from typing import Annotated, Any, Literal, Self
@@ -20,13 +21,11 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from scipy.optimize import brentq
-from scipy.special import ive
 
 from sim.errors import ScenarioError
 from sim.free_memory import check_fits
 from sim.randomness import portable_math
-from sim.randomness.streams import stream_key, uniforms
+from sim.randomness.streams import in_blocks, stream_key, uniforms
 from sim.schema import PAGE, Count, Distribution, NotNegative, Positive, Table
 
 Array = NDArray[np.float64]
@@ -89,17 +88,19 @@ class _Open(Table):
         count = _first_guess(self.peak_per_s, duration_s=duration_s, requests=requests)
         while True:
             index = np.arange(count)
-            candidate_s = (
-                np.cumsum(-portable_math.log(1.0 - uniforms(stream_key(seed, STREAM), index))) / self.peak_per_s
-            )
-            rate_per_s = self._rates_per_s(candidate_s, seed, duration_s)
-            stays = uniforms(stream_key(seed, f"{STREAM}.thinning"), index) * self.peak_per_s < rate_per_s
-            time_s = candidate_s[stays]
+            candidate_s = np.cumsum(in_blocks(partial(_unit_gaps, stream_key(seed, STREAM)), index)) / self.peak_per_s
+            time_s = self._thinned(candidate_s, index, seed=seed, duration_s=duration_s)
             if duration_s is not None and candidate_s[-1] >= duration_s:
                 return time_s[time_s < duration_s]
             if requests is not None and len(time_s) >= requests:
                 return time_s[:requests]
             count = _bounded(2 * count, requests=requests)
+
+    def _thinned(self, candidate_s: Array, index: NDArray[np.int64], *, seed: int, duration_s: float | None) -> Array:
+        """Return the candidates that stay."""
+        rate_per_s = self._rates_per_s(candidate_s, seed, duration_s)
+        unit = in_blocks(partial(uniforms, stream_key(seed, f"{STREAM}.thinning")), index)
+        return candidate_s[unit * self.peak_per_s < rate_per_s]
 
     def multiplied(self, factor: float) -> dict[str, Any]:
         """Return the same shape with all rates *factor* times as high, as a table to be validated."""
@@ -124,6 +125,9 @@ class Poisson(_Open):
 
     def _rates_per_s(self, time_s: Array, seed: int, duration_s: float | None) -> Array:
         return np.full(time_s.shape, self.rate_per_s)
+
+    def _thinned(self, candidate_s: Array, index: NDArray[np.int64], *, seed: int, duration_s: float | None) -> Array:
+        return candidate_s  # The highest rate is the rate at all times: nobody is turned away.
 
 
 class Steady(_Open):
@@ -238,6 +242,9 @@ class Diurnal(_Open):
         """Concentration k of the wave: ``exp(-k) I0(k) = 1 / peak_factor``."""
         if self.peak_factor == 1:
             return 0.0
+        from scipy.optimize import brentq  # 0.2 s that only a daily wave needs
+        from scipy.special import ive
+
         return float(brentq(lambda k: ive(0, k) - 1 / self.peak_factor, 0.0, 1e5, xtol=1e-12))
 
     def _peak_per_s(self) -> float:
@@ -328,6 +335,12 @@ OpenArrivals = Poisson | Steady | Ramp | Stepwise | Spike | Diurnal | Bursty
 
 Arrivals = Annotated[OpenArrivals | Closed | TraceReplay, Field(discriminator="kind")]
 """Any of them, told apart by ``kind``."""
+
+
+def _unit_gaps(key: int, index: NDArray[np.int64]) -> Array:
+    """Exponential gaps of mean 1."""
+    gaps: Array = -portable_math.log(1.0 - uniforms(key, index))
+    return gaps
 
 
 def _first_guess(peak_per_s: float, *, duration_s: float | None, requests: int | None) -> int:

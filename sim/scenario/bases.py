@@ -39,15 +39,20 @@ def file_of(scenario: str | Path) -> Path:
     folder = scenarios_folder()
     if path.suffix == ".toml":
         raise ScenarioError(f"{path} does not exist ({PAGE})")
-    shipped = {file.relative_to(folder).with_suffix("").as_posix(): file for file in _shipped(folder)}
-    if path.as_posix() not in shipped:
+    file = folder / f"{path.as_posix()}.toml"
+    if path.is_absolute() or ".." in path.parts or not (file.is_file() and _asks(file)):
+        shipped = [found.relative_to(folder).with_suffix("").as_posix() for found in _shipped(folder)]
         raise ScenarioError(f'scenario="{path}" does not exist; {nearest(path.as_posix(), shipped)} ({PAGE})')
-    return shipped[path.as_posix()]
+    return file
 
 
 def _shipped(folder: Path) -> Iterator[Path]:
-    # A file that asks no question is a base for scenarios, or a table that they name.
-    return (file for file in sorted(folder.rglob("*.toml")) if "question" in read_toml(file))
+    return filter(_asks, sorted(folder.rglob("*.toml")))
+
+
+def _asks(file: Path) -> bool:
+    """Whether a file is a scenario: one that asks no question is a base for scenarios, or a table that they name."""
+    return "question" in read_toml(file)
 
 
 def beside(file: str, folder: Path) -> Path:

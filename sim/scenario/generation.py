@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sim.errors import ScenarioError
 from sim.free_memory import check_fits
 from sim.randomness.distributions import AnyDistribution
-from sim.randomness.streams import checked_seed, stream_key, uniforms
+from sim.randomness.streams import checked_seed, in_blocks, stream_key, uniforms
 from sim.scenario.arrivals import BYTES_PER_REQUEST, Closed, TraceReplay
 from sim.scenario.routes import Route
 from sim.scenario.schedule import Schedule
@@ -80,7 +80,7 @@ def _closed(scenario: "Scenario", arrivals: Closed, *, seed: int) -> Schedule:
     workload = scenario.workload
     assert workload.requests is not None, "Workload asks for requests with a closed loop"
     check_fits(workload.requests * BYTES_PER_REQUEST, f"{workload.requests:,} requests to come need")
-    think_ms = _drawn(arrivals.think_ms, seed, "workload.think", workload.requests)
+    think_ms = _drawn(arrivals.think_ms, seed, "workload.think", np.arange(workload.requests))
     mean_ms = float(think_ms.mean())
     return _schedule(
         scenario,
@@ -143,12 +143,16 @@ def _objects(
         if route.size_bytes is None or not here.size:
             continue
         if route.objects is None:
-            drawn = _whole(_drawn(route.size_bytes, seed, f"workload.{name}_bytes", n), least=1)
-            number[here], size_bytes[here] = first_new + here, (drawn if recorded is None else recorded)[here]
+            number[here] = first_new + here
+            size_bytes[here] = (
+                _whole(_drawn(route.size_bytes, seed, f"workload.{name}_bytes", here), least=1)
+                if recorded is None
+                else recorded[here]
+            )
             continue
         stored = stored_bytes(route)
         if recorded is None:
-            u = uniforms(stream_key(seed, f"workload.{name}_object"), np.arange(n))[here]
+            u = uniforms(stream_key(seed, f"workload.{name}_object"), here)
             number[here] = (u * route.objects).astype(np.int64)
         else:
             number[here] = np.searchsorted((stored[1:] + stored[:-1]) / 2, recorded[here], side="right")
@@ -162,10 +166,14 @@ def _recorded(trace: Trace | None, column: str, otherwise: NDArray[Any]) -> NDAr
     return otherwise if found is None else found
 
 
-def _drawn(distribution: AnyDistribution, seed: int, stream: str, n: int) -> NDArray[np.float64]:
-    index = np.arange(n)
+def _drawn(distribution: AnyDistribution, seed: int, stream: str, request: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Values of the given requests alone: looking one up does not move the others."""
     key = stream_key(seed, stream)
-    return distribution.sample(np.stack([uniforms(key, index, draw=draw) for draw in range(distribution.draws)]))
+
+    def sample(block: NDArray[np.int64]) -> NDArray[np.float64]:
+        return distribution.sample(np.stack([uniforms(key, block, draw=draw) for draw in range(distribution.draws)]))
+
+    return in_blocks(sample, request)
 
 
 def _whole(values: NDArray[np.float64], *, least: int = 0) -> NDArray[np.int64]:
@@ -175,11 +183,11 @@ def _whole(values: NDArray[np.float64], *, least: int = 0) -> NDArray[np.int64]:
 def _tokens(distribution: AnyDistribution | None, seed: int, name: str, n: int) -> NDArray[np.int64]:
     if distribution is None:
         return np.zeros(n, dtype=np.int64)
-    return _whole(_drawn(distribution, seed, f"workload.{name}", n))
+    return _whole(_drawn(distribution, seed, f"workload.{name}", np.arange(n)))
 
 
 def _routes(shares: NDArray[np.float64], seed: int, n: int) -> NDArray[np.int16]:
-    return _chosen(shares, uniforms(stream_key(seed, "workload.route"), np.arange(n))).astype(np.int16)
+    return _chosen(shares, stream_key(seed, "workload.route"), n).astype(np.int16)
 
 
 def _keys(scenario: "Scenario", seed: int, route_code: NDArray[np.int16]) -> NDArray[np.int64]:
@@ -190,7 +198,9 @@ def _keys(scenario: "Scenario", seed: int, route_code: NDArray[np.int16]) -> NDA
         codes = [code for code, route in enumerate(scenario.routes.values()) if route.keys == population]
         keys = scenario.workload.populations[population] if population else scenario.workload.keys
         stream = f"workload.key.{population}" if population else "workload.key"
-        drawn = _chosen(popularity(keys), uniforms(stream_key(seed, stream), np.arange(n)))
+        drawn = _chosen(popularity(keys), stream_key(seed, stream), n)
+        if len(codes) == len(scenario.routes):
+            return drawn
         key = np.where(np.isin(route_code, codes), drawn, key)
     return key
 
@@ -200,12 +210,17 @@ def popularity(keys: Keys) -> NDArray[np.float64]:
     return np.arange(1, keys.count + 1, dtype=np.float64) ** -keys.zipf
 
 
-def _chosen(weights: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int64]:
+def _chosen(weights: NDArray[np.float64], key: int, n: int) -> NDArray[np.int64]:
     """Positions drawn in proportion to *weights*; one of weight 0 has no room between its neighbours."""
-    edges = np.cumsum(weights)
-    found = np.searchsorted(edges[:-1], u * edges[-1], side="right")
-    # The product of a number below 1 and the total may be rounded up to the total, which is behind everything.
-    return np.asarray(np.minimum(found, np.flatnonzero(weights)[-1]), dtype=np.int64)
+    edges, last = np.cumsum(weights), np.flatnonzero(weights)[-1]
+
+    def choose(request: NDArray[np.int64]) -> NDArray[np.int64]:
+        found = np.searchsorted(edges[:-1], uniforms(key, request) * edges[-1], side="right")
+        # The product of a number below 1 and the total may be rounded up to the total, which is behind everything.
+        chosen: NDArray[np.int64] = np.minimum(found, last).astype(np.int64, copy=False)
+        return chosen
+
+    return in_blocks(choose, np.arange(n))
 
 
 def mean_rate_per_s(scenario: "Scenario") -> float:

@@ -15,9 +15,10 @@ import pytest
 from sim.errors import UsageError
 from sim.experiments.plan import Plan
 from sim.judgement.targets import Verdict
-from sim.report import report_html, tables, write_report
+from sim.report import tables
 from sim.report.html import VERDICT_CLASS, badge, picture
 from sim.report.html import table as drawn
+from sim.report.page import report_html, write_report
 from sim.report.sentences import summary
 from sim.report.wording import amount, significant, span, usd
 from tests.support.plans import example_plan, target_row
