@@ -1,4 +1,4 @@
-"""The tunnel as a component: an entry for requests on QUIC streams."""
+"""The component ``tunnel``: an entry for requests on QUIC streams."""
 
 from reference_impl.parts import Context, Part
 from reference_impl.tunnel.streams import Streams, TunnelSettings
