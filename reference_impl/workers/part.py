@@ -1,4 +1,4 @@
-"""Workers as a component: the isolates, and what a route may ask of them."""
+"""The component ``workers``: the isolates, and the operation that routes may use."""
 
 from reference_impl.parts import Call, Context, Operation, Part
 from reference_impl.workers.isolates import Isolates, WorkersSettings
@@ -10,7 +10,7 @@ def build(settings: WorkersSettings, context: Context) -> Isolates:
 
 
 async def compute(isolates: Isolates, call: Call) -> None:
-    """Use an isolate's CPU."""
+    """Use the CPU of an isolate for the sampled time."""
     async with isolates.compute(call.stopwatch):
         pass
 
