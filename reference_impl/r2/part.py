@@ -9,7 +9,7 @@ from reference_impl.r2.settings import R2Settings
 
 
 def build(settings: R2Settings, context: Context) -> Bucket:
-    """Build an instance."""
+    """Build an instance of the component."""
     store = context.volumes.store(context.name)
     return Bucket(store, clock=context.clock, settings=settings, name=context.name)
 

@@ -5,7 +5,7 @@ from reference_impl.tunnel.streams import Streams, TunnelSettings
 
 
 def build(settings: TunnelSettings, context: Context) -> Streams:
-    """Build an instance."""
+    """Build an instance of the component."""
     return Streams(context.name, settings, clock=context.clock)
 
 

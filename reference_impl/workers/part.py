@@ -5,7 +5,7 @@ from reference_impl.workers.isolates import Isolates, WorkersSettings
 
 
 def build(settings: WorkersSettings, context: Context) -> Isolates:
-    """Build an instance."""
+    """Build an instance of the component."""
     return Isolates(context.clock, settings, name=context.name)
 
 
