@@ -89,7 +89,7 @@ class Session:
 
     @property
     def feedback(self) -> str:
-        """The criticism of the last round."""
+        """Feedback for the next round: what logos and ethos said in the last one."""
         last = self._of_round(self.round_index - 1)
         return "; ".join(f"{opinion.role}: {opinion.text}" for opinion in last if opinion.role != "pathos")
 
