@@ -160,7 +160,7 @@ def parts(rounds: int) -> Section:
         f"schedule of {len(planned):,} requests": partial(schedule, launch),
     }
     rows = [[name, str(timing.median_s(do, rounds=rounds))] for name, do in work.items()]
-    return Section("Beside the engines", "Seconds on the wall.", ("part", "seconds"), rows)
+    return Section("Beside the engines", "Wall-clock seconds.", ("part", "seconds"), rows)
 
 
 def main() -> None:
