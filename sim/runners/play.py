@@ -17,7 +17,7 @@ from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
 
 RUNNERS = ("simpy", "compiled", "reference")
-"""Runners known by name; beside them a URL and the file of a recorded run."""
+"""Runners known by name; beside them a URL, the ready line of a server, and the file of a recorded run."""
 
 
 def run(
@@ -36,8 +36,8 @@ def run(
     ----------
     scenario : Scenario, path, or name of one in ``scenarios/``
     on : str
-        ``"simpy"``, ``"compiled"``, ``"reference"``, ``"http://127.0.0.1:PORT"``, or ``"run.parquet"``.
-        The reference and a URL get the scenario's live part (``workload.live_s``), a model all of it.
+        ``"simpy"``, ``"compiled"``, ``"reference"``, ``"http://127.0.0.1:PORT"``, ``"server.json"`` (what
+        ``headroom serve`` printed: with its tunnel), or ``"run.parquet"``. The reference and a server get the scenario's live part (``workload.live_s``), a model all of it.
     rng : int or None
         Seed; None takes the scenario's own. The seed used is ``Result.seed``.
     requests : int or None
@@ -66,10 +66,19 @@ def run(
 
         return recorded.play(asked, Path(on))
     planned = schedule(asked, seed=seed)
+    whole = len(planned)
     if requests is not None:
         planned = planned.head(requests)
     played = play(asked, planned, on=on, seed=seed, progress=progress)
-    return replace(played, notes=(*_uncut(asked, planned), *played.notes))
+    return replace(played, notes=(*_fewer(requests, whole), *_uncut(asked, planned), *played.notes))
+
+
+def _fewer(asked: int | None, whole: int) -> tuple[str, ...]:
+    """A sentence, if more requests were asked for than there are."""
+    if asked is None or asked <= whole:
+        return ()
+    way_out = "a longer workload.duration_s or a higher rate gives more"
+    return (f"requests={asked:,} were asked for, the schedule has {whole:,} ({way_out})",)
 
 
 def _uncut(scenario: Scenario, planned: Schedule) -> tuple[str, ...]:
@@ -94,8 +103,10 @@ def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress:
 
         return reference.play(scenario, live_part, seed=seed, progress=progress)
     from sim.runners import live
+    from sim.runners.load.address import Deployment, read_ready_file
 
-    return live.play(scenario, live_part, seed=seed, url=on, progress=progress)
+    to = read_ready_file(Path(on)) if on.endswith(".json") else Deployment(on)
+    return live.play(scenario, live_part, seed=seed, url=to.http, tunnel=to.tunnel, progress=progress)
 
 
 def play_whole(scenario: Scenario, planned: Schedule, *, on: str, seed: int) -> Result:
@@ -136,10 +147,10 @@ def check_runner(on: str) -> None:
     Raises
     ------
     UsageError
-        *on* is neither a known name, a URL, nor a recorded run.
+        *on* is neither a known name, a URL, a ready line, nor a recorded run.
     """
-    if on in RUNNERS or on.startswith(("http://", "https://")) or on.endswith(".parquet"):
+    if on in RUNNERS or on.startswith(("http://", "https://")) or on.endswith((".parquet", ".json")):
         return
     near = get_close_matches(on, RUNNERS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"on={on!r} must be one of {', '.join(RUNNERS)}, a URL, or a .parquet run{hint}")
+    raise UsageError(f"on={on!r} must be one of {', '.join(RUNNERS)}, a URL, the .json of a server, or a .parquet run{hint}")

@@ -8,11 +8,13 @@ exception, Ctrl-C or a kill that no code survives, the reference ends too and it
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -108,7 +110,8 @@ def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Ru
 def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int = 0, data: Path | None = None) -> int:
     """Run a reference in the foreground until it is told to stop; its exit status.
 
-    It prints its ready line, a JSON object that says where it listens. Ctrl-C reaches it as it reaches this process.
+    It prints its ready line, a JSON object that says where it listens. Ctrl-C and SIGTERM end it and free its ports; so
+    does the end of this process, whatever ends it.
 
     Parameters
     ----------
@@ -127,16 +130,32 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int =
     for name, number in (("port", port), ("quic_port", quic_port)):
         if not 0 <= number <= PORT_MAX:
             raise UsageError(f"{name}={number} must be 0 to {PORT_MAX} (0 takes any that is free)")
-    with TemporaryDirectory(prefix="headroom-serve-") as folder:
+    with TemporaryDirectory(prefix="headroom-serve-") as folder, _as_interrupt(signal.SIGTERM):
         arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", str(port), "--quic-port", str(quic_port)]
         if data is not None:
-            arguments += ["--data", data]
+            arguments += ["--data", data.absolute()]
         arguments += _arguments(Path(folder), scenario, seed=0 if scenario is None else scenario.seed)
-        with subprocess.Popen([sys.executable, "-m", "reference_impl", *arguments]) as process:
-            while process.returncode is None:
-                with suppress(KeyboardInterrupt):
-                    process.wait()
-            return process.returncode
+        process = _leashed(Path(folder), arguments)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            return process.wait()
+        finally:
+            _stop(process)
+
+
+@contextmanager
+def _as_interrupt(number: signal.Signals) -> Iterator[None]:
+    """Let a signal end the block as Ctrl-C does; only a main thread hears signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
@@ -160,15 +179,19 @@ def _arguments(folder: Path, scenario: "Scenario | None", *, seed: int) -> list[
 
 
 def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Start the process in a session of its own, so that a Ctrl-C meant for the load run does not reach it."""
+    """Start the process on free ports, to be read and not to be seen."""
     arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", "0", "--quic-port", "0", "--data", folder / "data"]
     arguments += _arguments(folder, scenario, seed=seed)
+    return _leashed(folder, arguments, stdout=subprocess.PIPE, stderr=messages)
+
+
+def _leashed(folder: Path, arguments: "list[str | Path]", **streams: Any) -> "subprocess.Popen[bytes]":
+    """Start the process in a session of its own, so that a Ctrl-C meant for this process does not reach it."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", LEASH, str(os.getpid()), folder, *arguments],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=messages,
         start_new_session=True,
+        **streams,
     )
 
 

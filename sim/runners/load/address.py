@@ -6,6 +6,7 @@ it comes from that line, never from shared memory or shared code.
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sim.errors import RunnerError
@@ -47,6 +48,21 @@ class Deployment:
 
     http: str
     tunnel: TunnelAddress | None = None
+
+
+def read_ready_file(path: Path) -> Deployment:
+    """The deployment whose ready line was kept in a file: ``headroom serve > FILE``.
+
+    Raises
+    ------
+    RunnerError
+        The file cannot be read, or its first line is no ready line.
+    """
+    try:
+        line, *_ = path.read_text(encoding="utf-8").splitlines() or [""]
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunnerError(f"ready line in {str(path)!r} cannot be read: {error}") from None
+    return read_ready_line(line)
 
 
 def read_ready_line(line: str) -> Deployment:
