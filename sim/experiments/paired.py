@@ -5,7 +5,7 @@ change. Their difference varies far less than either run.
 
 Sources
 -------
-Distribution, "Simulation Modeling and Analysis", 5th ed., 2015, section 11.2.
+Law, "Simulation Modeling and Analysis", 5th ed., 2015, section 11.2.
 """
 
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ average, whether its traffic is steady or not.
 
 Sources
 -------
-Distribution, "Simulation Modeling and Analysis", 5th ed., 2015, section 9.4 (sequential procedures).
+Law, "Simulation Modeling and Analysis", 5th ed., 2015, section 9.4 (sequential procedures).
 Glynn and Whitt, "The asymptotic validity of sequential stopping rules for stochastic simulations", Ann. Appl. Prob. 2,
 1992.
 """

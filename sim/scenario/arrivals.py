@@ -31,13 +31,13 @@ from sim.schema import PAGE, Count, Distribution, NotNegative, Positive, Table
 
 Array = NDArray[np.float64]
 
-CANDIDATES_MOST = 50_000_000
+CANDIDATES_MAX = 50_000_000
 """A bound on every schedule; a day at the peak rate of phase 4 is just within it."""
 
 BYTES_PER_REQUEST = 220
 """What planning a request takes at most (measured, rounded up): numbers drawn and thrown away, and its row."""
 
-REST_MOST = 1_000
+REST_MAX = 1_000
 """Candidates that a rate may turn away for each that stays."""
 
 PROFILE_POINTS = 10_000
@@ -337,13 +337,13 @@ def _first_guess(peak_per_s: float, *, duration_s: float | None, requests: int |
 
 def _bounded(count: float, *, requests: int | None = None) -> int:
     """*count*, unless it is more than a machine holds, or than a sensible rate needs for its *requests*."""
-    if requests is not None and count > REST_MOST * (requests + 1_000):
+    if requests is not None and count > REST_MAX * (requests + 1_000):
         raise ScenarioError(
             f"workload.requests={requests} do not come: the rate falls to nothing; say workload.duration_s ({PAGE})"
         )
-    if count > CANDIDATES_MOST:
+    if count > CANDIDATES_MAX:
         raise ScenarioError(
-            f"workload asks for {count:.3g} candidate arrivals, must be <= {CANDIDATES_MOST:,}: "
+            f"workload asks for {count:.3g} candidate arrivals, must be <= {CANDIDATES_MAX:,}: "
             f"lower the rate or workload.duration_s ({PAGE})"
         )
     check_fits(count * BYTES_PER_REQUEST, f"{count:,.0f} requests to come need")

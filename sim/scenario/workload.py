@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from sim.scenario.arrivals import CANDIDATES_MOST, Arrivals, Closed, Ramp, TraceReplay
+from sim.scenario.arrivals import CANDIDATES_MAX, Arrivals, Closed, Ramp, TraceReplay
 from sim.schema import Distribution, NotNegative, Positive, Table
 
 
@@ -31,7 +31,7 @@ class Workload(Table):
 
     duration_s: Positive | None = None
     """Length of the arrivals. Either this or ``requests``; neither with a trace, which has its own length."""
-    requests: Annotated[int, Field(ge=1, le=CANDIDATES_MOST)] | None = None
+    requests: Annotated[int, Field(ge=1, le=CANDIDATES_MAX)] | None = None
     """Number of requests. A closed loop needs it."""
     warm_up_s: NotNegative = 0.0
     """Requests that arrive earlier are played and not judged."""

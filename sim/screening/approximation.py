@@ -40,17 +40,17 @@ if TYPE_CHECKING:
 
     from sim.scenario.scenario import Scenario
 
-WALKS_MOST = 60
+WALKS_MAX = 60
 SETTLED = 1e-4
 """Walks end when no utilization changes by more than this share of a server."""
 
 SHORTEST_MS = 1e-100
 """A shorter service is none: its square would be 0."""
 
-BOUND_STEPS, RATE_MOST_PER_S = 12, 1e9
+BOUND_STEPS, RATE_MAX_PER_S = 12, 1e9
 """A search that goes beyond looks for a bound that is not there: work that does not grow with the rate."""
 
-SLOPE_LEAST, SLOPE_MOST = 0.3, 3.0
+SLOPE_MIN, SLOPE_MAX = 0.3, 3.0
 """Of the logarithm of utilization over that of the rate: 1 where demand is fixed, 2 where it grows with a log."""
 
 LABEL = "approximation, not simulated"
@@ -218,7 +218,7 @@ def _settled(walker: Walker, coming: Traffic, *, waiting: bool) -> tuple[_Seen, 
 def _at_rest(walker: Walker, coming: Traffic, *, waiting: bool, guess: Notes | None = None) -> tuple[Passage, Notes]:
     """Walk until the notes no longer change, from a *guess* at them on."""
     notes = guess or Notes()
-    for _ in range(WALKS_MOST):
+    for _ in range(WALKS_MAX):
         before = notes
         passage, notes = walker.walk(coming, before)
         if waiting:
@@ -293,15 +293,15 @@ def _bound(walker: Walker, coming: Traffic) -> tuple[float, tuple[_Seen, ...]]:
         now = coming.at_rate(rate_per_s)
         seen = _Seen(1.0, now, *_at_rest(walker, now, waiting=False, guess=guess))
         busy = max((float(np.max(_work_ms(s, [seen]))) / s.servers for s in walker.stations), default=0.0)
-        if busy <= 0 or rate_per_s > RATE_MOST_PER_S:
+        if busy <= 0 or rate_per_s > RATE_MAX_PER_S:
             return inf, (seen,)
         here = (log(rate_per_s), log(busy))
         if abs(here[1]) < SETTLED:
             break
         if known and abs(here[0] - known[0]) > SETTLED:
-            slope = min(max((here[1] - known[1]) / (here[0] - known[0]), SLOPE_LEAST), SLOPE_MOST)
+            slope = min(max((here[1] - known[1]) / (here[0] - known[0]), SLOPE_MIN), SLOPE_MAX)
         # No higher than where the search gives up: an almost instant server would overflow the exponential.
-        known, rate_per_s = here, exp(min(here[0] - here[1] / slope, log(RATE_MOST_PER_S) + 1))
+        known, rate_per_s = here, exp(min(here[0] - here[1] / slope, log(RATE_MAX_PER_S) + 1))
         guess = seen.notes.at_rate(rate_per_s / now.rate_per_s)
     return exp(here[0]), (seen,)
 

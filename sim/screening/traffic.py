@@ -32,7 +32,7 @@ IntArray = NDArray[np.int64]
 GRID = 4096
 """Points at which a distribution is asked how often it exceeds a limit."""
 
-LEVELS_MOST = 6
+LEVELS_MAX = 6
 """Heights of a moving rate that are told apart."""
 
 GROUPS_SINGLE, GROUPS_TAIL = 256, 128
@@ -231,9 +231,9 @@ def _levels(profile_per_s: Array, stay_ms: float) -> Iterator[Level]:
     """Rates over time as a few heights, each of which brings about as many requests."""
     rates, mean = np.sort(profile_per_s), profile_per_s.mean()
     heights, times = np.unique(rates, return_counts=True)
-    if heights.size > LEVELS_MOST:
+    if heights.size > LEVELS_MAX:
         come = np.cumsum(rates) / rates.sum()
-        edges = np.searchsorted(come, np.arange(1, LEVELS_MOST) / LEVELS_MOST)
+        edges = np.searchsorted(come, np.arange(1, LEVELS_MAX) / LEVELS_MAX)
         parts = [part for part in np.split(rates, edges) if part.size]
         heights, times = np.array([part.mean() for part in parts]), np.array([part.size for part in parts])
     for height, share in zip(heights / mean, times / rates.size, strict=True):

@@ -199,11 +199,11 @@ class Driver:
             tape.attempts[request] = retry + 1
             outcome = await self._attempt(request, began_s)
             if outcome == "timeout":
-                tape.book_client(request, (self._loop.time() - began_s) * 1000)
+                tape.attribute_client(request, (self._loop.time() - began_s) * 1000)
             if outcome == "ok" or outcome in FINAL or retry == client.retries:
                 break
             wait_ms = min(BACKOFF_MS_MAX, client.backoff_ms * 2.0**retry)
-            tape.book_client(request, wait_ms)
+            tape.attribute_client(request, wait_ms)
             began_s = self._loop.time() + wait_ms / 1000
             await wait_until(began_s)
         return outcome
@@ -217,7 +217,7 @@ class Driver:
             return "timeout"
         except UNREACHABLE:
             return "error"
-        self.tape.book(request, answer.server_timing)
+        self.tape.attribute(request, answer.server_timing)
         return outcome_of(message, answer)
 
     async def _send(self, message: Message) -> Answer:
