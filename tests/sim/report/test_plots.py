@@ -342,8 +342,10 @@ def test_live_part_is_that_stretch_of_the_schedule() -> None:
     assert pace == pytest.approx(np.full_like(pace, pace[0])), "stretched or compressed as a whole"
 
 
-NOTHING = replace(example_plan(), simulated=(), measured=None, simulated_window=(), comparison=None, capacity=None, cost=None,
-                  sensitivity=())  # fmt: skip
+NOTHING = replace(
+    example_plan(), simulated=(), measured=None, simulated_window=(), comparison=None, capacity=None, cost=None,
+    sensitivity=(),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("draw", OF_PLAN.values(), ids=OF_PLAN)
