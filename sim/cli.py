@@ -53,7 +53,7 @@ def components(
         list[Path] | None, typer.Option(metavar="FILE.py", help="Load your own components; repeatable.")
     ] = None,
 ) -> None:
-    """Simulate, measure and compare an edge deployment: how far is it from missing its targets?"""
+    """Plan the capacity of an edge deployment: simulate it, measure it and compare the two."""
     if component:
         from sim.models.own import load_components
 
