@@ -1,8 +1,8 @@
-"""What a load driver writes down while it plays: one line a request, in arrays that are there before the first one.
+"""The record of a live run: one row per request, in arrays allocated before the run.
 
-All times are milliseconds. ``latency_ms`` counts from the *intended* send, so that a server which stalls is charged
+All times are in milliseconds. ``latency_ms`` counts from the *intended* send, so that a server that stalls is charged
 for every request that it delays; ``service_latency_ms`` counts from the *actual* send, as tools with coordinated
-omission do; ``send_lag_ms`` is what the driver itself was late.
+omission do; ``send_lag_ms`` is the lateness of the driver itself.
 """
 
 from typing import TYPE_CHECKING
