@@ -1,4 +1,4 @@
-"""One call that plays a scenario on anything: a model, the working reference, a real deployment, or a recording.
+"""Run a scenario on any runner: a model, the working reference, a real deployment, or a recorded run.
 
 >>> from sim import run
 >>> run("launch", on="simpy", rng=1, requests=2000)  # doctest: +ELLIPSIS
@@ -37,13 +37,14 @@ def run(
     scenario : Scenario, path, or name of one in ``scenarios/``
     on : str
         ``"simpy"``, ``"compiled"``, ``"reference"``, ``"http://127.0.0.1:PORT"``, ``"server.json"`` (what
-        ``headroom serve`` printed: with its tunnel), or ``"run.parquet"``. The reference and a server get the scenario's live part (``workload.live_s``), a model all of it.
+        ``headroom serve`` printed: with its tunnel), or ``"run.parquet"``. The reference and a server get the scenario's
+        live part (``workload.live_s``), a model the whole schedule.
     rng : int or None
         Seed; None takes the scenario's own. The seed used is ``Result.seed``.
     requests : int or None
-        Play only so many requests.
+        Play only the first *requests* requests.
     rate_per_s : float or None
-        Another arrival rate than the scenario's.
+        Arrival rate in place of the scenario's.
     trace : path or None
         CSV of real arrivals in place of the scenario's arrival process.
     progress : bool
@@ -56,7 +57,7 @@ def run(
     Raises
     ------
     SimError
-        One line: the value, the rule, the way out.
+        One line: the value, the rule, and how to fix it.
     """
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     seed = asked.seed if rng is None else checked_seed(rng)
@@ -82,7 +83,7 @@ def _fewer(asked: int | None, whole: int) -> tuple[str, ...]:
 
 
 def _uncut(scenario: Scenario, planned: Schedule) -> tuple[str, ...]:
-    """A sentence, if so few requests were asked for that all of them come within the warm-up."""
+    """Return a note if so few requests were asked for that all of them arrive within the warm-up."""
     warm_up_s = scenario.workload.warm_up_s
     if planned.warm_up_ms or planned.duration_ms > warm_up_s * 1000:
         return ()
@@ -90,7 +91,7 @@ def _uncut(scenario: Scenario, planned: Schedule) -> tuple[str, ...]:
 
 
 def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress: bool = False) -> Result:
-    """Play a given schedule on a given runner; what a URL or the reference gets is its live part."""
+    """Play a given schedule on a given runner; a URL or the reference gets only its live part."""
     seed = checked_seed(seed)
     if on in ("simpy", "compiled"):
         from sim.runners import simulated
@@ -110,12 +111,12 @@ def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress:
 
 
 def play_whole(scenario: Scenario, planned: Schedule, *, on: str, seed: int) -> Result:
-    """As :func:`play`, for whom half a run says nothing: Ctrl-C goes on to the caller.
+    """Play a whole schedule: as :func:`play`, but Ctrl-C raises instead of returning a partial run.
 
     Raises
     ------
     KeyboardInterrupt
-        Somebody interrupted the run.
+        The run was interrupted.
     """
     played = play(scenario, planned, on=on, seed=seed)
     if played.interrupted:
@@ -126,7 +127,7 @@ def play_whole(scenario: Scenario, planned: Schedule, *, on: str, seed: int) -> 
 def prepare(
     scenario: Scenario | str | Path, *, rate_per_s: float | None = None, trace: str | Path | None = None
 ) -> Scenario:
-    """The scenario as asked: loaded, with another rate or with a trace in place of its arrivals."""
+    """Load a scenario, with another rate or with a trace in place of its arrivals if given."""
     asked = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     if trace is not None:
         asked = asked.with_(
@@ -153,4 +154,6 @@ def check_runner(on: str) -> None:
         return
     near = get_close_matches(on, RUNNERS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"on={on!r} must be one of {', '.join(RUNNERS)}, a URL, the .json of a server, or a .parquet run{hint}")
+    raise UsageError(
+        f"on={on!r} must be one of {', '.join(RUNNERS)}, a URL, the .json of a server, or a .parquet run{hint}"
+    )

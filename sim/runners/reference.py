@@ -1,8 +1,8 @@
-"""The embedded reference deployment, started for one run and gone after it.
+"""The embedded reference deployment, started for one run and stopped after it.
 
-It is a process of its own, reached over HTTP and QUIC like any deployment: what the two sides share is the
-scenario's numbers in a file, and the ready line. It is held on a leash: whatever becomes of this process, an
-exception, Ctrl-C or a kill that no code survives, the reference ends too and its data directory goes with it.
+It is a process of its own, reached over HTTP and QUIC like any deployment: the two sides share only a file with the
+scenario's numbers, and the ready line. When this process ends, whether by an exception, Ctrl-C or SIGKILL, the
+reference ends too and its data directory is removed (:mod:`sim.runners.leash`).
 """
 
 import json
@@ -33,10 +33,10 @@ LEASH = "sim.runners.leash"
 """Module that runs the reference as a process."""
 
 READY_S = 30.0
-"""To print the ready line: the reference takes about one second, a loaded machine several."""
+"""Time limit for the ready line: it takes about one second, on a loaded machine several."""
 
 STOP_S = 5.0
-"""To stop when asked; then it is killed."""
+"""Time to stop when asked; then it is killed."""
 
 LINE_BYTES_MAX = 2**16
 PORT_MAX = 65_535
@@ -44,7 +44,7 @@ PORT_MAX = 65_535
 
 @dataclass(frozen=True)
 class Running:
-    """A reference deployment that runs now."""
+    """A running reference deployment."""
 
     deployment: Deployment
     process: "subprocess.Popen[bytes]"
@@ -84,7 +84,7 @@ def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: boo
 
 @contextmanager
 def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Running]:
-    """Start a reference on free ports of this machine; stop it on every way out.
+    """Start a reference on free ports of this machine, and stop it in any case.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Ru
 
 
 def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int = 0, data: Path | None = None) -> int:
-    """Run a reference in the foreground until it is told to stop; its exit status.
+    """Run a reference in the foreground until it is stopped; return its exit status.
 
     It prints its ready line, a JSON object that says where it listens. Ctrl-C and SIGTERM end it and free its ports; so
     does the end of this process, whatever ends it.
@@ -118,14 +118,14 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int =
     scenario : Scenario, optional
         Whose platform latencies it keeps; None: full speed.
     port, quic_port : int
-        On 127.0.0.1; 0 takes any that is free.
+        Ports on 127.0.0.1; 0 takes any free one.
     data : Path, optional
-        Folder of all state; by default it is gone at the end.
+        Folder for all state; by default a temporary one.
 
     Raises
     ------
     UsageError
-        A port is none.
+        A port number is out of range.
     """
     for name, number in (("port", port), ("quic_port", quic_port)):
         if not 0 <= number <= PORT_MAX:
@@ -159,7 +159,7 @@ def _as_interrupt(number: signal.Signals) -> Iterator[None]:
 
 
 def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
-    """What the reference is to be: the system's numbers, and the routes that it answers."""
+    """Write the file that describes the reference: the system's numbers, and the routes that it answers."""
     tables = scenario.model_dump(mode="json", include={"api", "system", "routes"})
     for name, route in tables["routes"].items():
         route["request"] = scenario.request(name).model_dump(mode="json", include={"method", "path"})
@@ -170,7 +170,7 @@ def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
 
 
 def _arguments(folder: Path, scenario: "Scenario | None", *, seed: int) -> list[str | Path]:
-    """Command-line arguments for a deployment as *scenario* describes it."""
+    """Return the command-line arguments for a deployment as *scenario* describes it."""
     if scenario is None:
         return []
     own = dict.fromkeys(instance.component.reference for instance in scenario.system.instances.values())
@@ -196,7 +196,7 @@ def _leashed(folder: Path, arguments: "list[str | Path]", **streams: Any) -> "su
 
 
 def _wait_until_ready(reference: Running) -> Deployment:
-    """Read standard output up to the first line's end."""
+    """Read the first line of standard output."""
     assert reference.process.stdout is not None
     pipe = reference.process.stdout
     line = b""
@@ -215,7 +215,7 @@ def _wait_until_ready(reference: Running) -> Deployment:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ask it to stop, and kill it if it does not, or if we are in a hurry ourselves."""
+    """Ask the process to stop; kill it if it does not, or on a further interrupt."""
     with process:
         process.terminate()
         try:

@@ -1,6 +1,6 @@
 """The command line: what it prints, where, and with which status.
 
-Goal: a wrong call is one line and status 2, never a traceback; a right one is a table, a document, and a status that
+Goal: a usage error is one line and status 2, never a traceback; a right one is a table, a document, and a status that
 tells the verdict. Method: the installed command as a process, with short scenarios; load goes to loopback only.
 """
 
@@ -235,4 +235,4 @@ def test_interrupt_before_anything_can_be_kept_is_one_line(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "headroom: interrupted, before there was anything to keep\n"
+    assert capsys.readouterr().err == "headroom: interrupted before there was a result\n"
