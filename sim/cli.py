@@ -9,6 +9,7 @@ invalid), 4 a crash.
 Imports are inside the commands so that ``headroom --help`` does not wait for NumPy.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
 
 USAGE_STATUS = 2
+PIPE_COLUMNS = 160
 INTERRUPTED_STATUS = 130
 """Status that typer returns after Ctrl-C, without a message."""
 
@@ -44,11 +46,37 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Value in place of the scenario's; repeatable.")
 ]
 Engine = Annotated[str, typer.Option(help="simpy or compiled; both give the same numbers.")]
-Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for stdout.")]
+
+
+def _check_json(place: str | None) -> str | None:
+    """Refuse a place that cannot be written to before the work, not after it."""
+    if place is not None:
+        from sim.files import check_place
+
+        check_place(place, what="--json")
+    return place
+
+
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", callback=_check_json, help="Write the result as JSON; - for stdout."),
+]
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001  # typer calls it so
+    if asked:
+        from sim.version import __version__
+
+        typer.echo(f"headroom {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def components(
+    *,
+    version: Annotated[  # noqa: ARG001  # its callback prints it
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
     component: Annotated[
         list[Path] | None, typer.Option(metavar="FILE.py", help="Load your own components; repeatable.")
     ] = None,
@@ -77,15 +105,15 @@ def plan(
     """Simulate a scenario, measure it on the reference, compare, judge the targets and write a report."""
     from sim.experiments.plan import plan as do_plan
     from sim.report.json_document import plan_document
-    from sim.report.output_folder import prepare_folder, write_plan
+    from sim.report.output_folder import prepared_folder, write_plan
     from sim.report.terminal import plan_tables
 
     on_progress = _progress_printer()
     asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
-    folder = prepare_folder(out, asked.name)
-    found = do_plan(asked, rng=seed, engine=engine, live=live, on_progress=on_progress, progress=True)
-    on_progress("writing the report")
-    files = write_plan(found, folder)
+    with prepared_folder(out, asked.name) as folder:
+        found = do_plan(asked, rng=seed, engine=engine, live=live, on_progress=on_progress, progress=True)
+        on_progress("writing the report")
+        files = write_plan(found, folder)
     _show(plan_tables(found), document=plan_document(found), json=json)
     for path in files:
         _say(f"written: {path}")
@@ -96,7 +124,7 @@ def plan(
 def run(
     scenario: ScenarioName,
     *,
-    on: Annotated[str, typer.Option(help="simpy, compiled, reference, a URL, or a .parquet run.")] = "compiled",
+    on: Annotated[str, typer.Option(help="simpy, compiled, reference, URL, server.json, or run.parquet.")] = "compiled",
     requests: Annotated[int | None, typer.Option(metavar="N", help="Play only the first N requests.")] = None,
     until: Annotated[
         str | None, typer.Option(metavar="PRECISION", help='Run replications until a precision such as "p99 ± 2 %".')
@@ -167,6 +195,7 @@ def capacity(
     scenario: ScenarioName,
     *,
     seeds: Annotated[int, typer.Option(help="Independent searches; their variance gives the interval.")] = 5,
+    seed: Seed = None,
     trace: Trace = None,
     changes: Changes = None,
     engine: Engine = "compiled",
@@ -178,7 +207,7 @@ def capacity(
     from sim.report.tables import capacity as capacity_grid
     from sim.report.terminal import table
 
-    asked = _asked(scenario, trace=trace, changes=changes)
+    asked = _asked(scenario, seed=seed, trace=trace, changes=changes)
     found = search(asked, engine=engine, seeds=seeds, on_progress=_progress_printer())
     _show([table(capacity_grid(found))], document=capacity_document(found), json=json)
     return 1 if found.missed else 0
@@ -193,6 +222,8 @@ def sweep(
     ],
     seeds: Annotated[int, typer.Option(help="Replications of each point, with common random numbers.")] = 5,
     cluster: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Run on this Dask scheduler.")] = None,
+    rate: Rate = None,
+    seed: Seed = None,
     trace: Trace = None,
     changes: Changes = None,
     engine: Engine = "compiled",
@@ -200,18 +231,19 @@ def sweep(
 ) -> int:
     """Simulate every combination of some values."""
     from sim.experiments.sweep import sweep as do_sweep
+    from sim.judgement.judge import status_of, worst
     from sim.report.json_document import sweep_document
     from sim.report.tables import sweep as sweep_grid
     from sim.report.terminal import table
     from sim.scenario.assignments import values
 
-    asked = _asked(scenario, trace=trace, changes=changes)
+    asked = _asked(scenario, rate=rate, seed=seed, trace=trace, changes=changes)
     points = dict(values(text) for text in vary)
     found = do_sweep(asked, vary=points, engine=engine, seeds=seeds, cluster=cluster, progress=True)
     _show([table(sweep_grid(found))], document=sweep_document(found), json=json)
     if found.ended_early:
         _say(f"headroom: {found.ended_early}")
-    return USAGE_STATUS if found.interrupted else 0
+    return USAGE_STATUS if found.interrupted else status_of(worst(found.points["verdict"]))
 
 
 @app.command(epilog="Example: headroom cost phase4")
@@ -219,6 +251,7 @@ def cost(
     scenario: ScenarioName,
     *,
     month: Annotated[int, typer.Option(help="Storage grows: 1 is the first month.")] = 1,
+    rate: Rate = None,
     trace: Trace = None,
     changes: Changes = None,
     json: Json = None,
@@ -228,7 +261,7 @@ def cost(
     from sim.report.json_document import cost_document
     from sim.report.terminal import cost_table
 
-    bill = bill_of(_asked(scenario, trace=trace, changes=changes), month=month)
+    bill = bill_of(_asked(scenario, rate=rate, trace=trace, changes=changes), month=month)
     _show([cost_table(bill), *bill.notes], document=cost_document(bill), json=json)
     return 0
 
@@ -262,12 +295,13 @@ def serve(
     port: Annotated[int, typer.Option(help="HTTP port on 127.0.0.1; 0 takes any.")] = 0,
     quic_port: Annotated[int, typer.Option(help="UDP port of the tunnel; 0 takes any.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder for all state; default: a temporary one.")] = None,
+    seed: Seed = None,
+    changes: Changes = None,
 ) -> int:
-    """Run the reference deployment until Ctrl-C."""
+    """Run the reference deployment until Ctrl-C; its first line says where, for `run --on FILE.json`."""
     from sim.runners.reference import serve as do_serve
-    from sim.scenario.scenario import load_scenario
 
-    paced = None if pace is None else load_scenario(pace)
+    paced = None if pace is None else _asked(pace, seed=seed, changes=changes)
     return do_serve(paced, port=port, quic_port=quic_port, data=data)
 
 
@@ -286,17 +320,25 @@ def report(
 
 
 @app.command()
-def lab() -> int:
+def lab(
+    notebook: Annotated[str | None, typer.Argument(help="Default: the first of the project's.")] = None,
+    *,
+    port: Annotated[int | None, typer.Option(help="Default: the first free one from 8888.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> int:
     """Open JupyterLab at the first notebook."""
     from sim.report.notebooks import open_lab
 
-    return open_lab()
+    return open_lab(notebook, port=port, browser=browser)
 
 
 def main() -> None:
     """Run the command; print an error as one line, with status 2 for a user's error and 4 for a defect of ours."""
     from sim.errors import SimError
 
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no "±" shows a "?" in its place, and not a traceback.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # both are TextIOWrappers
     try:
         status = app(standalone_mode=False)
         if status == INTERRUPTED_STATUS:
@@ -328,14 +370,22 @@ def _say(line: str) -> None:
 
 
 def _asked(
-    scenario: str, *, rate: float | None = None, trace: Path | None = None, changes: list[str] | None = None
+    scenario: str,
+    *,
+    rate: float | None = None,
+    seed: int | None = None,
+    trace: Path | None = None,
+    changes: list[str] | None = None,
 ) -> "Scenario":
     """Return the scenario with the changes given on the command line."""
     from sim.runners.play import prepare
     from sim.scenario.assignments import change
 
     asked = prepare(scenario, rate_per_s=rate, trace=trace)
-    return asked.with_(**dict(change(text) for text in changes)) if changes else asked
+    changed = dict(change(text) for text in changes or ())
+    if seed is not None:
+        changed["seed"] = seed
+    return asked.with_(**changed) if changed else asked
 
 
 def _progress_printer() -> "Callable[[str], None]":
@@ -345,11 +395,11 @@ def _progress_printer() -> "Callable[[str], None]":
 
 def _check_place(path: Path, *, suffix: str) -> None:
     from sim.errors import UsageError
+    from sim.files import check_place
 
     if path.suffix != suffix:
         raise UsageError(f"save={str(path)!r} must end in {suffix}")
-    if not path.parent.is_dir():
-        raise UsageError(f"save={str(path)!r}: the folder {str(path.parent)!r} must exist")
+    check_place(path, what="save")
 
 
 def _show(tables: "Iterable[RenderableType]", *, document: "Document", json: str | None) -> None:
@@ -368,7 +418,8 @@ def _console(*, to_stderr: bool) -> "Console":
 
     stream = sys.stderr if to_stderr else sys.stdout
     # A pipe has no width; without this rich would cut tables to 80 columns there.
-    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False)
+    width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdecimal() else PIPE_COLUMNS
+    return Console(file=stream, width=width, highlight=False)
 
 
 if __name__ == "__main__":

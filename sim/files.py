@@ -53,8 +53,8 @@ def check_place(path: Path | str, *, what: str) -> None:
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file to write into, which takes the place of *path* when the block ends well, and is gone when it does not.
 
-    A link stays a link: the file that it leads to is replaced. What is no file (a device, a pipe) is written to when the
-    block ends well, and stays what it is.
+    A link stays a link: the file that it leads to is replaced. A device or a pipe stays what it is: it is written to
+    when the block ends well.
 
     Raises
     ------

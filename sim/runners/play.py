@@ -37,8 +37,8 @@ def run(
     scenario : Scenario, path, or name of one in ``scenarios/``
     on : str
         ``"simpy"``, ``"compiled"``, ``"reference"``, ``"http://127.0.0.1:PORT"``, ``"server.json"`` (what
-        ``headroom serve`` printed: with its tunnel), or ``"run.parquet"``. The reference and a server get the scenario's
-        live part (``workload.live_s``), a model the whole schedule.
+        ``headroom serve`` printed: with its tunnel), or ``"run.parquet"``. The reference and a server get the
+        scenario's live part (``workload.live_s``), a model the whole schedule.
     rng : int or None
         Seed; None takes the scenario's own. The seed used is ``Result.seed``.
     requests : int or None
