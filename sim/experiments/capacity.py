@@ -1,16 +1,16 @@
-"""The most traffic that the deployment carries with its targets kept, and what gives way first.
+"""Find the highest arrival rate at which the deployment meets its targets, and what fails first beyond it.
 
-Picture a dial for the arrival rate. Arithmetic says where its end is (:mod:`sim.screening`): no rate beyond can last.
-It is turned up towards that end in large steps until a target breaks; then the breaking point is closed in on. All
-probes of one seed share their random numbers, so a higher rate is the same requests coming faster, and the
-answer is not blurred by luck; other seeds give other answers, and their spread is the interval.
+Screening (:mod:`sim.screening`) gives an upper bound that no load can exceed for long. The rate is raised towards it in
+large steps until a target is missed; bisection then finds the breaking point. All probes of one seed use common random
+numbers, so a higher rate is the same requests arriving faster, and the comparison of two rates is sharp; further seeds
+give independent answers, and the interval comes from their variance.
 
-A target that no probe keeps for certain, however small the load, is not a matter of capacity: it is named apart, and
-the rate is the one that keeps all others.
+A target that no probe meets with its whole interval, however low the load, is not a matter of capacity: it is listed
+separately, and the rate is the one that meets all others.
 
 Sources
 -------
-Distribution and Kelton, "Simulation Modeling and Analysis", 2015, chapter 11 (common random numbers).
+Law, "Simulation Modeling and Analysis", 5th ed., 2015, chapter 11 (common random numbers).
 Kleinrock, "Power and deterministic rules of thumb for probabilistic problems in computer communications", ICC 1979
 (the knee is where throughput divided by delay is greatest).
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 BRACKET = 1.08
-"""Other seeds are first looked for so near the first one's answer."""
+"""Further seeds start from a bracket of this ratio on either side of the first seed's answer."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,22 @@ class Capacity(Shown):
     Attributes
     ----------
     estimate : Estimate
-        Highest rate in requests/s, its 95 % interval over the seeds.
+        Highest rate in requests/s, with its 95 % interval over the seeds.
     limited_by : tuple of str
         Targets that break first, as ``metric statistic``; ``overload`` when a station does.
     bottleneck : str
-        Station that the slowest requests then wait for longest; with ``overload`` the one that is overloaded. It need
-        not be the busiest: one server at 80 % is waited for longer than eight at 90 %.
+        Station with the longest waits of the slowest requests at the breaking point; with ``overload`` the one that is
+        overloaded. It need not be the busiest: waits at one server at 80 % are longer than at eight at 90 %.
     kept : tuple of str
-        Targets that the rate keeps.
+        Targets that the rate meets.
     missed : tuple of str
-        Targets that no probe kept for certain, whatever the load.
+        Targets that no probe met with its whole interval, whatever the load.
     knee_per_s : float
-        Rate with the greatest throughput over mean latency among the probes.
+        Rate of the probe with the greatest ratio of throughput to mean latency.
     probes : tuple of Probe
         Those of the first seed, by rate.
     bound_per_s : float
-        What no load can exceed for long, by arithmetic alone: an approximation.
+        Upper bound on the rate that can be sustained, from screening: an approximation.
     """
 
     estimate: Estimate
@@ -96,26 +96,25 @@ def capacity(
     tolerance_ratio: float = 0.03,
     screening: Screening | None = None,
     executor: Executor | None = None,
-    progress: Callable[[str], None] | None = None,
+    on_progress: Callable[[str], None] | None = None,
 ) -> Capacity:
-    """Search the highest rate at which *scenario* keeps its targets.
+    """Search for the highest rate at which *scenario* meets its targets.
 
     Parameters
     ----------
     scenario : Scenario
-        With an open loop of arrivals.
+        With open-loop arrivals.
     engine : {"compiled", "simpy"}
     seeds : int
-        At least 2: the scenario's own seed and the following ones.
+        Number of seeds, at least 2: the scenario's own and the following ones.
     tolerance_ratio : float
-        The search ends when the rates that keep and break are this near.
+        Width of the final bracket, relative to the rate.
     screening : Screening, optional
-        Of *scenario*, if it was asked for already; it tells where the search ends.
+        Of *scenario*, if it was computed already; it gives the upper bound of the search.
     executor : Executor, optional
-        Where the further seeds are searched; threads of this process by default, since the compiled engine lets them
-        run side by side.
-    progress : callable, optional
-        Told each probe in a few words.
+        Executor for the further seeds; by default threads of this process, since the compiled engine releases the GIL.
+    on_progress : callable, optional
+        Called with a short description of each probe.
 
     Returns
     -------
@@ -131,7 +130,12 @@ def capacity(
     if not 0 < tolerance_ratio < 1:
         raise UsageError(f"tolerance_ratio={tolerance_ratio:g} must be in (0, 1)")
     search = Search(
-        scenario, scenario.seed, engine=engine, tolerance_ratio=tolerance_ratio, screening=screening, tell=progress
+        scenario,
+        scenario.seed,
+        engine=engine,
+        tolerance_ratio=tolerance_ratio,
+        screening=screening,
+        on_progress=on_progress,
     )
     ladder = search.climb()
     keepable = search.keepable(ladder)
@@ -149,7 +153,7 @@ def capacity(
 def _search_again(
     scenario: "Scenario", seed: int, *, near: float, keepable: tuple[bool, ...], engine: str, tolerance: float
 ) -> float:
-    """The breaking rate of another seed, looked for near the first one's."""
+    """Find the breaking rate of another seed, starting near the first one's."""
     search = Search(scenario, seed, engine=engine, tolerance_ratio=tolerance)
     low, high = near / BRACKET, near * BRACKET
     while search.breaks(search.probe(low), keepable):
@@ -160,7 +164,7 @@ def _search_again(
 
 
 def _answer(search: Search, rates: Sequence[float], broken: Probe, *, keepable: tuple[bool, ...]) -> Capacity:
-    """Put the seeds together; *search* is the first one's."""
+    """Combine the rates of all seeds; *search* is the first one's."""
     names = [f"{line.metric} {line.statistic}" for line in search.targets]
     first = tuple(names[place] for place in np.flatnonzero(keepable) if search.missed(int(place), broken))
     probes = tuple(search.seen[rate] for rate in sorted(search.seen))
@@ -177,7 +181,7 @@ def _answer(search: Search, rates: Sequence[float], broken: Probe, *, keepable: 
 
 
 def _over_seeds(rates: Sequence[float]) -> Estimate:
-    """Geometric mean of the seeds' rates, with Student's interval on the logarithm."""
+    """Return the geometric mean of the seeds' rates, with Student's t interval on the logarithm."""
     logs, n = np.log(rates), len(rates)
     centre, half = float(logs.mean()), float(stdtrit(n - 1, 0.975) * logs.std(ddof=1) / sqrt(n))
     return Estimate(exp(centre), exp(centre - half), exp(centre + half), n, f"{n} seeds, t on logarithms")

@@ -230,8 +230,8 @@ def test_foreign_text_is_escaped_everywhere() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"measured": None, "rehearsed": (), "comparison": None}, "Nothing was measured"),
-        ({"rehearsed": (), "comparison": None}, "was cut short after"),
+        ({"measured": None, "simulated_window": (), "comparison": None}, "Nothing was measured"),
+        ({"simulated_window": (), "comparison": None}, "was cut short after"),
         ({"capacity": None, "notes": ("no capacity: its users set the rate",)}, "No capacity: its users set the rate."),
         ({"cost": None}, "Nothing was priced."),
         ({"sensitivity": ()}, "No doubtful number was varied."),
@@ -257,7 +257,7 @@ def test_measurement_without_a_finished_request_is_no_measurement() -> None:
     plan = example_plan()
     assert plan.measured is not None
     nothing = replace(plan.measured, frame=plan.measured.frame.head(0), interrupted=True)
-    cut = replace(plan, measured=nothing, rehearsed=(), comparison=None, interrupted=True)
+    cut = replace(plan, measured=nothing, simulated_window=(), comparison=None, interrupted=True)
     assert "Nothing was measured" in Page(report_html(cut)).words
 
 
