@@ -9,23 +9,19 @@ invalid), 4 a crash.
 Imports are inside the commands so that ``headroom --help`` does not wait for NumPy.
 """
 
-import os
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+from sim.console import progress_printer, say, show
 
-    from sim.report.json_document import Document
+if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
 
 USAGE_STATUS = 2
-PIPE_COLUMNS = 160
 INTERRUPTED_STATUS = 130
 """Status that typer returns after Ctrl-C, without a message."""
 
@@ -108,15 +104,15 @@ def plan(
     from sim.report.output_folder import prepared_folder, write_plan
     from sim.report.terminal import plan_tables
 
-    on_progress = _progress_printer()
+    on_progress = progress_printer()
     asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
     with prepared_folder(out, asked.name) as folder:
         found = do_plan(asked, rng=seed, engine=engine, live=live, on_progress=on_progress, progress=True)
         on_progress("writing the report")
         files = write_plan(found, folder)
-    _show(plan_tables(found), document=plan_document(found), json=json)
+    show(plan_tables(found), document=plan_document(found), json=json)
     for path in files:
-        _say(f"written: {path}")
+        say(f"written: {path}")
     return found.exit_status
 
 
@@ -158,9 +154,9 @@ def run(
         from sim.results.storage import save_run
 
         save_run(result, save)
-        _say(f"written: {save}")
+        say(f"written: {save}")
     document = run_document(result)
-    _show(run_tables(result), document=document, json=json)
+    show(run_tables(result), document=document, json=json)
     return USAGE_STATUS if result.interrupted else status_of(Verdict(document["verdict"]))
 
 
@@ -180,8 +176,8 @@ def _run_until(
     if save is not None:
         raise UsageError(f"save={str(save)!r} saves one run; it must not be given with --until")
     budget = REQUESTS_MAX if requests_max is None else requests_max
-    found = run_until(asked, until, requests_max=budget, on_progress=_progress_printer(), **how)
-    _show([table(sequential(found, asked))], document=sequential_document(found, asked), json=json)
+    found = run_until(asked, until, requests_max=budget, on_progress=progress_printer(), **how)
+    show([table(sequential(found, asked))], document=sequential_document(found, asked), json=json)
     if found.interrupted:
         return USAGE_STATUS
     line = target_of(found.precision, asked)
@@ -208,8 +204,8 @@ def capacity(
     from sim.report.terminal import table
 
     asked = _asked(scenario, seed=seed, trace=trace, changes=changes)
-    found = search(asked, engine=engine, seeds=seeds, on_progress=_progress_printer())
-    _show([table(capacity_grid(found))], document=capacity_document(found), json=json)
+    found = search(asked, engine=engine, seeds=seeds, on_progress=progress_printer())
+    show([table(capacity_grid(found))], document=capacity_document(found), json=json)
     return 1 if found.missed else 0
 
 
@@ -240,9 +236,9 @@ def sweep(
     asked = _asked(scenario, rate=rate, seed=seed, trace=trace, changes=changes)
     points = dict(values(text) for text in vary)
     found = do_sweep(asked, vary=points, engine=engine, seeds=seeds, cluster=cluster, progress=True)
-    _show([table(sweep_grid(found))], document=sweep_document(found), json=json)
+    show([table(sweep_grid(found))], document=sweep_document(found), json=json)
     if found.ended_early:
-        _say(f"headroom: {found.ended_early}")
+        say(f"headroom: {found.ended_early}")
     return USAGE_STATUS if found.interrupted else status_of(worst(found.points["verdict"]))
 
 
@@ -262,7 +258,7 @@ def cost(
     from sim.report.terminal import cost_table
 
     bill = bill_of(_asked(scenario, rate=rate, trace=trace, changes=changes), month=month)
-    _show([cost_table(bill), *bill.notes], document=cost_document(bill), json=json)
+    show([cost_table(bill), *bill.notes], document=cost_document(bill), json=json)
     return 0
 
 
@@ -282,7 +278,7 @@ def compare(
 
     found = compare_runs(load_run(simulated), load_run(measured))
     document = {"schema_version": 1, "agrees": found.agrees, "comparison": comparison_document(found)}
-    _show([table(comparison_grid(found))], document=document, json=json)
+    show([table(comparison_grid(found))], document=document, json=json)
     return 0 if found.agrees else 3
 
 
@@ -315,7 +311,7 @@ def report(
     from sim.report.notebooks import render
 
     for path in notebooks:
-        _say(f"written: {render(path, out)}")
+        say(f"written: {render(path, out)}")
     return 0
 
 
@@ -355,18 +351,14 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  # a crash must not exit with status 1, a missed target
         from sim.report.crash import report_crash
 
-        status = report_crash(error, arguments=sys.argv[1:], say=_say)
+        status = report_crash(error, arguments=sys.argv[1:], say=say)
     sys.exit(status)
 
 
 def _refuse(message: str, *notes: str) -> int:
     for line in (message, *notes):
-        _say(f"headroom: {line}")
+        say(f"headroom: {line}")
     return USAGE_STATUS
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
 
 
 def _asked(
@@ -388,11 +380,6 @@ def _asked(
     return asked.with_(**changed) if changed else asked
 
 
-def _progress_printer() -> "Callable[[str], None]":
-    """Return a callback that prints progress on standard error if it is a terminal, and does nothing otherwise."""
-    return _say if sys.stderr.isatty() else lambda _: None
-
-
 def _check_place(path: Path, *, suffix: str) -> None:
     from sim.errors import UsageError
     from sim.files import check_place
@@ -400,26 +387,6 @@ def _check_place(path: Path, *, suffix: str) -> None:
     if path.suffix != suffix:
         raise UsageError(f"save={str(path)!r} must end in {suffix}")
     check_place(path, what="save")
-
-
-def _show(tables: "Iterable[RenderableType]", *, document: "Document", json: str | None) -> None:
-    """Print tables, on standard error if the document goes to standard output; write the document if asked."""
-    from sim.report.json_document import write_document
-
-    console = _console(to_stderr=json == "-")
-    for table in tables:
-        console.print(table)
-    if json is not None:
-        write_document(document, json)
-
-
-def _console(*, to_stderr: bool) -> "Console":
-    from rich.console import Console
-
-    stream = sys.stderr if to_stderr else sys.stdout
-    # A pipe has no width; without this rich would cut tables to 80 columns there.
-    width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdecimal() else PIPE_COLUMNS
-    return Console(file=stream, width=width, highlight=False)
 
 
 if __name__ == "__main__":

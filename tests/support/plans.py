@@ -45,7 +45,7 @@ def example_plan() -> Plan:
     whole = schedule(scenario, SEED)
     part = whole.live(scenario.workload.live_s, scenario.workload.live_rate_max_per_s)
     simulated = tuple(play(scenario, whole, on="simpy", seed=SEED + step) for step in range(2))
-    simulated = tuple(play(scenario, part, on="simpy", seed=SEED + step) for step in range(3))
+    window = tuple(play(scenario, part, on="simpy", seed=SEED + step) for step in range(3))
     measured = replace(play(scenario, part, on="simpy", seed=SEED + 50), on="reference", generator=dict(GENERATOR))
     return Plan(
         scenario,
@@ -54,8 +54,8 @@ def example_plan() -> Plan:
         simulated=simulated,
         targets=judge(simulated),
         measured=measured,
-        simulated_window=simulated,
-        comparison=compare(simulated, measured),
+        simulated_window=window,
+        comparison=compare(window, measured),
         capacity=example_capacity(),
         cost=cost(scenario),
         sensitivity=example_sensitivity(scenario),

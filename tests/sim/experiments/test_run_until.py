@@ -98,7 +98,7 @@ def test_the_target_of_a_statistic_is_found() -> None:
         ({"until": "p99 ± 5 %", "requests": 0}, "requests=0 must be >= 1"),
         ({"until": "p99 ± 5 %", "requests_max": 10}, "requests_max=10 must be >= "),
         ({"until": "no_such_ms p99 ± 5 %"}, "metric='no_such_ms' must be one of"),
-        ({"until": "r2_upload_mb_per_s p99 ± 5 %"}, "hardly a request meets r2_upload_mb_per_s"),
+        ({"until": "r2_upload_mb_per_s p99 ± 5 %"}, "hardly any request has r2_upload_mb_per_s"),
     ],
     ids="reference seed requests budget metric unmet".split(),
 )
