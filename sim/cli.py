@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from sim.console import progress_printer, say, show
+from sim.report.console import progress_printer, say, show
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
