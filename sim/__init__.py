@@ -9,6 +9,7 @@ behind it may move. Each is imported on first use, so that ``import sim`` and ``
 """
 
 from importlib import import_module
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 from sim.version import __version__
@@ -105,8 +106,16 @@ def __getattr__(name: str) -> Any:
         found: Any = import_module(f"{home}.{name}")
     else:
         found = getattr(import_module(home), name)
+        if isfunction(found):
+            from sim.arguments import checked
+
+            found = checked(found, names=_public)
     globals()[name] = found
     return found
+
+
+def _public(name: str) -> Any:
+    return __getattr__(name) if name in _HOME else Any
 
 
 def __dir__() -> list[str]:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, gammaincinv, ndtr, ndtri
 
-from sim.errors import ScenarioError
+from sim.errors import ScenarioError, UsageError
 from sim.judgement.targets import Target, Verdict, decide
 from sim.models.component import Operation
 from sim.randomness.streams import stream_key, uniforms
@@ -208,9 +208,13 @@ def availability(runs: Sequence["Result"]) -> Availability:
 
     Raises
     ------
+    UsageError
+        No run.
     ScenarioError
         The platform file has no incident record.
     """
+    if not runs:
+        raise UsageError("runs=[] must hold at least one result (run the scenario first)")
     scenario = runs[0].scenario
     record = read_record(scenario.facts)
     routes = paths(scenario)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from sim.errors import UsageError
 from sim.results.metrics import LATENCY, ended, estimate, judged
 from sim.statistics.quantiles import quantiles
 
@@ -40,7 +41,7 @@ def waterfall(results: "Sequence[Result]") -> pd.DataFrame:
     Parameters
     ----------
     results : sequence of Result
-        A run or replications of it.
+        A run or replications of it, at least one.
 
     Returns
     -------
@@ -48,7 +49,7 @@ def waterfall(results: "Sequence[Result]") -> pd.DataFrame:
         One row per part that took any time: ``part``, ``p50_ms``, ``p99_ms``. Each column adds up to the mean latency
         of its requests. Without a successful request after the warm-up there is no row.
     """
-    frames = [run.steady().frame for run in results]
+    frames = _steady(results)
     succeeded = [ended(frame, "ok") for frame in frames]
     latency_ms = [frame["latency_ms"].to_numpy()[ok] for frame, ok in zip(frames, succeeded, strict=True)]
     if not any(map(len, latency_ms)):
@@ -71,6 +72,12 @@ def waterfall(results: "Sequence[Result]") -> pd.DataFrame:
     return table[spent].rename_axis("part").reset_index()
 
 
+def _steady(results: "Sequence[Result]") -> list[pd.DataFrame]:
+    if not results:
+        raise UsageError("results=[] must hold at least one result (run the scenario first)")
+    return [run.steady().frame for run in results]
+
+
 def _parts(scenario: "Scenario") -> list[str]:
     """Return the columns that add up to a request's latency, without CPU time, which is part of another column."""
     return [name for name in scenario.time_columns if name not in scenario.inner_columns]
@@ -82,7 +89,7 @@ def by_route(results: "Sequence[Result]") -> pd.DataFrame:
     Parameters
     ----------
     results : sequence of Result
-        A run or replications of it.
+        A run or replications of it, at least one.
 
     Returns
     -------
@@ -90,7 +97,7 @@ def by_route(results: "Sequence[Result]") -> pd.DataFrame:
         ``route, n, errors, p50_ms, p50_low_ms, p50_high_ms, p99_ms, p99_low_ms, p99_high_ms``. A failure counts as
         infinitely slow, a timeout with the time waited, as in the verdicts.
     """
-    frames = [run.steady().frame for run in results]
+    frames = _steady(results)
     rows = [row for route in _routes(frames) if (row := _route_row(frames, route, results[0].scenario))]
     return pd.DataFrame(rows)
 
