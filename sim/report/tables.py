@@ -322,9 +322,11 @@ def provenance(sources: "Sequence[Provenance]") -> Grid:
 
 
 def _value(value: Any, unit: str) -> str:
-    """A number with its unit, or a distribution in words."""
+    """A number with its unit, a distribution in words, or the names in a table of tables."""
     if isinstance(value, dict):
         parts = dict(value)
+        if any(isinstance(entry, dict) and "distribution" not in entry for entry in parts.values()):
+            return ", ".join(parts)
         distribution = parts.pop("distribution", None)
         said = ", ".join(f"{key} {_value(entry, '1')}" for key, entry in parts.items())
         return f"{distribution}: {said}{'' if unit == '1' else f' {unit}'}" if distribution else said
