@@ -140,6 +140,7 @@ def busy_ms(frame: "pd.DataFrame", objects: Instance) -> "NDArray[np.float64]":
         for other in objects.others.values()
         if any(other.linked(key).name == objects.name for key in other.component.links)
     ]
+    inside = [column for column in inside if column in frame]  # Nobody may use it.
     instances = station(objects).instances
     if not inside:
         return np.full(instances, np.nan)

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_serializer
 
 from sim.errors import ScenarioError, UsageError
-from sim.models.component import Tier
+from sim.models.component import Instance, Tier
 from sim.models.registry import inner_columns, time_columns
 from sim.scenario.arrivals import Closed, TraceReplay
 from sim.scenario.bases import beside, changed, file_of, named, tables_of
@@ -87,6 +87,12 @@ class Scenario(Table, Shown):
     def provenance(self) -> tuple[Provenance, ...]:
         """Where the numbers come from: platform facts in order of the file, then the author's assumptions."""
         return (*self._origin.used, *assumed(self.assumptions, self._origin.numbers))
+
+    @property
+    def relied_on(self) -> tuple[Provenance, ...]:
+        """The provenance without the numbers of instances that no request meets."""
+        unmet = tuple(f"system.{name}." for name in self.system if name not in self.reached)
+        return tuple(row for row in self.provenance if not row.path.startswith(unmet))
 
     @property
     def targets_path(self) -> Path:
@@ -175,12 +181,17 @@ class Scenario(Table, Shown):
     @cached_property
     def time_columns(self) -> tuple[str, ...]:
         """Columns of a result that say where a request's time went: see :func:`sim.models.registry.time_columns`."""
-        return time_columns(self.system.instances.values())
+        return time_columns(self.met)
 
     @cached_property
     def inner_columns(self) -> dict[str, str]:
         """Time columns that lie inside another one, with that other one."""
-        return inner_columns(self.system.instances.values())
+        return inner_columns(self.met)
+
+    @property
+    def met(self) -> list[Instance]:
+        """Instances that some request meets; one that no route uses has no column."""
+        return [one for name, one in self.system.instances.items() if name in self.reached]
 
     @cached_property
     def operations(self) -> dict[str, dict[str, int]]:
