@@ -27,6 +27,7 @@ from sim.scenario.platform import Platform, load_platform
 from sim.scenario.provenance import Provenance, assumed, resolved
 from sim.scenario.route_checks import Surroundings, route_problems
 from sim.scenario.routes import Request, Route, counted_uses
+from sim.scenario.shares import shares_of
 from sim.scenario.system import System, filled, read_system
 from sim.scenario.trace import read_trace
 from sim.scenario.workload import Keys, Workload
@@ -210,9 +211,14 @@ class Scenario(Table, Shown):
 
     @cached_property
     def shares(self) -> dict[str, float]:
-        """Share of each route in the traffic, by its name; they add up to 1."""
-        total = sum(route.share for route in self.routes.values())
-        return {name: route.share / total for name, route in self.routes.items()}
+        """Share of each route in the traffic, by its name; they add up to 1.
+
+        Raises
+        ------
+        ScenarioError
+            Schedules alone would run as often as all requests come, or a closed loop has no rate to compare them with.
+        """
+        return shares_of(self)
 
     def request(self, route: str) -> Request:
         """Return what a route looks like on the wire: its own request, or one that follows from its name."""
