@@ -1,7 +1,7 @@
 """Cron triggers: when a schedule is due, in the reference and in the model.
 
-Goal: both read a schedule as the provider does. Method: dates that the calendar gives; two readers written apart, one that
-is asked minute by minute and one that counts, on schedules drawn by Hypothesis; and what is no schedule.
+Goal: both read a schedule as the provider does. Method: dates that the calendar gives; two readers written apart, one
+that is asked minute by minute and one that counts, on schedules drawn by Hypothesis; and what is no schedule.
 """
 
 import datetime as dt
@@ -80,7 +80,8 @@ def test_schedule_is_due_as_the_calendar_says(text: str, since: str, due: str) -
     "text",
     [
         "", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 0", "* * * * 8",
-        "*/0 * * * *", "5-1 * * * *", "a * * * *", "* * * feb-jan *", "* * 40W * *", "* * * * 2#6", "@daily", "1- * * * *",
+        "*/0 * * * *", "5-1 * * * *", "a * * * *", "* * * feb-jan *", "* * 40W * *", "* * * * 2#6", "@daily",
+        "1- * * * *",
     ],
 )  # fmt: skip
 def test_what_is_no_schedule_is_refused_by_both(text: str) -> None:

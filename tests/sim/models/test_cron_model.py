@@ -34,7 +34,8 @@ def with_runs(rate_per_s: float = 50.0, share: float = 1.0, **more: Any) -> Scen
     [
         ("* * * * *", 1440), ("*/5 * * * *", 288), ("0 * * * *", 24), ("0 3 * * *", 1), ("0,30 8-17 * * *", 20),
         ("0 0 * * sun", 1 / 7), ("0 0 * * 2-6", 5 / 7), ("0 0 1 * *", 12 / 365.25), ("0 0 29 2 *", 1 / 1461),
-        ("0 0 L * *", 12 / 365.25), ("0 0 31 2 *", 0.0), ("0 0 LW * *", 12 / 365.25), ("*/7 1-3,22 * jan,jul *", 36 * 62 / 365.25),
+        ("0 0 L * *", 12 / 365.25), ("0 0 31 2 *", 0.0), ("0 0 LW * *", 12 / 365.25),
+        ("*/7 1-3,22 * jan,jul *", 36 * 62 / 365.25),
     ],
 )  # fmt: skip
 def test_rate_of_a_schedule_is_that_of_its_dates(text: str, per_day: float) -> None:
@@ -89,7 +90,7 @@ def test_schedule_that_leaves_no_room_is_refused() -> None:
     ):
         _ = with_runs(rate_per_s=0.01).shares
     closed = {"kind": "closed", "users": 5, "think_ms": 100.0}
-    lengths = {"workload.arrivals": closed, "workload.requests": 100, "workload.duration_s": None}
+    lengths: dict[str, Any] = {"workload.arrivals": closed, "workload.requests": 100, "workload.duration_s": None}
     with pytest.raises(ScenarioError, match=r"routes\.tick\.enter is a schedule; a closed loop has no rate"):
         _ = with_runs(**lengths).shares
 
