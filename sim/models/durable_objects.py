@@ -10,6 +10,7 @@ Durable Objects limits, lifecycle and "rules of Durable Objects" pages. The outp
 were measured by one user (lumenize.com). The start time has no published figure (an assumption of the scenario).
 """
 
+from math import isinf
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -77,12 +78,22 @@ def station(objects: Instance) -> Station:
     return Station(objects.name, servers=1, instances=shards, queue_limit=table.queue_limit)
 
 
-def held(objects: Instance, *, work: Flow) -> Flow:
-    """Have the object to oneself for *work*, after waking it if it was evicted."""
+def held(objects: Instance, *, work: Flow, evict_idle_ms: float | None = None) -> Flow:
+    """Have the object to oneself for *work*, after waking it if it was evicted.
+
+    Parameters
+    ----------
+    objects : Instance
+    work : Flow
+    evict_idle_ms : float, optional
+        Idle time after which it is, the table's by default; infinite for an object that is never put out of memory.
+    """
     place = station(objects)
+    idle_ms = objects.table.evict_idle_ms if evict_idle_ms is None else evict_idle_ms
+    if isinf(idle_ms):
+        return (Hold(place, work),)
     start = Delay(objects.table.cold_start_ms, objects.stream("cold_start"))
-    wake = Branch(Idle(place, objects.table.evict_idle_ms), (start,))
-    return (Hold(place, (wake, *work)),)
+    return (Hold(place, (Branch(Idle(place, idle_ms), (start,)), *work)),)
 
 
 def call(objects: Instance, *, work: Flow, writes: bool) -> Flow:
