@@ -20,14 +20,16 @@ Sources
 Durable Objects lifecycle, limits, identifiers and error handling (``retryable``, ``overloaded``).
 """
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from reference_impl.durable_objects import ids as object_ids
 from reference_impl.durable_objects.alarms import AlarmScheduler, no_jitter
 from reference_impl.durable_objects.gates import Activation, Event, ResetError
 from reference_impl.durable_objects.settings import DurableObjectsSettings
-from reference_impl.durable_objects.sockets import HIBERNATE_IDLE_MS, MESSAGE_BYTES_MAX, Socket, Sockets
+from reference_impl.durable_objects.sockets import MESSAGE_BYTES_MAX, Socket, Sockets
 from reference_impl.durable_objects.state import State
 from reference_impl.durable_objects.storage import Storage
 from reference_impl.durable_objects.turns import no_step
@@ -201,14 +203,32 @@ class Namespace:
 
         *attempt* makes the call at the object, perhaps with retries.
         """
-        half_rtt_ms = stopwatch.draw_ms(self.settings.rtt_ms) / 2
         object_id = self.id_from_name(name)
-        stopwatch.delay(self.name, half_rtt_ms)
-        response = await attempt(lambda: self.deliver(object_id, request, stopwatch=stopwatch))
-        stopwatch.delay(self.name, half_rtt_ms)
-        return response
+        async with self.trip(stopwatch):
+            return await attempt(lambda: self.deliver(object_id, request, stopwatch=stopwatch))
 
-    async def _message(self, object_id: str, socket: Socket, message: Message) -> None:
+    @asynccontextmanager
+    async def trip(self, stopwatch: Stopwatch) -> AsyncIterator[None]:
+        """Travel to an object, and back unless what is done there fails."""
+        half_rtt_ms = stopwatch.draw_ms(self.settings.rtt_ms) / 2
+        stopwatch.delay(self.name, half_rtt_ms)
+        yield
+        stopwatch.delay(self.name, half_rtt_ms)
+
+    def sockets(self, object_id: str) -> Sockets:
+        """Return the WebSockets of an object."""
+        return self._activation(object_id).sockets
+
+    async def receive(self, object_id: str, socket: Socket, message: Message, *, stopwatch: Stopwatch) -> None:
+        """Bring what a client said on *socket* to the object; done when what it says to that may leave.
+
+        Raises
+        ------
+        LimitError
+            If it is more than 32 MiB.
+        OverloadedError
+            If the object's queue is full.
+        """
         size_bytes = len(message.encode() if isinstance(message, str) else message)
         if size_bytes > MESSAGE_BYTES_MAX:
             raise LimitError(f"a message of {size_bytes} bytes; an object receives at most {MESSAGE_BYTES_MAX}")
@@ -220,7 +240,7 @@ class Namespace:
         async def receive(instance: SocketObject, event: Event) -> None:
             await instance.web_socket_message(socket, message, event=event)
 
-        await self._enter(object_id, self._stopwatch(), receive)
+        await self._enter(object_id, stopwatch, receive)
 
     async def _hang_up(self, object_id: str, socket: Socket, code: int, *, reason: str) -> None:
         self._activation(object_id).sockets.drop(socket)
@@ -267,7 +287,8 @@ class Namespace:
         idle_ms = stopwatch.planned_ms - activation.idle_since_ms
         evict_idle_ms = self.settings.evict_idle_ms
         if activation.sockets:
-            evict_idle_ms = min(evict_idle_ms, HIBERNATE_IDLE_MS)
+            hibernates = activation.sockets.hibernates
+            evict_idle_ms = min(evict_idle_ms, activation.sockets.hibernate_idle_ms) if hibernates else math.inf
         if idle_ms > evict_idle_ms and activation.events == 1:
             activation.reset(ResetError("the object left memory"))
             stopwatch.delay(self.name, stopwatch.draw_ms(self.settings.cold_start_ms))
@@ -296,7 +317,7 @@ class Namespace:
         if activation is None:
             queue = Station(self._clock, self.name, queue_limit=self.settings.queue_limit)
             sockets = Sockets(
-                bring=lambda socket, message: self._message(object_id, socket, message),
+                bring=lambda socket, message: self.receive(object_id, socket, message, stopwatch=self._stopwatch()),
                 hang_up=lambda socket, code, reason: self._hang_up(object_id, socket, code, reason=reason),
             )
             activation = self._activations[object_id] = Activation(queue, sockets, queue_category=f"{self.name}_queue")

@@ -4,15 +4,18 @@ import math
 from collections.abc import Callable
 
 from reference_impl.durable_objects.namespace import DurableObject, Namespace
-from reference_impl.durable_objects.route_object import ROWS_MAX, RouteObject, rows_request
+from reference_impl.durable_objects.route_object import ROWS_MAX, RoomObject, RouteObject, rows_request
 from reference_impl.durable_objects.settings import DurableObjectsSettings
 from reference_impl.durable_objects.sharding import object_name, organization_of
 from reference_impl.durable_objects.state import State
 from reference_impl.errors import ConfigError
+from reference_impl.messages import Pair
 from reference_impl.parts import Call, Context, Operation, Part
 from reference_impl.tables import Table
+from reference_impl.timing.stopwatch import Stopwatch
 
 BuildObject = Callable[[State], DurableObject]
+BuildRoom = Callable[[State], RoomObject]
 
 
 class RouteObjects(Namespace):
@@ -28,6 +31,7 @@ class RouteObjects(Namespace):
 
     def __init__(self, settings: DurableObjectsSettings, context: Context) -> None:
         self._tenant: BuildObject | None = None
+        self._room: BuildRoom | None = None
         super().__init__(
             context.name,
             self._build_object,
@@ -50,6 +54,22 @@ class RouteObjects(Namespace):
             raise ConfigError(f"system.{tenant}.objects={self.name!r} hosts a ledger already; give it its own")
         self._tenant = build
 
+    def host_room(self, build: BuildRoom, *, tenant: str) -> None:
+        """Let a room that *build* makes take the WebSockets of each object of the namespace.
+
+        Raises
+        ------
+        ConfigError
+            If another one does.
+        """
+        if self._room is not None:
+            raise ConfigError(f"system.{tenant}.objects={self.name!r} houses rooms already; give these their own")
+        self._room = build
+
+    async def join(self, object_id: str, stopwatch: Stopwatch) -> Pair:
+        """Let a new WebSocket join the room of an object, and return the client's end of it."""
+        return await self._enter(object_id, stopwatch, lambda it, event: it.join(event))
+
     async def ask_object(self, call: Call, method: str, *, rows: int) -> None:
         """Read or write rows in the object of the request's key."""
         name = object_name(organization_of(call.key), self.settings.shards)
@@ -57,7 +77,8 @@ class RouteObjects(Namespace):
 
     def _build_object(self, state: State) -> RouteObject:
         tenant = None if self._tenant is None else self._tenant(state)
-        return RouteObject(state, self.settings, category=self.name, tenant=tenant)
+        room = None if self._room is None else self._room(state)
+        return RouteObject(state, self.settings, category=self.name, tenant=tenant, room=room)
 
 
 def rows_of_read(table: Table) -> int:

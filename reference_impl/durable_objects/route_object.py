@@ -10,14 +10,17 @@ One object has one queue and one disk: a route's write and a ledger's append to 
 methods of one class do.
 """
 
+from typing import Protocol
+
 from reference_impl import validation
 from reference_impl.durable_objects.gates import Event
 from reference_impl.durable_objects.limits import KEYS_PER_CALL_MAX
 from reference_impl.durable_objects.namespace import DurableObject
 from reference_impl.durable_objects.settings import DurableObjectsSettings
+from reference_impl.durable_objects.sockets import Socket
 from reference_impl.durable_objects.state import State
 from reference_impl.errors import RequestError
-from reference_impl.messages import Request, Response, json_response
+from reference_impl.messages import Message, Pair, Request, Response, json_response
 
 ROWS_PATH = "/rows"
 ROWS_MAX = 100_000
@@ -27,6 +30,22 @@ ROWS_MAX = 100_000
 def rows_request(method: str, *, rows: int) -> Request:
     """Return the request for the first *rows* rows: GET reads them, POST writes them."""
     return Request(method, ROWS_PATH, {"count": str(rows)})
+
+
+class RoomObject(Protocol):
+    """What takes the WebSockets of a route's object."""
+
+    async def join(self, event: Event) -> Pair:
+        """Take a new socket, and return the client's end of it; the object is held."""
+        ...
+
+    async def web_socket_message(self, socket: Socket, message: Message, *, event: Event) -> None:
+        """Take a client's message; the object is held."""
+        ...
+
+    async def web_socket_close(self, socket: Socket, code: int, *, reason: str, event: Event) -> None:
+        """Take notice that a client is gone; the object is held."""
+        ...
 
 
 class RouteObject:
@@ -42,15 +61,24 @@ class RouteObject:
         The time category of both.
     tenant
         Answers every other request and the alarm; None: such a request is 404.
+    room
+        Takes the messages of WebSocket clients; None: there are none.
     """
 
     def __init__(
-        self, state: State, settings: DurableObjectsSettings, *, category: str, tenant: DurableObject | None
+        self,
+        state: State,
+        settings: DurableObjectsSettings,
+        *,
+        category: str,
+        tenant: DurableObject | None,
+        room: "RoomObject | None" = None,
     ) -> None:
         self._storage = state.storage
         self._settings = settings
         self._category = category
         self._tenant = tenant
+        self._room = room
 
     async def fetch(self, request: Request, event: Event) -> Response:
         """Read or write rows, or pass the request to the tenant."""
@@ -60,6 +88,21 @@ class RouteObject:
         if self._tenant is None:
             raise RequestError(404, "not_found", f"the object has no route {request.path[:80]!r}")
         return await self._tenant.fetch(request, event)
+
+    async def join(self, event: Event) -> Pair:
+        """Let the room take a new WebSocket."""
+        assert self._room is not None, "only a namespace with rooms is asked"
+        return await self._room.join(event)
+
+    async def web_socket_message(self, socket: Socket, message: Message, *, event: Event) -> None:
+        """Let the room take a client's message."""
+        if self._room is not None:
+            await self._room.web_socket_message(socket, message, event=event)
+
+    async def web_socket_close(self, socket: Socket, code: int, *, reason: str, event: Event) -> None:
+        """Let the room take notice that a client is gone."""
+        if self._room is not None:
+            await self._room.web_socket_close(socket, code, reason=reason, event=event)
 
     async def alarm(self, event: Event) -> None:
         """Pass the alarm to the tenant."""

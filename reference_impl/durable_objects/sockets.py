@@ -121,6 +121,9 @@ class Sockets:
         self._sockets: list[Socket] = []
         self._posted: list[tuple[int, Callable[[], None]]] = []
         self.auto_response: tuple[str, str] | None = None
+        self.hibernates = True
+        """Whether the object may leave memory while sockets are open: with the hibernation API only."""
+        self.hibernate_idle_ms = HIBERNATE_IDLE_MS
         self.mark: Callable[[], int] = lambda: 0
         """Returns the number of commits that must be durable before a message sent now may leave."""
 

@@ -84,5 +84,5 @@ def probe_of(result: "Result", *, start_ms: float, targets: Sequence[Target], ra
         p99=p99,
         judged=tuple(estimate([frame], line.metric, statistic=line.statistic, scenario=scenario) for line in targets),
         utilization=dict(zip(stations["station"], stations["utilization_busiest"].astype(float), strict=True)),
-        tail_queue_ms={name: float(tail[f"{name}_queue_ms"].mean()) for name in queues(scenario.system.ordered)},
+        tail_queue_ms={name: float(tail[f"{name}_queue_ms"].mean()) for name in queues(scenario.met)},
     )

@@ -191,6 +191,8 @@ class Component:
         ``(instance, inner) -> Flow`` for a component through which requests enter.
     transport : {"http", "quic"}
         Transport of requests through the entry in a live run.
+    runs_per_s : callable or None
+        ``(instance) -> float``: rate of requests that the entry makes by itself, whatever the traffic.
     services : tuple of str
         Services of the incident record that a request through the entry depends on.
     station : callable or None
@@ -218,6 +220,7 @@ class Component:
     operations: Mapping[str, Operation] = field(default_factory=dict)
     entry: Callable[[Instance, Flow], Flow] | None = None
     transport: Literal["http", "quic"] = "http"
+    runs_per_s: Callable[[Instance], float] | None = None
     services: tuple[str, ...] = ()
     station: Callable[[Instance], Station] | None = None
     links: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ Durable Objects limits, lifecycle and "rules of Durable Objects" pages. The outp
 were measured by one user (lumenize.com). The start time has no published figure (an assumption of the scenario).
 """
 
+from math import isinf
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -77,12 +78,22 @@ def station(objects: Instance) -> Station:
     return Station(objects.name, servers=1, instances=shards, queue_limit=table.queue_limit)
 
 
-def held(objects: Instance, *, work: Flow) -> Flow:
-    """Hold the object for *work*, after starting it if it was evicted."""
+def held(objects: Instance, *, work: Flow, evict_idle_ms: float | None = None) -> Flow:
+    """Hold the object for *work*, after starting it if it was evicted.
+
+    Parameters
+    ----------
+    objects : Instance
+    work : Flow
+    evict_idle_ms : float, optional
+        Idle time until eviction, by default the table's; infinite for an object that is never evicted.
+    """
     place = station(objects)
+    idle_ms = objects.table.evict_idle_ms if evict_idle_ms is None else evict_idle_ms
+    if isinf(idle_ms):
+        return (Hold(place, work),)
     start = Delay(objects.table.cold_start_ms, objects.stream("cold_start"))
-    wake = Branch(Idle(place, objects.table.evict_idle_ms), (start,))
-    return (Hold(place, (wake, *work)),)
+    return (Hold(place, (Branch(Idle(place, idle_ms), (start,)), *work)),)
 
 
 def call(objects: Instance, *, work: Flow, writes: bool) -> Flow:
@@ -140,6 +151,7 @@ def busy_ms(frame: "pd.DataFrame", objects: Instance) -> "NDArray[np.float64]":
         for other in objects.others.values()
         if any(other.linked(key).name == objects.name for key in other.component.links)
     ]
+    inside = [column for column in inside if column in frame]  # Nobody may use it.
     instances = station(objects).instances
     if not inside:
         return np.full(instances, np.nan)

@@ -251,4 +251,4 @@ def _sensitivity(row: "Sensitivity") -> Document:
 
 
 def _provenance(scenario: "Scenario") -> list[Document]:
-    return [vars(source) for source in scenario.provenance]
+    return [vars(source) for source in scenario.relied_on]

@@ -80,7 +80,7 @@ def report_html(plan: "Plan", *, command: str = "") -> str:
         missed=target_names(plan.capacity.missed) if plan.capacity is not None else "",
         rest=_rest(plan),
         letters={letter: (CONFIDENCE[letter], letter in LOW_CONFIDENCE) for letter in sorted(CONFIDENCE)},
-        low=sum(source.low_confidence for source in plan.scenario.provenance),
+        low=sum(source.low_confidence for source in plan.scenario.relied_on),
         untested=list(untested(plan)),
         command=command or _command(plan),
         fingerprint=_fingerprint(plan),
@@ -109,8 +109,8 @@ def _tables(plan: "Plan") -> "dict[str, Markup]":
         made["cost"] = tables.cost(plan.cost)
     if plan.sensitivity:
         made["sensitivity"] = tables.sensitivity(plan.sensitivity[:SENSITIVITIES_MAX])
-    if plan.scenario.provenance:
-        made["provenance"] = tables.provenance(plan.scenario.provenance)
+    if plan.scenario.relied_on:
+        made["provenance"] = tables.provenance(plan.scenario.relied_on)
     drawn = {name: table(grid) for name, grid in made.items()}
     if plan.targets:
         verdicts = tables.targets(plan.targets, plan.measured_targets, heading="simulated")

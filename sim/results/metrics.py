@@ -58,7 +58,7 @@ def metric_values(frame: "pd.DataFrame", metric: str, *, scenario: "Scenario") -
     if metric not in known:
         raise UsageError(f"metric={metric!r} must be one of {', '.join(metric_names())} (scenarios/targets.toml)")
     component, found = known[metric]
-    used = uses(component.name, scenario.system.instances.values(), operations=scenario.operations)
+    used = uses(component.name, scenario.met, operations=scenario.operations)
     return found.values(sent, used) if found.applies(used) else np.zeros(0)
 
 
@@ -99,7 +99,7 @@ def applies(metric: str, scenario: "Scenario") -> bool:
     if metric in (LATENCY, UPTIME):
         return True
     component, found = metrics()[metric]
-    return found.applies(uses(component.name, scenario.system.instances.values(), operations=scenario.operations))
+    return found.applies(uses(component.name, scenario.met, operations=scenario.operations))
 
 
 def metric_names() -> tuple[str, ...]:

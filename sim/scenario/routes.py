@@ -94,7 +94,8 @@ class Route(Table):
     """One kind of request."""
 
     share: Share
-    """Weight in the traffic; the weights need not add up to 1."""
+    """Weight in the traffic; the weights need not add up to 1. Of a route that comes in by a schedule: a factor on its
+    runs."""
     enter: str = "network"
     """Instance through which its requests enter."""
     keys: str = ""

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_serializer
 
 from sim.errors import ScenarioError, UsageError
-from sim.models.component import Tier
+from sim.models.component import Instance, Tier
 from sim.models.registry import inner_columns, time_columns
 from sim.scenario.arrivals import Closed, TraceReplay
 from sim.scenario.bases import beside, changed, file_of, named, tables_of
@@ -27,6 +27,7 @@ from sim.scenario.platform import Platform, load_platform
 from sim.scenario.provenance import Provenance, assumed, resolved
 from sim.scenario.route_checks import Surroundings, route_problems
 from sim.scenario.routes import Request, Route, counted_uses
+from sim.scenario.shares import shares_of
 from sim.scenario.system import System, filled, read_system
 from sim.scenario.trace import read_trace
 from sim.scenario.workload import Keys, Workload
@@ -87,6 +88,12 @@ class Scenario(Table, Shown):
     def provenance(self) -> tuple[Provenance, ...]:
         """Provenance of the numbers: platform facts in the order of the file, then the author's assumptions."""
         return (*self._origin.used, *assumed(self.assumptions, self._origin.numbers))
+
+    @property
+    def relied_on(self) -> tuple[Provenance, ...]:
+        """The provenance without the numbers of instances that no request meets."""
+        unmet = tuple(f"system.{name}." for name in self.system if name not in self.reached)
+        return tuple(row for row in self.provenance if not row.path.startswith(unmet))
 
     @property
     def targets_path(self) -> Path:
@@ -175,12 +182,17 @@ class Scenario(Table, Shown):
     @cached_property
     def time_columns(self) -> tuple[str, ...]:
         """Columns of a result that break down a request's time: see :func:`sim.models.registry.time_columns`."""
-        return time_columns(self.system.instances.values())
+        return time_columns(self.met)
 
     @cached_property
     def inner_columns(self) -> dict[str, str]:
         """Time columns that are part of another one, with that other one."""
-        return inner_columns(self.system.instances.values())
+        return inner_columns(self.met)
+
+    @property
+    def met(self) -> list[Instance]:
+        """Instances that some request reaches; one that no route uses has no column."""
+        return [one for name, one in self.system.instances.items() if name in self.reached]
 
     @cached_property
     def operations(self) -> dict[str, dict[str, int]]:
@@ -199,9 +211,14 @@ class Scenario(Table, Shown):
 
     @cached_property
     def shares(self) -> dict[str, float]:
-        """Share of each route in the traffic, by its name; they add up to 1."""
-        total = sum(route.share for route in self.routes.values())
-        return {name: route.share / total for name, route in self.routes.items()}
+        """Share of each route in the traffic, by its name; they add up to 1.
+
+        Raises
+        ------
+        ScenarioError
+            Schedules alone would run as often as all requests come, or a closed loop has no rate to compare them with.
+        """
+        return shares_of(self)
 
     def request(self, route: str) -> Request:
         """Return a route's HTTP request: its own, or one derived from its name."""

@@ -42,7 +42,7 @@ def test_component_has_its_faces(component: str) -> None:
     assert component in MODEL_ONLY or (ROOT / f"reference_impl/{component}/part.py").is_file()
     assert list((ROOT / "tests").rglob(f"test_{component}*.py"))
     assert f"[system.{component}]" in (ROOT / "scenarios/cloudflare.toml").read_text("utf-8")
-    assert f"{component}_ms" in load_scenario("launch").time_columns
+    assert f"{component}_ms" in registry.time_columns(load_scenario("launch").system.instances.values())
 
 
 def test_model_and_reference_have_the_same_components() -> None:

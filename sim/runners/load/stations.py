@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sim.models.registry import ordered
 from sim.results.result import STATION_COLUMNS
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def live_stations(frame: pd.DataFrame, scenario: "Scenario") -> pd.DataFrame:
     """
     answered = frame.loc[~frame["outcome"].isin(("skipped", "aborted", "timeout"))]
     span_ms = max(float(frame["arrival_ms"].max()), 1.0) if len(frame) else 1.0
-    rows = [_row(instance, answered, span_ms) for instance in scenario.system.ordered if instance.station is not None]
+    rows = [_row(instance, answered, span_ms) for instance in ordered(scenario.met) if instance.station is not None]
     return pd.DataFrame([row for row in rows if row["served"]], columns=list(STATION_COLUMNS))
 
 

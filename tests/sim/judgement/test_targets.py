@@ -232,6 +232,7 @@ TWO = frames.scenario().with_(
         "system.auth": {"like": "workers"},
         "routes.store": {"share": 1.0, "size_bytes": 1e6, "steps": ["media.put", "archive.write"]},
         "routes.swap": {"share": 1.0, "size_bytes": 1e6, "steps": ["media.get", "media.put"]},
+        "routes.key": {"share": 1.0, "steps": ["auth.compute"]},
     }
 )
 

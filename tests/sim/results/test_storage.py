@@ -147,7 +147,8 @@ def test_a_run_with_instances_and_routes_of_its_own_comes_back_and_is_judged_by_
 
 def test_a_run_without_an_instance_is_judged_by_a_scenario_that_has_one(saved: Path, simulated: Result) -> None:
     """What the run knew nothing of took none of its time."""
-    more = load_scenario("launch").vary("system.archive", {"like": "d1"})
+    late = {"share": 0.0, "steps": ["archive.read"]}
+    more = load_scenario("launch").with_(**{"system.archive": {"like": "d1"}, "routes.late": late})
     judged = recorded.play(more, saved)
     assert not judged.frame[["archive_ms", "archive_queue_ms"]].to_numpy().any()
     assert [row.value for row in judge(judged)] == pytest.approx([row.value for row in judge(simulated)], nan_ok=True)

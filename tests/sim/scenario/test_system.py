@@ -131,30 +131,38 @@ def test_link_to_nothing_says_what_to_add() -> None:
 # ---------------------------------------------------------------- columns
 
 
+BOTH = [
+    "workers.compute", "auth.compute", "d1.read", "archive.read", "media.put", "rooms.write", "rooms_ledger.append"
+]  # fmt: skip
+USED = TWO_OF_EACH.with_(**{"routes.both": {"share": 1.0, "size_bytes": 1e5, "steps": BOTH}})
+"""A route that uses the second instance of everything, and routes of launch beside it."""
+
+
+def test_instance_that_no_request_meets_has_no_column() -> None:
+    assert TWO_OF_EACH.time_columns == LAUNCH.time_columns
+    assert {"kv", "cache"} <= set(LAUNCH.system) - LAUNCH.reached
+    assert not any(row.path.startswith("system.kv.") for row in LAUNCH.relied_on)
+    assert any(row.path.startswith("system.kv.") for row in LAUNCH.provenance)
+
+
 def test_time_columns_are_those_of_the_instances_in_the_order_of_a_requests_way() -> None:
     assert LAUNCH.time_columns == (
         "network_ms", "tunnel_queue_ms", "tunnel_ms", "workers_queue_ms", "workers_ms", "worker_cpu_ms",
         "durable_objects_queue_ms", "durable_objects_ms", "ledger_ms", "d1_queue_ms", "d1_ms", "r2_ms", "client_ms",
     )  # fmt: skip
-    added = [name for name in TWO_OF_EACH.time_columns if name not in LAUNCH.time_columns]
+    added = [name for name in USED.time_columns if name not in LAUNCH.time_columns]
     assert added == [
         "auth_queue_ms", "auth_ms", "auth_cpu_ms", "rooms_queue_ms", "rooms_ms", "rooms_ledger_ms",
         "archive_queue_ms", "archive_ms", "media_ms",
     ]  # fmt: skip
-    assert [name for name in TWO_OF_EACH.time_columns if name in LAUNCH.time_columns] == list(LAUNCH.time_columns)
-    assert TWO_OF_EACH.inner_columns == {"worker_cpu_ms": "workers_ms", "auth_cpu_ms": "auth_ms"}
-
-
-BOTH = [
-    "workers.compute", "auth.compute", "d1.read", "archive.read", "media.put", "rooms.write", "rooms_ledger.append"
-]  # fmt: skip
+    assert [name for name in USED.time_columns if name in LAUNCH.time_columns] == list(LAUNCH.time_columns)
+    assert USED.inner_columns == {"worker_cpu_ms": "workers_ms", "auth_cpu_ms": "auth_ms"}
 
 
 @pytest.fixture(scope="module")
 def played() -> Result:
-    """A route that uses the second instance of everything, and routes of launch beside it."""
-    route = {"share": 1.0, "size_bytes": 1e5, "steps": BOTH}
-    return run(TWO_OF_EACH.with_(**{"routes.both": route}), on="compiled", rng=3, requests=5_000)
+    """Requests to both of everything."""
+    return run(USED, on="compiled", rng=3, requests=5_000)
 
 
 def test_columns_of_all_instances_add_up_to_the_latency(played: Result) -> None:

@@ -12,7 +12,13 @@ from sim.runners.load.tape import Tape
 from sim.scenario.scenario import load_scenario
 from tests.support.schedules import at
 
-TWO = load_scenario("launch").with_(**{"system.archive": {"like": "d1"}, "system.auth": {"like": "workers"}})
+TWO = load_scenario("launch").with_(
+    **{
+        "system.archive": {"like": "d1"},
+        "system.auth": {"like": "workers"},
+        "routes.second": {"share": 1.0, "steps": ["auth.compute", "archive.read"]},
+    }
+)
 
 
 def taped(*timings: str, latency_ms: float = 100.0) -> Tape:

@@ -1,0 +1,1 @@
+"""Cron triggers: schedules that call the Worker."""

@@ -1,0 +1,1 @@
+"""An origin: a server outside of the provider that Workers fetch from."""

@@ -1,0 +1,1 @@
+"""Queues: messages that are sent at once and consumed later, in batches."""

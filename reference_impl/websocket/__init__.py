@@ -1,0 +1,1 @@
+"""WebSocket sessions into Durable Objects: rooms whose members hear each other."""

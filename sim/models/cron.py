@@ -1,0 +1,57 @@
+"""A schedule as a way in: the platform calls the Worker's ``scheduled`` handler, and nobody waits for the answer.
+
+A route that comes in by a schedule runs as often as that says, however much other traffic there is; its ``share`` is a
+factor on that: 1 as it says, 0 for never. Taken to be simpler than it is: runs come at random
+instants at the schedule's rate, not on the minute, so that what several schedules do at the same instant is not seen,
+nor the platform's own delay of a run, about which nothing is published.
+
+A run is billed as any request is, by the ``workers.compute`` of its steps. In a live run the driver sends the route's
+request, as a developer does who calls the handler by hand.
+
+Sources
+-------
+Cloudflare Cron Triggers and Workers pricing pages (a run is a request; UTC; 250 triggers an account).
+"""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from sim.flow import Delay, Flow
+from sim.models.component import Component, Instance, Tier
+from sim.models.cron_schedule import read_schedule
+from sim.schema import Distribution, Table
+
+
+def _schedule(value: Any) -> str:
+    return read_schedule(value).text
+
+
+class Cron(Table):
+    """A schedule that calls the Worker."""
+
+    schedule: Annotated[str, AfterValidator(_schedule)]
+    """Minute, hour, day, month and weekday in cron's syntax, UTC; Sunday is 1."""
+    dispatch_ms: Distribution
+    """From the moment that a run is due, once the platform takes it up, to the handler."""
+
+
+def enter(cron: Instance, inner: Flow) -> Flow:
+    """Call the handler; nothing goes back to anyone."""
+    return (Delay(cron.table.dispatch_ms, cron.stream("dispatch")), *inner)
+
+
+def runs_per_s(cron: Instance) -> float:
+    """How often the schedule runs a second."""
+    return read_schedule(cron.table.schedule).runs_per_s
+
+
+COMPONENT = Component(
+    name="cron",
+    label="cron",
+    colour="#5f9ea0",
+    tier=Tier.ENTRY,
+    table=Cron,
+    entry=enter,
+    runs_per_s=runs_per_s,
+)

@@ -1,0 +1,144 @@
+"""Schedules in cron's syntax, as the provider reads them: which minutes they name, and how many of these there are.
+
+Five fields: minute, hour, day of the month, month, day of the week; times are UTC. A field is a list of numbers, ranges
+and steps; months and weekdays have names. Weekdays count from 1, which is Sunday. ``L`` is the last day of the month,
+or after a weekday the month's last such day; ``5#2`` is the second Thursday; ``15W`` the working day nearest to the
+15th. Where day and weekday are both restricted, either will do.
+
+Sources
+-------
+Cloudflare Cron Triggers page (fields, names, ``L``, ``W``, ``#``; UTC); POSIX crontab (either of the two kinds of day).
+"""
+
+import datetime as dt
+import re
+from calendar import monthrange
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+DAYS = tuple(dt.date(2001, 1, 1) + dt.timedelta(days=n) for n in range(10_227))
+"""28 years: every weekday on every date, leap days too, as often as each other."""
+MONTHS = {name: n for n, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)}
+WEEKDAYS = {name: n for n, name in enumerate("sun mon tue wed thu fri sat".split(), start=1)}
+BOUNDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 1, 7))
+RULE = 'must be five fields as in "*/5 * * * *": minute, hour, day, month, weekday (1 is Sunday)'
+
+OnDay = Callable[[dt.date], bool]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The minutes that a schedule names.
+
+    Attributes
+    ----------
+    text : str
+        As it was written.
+    minutes, hours, months : frozenset of int
+    is_on : callable
+        Whether it names a date, its month apart.
+    """
+
+    text: str
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    months: frozenset[int]
+    is_on: OnDay
+
+    @property
+    def runs_per_s(self) -> float:
+        """How often it runs a second, on average over many years."""
+        days = sum(day.month in self.months and self.is_on(day) for day in DAYS)
+        return days * len(self.hours) * len(self.minutes) / (len(DAYS) * 86_400)
+
+
+@lru_cache(maxsize=64)
+def read_schedule(text: str) -> Schedule:
+    """Read a schedule.
+
+    Raises
+    ------
+    ValueError
+        It is none; the message is the rule.
+    """
+    fields = text.lower().split()
+    if len(fields) != len(BOUNDS):
+        raise ValueError(RULE)
+    minute, hour, day, month, weekday = fields
+    days = [_day(part) for part in day.split(",")]
+    weekdays = [_weekday(part) for part in weekday.split(",")]
+    kinds = [tests for tests, field in ((days, day), (weekdays, weekday)) if field != "*"]
+    return Schedule(
+        text=text,
+        minutes=_numbers(minute, 0),
+        hours=_numbers(hour, 1),
+        months=_numbers(month, 3, names=MONTHS),
+        is_on=lambda date: not kinds or any(test(date) for tests in kinds for test in tests),
+    )
+
+
+def _numbers(field: str, place: int, *, names: dict[str, int] | None = None) -> frozenset[int]:
+    """Numbers that a field names: ``*``, ``4``, ``1-5``, ``*/15``, ``10-30/5``, and lists of these."""
+    name, low, high = BOUNDS[place]
+    found: set[int] = set()
+    for part in field.split(","):
+        match = re.fullmatch(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?", part)
+        if match is None or (match[1] == "*" and match[2]):
+            raise ValueError(f"{RULE}; {name}={part!r} is none")
+        first = low if match[1] == "*" else _number(match[1], place, names or {})
+        last = _number(match[2], place, names or {}) if match[2] else high if match[1] == "*" or match[3] else first
+        step = int(match[3] or 1)
+        if not first <= last or not step:
+            raise ValueError(f"{RULE}; {name}={part!r} is no range")
+        found.update(range(first, last + 1, step))
+    return frozenset(found)
+
+
+def _number(text: str, place: int, names: dict[str, int]) -> int:
+    name, low, high = BOUNDS[place]
+    number = names.get(text, int(text) if re.fullmatch(r"\d{1,2}", text) else -1)
+    if not low <= number <= high:
+        raise ValueError(f"{RULE}; {name}={text!r} must be {low} to {high}")
+    return number
+
+
+def _day(part: str) -> OnDay:
+    """Whether a date is one that a part of the field of days names."""
+    if part == "l":
+        return lambda date: date.day == _last(date)
+    if part.endswith("w"):
+        wanted = None if part == "lw" else _number(part[:-1], 2, {})
+        return lambda date: date == _working_day(date, wanted)
+    numbers = _numbers(part, 2)
+    return lambda date: date.day in numbers
+
+
+def _weekday(part: str) -> OnDay:
+    """Whether a date is one that a part of the field of weekdays names."""
+    match = re.fullmatch(r"(\w+?)(?:#([1-5])|(l))", part)
+    if match is None:
+        numbers = _numbers(part, 4, names=WEEKDAYS)
+        return lambda date: _from_sunday(date) in numbers
+    weekday, nth = _number(match[1], 4, WEEKDAYS), match[2]
+    if nth is None:
+        return lambda date: _from_sunday(date) == weekday and date.day + 7 > _last(date)
+    return lambda date: _from_sunday(date) == weekday and (date.day + 6) // 7 == int(nth)
+
+
+def _from_sunday(date: dt.date) -> int:
+    return date.isoweekday() % 7 + 1
+
+
+def _last(date: dt.date) -> int:
+    return monthrange(date.year, date.month)[1]
+
+
+def _working_day(date: dt.date, wanted: int | None) -> dt.date | None:
+    """The working day of the month of *date* that is nearest to day *wanted*, its last day by default."""
+    last = _last(date)
+    if wanted is not None and wanted > last:
+        return None
+    near = date.replace(day=wanted or last)
+    away = {6: -1 if near.day > 1 else 2, 7: 1 if near.day < last else -2}.get(near.isoweekday(), 0)
+    return near + dt.timedelta(days=away)

@@ -1,0 +1,139 @@
+"""A key-value store that is read near and written far: a location keeps what it has read, for a minute.
+
+A key that was read here within the cache's time is *hot* and answered at once; any other read goes to the central
+store. So the share of hot reads follows from the traffic: popular keys are nearly always hot, rare ones never. A write
+goes to the central store, and other locations may read the old value until theirs has run out.
+
+Taken to be simpler than it is: all requests come to one location (with more, each has its own share of them and so
+more cold reads); a popular key is not renewed ahead of its end; reads at the same time each go to the centre.
+
+Sources
+-------
+KV limits (values of 25 MiB, one write a second to one key, beyond it status 429) and "how KV works" (a read is cached
+for ``cacheTtl``, 60 s unless said otherwise; changes may take 60 s and more). Prices: the KV pricing page. Times of hot
+and cold reads have a weak source, those of writes and lists none: see the scenario.
+"""
+
+from sim.flow import (
+    AttributeOver,
+    Branch,
+    Bucket,
+    Chance,
+    Count,
+    CountAtLeast,
+    Counter,
+    Delay,
+    Drained,
+    Flow,
+    Guard,
+    Latch,
+    Reset,
+    Spawn,
+)
+from sim.models.billing import GB, Call, Usage, meter, per_million
+from sim.models.component import Component, Instance, NoParameters, Operation, Tier
+from sim.randomness.distributions import Constant
+from sim.schema import Count as Number
+from sim.schema import Distribution, Fraction, Positive, Table
+
+
+class KV(Table):
+    """A namespace of keys and values."""
+
+    hot_ms: Distribution
+    """Read of a key that the location has in its cache."""
+    cold_ms: Distribution
+    """Read that goes to the central store."""
+    cache_ttl_s: Positive
+    """A location keeps what it has read for so long."""
+    write_ms: Distribution
+    """A write, or a delete."""
+    list_ms: Distribution
+    """One page of a list of keys."""
+    value_bytes_max: Number
+    """A larger value is refused."""
+    writes_per_s: Positive
+    """Writes of one key; one more is refused (429)."""
+
+
+class Put(Table):
+    """What a step may say of a write."""
+
+    new_fraction: Fraction = 1.0
+    """Share of writes that make a key of their own; the others write the request's key again."""
+
+
+def get(kv: Instance, _: NoParameters) -> Flow:
+    """Read the value of the request's key: hot or cold, as the requests before have left it."""
+    table: KV = kv.table
+    cached = Counter(f"{kv.name}_cached", instances=kv.keys)
+    expire = Spawn(
+        (Reset(cached),),
+        kv.stream("expiry"),
+        after=Constant(value=table.cache_ttl_s * 1_000),
+        once=Latch(f"{kv.name}_cached", instances=kv.keys),
+    )
+    cold = (Delay(table.cold_ms, kv.stream("cold")), Count(cached), expire)
+    return (Branch(CountAtLeast(cached, 1), (Delay(table.hot_ms, kv.stream("hot")),), cold),)
+
+
+def put(kv: Instance, said: Put) -> Flow:
+    """Write the request's bytes under a new key, or under the request's own."""
+    table: KV = kv.table
+    too_large = Guard(AttributeOver("size_bytes", table.value_bytes_max), "too_large")
+    often = Bucket(f"{kv.name}_writes", per_s=table.writes_per_s, burst=1.0, instances=kv.keys)
+    again = (Guard(Drained(often), "refused"),)
+    write = Delay(table.write_ms, kv.stream("write"))
+    return (too_large, Branch(Chance(said.new_fraction, kv.stream("new")), (), again), write)
+
+
+def delete(kv: Instance, _: NoParameters) -> Flow:
+    """Delete the request's key."""
+    return (Delay(kv.table.write_ms, kv.stream("delete")),)
+
+
+def list_keys(kv: Instance, _: NoParameters) -> Flow:
+    """List up to 1,000 keys."""
+    return (Delay(kv.table.list_ms, kv.stream("list")),)
+
+
+def get_usage(kv: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    """One read; a key that is not there counts too."""
+    return Usage({"kv.reads": 1.0})
+
+
+def put_usage(kv: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    """One write, and what stays under a new key."""
+    return Usage({"kv.writes": 1.0}, stored_gb={"kv.storage": call.parameters.new_fraction * call.size_bytes / GB})
+
+
+def delete_usage(kv: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    """One delete."""
+    return Usage({"kv.deletes": 1.0})
+
+
+def list_usage(kv: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    """One list."""
+    return Usage({"kv.lists": 1.0})
+
+
+COMPONENT = Component(
+    name="kv",
+    label="KV",
+    colour="#8c510a",
+    tier=Tier.STORE,
+    table=KV,
+    operations={
+        "get": Operation(get, usage=get_usage, services=("kv",), reads=True),
+        "put": Operation(put, parameters=Put, usage=put_usage, services=("kv",), uploads=True),
+        "delete": Operation(delete, usage=delete_usage, services=("kv",)),
+        "list": Operation(list_keys, usage=list_usage, services=("kv",), reads=True),
+    },
+    meters=(
+        per_million("kv.reads", "reads", fact="reads"),
+        per_million("kv.writes", "writes", fact="writes"),
+        per_million("kv.deletes", "deletes", fact="deletes"),
+        per_million("kv.lists", "lists", fact="lists"),
+        meter("kv.storage", "GB-month", price="storage_overage_per_gb_month", included="storage_gb_included", per=1.0),
+    ),
+)

@@ -1,0 +1,121 @@
+"""WebSocket sessions into a Durable Object: a room whose members hear what each of them says.
+
+A connection is a request to the Worker and one to the object; a message goes past the Worker, straight into the object,
+holds it for its own work and for each member that it is sent to, and is heard half a round trip later. With the
+hibernation API the object leaves memory after ten idle seconds while the sockets stay, and the next message wakes it;
+without it the object stays in memory, and on the bill, for as long as a socket is open (its members came before the run
+began).
+
+Taken to be simpler than it is: a room always has its mean number of members; nothing is stored by a message; a member
+that leaves costs nothing. Other routes to the same objects keep the namespace's own time of eviction: a namespace of
+its own for the rooms is closer to the truth. In a live run a message is a request of the driver, which the reference
+brings to the object by a socket of its own.
+
+Sources
+-------
+Durable Objects pricing (20 received messages are billed as one request, sent ones are free; an object that may
+hibernate has no duration while it is idle, any other has it while a socket is open) and lifecycle (10 s). Times of
+messages and sends are the scenario's assumptions.
+"""
+
+from dataclasses import replace
+from math import inf
+
+import numpy as np
+
+from sim.flow import AttributeOver, Delay, Flow, Guard
+from sim.models import durable_objects
+from sim.models.billing import SECONDS_PER_MONTH, Call, Demand, Usage
+from sim.models.component import Component, Instance, NoParameters, Operation, Tier
+from sim.randomness.distributions import Constant
+from sim.schema import Count, Distribution, Fraction, NotNegative, Positive, Table
+
+
+class WebSocket(Table):
+    """Rooms of members with a WebSocket each, in the objects of a namespace."""
+
+    objects: str = "durable_objects"
+    """The namespace that the rooms are objects of."""
+    members: Count
+    """Sockets that are open in a room."""
+    connect_ms: Distribution
+    """Taking a new socket; it holds the object."""
+    message_ms: Distribution
+    """Work of a message; it holds the object."""
+    send_us: NotNegative
+    """The object is held so long for each member that it sends to."""
+    message_bytes_max: Count
+    """A larger message is refused."""
+    hibernates: bool
+    """Whether the sockets are accepted by the hibernation API."""
+    hibernate_idle_ms: Positive
+    """A room that hibernates is put out of memory when idle for so long."""
+    open_fraction: Fraction
+    """Share of the month in which a room has a socket open: what a room that does not hibernate is billed for."""
+    request_messages: Count
+    """Received messages that are billed as one request."""
+
+
+def connect(rooms: Instance, _: NoParameters) -> Flow:
+    """Open a socket to the room of the request's key."""
+    return _in_room(rooms, (Delay(rooms.table.connect_ms, rooms.stream("connect")),))
+
+
+def message(rooms: Instance, _: NoParameters) -> Flow:
+    """Send the request's bytes into the room of its key, and wait until every member has them."""
+    too_large = Guard(AttributeOver("size_bytes", rooms.table.message_bytes_max), "too_large")
+    work = Delay(rooms.table.message_ms, rooms.stream("message"))
+    send = Delay(Constant(value=_send_ms(rooms)), rooms.stream("send"))
+    return (too_large, *_in_room(rooms, (work, send)))
+
+
+def _in_room(rooms: Instance, work: Flow) -> Flow:
+    objects = replace(rooms.linked("objects"), use_number=rooms.use_number)
+    table: WebSocket = rooms.table
+    idle_ms = min(table.hibernate_idle_ms, objects.table.evict_idle_ms) if table.hibernates else inf
+    return durable_objects.around(objects, durable_objects.held(objects, work=work, evict_idle_ms=idle_ms))
+
+
+def _send_ms(rooms: Instance) -> float:
+    return float(rooms.table.members * rooms.table.send_us / 1_000)
+
+
+def connect_usage(rooms: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    """One request to the object; the Worker's is that of its own step."""
+    return _usage(rooms, requests=1.0, active_ms=rooms.table.connect_ms.expected())
+
+
+def message_usage(rooms: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+    """A twentieth of a request; what the object sends is free."""
+    active_ms = rooms.table.message_ms.expected() + _send_ms(rooms)
+    return _usage(rooms, requests=1.0 / rooms.table.request_messages, active_ms=active_ms)
+
+
+def _usage(rooms: Instance, *, requests: float, active_ms: float) -> Usage:
+    """Requests, and the time in which the object is active; without hibernation that lies inside the open time."""
+    active_s = active_ms / 1_000 if rooms.table.hibernates else 0.0
+    return Usage({"durable_objects.requests": requests, "durable_objects.duration": active_s})
+
+
+def open_rooms(rooms: Instance, demand: Demand) -> Usage:
+    """The month's duration of rooms that cannot hibernate: every room that is used, for as long as a socket is open."""
+    if rooms.table.hibernates or not sum(demand.calls_per_month.values()):
+        return Usage()
+    instances = durable_objects.station(rooms.linked("objects")).instances
+    used = np.unique(np.flatnonzero(demand.key_share) % instances).size
+    return Usage({"durable_objects.duration": float(used) * SECONDS_PER_MONTH * rooms.table.open_fraction})
+
+
+COMPONENT = Component(
+    name="websocket",
+    label="WebSocket",
+    colour="#2aa198",
+    tier=Tier.STATE,
+    table=WebSocket,
+    operations={
+        "connect": Operation(connect, usage=connect_usage, services=("durable_objects",)),
+        "message": Operation(message, usage=message_usage, services=("durable_objects",)),
+    },
+    links={"objects": "durable_objects"},
+    background=open_rooms,
+)
