@@ -65,7 +65,7 @@ def test_engines_give_every_request_the_same_latency(scenario: Scenario) -> None
 
 
 def test_every_request_is_answered_and_its_time_attributed(found: Plan, measured: Result) -> None:
-    for result in (*found.simulated, *found.rehearsed, measured):
+    for result in (*found.simulated, *found.simulated_window, measured):
         frame = result.frame
         assert set(frame["outcome"]) <= {"ok", "error", "refused"}, "a key takes one write a second, an origin fails"
         assert (frame["outcome"] == "ok").mean() > 0.99
