@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sim.flow import Flow, Station
-from sim.models.billing import NOTHING, Call, Demand, Meter, Usage
+from sim.models.billing import NOTHING, Call, Demand, Meter, StorageLimit, Usage
 from sim.schema import Table
 
 if TYPE_CHECKING:
@@ -200,6 +200,8 @@ class Component:
     cpu : bool
         Whether it reports CPU time, which lies inside its own time.
     meters : tuple of Meter
+    limits : tuple of StorageLimit
+        Bounds of the platform on what its instances store.
     background : callable or None
         ``(instance, demand) -> Usage``: what a month moves besides its calls.
     metrics : tuple of Metric
@@ -223,6 +225,7 @@ class Component:
     links: Mapping[str, str] = field(default_factory=dict)
     cpu: bool = False
     meters: tuple[Meter, ...] = ()
+    limits: tuple[StorageLimit, ...] = ()
     background: Callable[[Instance, Demand], Usage] | None = None
     metrics: tuple[Metric, ...] = ()
     busy_ms: Callable[["pd.DataFrame", Instance], "NDArray[np.float64]"] | None = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.flow import Delay, Flow, Serve, Station, Time
-from sim.models.billing import Call, Usage, meter, per_million
+from sim.models.billing import Call, StorageLimit, Usage, per_million, storage
 from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses
 from sim.schema import Count, Distribution, NotNegative, Table
 
@@ -112,7 +112,11 @@ COMPONENT = Component(
     meters=(
         per_million("d1.rows_read", "rows", fact="rows_read"),
         per_million("d1.rows_written", "rows", fact="rows_written"),
-        meter("d1.storage", "GB-month", price="storage_overage_per_gb_month", included="storage_gb_included", per=1.0),
+        storage("d1.storage"),
+    ),
+    limits=(
+        StorageLimit("d1.storage", "d1.limits.database_bytes_paid", "a database"),
+        StorageLimit("d1.storage", "d1.limits.database_bytes_free", "a database", plan="free"),
     ),
     metrics=(Metric("d1_query_ms", "D1 query", "ms", query_ms, compared=("p50", "p99")),),
 )

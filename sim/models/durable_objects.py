@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from sim.flow import Branch, Delay, Flow, Hold, Idle, Station, Time
-from sim.models.billing import Call, Usage, meter, per_million
+from sim.models.billing import Call, StorageLimit, Usage, meter, per_million, storage
 from sim.models.component import Component, Instance, Operation, Tier
 from sim.schema import Count, Distribution, NotNegative, Positive, Table
 
@@ -160,17 +160,27 @@ COMPONENT = Component(
     station=station,
     busy_ms=busy_ms,
     meters=(
-        per_million("durable_objects.requests", "requests", fact="requests"),
+        per_million("durable_objects.requests", "requests", fact="requests", whole=1e6),
+        meter(
+            "durable_objects.websocket_messages", "messages",
+            counts_as="durable_objects.requests", divisor="websocket_messages_per_request",
+        ),
         meter(
             "durable_objects.duration", "GB-s",
             price="duration_overage_per_million_gb_s", included="duration_gb_s_included_month",
-            scale="duration_gb_per_object",
+            free="duration_gb_s_free_per_day", scale="duration_gb_per_object", whole=1e6, active=True,
         ),
         per_million("durable_objects.rows_read", "rows", fact="sqlite_rows_read"),
         per_million("durable_objects.rows_written", "rows", fact="sqlite_rows_written"),
-        meter(
-            "durable_objects.storage", "GB-month",
-            price="sqlite_storage_overage_per_gb_month", included="sqlite_storage_gb_included", per=1.0,
+        storage(
+            "durable_objects.storage",
+            price="sqlite_storage_overage_per_gb_month", included="sqlite_storage_gb_included",
+            free="sqlite_storage_gb_included",
+        ),
+    ),
+    limits=(
+        StorageLimit(
+            "durable_objects.storage", "durable_objects.limits.storage_bytes_per_object_sqlite", "an object", per="key"
         ),
     ),
 )  # fmt: skip

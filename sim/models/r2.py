@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.flow import Delay, Flow, Link, Transfer
-from sim.models.billing import GB, Call, Usage, meter
+from sim.models.billing import GB, Call, Usage, meter, storage
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
 from sim.schema import Distribution, Positive, Table
 
@@ -55,8 +55,8 @@ def put_usage(r2: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signatu
 
 
 def get_usage(r2: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One operation of class B; egress is free."""
-    return Usage({"r2.class_b": 1.0})
+    """One operation of class B, and its bytes, whose way out is free."""
+    return Usage({"r2.class_b": 1.0, "r2.egress": call.size_bytes / GB})
 
 
 def upload_mb_per_s(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
@@ -85,16 +85,20 @@ COMPONENT = Component(
     meters=(
         meter(
             "r2.class_a", "operations",
-            price="class_a_standard_per_million", included="free_class_a_month", whole=1e6,
+            price="class_a_standard_per_million", included="free_class_a_month",
+            free="free_class_a_month", free_period="month", whole=1e6,
         ),
         meter(
             "r2.class_b", "operations",
-            price="class_b_standard_per_million", included="free_class_b_month", whole=1e6,
+            price="class_b_standard_per_million", included="free_class_b_month",
+            free="free_class_b_month", free_period="month", whole=1e6,
         ),
-        meter(
-            "r2.storage", "GB-month",
-            price="storage_standard_per_gb_month", included="free_storage_gb_month", per=1.0, whole=1.0,
+        storage(
+            "r2.storage",
+            price="storage_standard_per_gb_month", included="free_storage_gb_month", free="free_storage_gb_month",
+            whole=1.0,
         ),
+        meter("r2.egress", "GB", price="egress_per_gb", per=1.0),
     ),
     metrics=(
         Metric(

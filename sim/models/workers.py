@@ -83,8 +83,8 @@ COMPONENT = Component(
     cpu=True,
     meters=(
         meter("workers.plan", "month", price="plan_month", per=1.0, once=True),
-        per_million("workers.requests", "requests", fact="requests"),
-        per_million("workers.cpu", "ms", fact="cpu_ms"),
+        per_million("workers.requests", "requests", fact="requests", spending_limit=True),
+        per_million("workers.cpu", "ms", fact="cpu_ms", free="", spending_limit=True),
     ),
     background=plan_fee,
     metrics=(Metric("worker_cpu_ms", "Worker CPU", "ms", cpu_ms, compared=("p99",)),),

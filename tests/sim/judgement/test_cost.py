@@ -36,11 +36,22 @@ def usd(usage: dict[str, float]) -> float:
         ({"r2.storage": 1_000, "r2.class_a": 1_000, "r2.class_b": 1e6}, 5 + 14.85),
         ({"r2.class_b": 300e6}, 5 + 104.40),
         ({"r2.class_a": 1_000_001}, 5 + 4.50),
-        ({"durable_objects.duration": 100 * 8 * 3_600 * 30 * 0.128 + 400_000}, 5 + 138.24),
+        ({"durable_objects.requests": 1.5e6, "durable_objects.duration": 128_000}, 5.15),
+        ({"durable_objects.requests": 3.75e6, "durable_objects.duration": 100 * 8 * 3_600 * 30 * 0.128}, 142.95),
+        ({"durable_objects.requests": 12_960_100, "durable_objects.duration": 33_177_600}, 419.30),
+        ({"durable_objects.requests": 21_610_000, "durable_objects.duration": 552_960}, 20.65),
+        (
+            {
+                "durable_objects.requests": 10_000,
+                "durable_objects.websocket_messages": 21.6e6 * 20,
+                "durable_objects.duration": 552_960,
+            },
+            20.65,
+        ),
     ],
 )
 def test_bill_equals_the_providers_worked_examples(usage: dict[str, float], month_usd: float) -> None:
-    """The last: 100 objects awake 8 hours a day; the page's own example rounds 11.06 M GB-s to 11 M first."""
+    """Objects beyond their inclusion are rounded up to whole millions, as in the examples of August 2026."""
     assert usd(usage) == pytest.approx(month_usd, abs=0.005)
 
 
@@ -114,7 +125,7 @@ def test_shards_share_their_alarms() -> None:
 
 def test_each_line_names_the_fact_that_its_price_comes_from() -> None:
     lines = price({}, frames.PLATFORM)
-    assert [line.fact for line in lines] == [meter.price for meter in meters()]
+    assert [line.fact for line in lines] == [meter.price for meter in meters() if not meter.counts_as]
     assert all(line.confidence == "O" for line in lines)
 
 
@@ -171,6 +182,7 @@ def test_usage_is_the_sum_of_what_the_operations_move() -> None:
             "d1.rows_written": 0.5 * 4,
             "r2.class_a": 1,
             "r2.class_b": 0.5,
+            "r2.egress": 0.5 * 1e6 / 1e9,
             "r2.storage": 1e6 / 1e9 / 2,
             "durable_objects.requests": 1 + 2,
             "durable_objects.rows_written": 3,

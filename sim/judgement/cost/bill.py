@@ -12,12 +12,12 @@ duration is billed while a request or an alarm is in it; idle objects are taken 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.errors import UsageError
+from sim.errors import ScenarioError, UsageError
 from sim.models.billing import DAYS_PER_MONTH, SECONDS_PER_MONTH, Call, Demand, Meter, Usage
 from sim.models.registry import meters
 from sim.scenario.generation import mean_rate_per_s, popularity, stored_bytes
@@ -48,6 +48,7 @@ class CostLine:
     usd: float
     fact: str
     confidence: str
+    priced: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def price(usage: Mapping[str, float], platform: "Platform") -> tuple[CostLine, .
     UsageError
         An amount is negative, or there is no such meter.
     ScenarioError
-        The platform file lacks a price.
+        A price or an inclusion is no number, or negative.
     """
     known = {meter.name for meter in meters()}
     for name, amount in usage.items():
@@ -111,16 +112,35 @@ def price(usage: Mapping[str, float], platform: "Platform") -> tuple[CostLine, .
             raise UsageError(f"usage[{name!r}] is not a meter; they are: {', '.join(sorted(known))}")
         if not amount >= 0:
             raise UsageError(f"usage[{name!r}]={amount} must be >= 0")
-    return tuple(_line(meter, usage.get(meter.name, 0.0), platform) for meter in meters())
+    amounts = dict(usage)
+    for meter in meters():
+        if meter.counts_as and meter.name in amounts:
+            share = 1 / _number(platform, meter.divisor) if meter.divisor else 1.0
+            amounts[meter.counts_as] = amounts.get(meter.counts_as, 0.0) + amounts.pop(meter.name) * share
+    return tuple(_line(meter, amounts.get(meter.name, 0.0), platform) for meter in meters() if not meter.counts_as)
+
+
+def _number(platform: "Platform", key: str) -> float:
+    """The value of a fact that says how much.
+
+    Raises
+    ------
+    ScenarioError
+        It is no number, or a negative one.
+    """
+    value = platform.fact(key).value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+        raise ScenarioError(f"platform:{key}={value!r} must be a number >= 0 ({platform.path.name})")
+    return float(value)
 
 
 def _line(meter: Meter, used: float, platform: "Platform") -> CostLine:
-    fact = platform.fact(meter.price)
-    included = float(platform.fact(meter.included).value) if meter.included else 0.0
+    included = _number(platform, meter.included) if meter.included in platform.facts else 0.0
     billed = max(0.0, used - included)
     if meter.whole:
         billed = ceil(billed / meter.whole) * meter.whole
-    usd = billed / meter.per * float(fact.value)
+    priced = meter.price in platform.facts
+    usd = billed / meter.per * _number(platform, meter.price) if priced else 0.0
     return CostLine(
         component=meter.component,
         meter=meter.what,
@@ -130,7 +150,8 @@ def _line(meter: Meter, used: float, platform: "Platform") -> CostLine:
         unit=meter.unit,
         usd=usd,
         fact=meter.price,
-        confidence=fact.confidence,
+        confidence=platform.fact(meter.price).confidence if priced else "",
+        priced=priced,
     )
 
 
