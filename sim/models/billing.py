@@ -51,6 +51,8 @@ class Meter:
         active for longer than the month.
     spending_limit : bool
         Whether the provider's spending limit counts it and stops it.
+    call_limit : str
+        Key of the platform fact, with its group, that bounds the amount of one call; empty for none.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Meter:
     divisor: str = ""
     active: bool = False
     spending_limit: bool = False
+    call_limit: str = ""
 
     @property
     def component(self) -> str:

@@ -160,6 +160,11 @@ def alarms(ledger: Instance, demand: Demand) -> Usage:
     return Usage({name: amount * float(per_month) for name, amount in one.amounts.items()})
 
 
+def _is_one_value(ledger: Ledger) -> bool:
+    """Whether the whole log is one value of its object."""
+    return ledger.policy == "seed"
+
+
 COMPONENT = Component(
     name="ledger",
     label="ledger",
@@ -179,7 +184,7 @@ COMPONENT = Component(
             "durable_objects.limits.key_plus_value_bytes_sqlite",
             "a value",
             per="key",
-            applies=lambda table: table.policy == "seed",
+            applies=_is_one_value,
         ),
     ),
 )

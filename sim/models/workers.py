@@ -84,7 +84,14 @@ COMPONENT = Component(
     meters=(
         meter("workers.plan", "month", price="plan_month", per=1.0, once=True),
         per_million("workers.requests", "requests", fact="requests", spending_limit=True),
-        per_million("workers.cpu", "ms", fact="cpu_ms", free="", spending_limit=True),
+        per_million(
+            "workers.cpu",
+            "ms",
+            fact="cpu_ms",
+            free="",
+            spending_limit=True,
+            call_limit="workers.limits.cpu_ms_http_paid_max",
+        ),
     ),
     background=plan_fee,
     metrics=(Metric("worker_cpu_ms", "Worker CPU", "ms", cpu_ms, compared=("p99",)),),

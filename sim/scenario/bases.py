@@ -103,7 +103,7 @@ def changed(raw: dict[str, Any], changes: dict[Place, Any]) -> dict[str, Any]:
     """Return *raw* with other values at some places; None takes a key away.
 
     What a change makes untrue goes too: the rival of a new ``duration_s`` or ``requests``, the length and warm-up of
-    arrivals that a trace replaces, and what was assumed about the old value.
+    arrivals that a trace replaces, the volume of arrivals of another kind, and what was assumed about the old value.
     """
     raw = deepcopy(raw)
     workload, assumptions = raw.get("workload", {}), raw.get("assumptions", {})
@@ -113,12 +113,22 @@ def changed(raw: dict[str, Any], changes: dict[Place, Any]) -> dict[str, Any]:
         gone = {"duration_s", "requests"} if new_end else {"duration_s", "requests", "warm_up_s"} if new_trace else ()
         for key in gone:
             workload.pop(key, None)
+        if place == ("workload", "arrivals") and _other_kind(workload.get("arrivals"), value):
+            raw.pop("demand", None)
+            for old in [old for old in assumptions if f"{old}.".startswith("demand.")]:
+                del assumptions[old]
         path = dotted(place)
         for old in [old for old in assumptions if f"{old}.".startswith(f"{path}.") or path.startswith(f"{old}.")]:
             del assumptions[old]
     for place, value in changes.items():
         _put(raw, place, value)
     return raw
+
+
+def _other_kind(old: Any, new: Any) -> bool:
+    """Whether arrivals are replaced by others, whose volume the old ones do not tell."""
+    kinds = [table.get("kind") if isinstance(table, dict) else None for table in (old, new)]
+    return None not in kinds and kinds[0] != kinds[1]
 
 
 def _put(raw: dict[str, Any], place: Place, value: Any) -> None:

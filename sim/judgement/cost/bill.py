@@ -1,8 +1,8 @@
 """The provider's bill for a month of a scenario's traffic, line by line.
 
-What a request moves on each meter follows from the operations that its route uses (:mod:`sim.models.billing`): a usage
-event is one Worker request, its CPU time, one object request, the rows of one ledger append, and later the rows that
-the flush writes to D1. Prices are the platform file's; no price stands in this module.
+What a request moves on each meter follows from the operations that its route uses (:mod:`sim.judgement.cost.usage`): a
+usage event is one Worker request, its CPU time, one object request, the rows of one ledger append, and later the rows
+that the flush writes to D1. Prices are the platform file's; no price stands in this module.
 
 Sources
 -------
@@ -10,24 +10,25 @@ Prices, inclusions and rounding: the provider's pricing pages, as facts of the s
 duration is billed while a request or an alarm is in it; idle objects are taken to hibernate unbilled.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from math import ceil, inf
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.errors import ScenarioError, UsageError
-from sim.models.billing import DAYS_PER_MONTH, SECONDS_PER_MONTH, Call, Demand, Meter, Usage
+from sim.errors import UsageError
+from sim.judgement.cost.confidence import volume_confidence
+from sim.judgement.cost.usage import Traffic, number
+from sim.judgement.cost.volume import HORIZON_DAYS, MonthVolume, course_of, volume_of
+from sim.models.billing import DAYS_PER_MONTH, Meter
 from sim.models.registry import meters
-from sim.scenario.generation import mean_rate_per_s, popularity, stored_bytes
-from sim.scenario.routes import Route, expected_uses
 from sim.views import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sim.models.component import Instance
     from sim.scenario.platform import Platform
     from sim.scenario.scenario import Scenario
 
@@ -37,7 +38,26 @@ Amount = float
 
 @dataclass(frozen=True)
 class CostLine:
-    """One line of the bill: *used* and *billed* in *unit*, *usd* a month."""
+    """One line of the bill: *used* and *billed* in *unit*, *usd* a month.
+
+    Attributes
+    ----------
+    component, meter : str
+    used, included, billed : float
+    unit : str
+    usd : float
+        0 where the price is not known.
+    fact : str
+        Of the platform file, that holds the price.
+    confidence : str
+        In the price: a letter of :data:`sim.scenario.platform.CONFIDENCE`, empty where there is none.
+    priced : bool
+        Whether the platform file knows the price.
+    volume_confidence : str
+        In the amount used, a letter too: that of the least certain number that moves it.
+    volume_path : str
+        Where that number stands in the scenario.
+    """
 
     component: str
     meter: str
@@ -49,6 +69,8 @@ class CostLine:
     fact: str
     confidence: str
     priced: bool = True
+    volume_confidence: str = ""
+    volume_path: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,19 +84,28 @@ class Cost(Shown):
         In the order of the invoice.
     notes : tuple of str
         What the bill takes for granted.
+    volume : MonthVolume or None
+        What says how many requests the month has.
     """
 
     requests_per_month: Amount
     lines: tuple[CostLine, ...]
     notes: tuple[str, ...] = ()
+    volume: MonthVolume | None = None
 
     def __repr__(self) -> str:
-        return f"<Cost of {self.requests_per_month:,.0f} requests a month: {self.month_usd:,.2f} USD>"
+        least = "at least " if self.unpriced else ""
+        return f"<Cost of {self.requests_per_month:,.0f} requests a month: {least}{self.month_usd:,.2f} USD>"
 
     @property
     def month_usd(self) -> float:
-        """The sum of all lines."""
+        """The sum of all lines that have a price: a lower bound where :attr:`unpriced` is not empty."""
         return sum(line.usd for line in self.lines)
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Lines that are used and have no price in the platform file: ``component.meter``."""
+        return tuple(f"{line.component}.{line.meter}" for line in self.lines if not line.priced and line.used > 0)
 
     @property
     def usd_per_1000_requests(self) -> float:
@@ -112,35 +143,26 @@ def price(usage: Mapping[str, float], platform: "Platform") -> tuple[CostLine, .
             raise UsageError(f"usage[{name!r}] is not a meter; they are: {', '.join(sorted(known))}")
         if not amount >= 0:
             raise UsageError(f"usage[{name!r}]={amount} must be >= 0")
-    amounts = dict(usage)
-    for meter in meters():
-        if meter.counts_as and meter.name in amounts:
-            share = 1 / _number(platform, meter.divisor) if meter.divisor else 1.0
-            amounts[meter.counts_as] = amounts.get(meter.counts_as, 0.0) + amounts.pop(meter.name) * share
+    amounts = merged(usage, platform)
     return tuple(_line(meter, amounts.get(meter.name, 0.0), platform) for meter in meters() if not meter.counts_as)
 
 
-def _number(platform: "Platform", key: str) -> float:
-    """The value of a fact that says how much.
-
-    Raises
-    ------
-    ScenarioError
-        It is no number, or a negative one.
-    """
-    value = platform.fact(key).value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
-        raise ScenarioError(f"platform:{key}={value!r} must be a number >= 0 ({platform.path.name})")
-    return float(value)
+def merged(usage: Mapping[str, float], platform: "Platform") -> dict[str, float]:
+    """Return *usage* with what counts on another meter's line counted there."""
+    amounts = dict(usage)
+    for meter in meters():
+        if meter.counts_as and meter.name in amounts:
+            divisor = number(platform, meter.divisor) if meter.divisor else 1.0
+            amounts[meter.counts_as] = amounts.get(meter.counts_as, 0.0) + amounts.pop(meter.name) / divisor
+    return amounts
 
 
 def _line(meter: Meter, used: float, platform: "Platform") -> CostLine:
-    included = _number(platform, meter.included) if meter.included in platform.facts else 0.0
+    included = number(platform, meter.included) if meter.included in platform.facts else 0.0
     billed = max(0.0, used - included)
     if meter.whole:
         billed = ceil(billed / meter.whole) * meter.whole
     priced = meter.price in platform.facts
-    usd = billed / meter.per * _number(platform, meter.price) if priced else 0.0
     return CostLine(
         component=meter.component,
         meter=meter.what,
@@ -148,14 +170,20 @@ def _line(meter: Meter, used: float, platform: "Platform") -> CostLine:
         included=included,
         billed=billed,
         unit=meter.unit,
-        usd=usd,
+        usd=billed / meter.per * number(platform, meter.price) if priced else 0.0,
         fact=meter.price,
         confidence=platform.fact(meter.price).confidence if priced else "",
         priced=priced,
     )
 
 
-def cost(scenario: "Scenario", *, requests_per_month: float | None = None, month: int = 1) -> Cost:
+def cost(
+    scenario: "Scenario",
+    *,
+    requests_per_month: float | None = None,
+    month: int = 1,
+    history: str | Path | None = None,
+) -> Cost:
     """Bill a month of *scenario*'s traffic.
 
     Parameters
@@ -163,9 +191,11 @@ def cost(scenario: "Scenario", *, requests_per_month: float | None = None, month
     scenario : Scenario
         Gives the mix of routes, sizes, CPU time and platform.
     requests_per_month : float, optional
-        By default the scenario's mean arrival rate, held for 30 days.
+        By default the volume of the scenario's ``[demand]``; without one, the rate that it plays, held for 30 days.
     month : int
-        1 for the first month; storage has grown for ``month - 1/2`` months on average.
+        1 for the first month; storage has grown for ``month - 1/2`` months on average, traffic as ``[demand]`` says.
+    history : path, optional
+        CSV of daily counts that the month is forecast from.
 
     Returns
     -------
@@ -174,20 +204,37 @@ def cost(scenario: "Scenario", *, requests_per_month: float | None = None, month
     Raises
     ------
     UsageError
-        *requests_per_month* is negative or not finite, or *month* < 1.
+        *requests_per_month* is negative or not finite, *month* < 1, or nothing tells a rate.
     """
-    if requests_per_month is None:
-        requests_per_month = mean_rate_per_s(scenario) * SECONDS_PER_MONTH
-    if not 0 <= requests_per_month < float("inf"):
-        raise UsageError(f"requests_per_month={requests_per_month} must be >= 0 and finite")
-    if month < 1:
-        raise UsageError(f"month={month} must be >= 1 (1 is the first)")
-    usage = usage_per_month(scenario, requests_per_month, month=month)
-    notes = (
-        f"{requests_per_month:,.0f} requests a month: the scenario's mean rate held for {DAYS_PER_MONTH} days.",
-        f"Storage as in month {month}, nothing deleted; idle objects hibernate unbilled.",
+    course, first = course_of(scenario, requests_per_month=requests_per_month, history=history)
+    _check_month(month)
+    volume = volume_of(course, first, month=month)
+    traffic = Traffic(scenario)
+    lines = price(_usage(traffic, volume.requests, before=volume.before), scenario.facts)
+    letters = volume_confidence(scenario, volume)
+    lines = tuple(
+        replace(line, volume_confidence=letters[name][0], volume_path=letters[name][1])
+        if (name := f"{line.component}.{line.meter}") in letters and line.used
+        else line
+        for line in lines
     )
-    return Cost(requests_per_month, price(usage, scenario.facts), notes)
+    bill = Cost(volume.requests, lines, volume=volume)
+    return replace(bill, notes=tuple(_notes(bill, volume, month=month, more=course.notes)))
+
+
+def _check_month(month: int) -> None:
+    last = HORIZON_DAYS // DAYS_PER_MONTH
+    if not 1 <= month <= last:
+        raise UsageError(f"month={month} must be >= 1 (1 is the first) and <= {last}")
+
+
+def _notes(bill: Cost, volume: MonthVolume, *, month: int, more: tuple[str, ...]) -> list[str]:
+    notes = [volume.sentence, *more]
+    notes.append(f"Storage as in month {month}, nothing deleted; idle objects hibernate unbilled.")
+    if bill.unpriced:
+        named = ", ".join(bill.unpriced)
+        notes.append(f"No price is known of {named}: the total is a lower bound.")
+    return notes
 
 
 def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: int = 1) -> dict[str, float]:
@@ -197,6 +244,7 @@ def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: i
     ----------
     scenario : Scenario
     requests_per_month : float
+        The same in every month.
     month : int
         See :func:`cost`.
 
@@ -205,53 +253,13 @@ def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: i
     dict of str to float
         Amount by ``component.meter``, in the meter's unit.
     """
-    months_stored = month - 0.5
-    found: dict[str, float] = {}
-    fees = {meter.name for meter in meters() if meter.once}
-    for usage, often in _usages(scenario, requests_per_month):
-        for name, amount in usage.amounts.items():
-            found[name] = amount if name in fees else found.get(name, 0.0) + often * amount
-        for name, stored_gb in usage.stored_gb.items():
-            found[name] = found.get(name, 0.0) + often * stored_gb * months_stored
-    scales = {meter.name: meter.scale for meter in meters() if meter.scale}
-    return {
-        name: amount * float(scenario.facts.fact(scales[name]).value) if name in scales else amount
-        for name, amount in found.items()
-    }
+    return _usage(Traffic(scenario), requests_per_month, before=requests_per_month * (month - 1))
 
 
-def _usages(scenario: "Scenario", requests_per_month: float) -> Iterator[tuple[Usage, float]]:
-    """What is moved on the meters, and how often in a month: by every operation, then in the background."""
-    calls: dict[str, dict[str, float]] = {}
-    for name, route in scenario.routes.items():
-        requests, size_bytes = requests_per_month * scenario.shares[name], _size_bytes(route)
-        for step, often in expected_uses(route.steps):
-            assert step.use is not None
-            where, _, operation = step.use.partition(".")
-            instance = scenario.system.instances[where]
-            wanted = instance.component.operations[operation]
-            call = Call(wanted.parameters.model_validate(step.parameters), size_bytes)
-            yield wanted.usage(instance, call), requests * often
-            per_month = calls.setdefault(where, {})
-            per_month[operation] = per_month.get(operation, 0.0) + requests * often
-    for where, per_month in calls.items():
-        instance = scenario.system.instances[where]
-        if instance.component.background is not None:
-            yield instance.component.background(instance, Demand(per_month, _popularity(scenario, instance))), 1.0
-
-
-def _size_bytes(route: Route) -> float:
-    """Mean bytes that a request of a route carries or asks for."""
-    if route.size_bytes is None:
-        return 0.0
-    return route.size_bytes.expected() if route.objects is None else float(stored_bytes(route).mean())
-
-
-def _popularity(scenario: "Scenario", instance: "Instance") -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """Share of each key in the calls of an instance, shape (keys,)."""
-    shares = np.zeros(instance.keys)
-    for name, used in scenario.operations.items():
-        if any(operation.partition(".")[0] == instance.name for operation in used):
-            weight = popularity(scenario.population(name))
-            shares[: weight.size] += scenario.shares[name] * weight / weight.sum()
-    return shares / shares.sum() if shares.sum() else shares
+def _usage(traffic: Traffic, requests: float, *, before: float) -> dict[str, float]:
+    """Amounts of a month of so many requests, *before* which others had come."""
+    middles = before + requests * (np.arange(DAYS_PER_MONTH) + 0.5) / DAYS_PER_MONTH
+    usage = traffic.usage(requests)
+    for name, stored in traffic.stored_mean_gb(middles).items():
+        usage[name] = usage.get(name, 0.0) + stored
+    return usage
