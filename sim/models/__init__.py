@@ -5,7 +5,7 @@ they cost, and the ``COMPONENT`` that puts these together. What a component may 
 the names below are what a component of one's own is written with.
 """
 
-from sim.models.billing import Call, Demand, Meter, StorageLimit, Usage, meter, per_million, storage
+from sim.models.billing import Call, Demand, Meter, Runaway, StorageLimit, Usage, meter, per_million, storage
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
 from sim.models.registry import components, register
 from sim.schema import Count, Distribution, Fraction, NotNegative, Positive, Table
@@ -24,6 +24,7 @@ __all__ = [
     "NotNegative",
     "Operation",
     "Positive",
+    "Runaway",
     "StorageLimit",
     "Table",
     "Tier",

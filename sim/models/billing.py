@@ -82,7 +82,7 @@ class Meter:
         return self.name.partition(".")[2]
 
 
-HOME_KEYS = ("price", "included", "scale", "free", "divisor")
+_HOME_KEYS = ("price", "included", "scale", "free", "divisor")
 """Fields of a meter that name a fact of its component's pricing group."""
 
 
@@ -97,7 +97,7 @@ def meter(name: str, unit: str, **fields: Any) -> Meter:
     """
     home = f"{name.partition('.')[0]}.pricing"
     full: dict[str, Any] = {
-        key: f"{home}.{value}" if key in HOME_KEYS and value else value for key, value in fields.items()
+        key: f"{home}.{value}" if key in _HOME_KEYS and value else value for key, value in fields.items()
     }
     full.setdefault("price", "")
     return Meter(name=name, unit=unit, **full)
@@ -178,6 +178,27 @@ class Usage:
 
 
 NOTHING = Usage()
+
+
+@dataclass(frozen=True)
+class Runaway:
+    """A way in which an instance can use without end what nobody asked for.
+
+    Attributes
+    ----------
+    name : str
+        ``"alarm loop"``.
+    sentence : str
+        What happens then, about *the instance*.
+    usage_per_s : callable
+        ``(instance, fact) -> Usage``: what it moves on the meters each second; *fact* gives the platform's numbers by
+        key.
+    """
+
+    name: str
+    sentence: str
+    usage_per_s: Callable[[Any, Callable[[str], float]], Usage]
+
 
 GB = 1_000_000 * 1_000
 """Bytes that the bill counts as one GB."""

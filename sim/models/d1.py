@@ -10,12 +10,13 @@ second (hazard H18). Times of reads and writes come from the platform file, part
 scenario's.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sim.flow import Delay, Flow, Serve, Station, Time
-from sim.models.billing import Call, StorageLimit, Usage, per_million, storage
+from sim.models.billing import Call, Runaway, StorageLimit, Usage, per_million, storage
 from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses
 from sim.schema import Count, Distribution, NotNegative, Table
 
@@ -98,6 +99,11 @@ def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
     return np.concatenate(found)[np.argsort(np.concatenate(order), kind="stable")]
 
 
+def full_scan(d1: Instance, fact: Callable[[str], float]) -> Usage:  # noqa: ARG001  # one signature for all
+    """Every query scans a table without an index: the one thread of the database reads rows without a rest."""
+    return Usage({"d1.rows_read": fact("d1.performance.scan_rows_per_ms") * 1000})
+
+
 COMPONENT = Component(
     name="d1",
     label="D1",
@@ -118,5 +124,6 @@ COMPONENT = Component(
         StorageLimit("d1.storage", "d1.limits.database_bytes_paid", "a database"),
         StorageLimit("d1.storage", "d1.limits.database_bytes_free", "a database", plan="free"),
     ),
+    runaways=(Runaway("full scan", "queries without an index keep the database scanning without a rest", full_scan),),
     metrics=(Metric("d1_query_ms", "D1 query", "ms", query_ms, compared=("p50", "p99")),),
 )

@@ -10,13 +10,14 @@ Durable Objects limits, lifecycle and "rules of Durable Objects" pages. The outp
 were measured by one user (lumenize.com). The start time has no published figure (an assumption of the scenario).
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from sim.flow import Branch, Delay, Flow, Hold, Idle, Station, Time
-from sim.models.billing import Call, StorageLimit, Usage, meter, per_million, storage
+from sim.models.billing import Call, Runaway, StorageLimit, Usage, meter, per_million, storage
 from sim.models.component import Component, Instance, Operation, Tier
 from sim.schema import Count, Distribution, NotNegative, Positive, Table
 
@@ -147,6 +148,20 @@ def busy_ms(frame: "pd.DataFrame", objects: Instance) -> "NDArray[np.float64]":
     return np.bincount(frame["key"].to_numpy() % instances, weights=spent, minlength=instances).astype(np.float64)
 
 
+def alarm_loop(objects: Instance, fact: Callable[[str], float]) -> Usage:
+    """Every object's alarm does a write's work and sets itself again at once: no object ever sleeps."""
+    each_s = (objects.table.write_ms.expected() + objects.table.output_gate_ms.expected()) / 1000
+    looping = station(objects).instances
+    alarms_per_s = looping / each_s
+    return Usage(
+        {
+            "durable_objects.requests": alarms_per_s * fact("durable_objects.pricing.alarm_invocation_requests"),
+            "durable_objects.rows_written": alarms_per_s * fact("durable_objects.pricing.set_alarm_rows_written"),
+            "durable_objects.duration": float(looping),
+        }
+    )
+
+
 COMPONENT = Component(
     name="durable_objects",
     label="Durable Objects",
@@ -183,4 +198,5 @@ COMPONENT = Component(
             "durable_objects.storage", "durable_objects.limits.storage_bytes_per_object_sqlite", "an object", per="key"
         ),
     ),
+    runaways=(Runaway("alarm loop", "every object sets its alarm again as soon as it has rung", alarm_loop),),
 )  # fmt: skip

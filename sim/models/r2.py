@@ -10,7 +10,7 @@ scenario's assumptions (``[system.r2]``). One key takes one write a second (haza
 distinct keys.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class R2(Table):
     """A download's own time, without its bytes."""
     bandwidth_bytes_per_s: Positive
     """Speed of one transfer."""
+    storage_class: Literal["standard", "infrequent_access"] = "standard"
+    """What the bucket's objects are stored and billed as."""
 
 
 def put(r2: Instance, _: NoParameters) -> Flow:
@@ -49,14 +51,22 @@ def _body(r2: Instance) -> Transfer:
     return Transfer(Link(r2.name, bytes_per_s=r2.table.bandwidth_bytes_per_s), r2.name)
 
 
-def put_usage(r2: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+def put_usage(r2: Instance, call: Call) -> Usage:
     """One operation of class A, and what stays in the bucket."""
-    return Usage({"r2.class_a": 1.0}, stored_gb={"r2.storage": call.size_bytes / GB})
+    name = _prefix(r2)
+    return Usage({f"{name}class_a": 1.0}, stored_gb={f"{name}storage": call.size_bytes / GB})
 
 
-def get_usage(r2: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One operation of class B, and its bytes, whose way out is free."""
-    return Usage({"r2.class_b": 1.0, "r2.egress": call.size_bytes / GB})
+def get_usage(r2: Instance, call: Call) -> Usage:
+    """One operation of class B, and its bytes, whose way out is free; to fetch them from the cold class is not."""
+    name, size_gb = _prefix(r2), call.size_bytes / GB
+    retrieved = {f"{name}retrieval": size_gb} if r2.table.storage_class == "infrequent_access" else {}
+    return Usage({f"{name}class_b": 1.0, "r2.egress": size_gb, **retrieved})
+
+
+def _prefix(r2: Instance) -> str:
+    """What the meters of a bucket's storage class begin with."""
+    return "r2." if r2.table.storage_class == "standard" else "r2.infrequent_"
 
 
 def upload_mb_per_s(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
@@ -98,6 +108,10 @@ COMPONENT = Component(
             price="storage_standard_per_gb_month", included="free_storage_gb_month", free="free_storage_gb_month",
             whole=1.0,
         ),
+        meter("r2.infrequent_class_a", "operations", price="class_a_ia_per_million", whole=1e6),
+        meter("r2.infrequent_class_b", "operations", price="class_b_ia_per_million", whole=1e6),
+        meter("r2.infrequent_storage", "GB-month", price="storage_ia_per_gb_month", per=1.0, whole=1.0),
+        meter("r2.infrequent_retrieval", "GB", price="retrieval_ia_per_gb", per=1.0, whole=1.0),
         meter("r2.egress", "GB", price="egress_per_gb", per=1.0),
     ),
     metrics=(

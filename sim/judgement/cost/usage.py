@@ -158,9 +158,10 @@ class Traffic:
                     found[name] = found.get(name, 0.0) + movement.per_month * amount
         for (name, _), spent in active_s.items():
             found[name] = found.get(name, 0.0) + float(-np.expm1(-spent / SECONDS_PER_MONTH).sum() * SECONDS_PER_MONTH)
-        return {name: amount * self._scale(name) for name, amount in found.items()}
+        return {name: amount * self.scale(name) for name, amount in found.items()}
 
-    def _scale(self, name: str) -> float:
+    def scale(self, name: str) -> float:
+        """Return what an operation's amount is multiplied by on a meter."""
         meter = self.meters.get(name)
         return number(self.scenario.facts, meter.scale) if meter is not None and meter.scale else 1.0
 
@@ -194,7 +195,7 @@ class Traffic:
             holder = self.scenario.system.instances[owner]
             whole = np.minimum(parts, self._bound_gb(name, holder, per="key")).sum(axis=1)
             mean = float(np.minimum(whole, self._bound_gb(name, holder, per="instance")).mean())
-            found[name] = found.get(name, 0.0) + mean * self._scale(name)
+            found[name] = found.get(name, 0.0) + mean * self.scale(name)
         return found
 
     def _bound_gb(self, meter: str, instance: "Instance", *, per: str) -> float:
