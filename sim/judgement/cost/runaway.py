@@ -184,7 +184,7 @@ def _priced(name: str, sentence: str, amounts: dict[str, float], *, traffic: Tra
     stops = counted_usd > 0
     beside = sorted({traffic.meters[one].component for one in lines if not traffic.meters[one].spending_limit})
     if not stops:
-        unstopped = "all of it: no Worker request is in it"
+        unstopped = "all of it: it adds no Worker request and no CPU"
     else:
         names = ", ".join(beside) or "nothing"
         unstopped = f"what {names} bill until then, and alarms that are set already"
