@@ -18,6 +18,9 @@ from sim.models.registry import meters
 if TYPE_CHECKING:
     from sim.scenario.platform import Platform
 
+ROUNDING = 1e-12
+"""An amount that a sum of floats left so little above a whole unit is that unit."""
+
 Amount = float
 """How much of something whose unit stands beside it."""
 
@@ -103,7 +106,7 @@ def line_of(meter: Meter, used: float, *, platform: "Platform") -> CostLine:
     included = number(platform, meter.included) if meter.included in platform.facts else 0.0
     billed = max(0.0, used - included)
     if meter.whole:
-        billed = ceil(billed / meter.whole) * meter.whole
+        billed = ceil(billed / meter.whole * (1 - ROUNDING)) * meter.whole
     priced = meter.price in platform.facts
     return CostLine(
         component=meter.component,

@@ -134,7 +134,7 @@ def _quotas(traffic: Traffic, course: Course, *, first: MonthVolume) -> Iterator
         requests = _volume_at(asked, start, used=partial(_used, traffic, name=meter.name))
         if requests is None:
             continue
-        what = f"{meter.name}: the Free plan's {quota:,.7g} {meter.unit} a {meter.free_period} are used up"
+        what = f"{meter.name}: the Free plan's {_whole(quota)} {meter.unit} a {meter.free_period} are used up"
         yield _quota(course, requests, days=days, what=what, fact=meter.free)
 
 
@@ -193,3 +193,7 @@ def _interval(days: "NDArray[np.float64]") -> tuple[float, float, float]:
 
 def _size(size_bytes: float) -> str:
     return f"{size_bytes / GB:,.3g} GB" if size_bytes >= GB / 2 else f"{size_bytes / GB * 1000:,.3g} MB"
+
+
+def _whole(quota: float) -> str:
+    return f"{quota:,.0f}" if quota >= 1 else f"{quota:g}"

@@ -196,7 +196,7 @@ def _forecast(scenario: "Scenario", file: Path, *, peak_factor: float | None) ->
         f"{middle:,.0f} requests in the next {DAYS_PER_MONTH} days [{lowest:,.0f}, {highest:,.0f}], forecast from "
         f"{len(history)} days of {history.name}: the volume, not the scenario's peak."
     )
-    played = _rate_per_s(scenario)
+    played = _played_or_0_per_s(scenario)
     return course, MonthVolume(middle, lowest, highest, course.stored, "history", text, "M", "demand.history", played)
 
 
@@ -204,17 +204,16 @@ def _asked(scenario: "Scenario", requests: float) -> MonthVolume:
     if not 0 <= requests < float("inf"):
         raise UsageError(f"requests_per_month={requests} must be >= 0 and finite")
     text = f"{requests:,.0f} requests a month, as asked for."
-    return MonthVolume(requests, requests, requests, 0.0, "asked", text, "A", "", _rate_per_s(scenario))
+    return MonthVolume(requests, requests, requests, 0.0, "asked", text, "A", "", _played_or_0_per_s(scenario))
 
 
 def _said(scenario: "Scenario", requests: float) -> MonthVolume:
     """The volume of ``[demand]``, and how far the played peak is from it."""
-    played = _rate_per_s(scenario)
+    played = _played_or_0_per_s(scenario)
     times = played / (requests / SECONDS_PER_MONTH)
-    text = (
-        f"{requests:,.0f} requests a month: the volume of [demand], {requests / DAYS_PER_MONTH:,.0f} a day. The "
-        f"scenario plays the peak, {played:,.3g} requests/s, {times:.3g} times the month's mean."
-    )
+    text = f"{requests:,.0f} requests a month: the volume of [demand], {requests / DAYS_PER_MONTH:,.0f} a day."
+    if played:
+        text += f" The scenario plays {played:,.3g} requests/s, {times:.3g} times the month's mean: the peak."
     assert scenario.demand is not None
     key = "demand.requests_per_day" if scenario.demand.requests_per_day is not None else "demand.requests_per_month"
     letter = letter_of(scenario, key)
@@ -261,6 +260,14 @@ def worst(letters: "list[str]") -> str:
     return max(letters, key=WORST.index, default="")
 
 
+def _played_or_0_per_s(scenario: "Scenario") -> float:
+    """Mean rate of what the scenario plays, where the bill needs none: 0 if it has none."""
+    try:
+        return _rate_per_s(scenario)
+    except UsageError:
+        return 0.0
+
+
 def _rate_per_s(scenario: "Scenario") -> float:
     """Mean rate of what the scenario plays.
 
@@ -277,13 +284,17 @@ def _rate_per_s(scenario: "Scenario") -> float:
         span_s = float(played.arrival_ms[-1] - played.arrival_ms[0]) / 1000
         if span_s < TRACE_S_MIN:
             raise UsageError(
-                f"workload.arrivals.file={arrivals.file!r} has {len(played)} requests within {span_s:g} s, must span "
+                f"workload.arrivals.file={arrivals.file!r} has {_counted(len(played))} within {span_s:g} s, must span "
                 f">= {TRACE_S_MIN:g} s to have a rate; say [demand] requests_per_day or requests_per_month"
             )
         return len(played) / (played.duration_ms / 1000)
     if scenario.workload.duration_s is not None or arrivals.kind in ("poisson", "constant"):
         return float(arrivals.profile_per_s(scenario.workload.duration_s).mean())
     return mean_rate_per_s(scenario)
+
+
+def _counted(requests: int) -> str:
+    return f"{requests:,} request{'' if requests == 1 else 's'}"
 
 
 def _closed_rate_per_s(scenario: "Scenario") -> float:
