@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.flow import Delay, Flow, Serve, Station, Time
-from sim.models.billing import Call, Runaway, StorageLimit, Usage, per_million, storage
+from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, per_million, storage
 from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses
 from sim.schema import Count, Distribution, NotNegative, Table
 
@@ -52,6 +52,8 @@ class Write(Table):
     """Rows that it writes; an entry of an index is a row."""
     rows_read: NotNegative = 0.0
     """Rows that it visits first."""
+    stored_bytes: NotNegative = 0.0
+    """Bytes by which the database grows: they are billed by the month, and fill it."""
 
 
 def station(d1: Instance) -> Station:
@@ -81,7 +83,11 @@ def read_usage(d1: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signat
 
 def write_usage(d1: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """Rows that a write visits and writes."""
-    return Usage({"d1.rows_read": call.parameters.rows_read, "d1.rows_written": call.parameters.rows_written})
+    stored_gb = call.parameters.stored_bytes / GB
+    return Usage(
+        {"d1.rows_read": call.parameters.rows_read, "d1.rows_written": call.parameters.rows_written},
+        stored_gb={"d1.storage": stored_gb} if stored_gb else {},
+    )
 
 
 def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":

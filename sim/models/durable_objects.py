@@ -11,13 +11,14 @@ were measured by one user (lumenize.com). The start time has no published figure
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from sim.flow import Branch, Delay, Flow, Hold, Idle, Station, Time
-from sim.models.billing import Call, Runaway, StorageLimit, Usage, meter, per_million, storage
+from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, meter, per_million, storage
 from sim.models.component import Component, Instance, Operation, Tier
 from sim.schema import Count, Distribution, NotNegative, Positive, Table
 
@@ -62,6 +63,8 @@ class Write(Table):
 
     rows_written: NotNegative = 1.0
     """Rows that it writes in the object's storage; an entry of an index is a row."""
+    stored_bytes: NotNegative = 0.0
+    """Bytes by which the object's storage grows."""
 
 
 class Read(Table):
@@ -131,7 +134,9 @@ def read_usage(objects: Instance, call: Call) -> Usage:
 def write_usage(objects: Instance, call: Call) -> Usage:
     """One request, its duration until the write is durable, the rows that it writes."""
     active_ms = objects.table.write_ms.expected() + objects.table.output_gate_ms.expected()
-    return call_usage(active_ms, rows_written=call.parameters.rows_written)
+    used = call_usage(active_ms, rows_written=call.parameters.rows_written)
+    stored_gb = call.parameters.stored_bytes / GB
+    return replace(used, stored_gb={"durable_objects.storage": stored_gb}) if stored_gb else used
 
 
 def busy_ms(frame: "pd.DataFrame", objects: Instance) -> "NDArray[np.float64]":

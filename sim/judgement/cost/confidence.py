@@ -52,7 +52,7 @@ def volume_confidence(scenario: "Scenario", volume: MonthVolume) -> dict[str, tu
 
 def _amounts(scenario: "Scenario", requests: float) -> dict[str, float]:
     """What so many requests use of each meter, and leave on those of storage."""
-    traffic = Traffic(scenario)
+    traffic = Traffic(scenario, requests)
     used = traffic.usage(requests)
     for (name, _, _), stored in traffic.stored_gb().items():
         used[name] = used.get(name, 0.0) + stored * requests

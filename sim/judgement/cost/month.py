@@ -131,7 +131,7 @@ def cost(
     course, first = course_of(scenario, requests_per_month=requests_per_month, history=history)
     _check_month(month)
     volume = volume_of(course, first, month=month)
-    traffic = Traffic(scenario)
+    traffic = Traffic(scenario, volume.requests)
     lines = price(_usage(traffic, volume.requests, before=volume.before), scenario.facts)
     letters = volume_confidence(scenario, volume)
     bill = Cost(
@@ -193,7 +193,7 @@ def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: i
     dict of str to float
         Amount by ``component.meter``, in the meter's unit.
     """
-    return _usage(Traffic(scenario), requests_per_month, before=requests_per_month * (month - 1))
+    return _usage(Traffic(scenario, requests_per_month), requests_per_month, before=requests_per_month * (month - 1))
 
 
 def _usage(traffic: Traffic, requests: float, *, before: float) -> dict[str, float]:

@@ -1,13 +1,11 @@
 """What a month of a scenario's traffic moves on every meter: by the operations that its routes really use.
 
-Rates, shares and sizes are those that are played: a trace's own where there is one. Two amounts are bounded by physics.
-An object is active for at most the whole month, and calls that overlap in it count once (for Poisson calls of mean
-duration S at rate λ the active share of the time is 1 - exp(-λS), that of an M/G/∞ queue); and nothing holds more bytes
-than the platform lets it.
+Rates, shares and sizes are those that are played: a trace's own where there is one. What comes by a schedule comes as
+often as that says, whatever the volume. Amounts are bounded by physics: an object is active for at most the whole
+month, nothing holds more bytes than the platform lets it, and no call uses more CPU than it is given.
 
-Sources
--------
-Takács, "Introduction to the Theory of Queues", 1962 (busy share of M/G/∞).
+An object does one thing at a time, so the durations of its calls add up, as in the provider's worked examples. Those
+that wait behind the output gate may overlap and are added up all the same: a hot object's duration is a ceiling.
 """
 
 from collections.abc import Iterator, Mapping
@@ -72,10 +70,13 @@ class Traffic:
     Parameters
     ----------
     scenario : Scenario
+    requests_per_month : float
+        The volume at which the storage of one request is reckoned, what schedules store included.
     """
 
-    def __init__(self, scenario: "Scenario") -> None:
+    def __init__(self, scenario: "Scenario", requests_per_month: float = 1e6) -> None:
         self.scenario = scenario
+        self.requests_per_month = max(requests_per_month, 1.0)
         self.meters: dict[str, Meter] = {meter.name: meter for meter in meters()}
 
     @cached_property
@@ -93,11 +94,28 @@ class Traffic:
             dict(zip(names, size.tolist(), strict=True)),
         )
 
+    def requests_of(self, requests_per_month: float) -> dict[str, float]:
+        """Return the requests of a month by route: shares of the volume, or what a schedule says."""
+        if isinstance(self.scenario.workload.arrivals, TraceReplay):
+            return {name: requests_per_month * share for name, share in self.mix.share.items()}
+        scheduled: dict[str, float] = {}
+        for name, route in self.scenario.routes.items():
+            entry = self.scenario.system.instances[route.enter]
+            runs_per_s = getattr(entry.component, "runs_per_s", None)
+            if runs_per_s is not None:
+                scheduled[name] = route.share * runs_per_s(entry) * SECONDS_PER_MONTH
+        drawn = sum(share for name, share in self.mix.share.items() if name not in scheduled)
+        return {
+            name: scheduled[name] if name in scheduled else requests_per_month * share / drawn if drawn else 0.0
+            for name, share in self.mix.share.items()
+        }
+
     def movements(self, requests_per_month: float) -> Iterator[Movement]:
         """Yield what every operation moves, then what happens in the background of every instance."""
         calls: dict[str, dict[str, float]] = {}
+        by_route = self.requests_of(requests_per_month)
         for name, route in self.scenario.routes.items():
-            requests = requests_per_month * self.mix.share[name]
+            requests = by_route[name]
             for step, often in expected_uses(route.steps):
                 assert step.use is not None
                 where, _, operation = step.use.partition(".")
@@ -152,12 +170,16 @@ class Traffic:
                     found[name] = amount
                 elif meter is not None and meter.active:
                     owner = movement.owner(name)
-                    spent = amount * movement.per_month * self.part_share(owner, movement.instance)
+                    share = self.part_share(owner, movement.instance)
+                    if not movement.route:  # What goes on by itself does so in every part that is used at all.
+                        used_parts = share > 0
+                        share = used_parts / max(float(used_parts.sum()), 1.0)
+                    spent = amount * movement.per_month * share
                     active_s[name, owner.name] = active_s.get((name, owner.name), np.zeros(spent.size)) + spent
                 else:
                     found[name] = found.get(name, 0.0) + movement.per_month * amount
         for (name, _), spent in active_s.items():
-            found[name] = found.get(name, 0.0) + float(-np.expm1(-spent / SECONDS_PER_MONTH).sum() * SECONDS_PER_MONTH)
+            found[name] = found.get(name, 0.0) + float(np.minimum(spent, SECONDS_PER_MONTH).sum())
         return {name: amount * self.scale(name) for name, amount in found.items()}
 
     def scale(self, name: str) -> float:
@@ -168,10 +190,11 @@ class Traffic:
     def stored_gb(self) -> dict[tuple[str, str, str], float]:
         """Return the GB that stay of one request, by meter, instance that holds them, and instance that put them."""
         found: dict[tuple[str, str, str], float] = {}
-        for movement in self.movements(1.0):
+        for movement in self.movements(self.requests_per_month):
             for name, stored in movement.usage.stored_gb.items():
                 place = (name, movement.owner(name).name, movement.instance.name)
-                found[place] = found.get(place, 0.0) + movement.per_month * stored
+                each = movement.per_month / self.requests_per_month
+                found[place] = found.get(place, 0.0) + each * stored
         return found
 
     def stored_mean_gb(self, requests: "NDArray[np.float64]") -> dict[str, float]:

@@ -72,6 +72,7 @@ def test_another_rate_is_another_volume_of_the_same_shape() -> None:
     twice = launch.at_rate(2 * 57.9)
     assert cost(twice).requests_per_month == pytest.approx(6e7)
     assert launch.at_rate(57.9).demand == launch.demand
+    assert cost(prepare("launch", rate_per_s=57.9 / 2)).requests_per_month == pytest.approx(1.5e7)
 
 
 def test_arrivals_of_another_kind_have_no_volume_until_it_is_said() -> None:
