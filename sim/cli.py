@@ -242,23 +242,29 @@ def sweep(
     return USAGE_STATUS if found.interrupted else status_of(worst(found.points["verdict"]))
 
 
-@app.command(epilog="Example: headroom cost phase4")
+@app.command(epilog="Example: headroom cost phase4 --runaway")
 def cost(
     scenario: ScenarioName,
     *,
-    month: Annotated[int, typer.Option(help="Storage grows: 1 is the first month.")] = 1,
+    month: Annotated[int, typer.Option(help="Storage and traffic grow: 1 is the first month.")] = 1,
+    history: Annotated[Path | None, typer.Option(help="CSV of days, date,count: forecast the month from it.")] = None,
+    runaway: Annotated[bool, typer.Option(help="Price an alarm loop, a full scan and a retry storm too.")] = False,
+    spending_limit: Annotated[
+        float, typer.Option(metavar="USD", help="The account's spending limit above its usual month.")
+    ] = 100.0,
     rate: Rate = None,
     trace: Trace = None,
     changes: Changes = None,
     json: Json = None,
 ) -> int:
-    """Estimate the monthly bill of a scenario's load."""
+    """Estimate the monthly bill of a volume, and what breaks first as it grows."""
     from sim.judgement.cost import cost as bill_of
     from sim.report.json_document import cost_document
-    from sim.report.terminal import cost_table
+    from sim.report.terminal import cost_tables
 
-    bill = bill_of(_asked(scenario, rate=rate, trace=trace, changes=changes), month=month)
-    show([cost_table(bill), *bill.notes], document=cost_document(bill), json=json)
+    asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
+    bill = bill_of(asked, month=month, history=history, spending_limit_usd=spending_limit)
+    show(cost_tables(bill, runaway=runaway), document=cost_document(bill), json=json)
     return 0
 
 

@@ -88,6 +88,7 @@ def rows_of_read(table: Table) -> int:
 
 def rows_of_write(table: Table) -> int:
     """Return the number of rows that a write writes, from the step's parameters."""
+    table.number("stored_bytes", 0)  # For the bill alone: rows here are as large as they are.
     return math.ceil(table.number("rows_written", 1, at_most=ROWS_MAX))
 
 

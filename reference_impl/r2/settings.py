@@ -18,6 +18,7 @@ class R2Settings:
     @classmethod
     def read(cls, table: Table) -> "R2Settings":
         """Read the table of a bucket."""
+        table.take("storage_class", "standard")  # A matter of the bill alone.
         return cls(
             put_ms=table.tape("put_ms"),
             get_ms=table.tape("get_ms"),

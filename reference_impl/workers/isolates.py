@@ -24,6 +24,7 @@ class WorkersSettings:
     @classmethod
     def read(cls, table: Table) -> "WorkersSettings":
         """Read the table of a Worker."""
+        table.number("log_bytes", 0)  # For the bill alone: nothing is logged here.
         return cls(
             isolates=table.count("isolates"),
             cpu_ms=table.tape("cpu_ms"),

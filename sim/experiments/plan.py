@@ -235,8 +235,12 @@ class _Work:
             return replace(draft, notes=(*draft.notes, f"no capacity: {error}"))
 
     def bill(self, draft: Plan) -> Plan:
-        """Price a month of this load."""
-        return replace(draft, cost=cost(self.scenario))
+        """Price a month's volume, and see when it grows beyond the capacity."""
+        capacity_per_s = None if draft.capacity is None else draft.capacity.estimate.value
+        try:
+            return replace(draft, cost=cost(self.scenario, capacity_per_s=capacity_per_s))
+        except UsageError as error:
+            return replace(draft, notes=(*draft.notes, f"no bill: {error}"))
 
     def vary_numbers(self, draft: Plan) -> Plan:
         """Vary every low-confidence number."""

@@ -5,7 +5,7 @@ their billed usage, and the ``COMPONENT`` that combines these. :mod:`sim.models.
 consists of; the names below are those that a user's own component needs.
 """
 
-from sim.models.billing import Call, Demand, Meter, Usage
+from sim.models.billing import Call, Demand, Meter, Runaway, StorageLimit, Usage, meter, per_million, storage
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
 from sim.models.registry import components, register
 from sim.schema import Count, Distribution, Fraction, NotNegative, Positive, Table
@@ -24,10 +24,15 @@ __all__ = [
     "NotNegative",
     "Operation",
     "Positive",
+    "Runaway",
+    "StorageLimit",
     "Table",
     "Tier",
     "Usage",
     "Uses",
     "components",
+    "meter",
+    "per_million",
     "register",
+    "storage",
 ]  # fmt: skip

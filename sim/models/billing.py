@@ -5,9 +5,9 @@ amount that the plan includes, and a price for the rest. A meter names the platf
 inclusion; no price stands in a model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,8 @@ class Meter:
     unit : str
         Unit of the amounts.
     price, included : str
-        Keys of the platform facts that hold the price and the monthly inclusion; *included* is empty when there is
-        none.
+        Keys of the platform facts that hold the price and the monthly inclusion of the Paid plan; *included* is empty
+        when there is none. A meter whose price the platform file does not hold is listed as unpriced.
     per : float
         Amount that the price buys.
     whole : float
@@ -37,6 +37,22 @@ class Meter:
         Key of a platform fact that an operation's amount is multiplied by; empty for none.
     once : bool
         Whether it is a fee of the whole account: billed once, however many instances move it.
+    free : str
+        Key of the platform fact that holds the Free plan's quota; empty, or absent from the file, when none is known.
+    free_period : {"day", "month", "total"}
+        What the quota is for: it starts anew each day or month, or bounds what is stored.
+    counts_as : str
+        Name of another meter on whose line the amounts are billed; empty for a line of its own. Twenty messages of a
+        WebSocket are one request of an object.
+    divisor : str
+        Key of the platform fact by which the amounts are divided on that line; empty for 1.
+    active : bool
+        Whether it counts seconds that a keyed instance is active: calls that overlap count once, and no instance is
+        active for longer than the month.
+    spending_limit : bool
+        Whether the provider's spending limit counts it and stops it.
+    call_limit : str
+        Key of the platform fact, with its group, that bounds the amount of one call; empty for none.
     """
 
     name: str
@@ -47,6 +63,13 @@ class Meter:
     whole: float = 0.0
     scale: str = ""
     once: bool = False
+    free: str = ""
+    free_period: Literal["day", "month", "total"] = "day"
+    counts_as: str = ""
+    divisor: str = ""
+    active: bool = False
+    spending_limit: bool = False
+    call_limit: str = ""
 
     @property
     def component(self) -> str:
@@ -59,34 +82,83 @@ class Meter:
         return self.name.partition(".")[2]
 
 
-def meter(
-    name: str,
-    unit: str,
-    *,
-    price: str,
-    included: str = "",
-    per: float = 1e6,
-    whole: float = 0.0,
-    scale: str = "",
-    once: bool = False,
-) -> Meter:
-    """Return a meter whose facts are in its component's pricing group."""
+_HOME_KEYS = ("price", "included", "scale", "free", "divisor")
+"""Fields of a meter that name a fact of its component's pricing group."""
+
+
+def meter(name: str, unit: str, **fields: Any) -> Meter:
+    """Return a meter whose facts are in its component's pricing group.
+
+    Parameters
+    ----------
+    name, unit : str
+    **fields
+        As :class:`Meter` has them; a fact is named without its group: ``price="class_a_standard_per_million"``.
+    """
     home = f"{name.partition('.')[0]}.pricing"
-    return Meter(
-        name=name,
-        unit=unit,
-        price=f"{home}.{price}",
-        included=f"{home}.{included}" if included else "",
-        per=per,
-        whole=whole,
-        scale=f"{home}.{scale}" if scale else "",
-        once=once,
-    )
+    full: dict[str, Any] = {
+        key: f"{home}.{value}" if key in _HOME_KEYS and value else value for key, value in fields.items()
+    }
+    full.setdefault("price", "")
+    return Meter(name=name, unit=unit, **full)
 
 
-def per_million(name: str, unit: str, *, fact: str) -> Meter:
-    """Return the usual meter: some are included each month, every further million costs."""
-    return meter(name, unit, price=f"{fact}_overage_per_million", included=f"{fact}_included_month")
+def per_million(name: str, unit: str, *, fact: str, **fields: Any) -> Meter:
+    """Return the usual meter: some are included each month, every further million costs, so many a day are free.
+
+    Facts ``FACT_included_month``, ``FACT_overage_per_million`` and ``FACT_free_per_day`` are its own unless *fields*
+    name others; ``whole=1e6`` rounds the overage up to whole millions.
+    """
+    usual = {
+        "price": f"{fact}_overage_per_million",
+        "included": f"{fact}_included_month",
+        "free": f"{fact}_free_per_day",
+    }
+    return meter(name, unit, **{**usual, **fields})
+
+
+def storage(name: str, **fields: Any) -> Meter:
+    """Return the usual meter of stored bytes: some GB are included, each further GB costs by the month.
+
+    Facts ``storage_overage_per_gb_month``, ``storage_gb_included`` and ``storage_gb_free`` are its own unless *fields*
+    name others.
+    """
+    usual: dict[str, Any] = {
+        "price": "storage_overage_per_gb_month",
+        "included": "storage_gb_included",
+        "free": "storage_gb_free",
+        "free_period": "total",
+        "per": 1.0,
+    }
+    return meter(name, "GB-month", **{**usual, **fields})
+
+
+@dataclass(frozen=True)
+class StorageLimit:
+    """A bound of the platform on what is stored, which is reached one day if nothing is deleted.
+
+    Attributes
+    ----------
+    meter : str
+        Whose ``stored_gb`` fills it: of what the component's own calls store, or others store in its instances.
+    fact : str
+        Key of the platform fact that holds the bound, in bytes.
+    what : str
+        What is full then, with its article: ``"a database"``.
+    per : {"instance", "key"}
+        Whether an instance has it, or each keyed part of one, as an object.
+    plan : {"paid", "free"}
+        The provider's plan that it belongs to; a bound of both plans is one of the Paid plan.
+    applies : callable or None
+        ``(table) -> bool``: whether an instance with these numbers has it; None for always.
+    """
+
+    meter: str
+    fact: str
+    what: str
+    per: Literal["instance", "key"] = "instance"
+    plan: Literal["paid", "free"] = "paid"
+    applies: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +178,27 @@ class Usage:
 
 
 NOTHING = Usage()
+
+
+@dataclass(frozen=True)
+class Runaway:
+    """A way in which an instance can use without end what nobody asked for.
+
+    Attributes
+    ----------
+    name : str
+        ``"alarm loop"``.
+    sentence : str
+        What happens then, about *the instance*.
+    usage_per_s : callable
+        ``(instance, fact) -> Usage``: what it moves on the meters each second; *fact* gives the platform's numbers by
+        key.
+    """
+
+    name: str
+    sentence: str
+    usage_per_s: Callable[[Any, Callable[[str], float]], Usage]
+
 
 GB = 1_000_000 * 1_000
 """Bytes that the bill counts as one GB."""

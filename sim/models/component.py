@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sim.flow import Flow, Station
-from sim.models.billing import NOTHING, Call, Demand, Meter, Usage
+from sim.models.billing import NOTHING, Call, Demand, Meter, Runaway, StorageLimit, Usage
 from sim.schema import Table
 
 if TYPE_CHECKING:
@@ -202,6 +202,10 @@ class Component:
     cpu : bool
         Whether it reports CPU time, which is part of its own time.
     meters : tuple of Meter
+    limits : tuple of StorageLimit
+        Bounds of the platform on what its instances store.
+    runaways : tuple of Runaway
+        Ways in which an instance can use without end what nobody asked for.
     background : callable or None
         ``(instance, demand) -> Usage``: billed usage of a month besides its calls.
     metrics : tuple of Metric
@@ -226,6 +230,8 @@ class Component:
     links: Mapping[str, str] = field(default_factory=dict)
     cpu: bool = False
     meters: tuple[Meter, ...] = ()
+    limits: tuple[StorageLimit, ...] = ()
+    runaways: tuple[Runaway, ...] = ()
     background: Callable[[Instance, Demand], Usage] | None = None
     metrics: tuple[Metric, ...] = ()
     busy_ms: Callable[["pd.DataFrame", Instance], "NDArray[np.float64]"] | None = None

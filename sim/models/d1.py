@@ -10,12 +10,13 @@ second (hazard H18). Times of reads and writes come from the platform file, part
 scenario's.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sim.flow import Delay, Flow, Serve, Station, Time
-from sim.models.billing import Call, Usage, meter, per_million
+from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, per_million, storage
 from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses
 from sim.schema import Count, Distribution, NotNegative, Table
 
@@ -51,6 +52,8 @@ class Write(Table):
     """Rows that it writes; an entry of an index is a row."""
     rows_read: NotNegative = 0.0
     """Rows that it visits first."""
+    stored_bytes: NotNegative = 0.0
+    """Bytes by which the database grows: they are billed by the month, and fill it."""
 
 
 def station(d1: Instance) -> Station:
@@ -80,7 +83,11 @@ def read_usage(d1: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signat
 
 def write_usage(d1: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """Rows that a write visits and writes."""
-    return Usage({"d1.rows_read": call.parameters.rows_read, "d1.rows_written": call.parameters.rows_written})
+    stored_gb = call.parameters.stored_bytes / GB
+    return Usage(
+        {"d1.rows_read": call.parameters.rows_read, "d1.rows_written": call.parameters.rows_written},
+        stored_gb={"d1.storage": stored_gb} if stored_gb else {},
+    )
 
 
 def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
@@ -98,6 +105,11 @@ def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
     return np.concatenate(found)[np.argsort(np.concatenate(order), kind="stable")]
 
 
+def full_scan(d1: Instance, fact: Callable[[str], float]) -> Usage:  # noqa: ARG001  # one signature for all
+    """Every query scans a table without an index: the one thread of the database reads rows without a rest."""
+    return Usage({"d1.rows_read": fact("d1.performance.scan_rows_per_ms") * 1000})
+
+
 COMPONENT = Component(
     name="d1",
     label="D1",
@@ -112,7 +124,12 @@ COMPONENT = Component(
     meters=(
         per_million("d1.rows_read", "rows", fact="rows_read"),
         per_million("d1.rows_written", "rows", fact="rows_written"),
-        meter("d1.storage", "GB-month", price="storage_overage_per_gb_month", included="storage_gb_included", per=1.0),
+        storage("d1.storage"),
     ),
+    limits=(
+        StorageLimit("d1.storage", "d1.limits.database_bytes_paid", "a database"),
+        StorageLimit("d1.storage", "d1.limits.database_bytes_free", "a database", plan="free"),
+    ),
+    runaways=(Runaway("full scan", "queries without an index keep the database scanning without a rest", full_scan),),
     metrics=(Metric("d1_query_ms", "D1 query", "ms", query_ms, compared=("p50", "p99")),),
 )

@@ -10,6 +10,8 @@ Durable Objects limits, lifecycle and "rules of Durable Objects" pages. The outp
 were measured by one user (lumenize.com). The start time has no published figure (an assumption of the scenario).
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from math import isinf
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +19,7 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from sim.flow import Branch, Delay, Flow, Hold, Idle, Station, Time
-from sim.models.billing import Call, Usage, meter, per_million
+from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, meter, per_million, storage
 from sim.models.component import Component, Instance, Operation, Tier
 from sim.schema import Count, Distribution, NotNegative, Positive, Table
 
@@ -62,6 +64,8 @@ class Write(Table):
 
     rows_written: NotNegative = 1.0
     """Rows written in the object's storage; an index entry counts as a row."""
+    stored_bytes: NotNegative = 0.0
+    """Bytes by which the object's storage grows."""
 
 
 class Read(Table):
@@ -141,7 +145,9 @@ def read_usage(objects: Instance, call: Call) -> Usage:
 def write_usage(objects: Instance, call: Call) -> Usage:
     """Return the usage of a write: one request, its duration until it is durable, and the rows that it writes."""
     active_ms = objects.table.write_ms.expected() + objects.table.output_gate_ms.expected()
-    return call_usage(active_ms, rows_written=call.parameters.rows_written)
+    used = call_usage(active_ms, rows_written=call.parameters.rows_written)
+    stored_gb = call.parameters.stored_bytes / GB
+    return replace(used, stored_gb={"durable_objects.storage": stored_gb}) if stored_gb else used
 
 
 def busy_ms(frame: "pd.DataFrame", objects: Instance) -> "NDArray[np.float64]":
@@ -159,6 +165,20 @@ def busy_ms(frame: "pd.DataFrame", objects: Instance) -> "NDArray[np.float64]":
     return np.bincount(frame["key"].to_numpy() % instances, weights=spent, minlength=instances).astype(np.float64)
 
 
+def alarm_loop(objects: Instance, fact: Callable[[str], float]) -> Usage:
+    """Every object's alarm does a write's work and sets itself again at once: no object ever sleeps."""
+    each_s = (objects.table.write_ms.expected() + objects.table.output_gate_ms.expected()) / 1000
+    looping = station(objects).instances
+    alarms_per_s = looping / each_s
+    return Usage(
+        {
+            "durable_objects.requests": alarms_per_s * fact("durable_objects.pricing.alarm_invocation_requests"),
+            "durable_objects.rows_written": alarms_per_s * fact("durable_objects.pricing.set_alarm_rows_written"),
+            "durable_objects.duration": float(looping),
+        }
+    )
+
+
 COMPONENT = Component(
     name="durable_objects",
     label="Durable Objects",
@@ -172,17 +192,28 @@ COMPONENT = Component(
     station=station,
     busy_ms=busy_ms,
     meters=(
-        per_million("durable_objects.requests", "requests", fact="requests"),
+        per_million("durable_objects.requests", "requests", fact="requests", whole=1e6),
+        meter(
+            "durable_objects.websocket_messages", "messages",
+            counts_as="durable_objects.requests", divisor="websocket_messages_per_request",
+        ),
         meter(
             "durable_objects.duration", "GB-s",
             price="duration_overage_per_million_gb_s", included="duration_gb_s_included_month",
-            scale="duration_gb_per_object",
+            free="duration_gb_s_free_per_day", scale="duration_gb_per_object", whole=1e6, active=True,
         ),
         per_million("durable_objects.rows_read", "rows", fact="sqlite_rows_read"),
         per_million("durable_objects.rows_written", "rows", fact="sqlite_rows_written"),
-        meter(
-            "durable_objects.storage", "GB-month",
-            price="sqlite_storage_overage_per_gb_month", included="sqlite_storage_gb_included", per=1.0,
+        storage(
+            "durable_objects.storage",
+            price="sqlite_storage_overage_per_gb_month", included="sqlite_storage_gb_included",
+            free="sqlite_storage_gb_included",
         ),
     ),
+    limits=(
+        StorageLimit(
+            "durable_objects.storage", "durable_objects.limits.storage_bytes_per_object_sqlite", "an object", per="key"
+        ),
+    ),
+    runaways=(Runaway("alarm loop", "every object sets its alarm again as soon as it has rung", alarm_loop),),
 )  # fmt: skip

@@ -19,7 +19,7 @@ import numpy as np
 
 from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Latch, Move, Repeat, Spawn, Time
 from sim.models import durable_objects
-from sim.models.billing import GB, SECONDS_PER_MONTH, Call, Demand, Usage
+from sim.models.billing import GB, SECONDS_PER_MONTH, Call, Demand, StorageLimit, Usage
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
 from sim.randomness.distributions import Constant
 from sim.schema import Count as Number
@@ -160,6 +160,11 @@ def alarms(ledger: Instance, demand: Demand) -> Usage:
     return Usage({name: amount * float(per_month) for name, amount in one.amounts.items()})
 
 
+def _is_one_value(ledger: Ledger) -> bool:
+    """Whether the whole log is one value of its object."""
+    return ledger.policy == "seed"
+
+
 COMPONENT = Component(
     name="ledger",
     label="ledger",
@@ -173,4 +178,13 @@ COMPONENT = Component(
     },
     links={"objects": "durable_objects", "database": "d1"},
     background=alarms,
+    limits=(
+        StorageLimit(
+            "durable_objects.storage",
+            "durable_objects.limits.key_plus_value_bytes_sqlite",
+            "a value",
+            per="key",
+            applies=_is_one_value,
+        ),
+    ),
 )

@@ -9,12 +9,12 @@ scenario's assumptions (``[system.r2]``). One key takes one write a second (haza
 distinct keys.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from sim.flow import Delay, Flow, Link, Transfer
-from sim.models.billing import GB, Call, Usage, meter
+from sim.models.billing import GB, Call, Usage, meter, storage
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
 from sim.schema import Distribution, Positive, Table
 
@@ -32,6 +32,8 @@ class R2(Table):
     """Time of a download without the transfer of its bytes."""
     bandwidth_bytes_per_s: Positive
     """Bandwidth of one transfer."""
+    storage_class: Literal["standard", "infrequent_access"] = "standard"
+    """Storage class of the bucket's objects, for the bill."""
 
 
 def put(r2: Instance, _: NoParameters) -> Flow:
@@ -48,14 +50,22 @@ def _body(r2: Instance) -> Transfer:
     return Transfer(Link(r2.name, bytes_per_s=r2.table.bandwidth_bytes_per_s), r2.name)
 
 
-def put_usage(r2: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+def put_usage(r2: Instance, call: Call) -> Usage:
     """Return the usage of an upload: one class A operation, and the bytes stored."""
-    return Usage({"r2.class_a": 1.0}, stored_gb={"r2.storage": call.size_bytes / GB})
+    name = _prefix(r2)
+    return Usage({f"{name}class_a": 1.0}, stored_gb={f"{name}storage": call.size_bytes / GB})
 
 
-def get_usage(r2: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """Return the usage of a download: one class B operation; egress is free."""
-    return Usage({"r2.class_b": 1.0})
+def get_usage(r2: Instance, call: Call) -> Usage:
+    """Return the usage of a download: one class B operation, free egress, and retrieval from the cold class."""
+    name, size_gb = _prefix(r2), call.size_bytes / GB
+    retrieved = {f"{name}retrieval": size_gb} if r2.table.storage_class == "infrequent_access" else {}
+    return Usage({f"{name}class_b": 1.0, "r2.egress": size_gb, **retrieved})
+
+
+def _prefix(r2: Instance) -> str:
+    """Prefix of the meters of the bucket's storage class."""
+    return "r2." if r2.table.storage_class == "standard" else "r2.infrequent_"
 
 
 def upload_mb_per_s(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
@@ -85,16 +95,24 @@ COMPONENT = Component(
     meters=(
         meter(
             "r2.class_a", "operations",
-            price="class_a_standard_per_million", included="free_class_a_month", whole=1e6,
+            price="class_a_standard_per_million", included="free_class_a_month",
+            free="free_class_a_month", free_period="month", whole=1e6,
         ),
         meter(
             "r2.class_b", "operations",
-            price="class_b_standard_per_million", included="free_class_b_month", whole=1e6,
+            price="class_b_standard_per_million", included="free_class_b_month",
+            free="free_class_b_month", free_period="month", whole=1e6,
         ),
-        meter(
-            "r2.storage", "GB-month",
-            price="storage_standard_per_gb_month", included="free_storage_gb_month", per=1.0, whole=1.0,
+        storage(
+            "r2.storage",
+            price="storage_standard_per_gb_month", included="free_storage_gb_month", free="free_storage_gb_month",
+            whole=1.0,
         ),
+        meter("r2.infrequent_class_a", "operations", price="class_a_ia_per_million", whole=1e6),
+        meter("r2.infrequent_class_b", "operations", price="class_b_ia_per_million", whole=1e6),
+        meter("r2.infrequent_storage", "GB-month", price="storage_ia_per_gb_month", per=1.0, whole=1.0),
+        meter("r2.infrequent_retrieval", "GB", price="retrieval_ia_per_gb", per=1.0, whole=1.0),
+        meter("r2.egress", "GB", price="egress_per_gb", per=1.0),
     ),
     metrics=(
         Metric(

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.flow import Branch, Chance, Delay, Flow, Serve, Station
-from sim.models.billing import Call, Demand, Usage, meter, per_million
+from sim.models.billing import GB, Call, Demand, Meter, Usage, meter, per_million
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses, cpu_category
-from sim.schema import Count, Distribution, Fraction, Table
+from sim.schema import Count, Distribution, Fraction, NotNegative, Table
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+
+LOGS = "observability.pricing"
+"""Group of the facts that price logs and traces: ingested once, stored for the days that they are kept."""
 
 
 class Workers(Table):
@@ -34,6 +38,8 @@ class Workers(Table):
     """Time to start an isolate, added to the request that needs it."""
     cold_fraction: Fraction
     """Share of requests that need a cold start."""
+    log_bytes: NotNegative = 0.0
+    """What one request adds to logs and traces: only the bill counts it."""
 
 
 def station(workers: Instance) -> Station:
@@ -52,8 +58,18 @@ def compute(workers: Instance, _: NoParameters) -> Flow:
 
 
 def usage(workers: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """Return the usage of a request: itself, and its CPU time in ms."""
-    return Usage({"workers.requests": 1.0, "workers.cpu": workers.table.cpu_ms.expected()})
+    """Return the usage of a request: itself, its CPU time in ms, and what it logs."""
+    logged = {
+        "workers.logs_ingested": workers.table.log_bytes / GB,
+        "workers.logs_stored": workers.table.log_bytes / GB,
+    }
+    return Usage(
+        {
+            "workers.requests": 1.0,
+            "workers.cpu": workers.table.cpu_ms.expected(),
+            **(logged if workers.table.log_bytes else {}),
+        }
+    )
 
 
 def plan_fee(workers: Instance, demand: Demand) -> Usage:  # noqa: ARG001  # one signature for all
@@ -83,8 +99,31 @@ COMPONENT = Component(
     cpu=True,
     meters=(
         meter("workers.plan", "month", price="plan_month", per=1.0, once=True),
-        per_million("workers.requests", "requests", fact="requests"),
-        per_million("workers.cpu", "ms", fact="cpu_ms"),
+        per_million("workers.requests", "requests", fact="requests", spending_limit=True),
+        per_million(
+            "workers.cpu",
+            "ms",
+            fact="cpu_ms",
+            free="",
+            spending_limit=True,
+            call_limit="workers.limits.cpu_ms_http_paid_max",
+        ),
+        Meter(
+            "workers.logs_ingested",
+            "GB",
+            per=1.0,
+            price=f"{LOGS}.ingested_overage_per_gb",
+            included=f"{LOGS}.ingested_gb_included",
+            free=f"{LOGS}.ingested_gb_free_per_day",
+        ),
+        Meter(
+            "workers.logs_stored",
+            "GB-month",
+            per=1.0,
+            scale=f"{LOGS}.retention_months",
+            price=f"{LOGS}.stored_overage_per_gb_month",
+            included=f"{LOGS}.stored_gb_month_included",
+        ),
     ),
     background=plan_fee,
     metrics=(Metric("worker_cpu_ms", "Worker CPU", "ms", cpu_ms, compared=("p99",)),),

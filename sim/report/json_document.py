@@ -143,7 +143,14 @@ def cost_document(bill: "Cost") -> Document:
         "month_usd": bill.month_usd,
         "usd_per_1000_requests": bill.usd_per_1000_requests,
         "requests_per_month": bill.requests_per_month,
+        "is_lower_bound": bool(bill.unpriced),
+        "unpriced": list(bill.unpriced),
+        "volume": None if bill.volume is None else {**vars(bill.volume), "is_peak": bill.volume.is_peak},
         "lines": lines,
+        "limits": [vars(one) for one in bill.limits],
+        "free_plan_first": None if bill.first_of_free_plan is None else vars(bill.first_of_free_plan),
+        "spending_limit_usd": bill.spending_limit_usd,
+        "runaways": [vars(one) for one in bill.runaways],
         "notes": list(bill.notes),
     }
 

@@ -1,10 +1,12 @@
 """What objects of the public face look like in a notebook."""
 
+from math import isfinite
 from typing import TYPE_CHECKING
 
-from sim.report import tables
+from sim.report import bill_tables, tables
 from sim.report.grid import Cell, grid
 from sim.report.html import grid_html
+from sim.report.sentences import free_plan
 from sim.report.wording import amount, percent, span
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ def comparison_html(found: "Comparison") -> str:
 
 
 def cost_html(bill: "Cost") -> str:
-    """The lines that cost something."""
-    return grid_html(tables.cost(bill, every_line=False), notes=" ".join(bill.notes))
+    """The lines that cost something, and what breaks first."""
+    lines = grid_html(bill_tables.lines(bill, every_line=False), notes=" ".join((*bill.notes, free_plan(bill))))
+    return lines + (grid_html(bill_tables.limits(bill)) if any(isfinite(one.day_number) for one in bill.limits) else "")
 
 
 def sweep_html(found: "Sweep") -> str:

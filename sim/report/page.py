@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING
 
 from sim.errors import UsageError
 from sim.files import whole_file
-from sim.report import tables
+from sim.report import bill_tables, tables
 from sim.report.figures import report_figures
 from sim.report.grid import Grid
 from sim.report.html import VERDICT_CLASS, table
-from sim.report.sentences import answer, confirmation, facts, headroom, measured_of, screened, tiles, untested
+from sim.report.sentences import (
+    answer,
+    confirmation,
+    facts,
+    free_plan,
+    headroom,
+    measured_of,
+    screened,
+    tiles,
+    untested,
+)
 from sim.report.wording import percent, significant, target_names, usd
 from sim.scenario.platform import CONFIDENCE, LOW_CONFIDENCE
 from sim.version import __version__
@@ -77,6 +87,7 @@ def report_html(plan: "Plan", *, command: str = "") -> str:
         figures=report_figures(plan),
         measured=measured_of(plan),
         screened=screened(plan),
+        free_plan=free_plan(plan.cost) if plan.cost is not None else "",
         missed=target_names(plan.capacity.missed) if plan.capacity is not None else "",
         rest=_rest(plan),
         letters={letter: (CONFIDENCE[letter], letter in LOW_CONFIDENCE) for letter in sorted(CONFIDENCE)},
@@ -106,7 +117,9 @@ def _tables(plan: "Plan") -> "dict[str, Markup]":
     if plan.comparison is not None:
         made["comparison"] = tables.comparison(plan.comparison)
     if plan.cost is not None:
-        made["cost"] = tables.cost(plan.cost)
+        made["cost"] = bill_tables.lines(plan.cost)
+        made["limits"] = bill_tables.limits(plan.cost)
+        made["runaways"] = bill_tables.runaways(plan.cost)
     if plan.sensitivity:
         made["sensitivity"] = tables.sensitivity(plan.sensitivity[:SENSITIVITIES_MAX])
     if plan.scenario.relied_on:

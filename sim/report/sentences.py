@@ -21,6 +21,7 @@ from sim.version import __version__
 
 if TYPE_CHECKING:
     from sim.experiments.plan import Plan
+    from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
     from sim.results.result import Result
 
@@ -89,9 +90,10 @@ def headroom(plan: "Plan") -> str:
         else f"there {target_names(limits)} {_give(len(limits))} way, and the slowest requests wait longest for "
         f"{bottleneck}"
     )
+    today = f"{'peak of ' if plan.scenario.demand is not None else ''}{significant(today_per_s)} requests/s"
     return (
         f"{kept} up to {significant(rate.value)} requests/s ({interval}), {significant(times)} times today's "
-        f"{significant(today_per_s)} requests/s; {end}.{_but_today(plan)}"
+        f"{today}; {end}.{_but_today(plan)}"
     )
 
 
@@ -107,6 +109,22 @@ def _but_today(plan: "Plan") -> str:
 
 def _give(many: int) -> str:
     return "gives" if many == 1 else "give"
+
+
+def played(plan: "Plan") -> str:
+    """What the load that is played is called: a month's peak where its volume is known too."""
+    return "peak" if plan.scenario.demand is not None else "load"
+
+
+def free_plan(bill: "Cost") -> str:
+    """Which bound of the provider's Free plan is reached first, and when."""
+    found = bill.first_of_free_plan
+    if found is None:
+        return "On the Free plan nothing runs out within three years of this volume."
+    when = f"day {found.day_number:,.0f}"
+    if found.kind == "quota" and found.after_s:
+        when += f", after {significant(found.after_s / 3600)} h of it"
+    return f"On the Free plan the first to go, on {when}: {found.what}."
 
 
 def load_per_s(plan: "Plan") -> float:
@@ -177,20 +195,24 @@ def tiles(plan: "Plan") -> Iterator[tuple[str, str, str]]:
     if today_per_s:
         requests = len(plan.simulated[0].frame)
         told = f"mean of {requests:,} requests, simulated {len(plan.simulated)} times"
-        yield "Today's load", f"{significant(today_per_s)} requests/s", told
+        yield f"Today's {played(plan)}", f"{significant(today_per_s)} requests/s", told
     if plan.capacity is not None:
         rate = plan.capacity.estimate
         interval = span(rate.low, rate.high, unit="requests/s")
         yield "Capacity", f"{significant(rate.value)} requests/s", f"95 % interval {interval}, {rate.n} seeds"
         if today_per_s:
             times = [significant(bound / today_per_s) for bound in (rate.value, rate.low, rate.high)]
-            yield "Headroom", f"{times[0]} ×", f"today's load; 95 % interval {times[1]} to {times[2]}"
+            yield "Headroom", f"{times[0]} ×", f"today's {played(plan)}; 95 % interval {times[1]} to {times[2]}"
         first = listed([target_name(name) for name in plan.capacity.limited_by])
         told = "of" if plan.capacity.ends_in_overload else "the slowest then wait longest for"
         yield "Gives way first", first, f"{told} {component_name(plan.capacity.bottleneck)}"
     if plan.cost is not None:
         each = f"{usd(plan.cost.usd_per_1000_requests)} per 1,000 requests"
-        yield "A month costs", usd(plan.cost.month_usd), each
+        held = plan.cost.volume is not None and plan.cost.volume.is_peak
+        of = "the played rate held for a month" if held else "the month's volume"
+        counted = f"{significant(plan.cost.requests_per_month)} requests, {of}"
+        least = "at least " if plan.cost.unpriced else ""
+        yield "A month costs", f"{least}{usd(plan.cost.month_usd)}", f"{each}; {counted}"
 
 
 def untested(plan: "Plan") -> Iterator[str]:

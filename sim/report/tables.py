@@ -12,18 +12,17 @@ from sim.experiments.stopping import target_of
 from sim.judgement.targets import decide
 from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.wording import (
+    INTERVAL,
     NONE,
     UNBOUNDED,
     amount,
     component_name,
     line_of,
-    meter_name,
     percent,
     significant,
     span,
     target_name,
     target_names,
-    usd,
 )
 from sim.results.breakdown import by_route, waterfall
 from sim.results.metrics import unit_of
@@ -34,15 +33,12 @@ if TYPE_CHECKING:
     from sim.experiments.stopping import SequentialEstimate
     from sim.experiments.sweep import Sweep
     from sim.judgement.comparison import Comparison, ComparisonRow
-    from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
     from sim.results.result import Result
     from sim.scenario.provenance import Provenance
     from sim.scenario.scenario import Scenario
     from sim.screening import Screening, StationScreening
     from sim.statistics.intervals import Estimate
-
-INTERVAL = "95 % interval"
 
 GENERATOR = {
     "planned_requests": ("requests planned", ""),
@@ -256,32 +252,6 @@ def capacity(found: "Capacity") -> Grid:
         *([("missed at any load", target_names(found.missed))] if found.missed else []),
     ]
     return grid("Headroom", ("", Column("", below=INTERVAL)), rows=rows)
-
-
-def cost(bill: "Cost", *, every_line: bool = True) -> Grid:
-    """Return the lines of a bill and their sum; without *every_line* only those that cost something, largest first."""
-    lines = bill.lines if every_line else sorted((line for line in bill.lines if line.usd), key=lambda line: -line.usd)
-    rows = [
-        (
-            component_name(line.component),
-            meter_name(line.meter),
-            significant(line.used),
-            significant(line.included),
-            significant(line.billed),
-            line.unit,
-            usd(line.usd),
-            percent(line.usd / bill.month_usd) if bill.month_usd else "",
-            line.confidence,
-        )
-        for line in lines
-    ]
-    each = f"{usd(bill.usd_per_1000_requests)} per 1,000 requests"
-    sums = ("All lines", each, "", "", "", "", usd(bill.month_usd), "100 %", "")
-    columns = (
-        "component", "meter", ">used", Column("included", "number", page_only=True),
-        Column("billed", "number", page_only=True), "unit", ">a month", ">share", "confidence",
-    )  # fmt: skip
-    return grid("A month's bill", columns, rows=[*rows, sums], sums=True)
 
 
 def sensitivity(rows: "Sequence[Sensitivity]") -> Grid:

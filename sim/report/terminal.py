@@ -1,6 +1,7 @@
 """What a terminal shows: the tables of a run and of a plan, with words where there are colours."""
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import RenderableType
@@ -11,9 +12,9 @@ from rich.text import Text
 from sim.judgement.comparison import Agreement
 from sim.judgement.judge import judge, overall
 from sim.judgement.targets import Verdict
-from sim.report import tables
+from sim.report import bill_tables, tables
 from sim.report.grid import Cell, Column, Grid
-from sim.report.sentences import answer, confirmation, headroom, screened
+from sim.report.sentences import answer, confirmation, free_plan, headroom, screened
 
 if TYPE_CHECKING:
     from sim.experiments.plan import Plan
@@ -68,7 +69,7 @@ def plan_tables(plan: "Plan") -> Iterator[RenderableType]:
     if plan.capacity is not None:
         yield table(tables.capacity(plan.capacity))
     if plan.cost is not None:
-        yield cost_table(plan.cost)
+        yield from cost_tables(plan.cost)
     if plan.sensitivity:
         yield table(tables.sensitivity(plan.sensitivity[:SENSITIVITIES]))
     yield from _notes(plan.notes)
@@ -81,9 +82,15 @@ def summary(plan: "Plan") -> str:
     return "\n".join(said for said in sentences if said)
 
 
-def cost_table(bill: "Cost") -> Table:
-    """A month's bill without the lines that cost nothing."""
-    return table(tables.cost(bill, every_line=False))
+def cost_tables(bill: "Cost", *, runaway: bool = False) -> Iterator[RenderableType]:
+    """A month's bill without the lines that cost nothing, what breaks first, and, if asked for, what runs away."""
+    yield table(bill_tables.lines(bill, every_line=False))
+    yield Text("\n".join(bill.notes))
+    if any(isfinite(one.day_number) for one in bill.limits):
+        yield table(bill_tables.limits(bill))
+    yield Text(free_plan(bill))
+    if runaway:
+        yield table(bill_tables.runaways(bill))
 
 
 def table(grid: Grid) -> Table:

@@ -16,6 +16,8 @@ WHOLE = {LATENCY: "API latency", UPTIME: "Uptime"}
 
 UNATTRIBUTED = "overhead"
 
+INTERVAL = "95 % interval"
+
 NONE = "no data"
 UNBOUNDED = "unbounded"
 

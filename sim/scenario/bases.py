@@ -108,7 +108,8 @@ def changed(raw: dict[str, Any], changes: dict[Place, Any]) -> dict[str, Any]:
     """Return *raw* with other values at some places; None removes a key.
 
     What a change invalidates is removed too: ``requests`` for a new ``duration_s`` and vice versa, the length and
-    warm-up of arrivals that a trace replaces, and assumptions about the old value.
+    warm-up of arrivals that a trace replaces, the volume of arrivals of another kind, and assumptions about the old
+    value.
     """
     raw = deepcopy(raw)
     workload, assumptions = raw.get("workload", {}), raw.get("assumptions", {})
@@ -118,12 +119,22 @@ def changed(raw: dict[str, Any], changes: dict[Place, Any]) -> dict[str, Any]:
         gone = {"duration_s", "requests"} if new_end else {"duration_s", "requests", "warm_up_s"} if new_trace else ()
         for key in gone:
             workload.pop(key, None)
+        if place == ("workload", "arrivals") and _other_kind(workload.get("arrivals"), value):
+            raw.pop("demand", None)
+            for old in [old for old in assumptions if f"{old}.".startswith("demand.")]:
+                del assumptions[old]
         path = dotted(place)
         for old in [old for old in assumptions if f"{old}.".startswith(f"{path}.") or path.startswith(f"{old}.")]:
             del assumptions[old]
     for place, value in changes.items():
         _put(raw, place, value)
     return raw
+
+
+def _other_kind(old: Any, new: Any) -> bool:
+    """Whether arrivals are replaced by others, whose volume the old ones do not tell."""
+    kinds = [table.get("kind") if isinstance(table, dict) else None for table in (old, new)]
+    return None not in kinds and kinds[0] != kinds[1]
 
 
 def _put(raw: dict[str, Any], place: Place, value: Any) -> None:

@@ -30,6 +30,7 @@ from sim.scenario.routes import Request, Route, counted_uses
 from sim.scenario.shares import shares_of
 from sim.scenario.system import System, filled, read_system
 from sim.scenario.trace import read_trace
+from sim.scenario.volume import Volume, with_rate
 from sim.scenario.workload import Keys, Workload
 from sim.schema import PAGE, Place, Table, as_tuples, problems, refuse
 from sim.views import Shown
@@ -55,6 +56,8 @@ class Scenario(Table, Shown):
     api: Literal["", "superinstance"] = ""
     """API that the reference implements in its own code; empty: it executes the steps of the routes."""
     workload: Workload
+    demand: Volume | None = None
+    """Volume of the month, which the bill counts; the rate is that of the peak."""
     routes: dict[str, Route]
     """Kinds of requests, by name."""
     bodies: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
@@ -153,7 +156,7 @@ class Scenario(Table, Shown):
         return self.with_(**{**{f"routes.{route}.share": 0.0 for route in self.routes}, **given})
 
     def at_rate(self, rate_per_s: float) -> "Scenario":
-        """Return the scenario at another arrival rate: all rates of its arrivals are multiplied by the same factor.
+        """Return the scenario at another arrival rate: all its rates are multiplied by the same factor, and its volume.
 
         Parameters
         ----------
@@ -176,8 +179,10 @@ class Scenario(Table, Shown):
             )
             own_per_s = len(trace) / (trace.duration_ms / 1000)
             return self.vary("workload.arrivals.time_scale", own_per_s / rate_per_s)
-        base_per_s = arrivals.nominal_per_s
-        return self.vary("workload.arrivals", arrivals.multiplied(rate_per_s / base_per_s))
+        factor = rate_per_s / arrivals.nominal_per_s
+        volume = self.demand.times(factor) if self.demand is not None else {}
+        demand = {f"demand.{key}": value for key, value in volume.items()}
+        return self.with_(**{"workload.arrivals": arrivals.multiplied(factor), **demand})
 
     @cached_property
     def time_columns(self) -> tuple[str, ...]:
@@ -267,7 +272,7 @@ def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = Non
     """Resolve the references of *raw* and validate it; *facts* are those of its platform file, if loaded already."""
     facts = facts or load_platform(named(raw, "platform", folder=folder))
     used: list[Provenance] = []
-    numbers = resolved({**raw, "system": filled(raw.get("system", {}))}, (), facts=facts, used=used)
+    numbers = with_rate(resolved({**raw, "system": filled(raw.get("system", {}))}, (), facts=facts, used=used))
     origin = _Origin(raw, numbers, tuple(used), folder, facts)
     system, wrong = read_system(numbers["system"])
     try:

@@ -83,8 +83,10 @@ def test_names_and_colours_are_nobody_elses() -> None:
 
 @pytest.mark.parametrize("meter", meters(), ids=lambda meter: meter.name)
 def test_meter_has_its_price_in_the_platform_file(meter: Meter) -> None:
-    for fact in (meter.price, meter.included, meter.scale):
-        assert not fact or float(PLATFORM.fact(fact).value) > 0
+    """What goes out of a bucket is free, and said to be; what counts on another line has no price of its own."""
+    for fact in (meter.price, meter.included, meter.scale, meter.free, meter.divisor):
+        assert not fact or float(PLATFORM.fact(fact).value) > 0 or fact == "r2.pricing.egress_per_gb"
+    assert bool(meter.price) != bool(meter.counts_as)
     assert meter.per > 0
 
 

@@ -1,0 +1,205 @@
+"""The bill of a month, and what goes with it: the days on which limits are reached, and what running away costs.
+
+What a request moves on each meter follows from the operations that its route uses (:mod:`sim.judgement.cost.usage`): a
+usage event is one Worker request, its CPU time, one object request, the rows of one ledger append, and later the rows
+that the flush writes to D1. An object's duration is billed while a request or an alarm is in it; idle objects are taken
+to hibernate unbilled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sim.errors import UsageError
+from sim.judgement.cost.bill import Amount, CostLine, price
+from sim.judgement.cost.confidence import volume_confidence
+from sim.judgement.cost.limits import Bound, Reached, reached_limits
+from sim.judgement.cost.runaway import SPENDING_LIMIT_USD, RunawayCost, runaways
+from sim.judgement.cost.usage import Traffic
+from sim.judgement.cost.volume import HORIZON_DAYS, MonthVolume, course_of, volume_of
+from sim.models.billing import DAYS_PER_MONTH
+from sim.screening import screen
+from sim.views import Shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.scenario.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Cost(Shown):
+    """A month's bill.
+
+    Attributes
+    ----------
+    requests_per_month : float
+    lines : tuple of CostLine
+        In the order of the invoice.
+    notes : tuple of str
+        What the bill takes for granted.
+    volume : MonthVolume or None
+        What says how many requests the month has.
+    limits : tuple of Reached
+        What is reached on which day, the earliest first.
+    runaways : tuple of RunawayCost
+        What an hour costs when the deployment runs away, the dearest first.
+    spending_limit_usd : float
+        That the runaways are held against.
+    """
+
+    requests_per_month: Amount
+    lines: tuple[CostLine, ...]
+    notes: tuple[str, ...] = ()
+    volume: MonthVolume | None = None
+    limits: tuple[Reached, ...] = ()
+    runaways: tuple[RunawayCost, ...] = ()
+    spending_limit_usd: float = SPENDING_LIMIT_USD
+
+    def __repr__(self) -> str:
+        least = "at least " if self.unpriced else ""
+        return f"<Cost of {self.requests_per_month:,.0f} requests a month: {least}{self.month_usd:,.2f} USD>"
+
+    @property
+    def month_usd(self) -> float:
+        """The sum of all lines that have a price: a lower bound where :attr:`unpriced` is not empty."""
+        return sum(line.usd for line in self.lines)
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Lines that are used and have no price in the platform file: ``component.meter``."""
+        return tuple(f"{line.component}.{line.meter}" for line in self.lines if not line.priced and line.used > 0)
+
+    @property
+    def usd_per_1000_requests(self) -> float:
+        """What a thousand requests cost, the plan's fee included."""
+        return self.month_usd / self.requests_per_month * 1000 if self.requests_per_month else 0.0
+
+    @property
+    def first_of_free_plan(self) -> Reached | None:
+        """The bound of the provider's Free plan that is reached first; None if none is within the days looked at."""
+        found = [one for one in self.limits if one.plan == "free" and isfinite(one.day_number)]
+        return found[0] if found else None
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """The lines as a table."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(line) for line in self.lines])
+
+
+def cost(
+    scenario: "Scenario",
+    *,
+    requests_per_month: float | None = None,
+    month: int = 1,
+    history: str | Path | None = None,
+    capacity_per_s: float | None = None,
+    spending_limit_usd: float = SPENDING_LIMIT_USD,
+) -> Cost:
+    """Bill a month of *scenario*'s traffic, and say what it grows into.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Gives the mix of routes, sizes, CPU time and platform.
+    requests_per_month : float, optional
+        By default the volume of the scenario's ``[demand]``; without one, the rate that it plays, held for 30 days.
+    month : int
+        1 for the first month; storage has grown for ``month - 1/2`` months on average, traffic as ``[demand]`` says.
+    history : path, optional
+        CSV of daily counts that the month is forecast from.
+    capacity_per_s : float, optional
+        Highest rate that keeps the targets, if it is known; else a bound by arithmetic takes its place.
+    spending_limit_usd : float
+        Of the account, above its usual month; what runs away is held against it.
+
+    Returns
+    -------
+    Cost
+
+    Raises
+    ------
+    UsageError
+        *requests_per_month* is negative or not finite, *month* < 1, or nothing tells a rate.
+    """
+    course, first = course_of(scenario, requests_per_month=requests_per_month, history=history)
+    _check_month(month)
+    volume = volume_of(course, first, month=month)
+    traffic = Traffic(scenario, volume.requests)
+    lines = price(_usage(traffic, volume.requests, before=volume.before), scenario.facts)
+    letters = volume_confidence(scenario, volume)
+    bill = Cost(
+        volume.requests,
+        tuple(_with_confidence(line, letters) for line in lines),
+        volume=volume,
+        limits=reached_limits(traffic, course, first=first, bound=_bound(scenario, first, capacity_per_s)),
+        runaways=runaways(traffic, volume, spending_limit_usd=spending_limit_usd),
+        spending_limit_usd=spending_limit_usd,
+    )
+    return replace(bill, notes=tuple(_notes(bill, volume, month=month, more=course.notes)))
+
+
+def _with_confidence(line: CostLine, letters: Mapping[str, tuple[str, str]]) -> CostLine:
+    letter, path = letters.get(f"{line.component}.{line.meter}", ("", ""))
+    return replace(line, volume_confidence=letter, volume_path=path) if line.used else line
+
+
+def _bound(scenario: "Scenario", first: MonthVolume, capacity_per_s: float | None) -> Bound | None:
+    """The highest rate: the capacity, or what arithmetic says; None where the days bring no other rate than today's."""
+    if first.is_peak:
+        return None
+    if capacity_per_s is not None:
+        return Bound(capacity_per_s, "the capacity")
+    found = screen(scenario)
+    if not isfinite(found.rate_per_s_max):
+        return None
+    return Bound(found.rate_per_s_max, f"the bound by arithmetic of {found.bottleneck}")
+
+
+def _check_month(month: int) -> None:
+    last = HORIZON_DAYS // DAYS_PER_MONTH
+    if not 1 <= month <= last:
+        raise UsageError(f"month={month} must be >= 1 (1 is the first) and <= {last}")
+
+
+def _notes(bill: Cost, volume: MonthVolume, *, month: int, more: tuple[str, ...]) -> list[str]:
+    notes = [volume.sentence, *more]
+    notes.append(f"Storage as in month {month}, nothing deleted; idle objects hibernate unbilled.")
+    if bill.unpriced:
+        named = ", ".join(bill.unpriced)
+        notes.append(f"No price is known of {named}: the total is a lower bound.")
+    return notes
+
+
+def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: int = 1) -> dict[str, float]:
+    """Return what a month of the scenario's routes moves on every meter.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    requests_per_month : float
+        The same in every month.
+    month : int
+        See :func:`cost`.
+
+    Returns
+    -------
+    dict of str to float
+        Amount by ``component.meter``, in the meter's unit.
+    """
+    return _usage(Traffic(scenario, requests_per_month), requests_per_month, before=requests_per_month * (month - 1))
+
+
+def _usage(traffic: Traffic, requests: float, *, before: float) -> dict[str, float]:
+    """Amounts of a month of so many requests, *before* which others had come."""
+    middles = before + requests * (np.arange(DAYS_PER_MONTH) + 0.5) / DAYS_PER_MONTH
+    usage = traffic.usage(requests)
+    for name, stored in traffic.stored_mean_gb(middles).items():
+        usage[name] = usage.get(name, 0.0) + stored
+    return usage

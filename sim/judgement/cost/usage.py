@@ -1,0 +1,282 @@
+"""What a month of a scenario's traffic moves on every meter: by the operations that its routes really use.
+
+Rates, shares and sizes are those that are played: a trace's own where there is one. What comes by a schedule comes as
+often as that says, whatever the volume. Amounts are bounded by physics: an object is active for at most the whole
+month, nothing holds more bytes than the platform lets it, and no call uses more CPU than it is given.
+
+An object does one thing at a time, so the durations of its calls add up, as in the provider's worked examples. Those
+that wait behind the output gate may overlap and are added up all the same: a hot object's duration is a ceiling.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sim.errors import ScenarioError
+from sim.models.billing import GB, SECONDS_PER_MONTH, Call, Demand, Meter, StorageLimit, Usage
+from sim.models.registry import meters
+from sim.scenario.arrivals import TraceReplay
+from sim.scenario.generation import popularity, schedule, stored_bytes
+from sim.scenario.routes import Route, expected_uses
+from sim.schema import PAGE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sim.models.component import Instance
+    from sim.scenario.platform import Platform
+    from sim.scenario.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Movement:
+    """What is moved on the meters, *per_month* times: by one operation on a route, or in the background.
+
+    Attributes
+    ----------
+    route : str
+        Empty for what happens in the background.
+    instance : Instance
+    usage : Usage
+    per_month : float
+    """
+
+    route: str
+    instance: "Instance"
+    usage: Usage
+    per_month: float
+
+    def owner(self, meter: str) -> "Instance":
+        """Return the instance whose meter it is: its own, or that of the component that it works through."""
+        home = meter.partition(".")[0]
+        linked = [self.instance.linked(key) for key in self.instance.component.links]
+        return next((one for one in (self.instance, *linked) if one.component.name == home), self.instance)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of the routes in what is played, and the mean size of their requests."""
+
+    share: Mapping[str, float]
+    size_bytes: Mapping[str, float]
+
+
+class Traffic:
+    """A scenario's traffic as the bill sees it: prepared once, asked for any number of requests a month.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    requests_per_month : float
+        The volume at which the storage of one request is reckoned, what schedules store included.
+    """
+
+    def __init__(self, scenario: "Scenario", requests_per_month: float = 1e6) -> None:
+        self.scenario = scenario
+        self.requests_per_month = max(requests_per_month, 1.0)
+        self.meters: dict[str, Meter] = {meter.name: meter for meter in meters()}
+
+    @cached_property
+    def mix(self) -> Mix:
+        """Shares and sizes of the routes: the trace's own, or what the scenario draws from."""
+        routes = self.scenario.routes
+        if not isinstance(self.scenario.workload.arrivals, TraceReplay):
+            return Mix(self.scenario.shares, {name: _size_bytes(route) for name, route in routes.items()})
+        played = schedule(self.scenario)
+        count = np.bincount(played.route_code, minlength=len(routes))
+        size = np.bincount(played.route_code, weights=played.size_bytes, minlength=len(routes)) / np.maximum(count, 1)
+        names = tuple(routes)
+        return Mix(
+            dict(zip(names, (count / count.sum()).tolist(), strict=True)),
+            dict(zip(names, size.tolist(), strict=True)),
+        )
+
+    def requests_of(self, requests_per_month: float) -> dict[str, float]:
+        """Return the requests of a month by route: shares of the volume, or what a schedule says."""
+        if isinstance(self.scenario.workload.arrivals, TraceReplay):
+            return {name: requests_per_month * share for name, share in self.mix.share.items()}
+        scheduled: dict[str, float] = {}
+        for name, route in self.scenario.routes.items():
+            entry = self.scenario.system.instances[route.enter]
+            runs_per_s = getattr(entry.component, "runs_per_s", None)
+            if runs_per_s is not None:
+                scheduled[name] = route.share * runs_per_s(entry) * SECONDS_PER_MONTH
+        drawn = sum(share for name, share in self.mix.share.items() if name not in scheduled)
+        return {
+            name: scheduled[name] if name in scheduled else requests_per_month * share / drawn if drawn else 0.0
+            for name, share in self.mix.share.items()
+        }
+
+    def movements(self, requests_per_month: float) -> Iterator[Movement]:
+        """Yield what every operation moves, then what happens in the background of every instance."""
+        calls: dict[str, dict[str, float]] = {}
+        by_route = self.requests_of(requests_per_month)
+        for name, route in self.scenario.routes.items():
+            requests = by_route[name]
+            for step, often in expected_uses(route.steps):
+                assert step.use is not None
+                where, _, operation = step.use.partition(".")
+                instance = self.scenario.system.instances[where]
+                wanted = instance.component.operations[operation]
+                call = Call(wanted.parameters.model_validate(step.parameters), self.mix.size_bytes[name])
+                usage = wanted.usage(instance, call)
+                self._check_call(usage, instance)
+                yield Movement(name, instance, usage, requests * often)
+                per_month = calls.setdefault(where, {})
+                per_month[operation] = per_month.get(operation, 0.0) + requests * often
+        for where, per_month in calls.items():
+            instance = self.scenario.system.instances[where]
+            if instance.component.background is not None:
+                demand = Demand(per_month, self.key_share(instance))
+                yield Movement("", instance, instance.component.background(instance, demand), 1.0)
+
+    def _check_call(self, usage: Usage, instance: "Instance") -> None:
+        """Refuse a call that uses more than the platform lets one use."""
+        for name, amount in usage.amounts.items():
+            bound = self.meters[name].call_limit if name in self.meters else ""
+            if bound in self.scenario.facts.facts and amount > (most := number(self.scenario.facts, bound)):
+                raise ScenarioError(
+                    f"system.{instance.name} uses {amount:g} {self.meters[name].unit} in one call, must be <= "
+                    f"{most:g}: the platform ends it there (platform:{bound}, {PAGE})"
+                )
+
+    def key_share(self, instance: "Instance") -> "NDArray[np.float64]":
+        """Share of each key in the calls of an instance, shape (keys,); they add up to 1, or are all 0."""
+        shares = np.zeros(instance.keys)
+        for name, used in self.scenario.operations.items():
+            if any(operation.partition(".")[0] == instance.name for operation in used):
+                weight = popularity(self.scenario.population(name))
+                shares[: weight.size] += self.mix.share[name] * weight / weight.sum()
+        return shares / shares.sum() if shares.sum() else shares
+
+    def part_share(self, instance: "Instance", caller: "Instance") -> "NDArray[np.float64]":
+        """Share of each keyed part of *instance* (an object) in what *caller* does to it, shape (parts,)."""
+        station = instance.component.station
+        parts = station(instance).instances if station is not None else 1
+        by_key = self.key_share(caller)
+        return np.bincount(np.arange(by_key.size) % parts, weights=by_key, minlength=parts).astype(np.float64)
+
+    def usage(self, requests_per_month: float) -> dict[str, float]:
+        """Return what a month moves on every meter but those of storage, in the meter's own unit."""
+        found: dict[str, float] = {}
+        active_s: dict[tuple[str, str], NDArray[np.float64]] = {}
+        for movement in self.movements(requests_per_month):
+            for name, amount in movement.usage.amounts.items():
+                meter = self.meters.get(name)
+                if meter is not None and meter.once:
+                    found[name] = amount
+                elif meter is not None and meter.active:
+                    owner = movement.owner(name)
+                    share = self.part_share(owner, movement.instance)
+                    if not movement.route:  # What goes on by itself does so in every part that is used at all.
+                        used_parts = share > 0
+                        share = used_parts / max(float(used_parts.sum()), 1.0)
+                    spent = amount * movement.per_month * share
+                    active_s[name, owner.name] = active_s.get((name, owner.name), np.zeros(spent.size)) + spent
+                else:
+                    found[name] = found.get(name, 0.0) + movement.per_month * amount
+        for (name, _), spent in active_s.items():
+            found[name] = found.get(name, 0.0) + float(np.minimum(spent, SECONDS_PER_MONTH).sum())
+        return {name: amount * self.scale(name) for name, amount in found.items()}
+
+    def scale(self, name: str) -> float:
+        """Return what an operation's amount is multiplied by on a meter."""
+        meter = self.meters.get(name)
+        return number(self.scenario.facts, meter.scale) if meter is not None and meter.scale else 1.0
+
+    def stored_gb(self) -> dict[tuple[str, str, str], float]:
+        """Return the GB that stay of one request, by meter, instance that holds them, and instance that put them."""
+        found: dict[tuple[str, str, str], float] = {}
+        for movement in self.movements(self.requests_per_month):
+            for name, stored in movement.usage.stored_gb.items():
+                place = (name, movement.owner(name).name, movement.instance.name)
+                each = movement.per_month / self.requests_per_month
+                found[place] = found.get(place, 0.0) + each * stored
+        return found
+
+    def stored_mean_gb(self, requests: "NDArray[np.float64]") -> dict[str, float]:
+        """Return the GB on every meter of storage, averaged over times at which so many *requests* had come in all.
+
+        Nothing is deleted, and nothing grows beyond the platform's bounds.
+
+        Parameters
+        ----------
+        requests : ndarray, shape (times,)
+        """
+        held: dict[tuple[str, str], NDArray[np.float64]] = {}
+        for (name, owner, caller), each_gb in self.stored_gb().items():
+            holder, putter = (self.scenario.system.instances[one] for one in (owner, caller))
+            parts = each_gb * self.part_share(holder, putter) * requests[:, None]
+            if putter is not holder:
+                parts = np.minimum(parts, self._bound_gb(name, putter, per="key"))
+            held[name, owner] = held.get((name, owner), np.zeros(parts.shape)) + parts
+        found: dict[str, float] = {}
+        for (name, owner), parts in held.items():
+            holder = self.scenario.system.instances[owner]
+            whole = np.minimum(parts, self._bound_gb(name, holder, per="key")).sum(axis=1)
+            mean = float(np.minimum(whole, self._bound_gb(name, holder, per="instance")).mean())
+            found[name] = found.get(name, 0.0) + mean * self.scale(name)
+        return found
+
+    def _bound_gb(self, meter: str, instance: "Instance", *, per: str) -> float:
+        bounds = [
+            number(self.scenario.facts, limit.fact) / GB
+            for limit in self._limits(instance, "paid")
+            if limit.meter == meter and limit.per == per
+        ]
+        return min(bounds, default=np.inf)
+
+    def _limits(self, instance: "Instance", plan: str) -> list[StorageLimit]:
+        """Bounds of an instance that apply to it and that the platform file holds."""
+        return [
+            limit
+            for limit in instance.component.limits
+            if limit.plan == plan
+            and limit.fact in self.scenario.facts.facts
+            and (limit.applies is None or limit.applies(instance.table))
+        ]
+
+    def storage_limits(self, plan: str = "paid") -> Iterator[tuple[StorageLimit, "Instance", float]]:
+        """Yield every bound on what is stored, whose it is, and with how many requests it is reached.
+
+        Of a keyed part the fullest counts. A bound that the platform file does not hold, or that nothing comes nearer
+        to, is left out.
+        """
+        stored = self.stored_gb()
+        for instance in self.scenario.system.instances.values():
+            for limit in self._limits(instance, plan):
+                each_gb = sum(
+                    amount * (self._fullest(owner, caller) if limit.per == "key" else 1.0)
+                    for (name, owner, caller), amount in stored.items()
+                    if name == limit.meter and instance.name in (owner, caller)
+                )
+                if each_gb > 0:
+                    yield limit, instance, number(self.scenario.facts, limit.fact) / GB / each_gb
+
+    def _fullest(self, owner: str, caller: str) -> float:
+        instances = self.scenario.system.instances
+        return float(self.part_share(instances[owner], instances[caller]).max(initial=0.0))
+
+
+def number(platform: "Platform", key: str) -> float:
+    """Return the value of a fact that says how much.
+
+    Raises
+    ------
+    ScenarioError
+        There is no such fact, it is no number, or a negative one.
+    """
+    value = platform.fact(key).value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < np.inf:
+        raise ScenarioError(f"platform:{key}={value!r} must be a number >= 0 ({platform.path.name})")
+    return float(value)
+
+
+def _size_bytes(route: Route) -> float:
+    """Mean bytes that a request of a route carries or asks for."""
+    if route.size_bytes is None:
+        return 0.0
+    return route.size_bytes.expected() if route.objects is None else float(stored_bytes(route).mean())
