@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sim.runners.play import play as play
     from sim.runners.play import run as run
     from sim.scenario.generation import schedule as schedule
+    from sim.scenario.recorded import read_trace as read_trace
     from sim.scenario.scenario import Scenario as Scenario
     from sim.scenario.scenario import load_scenario as load_scenario
     from sim.scenario.schedule import Schedule as Schedule
@@ -67,6 +68,7 @@ _HOME = {
     "plan": "sim.experiments.plan",
     "play": "sim.runners.play",
     "plots": "sim.report",
+    "read_trace": "sim.scenario.recorded",
     "register": "sim.models.registry",
     "run": "sim.runners.play",
     "run_until": "sim.experiments.stopping",

@@ -37,7 +37,12 @@ app = typer.Typer(
 )
 
 ScenarioName = Annotated[str, typer.Argument(help="A scenario file, or the name of one in scenarios/.")]
-Trace = Annotated[Path | None, typer.Option(help="CSV of real arrivals in place of the scenario's arrivals.")]
+Trace = Annotated[Path | None, typer.Option(help="Real requests (CSV, JSON, access log) in place of the scenario's.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="NAME=COLUMN,...", help="What columns of the trace are: time=ts,key=tenant,unit=s."),
+]
+Unmatched = Annotated[str | None, typer.Option(help="Rows of the trace that match no route: refuse, or skip.")]
 Rate = Annotated[float | None, typer.Option(metavar="PER_S", help="Another arrival rate than the scenario's.")]
 Seed = Annotated[int | None, typer.Option(help="Chooses every random number; default: the scenario's.")]
 Changes = Annotated[
@@ -66,6 +71,8 @@ def plan(
     scenario: ScenarioName = "launch",
     *,
     trace: Trace = None,
+    columns: Columns = None,
+    unmatched: Unmatched = None,
     rate: Rate = None,
     seed: Seed = None,
     changes: Changes = None,
@@ -81,7 +88,7 @@ def plan(
     from sim.report.terminal import plan_tables
 
     tell = _teller()
-    asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
+    asked = _asked(scenario, rate=rate, trace=trace, how=(columns, unmatched), changes=changes, aloud=False)
     folder = prepare_folder(out, asked.name)
     found = do_plan(asked, rng=seed, engine=engine, live=live, tell=tell, progress=True)
     tell("writing the report")
@@ -107,6 +114,8 @@ def run(
     rate: Rate = None,
     seed: Seed = None,
     trace: Trace = None,
+    columns: Columns = None,
+    unmatched: Unmatched = None,
     changes: Changes = None,
     save: Annotated[Path | None, typer.Option(metavar="RUN.parquet", help="Keep the run in one file.")] = None,
     json: Json = None,
@@ -120,7 +129,7 @@ def run(
 
     if save is not None:
         _check_place(save, suffix=".parquet")
-    asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
+    asked = _asked(scenario, rate=rate, trace=trace, how=(columns, unmatched), changes=changes, aloud=False)
     if until is not None or requests_max is not None:
         return _run_until(
             asked, until, on=on, rng=seed, requests=requests, requests_max=requests_max, save=save, json=json
@@ -168,6 +177,8 @@ def capacity(
     *,
     seeds: Annotated[int, typer.Option(help="Independent searches; their spread is the interval.")] = 5,
     trace: Trace = None,
+    columns: Columns = None,
+    unmatched: Unmatched = None,
     changes: Changes = None,
     engine: Engine = "compiled",
     json: Json = None,
@@ -178,7 +189,7 @@ def capacity(
     from sim.report.tables import capacity as capacity_grid
     from sim.report.terminal import table
 
-    asked = _asked(scenario, trace=trace, changes=changes)
+    asked = _asked(scenario, trace=trace, how=(columns, unmatched), changes=changes)
     found = search(asked, engine=engine, seeds=seeds, progress=_teller())
     _show([table(capacity_grid(found))], document=capacity_document(found), json=json)
     return 1 if found.missed else 0
@@ -192,6 +203,8 @@ def sweep(
     seeds: Annotated[int, typer.Option(help="Replications of each point, with the same luck at every point.")] = 5,
     cluster: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Run on this Dask scheduler.")] = None,
     trace: Trace = None,
+    columns: Columns = None,
+    unmatched: Unmatched = None,
     changes: Changes = None,
     engine: Engine = "compiled",
     json: Json = None,
@@ -203,7 +216,7 @@ def sweep(
     from sim.report.terminal import table
     from sim.scenario.assignments import values
 
-    asked = _asked(scenario, trace=trace, changes=changes)
+    asked = _asked(scenario, trace=trace, how=(columns, unmatched), changes=changes)
     points = dict(values(text) for text in vary)
     found = do_sweep(asked, vary=points, engine=engine, seeds=seeds, cluster=cluster, progress=True)
     _show([table(sweep_grid(found))], document=sweep_document(found), json=json)
@@ -218,6 +231,8 @@ def cost(
     *,
     month: Annotated[int, typer.Option(help="Storage grows: 1 is the first month.")] = 1,
     trace: Trace = None,
+    columns: Columns = None,
+    unmatched: Unmatched = None,
     changes: Changes = None,
     json: Json = None,
 ) -> int:
@@ -226,7 +241,7 @@ def cost(
     from sim.report.json_document import cost_document
     from sim.report.terminal import cost_table
 
-    bill = bill_of(_asked(scenario, trace=trace, changes=changes), month=month)
+    bill = bill_of(_asked(scenario, trace=trace, how=(columns, unmatched), changes=changes), month=month)
     _show([cost_table(bill), *bill.notes], document=cost_document(bill), json=json)
     return 0
 
@@ -324,14 +339,26 @@ def _say(line: str) -> None:
 
 
 def _asked(
-    scenario: str, *, rate: float | None = None, trace: Path | None = None, changes: list[str] | None = None
+    scenario: str,
+    *,
+    rate: float | None = None,
+    trace: Path | None = None,
+    how: tuple[str | None, str | None] = (None, None),
+    changes: list[str] | None = None,
+    aloud: bool = True,
 ) -> "Scenario":
-    """The scenario as asked for on the command line."""
+    """The scenario as asked for on the command line; *aloud*, what its trace was taken for is said first."""
     from sim.runners.play import prepare
     from sim.scenario.assignments import change
+    from sim.scenario.recorded import trace_notes
+    from sim.traces.options import trace_options
 
-    asked = prepare(scenario, rate_per_s=rate, trace=trace)
-    return asked.with_(**dict(change(text) for text in changes)) if changes else asked
+    given = any(part is not None for part in how)
+    asked = prepare(scenario, rate_per_s=rate, trace=trace, how=trace_options(*how) if given else None)
+    asked = asked.with_(**dict(change(text) for text in changes)) if changes else asked
+    for note in trace_notes(asked) if aloud else ():
+        _say(note)
+    return asked
 
 
 def _teller() -> "Callable[[str], None]":

@@ -20,7 +20,7 @@ import numpy as np
 from sim.errors import UsageError
 from sim.models.billing import DAYS_PER_MONTH, SECONDS_PER_MONTH, Call, Demand, Meter, Usage
 from sim.models.registry import meters
-from sim.scenario.generation import mean_rate_per_s, popularity, stored_bytes
+from sim.scenario.generation import key_weights, mean_rate_per_s, stored_bytes
 from sim.scenario.routes import Route, expected_uses
 from sim.views import Shown
 
@@ -231,6 +231,6 @@ def _popularity(scenario: "Scenario", instance: "Instance") -> "np.ndarray[tuple
     shares = np.zeros(instance.keys)
     for name, used in scenario.operations.items():
         if any(operation.partition(".")[0] == instance.name for operation in used):
-            weight = popularity(scenario.population(name))
+            weight = key_weights(scenario, name)
             shares[: weight.size] += scenario.shares[name] * weight / weight.sum()
     return shares / shares.sum() if shares.sum() else shares

@@ -5,14 +5,17 @@
 <Result launch on simpy: 2000 requests in ... s, ... ok, P50 ... ms, P99 ... ms, seed 1>
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from sim.errors import UsageError
 from sim.randomness.streams import checked_seed
 from sim.results.result import Result
 from sim.scenario.generation import schedule
+from sim.scenario.recorded import trace_notes
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
 
@@ -69,7 +72,7 @@ def run(
     if requests is not None:
         planned = planned.head(requests)
     played = play(asked, planned, on=on, seed=seed, progress=progress)
-    return replace(played, notes=(*_uncut(asked, planned), *played.notes))
+    return replace(played, notes=(*trace_notes(asked), *_uncut(asked, planned), *played.notes))
 
 
 def _uncut(scenario: Scenario, planned: Schedule) -> tuple[str, ...]:
@@ -113,9 +116,13 @@ def play_whole(scenario: Scenario, planned: Schedule, *, on: str, seed: int) -> 
 
 
 def prepare(
-    scenario: Scenario | str | Path, *, rate_per_s: float | None = None, trace: str | Path | None = None
+    scenario: Scenario | str | Path,
+    *,
+    rate_per_s: float | None = None,
+    trace: str | Path | None = None,
+    how: Mapping[str, Any] | None = None,
 ) -> Scenario:
-    """The scenario as asked: loaded, with another rate or with a trace in place of its arrivals."""
+    """The scenario as asked: loaded, with another rate or with a trace in place of its arrivals, read as *how* says."""
     asked = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     if trace is not None:
         asked = asked.with_(
@@ -123,8 +130,11 @@ def prepare(
                 "name": f"{asked.name}-{Path(trace).stem}",
                 "question": f"Does the deployment keep its targets under the recorded traffic of {Path(trace).name}?",
                 "workload.arrivals": {"kind": "trace", "file": str(trace)},
+                "workload.trace": dict(how) if how else None,
             }
         )
+    elif how:
+        asked = asked.with_(**{"workload.trace": dict(how)})
     if rate_per_s is not None:
         asked = asked.vary("workload.arrivals.rate_per_s", rate_per_s)
     return asked
