@@ -19,6 +19,7 @@ import pyarrow.json as pa_json
 from sim.errors import ScenarioError
 from sim.schema import PAGE
 from sim.traces.opening import ACCESS_LINE, Source, flat
+from sim.traces.spans import spans_of
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Text that is understood at a time."""
@@ -76,11 +77,12 @@ def blocks(source: Source, columns: Sequence[str], *, advance: Advance = lambda 
         The file is no CSV, no JSON or no text at some line.
     """
     wanted = [source.names.index(name) for name in columns]
-    take = {"csv": _csv_cells, "ndjson": _json_cells, "access": _access_cells}[source.kind]
+    takers = {"csv": _csv_cells, "ndjson": _json_cells, "access": _access_cells, "otlp": _span_cells}
+    take = takers[source.kind]
     first_row = 0
     for batch in _batches(source, wanted, advance=advance):
         cells = take(source, batch, columns=columns, first_row=first_row)
-        yield Block(first_row, cells, batch.num_rows)
+        yield Block(first_row, cells, len(cells[""]))
         first_row += batch.num_rows
 
 
@@ -150,7 +152,8 @@ def _access_cells(source: Source, batch: Any, *, columns: Sequence[str], first_r
     row = pc.index(strange, True).as_py()
     if row >= 0:
         where = f"{source.name}:{line_of(source, first_row + row)}"
-        raise ScenarioError(f'{where} "{lines[row].as_py()[:60]}" is not a line of an access log ({PAGE})')
+        shown = lines[row].as_py().partition("?")[0][:60]  # Behind the ? there may be secrets.
+        raise ScenarioError(f'{where} "{shown}" is not a line of an access log ({PAGE})')
     return {"": lines, **{name: pc.fill_null(pc.struct_field(parts, name), "") for name in columns}}
 
 
@@ -226,10 +229,25 @@ def _json_slowly(source: Source, lines: Cells, *, columns: Sequence[str], first_
             values = flat(json.loads(line)) if line.strip() and not line.lstrip().startswith("#") else {}
         except (ValueError, RecursionError):
             where = f"{source.name}:{line_of(source, first_row + row)}"
-            raise ScenarioError(f'{where} "{line[:40]}" is not a JSON object ({PAGE})') from None
+            raise ScenarioError(f'{where} "{line.partition("?")[0][:40]}" is not a JSON object ({PAGE})') from None
         for name, cells in found.items():
             value = values.get(name)
             cells.append("" if value is None else str(value))
+    return {name: pa.array(cells, pa.string()) for name, cells in found.items()}
+
+
+def _span_cells(source: Source, batch: Any, *, columns: Sequence[str], first_row: int) -> dict[str, Cells]:
+    """The spans of lines that hold many each; messages about a cell name the line."""
+    found: dict[str, list[str]] = {name: [] for name in ("", *columns)}
+    for row, line in enumerate(batch["c0"].to_pylist()):
+        try:
+            spans = list(spans_of(json.loads(line)))
+        except (ValueError, TypeError, AttributeError, KeyError):
+            where = f"{source.name}:{line_of(source, first_row + row)}"
+            raise ScenarioError(f"{where} is not a JSON object of resourceSpans ({PAGE})") from None
+        for span in spans:
+            for name, cells in found.items():
+                cells.append(span.get(name, ""))
     return {name: pa.array(cells, pa.string()) for name, cells in found.items()}
 
 

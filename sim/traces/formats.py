@@ -75,8 +75,8 @@ class Format:
         By role, where the column's name alone does not tell it.
     unit, latency_unit : str
         Of times that are numbers, and of latencies.
-    only : tuple of str
-        Column, and the value that rows which are requests have in it.
+    only : tuple of pairs
+        Columns, and the values that rows which are requests have in them.
     refuse : str
         Why it holds no requests; empty if it does.
     """
@@ -86,7 +86,7 @@ class Format:
     columns: Mapping[str, str] = field(default_factory=dict)
     unit: str = ""
     latency_unit: str = ""
-    only: tuple[str, ...] = ()
+    only: tuple[tuple[str, str], ...] = ()
     refuse: str = ""
 
 
@@ -95,17 +95,17 @@ RATES = "it holds rates a second, not requests; log every request (an events.req
 FORMATS = (
     Format("a Locust history", ("usercount", "requestss"), refuse=RATES),
     Format("Locust statistics", ("requestcount", "failurecount"), refuse=RATES),
-    Format("k6 results", ("metricname", "metricvalue", "timestamp"), only=("metricname", "http_reqs")),
+    Format("k6 results", ("metricname", "metricvalue", "timestamp"), only=(("metricname", "http_reqs"),)),
     Format(
         "k6 results",
         ("metric", "datatime", "datavalue"),
         {"time": "datatime", "method": "datatagsmethod", "path": "datatagsurl", "status": "datatagsstatus"},
-        only=("metric", "http_reqs"),
+        only=(("metric", "http_reqs"), ("type", "Point")),
     ),
     Format(
         "JMeter results", ("timestamp", "elapsed", "label"), {"latency": "elapsed", "path": "url", "route": "label"}
     ),
-    Format("Workers trace events", ("eventtimestampms", "eventtype"), only=("eventtype", "fetch")),
+    Format("Workers trace events", ("eventtimestampms", "eventtype"), only=(("eventtype", "fetch"),)),
     Format("Cloudflare Logpush", ("edgestarttimestamp", "clientrequesturi")),
     Format("Cloudflare Logpush", ("edgestarttimestamp", "clientrequestpath")),
     Format("BurstGPT", ("timestamp", "requesttokens", "responsetokens"), unit="s"),
@@ -127,6 +127,7 @@ KINDS = {
     "access": Format("an access log (Common or Combined Log Format)", (), {"key": "", "path": "request"}),
     "csv": GENERIC,
     "ndjson": Format("lines of JSON", ()),
+    "otlp": Format("OpenTelemetry spans (OTLP)", (), {"end": "", "route": ""}, only=(("kind", "server"),)),
 }
 
 
@@ -141,8 +142,8 @@ class Roles:
         By role, the column as the file names it.
     date : str
         A column of days in front of the time, or empty.
-    only : str
-        Column that says which rows are requests, or empty.
+    only : tuple of pairs
+        Columns that say which rows are requests, and the values that those have in them.
     unused : tuple of str
         The other columns, with a hint where a name is nearly one that is understood.
     """
@@ -150,13 +151,13 @@ class Roles:
     format: Format
     columns: dict[str, str]
     date: str = ""
-    only: str = ""
+    only: tuple[tuple[str, str], ...] = ()
     unused: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> tuple[str, ...]:
         """Columns that are read."""
-        return tuple(dict.fromkeys(name for name in (*self.columns.values(), self.date, self.only) if name))
+        return tuple(dict.fromkeys(name for name in (*self.columns.values(), self.date, *dict(self.only)) if name))
 
 
 def roles(source: Source, options: TraceOptions) -> Roles:
@@ -177,8 +178,8 @@ def roles(source: Source, options: TraceOptions) -> Roles:
     date = names.get("date", "") if plain(columns.get("time", "")) == "time" else ""
     if "time" not in columns and not {"end", "duration"} <= columns.keys():
         raise ScenarioError(_timeless(source))
-    only = names.get(made.only[0], "") if made.only else ""
-    used = {*columns.values(), date, only}
+    only = tuple((names[column], value) for column, value in made.only if column in names)
+    used = {*columns.values(), date, *dict(only)}
     unused = tuple(_hinted(name, columns) for name in source.names if name and name not in used)
     return Roles(made, columns, date, only, unused)
 

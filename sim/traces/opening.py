@@ -35,9 +35,12 @@ ACCESS_LINE = r'^(?P<host>\S+) \S+ \S+ \[(?P<time>[^\]]+)\] "(?P<request>[^"]*)"
 
 ACCESS_COLUMNS = ("host", "time", "request", "status", "size")
 
+SPAN_COLUMNS = ("startTimeUnixNano", "latency_ms", "kind", "method", "path", "http.route", "status")
+"""What is taken of a span of OpenTelemetry."""
+
 SEPARATORS = ",;\t|"
 
-Kind = Literal["csv", "ndjson", "access"]
+Kind = Literal["csv", "ndjson", "access", "otlp"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Source:
     Attributes
     ----------
     path : Path
-    kind : {"csv", "ndjson", "access"}
+    kind : {"csv", "ndjson", "access", "otlp"}
     names : tuple of str
         Columns; of JSON objects the dotted names of their keys.
     separator : str
@@ -159,6 +162,8 @@ def _of_line(raw: Source, lines: list[str], *, skipped: int, separator: str, fie
     if fields:  # The Extended Log Format of the W3C: the header is a comment.
         between = "\t" if "\t" in first else " "
         return Source(raw.path, "csv", tuple(fields.split()), separator=between, header_lines=skipped, **made)
+    if re.match(r'\s*\{\s*"resourceSpans"', first):
+        return Source(raw.path, "otlp", SPAN_COLUMNS, header_lines=skipped, **made)
     if first.lstrip().startswith("{"):
         return Source(raw.path, "ndjson", _keys(lines, raw.name, skipped=skipped), header_lines=skipped, **made)
     if first.lstrip().startswith("["):

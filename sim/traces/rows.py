@@ -106,10 +106,11 @@ class Rows:
         for name in self.roles.wanted:
             blank &= np.asarray(pc.equal(block.cells[name], ""))
         others = ~(away | blank)
-        if self.roles.only:
-            requested = np.asarray(pc.equal(block.cells[self.roles.only], self.roles.format.only[1]))
-            self.others += int((others & ~requested).sum())
-            others &= requested
+        requested = np.ones(block.rows, dtype=bool)
+        for column, value in self.roles.only:
+            requested &= np.asarray(pc.equal(block.cells[column], value))
+        self.others += int((others & ~requested).sum())
+        others &= requested
         return np.flatnonzero(others)
 
     def _time(self, block: Block, rows: NDArray[np.int64], cells: dict[str, Cells]) -> NDArray[np.int64]:
