@@ -21,7 +21,7 @@ from sim.judgement.targets import Verdict, left_out
 from sim.results.result import Result
 from sim.runners.play import play, prepare
 from sim.scenario.generation import schedule
-from sim.scenario.recorded import trace_notes, trace_of
+from sim.scenario.recorded import check_rate, trace_notes
 from sim.screening import Screening, screen
 from sim.views import Shown, view
 
@@ -158,9 +158,7 @@ def plan(
         raise UsageError(f"engine={engine!r} must be simpy or compiled")
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     asked = asked if rng is None else asked.vary("seed", rng)
-    recorded = trace_of(asked)
-    if recorded is not None:
-        recorded.rate_per_s  # noqa: B018  # refuses an instant, before the work
+    check_rate(asked)
     work = _Work(asked, engine, tell=tell or (lambda _: None))
     draft = Plan(asked, asked.seed)
     steps: list[Callable[[Plan], Plan]] = [

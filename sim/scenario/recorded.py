@@ -121,3 +121,16 @@ def trace_notes(scenario: "Scenario") -> tuple[str, ...]:
     """Return what the trace of *scenario* was taken for, a sentence each; nothing if it replays none."""
     trace = trace_of(scenario)
     return () if trace is None else trace.notes
+
+
+def check_rate(scenario: "Scenario") -> None:
+    """Refuse a trace from which no rate can be known.
+
+    Raises
+    ------
+    ScenarioError
+        All its requests lie within less than a second.
+    """
+    trace = trace_of(scenario)
+    if trace is not None:
+        assert trace.rate_per_s > 0

@@ -40,14 +40,14 @@ class Block:
 
     Attributes
     ----------
-    first_row : int
+    first_row_number : int
         Number of the first of them, from 0, among those that :func:`line_of` counts.
     cells : dict of str to Cells
         By column.
     rows : int
     """
 
-    first_row: int
+    first_row_number: int
     cells: dict[str, Cells]
     rows: int
 
@@ -79,11 +79,11 @@ def blocks(source: Source, columns: Sequence[str], *, advance: Advance = lambda 
     wanted = [source.names.index(name) for name in columns]
     takers = {"csv": _csv_cells, "ndjson": _json_cells, "access": _access_cells, "otlp": _span_cells}
     take = takers[source.kind]
-    first_row = 0
+    first_row_number = 0
     for batch in _batches(source, wanted, advance=advance):
-        cells = take(source, batch, columns=columns, first_row=first_row)
-        yield Block(first_row, cells, len(cells[""]))
-        first_row += batch.num_rows
+        cells = take(source, batch, columns=columns, first_row_number=first_row_number)
+        yield Block(first_row_number, cells, len(cells[""]))
+        first_row_number += batch.num_rows
 
 
 def _batches(source: Source, wanted: Sequence[int], *, advance: Advance) -> Iterator[Any]:
@@ -136,7 +136,7 @@ def _unreadable(source: Source, error: Exception, *, wrong: list[tuple[int, int]
     return f"{source.name} is not CSV: {said} ({PAGE})"
 
 
-def _csv_cells(source: Source, batch: Any, *, columns: Sequence[str], first_row: int) -> dict[str, Cells]:  # noqa: ARG001
+def _csv_cells(source: Source, batch: Any, *, columns: Sequence[str], first_row_number: int) -> dict[str, Cells]:  # noqa: ARG001
     found = {name: _trimmed(batch[f"c{source.names.index(name)}"]) for name in columns}
     return {"": batch["c0"], **found}
 
@@ -145,23 +145,23 @@ def _trimmed(cells: Cells) -> Cells:
     return pc.utf8_trim_whitespace(cells)
 
 
-def _access_cells(source: Source, batch: Any, *, columns: Sequence[str], first_row: int) -> dict[str, Cells]:
+def _access_cells(source: Source, batch: Any, *, columns: Sequence[str], first_row_number: int) -> dict[str, Cells]:
     lines = batch["c0"]
     parts = pc.extract_regex(lines, pattern=ACCESS_LINE)
     strange = pc.and_(pc.is_null(parts), pc.invert(pc.match_substring_regex(lines, r"^\s*(#.*)?$")))
     row = pc.index(strange, True).as_py()
     if row >= 0:
-        where = f"{source.name}:{line_of(source, first_row + row)}"
+        where = f"{source.name}:{line_of(source, first_row_number + row)}"
         shown = lines[row].as_py().partition("?")[0][:60]  # Behind the ? there may be secrets.
         raise ScenarioError(f'{where} "{shown}" is not a line of an access log ({PAGE})')
     return {"": lines, **{name: pc.fill_null(pc.struct_field(parts, name), "") for name in columns}}
 
 
-def _json_cells(source: Source, batch: Any, *, columns: Sequence[str], first_row: int) -> dict[str, Cells]:
+def _json_cells(source: Source, batch: Any, *, columns: Sequence[str], first_row_number: int) -> dict[str, Cells]:
     lines = batch["c0"]
     found = _json_fast(lines, columns)
     if found is None:
-        found = _json_slowly(source, lines, columns=columns, first_row=first_row)
+        found = _json_slowly(source, lines, columns=columns, first_row_number=first_row_number)
     return {"": lines, **{name: _trimmed(cells) for name, cells in found.items()}}
 
 
@@ -221,14 +221,14 @@ def _as_text(cells: Any) -> Cells:
     return pc.fill_null(cells if cells.type == pa.string() else pc.cast(cells, pa.string()), "")
 
 
-def _json_slowly(source: Source, lines: Cells, *, columns: Sequence[str], first_row: int) -> dict[str, Cells]:
+def _json_slowly(source: Source, lines: Cells, *, columns: Sequence[str], first_row_number: int) -> dict[str, Cells]:
     """The same, line by line, for objects that differ from each other."""
     found: dict[str, list[str]] = {name: [] for name in columns}
     for row, line in enumerate(lines.to_pylist()):
         try:
             values = flat(json.loads(line)) if line.strip() and not line.lstrip().startswith("#") else {}
         except (ValueError, RecursionError):
-            where = f"{source.name}:{line_of(source, first_row + row)}"
+            where = f"{source.name}:{line_of(source, first_row_number + row)}"
             raise ScenarioError(f'{where} "{line.partition("?")[0][:40]}" is not a JSON object ({PAGE})') from None
         for name, cells in found.items():
             value = values.get(name)
@@ -236,14 +236,14 @@ def _json_slowly(source: Source, lines: Cells, *, columns: Sequence[str], first_
     return {name: pa.array(cells, pa.string()) for name, cells in found.items()}
 
 
-def _span_cells(source: Source, batch: Any, *, columns: Sequence[str], first_row: int) -> dict[str, Cells]:
+def _span_cells(source: Source, batch: Any, *, columns: Sequence[str], first_row_number: int) -> dict[str, Cells]:
     """The spans of lines that hold many each; messages about a cell name the line."""
     found: dict[str, list[str]] = {name: [] for name in ("", *columns)}
     for row, line in enumerate(batch["c0"].to_pylist()):
         try:
             spans = list(spans_of(json.loads(line)))
         except (ValueError, TypeError, AttributeError, KeyError):
-            where = f"{source.name}:{line_of(source, first_row + row)}"
+            where = f"{source.name}:{line_of(source, first_row_number + row)}"
             raise ScenarioError(f"{where} is not a JSON object of resourceSpans ({PAGE})") from None
         for span in spans:
             for name, cells in found.items():

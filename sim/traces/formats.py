@@ -47,8 +47,7 @@ ALIASES: dict[str, str] = {
     "key": "key tenant tenantid organizationid organisationid orgid customerid accountid userid",
     "size": "sizebytes size edgeresponsebytes edgeresponsebodybytes responsebytes responsesize bodybytessent bytessent"
     " downstreamcontentsize scbytes attributeshttpresponsebodysize bytes",
-    "upload": "clientrequestbytes requestbytes requestsize requestlength sentbytes csbytes"
-    " attributeshttprequestbodysize",
+    "sent": "clientrequestbytes requestbytes requestsize requestlength sentbytes csbytes attributeshttprequestbodysize",
     "latency": "latencyms latency durationms elapsedms responsetimems edgetimetofirstbytems walltimems requesttime"
     " timetaken responsetime",
     "status": "status statuscode edgeresponsestatus responsecode httpstatuscode eventresponsestatus downstreamstatus"

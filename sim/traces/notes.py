@@ -32,7 +32,7 @@ class Taken:
     roles: Roles
     clock: Clock
     others: int
-    unsorted: int
+    unsorted_rows: int
     width_ns: int
 
 
@@ -76,8 +76,8 @@ def _notes(trace: Trace, taken: Taken, *, skipped: str) -> Iterator[str]:
         yield f"{taken.others:,} rows are no requests (only those with {kept} are) and were left out"
     if skipped:
         yield skipped
-    if taken.unsorted:
-        yield f"rows were not in order of time ({taken.unsorted:,} came before the one above them): sorted"
+    if taken.unsorted_rows:
+        yield f"rows were not in order of time ({taken.unsorted_rows:,} came before the one above them): sorted"
     if trace.resolution_ms:
         width = WORDS.get(round(trace.resolution_ms, 9), f"multiples of {trace.resolution_ms:g} ms")  # type: ignore[call-overload]
         yield f"stamps are {width}, coarser than the traffic: requests are spread uniformly within them, by the seed"

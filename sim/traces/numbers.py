@@ -79,7 +79,7 @@ def scaled_ns(cells: Cells, unit_ns: int) -> NDArray[np.int64]:
         One is no finite number, or beyond what 64 bits hold.
     """
     values = decimal(cells)
-    wrong = ~(np.abs(values) * unit_ns < 2**63 - 1)
+    wrong = ~(np.abs(values) < (2**63 - 1) / unit_ns)
     if wrong.any():
         row = int(np.argmax(wrong))
         rule = "must not be empty" if np.isnan(values[row]) else f"must lie within {(2**63 - 1) // unit_ns} of 0"

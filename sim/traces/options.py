@@ -29,7 +29,7 @@ class TraceColumns(Table):
     """Organisation, user or room: whatever a key is in the deployment."""
     size: str | None = None
     """Bytes that the request asks for."""
-    upload: str | None = None
+    sent: str | None = None
     """Bytes that the request carries: the size of a PUT, POST or PATCH."""
     latency: str | None = None
     """Measured latency, in ms unless its name ends in another unit."""

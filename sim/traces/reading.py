@@ -140,7 +140,7 @@ def _trace(rows: Rows, options: TraceOptions, *, names: Sequence[str]) -> Trace:
         resolution_ms=width_ns / 1e6,
         start_ns=None if own_start else int(times[0]),
     )
-    taken = Taken(rows.source, rows.roles, clock, others=rows.others, unsorted=unsorted, width_ns=width_ns)
+    taken = Taken(rows.source, rows.roles, clock, others=rows.others, unsorted_rows=unsorted, width_ns=width_ns)
     return _sealed(found, notes_of(found, taken, skipped=_skipped(rows.router)))
 
 

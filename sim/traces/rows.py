@@ -137,7 +137,7 @@ class Rows:
         try:
             return parse(cells[role])
         except CellError as error:
-            where = f"{self.source.name}:{line_of(self.source, block.first_row + int(rows[error.row]))}"
+            where = f"{self.source.name}:{line_of(self.source, block.first_row_number + int(rows[error.row]))}"
             text = cells[role][error.row].as_py()
             raise ScenarioError(f'{where} {self.roles.columns[role]}="{text[:40]}" {error} ({PAGE})') from None
 
@@ -183,7 +183,7 @@ class Rows:
     ) -> dict[str, NDArray[Any]]:
         """Sizes, tokens, latency and status."""
         made: dict[str, Callable[[Cells], NDArray[Any]]] = {
-            **dict.fromkeys(("size", "upload", "tokens_in", "tokens_out"), numbers.whole),
+            **dict.fromkeys(("size", "sent", "tokens_in", "tokens_out"), numbers.whole),
             "latency": numbers.decimal,
             "status": _status,
         }
@@ -192,13 +192,13 @@ class Rows:
             for role, parse in made.items()
             if role in cells
         }
-        upload = found.pop("upload", None)
-        if upload is not None:
+        sent = found.pop("sent", None)
+        if sent is not None:
             if method is not None:
                 carries = np.asarray(pc.is_in(method, pa.array(UPLOADS)))
-                found["size"] = np.where(carries, upload, found.get("size", np.full(len(rows), -1)))
+                found["size"] = np.where(carries, sent, found.get("size", np.full(len(rows), -1)))
             else:
-                found.setdefault("size", upload)
+                found.setdefault("size", sent)
         return found
 
 

@@ -44,7 +44,7 @@ ACCESS = r"^(?P<day>\d\d)/(?P<month>[A-Z][a-z][a-z])/(?P<year>\d{4}):(?P<clock>[
 
 @dataclass
 class Clock:
-    """Reads the times of one file; what the first block shows holds for all of them.
+    """Reads the times of one file; what the first of them shows holds for all.
 
     Attributes
     ----------
@@ -86,26 +86,25 @@ class Clock:
         return len(cells) > 0 and not self.taken
 
     def _numbers(self, cells: Cells) -> IntArray:
+        values = decimal(cells)
         if not self._unit_ns:
-            self._recognise(decimal(cells))
-        found = scaled_ns(cells, self._unit_ns)
+            self._recognise(values)
         if self.taken.endswith(SINCE_1970):
             low, high = self._range
-            wrong = (found < low * self._unit_ns) | (found > high * self._unit_ns)
+            wrong = ~((values >= low) & (values < high))
             if wrong.any():
                 raise CellError(int(np.argmax(wrong)), f"must be in {self.taken}, as the times before it")
-        return found
+        return scaled_ns(cells, self._unit_ns)
 
     def _recognise(self, values: NDArray[np.float64]) -> None:
         """Find out the unit, by what somebody said or by the magnitude."""
-        middle = float(np.median(np.abs(values)))
-        size = next(((unit, low, high) for unit, low, high in MAGNITUDES if low <= middle < high), None)
+        first = float(values[0])
+        size = next(((unit, low, high) for unit, low, high in MAGNITUDES if low <= first < high), None)
         if size is not None and (not self.explicit or size[0] == self.unit):
             self.unit, *self._range = size[0], *size[1:]  # type: ignore[assignment]
             self.taken = f"{self.unit} {SINCE_1970}"
         elif not self.unit:
-            row = int(np.argmax(~np.isnan(values)))
-            raise CellError(row, "has no unit that its magnitude tells: say unit=s, ms, us or ns")
+            raise CellError(0, "has no unit that its magnitude tells: say unit=s, ms, us or ns")
         else:
             self.taken = f"{self.unit} since a start of its own"
         self._unit_ns = UNITS_NS[self.unit]
@@ -143,7 +142,7 @@ def _as_iso(cells: Cells) -> Cells:
             clock = pc.binary_join_element_wise(pc.struct_field(parts, "clock"), pc.struct_field(parts, "zone"), "")
             return pc.fill_null(pc.binary_join_element_wise(day, clock, "T"), "")
         cells = pc.replace_substring_regex(cells, r"^(\d{4})/(\d\d)/(\d\d)", r"\1-\2-\3")
-    if "," in first:
+    if pc.any(pc.match_substring(cells, ",")).as_py():
         cells = pc.replace_substring(cells, ",", ".")
     if " " in first[11:] or first.endswith(("UTC", "GMT", "z")):
         cells = pc.replace_substring_regex(cells, r" ?(?:UTC|GMT|z)$", "Z")
