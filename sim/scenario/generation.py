@@ -204,9 +204,7 @@ def popularity(keys: Keys) -> NDArray[np.float64]:
 def key_weights(scenario: "Scenario", route: str) -> NDArray[np.float64]:
     """Return how popular each key is on a route, shape (keys,), not yet a share: as recorded, else by rank."""
     recorded = recorded_weights(scenario, route)
-    if recorded is None or not recorded.sum():
-        return popularity(scenario.population(route))
-    return recorded
+    return popularity(scenario.population(route)) if recorded is None else recorded
 
 
 def _chosen(weights: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int64]:

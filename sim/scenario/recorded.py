@@ -107,13 +107,16 @@ def recorded_keys(scenario: "Scenario") -> Mapping[str, int] | None:
 
 
 def recorded_weights(scenario: "Scenario", route: str) -> NDArray[np.float64] | None:
-    """Return how many requests of a route each key of the trace has, shape (keys,); None if no trace names keys."""
+    """Return how many requests of a route each key of the trace has, shape (keys,); None if no trace names keys.
+
+    A route that no row belongs to has the keys of all.
+    """
     trace = trace_of(scenario)
     if trace is None or trace.key is None:
         return None
-    mine = trace.key >= 0
-    if trace.route_code is not None:
-        mine = mine & (trace.route_code == list(scenario.routes).index(route))
+    named = trace.key >= 0
+    mine = named if trace.route_code is None else named & (trace.route_code == list(scenario.routes).index(route))
+    mine = mine if mine.any() else named
     return np.bincount(trace.key[mine], minlength=max(trace.keys, 1)).astype(np.float64)
 
 
