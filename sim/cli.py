@@ -99,6 +99,31 @@ def plan(
     return found.exit_status
 
 
+@app.command(epilog="Example: headroom init my-worker/ --log requests.csv --out ours.toml")
+def init(
+    config: Annotated[Path | None, typer.Argument(help="A Wrangler configuration, or its folder.")] = None,
+    *,
+    log: Annotated[Path | None, typer.Option(help="Requests of the deployment: CSV, JSON, or an access log.")] = None,
+    columns: Columns = None,
+    out: Annotated[Path, typer.Option(metavar="FILE.toml", help="The scenario; it must not exist.")] = Path(
+        "ours.toml"
+    ),
+    env: Annotated[str, typer.Option(help="Environment of the configuration.")] = "",
+) -> int:
+    """Draft a scenario of one's own, from a configuration and a log; without them, an example."""
+    from sim.scaffold.drafting import init as do_init
+    from sim.traces.options import trace_options
+
+    how = trace_options(columns) if columns is not None else None
+    found = do_init(config, log=log, out=out, environment=env, how=how)
+    for line in found.notes:
+        _say(line)
+    for line in found.lacking:
+        _say(f"not expressed: {line}")
+    _say(f"written: {out}; next: headroom plan {out}")
+    return 0
+
+
 @app.command(epilog="Example: headroom run launch --on reference --save run.parquet")
 def run(
     scenario: ScenarioName,

@@ -71,7 +71,8 @@ class Rows:
 
     def take(self, block: Block) -> None:
         """Understand the rows of a block and keep their numbers."""
-        rows = self._requests(block)
+        rows, others = request_rows(block, self.roles)
+        self.others += others
         self.count += len(rows)
         if self.count > ROWS_MAX:
             raise ScenarioError(f"{self.source.name} a trace must have <= {ROWS_MAX:,} rows ({PAGE})")
@@ -97,21 +98,6 @@ class Rows:
         kept = found.pop("kept", None)
         for role, values in found.items():
             self.parsed.setdefault(role, []).append(values if kept is None else values[kept])
-
-    def _requests(self, block: Block) -> NDArray[np.int64]:
-        """Rows of a block that are requests: not comments, not blank, not another kind of event."""
-        first = block.cells[""]
-        away = np.asarray(pc.match_substring_regex(first, r"^\s*#"))
-        blank = np.ones(block.rows, dtype=bool)
-        for name in self.roles.wanted:
-            blank &= np.asarray(pc.equal(block.cells[name], ""))
-        others = ~(away | blank)
-        requested = np.ones(block.rows, dtype=bool)
-        for column, value in self.roles.only:
-            requested &= np.asarray(pc.equal(block.cells[column], value))
-        self.others += int((others & ~requested).sum())
-        others &= requested
-        return np.flatnonzero(others)
 
     def _time(self, block: Block, rows: NDArray[np.int64], cells: dict[str, Cells]) -> NDArray[np.int64]:
         if "time" in cells:
@@ -206,3 +192,19 @@ def _status(cells: Cells) -> NDArray[np.int64]:
     """HTTP status of rows, shape (rows,); -1 where a tool wrote words instead."""
     digits = pc.match_substring_regex(cells, r"^\d{1,3}$")
     return np.asarray(pc.cast(pc.if_else(digits, cells, "-1"), pa.int64()))
+
+
+def request_rows(block: Block, kinds: Roles) -> tuple[NDArray[np.int64], int]:
+    """Return the rows of a block that are requests, shape (rows,), and how many are another kind of event.
+
+    The rest are comments and blank lines.
+    """
+    away = np.asarray(pc.match_substring_regex(block.cells[""], r"^\s*#"))
+    blank = np.ones(block.rows, dtype=bool)
+    for name in kinds.wanted:
+        blank &= np.asarray(pc.equal(block.cells[name], ""))
+    events = ~(away | blank)
+    requested = np.ones(block.rows, dtype=bool)
+    for column, value in kinds.only:
+        requested &= np.asarray(pc.equal(block.cells[column], value))
+    return np.flatnonzero(events & requested), int((events & ~requested).sum())
