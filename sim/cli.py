@@ -109,13 +109,14 @@ def init(
         "ours.toml"
     ),
     env: Annotated[str, typer.Option(help="Environment of the configuration.")] = "",
+    sample: Annotated[float, typer.Option(metavar="SHARE", help="Share of the requests that the log holds.")] = 1.0,
 ) -> int:
     """Draft a scenario of one's own, from a configuration and a log; without them, an example."""
     from sim.scaffold.drafting import init as do_init
     from sim.traces.options import trace_options
 
     how = trace_options(columns) if columns is not None else None
-    found = do_init(config, log=log, out=out, environment=env, how=how)
+    found = do_init(config, log=log, out=out, environment=env, sample_share=sample, how=how)
     for line in found.notes:
         _say(line)
     for line in found.lacking:

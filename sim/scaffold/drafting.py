@@ -56,6 +56,7 @@ def init(
     log: str | Path | None = None,
     out: str | Path | None = None,
     environment: str = "",
+    sample_share: float = 1.0,
     how: dict[str, Any] | None = None,
 ) -> Drafted:
     """Draft a scenario that runs at once, from what is there.
@@ -70,6 +71,8 @@ def init(
         Where the scenario is written; without it nothing is written.
     environment : str
         Of the configuration; empty for its top level.
+    sample_share : float
+        Share of all requests that the log holds, such as 0.001.
     how : dict, optional
         ``[workload.trace]`` for the log: what its columns are.
 
@@ -80,6 +83,8 @@ def init(
     """
     from sim.traces.options import TraceOptions
 
+    if not 0 < sample_share <= 1:
+        raise UsageError(f"sample_share={sample_share:g} must be > 0 and <= 1")
     place = None if out is None else _place(Path(out))
     read = None if config is None else read_config(config, environment)
     if read is None and environment:
@@ -90,7 +95,7 @@ def init(
     if log is not None:
         from sim.scaffold.log import read_log
 
-        traffic = read_log(log, validated(TraceOptions, how or {}))
+        traffic = read_log(log, validated(TraceOptions, how or {}), sample_share=sample_share)
     guess = Guess(found, schema)
     drafts = guess.drafts(traffic, read.crons if read else ())
     lacking = (*found.lacking, *(read.notes if read else ()), *problems, *guess.lacking)
@@ -100,7 +105,9 @@ def init(
     scenario = _loaded(text)
     if place is not None:
         _write(text, place)
-    return Drafted(name, text, scenario, lacking, traffic.trace.notes if traffic else ())
+    # Which keys a route's rows have is said in the draft, route by route.
+    notes = tuple(note for note in (traffic.trace.notes if traffic else ()) if "key" not in note)
+    return Drafted(name, text, scenario, lacking, notes)
 
 
 def _place(out: Path) -> Path:

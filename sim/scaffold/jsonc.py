@@ -4,7 +4,9 @@ import json
 import re
 from typing import Any
 
-TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*\n|/\*.*?\*/)*[}\]])', re.DOTALL)
+COMMENT = r"//[^\n]*(?![^\n])|/\*(?:[^*]|\*(?!/))*\*/"
+
+TOKEN = re.compile(rf'"(?:[^"\\\n]|\\.)*"|{COMMENT}|,(?=(?:\s|{COMMENT})*[}}\]])')
 """A text, a comment, or a comma with nothing but blanks and comments before the bracket."""
 
 

@@ -24,15 +24,18 @@ ROUTES_MAX = 24
 SHARE_MIN = 0.001
 """Paths beyond so many, or rarer than this, are one route together."""
 
-WINDOWS_S = ((86_400, 3_600), (7_200, 300), (600, 60))
-"""From which length of a log on its busiest hour, five minutes or minute is looked for, in s."""
+WINDOWS_S = (60, 300, 3_600)
+"""The busiest minute, five minutes or hour is looked for."""
+
+WINDOWS_MIN, WINDOW_REQUESTS_MIN = 10, 100
+"""A log of so many windows with so many requests each, on average, tells its peak: fewer would tell luck."""
 
 DAY_S, HOUR_S = 86_400, 3_600
 DAY_MIN_S = 22 * HOUR_S
 """A log that is shorter than most of a day shows no daily shape."""
 
-SWITCHING = 101
-"""Status of an answer that opens a WebSocket."""
+SWITCHING, REFUSED = 101, 4
+"""Status of an answer that opens a WebSocket, and hundreds of one that refuses."""
 
 OTHER = "other"
 
@@ -56,8 +59,8 @@ class LogRoute:
         Exponent of their popularity.
     size_bytes_median, size_bytes_p99 : float
     latency_ms_p50, latency_ms_p99 : float
-    socket_share : float
-        Share of its answers that open a WebSocket.
+    socket_share, refused_share : float
+        Share of its answers that open a WebSocket, and that refuse the request (4xx).
     """
 
     name: str
@@ -72,6 +75,7 @@ class LogRoute:
     latency_ms_p50: float = float("nan")
     latency_ms_p99: float = float("nan")
     socket_share: float = 0.0
+    refused_share: float = 0.0
 
     @property
     def match(self) -> str:
@@ -96,6 +100,8 @@ class Log:
         Mean rate in each hour of the day, UTC; empty without times of a day.
     key_column : str
         Where keys come from; empty if from the paths.
+    sample_share : float
+        Share of the requests that the log holds; the rates are those of all requests.
     """
 
     trace: Trace
@@ -105,11 +111,12 @@ class Log:
     window_s: float
     by_hour_per_s: tuple[float, ...]
     key_column: str
+    sample_share: float = 1.0
 
     @property
     def mean_per_s(self) -> float:
         """Mean rate."""
-        return self.trace.rate_per_s
+        return self.trace.rate_per_s / self.sample_share
 
     @property
     def peak_factor(self) -> float:
@@ -117,8 +124,10 @@ class Log:
         return self.busiest_per_s / self.mean_per_s
 
 
-def read_log(path: str | Path, options: TraceOptions) -> Log:
+def read_log(path: str | Path, options: TraceOptions, *, sample_share: float = 1.0) -> Log:
     """Read a log of requests, twice: once for its paths, once for everything else.
+
+    A log that holds a *sample_share* of the requests tells rates of all of them, and a part of the keys.
 
     Raises
     ------
@@ -145,7 +154,14 @@ def read_log(path: str | Path, options: TraceOptions) -> Log:
     kept = kept or [("", label) for label in list(labels)[:ROUTES_MAX]]
     names = _names(kept)
     trace = _replayed(path, kept, names=names, options=options, by_path=with_paths)
-    return _summed(trace, kept, names=names, rare=rare, by_path=with_paths, key_column=kinds.columns.get("key", ""))
+    key_column = kinds.columns.get("key", "")
+    summed = _summed(trace, kept, names=names, rare=rare, by_path=with_paths, key_column=key_column)
+    return replace(
+        summed,
+        busiest_per_s=summed.busiest_per_s / sample_share,
+        by_hour_per_s=tuple(rate / sample_share for rate in summed.by_hour_per_s),
+        sample_share=sample_share,
+    )
 
 
 def _kept(paths: Paths) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
@@ -235,6 +251,7 @@ def _route(trace: Trace, code: int | None, *, name: str, method: str, path: str)
         latency_ms_p50=float(np.median(waits)) if len(waits) else float("nan"),
         latency_ms_p99=float(np.quantile(waits, 0.99)) if len(waits) else float("nan"),
         socket_share=0.0 if trace.status is None else float((trace.status[mine] == SWITCHING).mean()),
+        refused_share=0.0 if trace.status is None else float((trace.status[mine] // 100 == REFUSED).mean()),
     )
 
 
@@ -259,9 +276,11 @@ def _zipf(counts: NDArray[np.int64]) -> float:
 def _busiest(trace: Trace) -> tuple[float, float]:
     """Rate of the busiest window, and its length in s."""
     span_s = trace.duration_ms / 1000
-    window_s = next((window for length, window in WINDOWS_S if span_s >= length), 0)
-    if not window_s:
+    fitting = [window for window in WINDOWS_S if span_s >= WINDOWS_MIN * window]
+    if not fitting:
         return trace.rate_per_s, 0.0
+    full = [window for window in fitting if trace.rate_per_s * window >= WINDOW_REQUESTS_MIN]
+    window_s = full[0] if full else fitting[-1]
     whole = int(span_s // window_s)
     counts = np.bincount((trace.arrival_ms // (window_s * 1000)).astype(np.int64), minlength=whole)[:whole]
     return float(counts.max() / window_s), float(window_s)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from sim.models.registry import component
 from sim.scaffold.grouping import replaced
-from sim.scaffold.log import Log, LogRoute
+from sim.scaffold.log import OTHER, Log, LogRoute
 from sim.scaffold.migrations import Schema
 from sim.scaffold.parts import Part, Parts, known, slug
 
@@ -21,7 +21,8 @@ READS = ("GET", "HEAD", "")
 LARGE_BYTES = 50_000
 """From this median size on, a body is taken for a stored object."""
 
-SOCKETS_SHARE = 0.5
+MAJORITY = 0.5
+"""Share of a route's answers from which on they say what it is."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,14 @@ class Guess:
         return "{object}" if large and place == 0 else "{key}" if place == 0 else "{request}"
 
     def _steps(self, route: LogRoute, *, reads: bool, large: bool, said: list[str]) -> tuple[str, ...]:
-        if route.socket_share > SOCKETS_SHARE:
+        if route.socket_share > MAJORITY:
             if known("websocket"):
                 return ('"workers.compute"', self._use("websocket", "connect", "message"))
             self.lacking.append(f"{route.match}: WebSocket sessions (status 101); there is no component websocket yet")
             said.append("It opens WebSockets: only the request that does is simulated, not their messages.")
+        if route.refused_share > MAJORITY or route.name == OTHER:
+            said.append("Most answers refuse it (4xx)." if route.name != OTHER else "Paths too rare for one each.")
+            return ('"workers.compute"',)
         if large:
             bucket = self.parts.of("r2")[0].name
             return ('"workers.compute"', f'"{bucket}.{"get" if reads else "put"}"')

@@ -54,8 +54,8 @@ def _head(found: Known) -> Iterator[str]:
     yield "#"
     yield "#     headroom plan THIS_FILE"
     yield "#"
-    yield "# Numbers marked MEASURED come from the log. Those marked ASSUMED nobody measured: put yours in their place, and"
-    yield "# their reason under [assumptions]. Everything that is not said here is cloudflare.toml's."
+    yield "# Numbers marked MEASURED come from the log. Those marked ASSUMED nobody measured: put yours in their place,"
+    yield "# and their reason under [assumptions]. Everything that is not said here is cloudflare.toml's."
     if found.config and found.config.environment:
         yield f"# Environment: {found.config.environment}."
     if found.lacking:
@@ -99,6 +99,8 @@ def _workload(found: Known) -> Iterator[str]:
 
 
 def _peak(log: Log) -> Iterator[str]:
+    if log.sample_share < 1:
+        yield f"The log holds {log.sample_share:g} of all requests; rates are those of all, its keys are too few."
     if log.window_s:
         window = f"busiest {log.window_s / 60:g} min"
         yield f"MEASURED: {window} {log.busiest_per_s:.4g} a second, peak factor {log.peak_factor:.3g}."
@@ -135,7 +137,7 @@ def _routes(found: Known) -> Iterator[str]:
     for draft in found.drafts:
         yield ""
         yield from (f"# {_comment(line)}" for line in draft.said)
-        yield "# ASSUMED: its steps. Say what it does: operations, times, chance (of a cache's miss), spawn (waitUntil)."
+        yield "# ASSUMED: its steps. Say what it does: operations, times, chance (of a cache miss), spawn (waitUntil)."
         yield f"[routes.{draft.name}]"
         yield f"share = {draft.share!r}"
         if draft.enter:

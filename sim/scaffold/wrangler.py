@@ -205,7 +205,7 @@ def _notes(
     if environment:
         lost = [key for key in top if key in _BOUND and key not in own and top[key]]
         if lost:
-            yield f"environment {environment} does not inherit {', '.join(lost)} of the top level, and names none"
+            yield f"environment {environment} names no {', '.join(lost)}; those of the top level are not inherited"
     steps = [step for step in bound.get("migrations") or () if isinstance(step, dict)]
     old = [str(name) for step in steps for name in step.get("new_classes", ())]
     if old:

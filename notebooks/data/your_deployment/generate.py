@@ -2,8 +2,8 @@
 
     python notebooks/data/your_deployment/generate.py
 
-A day of 3 million requests with a peak of four times the mean, of which Logpush samples one in a thousand; the same seed
-gives the same bytes. Nothing in it was measured.
+A day of 3 million requests with a peak of four times the mean, of which Logpush samples one in a thousand; the same
+seed gives the same bytes. Nothing in it was measured.
 """
 
 import csv
@@ -56,7 +56,10 @@ def row(rng: np.random.Generator, time_ns: int, route: str) -> tuple[object, ...
     """One line of the log."""
     waited_ms = int(rng.lognormal(3.2, 0.6)) + 4
     if route == "feed":
-        uri, size = f"/feed?user=u{ranked(rng, USERS, 0.8)}&session={rng.integers(2**31):x}", int(rng.lognormal(9.5, 0.4))
+        uri, size = (
+            f"/feed?user=u{ranked(rng, USERS, 0.8)}&session={rng.integers(2**31):x}",
+            int(rng.lognormal(9.5, 0.4)),
+        )
         return time_ns, "GET", uri, 200, size, 420, waited_ms, "DE"
     if route == "post":
         return time_ns, "POST", "/post", 201, 180, int(rng.lognormal(7.5, 0.8)), waited_ms + 30, "DE"
