@@ -1,7 +1,7 @@
 """Paths of a log, grouped: what differs from request to request becomes ``:id``.
 
 A segment is an id when it looks like one (a number, a UUID, hexadecimal digits, a long token, a word with a number
-behind it), or when so many different ones stand at its place that they cannot all be routes.
+behind it, anything with three digits), or when so many different ones stand at its place that they cannot all be routes.
 """
 
 import re
@@ -19,11 +19,12 @@ LOOKS = (
     r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}",
     r"[0-9a-fA-F]{8,}",
     r"[A-Za-z0-9_=-]{20,}",
-    r"[A-Za-z]{1,16}(?:[-_][0-9]+|[0-9]{3,})",
+    r"[A-Za-z]{1,16}[-_][0-9]+",
+    r"[^/]*[0-9][^/]*[0-9][^/]*[0-9][^/]*",
     r"[^/]*%[^/]*",
     r"[^/]*[^\x00-\x7f][^/]*",
 )
-"""What an id looks like: a number, a UUID, hexadecimal, a token, ``user-7``, words in any script."""
+"""What an id looks like: a number, a UUID, hexadecimal, a token, ``user-7``, three digits, words in any script."""
 
 ID = f"/(?:{'|'.join(LOOKS)}){ENDING}(/|$)"
 
@@ -31,7 +32,7 @@ ALIKE_MAX = 20
 """More different segments at one place are ids, whatever they look like."""
 
 FREQUENT_SHARE = 0.1
-"""A segment with this share of the requests at its place is a route of its own all the same."""
+"""A word without digits that has this share of the requests at its place is a route of its own all the same."""
 
 PATHS_MAX = 50_000
 """Different paths that are told apart while a log is read; of later ones only the first segment is."""
@@ -83,7 +84,8 @@ def _merged(paths: Counter[tuple[str, ...]], place: int) -> Counter[tuple[str, .
     groups: defaultdict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
     for segments, count in paths.items():
         own = segments[place]
-        name = ":id" if many and at[own] < FREQUENT_SHARE * total and own != "*" else own
+        frequent = at[own] >= FREQUENT_SHARE * total and not re.search(r"\d", own)
+        name = ":id" if many and not frequent and own != "*" else own
         groups[name][*segments[:place], name, *segments[place + 1 :]] += count
     found: Counter[tuple[str, ...]] = Counter()
     for inside in groups.values():

@@ -6,8 +6,9 @@ Which components there are is asked of the registry, so a binding whose componen
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from sim.models.registry import components
+from sim.models.registry import component, components
 from sim.scaffold.wrangler import Binding, Config
 
 COMPONENTS = {
@@ -18,6 +19,15 @@ COMPONENTS = {
     "queues.producers": "queues",
 }
 """The component of each table of bindings that routes may use."""
+
+CONSUMER_KEYS = {
+    "max_batch_size": "batch_messages",
+    "max_batch_timeout": "batch_timeout_s",
+    "max_retries": "retries",
+    "retry_delay": "retry_delay_s",
+    "max_concurrency": "consumers",
+}
+"""Keys of a consumer's configuration, and those of the table of its queue."""
 
 REASONS = {
     "services": "a service binding: another Worker, whose own load is not simulated",
@@ -65,15 +75,15 @@ def parts(config: Config) -> Parts:
     found: list[Part] = []
     lacking: list[str] = []
     for binding in config.bindings:
-        component = COMPONENTS.get(binding.table, "")
-        if binding.table == "queues.consumers" and known("queues"):
-            lacking.append(f"{_called(binding)}: {_consumer(binding)}")
-        elif component and known(component):
+        kind = COMPONENTS.get(binding.table, "")
+        if binding.table == "queues.consumers" and _fed(binding, config) and known("queues"):
+            continue  # It is said in the table of its queue.
+        if kind and known(kind):
             alone = sum(1 for other in config.bindings if other.table == binding.table) == 1
             taken = {part.name for part in found} | {one.name for one in components()}
-            found.append(Part(component if alone else free(slug(binding.name), taken), component, binding))
+            found.append(Part(kind if alone else free(slug(binding.name), taken), kind, binding))
         else:
-            reason = f"there is no component {component} yet" if component else REASONS.get(binding.table, "")
+            reason = f"there is no component {kind} yet" if kind else REASONS.get(binding.table, "")
             lacking.append(f"{_called(binding)}: {reason or 'a scenario has nothing of the kind'}")
     return Parts(tuple(found), (*lacking, *_settings(config)))
 
@@ -83,10 +93,20 @@ def _called(binding: Binding) -> str:
     return f"{binding.table} {named}".strip()
 
 
-def _consumer(binding: Binding) -> str:
-    size = binding.keys.get("max_batch_size")
-    batches = f" in batches of up to {size}" if size else ""
-    return f"its messages are handled{batches} beside the requests; say so in [system.queues] of the queue"
+def _fed(consumer: Binding, config: Config) -> bool:
+    """Whether the Worker itself sends to the queue that it consumes."""
+    return any(one.table == "queues.producers" and one.target == consumer.name for one in config.bindings)
+
+
+def consumer_settings(part: Part, config: Config) -> dict[str, Any]:
+    """Return what the configuration says of the consumer of a queue, as keys of the queue's table."""
+    fields = component(part.component).table.model_fields
+    found: dict[str, Any] = {}
+    for binding in config.bindings:
+        if binding.table == "queues.consumers" and binding.name == part.binding.target:
+            found = {CONSUMER_KEYS[key]: value for key, value in binding.keys.items() if key in CONSUMER_KEYS}
+            found["dead_letters"] = bool(binding.target)
+    return {key: value for key, value in found.items() if key in fields and isinstance(value, int)}
 
 
 def _settings(config: Config) -> Iterator[str]:

@@ -118,6 +118,8 @@ class Guess:
     def _steps(self, route: LogRoute, *, reads: bool, large: bool, said: list[str]) -> tuple[str, ...]:
         if route.socket_share > MAJORITY:
             if known("websocket"):
+                self.lacking.append(f"{route.match}: the messages in its WebSockets, which no log holds")
+                said.append("The messages in its WebSockets are in no log: give them a route with websocket.message.")
                 return ('"workers.compute"', self._use("websocket", "connect", "message"))
             self.lacking.append(f"{route.match}: WebSocket sessions (status 101); there is no component websocket yet")
             said.append("It opens WebSockets: only the request that does is simulated, not their messages.")

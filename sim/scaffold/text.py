@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from sim.models.registry import component
 from sim.scaffold.log import Log
 from sim.scaffold.migrations import Schema
-from sim.scaffold.parts import Part, Parts, known
+from sim.scaffold.parts import Part, Parts, consumer_settings, known
 from sim.scaffold.routes import Draft
 from sim.scaffold.wrangler import Config
 
@@ -44,6 +45,11 @@ def scenario_text(found: Known) -> str:
 def quoted(text: str) -> str:
     """Return a text as TOML writes it."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def quoted_value(value: int) -> str:
+    """Return a whole number, or true or false, as TOML writes it."""
+    return str(value).lower()
 
 
 def _head(found: Known) -> Iterator[str]:
@@ -175,7 +181,8 @@ def _system(found: Known) -> Iterator[str]:
     if found.parts.found:
         yield from ("", "# The bindings. Their numbers are cloudflare.toml's; other ones go into tables [system.NAME].")
     for part in found.parts.found:
-        yield from _part(part, " ".join(step for draft in found.drafts for step in draft.steps))
+        settings = consumer_settings(part, found.config) if found.config else {}
+        yield from _part(part, " ".join(step for draft in found.drafts for step in draft.steps), settings=settings)
     if found.schema is not None:
         tables = ", ".join(f"{name} {1 + count}" for name, count in found.schema.indexes.items())
         yield f"# Rows that an insert writes, by table, its indexes counted: {_comment(tables)}"
@@ -186,15 +193,18 @@ def _system(found: Known) -> Iterator[str]:
             yield f"schedule = {quoted(schedule)}"
 
 
-def _part(part: Part, steps: str) -> Iterator[str]:
+def _part(part: Part, steps: str, *, settings: dict[str, Any]) -> Iterator[str]:
     """One binding: its operations, whether some route uses it, and its table if it needs one."""
     operations = ", ".join(f"{part.name}.{what}" for what in component(part.component).operations)
     yield f"# {_comment(_binding(part))}: {operations}"
     if f'"{part.name}.' not in steps:
         yield "#   No route above uses it: add its operation to the steps of those that do."
-    if part.name != part.component:
+    named = part.name != part.component
+    if named or settings:
         yield f"[system.{part.name}]"
-        yield from (f'component = "{part.component}"', f'like = "{part.component}"', "")
+        yield from (f'component = "{part.component}"', f'like = "{part.component}"') if named else ()
+        yield from (f"{key} = {quoted_value(value)}" for key, value in settings.items())
+        yield ""
 
 
 def _binding(part: Part) -> str:

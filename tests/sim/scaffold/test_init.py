@@ -189,6 +189,8 @@ GROUPS = {
         [("/user/:id", 24), ("/user/settings", 10)],
     ),
     "words of any script": (["/tag/日本", "/tag/m%C3%BCnchen"], [("/tag/:id", 2)]),
+    "three digits": (["/i/3a5f91b.jpg", "/i/x12y3", "/i/2026-01-02"], [("/i/:id", 3)]),
+    "a frequent id is one": (["/u/u1"] * 30 + [f"/u/u{at}" for at in range(30)], [("/u/:id", 60)]),
     "the root": (["/", "/"], [("/", 2)]),
     "behind an id": (["/room/7/ws", "/room/8/ws", "/room/8"], [("/room/:id/ws", 2), ("/room/:id", 1)]),
 }
