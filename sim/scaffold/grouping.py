@@ -1,7 +1,8 @@
 """Paths of a log, grouped: what differs from request to request becomes ``:id``.
 
 A segment is an id when it looks like one (a number, a UUID, hexadecimal digits, a long token, a word with a number
-behind it, anything with three digits), or when so many different ones stand at its place that they cannot all be routes.
+behind it, anything with three digits), or when so many different ones stand at its place that they cannot all be
+routes.
 """
 
 import re
