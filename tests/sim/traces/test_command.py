@@ -1,7 +1,7 @@
 """Traces on the command line: what was taken is said, what is wrong is one line, and memory is bounded.
 
-Goal: `headroom cost --trace FILE` says on standard error what it took the file for, and on standard output
-nothing else than before. Method: the command in this process; and for memory, a process of its own with its peak measured.
+Goal: `headroom cost --trace FILE` says on standard error what it took the file for, and on standard output nothing else
+than before. Method: the command in this process; and for memory, a process of its own with its peak measured.
 """
 
 import json
