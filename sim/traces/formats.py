@@ -219,7 +219,7 @@ def _consistent(columns: dict[str, str], made: Format, *, asked: Mapping[str, st
 
 
 def _timeless(source: Source) -> str:
-    shown = ", ".join(source.names)[:80]
+    shown = ", ".join(source.names).partition("?")[0][:80]  # It may be no header, and hold secrets behind a ?.
     first = source.names[0] if source.names else ""
     if re.fullmatch(r"[\d.:TZ +-]+", first):
         return f"{source.name}:{source.header_lines} must name the columns in its first line; it has: {shown} ({PAGE})"

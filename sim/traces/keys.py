@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sim.traces.blocks import Cells
+from sim.traces.numbers import BLANKS
 
 
 def hashed(cells: Cells) -> NDArray[np.uint64]:
@@ -13,7 +14,7 @@ def hashed(cells: Cells) -> NDArray[np.uint64]:
     coded = pc.dictionary_encode(cells)
     labels = np.array(coded.dictionary.to_pylist(), dtype=object)
     hashes = pd.util.hash_array(labels, categorize=False) if len(labels) else np.zeros(0, np.uint64)
-    hashes = np.where(labels == "", np.uint64(0), np.maximum(hashes, np.uint64(1)))
+    hashes = np.where(np.isin(labels, BLANKS), np.uint64(0), np.maximum(hashes, np.uint64(1)))
     found: NDArray[np.uint64] = hashes[np.asarray(coded.indices)]
     return found
 

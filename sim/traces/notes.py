@@ -72,8 +72,8 @@ def _notes(trace: Trace, taken: Taken, *, skipped: str) -> Iterator[str]:
     if clock.naive:
         yield f"stamps name no time zone; taken as {clock.zone or 'UTC'}"
     if taken.others:
-        kept = " and ".join(f"{column}={value}" for column, value in roles.only)
-        yield f"{taken.others:,} rows are no requests (only those with {kept} are) and were left out"
+        kept = [f"{column}={value}" for column, value in roles.only] or [f"a {roles.columns['path']}"]
+        yield f"{taken.others:,} rows are no requests (only those with {' and '.join(kept)} are) and were left out"
     if skipped:
         yield skipped
     if taken.unsorted_rows:

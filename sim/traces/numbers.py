@@ -12,13 +12,16 @@ from sim.traces.blocks import CellError, Cells
 NUMBER_MAX = 2**53
 """Largest number in a cell: beyond it whole numbers are rounded."""
 
+BLANKS = ("", "-", "null", "NULL", "None", "NaN")
+"""How tools write that there is nothing."""
+
 PLAIN = r"^[+-]?\d{1,19}(?:[.,]\d*)?$"
 """A number without exponent: read digit by digit."""
 
 
 def blank(cells: Cells) -> NDArray[np.bool_]:
     """Say which cells hold nothing, shape (rows,)."""
-    return np.asarray(pc.is_in(cells, pa.array(["", "-", "null", "NULL", "None", "NaN"])))
+    return np.asarray(pc.is_in(cells, pa.array(BLANKS)))
 
 
 def whole(cells: Cells) -> NDArray[np.int64]:

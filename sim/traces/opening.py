@@ -30,8 +30,11 @@ MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 """Byte order marks."""
 
-ACCESS_LINE = r'^(?P<host>\S+) \S+ \S+ \[(?P<time>[^\]]+)\] "(?P<request>[^"]*)" (?P<status>\d{3}|-) (?P<size>\d+|-)'
-"""The Common Log Format; the Combined one has two more fields behind it."""
+ACCESS_LINE = (
+    r'^(?:\S+ )?(?P<host>\S+) \S+ (?:"[^"]*"|\S+) \[(?P<time>[^\]]+)\] '
+    r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}|-) (?P<size>\d+|-)'
+)
+"""The Common Log Format, perhaps with a virtual host before it; the Combined one has two more fields behind it."""
 
 ACCESS_COLUMNS = ("host", "time", "request", "status", "size")
 

@@ -207,4 +207,6 @@ def request_rows(block: Block, kinds: Roles) -> tuple[NDArray[np.int64], int]:
     requested = np.ones(block.rows, dtype=bool)
     for column, value in kinds.only:
         requested &= np.asarray(pc.equal(block.cells[column], value))
+    if "path" in kinds.columns and "route" not in kinds.columns:
+        requested &= np.asarray(pc.not_equal(block.cells[kinds.columns["path"]], ""))
     return np.flatnonzero(events & requested), int((events & ~requested).sum())

@@ -66,6 +66,11 @@ def event(number: int, kind: str = "fetch") -> dict[str, Any]:
     }
 
 
+def tailed(at_ms: int, request: dict[str, Any]) -> dict[str, Any]:
+    """An event as `wrangler tail` prints it."""
+    return {"outcome": "ok", "eventTimestamp": SECONDS * 1000 + at_ms, "event": {"request": request}}
+
+
 def span(number: int, kind: int) -> dict[str, Any]:
     """A span of OpenTelemetry."""
     start_ns = (SECONDS + number) * 10**9
@@ -114,6 +119,19 @@ EXPORTS: dict[str, tuple[str, list[float], str]] = {
         "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n3,A,4,2,6,api\n40,B,9,2,11,chat\n",
         [0, 37_000], "BurstGPT, 2 requests in 1.233 min: time = Timestamp (s since a start",
     ),
+    "vhost.log": (
+        f'shop:80 ::1 - "frank x" [01/Jan/2026:00:00:00 +0000] "GET /feed/\\"x\\" HTTP/1.0" 200 1\n{COMBINED}',
+        [0, 2000, 3600_000], "an access log",
+    ),
+    "tail.json": (
+        lines(tailed(0, {"url": "https://x/feed/1", "method": "GET"}), tailed(500, {}), tailed(900, {"url": "/feed/2"})),
+        [0, 900], "1 rows are no requests (only those with a event.request.url are)",
+    ),
+    "dates.csv": ("date,time,key\n2026-01-01,00:00:01,-\n2026-01-01,00:00:03,a\n", [0, 2000], "1 rows name no key"),
+    "minutes.csv": (
+        "timestamp\n2026-01-01 00:00\n2026-01-01 00:00\n2026-01-01 00:01\n", [0, 0, 60_000], "whole minutes, coarser",
+    ),
+    "zones.csv": (f"timestamp\n{ISO}0 +0100\n{ISO}5+00:30\n", [0, 1_805_000], "2 requests in 1.003 h"),
     "caddy.json": (CADDY, [0, 1000], "a Caddy log"),
     "cloudfront.log": (CLOUDFRONT, [0, 2000], "time = time"),
     "combined.log": (COMBINED, [0, 2000], "an access log"),
