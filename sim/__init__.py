@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from sim.results.storage import save_run as save_run
     from sim.runners.play import play as play
     from sim.runners.play import run as run
+    from sim.scaffold.drafting import init as init
     from sim.scenario.generation import schedule as schedule
+    from sim.scenario.recorded import read_trace as read_trace
     from sim.scenario.scenario import Scenario as Scenario
     from sim.scenario.scenario import load_scenario as load_scenario
     from sim.scenario.schedule import Schedule as Schedule
@@ -60,6 +62,7 @@ _HOME = {
     "compare": "sim.judgement.comparison",
     "cost": "sim.judgement.cost",
     "flow": "sim",
+    "init": "sim.scaffold.drafting",
     "json_schema": "sim.scenario.schema_page",
     "judge": "sim.judgement.judge",
     "load_run": "sim.results.storage",
@@ -68,6 +71,7 @@ _HOME = {
     "plan": "sim.experiments.plan",
     "play": "sim.runners.play",
     "plots": "sim.report",
+    "read_trace": "sim.scenario.recorded",
     "register": "sim.models.registry",
     "run": "sim.runners.play",
     "run_until": "sim.experiments.stopping",

@@ -35,7 +35,12 @@ app = typer.Typer(
 )
 
 ScenarioName = Annotated[str, typer.Argument(help="A scenario file, or the name of one in scenarios/.")]
-Trace = Annotated[Path | None, typer.Option(help="CSV of real arrivals in place of the scenario's arrivals.")]
+Trace = Annotated[Path | None, typer.Option(help="Real requests (CSV, JSON, access log) in place of the scenario's.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="NAME=COLUMN,...", help="What columns of the trace are: time=ts,key=tenant,unit=s."),
+]
+Unmatched = Annotated[str | None, typer.Option(help="Rows of the trace that match no route: refuse, or skip.")]
 Rate = Annotated[float | None, typer.Option(metavar="PER_S", help="Arrival rate in place of the scenario's.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of all random numbers; default: the scenario's.")]
 Changes = Annotated[
@@ -90,6 +95,8 @@ def plan(
     scenario: ScenarioName = "launch",
     *,
     trace: Trace = None,
+    columns: Columns = None,
+    unmatched: Unmatched = None,
     rate: Rate = None,
     seed: Seed = None,
     changes: Changes = None,
@@ -105,7 +112,8 @@ def plan(
     from sim.report.terminal import plan_tables
 
     on_progress = progress_printer()
-    asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
+    how = (columns, unmatched)
+    asked = _asked(scenario, rate=rate, trace=trace, how=how, changes=changes, aloud=False)
     with prepared_folder(out, asked.name) as folder:
         found = do_plan(asked, rng=seed, engine=engine, live=live, on_progress=on_progress, progress=True)
         on_progress("writing the report")
@@ -114,6 +122,32 @@ def plan(
     for path in files:
         say(f"written: {path}")
     return found.exit_status
+
+
+@app.command(epilog="Example: headroom init my-worker/ --log requests.csv --out ours.toml")
+def init(
+    config: Annotated[Path | None, typer.Argument(help="A Wrangler configuration, or its folder.")] = None,
+    *,
+    log: Annotated[Path | None, typer.Option(help="Requests of the deployment: CSV, JSON, or an access log.")] = None,
+    columns: Columns = None,
+    out: Annotated[Path, typer.Option(metavar="FILE.toml", help="The scenario; it must not exist.")] = Path(
+        "ours.toml"
+    ),
+    env: Annotated[str, typer.Option(help="Environment of the configuration.")] = "",
+    sample: Annotated[float, typer.Option(metavar="SHARE", help="Share of the requests that the log holds.")] = 1.0,
+) -> int:
+    """Draft a scenario from a configuration and a log; without them, an example."""
+    from sim.scaffold.drafting import init as do_init
+    from sim.traces.options import trace_options
+
+    how = trace_options(columns) if columns is not None else None
+    found = do_init(config, log=log, out=out, environment=env, sample_share=sample, how=how)
+    for line in found.notes:
+        say(line)
+    for line in found.lacking:
+        say(f"not expressed: {line}")
+    say(f"written: {out}; next: headroom plan {out}")
+    return 0
 
 
 @app.command(epilog="Example: headroom run launch --on reference --save run.parquet")
@@ -131,6 +165,8 @@ def run(
     rate: Rate = None,
     seed: Seed = None,
     trace: Trace = None,
+    columns: Columns = None,
+    unmatched: Unmatched = None,
     changes: Changes = None,
     save: Annotated[Path | None, typer.Option(metavar="RUN.parquet", help="Save the run to this file.")] = None,
     json: Json = None,
@@ -144,7 +180,7 @@ def run(
 
     if save is not None:
         _check_place(save, suffix=".parquet")
-    asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
+    asked = _asked(scenario, rate=rate, trace=trace, how=(columns, unmatched), changes=changes, aloud=False)
     if until is not None or requests_max is not None:
         return _run_until(
             asked, until, on=on, rng=seed, requests=requests, requests_max=requests_max, save=save, json=json
@@ -193,6 +229,8 @@ def capacity(
     seeds: Annotated[int, typer.Option(help="Independent searches; their variance gives the interval.")] = 5,
     seed: Seed = None,
     trace: Trace = None,
+    columns: Columns = None,
+    unmatched: Unmatched = None,
     changes: Changes = None,
     engine: Engine = "compiled",
     json: Json = None,
@@ -203,7 +241,7 @@ def capacity(
     from sim.report.tables import capacity as capacity_grid
     from sim.report.terminal import table
 
-    asked = _asked(scenario, seed=seed, trace=trace, changes=changes)
+    asked = _asked(scenario, seed=seed, trace=trace, how=(columns, unmatched), changes=changes)
     found = search(asked, engine=engine, seeds=seeds, on_progress=progress_printer())
     show([table(capacity_grid(found))], document=capacity_document(found), json=json)
     return 1 if found.missed else 0
@@ -221,6 +259,8 @@ def sweep(
     rate: Rate = None,
     seed: Seed = None,
     trace: Trace = None,
+    columns: Columns = None,
+    unmatched: Unmatched = None,
     changes: Changes = None,
     engine: Engine = "compiled",
     json: Json = None,
@@ -233,7 +273,7 @@ def sweep(
     from sim.report.terminal import table
     from sim.scenario.assignments import values
 
-    asked = _asked(scenario, rate=rate, seed=seed, trace=trace, changes=changes)
+    asked = _asked(scenario, rate=rate, seed=seed, trace=trace, how=(columns, unmatched), changes=changes)
     points = dict(values(text) for text in vary)
     found = do_sweep(asked, vary=points, engine=engine, seeds=seeds, cluster=cluster, progress=True)
     show([table(sweep_grid(found))], document=sweep_document(found), json=json)
@@ -254,6 +294,8 @@ def cost(
     ] = 100.0,
     rate: Rate = None,
     trace: Trace = None,
+    columns: Columns = None,
+    unmatched: Unmatched = None,
     changes: Changes = None,
     json: Json = None,
 ) -> int:
@@ -262,7 +304,7 @@ def cost(
     from sim.report.json_document import cost_document
     from sim.report.terminal import cost_tables
 
-    asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
+    asked = _asked(scenario, rate=rate, trace=trace, how=(columns, unmatched), changes=changes)
     bill = bill_of(asked, month=month, history=history, spending_limit_usd=spending_limit)
     show(cost_tables(bill, runaway=runaway), document=cost_document(bill), json=json)
     return 0
@@ -373,17 +415,25 @@ def _asked(
     rate: float | None = None,
     seed: int | None = None,
     trace: Path | None = None,
+    how: tuple[str | None, str | None] = (None, None),
     changes: list[str] | None = None,
+    aloud: bool = True,
 ) -> "Scenario":
-    """Return the scenario with the changes given on the command line."""
+    """Return the scenario with the changes given on the command line; with *aloud*, print how its trace was read."""
     from sim.runners.play import prepare
     from sim.scenario.assignments import change
+    from sim.scenario.recorded import trace_notes
+    from sim.traces.options import trace_options
 
-    asked = prepare(scenario, rate_per_s=rate, trace=trace)
+    given = any(part is not None for part in how)
+    asked = prepare(scenario, rate_per_s=rate, trace=trace, how=trace_options(*how) if given else None)
     changed = dict(change(text) for text in changes or ())
     if seed is not None:
         changed["seed"] = seed
-    return asked.with_(**changed) if changed else asked
+    asked = asked.with_(**changed) if changed else asked
+    for note in trace_notes(asked) if aloud else ():
+        say(note)
+    return asked
 
 
 def _check_place(path: Path, *, suffix: str) -> None:

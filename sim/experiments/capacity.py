@@ -30,6 +30,7 @@ from scipy.special import stdtrit
 from sim.errors import UsageError
 from sim.experiments.probe import OVERLOAD, Probe
 from sim.experiments.search import Search
+from sim.scenario.recorded import check_rate
 from sim.screening import Screening
 from sim.statistics.intervals import Estimate
 from sim.views import Shown
@@ -129,6 +130,7 @@ def capacity(
         raise UsageError(f"seeds={seeds} must be >= 2: one seed has no interval")
     if not 0 < tolerance_ratio < 1:
         raise UsageError(f"tolerance_ratio={tolerance_ratio:g} must be in (0, 1)")
+    check_rate(scenario)
     search = Search(
         scenario,
         scenario.seed,

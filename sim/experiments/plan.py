@@ -21,6 +21,7 @@ from sim.judgement.targets import Verdict, left_out
 from sim.results.result import Result
 from sim.runners.play import play, prepare
 from sim.scenario.generation import schedule
+from sim.scenario.recorded import check_rate, trace_notes
 from sim.screening import Screening, screen
 from sim.views import Shown, view
 
@@ -157,6 +158,7 @@ def plan(
         raise UsageError(f"engine={engine!r} must be simpy or compiled")
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     asked = asked if rng is None else asked.vary("seed", rng)
+    check_rate(asked)
     work = _Work(asked, engine, on_progress=on_progress or (lambda _: None))
     draft = Plan(asked, asked.seed)
     steps: list[Callable[[Plan], Plan]] = [
@@ -198,7 +200,8 @@ class _Work:
         others = range(self.scenario.seed + 1, self.scenario.seed + replications)
         results = [self._simulated(planned, self.scenario.seed)]
         results += [self._simulated(schedule(self.scenario, seed), seed) for seed in others]
-        notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
+        played = (note for result in results for note in result.notes)
+        notes = tuple(dict.fromkeys((*trace_notes(self.scenario), *played)))
         absent = [f"{line.metric} {line.statistic}" for line in left_out(self.scenario)]
         notes += (f"not judged, since no route can have it: {', '.join(absent)}",) if absent else ()
         cut_short = any(result.interrupted for result in results)

@@ -5,14 +5,17 @@
 <Result launch on simpy: 2000 requests in ... s, ... ok, P50 ... ms, P99 ... ms, seed 1>
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from sim.errors import UsageError
 from sim.randomness.streams import checked_seed
 from sim.results.result import Result
 from sim.scenario.generation import schedule
+from sim.scenario.recorded import trace_notes
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
 
@@ -71,7 +74,8 @@ def run(
     if requests is not None:
         planned = planned.head(requests)
     played = play(asked, planned, on=on, seed=seed, progress=progress)
-    return replace(played, notes=(*_fewer(requests, whole), *_uncut(asked, planned), *played.notes))
+    notes = (*trace_notes(asked), *_fewer(requests, whole), *_uncut(asked, planned))
+    return replace(played, notes=(*notes, *played.notes))
 
 
 def _fewer(asked: int | None, whole: int) -> tuple[str, ...]:
@@ -125,9 +129,13 @@ def play_whole(scenario: Scenario, planned: Schedule, *, on: str, seed: int) -> 
 
 
 def prepare(
-    scenario: Scenario | str | Path, *, rate_per_s: float | None = None, trace: str | Path | None = None
+    scenario: Scenario | str | Path,
+    *,
+    rate_per_s: float | None = None,
+    trace: str | Path | None = None,
+    how: Mapping[str, Any] | None = None,
 ) -> Scenario:
-    """Load a scenario, with another rate or with a trace in place of its arrivals if given."""
+    """Load a scenario, with another rate or a trace (read as *how* says) in place of its arrivals if given."""
     asked = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     if trace is not None:
         asked = asked.with_(
@@ -135,8 +143,11 @@ def prepare(
                 "name": f"{asked.name}-{Path(trace).stem}",
                 "question": f"Does the deployment keep its targets under the recorded traffic of {Path(trace).name}?",
                 "workload.arrivals": {"kind": "trace", "file": str(trace)},
+                "workload.trace": dict(how) if how else None,
             }
         )
+    elif how:
+        asked = asked.with_(**{"workload.trace": dict(how)})
     if rate_per_s is not None:
         before_per_s = getattr(asked.workload.arrivals, "rate_per_s", 0.0)
         asked = asked.vary("workload.arrivals.rate_per_s", rate_per_s)

@@ -309,11 +309,11 @@ class Closed(Table):
 
 
 class TraceReplay(Table):
-    """Recorded arrivals: a CSV file with a time in each row."""
+    """Recorded arrivals: a file with a time in each row."""
 
     kind: Literal["trace"] = "trace"
     file: Annotated[str, Field(min_length=1)]
-    """CSV file; relative to the scenario's folder, or else to the working directory."""
+    """CSV, lines of JSON or access log; relative to the scenario's folder, or else to the working directory."""
     time_scale: Positive = 1.0
     """All gaps are multiplied by it: 0.5 plays twice as fast."""
     clip_start_s: NotNegative = 0.0

@@ -14,14 +14,15 @@ from sim.free_memory import check_fits
 from sim.randomness.distributions import AnyDistribution
 from sim.randomness.streams import checked_seed, in_blocks, stream_key, uniforms
 from sim.scenario.arrivals import BYTES_PER_REQUEST, Closed, TraceReplay
+from sim.scenario.recorded import recorded_weights, trace_of
 from sim.scenario.routes import Route
 from sim.scenario.schedule import Schedule
-from sim.scenario.trace import Trace, read_trace
 from sim.scenario.workload import Keys, Workload
 from sim.schema import PAGE
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
+    from sim.traces.trace import Trace
 
 
 def schedule(scenario: "Scenario", seed: int | None = None) -> Schedule:
@@ -48,9 +49,9 @@ def schedule(scenario: "Scenario", seed: int | None = None) -> Schedule:
     if isinstance(arrivals, Closed):
         return _closed(scenario, arrivals, seed=seed)
     if isinstance(arrivals, TraceReplay):
-        trace = read_trace(scenario.find(arrivals.file), routes=tuple(scenario.routes)).clipped(
-            arrivals.clip_start_s, arrivals.clip_end_s
-        )
+        trace = trace_of(scenario)
+        assert trace is not None, "these arrivals are a trace's"
+        trace = trace.spread(seed)
         trace = trace.resampled(seed) if arrivals.resample else trace
         trace = trace.scaled(arrivals.time_scale)
         _check_warm_up(workload, float(trace.arrival_ms[-1]))
@@ -98,7 +99,7 @@ def _schedule(
     *,
     arrival_ms: NDArray[np.float64],
     duration_ms: float,
-    trace: Trace | None = None,
+    trace: "Trace | None" = None,
     user: NDArray[np.int64] | None = None,
     think_ms: NDArray[np.float64] | None = None,
 ) -> Schedule:
@@ -127,7 +128,7 @@ def _schedule(
 
 
 def _objects(
-    scenario: "Scenario", seed: int, route_code: NDArray[np.int16], *, trace: Trace | None
+    scenario: "Scenario", seed: int, route_code: NDArray[np.int16], *, trace: "Trace | None"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the object of each request and its bytes: a stored object of its route, or a new one.
 
@@ -144,26 +145,23 @@ def _objects(
             continue
         if route.objects is None:
             number[here] = first_new + here
-            size_bytes[here] = (
-                _whole(_drawn(route.size_bytes, seed, f"workload.{name}_bytes", here), least=1)
-                if recorded is None
-                else recorded[here]
-            )
+            drawn = _whole(_drawn(route.size_bytes, seed, f"workload.{name}_bytes", here), least=1)
+            size_bytes[here] = drawn if recorded is None else np.where(recorded[here] < 0, drawn, recorded[here])
             continue
         stored = stored_bytes(route)
-        if recorded is None:
-            u = uniforms(stream_key(seed, f"workload.{name}_object"), here)
-            number[here] = (u * route.objects).astype(np.int64)
-        else:
-            number[here] = np.searchsorted((stored[1:] + stored[:-1]) / 2, recorded[here], side="right")
+        u = uniforms(stream_key(seed, f"workload.{name}_object"), here)
+        number[here] = (u * route.objects).astype(np.int64)
+        if recorded is not None:
+            nearest = np.searchsorted((stored[1:] + stored[:-1]) / 2, recorded[here], side="right")
+            number[here] = np.where(recorded[here] < 0, number[here], nearest)
         size_bytes[here] = stored[number[here]]
     return number, size_bytes
 
 
-def _recorded(trace: Trace | None, column: str, otherwise: NDArray[Any]) -> NDArray[Any]:
-    """Return the trace's column, or *otherwise* when there is none."""
+def _recorded(trace: "Trace | None", column: str, otherwise: NDArray[Any]) -> NDArray[Any]:
+    """Return the trace's column, or *otherwise* when there is none, and where its cell is blank."""
     found: NDArray[Any] | None = getattr(trace, column, None)
-    return otherwise if found is None else found
+    return otherwise if found is None else np.where(found < 0, otherwise, found)
 
 
 def _drawn(distribution: AnyDistribution, seed: int, stream: str, request: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -210,6 +208,12 @@ def popularity(keys: Keys) -> NDArray[np.float64]:
     return np.arange(1, keys.count + 1, dtype=np.float64) ** -keys.zipf
 
 
+def key_weights(scenario: "Scenario", route: str) -> NDArray[np.float64]:
+    """Return how popular each key is on a route, shape (keys,), not yet a share: as recorded, else by rank."""
+    recorded = recorded_weights(scenario, route)
+    return popularity(scenario.population(route)) if recorded is None else recorded
+
+
 def _chosen(weights: NDArray[np.float64], key: int, n: int) -> NDArray[np.int64]:
     """Return indices drawn in proportion to *weights*, never one of weight 0."""
     edges, last = np.cumsum(weights), np.flatnonzero(weights)[-1]
@@ -224,6 +228,15 @@ def _chosen(weights: NDArray[np.float64], key: int, n: int) -> NDArray[np.int64]
 
 
 def mean_rate_per_s(scenario: "Scenario") -> float:
-    """Return the mean arrival rate of a whole schedule of *scenario*, for any kind of arrivals."""
+    """Return the mean arrival rate of a whole schedule of *scenario*, for any kind of arrivals.
+
+    Raises
+    ------
+    ScenarioError
+        The trace lasts less than a second, too short to know a rate.
+    """
+    trace = trace_of(scenario)
+    if trace is not None:
+        return trace.rate_per_s / scenario.workload.arrivals.time_scale  # type: ignore[union-attr]  # a trace's arrivals
     played = schedule(scenario)
     return len(played) / (played.duration_ms / 1000)

@@ -90,6 +90,15 @@ Share = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 """A weight; the bound keeps the sum of all of them finite."""
 
 
+Match = Annotated[str, Field(pattern=r"^([A-Z]+ +|\* +)?/\S*$")]
+"""Method and path: ``:id`` or ``{id}`` stands for a part of a segment, ``*`` for any rest."""
+
+
+def _matches(value: Any) -> Any:
+    """One pattern alone is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 class Route(Table):
     """One kind of request."""
 
@@ -104,6 +113,8 @@ class Route(Table):
     """Bytes that a request uploads or downloads; by default none."""
     objects: Count | None = None
     """Number of stored objects, one of which each request addresses; by default each request has a new object."""
+    match: Annotated[tuple[Match, ...], BeforeValidator(_matches)] = ()
+    """Rows of a trace that belong to this route: ``"GET /img/:id"``, or several; by default as its request."""
     request: Request | None = None
     """Its HTTP request; by default ``GET`` or, if it changes anything, ``POST`` of ``/NAME?key={key}``."""
     prepare: Request | None = None

@@ -25,11 +25,11 @@ from sim.scenario.arrivals import Closed, TraceReplay
 from sim.scenario.bases import beside, changed, file_of, named, tables_of
 from sim.scenario.platform import Platform, load_platform
 from sim.scenario.provenance import Provenance, assumed, resolved
+from sim.scenario.recorded import recorded_keys, trace_of
 from sim.scenario.route_checks import Surroundings, route_problems
 from sim.scenario.routes import Request, Route, counted_uses
 from sim.scenario.shares import shares_of
 from sim.scenario.system import System, filled, read_system
-from sim.scenario.trace import read_trace
 from sim.scenario.volume import Volume, with_rate
 from sim.scenario.workload import Keys, Workload
 from sim.schema import PAGE, Place, Table, as_tuples, problems, refuse
@@ -173,12 +173,10 @@ class Scenario(Table, Shown):
         arrivals = self.workload.arrivals
         if isinstance(arrivals, Closed):
             raise UsageError("rate_per_s cannot be set for a closed loop: its users set it (workload.arrivals.users)")
-        if isinstance(arrivals, TraceReplay):
-            trace = read_trace(self.find(arrivals.file), routes=tuple(self.routes)).clipped(
-                arrivals.clip_start_s, arrivals.clip_end_s
-            )
-            own_per_s = len(trace) / (trace.duration_ms / 1000)
-            return self.vary("workload.arrivals.time_scale", own_per_s / rate_per_s)
+        trace = trace_of(self)
+        if trace is not None:
+            return self.vary("workload.arrivals.time_scale", trace.rate_per_s / rate_per_s)
+        assert not isinstance(arrivals, TraceReplay), "a trace's rate was changed above"
         factor = rate_per_s / arrivals.nominal_per_s
         volume = self.demand.times(factor) if self.demand is not None else {}
         demand = {f"demand.{key}": value for key, value in volume.items()}
@@ -292,8 +290,9 @@ def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = Non
 def _keys(scenario: Scenario) -> dict[str, int]:
     """Return the number of distinct keys of the requests that reach each instance, directly or through another one."""
     found: dict[str, int] = {}
+    recorded = recorded_keys(scenario)
     for name, used in scenario.operations.items():
-        count = scenario.population(name).count
+        count = scenario.population(name).count if recorded is None else recorded[name]
         for instance in _touched(scenario.system, used):
             found[instance] = max(found.get(instance, 1), count)
     return found

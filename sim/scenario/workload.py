@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from sim.scenario.arrivals import CANDIDATES_MAX, Arrivals, Closed, Ramp, TraceReplay
 from sim.schema import Distribution, NotNegative, Positive, Table
+from sim.traces.options import TraceOptions
 
 
 class Keys(Table):
@@ -42,6 +43,7 @@ class Workload(Table):
     arrivals: Arrivals
     keys: Keys
     """Population that requests take their keys from."""
+    trace: TraceOptions = TraceOptions()
     populations: Annotated[dict[str, Keys], Field(default_factory=dict)]
     """Further populations, by name, for routes that name one."""
     tokens: Tokens | None = None

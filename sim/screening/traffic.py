@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sim.randomness.distributions import AnyDistribution
 from sim.scenario.arrivals import Bursty, Closed, Steady, TraceReplay
-from sim.scenario.generation import popularity, schedule, stored_bytes
+from sim.scenario.generation import key_weights, schedule, stored_bytes
 from sim.theory import squared_variation
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _joint(scenario: "Scenario", recorded: "Schedule | None") -> Array:
         counts = np.zeros((len(recorded.routes), int(recorded.key.max()) + 1))
         np.add.at(counts, (recorded.route_code, recorded.key), 1.0)
         return np.asarray(counts / counts.sum())
-    weights = [popularity(scenario.population(name)) for name in scenario.routes]
+    weights = [key_weights(scenario, name) for name in scenario.routes]
     joint = np.zeros((len(weights), max(weight.size for weight in weights)))
     for row, weight, share in zip(joint, weights, scenario.shares.values(), strict=True):
         row[: weight.size] = share * weight / weight.sum()

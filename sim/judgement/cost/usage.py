@@ -19,7 +19,7 @@ from sim.errors import ScenarioError
 from sim.models.billing import GB, SECONDS_PER_MONTH, Call, Demand, Meter, StorageLimit, Usage
 from sim.models.registry import meters
 from sim.scenario.arrivals import TraceReplay
-from sim.scenario.generation import popularity, schedule, stored_bytes
+from sim.scenario.generation import key_weights, schedule, stored_bytes
 from sim.scenario.routes import Route, expected_uses
 from sim.schema import PAGE
 
@@ -148,7 +148,7 @@ class Traffic:
         shares = np.zeros(instance.keys)
         for name, used in self.scenario.operations.items():
             if any(operation.partition(".")[0] == instance.name for operation in used):
-                weight = popularity(self.scenario.population(name))
+                weight = key_weights(self.scenario, name)
                 shares[: weight.size] += self.mix.share[name] * weight / weight.sum()
         return shares / shares.sum() if shares.sum() else shares
 

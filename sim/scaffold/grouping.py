@@ -1,0 +1,121 @@
+"""Paths of a log, grouped: what differs from request to request becomes ``:id``.
+
+A segment is an id when it looks like one (a number, a UUID, hexadecimal digits, a long token, a word with a number
+behind it, anything with three digits), or when so many different ones stand at its place that they cannot all be
+routes.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+ENDING = r"(?:\.[A-Za-z0-9]{1,5})?"
+
+LOOKS = (
+    r"[0-9]+",
+    r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}",
+    r"[0-9a-fA-F]{8,}",
+    r"[A-Za-z0-9_=-]{20,}",
+    r"[A-Za-z]{1,16}[-_][0-9]+",
+    r"[^/]*[0-9][^/]*[0-9][^/]*[0-9][^/]*",
+    r"[^/]*%[^/]*",
+    r"[^/]*[^\x00-\x7f][^/]*",
+)
+"""What an id looks like: a number, a UUID, hexadecimal, a token, ``user-7``, three digits, words in any script."""
+
+ID = f"/(?:{'|'.join(LOOKS)}){ENDING}(/|$)"
+
+ALIKE_MAX = 20
+"""More different segments at one place are ids, whatever they look like."""
+
+FREQUENT_SHARE = 0.1
+"""A word without digits that has this share of the requests at its place is a route of its own all the same."""
+
+PATHS_MAX = 50_000
+"""Different paths that are told apart while a log is read; of later ones only the first segment is."""
+
+Route = tuple[str, str]
+"""Method and path."""
+
+
+class Paths:
+    """Counts the paths of a log, without what looks like an id."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Route] = Counter()
+
+    def add(self, method: Any, path: Any) -> None:
+        """Count requests: arrays of text, shape (rows,)."""
+        for _ in range(2):  # Neighbouring ids share a slash, so that one pass sees every other of them.
+            path = pc.replace_substring_regex(path, ID, r"/:id\1")
+        both = pc.binary_join_element_wise(pc.replace_substring_regex(method, "^HEAD$", "GET"), path, " ")
+        for entry in pc.value_counts(both).to_pylist():
+            verb, _, text = entry["values"].partition(" ")
+            route = (verb, text)
+            if route not in self._counts and len(self._counts) >= PATHS_MAX:
+                route = (verb, f"/{text.split('/')[1]}/*")
+            self._counts[route] += entry["counts"]
+
+    def routes(self) -> list[tuple[Route, int]]:
+        """List methods and paths with their numbers of requests, the most frequent first."""
+        merged: Counter[Route] = Counter()
+        groups: defaultdict[tuple[str, int], Counter[tuple[str, ...]]] = defaultdict(Counter)
+        for (method, path), count in self._counts.items():
+            segments = tuple(path.strip("/").split("/")) if path.strip("/") else ()
+            groups[method, len(segments)][segments] += count
+        for (method, _), paths in groups.items():
+            for segments, count in _merged(paths, 0).items():
+                merged[method, "/" + "/".join(_numbered(segments))] += count
+        return sorted(merged.items(), key=lambda entry: (-entry[1], entry[0]))
+
+
+def _merged(paths: Counter[tuple[str, ...]], place: int) -> Counter[tuple[str, ...]]:
+    """Paths of one length, alike up to *place*, with the places behind it grouped."""
+    if not paths or place == len(next(iter(paths))):
+        return paths
+    at: Counter[str] = Counter()
+    for segments, count in paths.items():
+        at[segments[place]] += count
+    total = sum(at.values())
+    many = len(at) > ALIKE_MAX
+    groups: defaultdict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
+    for segments, count in paths.items():
+        own = segments[place]
+        frequent = at[own] >= FREQUENT_SHARE * total and not re.search(r"\d", own)
+        name = ":id" if many and not frequent and own != "*" else own
+        groups[name][*segments[:place], name, *segments[place + 1 :]] += count
+    found: Counter[tuple[str, ...]] = Counter()
+    for inside in groups.values():
+        found.update(_merged(inside, place + 1))
+    return found
+
+
+def _numbered(segments: tuple[str, ...]) -> list[str]:
+    """Segments whose ids have different names: ``:id``, ``:id2``."""
+    ids = 0
+    named = []
+    for segment in segments:
+        ids += segment == ":id"
+        named.append(segment if segment != ":id" or ids == 1 else f":id{ids}")
+    return named
+
+
+def replaced(path: str, name: Callable[[int], str]) -> str:
+    """Return *path* with another name for each of its ids, counted from 0.
+
+    >>> replaced("/a/:id/b/:id2", lambda number: "{key}" if number == 0 else "{object}")
+    '/a/{key}/b/{object}'
+    """
+    numbers = iter(range(len(path)))
+    return re.sub(r":id\d*", lambda _: name(next(numbers)), path)
+
+
+def counted(paths: list[str], method: str = "GET") -> list[tuple[Route, int]]:
+    """Group a few paths: :class:`Paths` on a list."""
+    found = Paths()
+    found.add(pa.array([method] * len(paths), pa.string()), pa.array(paths, pa.string()))
+    return found.routes()

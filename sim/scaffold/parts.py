@@ -1,0 +1,137 @@
+"""From bindings to instances of components: what a scenario can express, and what it cannot.
+
+Which components there are is asked of the registry, so a binding whose component is added later is expressed then.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sim.models.registry import component, components
+from sim.scaffold.wrangler import Binding, Config
+
+COMPONENTS = {
+    "d1_databases": "d1",
+    "r2_buckets": "r2",
+    "kv_namespaces": "kv",
+    "durable_objects.bindings": "durable_objects",
+    "queues.producers": "queues",
+}
+"""The component of each table of bindings that routes may use."""
+
+CONSUMER_KEYS = {
+    "max_batch_size": "batch_messages",
+    "max_batch_timeout": "batch_timeout_s",
+    "max_retries": "retries",
+    "retry_delay": "retry_delay_s",
+    "max_concurrency": "consumers",
+}
+"""Keys of a consumer's configuration, and those of the table of its queue."""
+
+REASONS = {
+    "services": "a service binding: another Worker, whose own load is not simulated",
+    "hyperdrive": "a database behind Hyperdrive: say its time as a step of component origin, if there is one",
+    "queues.consumers": "a queue consumer: its work runs beside the requests",
+    "ai": "inference on Workers AI",
+    "vectorize": "a vector index",
+    "browser": "browser rendering",
+    "workflows": "a workflow",
+    "assets": "static assets: served without the Worker, free of charge",
+    "tail_consumers": "a tail Worker",
+    "containers": "a container",
+}
+"""Why a scenario cannot express a binding, where more can be said than that there is no such component."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """An instance of the scenario: its name, its component, and the binding that it stands for."""
+
+    name: str
+    component: str
+    binding: Binding
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a configuration is in a scenario: instances, and a sentence for each thing that has none."""
+
+    found: tuple[Part, ...]
+    lacking: tuple[str, ...]
+
+    def of(self, component: str) -> tuple[Part, ...]:
+        """List the instances of one component."""
+        return tuple(part for part in self.found if part.component == component)
+
+
+def known(component: str) -> bool:
+    """Whether there is a component of this name."""
+    return any(one.name == component for one in components())
+
+
+def parts(config: Config) -> Parts:
+    """Say what of *config* a scenario can express."""
+    found: list[Part] = []
+    lacking: list[str] = []
+    for binding in config.bindings:
+        kind = COMPONENTS.get(binding.table, "")
+        if binding.table == "queues.consumers" and _fed(binding, config) and known("queues"):
+            continue  # It is said in the table of its queue.
+        if kind and known(kind):
+            alone = sum(1 for other in config.bindings if other.table == binding.table) == 1
+            taken = {part.name for part in found} | {one.name for one in components()}
+            found.append(Part(kind if alone else free(slug(binding.name), taken), kind, binding))
+        else:
+            reason = f"there is no component {kind} yet" if kind else REASONS.get(binding.table, "")
+            lacking.append(f"{_called(binding)}: {reason or 'a scenario has nothing of the kind'}")
+    return Parts(tuple(found), (*lacking, *_settings(config)))
+
+
+def _called(binding: Binding) -> str:
+    named = " ".join(word for word in (binding.name, f"({binding.target})" if binding.target else "") if word)
+    return f"{binding.table} {named}".strip()
+
+
+def _fed(consumer: Binding, config: Config) -> bool:
+    """Whether the Worker itself sends to the queue that it consumes."""
+    return any(one.table == "queues.producers" and one.target == consumer.name for one in config.bindings)
+
+
+def consumer_settings(part: Part, config: Config) -> dict[str, Any]:
+    """Return what the configuration says of the consumer of a queue, as keys of the queue's table."""
+    fields = component(part.component).table.model_fields
+    found: dict[str, Any] = {}
+    for binding in config.bindings:
+        if binding.table == "queues.consumers" and binding.name == part.binding.target:
+            found = {CONSUMER_KEYS[key]: value for key, value in binding.keys.items() if key in CONSUMER_KEYS}
+            found["dead_letters"] = bool(binding.target)
+    return {key: value for key, value in found.items() if key in fields and isinstance(value, int)}
+
+
+def _settings(config: Config) -> Iterator[str]:
+    limits, placement = config.settings.get("limits"), config.settings.get("placement")
+    if isinstance(limits, dict) and "cpu_ms" in limits:
+        yield f"limits.cpu_ms = {limits['cpu_ms']}: longer computing is stopped; a scenario has no such limit"
+    if isinstance(placement, dict):
+        yield f"placement = {placement.get('mode', placement)}: say where the Worker runs by the rtt_ms of its stores"
+    if config.crons and not known("cron"):
+        yield f"triggers.crons {', '.join(config.crons)}: there is no component cron yet"
+
+
+def slug(text: str) -> str:
+    """Return a name that a scenario allows.
+
+    >>> slug("MY-DB"), slug("2nd")
+    ('my_db', 'x2nd')
+    """
+    word = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:40] or "part"
+    return word if word[0].isalpha() else f"x{word}"
+
+
+def free(name: str, taken: set[str]) -> str:
+    """Return *name*, with a number behind it if it is taken."""
+    number, wanted = 2, name
+    while wanted in taken:
+        wanted, number = f"{name}_{number}", number + 1
+    return wanted
