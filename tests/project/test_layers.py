@@ -51,7 +51,7 @@ def modules_of_the_page() -> dict[str, list[str]]:
 
 def of_components() -> set[str]:
     """Modules and folders that come with a component: a new one needs no line on the page."""
-    return {f"{place}/{name}" for place in ("sim/models", "reference_impl") for name in components()}
+    return {f"{place}/{one.name}" for place in ("sim/models", "reference_impl") for one in components()}
 
 
 def test_the_page_lists_every_module() -> None:

@@ -1,0 +1,84 @@
+"""Commands about a deployment: ``init``, ``compare``, ``serve``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sim.cli.application import app
+from sim.cli.options import (
+    Changes,
+    Columns,
+    Json,
+    Seed,
+    scenario_asked,
+)
+from sim.report.console import say, show
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command(epilog="Example: headroom init my-worker/ --log requests.csv --out ours.toml")
+def init(
+    config: Annotated[Path | None, typer.Argument(help="A Wrangler configuration, or its folder.")] = None,
+    *,
+    log: Annotated[Path | None, typer.Option(help="Requests of the deployment: CSV, JSON, or an access log.")] = None,
+    columns: Columns = None,
+    out: Annotated[Path, typer.Option(metavar="FILE.toml", help="The scenario; it must not exist.")] = Path(
+        "ours.toml"
+    ),
+    env: Annotated[str, typer.Option(help="Environment of the configuration.")] = "",
+    sample: Annotated[float, typer.Option(metavar="SHARE", help="Share of the requests that the log holds.")] = 1.0,
+) -> int:
+    """Draft a scenario from a configuration and a log; without them, an example."""
+    from sim.scaffold.drafting import init as do_init
+    from sim.traces.options import trace_options
+
+    how = trace_options(columns) if columns is not None else None
+    found = do_init(config, log=log, out=out, environment=env, sample_share=sample, how=how)
+    for line in found.notes:
+        say(line)
+    for line in found.lacking:
+        say(f"not expressed: {line}")
+    say(f"written: {out}; next: headroom plan {out}")
+    return 0
+
+
+@app.command(epilog="Example: headroom compare simulated.parquet measured.parquet")
+def compare(
+    simulated: Annotated[Path, typer.Argument(help="A recorded run.")],
+    measured: Annotated[Path, typer.Argument(help="Another recorded run of the same requests.")],
+    *,
+    json: Json = None,
+) -> int:
+    """Compare two recorded runs of the same requests."""
+    from sim.judgement.comparison import compare as compare_runs
+    from sim.report.json_document import comparison_document
+    from sim.report.tables import comparison as comparison_grid
+    from sim.report.terminal import table
+    from sim.results.storage import load_run
+
+    found = compare_runs(load_run(simulated), load_run(measured))
+    document = {"schema_version": 1, "agrees": found.agrees, "comparison": comparison_document(found)}
+    show([table(comparison_grid(found))], document=document, json=json)
+    return 0 if found.agrees else 3
+
+
+@app.command(epilog="Example: headroom serve --pace launch --port 8787")
+def serve(
+    *,
+    pace: Annotated[
+        str | None, typer.Option(metavar="SCENARIO", help="Pace answers to this scenario's latencies.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="HTTP port on 127.0.0.1; 0 takes any.")] = 0,
+    quic_port: Annotated[int, typer.Option(help="UDP port of the tunnel; 0 takes any.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="Folder for all state; default: a temporary one.")] = None,
+    seed: Seed = None,
+    changes: Changes = None,
+) -> int:
+    """Run the reference deployment until Ctrl-C; its first line says where, for `run --on FILE.json`."""
+    from sim.runners.reference import serve as do_serve
+
+    paced = None if pace is None else scenario_asked(pace, seed=seed, changes=changes)
+    return do_serve(paced, port=port, quic_port=quic_port, data=data)
