@@ -5,6 +5,7 @@
 'example'
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,8 @@ from sim.scenario.scenario import Scenario, load_scenario
 from sim.schema import validated
 
 EXAMPLE = "example"
+
+RARE_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def init(
     guess = Guess(found, schema)
     drafts = guess.drafts(traffic, read.crons if read else ())
     lacking = (*found.lacking, *(read.notes if read else ()), *problems, *guess.lacking)
-    lacking += tuple(f"rare paths, together as route other: {path}" for path in (traffic.rare if traffic else ())[:20])
+    lacking += tuple(_rare(traffic.rare)) if traffic else ()
     name = read.name if read else EXAMPLE
     text = scenario_text(Known(name, read, found, schema, traffic, drafts, lacking))
     scenario = _loaded(text)
@@ -108,6 +111,13 @@ def init(
     # Which keys a route's rows have is said in the draft, route by route.
     notes = tuple(note for note in (traffic.trace.notes if traffic else ()) if "key" not in note)
     return Drafted(name, text, scenario, lacking, notes)
+
+
+def _rare(paths: tuple[str, ...]) -> Iterator[str]:
+    """What is said of the paths that are one route together."""
+    if paths:
+        others = f" and {len(paths) - RARE_SHOWN:,} more" if len(paths) > RARE_SHOWN else ""
+        yield f"rare paths, each too rare for a route, together as route other: {', '.join(paths[:RARE_SHOWN])}{others}"
 
 
 def _place(out: Path) -> Path:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sim.models.registry import component
-from sim.scaffold.log import Log
+from sim.scaffold.log import DAY_S, Log
 from sim.scaffold.migrations import Schema
 from sim.scaffold.parts import Part, Parts, consumer_settings, known
 from sim.scaffold.routes import Draft
 from sim.scaffold.wrangler import Config
 
-RATE_PER_S = 10.0
+REQUESTS_PER_DAY, PEAK_FACTOR = 216_000.0, 4.0
 KEYS, ZIPF = 1_000, 0.8
 """What a scenario starts with when nothing was measured."""
 
@@ -81,27 +81,50 @@ def _comment(text: str) -> str:
 
 def rate_per_s(log: Log | None) -> float:
     """Return the rate that a scenario plays: the busiest of the log."""
-    return RATE_PER_S if log is None else float(f"{log.busiest_per_s:.4g}")
+    return REQUESTS_PER_DAY / DAY_S * PEAK_FACTOR if log is None else float(f"{log.busiest_per_s:.4g}")
+
+
+def tells_volume(log: Log | None) -> bool:
+    """Tell whether the month's volume is known: from a whole day of a log, or as an assumption without a log."""
+    return log is None or bool(log.by_hour_per_s and log.window_s)
 
 
 def _workload(found: Known) -> Iterator[str]:
     log, rate = found.log, rate_per_s(found.log)
     duration_s = round(min(max(REQUESTS / rate, DURATION_S_LOW), DURATION_S_HIGH))
     yield from ("", "[workload]", f"duration_s = {duration_s}", f"warm_up_s = {round(duration_s * WARM_UP_SHARE)}")
-    yield from ("", "# The scenario is the peak; the bill of a month follows from the mean.")
-    if log is None:
-        yield f"# ASSUMED: {rate:g} requests a second."
+    yield from ("", "[workload.arrivals]", 'kind = "poisson"')
+    if tells_volume(log):
+        yield f"# Its rate is the peak, {rate:.4g} a second: mean times peak factor of [demand], which the bill counts."
     else:
-        yield f"# MEASURED: mean {log.mean_per_s:.4g} a second, {log.mean_per_s * 86_400:,.0f} a day."
-        yield from (f"# {line}" for line in _peak(log))
-    yield from ("[workload.arrivals]", 'kind = "poisson"', f"rate_per_s = {rate!r}")
+        yield f"rate_per_s = {rate!r}"
     yield from _daily(log)
+    yield from _demand(log)
     yield from _keys(found)
     for draft in found.drafts:
         if draft.population:
             yield from ("", f"# MEASURED: different ids in the path of {draft.name}, and how unequal they are.")
             yield from (f"[workload.populations.{draft.name}]", f"count = {draft.population[0]}")
             yield f"zipf = {draft.population[1]!r}"
+
+
+def _demand(log: Log | None) -> Iterator[str]:
+    """The month's volume: measured, assumed, or to be filled in."""
+    yield ""
+    if log is None:
+        yield "# ASSUMED: the requests of a day, and how much the busiest time exceeds the mean."
+        yield from ("[demand]", f"requests_per_day = {REQUESTS_PER_DAY:.0f}", f"peak_factor = {PEAK_FACTOR:g}")
+        return
+    yield f"# MEASURED: mean {log.mean_per_s:.4g} a second, {log.mean_per_s * DAY_S:,.0f} a day."
+    yield from (f"# {line}" for line in _peak(log))
+    if tells_volume(log):
+        peak_factor = rate_per_s(log) / log.mean_per_s
+        yield from ("[demand]", f"requests_per_day = {log.mean_per_s * DAY_S:.0f}", f"peak_factor = {peak_factor:.4g}")
+    else:
+        yield "# Say the volume of a day, and leave the rate above out; without it the bill holds that rate for a month:"
+        yield "# [demand]"
+        yield f"# requests_per_day = {log.mean_per_s * DAY_S:.0f}"
+        yield f"# peak_factor = {PEAK_FACTOR:g}"
 
 
 def _peak(log: Log) -> Iterator[str]:
@@ -216,7 +239,9 @@ def _assumptions(found: Known) -> Iterator[str]:
     log = found.log
     yield from ("", "[assumptions]")
     measured = f"measured from {log.trace.name} [M]" if log else GUESS
-    yield f'"workload.arrivals.rate_per_s" = {quoted(measured)}'
+    of_demand = ("demand.requests_per_day", "demand.peak_factor")
+    paths = of_demand if tells_volume(log) else ("workload.arrivals.rate_per_s",)
+    yield from (f'"{path}" = {quoted(measured)}' for path in paths)
     of_keys = measured if log and log.key_column and log.trace.keys else GUESS
     yield f'"workload.keys" = {quoted(of_keys)}'
     for draft in found.drafts:

@@ -124,9 +124,8 @@ EXPORTS: dict[str, tuple[str, list[float], str]] = {
         [0, 2000, 3600_000], "an access log",
     ),
     "tail.json": (
-        lines(tailed(0, {"url": "https://x/feed/1"}), tailed(500, {}), tailed(900, {"url": "/feed/2"})),
-        [0, 900],
-        "1 rows are no requests (only those with a event.request.url are)",
+        lines(tailed(0, {"url": "https://x/feed/1", "method": "GET"}), tailed(500, {}), tailed(900, {"url": "/posts"})),
+        [0, 900], "1 rows are no requests (only those with a event.request.url are)",
     ),
     "dates.csv": ("date,time,key\n2026-01-01,00:00:01,-\n2026-01-01,00:00:03,a\n", [0, 2000], "1 rows name no key"),
     "minutes.csv": (
