@@ -121,7 +121,7 @@ def _demand(log: Log | None) -> Iterator[str]:
         peak_factor = rate_per_s(log) / log.mean_per_s
         yield from ("[demand]", f"requests_per_day = {log.mean_per_s * DAY_S:.0f}", f"peak_factor = {peak_factor:.4g}")
     else:
-        yield "# Say the volume of a day, and leave the rate above out; without it the bill holds that rate for a month:"
+        yield "# Say the volume of a day, and leave the rate out; without it the bill holds that rate for a month:"
         yield "# [demand]"
         yield f"# requests_per_day = {log.mean_per_s * DAY_S:.0f}"
         yield f"# peak_factor = {PEAK_FACTOR:g}"
