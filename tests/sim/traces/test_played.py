@@ -67,7 +67,7 @@ def test_an_instant_has_no_rate_and_so_no_bill_and_no_capacity(tmp_path: Path) -
     path = tmp_path / "same_second.csv"
     path.write_text("timestamp\n2026-11-02 09:00:00.1\n2026-11-02 09:00:00.4\n2026-11-02 09:00:00.9\n", "utf-8")
     for ask in (cost, capacity):
-        with pytest.raises(SimError, match="3 requests within .* must span >= "):
+        with pytest.raises(SimError, match=r"3 requests within .* must span >= "):
             ask(on_trace(path))
 
 
