@@ -100,7 +100,7 @@ class Guess:
         return Draft(
             route.name,
             round(route.share, 6),
-            route.match if route.path else "",
+            self._match(route, own_keys=own_keys),
             route.method if route.method in METHODS and path else "",
             path,
             steps,
@@ -110,6 +110,14 @@ class Guess:
             objects=max(route.ids, 1) if large and reads else 0,
             measured=True,
         )
+
+    @staticmethod
+    def _match(route: LogRoute, *, own_keys: bool) -> str:
+        """The pattern of a route's rows; its first id is the key if the route has keys of its own."""
+        if not route.path:
+            return ""
+        path = route.path.replace(":id", "{key}", 1) if own_keys else route.path
+        return f"{route.method} {path}".strip()
 
     @staticmethod
     def _place(place: int, *, large: bool) -> str:
