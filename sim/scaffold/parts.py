@@ -11,14 +11,8 @@ from typing import Any
 from sim.models.registry import component, components
 from sim.scaffold.wrangler import Binding, Config
 
-COMPONENTS = {
-    "d1_databases": "d1",
-    "r2_buckets": "r2",
-    "kv_namespaces": "kv",
-    "durable_objects.bindings": "durable_objects",
-    "queues.producers": "queues",
-}
-"""The component of each table of bindings that routes may use."""
+CONSUMERS = "queues.consumers"
+"""Table of consumers: it says how a queue is emptied, and is nothing that a route may use."""
 
 CONSUMER_KEYS = {
     "max_batch_size": "batch_messages",
@@ -32,7 +26,7 @@ CONSUMER_KEYS = {
 REASONS = {
     "services": "a service binding: another Worker, whose own load is not simulated",
     "hyperdrive": "a database behind Hyperdrive: say its time as a step of component origin, if there is one",
-    "queues.consumers": "a queue consumer: its work runs beside the requests",
+    CONSUMERS: "a queue consumer: its work runs beside the requests",
     "ai": "inference on Workers AI",
     "vectorize": "a vector index",
     "browser": "browser rendering",
@@ -65,6 +59,12 @@ class Parts:
         return tuple(part for part in self.found if part.component == component)
 
 
+def _component_of(table: str) -> str:
+    """Return the component that a table of bindings is named after: ``kv`` for ``kv_namespaces``; empty for none."""
+    names = (one.name for one in components())
+    return next((name for name in names if re.match(rf"{re.escape(name)}(_|\.|$)", table)), "")
+
+
 def known(component: str) -> bool:
     """Whether there is a component of this name."""
     return any(one.name == component for one in components())
@@ -75,16 +75,16 @@ def parts(config: Config) -> Parts:
     found: list[Part] = []
     lacking: list[str] = []
     for binding in config.bindings:
-        kind = COMPONENTS.get(binding.table, "")
-        if binding.table == "queues.consumers" and _fed(binding, config) and known("queues"):
+        kind = _component_of(binding.table)
+        if binding.table == CONSUMERS and kind and _fed(binding, config):
             continue  # It is said in the table of its queue.
-        if kind and known(kind):
+        if kind and binding.table != CONSUMERS:
             alone = sum(1 for other in config.bindings if other.table == binding.table) == 1
             taken = {part.name for part in found} | {one.name for one in components()}
             found.append(Part(kind if alone else free(slug(binding.name), taken), kind, binding))
         else:
-            reason = f"there is no component {kind} yet" if kind else REASONS.get(binding.table, "")
-            lacking.append(f"{_called(binding)}: {reason or 'a scenario has nothing of the kind'}")
+            reason = REASONS.get(binding.table, "there is no component for it")
+            lacking.append(f"{_called(binding)}: {reason}")
     return Parts(tuple(found), (*lacking, *_settings(config)))
 
 
@@ -103,7 +103,7 @@ def consumer_settings(part: Part, config: Config) -> dict[str, Any]:
     fields = component(part.component).table.model_fields
     found: dict[str, Any] = {}
     for binding in config.bindings:
-        if binding.table == "queues.consumers" and binding.name == part.binding.target:
+        if binding.table == CONSUMERS and binding.name == part.binding.target:
             found = {CONSUMER_KEYS[key]: value for key, value in binding.keys.items() if key in CONSUMER_KEYS}
             found["dead_letters"] = bool(binding.target)
     return {key: value for key, value in found.items() if key in fields and isinstance(value, int)}

@@ -100,7 +100,7 @@ class Guess:
         return Draft(
             route.name,
             round(route.share, 6),
-            route.match if route.path else "",
+            self._match(route, own_keys=own_keys),
             route.method if route.method in METHODS and path else "",
             path,
             steps,
@@ -110,6 +110,14 @@ class Guess:
             objects=max(route.ids, 1) if large and reads else 0,
             measured=True,
         )
+
+    @staticmethod
+    def _match(route: LogRoute, *, own_keys: bool) -> str:
+        """The pattern of a route's rows; its first id is the key if the route has keys of its own."""
+        if not route.path:
+            return ""
+        path = route.path.replace(":id", "{key}", 1) if own_keys else route.path
+        return f"{route.method} {path}".strip()
 
     @staticmethod
     def _place(place: int, *, large: bool) -> str:
@@ -136,10 +144,20 @@ class Guess:
         objects = self._named_object(path)
         if objects is not None:
             return ('"workers.compute"', f'"{objects.name}.{"read" if reads else "write"}"')
-        for name, ask, change in (("d1", "read", "write"), ("durable_objects", "read", "write"), ("kv", "get", "put")):
-            for part in self.parts.of(name)[:1]:
-                return ('"workers.compute"', self._store(part, ask if reads else change))
+        for part in sorted(self.parts.found, key=lambda part: len(self._plain(part)), reverse=True):
+            operation = self._plain(part).get(reads)
+            if operation is not None:
+                return ('"workers.compute"', self._store(part, operation))
         return ('"workers.compute"',)
+
+    @staticmethod
+    def _plain(part: Part) -> dict[bool, str]:
+        """The operations of a store that move no file: the first that reads, and the first that changes something."""
+        found: dict[bool, str] = {}
+        for name, operation in component(part.component).operations.items():
+            if not operation.downloads and not operation.uploads:
+                found.setdefault(operation.reads, name)
+        return found
 
     def _store(self, part: Part, operation: str) -> str:
         if part.component == "d1" and operation == "write" and self.schema is not None:

@@ -63,7 +63,7 @@ def test_the_shipped_deployment_becomes_a_scenario_that_runs(tmp_path: Path) -> 
     shares = scenario.shares
     assert shares["feed"] == pytest.approx(0.62, abs=0.03)
     assert shares["img"] == pytest.approx(0.27, abs=0.03)
-    assert [scenario.routes[name].match for name in ("img", "room_ws")] == [("GET /img/:id",), ("GET /room/:id/ws",)]
+    assert [scenario.routes[name].match for name in ("img", "room_ws")] == [("GET /img/:id",), ("GET /room/{key}/ws",)]
     peak_per_s = scenario.workload.arrivals.rate_per_s  # type: ignore[union-attr]  # what init writes is Poisson
     assert peak_per_s == pytest.approx(3e6 / 86_400 * 4, rel=0.15)
     assert scenario.demand is not None
@@ -73,7 +73,9 @@ def test_the_shipped_deployment_becomes_a_scenario_that_runs(tmp_path: Path) -> 
     result = run(scenario, requests=300)
     assert len(result.frame) == 300
     # Every row of the log is a request of the scenario that was made from it.
-    assert len(read_trace(LOG, scenario)) == 3_000
+    trace = read_trace(LOG, scenario)
+    assert len(trace) == 3_000
+    assert trace.keys == scenario.population("room_ws").count
 
 
 def test_every_number_is_measured_or_marked_as_an_assumption() -> None:
@@ -163,8 +165,8 @@ def test_methods_and_rare_paths_are_kept_apart(tmp_path: Path) -> None:
     rows[500] = "2026-01-01 00:08:20,GET,/once"
     drafted = init(log=log_of(tmp_path, *rows))
     assert {name: route.match for name, route in drafted.scenario.routes.items()} == {
-        "get_items": ("GET /items/:id",),
-        "put_items": ("PUT /items/:id",),
+        "get_items": ("GET /items/{key}",),
+        "put_items": ("PUT /items/{key}",),
         "other": ("/*",),
     }
     assert any("GET /once" in line for line in drafted.lacking)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sim import Scenario, capacity, cost, load_scenario, read_trace, run, schedule
-from sim.errors import ScenarioError, UsageError
+from sim.errors import ScenarioError, SimError
 from sim.scenario.recorded import patterns
 from sim.traces.paths import Router, pattern, requests
 from sim.traces.reading import read
@@ -59,17 +59,16 @@ def test_keys_stand_in_the_path_or_in_the_query(tmp_path: Path) -> None:
 def test_the_bill_counts_the_keys_of_the_trace(tmp_path: Path) -> None:
     """With 3 tenants where the scenario has 5,000, and with more: neither fails, and the mean rate is the trace's."""
     for count in (3, 6_000):
-        bill = cost(on_trace(tenants(tmp_path, count, requests_each=40)))
+        bill = cost(on_trace(tenants(tmp_path, count, requests_each=max(600 // count, 20))))
         assert bill.requests_per_month == pytest.approx(10 * 86_400 * 30, rel=0.01)
 
 
 def test_an_instant_has_no_rate_and_so_no_bill_and_no_capacity(tmp_path: Path) -> None:
     path = tmp_path / "same_second.csv"
     path.write_text("timestamp\n2026-11-02 09:00:00.1\n2026-11-02 09:00:00.4\n2026-11-02 09:00:00.9\n", "utf-8")
-    with pytest.raises(ScenarioError, match="3 requests within 800 ms, must span >= 1000 ms: no rate can be known"):
-        capacity(on_trace(path))
-    with pytest.raises(UsageError, match=r"3 requests within 0\.8 s, must span >= 10 s to have a rate"):
-        cost(on_trace(path))
+    for ask in (cost, capacity):
+        with pytest.raises(SimError, match=r"3 requests within .* must span >= "):
+            ask(on_trace(path))
 
 
 def test_stamps_coarser_than_the_traffic_are_spread_by_the_seed(tmp_path: Path) -> None:
