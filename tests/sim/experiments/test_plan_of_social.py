@@ -1,8 +1,8 @@
 """The whole plan for a deployment that uses every component at the edge: ``scenarios/social.toml``.
 
 Goal: cache, KV, queue, schedule, origin and rooms are simulated alike by both engines, played by the reference,
-compared, priced and reported. Method: the shipped scenario over a shorter time, its schedule running more often, so that
-it is seen.
+compared, priced and reported. Method: the shipped scenario over a shorter time, its schedule running more often, so
+that it is seen.
 """
 
 import numpy as np
