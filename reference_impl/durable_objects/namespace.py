@@ -219,7 +219,7 @@ class Namespace:
         """Return the WebSockets of an object."""
         return self._activation(object_id).sockets
 
-    async def receive(self, object_id: str, socket: Socket, message: Message, *, stopwatch: Stopwatch) -> None:
+    async def receive(self, object_id: str, message: Message, *, socket: Socket, stopwatch: Stopwatch) -> None:
         """Bring what a client said on *socket* to the object; done when what it says to that may leave.
 
         Raises
@@ -317,7 +317,9 @@ class Namespace:
         if activation is None:
             queue = Station(self._clock, self.name, queue_limit=self.settings.queue_limit)
             sockets = Sockets(
-                bring=lambda socket, message: self.receive(object_id, socket, message, stopwatch=self._stopwatch()),
+                bring=lambda socket, message: self.receive(
+                    object_id, message, socket=socket, stopwatch=self._stopwatch()
+                ),
                 hang_up=lambda socket, code, reason: self._hang_up(object_id, socket, code, reason=reason),
             )
             activation = self._activations[object_id] = Activation(queue, sockets, queue_category=f"{self.name}_queue")

@@ -49,13 +49,13 @@ class Message:
 
     Parameters
     ----------
-    id, body
+    number, body
         Of the message.
     attempts
         How often it has been delivered, this time included.
     """
 
-    id: int
+    number: int
     body: bytes
     attempts: int
     verdict: str = ""
@@ -75,16 +75,16 @@ class Message:
 class Meter:
     """Operations so far, as the bill counts them, and what happened to messages."""
 
-    written: int = 0
-    read: int = 0
-    deleted: int = 0
+    writes: int = 0
+    reads: int = 0
+    deletes: int = 0
     batches: list[int] = field(default_factory=list)
     """Size of each batch that was delivered."""
 
     @property
     def operations(self) -> int:
         """All of them."""
-        return self.written + self.read + self.deleted
+        return self.writes + self.reads + self.deletes
 
 
 Consume = Callable[[Sequence[Message]], Awaitable[None]]
@@ -144,7 +144,7 @@ class Queue:
         self._count_message()
         self._engine.execute("INSERT INTO messages (body, failures) VALUES (?, 0)", (body,))
         number = int(self._engine.execute("SELECT max(id) FROM messages").values[0][0])
-        self.meter.written += operations(body)
+        self.meter.writes += operations(body)
         self._later(number, delay_s)
 
     # --- batches -----------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class Queue:
     async def _work(self, numbers: list[int]) -> None:
         batch = [message for message in map(self._message, numbers) if message is not None]
         self.meter.batches.append(len(batch))
-        self.meter.read += sum(operations(message.body) for message in batch)
+        self.meter.reads += sum(operations(message.body) for message in batch)
         has_failed = False
         try:
             await self._consume(batch)
@@ -192,19 +192,19 @@ class Queue:
         return Message(number, bytes(rows[0][0]), int(rows[0][1]) + 1) if rows else None
 
     def _forget(self, message: Message) -> None:
-        self._engine.execute("DELETE FROM messages WHERE id = ?", (message.id,))
-        self.meter.deleted += operations(message.body)
+        self._engine.execute("DELETE FROM messages WHERE id = ?", (message.number,))
+        self.meter.deletes += operations(message.body)
 
     def _fail(self, message: Message) -> None:
         """Deliver a message again, unless that was its last time."""
         if message.attempts <= self._settings.retries:
-            self._engine.execute("UPDATE messages SET failures = ? WHERE id = ?", (message.attempts, message.id))
-            self._later(message.id, self._settings.retry_delay_s if message.delay_s is None else message.delay_s)
+            self._engine.execute("UPDATE messages SET failures = ? WHERE id = ?", (message.attempts, message.number))
+            self._later(message.number, self._settings.retry_delay_s if message.delay_s is None else message.delay_s)
             return
         with self._engine.transaction():
             if self._settings.dead_letters:
                 self._engine.execute("INSERT INTO dead_letters (body) VALUES (?)", (message.body,))
-                self.meter.written += operations(message.body)
+                self.meter.writes += operations(message.body)
             self._forget(message)
 
     def _count_message(self) -> None:

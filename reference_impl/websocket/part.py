@@ -65,7 +65,7 @@ class Rooms:
         """Bring *message* to the object by one of the members; return how many hear it."""
         members = self.members(object_id)
         speaker = members[call.request_index % len(members)]
-        await self.objects.receive(object_id, speaker, message, stopwatch=call.stopwatch)
+        await self.objects.receive(object_id, message, socket=speaker, stopwatch=call.stopwatch)
         return len(members)
 
     def object_id(self, call: Call) -> str:

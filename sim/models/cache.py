@@ -45,7 +45,7 @@ def delete(cache: Instance, _: NoParameters) -> Flow:
 COMPONENT = Component(
     name="cache",
     label="cache",
-    colour="#7f7f00",
+    colour="#556b2f",
     tier=Tier.STORE,
     table=Cache,
     operations={

@@ -77,7 +77,7 @@ def test_every_message_is_consumed_or_a_dead_letter(
         assert all(len(batch) <= size for _, batch in consumer.got)
         delivered = sum(consumer.attempts.values())
         meter = queue.meter
-        assert (meter.written, meter.read, meter.deleted) == (len(bodies) + len(dead), delivered, len(bodies))
+        assert (meter.writes, meter.reads, meter.deletes) == (len(bodies) + len(dead), delivered, len(bodies))
         assert sum(meter.batches) == delivered
 
 

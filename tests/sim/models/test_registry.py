@@ -92,7 +92,7 @@ def test_meter_has_its_price_in_the_platform_file(meter: Meter) -> None:
 
 @pytest.mark.parametrize("use", OPERATIONS)
 def test_operation_is_a_flow_that_can_be_played_and_moves_meters_that_exist(use: str) -> None:
-    scenario = of_steps(use, size_bytes=1e6)
+    scenario = of_steps(use, size_bytes=1e5)
     check(deployment(scenario))
     usage = usage_per_month(scenario, 1e6)
     assert usage.keys() <= {meter.name for meter in meters()}
@@ -109,7 +109,7 @@ def linked(instance: Instance) -> list[Instance]:
     return [instance.linked(key) for key in instance.component.links]
 
 
-@pytest.mark.parametrize("name", ["d3", "durable_object", "queues"])
+@pytest.mark.parametrize("name", ["d3", "durable_object", "queue"])
 def test_unknown_component_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=f"component='{name}' does not exist; (did you mean|it is one of)"):
         component(name)

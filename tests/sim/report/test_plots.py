@@ -115,7 +115,8 @@ def test_every_part_and_station_has_a_colour_of_its_own() -> None:
 
 
 def test_instance_of_another_name_has_the_same_colour_wherever_it_stands() -> None:
-    names = load_scenario("launch").vary("system.archive", {"like": "d1"}).time_columns
+    late = {"share": 1.0, "steps": ["archive.read"]}
+    names = load_scenario("launch").with_(**{"system.archive": {"like": "d1"}, "routes.late": late}).time_columns
     assert {colour(name) for name in names if name.startswith("archive")} == {colour("archive")}
     assert colour("archive") in OTHERS
 

@@ -149,7 +149,7 @@ def test_page_holds_the_numbers_of_the_plan_with_intervals(page: str) -> None:
     assert usd(plan.cost.month_usd) in words
     assert usd(plan.cost.usd_per_1000_requests) in words
     assert "0.432 ms" in words, "the generator's lateness"
-    for source in plan.scenario.provenance:
+    for source in plan.scenario.relied_on:
         assert source.source in words
         assert f"<code>{'.<wbr>'.join(source.path.split('.'))}</code>" in page
 
@@ -181,9 +181,9 @@ def test_plan_without_arithmetic_has_none_of_it() -> None:
 def test_doubtful_numbers_are_marked(page: str) -> None:
     table = page[page.index('id="assumptions"') : page.index('id="generator"')]
     rows = table[table.index("<tbody>") :]
-    doubtful = [source for source in example_plan().scenario.provenance if source.low_confidence]
+    doubtful = [source for source in example_plan().scenario.relied_on if source.low_confidence]
     assert rows.count("<span class=low>low</span>") == len(doubtful)
-    assert f"{len(doubtful)} of {len(example_plan().scenario.provenance)} numbers are of low confidence" in table
+    assert f"{len(doubtful)} of {len(example_plan().scenario.relied_on)} numbers are of low confidence" in table
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -68,10 +68,8 @@ def test_shipped_scenario_loads_by_its_name(name: str) -> None:
 
 
 def test_every_phase_and_shape_is_shipped() -> None:
-    shapes = {"bursty", "closed", "ramp", "spike", "steady", "step", "trace"}
-    assert set(SHIPPED) == {"feed", "launch", "phase2", "phase3", "phase4", "social"} | {
-        f"shapes/{shape}" for shape in shapes
-    }
+    shapes = {f"shapes/{shape}" for shape in ("bursty", "closed", "ramp", "spike", "steady", "step", "trace")}
+    assert set(SHIPPED) == {"feed", "launch", "phase2", "phase3", "phase4", "social"} | shapes
 
 
 def test_every_number_of_the_deployment_has_a_source_or_a_reason(launch: Scenario) -> None:
