@@ -95,7 +95,7 @@ class Traffic:
         )
 
     def requests_of(self, requests_per_month: float) -> dict[str, float]:
-        """Return the requests of a month by route: shares of the volume, or what a schedule says."""
+        """Return the requests of a month by route: what schedules say, and shares of the rest of the volume."""
         if isinstance(self.scenario.workload.arrivals, TraceReplay):
             return {name: requests_per_month * share for name, share in self.mix.share.items()}
         scheduled: dict[str, float] = {}
@@ -105,8 +105,9 @@ class Traffic:
             if runs_per_s is not None:
                 scheduled[name] = route.share * runs_per_s(entry) * SECONDS_PER_MONTH
         drawn = sum(share for name, share in self.mix.share.items() if name not in scheduled)
+        rest = max(requests_per_month - sum(scheduled.values()), 0.0)
         return {
-            name: scheduled[name] if name in scheduled else requests_per_month * share / drawn if drawn else 0.0
+            name: scheduled[name] if name in scheduled else rest * share / drawn if drawn else 0.0
             for name, share in self.mix.share.items()
         }
 
