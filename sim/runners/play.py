@@ -127,10 +127,9 @@ def prepare(
         )
     if rate_per_s is not None:
         before_per_s = getattr(asked.workload.arrivals, "rate_per_s", 0.0)
-        asked = asked.vary("workload.arrivals.rate_per_s", rate_per_s)
-        if asked.demand is not None and before_per_s:
-            volume = asked.demand.times(rate_per_s / before_per_s)
-            asked = asked.with_(**{f"demand.{key}": value for key, value in volume.items()})
+        known = asked.demand is not None and before_per_s
+        volume = {"demand": asked.demand.times(rate_per_s / before_per_s)} if known and asked.demand else {}
+        asked = asked.with_(**{"workload.arrivals.rate_per_s": rate_per_s, **volume})
     return asked
 
 
