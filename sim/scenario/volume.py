@@ -63,8 +63,8 @@ class Volume(Table):
 def outdated(demand: object, changes: Mapping[tuple[Any, ...], object]) -> list[str]:
     """List the keys of ``[demand]`` that *changes* of a scenario make untrue.
 
-    All of them, if the arrivals change and nothing is said of the demand, unless the new arrivals leave their rate to it;
-    else the rivals of a new volume.
+    All of them, if the arrivals change and nothing is said of the demand, unless the new arrivals leave their rate to
+    it; else the rivals of a new volume.
     """
     if not isinstance(demand, dict):
         return []
