@@ -7,6 +7,7 @@
 
 from dataclasses import replace
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 
 from sim.errors import UsageError
@@ -127,8 +128,9 @@ def prepare(
         )
     if rate_per_s is not None:
         before_per_s = getattr(asked.workload.arrivals, "rate_per_s", 0.0)
-        known = asked.demand is not None and before_per_s
-        volume = {"demand": asked.demand.times(rate_per_s / before_per_s)} if known and asked.demand else {}
+        volume = {}
+        if asked.demand is not None and before_per_s and 0 < rate_per_s < inf:
+            volume = {"demand": asked.demand.times(rate_per_s / before_per_s)}
         asked = asked.with_(**{"workload.arrivals.rate_per_s": rate_per_s, **volume})
     return asked
 
