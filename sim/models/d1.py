@@ -107,7 +107,7 @@ def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
 
 def full_scan(d1: Instance, fact: Callable[[str], float]) -> Usage:  # noqa: ARG001  # one signature for all
     """Every query scans a table without an index: the one thread of the database reads rows without a rest."""
-    return Usage({"d1.rows_read": fact("d1.performance.scan_rows_per_ms") * 1000})
+    return Usage({"d1.rows_read": fact("d1.performance.scan_rows_per_second_measured")})
 
 
 COMPONENT = Component(

@@ -59,15 +59,13 @@ def compute(workers: Instance, _: NoParameters) -> Flow:
 
 def usage(workers: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """Return the usage of a request: itself, its CPU time in ms, and what it logs."""
-    logged = {
-        "workers.logs_ingested": workers.table.log_bytes / GB,
-        "workers.logs_stored": workers.table.log_bytes / GB,
-    }
+    logged_gb = workers.table.log_bytes / GB
+    logged = {"workers.logs_ingested": logged_gb, "workers.logs_stored": logged_gb}
     return Usage(
         {
             "workers.requests": 1.0,
             "workers.cpu": workers.table.cpu_ms.expected(),
-            **(logged if workers.table.log_bytes else {}),
+            **(logged if logged_gb else {}),
         }
     )
 

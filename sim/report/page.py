@@ -19,6 +19,7 @@ from sim.report.sentences import (
     confirmation,
     facts,
     free_plan,
+    growth,
     headroom,
     measured_of,
     screened,
@@ -79,7 +80,7 @@ def report_html(plan: "Plan", *, command: str = "") -> str:
         version=__version__,
         verdict_class=VERDICT_CLASS[plan.verdict],
         answer=answer(plan),
-        support=[text for text in (headroom(plan), confirmation(plan)) if text],
+        support=[text for text in (headroom(plan), _growth(plan), confirmation(plan)) if text],
         facts=list(facts(plan)),
         urgent=_urgent(plan),
         tiles=list(tiles(plan)),
@@ -98,6 +99,10 @@ def report_html(plan: "Plan", *, command: str = "") -> str:
         significant=significant,
         usd=usd,
     )
+
+
+def _growth(plan: "Plan") -> str:
+    return growth(plan.cost) if plan.cost is not None else ""
 
 
 def _urgent(plan: "Plan") -> bool:

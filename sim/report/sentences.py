@@ -1,6 +1,7 @@
 """What a plan found, in sentences: the answer, the headroom, what the measurement says, and what nobody tested."""
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,20 @@ def free_plan(bill: "Cost") -> str:
     if found.kind == "quota" and found.after_s:
         when += f", after {significant(found.after_s / 3600)} h of it"
     return f"On the Free plan the first to go, on {when}: {found.what}."
+
+
+def growth(bill: "Cost") -> str:
+    """What breaks first of the deployment itself as data and traffic grow; empty if nothing does within three years."""
+    found = [one for one in bill.limits if one.plan != "free" and isfinite(one.day_number)]
+    if not found:
+        return ""
+    first = found[0]
+    interval = f", 95 % interval {first.low:,.0f} to {first.high:,.0f}" if first.low != first.high else ""
+    rate = "the played rate" if bill.volume is not None and bill.volume.is_peak else "the month's volume"
+    return (
+        f"At {rate} the first to break is {first.what}: on day {first.day_number:,.0f}{interval} (month "
+        f"{first.month_number:,.0f})."
+    )
 
 
 def load_per_s(plan: "Plan") -> float:

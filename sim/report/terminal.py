@@ -14,7 +14,7 @@ from sim.judgement.judge import judge, overall
 from sim.judgement.targets import Verdict
 from sim.report import bill_tables, tables
 from sim.report.grid import Cell, Column, Grid
-from sim.report.sentences import answer, confirmation, free_plan, headroom, screened
+from sim.report.sentences import answer, confirmation, free_plan, growth, headroom, screened
 
 if TYPE_CHECKING:
     from sim.experiments.plan import Plan
@@ -78,7 +78,8 @@ def plan_tables(plan: "Plan") -> Iterator[RenderableType]:
 
 def summary(plan: "Plan") -> str:
     """The scenario's question, and what was found, a sentence a line."""
-    sentences = (plan.scenario.question, answer(plan), headroom(plan), confirmation(plan))
+    grown = growth(plan.cost) if plan.cost is not None else ""
+    sentences = (plan.scenario.question, answer(plan), headroom(plan), grown, confirmation(plan))
     return "\n".join(said for said in sentences if said)
 
 

@@ -165,7 +165,11 @@ def _category(frame: pd.DataFrame, name: str, known: list[str]) -> "pd.Series[An
 
 def _played(tables: dict[str, Any]) -> Scenario:
     """Return the scenario that was played; files that it names are looked up among those of the project."""
-    return load_scenario("launch").with_(**{name: tables[name] for name in Scenario.model_fields})
+    # An optional key that was added later is not in older files.
+    known = {
+        name: tables[name] if field.is_required() else tables.get(name) for name, field in Scenario.model_fields.items()
+    }
+    return load_scenario("launch").with_(**known)
 
 
 def _result(

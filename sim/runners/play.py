@@ -8,6 +8,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -150,10 +151,10 @@ def prepare(
         asked = asked.with_(**{"workload.trace": dict(how)})
     if rate_per_s is not None:
         before_per_s = getattr(asked.workload.arrivals, "rate_per_s", 0.0)
-        asked = asked.vary("workload.arrivals.rate_per_s", rate_per_s)
-        if asked.demand is not None and before_per_s:
-            volume = asked.demand.times(rate_per_s / before_per_s)
-            asked = asked.with_(**{f"demand.{key}": value for key, value in volume.items()})
+        volume = {}
+        if asked.demand is not None and before_per_s and 0 < rate_per_s < inf:
+            volume = {"demand": asked.demand.times(rate_per_s / before_per_s)}
+        asked = asked.with_(**{"workload.arrivals.rate_per_s": rate_per_s, **volume})
     return asked
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from sim.errors import ScenarioError
 from sim.scenario.platform import read_toml
+from sim.scenario.volume import outdated
 from sim.schema import PAGE, Place, dotted, nearest, shown
 
 WHOLE = ("arrivals", "parameters")
@@ -119,22 +120,18 @@ def changed(raw: dict[str, Any], changes: dict[Place, Any]) -> dict[str, Any]:
         gone = {"duration_s", "requests"} if new_end else {"duration_s", "requests", "warm_up_s"} if new_trace else ()
         for key in gone:
             workload.pop(key, None)
-        if place == ("workload", "arrivals") and _other_kind(workload.get("arrivals"), value):
-            raw.pop("demand", None)
-            for old in [old for old in assumptions if f"{old}.".startswith("demand.")]:
-                del assumptions[old]
         path = dotted(place)
         for old in [old for old in assumptions if f"{old}.".startswith(f"{path}.") or path.startswith(f"{old}.")]:
             del assumptions[old]
+    for key in outdated(raw.get("demand"), changes):
+        raw["demand"].pop(key)
+        assumptions.pop(f"demand.{key}", None)
+    if not raw.get("demand", True):
+        del raw["demand"]
+        assumptions.pop("demand", None)
     for place, value in changes.items():
         _put(raw, place, value)
     return raw
-
-
-def _other_kind(old: Any, new: Any) -> bool:
-    """Whether arrivals are replaced by others, whose volume the old ones do not tell."""
-    kinds = [table.get("kind") if isinstance(table, dict) else None for table in (old, new)]
-    return None not in kinds and kinds[0] != kinds[1]
 
 
 def _put(raw: dict[str, Any], place: Place, value: Any) -> None:

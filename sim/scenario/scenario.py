@@ -178,8 +178,7 @@ class Scenario(Table, Shown):
             return self.vary("workload.arrivals.time_scale", trace.rate_per_s / rate_per_s)
         assert not isinstance(arrivals, TraceReplay), "a trace's rate was changed above"
         factor = rate_per_s / arrivals.nominal_per_s
-        volume = self.demand.times(factor) if self.demand is not None else {}
-        demand = {f"demand.{key}": value for key, value in volume.items()}
+        demand = {} if self.demand is None else {"demand": self.demand.times(factor)}
         return self.with_(**{"workload.arrivals": arrivals.multiplied(factor), **demand})
 
     @cached_property

@@ -4,7 +4,8 @@ A scenario plays the peak, and a capacity must hold there; the provider bills th
 peak factor, and by the days of growth.
 """
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +13,9 @@ from sim.models.billing import DAYS_PER_MONTH
 from sim.schema import Positive, Table
 
 SECONDS_PER_DAY = 86_400
+
+VOLUMES = ("requests_per_day", "requests_per_month", "history")
+"""Keys of which a table has exactly one."""
 
 RATES = {"poisson": "rate_per_s", "constant": "rate_per_s", "diurnal": "mean_rate_per_s"}
 """Key of each kind of arrivals that follows from the volume if the file leaves it out."""
@@ -33,8 +37,7 @@ class Volume(Table):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        given = [name for name in ("requests_per_day", "requests_per_month") if getattr(self, name) is not None]
-        given += ["history"] if self.history else []
+        given = [name for name in VOLUMES if getattr(self, name)]
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise ValueError(f"needs exactly one of requests_per_day, requests_per_month and history; it has {found}")
@@ -51,10 +54,37 @@ class Volume(Table):
             return self.requests_per_day * DAYS_PER_MONTH
         return self.requests_per_month
 
-    def times(self, factor: float) -> dict[str, float]:
-        """Return the volume *factor* times as high, as keys of the table."""
-        given = {"requests_per_day": self.requests_per_day, "requests_per_month": self.requests_per_month}
-        return {key: value * factor for key, value in given.items() if value is not None}
+    def times(self, factor: float) -> dict[str, Any]:
+        """Return the table with the volume *factor* times as high; a history stays what it was."""
+        own = self.model_dump(exclude_defaults=True)
+        return {key: value * factor if key.startswith("requests_per_") else value for key, value in own.items()}
+
+
+def outdated(demand: object, changes: Mapping[tuple[Any, ...], object]) -> list[str]:
+    """List the keys of ``[demand]`` that *changes* of a scenario make untrue.
+
+    All of them, if the arrivals change and nothing is said of the demand, unless the new arrivals leave their rate to
+    it; else the rivals of a new volume.
+    """
+    if not isinstance(demand, dict):
+        return []
+    said = {place[1] for place in changes if place[0] == "demand" and len(place) > 1}
+    if ("demand",) in changes:
+        return []
+    if not said:
+        arrivals = [(place[2:], value) for place, value in changes.items() if place[:2] == ("workload", "arrivals")]
+        return list(demand) if any(not _leaves_rate(below, value) for below, value in arrivals) else []
+    rivals = set(VOLUMES) if said & set(VOLUMES) else set()
+    rivals |= {"growth_per_month"} if "history" in said else set()
+    return [key for key in demand if key in rivals - said]
+
+
+def _leaves_rate(below: tuple[Any, ...], arrivals: object) -> bool:
+    """Whether new arrivals have a rate that follows from the demand."""
+    if below or not isinstance(arrivals, dict):
+        return False
+    key = RATES.get(str(arrivals.get("kind")))
+    return key is not None and key not in arrivals
 
 
 def with_rate(numbers: dict[str, object]) -> dict[str, object]:

@@ -145,6 +145,21 @@ def test_compare_of_a_run_with_itself_agrees(tmp_path: Path) -> None:
     assert json.loads(ended.stdout)["agrees"] is True
 
 
+def test_cost_says_volume_limits_and_what_runs_away(tmp_path: Path) -> None:
+    """A history takes the place of [demand]; every table is on the terminal, every number in the document."""
+    days = [f"2026-10-{day:02d},{1_000 * day}" for day in range(1, 31)]
+    (tmp_path / "days.csv").write_text("date,count\n" + "\n".join(days) + "\n", "utf-8")
+    done = headroom("cost", "launch", "--history", str(tmp_path / "days.csv"), "--runaway", "--json", "-")
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert (found["volume"]["kind"], found["volume"]["is_peak"], found["is_lower_bound"]) == ("history", False, False)
+    assert found["volume"]["low"] < found["requests_per_month"] < found["volume"]["high"]
+    assert found["free_plan_first"]["plan"] == "free"
+    assert {one["name"] for one in found["runaways"]} >= {"d1: full scan", "callers: retry storm"}
+    for word in ("What breaks first", "On the Free plan", "If it ran away", "volume confidence", "forecast from"):
+        assert word in done.stderr
+
+
 def test_cost_and_capacity_say_their_number(tmp_path: Path) -> None:
     cost = json.loads(headroom("cost", "launch", "--json", "-").stdout)
     assert cost["month_usd"] == pytest.approx(sum(line["usd"] for line in cost["lines"]))

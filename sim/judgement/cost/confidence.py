@@ -24,19 +24,19 @@ PARAMETERS = ("value", "mean", "median", "p99", "low", "high", "minimum", "maxim
 """Parameters of a distribution that carry its size."""
 
 
-def volume_confidence(scenario: "Scenario", volume: MonthVolume) -> dict[str, tuple[str, str]]:
+def volume_confidence(traffic: Traffic, volume: MonthVolume) -> dict[str, tuple[str, str]]:
     """Return, by meter, the confidence in its amount and the path of the number that it is owed to."""
-    requests = max(volume.requests, 1.0)
-    base = _amounts(scenario, requests)
+    scenario, requests = traffic.scenario, traffic.requests_per_month
+    base = _amounts(traffic)
     causes: dict[str, list[tuple[str, str]]] = {name: [(volume.confidence, volume.path)] for name in base}
-    fees = {meter.name for meter in Traffic(scenario).meters.values() if meter.once}
+    fees = {meter.name for meter in traffic.meters.values() if meter.once}
     measured = isinstance(scenario.workload.arrivals, TraceReplay)
     mix = ("M", "workload.arrivals.file") if measured else (letter_of(scenario, "routes"), "routes")
     for found in causes.values():
         found.append(mix)
     for path, letter, value in _numbers(scenario):
         try:
-            varied = _amounts(scenario.vary(path, value), requests)
+            varied = _amounts(Traffic(scenario.vary(path, value), requests, like=traffic))
         except SimError:
             continue  # The schema forbids the number: then nothing is learnt from it.
         for name in base:
@@ -50,12 +50,11 @@ def volume_confidence(scenario: "Scenario", volume: MonthVolume) -> dict[str, tu
     return {name: ("O", "") if name in fees else found for name, found in found_letters.items()}
 
 
-def _amounts(scenario: "Scenario", requests: float) -> dict[str, float]:
-    """What so many requests use of each meter, and leave on those of storage."""
-    traffic = Traffic(scenario, requests)
-    used = traffic.usage(requests)
+def _amounts(traffic: Traffic) -> dict[str, float]:
+    """What a month's requests use of each meter, and leave on those of storage."""
+    used = traffic.usage(traffic.requests_per_month)
     for (name, _, _), stored in traffic.stored_gb().items():
-        used[name] = used.get(name, 0.0) + stored * requests
+        used[name] = used.get(name, 0.0) + stored * traffic.requests_per_month
     return {name: amount for name, amount in used.items() if amount > 0}
 
 

@@ -133,7 +133,7 @@ def cost(
     volume = volume_of(course, first, month=month)
     traffic = Traffic(scenario, volume.requests)
     lines = price(_usage(traffic, volume.requests, before=volume.before), scenario.facts)
-    letters = volume_confidence(scenario, volume)
+    letters = volume_confidence(traffic, volume)
     bill = Cost(
         volume.requests,
         tuple(_with_confidence(line, letters) for line in lines),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sim.models.component import Instance
     from sim.scenario.platform import Platform
     from sim.scenario.scenario import Scenario
+    from sim.scenario.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -72,20 +73,30 @@ class Traffic:
     scenario : Scenario
     requests_per_month : float
         The volume at which the storage of one request is reckoned, what schedules store included.
+    like : Traffic, optional
+        Whose recorded requests are taken over: the scenario differs from its own in other numbers.
     """
 
-    def __init__(self, scenario: "Scenario", requests_per_month: float = 1e6) -> None:
+    def __init__(self, scenario: "Scenario", requests_per_month: float = 1e6, *, like: "Traffic | None" = None) -> None:
         self.scenario = scenario
+        self._like = like
+        self._key_share: dict[str, NDArray[np.float64]] = {}
         self.requests_per_month = max(requests_per_month, 1.0)
         self.meters: dict[str, Meter] = {meter.name: meter for meter in meters()}
 
     @cached_property
+    def recorded(self) -> "Schedule | None":
+        """The requests of a trace; None where they are drawn."""
+        if not isinstance(self.scenario.workload.arrivals, TraceReplay):
+            return None
+        return schedule(self.scenario) if self._like is None else self._like.recorded
+
+    @cached_property
     def mix(self) -> Mix:
         """Shares and sizes of the routes: the trace's own, or what the scenario draws from."""
-        routes = self.scenario.routes
-        if not isinstance(self.scenario.workload.arrivals, TraceReplay):
+        routes, played = self.scenario.routes, self.recorded
+        if played is None:
             return Mix(self.scenario.shares, {name: _size_bytes(route) for name, route in routes.items()})
-        played = schedule(self.scenario)
         count = np.bincount(played.route_code, minlength=len(routes))
         size = np.bincount(played.route_code, weights=played.size_bytes, minlength=len(routes)) / np.maximum(count, 1)
         names = tuple(routes)
@@ -95,7 +106,7 @@ class Traffic:
         )
 
     def requests_of(self, requests_per_month: float) -> dict[str, float]:
-        """Return the requests of a month by route: shares of the volume, or what a schedule says."""
+        """Return the requests of a month by route: what schedules say, and shares of the rest of the volume."""
         if isinstance(self.scenario.workload.arrivals, TraceReplay):
             return {name: requests_per_month * share for name, share in self.mix.share.items()}
         scheduled: dict[str, float] = {}
@@ -105,8 +116,9 @@ class Traffic:
             if runs_per_s is not None:
                 scheduled[name] = route.share * runs_per_s(entry) * SECONDS_PER_MONTH
         drawn = sum(share for name, share in self.mix.share.items() if name not in scheduled)
+        rest = max(requests_per_month - sum(scheduled.values()), 0.0)
         return {
-            name: scheduled[name] if name in scheduled else requests_per_month * share / drawn if drawn else 0.0
+            name: scheduled[name] if name in scheduled else rest * share / drawn if drawn else 0.0
             for name, share in self.mix.share.items()
         }
 
@@ -145,9 +157,25 @@ class Traffic:
 
     def key_share(self, instance: "Instance") -> "NDArray[np.float64]":
         """Share of each key in the calls of an instance, shape (keys,); they add up to 1, or are all 0."""
-        shares = np.zeros(instance.keys)
-        for name, used in self.scenario.operations.items():
-            if any(operation.partition(".")[0] == instance.name for operation in used):
+        if instance.name not in self._key_share:
+            same = self._like is not None and self.recorded is not None
+            found = self._like.key_share(instance) if same and self._like is not None else self._shares(instance)
+            self._key_share[instance.name] = found
+        return self._key_share[instance.name]
+
+    def _shares(self, instance: "Instance") -> "NDArray[np.float64]":
+        shares, played = np.zeros(instance.keys), self.recorded
+        using = [
+            name
+            for name, used in self.scenario.operations.items()
+            if any(operation.partition(".")[0] == instance.name for operation in used)
+        ]
+        if played is not None:
+            codes = [code for code, name in enumerate(self.scenario.routes) if name in using]
+            keys = played.key[np.isin(played.route_code, codes)] % instance.keys
+            shares += np.bincount(keys, minlength=instance.keys)
+        else:
+            for name in using:
                 weight = key_weights(self.scenario, name)
                 shares[: weight.size] += self.mix.share[name] * weight / weight.sum()
         return shares / shares.sum() if shares.sum() else shares

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sim.scenario.scenario import Scenario
+    from sim.scenario.schedule import Schedule
     from sim.statistics.forecast import LogLinear
 
 HORIZON_DAYS = 3 * 365
@@ -222,7 +223,9 @@ def _said(scenario: "Scenario", requests: float) -> MonthVolume:
 
 def _played(scenario: "Scenario") -> MonthVolume:
     """The rate of what is played, held for a month."""
-    arrivals, rate = scenario.workload.arrivals, _rate_per_s(scenario)
+    arrivals = scenario.workload.arrivals
+    played = schedule(scenario) if isinstance(arrivals, TraceReplay) else None
+    rate = _rate_per_s(scenario) if played is None else _trace_rate_per_s(scenario, played)
     requests = rate * SECONDS_PER_MONTH
     held = f"{requests:,.0f} requests a month"
     if isinstance(arrivals, Closed):
@@ -233,8 +236,8 @@ def _played(scenario: "Scenario") -> MonthVolume:
             f"{DAYS_PER_MONTH} days."
         )
         return MonthVolume(requests, requests, requests, 0.0, "closed", text, "A", "workload.arrivals.users", rate)
-    if isinstance(arrivals, TraceReplay):
-        span_s = schedule(scenario).duration_ms / 1000
+    if isinstance(arrivals, TraceReplay) and played is not None:
+        span_s = played.duration_ms / 1000
         text = (
             f"{held}: the rate of {Path(arrivals.file).name}, {rate:,.3g} requests/s over {span_s:,.3g} s, held for "
             f"{DAYS_PER_MONTH} days. Say [demand] requests_per_day for the month's own volume."
@@ -280,17 +283,22 @@ def _rate_per_s(scenario: "Scenario") -> float:
     if isinstance(arrivals, Closed):
         return _closed_rate_per_s(scenario)
     if isinstance(arrivals, TraceReplay):
-        played = schedule(scenario)
-        span_s = float(played.arrival_ms[-1] - played.arrival_ms[0]) / 1000
-        if span_s < TRACE_S_MIN:
-            raise UsageError(
-                f"workload.arrivals.file={arrivals.file!r} has {_counted(len(played))} within {span_s:g} s, must span "
-                f">= {TRACE_S_MIN:g} s to have a rate; say [demand] requests_per_day or requests_per_month"
-            )
-        return len(played) / (played.duration_ms / 1000)
+        return _trace_rate_per_s(scenario, schedule(scenario))
     if scenario.workload.duration_s is not None or arrivals.kind in ("poisson", "constant"):
         return float(arrivals.profile_per_s(scenario.workload.duration_s).mean())
     return mean_rate_per_s(scenario)
+
+
+def _trace_rate_per_s(scenario: "Scenario", played: "Schedule") -> float:
+    span_s = float(played.arrival_ms[-1] - played.arrival_ms[0]) / 1000
+    if span_s < TRACE_S_MIN:
+        assert isinstance(scenario.workload.arrivals, TraceReplay)
+        raise UsageError(
+            f"workload.arrivals.file={scenario.workload.arrivals.file!r} has {_counted(len(played))} within "
+            f"{span_s:g} s, must span >= {TRACE_S_MIN:g} s to have a rate; say [demand] requests_per_day or "
+            "requests_per_month"
+        )
+    return len(played) / (played.duration_ms / 1000)
 
 
 def _counted(requests: int) -> str:

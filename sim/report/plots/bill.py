@@ -39,7 +39,8 @@ def cost(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.16)
-        axes.set_xlabel("USD a month")
+        held = plan.cost.volume is not None and plan.cost.volume.is_peak
+        axes.set_xlabel("USD a month at the played rate" if held else "USD a month")
         share = percent(lines[0].usd / plan.cost.month_usd)
         finding(axes, f"A month costs {usd(plan.cost.month_usd)}, {share} of it: {names[0]}")
     return axes

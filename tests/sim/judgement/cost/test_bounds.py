@@ -76,6 +76,14 @@ def test_what_goes_on_by_itself_is_the_same_in_every_object() -> None:
     assert awake.usage(1e6)["durable_objects.duration"] == pytest.approx(10 * SECONDS_PER_MONTH * PER_OBJECT_GB)
 
 
+def test_logs_are_ingested_once_and_stored_for_a_week() -> None:
+    """2,000 bytes a request: 2 GB a million, and 7/30 of a month of them."""
+    usage = usage_per_month(frames.scenario({"system.workers.log_bytes": 2_000}), 1e6)
+    assert usage["workers.logs_ingested"] == pytest.approx(2.0)
+    assert usage["workers.logs_stored"] == pytest.approx(2.0 * 7 / 30)
+    assert "workers.logs_ingested" not in usage_per_month(frames.scenario(), 1e6)
+
+
 def test_log_in_one_value_is_full_at_two_megabytes() -> None:
     """The seed policy rewrites one value an object: 2 MB are 10,000 events of 200 bytes in the fullest of ten."""
     seed = Traffic(frames.scenario({"system.ledger.policy": "seed"}, shares={"log": 1.0}))

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from sim.judgement.cost import Cost, cost
-from sim.judgement.cost.limits import Reached
+from sim.judgement.cost.limits import Reached, reached_limits
+from sim.judgement.cost.usage import Traffic
+from sim.judgement.cost.volume import course_of
 from sim.scenario.scenario import load_scenario
 from tests.support import frames
 
@@ -41,6 +43,22 @@ def test_daily_quota_goes_at_its_hour_or_never() -> None:
     assert first.after_s == pytest.approx(12 * 3_600)
     quiet = cost(frames.scenario(shares={"search": 1.0}), requests_per_month=99_000 * 30)
     assert quiet.first_of_free_plan is None
+
+
+class Scheduled(Traffic):
+    """Traffic of which a schedule reads twenty million rows a day, whatever else comes."""
+
+    def usage(self, requests_per_month: float) -> dict[str, float]:
+        return {"d1.rows_read": 20e6 * 30 + requests_per_month}
+
+
+def test_what_comes_by_a_schedule_uses_a_quota_up_without_traffic() -> None:
+    """Five million rows of twenty are read after a quarter of the day."""
+    course, first = course_of(frames.scenario(), requests_per_month=30.0)
+    found = reached_limits(Scheduled(frames.scenario()), course, first=first, bound=None)
+    (rows,) = [one for one in found if one.what.startswith("d1.rows_read")]
+    assert rows.day_number == 1
+    assert rows.after_s == pytest.approx(6 * 3_600, rel=1e-4)
 
 
 def test_monthly_quota_starts_anew_each_month() -> None:

@@ -62,7 +62,7 @@ def test_rate_follows_from_the_volume_where_the_arrivals_leave_it_out() -> None:
     assert poisson.workload.arrivals.rate_per_s == pytest.approx(1e6 / 86_400 * 5)  # type: ignore[union-attr]
     wave = launch.with_(
         **{"workload.arrivals": {"kind": "diurnal"}, "demand.requests_per_month": 2_592_000, "demand.peak_factor": 3,
-           "demand.requests_per_day": None, "workload.duration_s": 86_400}
+           "workload.duration_s": 86_400}
     )  # fmt: skip
     assert (wave.workload.arrivals.mean_rate_per_s, wave.workload.arrivals.peak_factor) == (1.0, 3)  # type: ignore[union-attr]
 
@@ -73,6 +73,29 @@ def test_another_rate_is_another_volume_of_the_same_shape() -> None:
     assert cost(twice).requests_per_month == pytest.approx(6e7)
     assert launch.at_rate(57.9).demand == launch.demand
     assert cost(prepare("launch", rate_per_s=57.9 / 2)).requests_per_month == pytest.approx(1.5e7)
+
+
+def test_new_arrivals_have_no_volume_of_the_old_ones(tmp_path: Path) -> None:
+    """A file that changes the rate of its base and says no demand bills its own rate, not the base's month."""
+    text = (
+        'base = "launch.toml"\nname = "ours"\nquestion = "?"\n[workload.arrivals]\nkind = "poisson"\nrate_per_s = 2\n'
+    )
+    (tmp_path / "ours.toml").write_text(text, "utf-8")
+    bill = cost(load_scenario(tmp_path / "ours.toml"))
+    assert bill.requests_per_month == pytest.approx(2 * SECONDS_PER_MONTH)
+    assert bill.volume is not None
+    assert bill.volume.is_peak
+    assert load_scenario("launch").with_(**{"workload.arrivals.rate_per_s": 3.0}).demand is None
+
+
+def test_new_volume_takes_the_place_of_its_rivals() -> None:
+    launch = load_scenario("launch")
+    monthly = launch.with_(**{"demand.requests_per_month": 1e6})
+    assert monthly.demand is not None
+    assert (monthly.demand.requests_per_day, monthly.demand.month, monthly.demand.peak_factor) == (None, 1e6, 5)
+    told = launch.with_(**{"demand.growth_per_month": 0.1}).with_(**{"demand.history": "days.csv"})
+    assert told.demand is not None
+    assert (told.demand.history, told.demand.growth_per_month, told.demand.month) == ("days.csv", 0.0, None)
 
 
 def test_arrivals_of_another_kind_have_no_volume_until_it_is_said() -> None:
@@ -159,7 +182,8 @@ def test_closed_loop_has_the_rate_of_its_users_over_their_cycle(think_ms: int) -
     ("changes", "message"),
     [
         ({"demand": {}}, "needs exactly one of"),
-        ({"demand.requests_per_month": 1e6}, "needs exactly one of.*requests_per_day and requests_per_month"),
+        ({"demand": {"requests_per_day": 1, "requests_per_month": 30}}, "needs exactly one of.* it has requests_per_d"),
+        ({"demand": {"history": "days.csv", "growth_per_month": 0.1}}, "growth_per_month=0.1 beside a history"),
         ({"demand.requests_per_day": -3}, "must be > 0"),
         ({"demand.requests_per_day": 0}, "must be > 0"),
         ({"demand.peak_factor": 0.5}, "must be >= 1"),
