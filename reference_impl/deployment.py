@@ -158,7 +158,8 @@ class Deployment:
         elif request.path == "/health":
             response = json_response({"success": True, "status": "ok"})
         else:
-            response = json_response(described(self._routes.routes, openapi.DESCRIPTION, has_api=self._api is not None))
+            api = openapi.description(self.clock.unix_ms())
+            response = json_response(described(self._routes.routes, api, has_api=self._api is not None))
         return without_body(response) if request.method == "HEAD" else response
 
     def _route_terms(self, head: Request) -> Terms | None:

@@ -93,7 +93,8 @@ class LedgerPolicy(Protocol):
         Raises
         ------
         RequestError
-            402 over a limit of the account, 409 for an event id used for something else.
+            400 for a date too far from *received_ms*, 402 over a limit of the account, 409 for an event id used for
+            something else.
         LimitError
             If the platform cannot store it; nothing was stored then.
         """
