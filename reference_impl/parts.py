@@ -110,6 +110,8 @@ class Context(Protocol):
     migrations: Mapping[str, str]
     """SQL of the deployment's own migrations, by file name."""
     volumes: Volumes
+    counts_rows: bool
+    """Whether the rows that objects read and write are counted, which costs more than the statements themselves."""
     on_step: Callable[[str], None]
     """Storage hook, see :mod:`reference_impl.durable_objects.storage`."""
 

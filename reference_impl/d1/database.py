@@ -25,6 +25,7 @@ from reference_impl.sqlite.engines import Engine, Params
 from reference_impl.sqlite.rules import BOUND_PARAMS_MAX, SqlRefusedError, bare_sql, check_params, check_statement
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Station, Stopwatch
+from reference_impl.volumes.metered import Billed
 
 READS = ("SELECT", "EXPLAIN", "WITH")
 
@@ -102,6 +103,8 @@ class Database:
         self._settings = settings
         self._name = name
         self._thread = Station(clock, name, queue_limit=settings.queue_limit)
+        self.billed = Billed()
+        """What the provider would bill until now: rows of all statements that succeeded."""
 
     async def run(self, statements: Sequence[Statement], stopwatch: Stopwatch) -> list[D1Result]:
         """Run *statements* as one transaction, when it is their turn.
@@ -127,9 +130,13 @@ class Database:
     def _execute(self, statements: Sequence[Statement]) -> list[D1Result]:
         try:
             with self.engine.transaction():
-                return [self._execute_one(statement) for statement in statements]
+                results = [self._execute_one(statement) for statement in statements]
         except self.engine.errors as error:
             raise D1Error(f"D1_ERROR: {error}") from None
+        for result in results:
+            self.billed.add("rows_read", result.meta["rows_read"])
+            self.billed.add("rows_written", result.meta["rows_written"])
+        return results
 
     def _execute_one(self, statement: Statement) -> D1Result:
         began_ms = self._clock.now_ms()

@@ -36,7 +36,9 @@ class RouteDatabase(Database):
 
 def build(settings: D1Settings, context: Context) -> RouteDatabase:
     """Build an instance."""
-    return RouteDatabase(context.engine(), clock=context.clock, settings=settings, name=context.name)
+    engine = context.engine()
+    engine.count_rows(counts=context.keeps_plan or context.counts_rows)
+    return RouteDatabase(engine, clock=context.clock, settings=settings, name=context.name)
 
 
 def rows_of_read(table: Table) -> Rows:

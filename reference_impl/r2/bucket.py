@@ -18,6 +18,7 @@ from reference_impl.errors import PlatformError
 from reference_impl.r2.settings import R2Settings
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.volumes.metered import Billed
 from reference_impl.volumes.stores import ObjectStore
 
 KEY_BYTES_MAX = 1_024
@@ -78,6 +79,8 @@ class Bucket:
         self._name = name
         self._write_gap_ms = 1_000 / writes_per_s_same_key
         self._written_ms: dict[str, float] = {}
+        self.billed = Billed()
+        """What the provider would bill until now: operations of class A and B."""
 
     async def put(self, key: str, content: bytes, *, stopwatch: Stopwatch) -> R2Object:
         """Store *content* at *key*.
@@ -92,6 +95,7 @@ class Bucket:
             rule = f"at most {SINGLE_UPLOAD_BYTES_MAX} in one upload; use parts"
             raise R2Error(413, 100100, f"{len(content)} bytes; {rule}")
         self._count_write(key)
+        self.billed.add("class_a")
         # Of the moment that the limit counts: two versions of one key never have one second.
         uploaded_unix_ms = self._clock.unix_ms()
         drawn_ms = stopwatch.draw_ms(self._settings.put_ms) + self._transfer_ms(len(content))
@@ -102,6 +106,7 @@ class Bucket:
     async def get(self, key: str, stopwatch: Stopwatch) -> tuple[R2Object, bytes] | None:
         """Return the object at *key* with its content, or None."""
         check_key(key)
+        self.billed.add("class_b")
         async with stopwatch.stage(self._name, stopwatch.draw_ms(self._settings.get_ms)) as stage:
             found = await self._store.get(key)
             if found is None:
@@ -130,6 +135,7 @@ class Bucket:
 
     def list(self, prefix: str = "") -> list[str]:
         """Return the keys that begin with *prefix*, sorted."""
+        self.billed.add("class_a")
         return list(self._store.keys(prefix))
 
     def _transfer_ms(self, size_bytes: int) -> float:

@@ -2,8 +2,9 @@
 
 Both give the same rows and errors in the same shape, and count rows read and written by the provider's rules
 (:mod:`reference_impl.sqlite.row_count`). A walk over many rows is cut short and its count extrapolated by the
-instructions that the statement really took; what cannot be walked at all, only the real runtime can count: its rows
-are then those returned and changed, a lower bound, and :attr:`Rows.is_counted` says so.
+instructions that the statement really took, which is right within a few per cent. What cannot be walked at all (window
+functions, triggers, virtual tables, changes of the schema), only the real runtime can count: its rows are then those
+returned and changed, a lower bound. :attr:`Rows.is_counted` says which it is.
 """
 
 import sqlite3
@@ -41,7 +42,7 @@ class Rows:
     rows_read: int
     rows_written: int
     is_counted: bool = True
-    """Whether rows read and written are the provider's count; if not, a lower bound."""
+    """Whether rows read and written are the provider's count, to the row; if not, an estimate or a lower bound."""
 
     def as_mappings(self) -> list[dict[str, Any]]:
         """Return each row as a mapping from column to value."""
@@ -106,8 +107,9 @@ class _Counter:
         """Return rows read and written, and whether they are counted, of the statement that ran."""
         if self._counted is None:
             return returned, changes, False
-        scale = 1.0 if self._counted.is_whole else max(1.0, steps / self._counted.steps)
-        return round(self._counted.rows_read * scale), round(self._counted.rows_written * scale), True
+        is_whole = self._counted.is_whole
+        scale = 1.0 if is_whole else max(1.0, steps / self._counted.steps)
+        return round(self._counted.rows_read * scale), round(self._counted.rows_written * scale), is_whole
 
 
 class StdlibEngine:

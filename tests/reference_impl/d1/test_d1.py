@@ -64,7 +64,7 @@ def test_the_schema_has_the_six_tables_of_the_brief_and_its_record(engine: Engin
 
 INDEXED = [
     ("idx_api_keys_user", "SELECT * FROM api_keys WHERE user_id = 'u'"),
-    ("idx_loras_domain", "SELECT * FROM loras WHERE domain = 'code'"),
+    ("idx_loras_search", "SELECT * FROM loras WHERE domain = 'code'"),
     ("idx_loras_public", "SELECT * FROM loras WHERE is_public = 1"),
     ("idx_usage_user", "SELECT * FROM usage_events WHERE user_id = 'u' AND created_at > '2026'"),
     (
