@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from reference_impl.messages import Response
+from reference_impl.messages import Request, Response
 from reference_impl.sqlite.engines import Engine
 from reference_impl.tables import Table
 from reference_impl.timing.clock import Clock
@@ -20,6 +20,10 @@ from reference_impl.volumes.volumes import Volumes
 
 Transport = Literal["http", "quic"]
 """What carries requests to an entry."""
+
+
+NO_REQUEST = Request("GET", "/")
+"""Of a call that no client's request stands behind."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,10 @@ class Call:
         Name of the request; the same name again is the same request, sent once more.
     stopwatch
         Of the request, or of the branch of it that this call is made by.
+    request
+        What the client sent, for its method and headers.
     body
-        What the client sent.
+        Its body.
     prepares
         Whether the request only puts in place what later ones need.
     step_index, repetition_index
@@ -59,6 +65,7 @@ class Call:
     request_index: int
     request_id: str
     stopwatch: Stopwatch
+    request: Request = NO_REQUEST
     body: bytes = b""
     prepares: bool = False
     step_index: int = 0

@@ -11,6 +11,7 @@ error codes 10007 (no such key), 10058 (too many requests), 10020 (bad name), 10
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,6 +36,17 @@ class R2Error(PlatformError):
         super().__init__(message)
         self.status = status
         self.code = f"r2_{number}"
+
+
+Allows = Callable[["R2Object | None"], None]
+"""Raises if a write is not to happen, given what is stored."""
+Sends = Callable[["R2Object"], int]
+"""Tells how many bytes of an object travel to who asked for it."""
+
+
+def whole(stored: "R2Object") -> int:
+    """Send the whole object."""
+    return stored.size_bytes
 
 
 @dataclass(frozen=True)
@@ -79,32 +91,42 @@ class Bucket:
         self._name = name
         self._write_gap_ms = 1_000 / writes_per_s_same_key
         self._written_ms: dict[str, float] = {}
+        self._under_way: Counter[str] = Counter()
         self.billed = Billed()
         """What the provider would bill until now: operations of class A and B."""
 
-    async def put(self, key: str, content: bytes, *, stopwatch: Stopwatch) -> R2Object:
-        """Store *content* at *key*.
+    async def put(self, key: str, content: bytes, *, stopwatch: Stopwatch, allows: Allows | None = None) -> R2Object:
+        """Store *content* at *key*, unless *allows* raises for what is stored there.
 
         Raises
         ------
         R2Error
-            400 for a bad key, 413 for too much content, 429 for a second write within a second.
+            400 for a bad key, 413 for too much content, 429 for a second write within a second, or for one with a
+            condition while another is under way: what it would find is not decided.
         """
         check_key(key)
         if len(content) > SINGLE_UPLOAD_BYTES_MAX:
             rule = f"at most {SINGLE_UPLOAD_BYTES_MAX} in one upload; use parts"
             raise R2Error(413, 100100, f"{len(content)} bytes; {rule}")
+        if allows is not None:
+            await self._check(key, allows)
         self._count_write(key)
         self.billed.add("class_a")
         # Of the moment that the limit counts: two versions of one key never have one second.
         uploaded_unix_ms = self._clock.unix_ms()
         drawn_ms = stopwatch.draw_ms(self._settings.put_ms) + self._transfer_ms(len(content))
-        async with stopwatch.stage(self._name, drawn_ms):
-            etag = await self._store.put(key, content, uploaded_unix_ms=uploaded_unix_ms)
+        self._under_way[key] += 1
+        try:
+            async with stopwatch.stage(self._name, drawn_ms):
+                etag = await self._store.put(key, content, uploaded_unix_ms=uploaded_unix_ms)
+        finally:
+            self._under_way[key] -= 1
+            if not self._under_way[key]:
+                del self._under_way[key]
         return R2Object(key, len(content), etag, uploaded_unix_ms)
 
-    async def get(self, key: str, stopwatch: Stopwatch) -> tuple[R2Object, bytes] | None:
-        """Return the object at *key* with its content, or None."""
+    async def get(self, key: str, stopwatch: Stopwatch, *, sends: Sends = whole) -> tuple[R2Object, bytes] | None:
+        """Return the object at *key* with its content, or None; only the bytes that *sends* tells take their time."""
         check_key(key)
         self.billed.add("class_b")
         async with stopwatch.stage(self._name, stopwatch.draw_ms(self._settings.get_ms)) as stage:
@@ -112,17 +134,18 @@ class Bucket:
             if found is None:
                 return None
             etag, content, uploaded_unix_ms = found
-            stage.drawn_ms += self._transfer_ms(len(content))
-        return R2Object(key, len(content), etag, uploaded_unix_ms), content
+            stored = R2Object(key, len(content), etag, uploaded_unix_ms)
+            stage.drawn_ms += self._transfer_ms(sends(stored))
+        return stored, content
 
     async def get_or_create(
-        self, key: str, stopwatch: Stopwatch, *, content: Callable[[], bytes]
+        self, key: str, stopwatch: Stopwatch, *, content: Callable[[], bytes], sends: Sends = whole
     ) -> tuple[R2Object, bytes]:
         """Return the object at *key*; one that is not there is put in place first, with *content* and in no time."""
         check_key(key)
         if not self._store.has(key):
             await self._store.put(key, content(), uploaded_unix_ms=self._clock.unix_ms())
-        found = await self.get(key, stopwatch)
+        found = await self.get(key, stopwatch, sends=sends)
         if found is None:
             raise R2Error(404, 10007, f"{key[:80]!r} was deleted meanwhile; ask again")
         return found
@@ -140,6 +163,12 @@ class Bucket:
 
     def _transfer_ms(self, size_bytes: int) -> float:
         return size_bytes / self._settings.bandwidth_bytes_per_s * 1_000
+
+    async def _check(self, key: str, allows: Allows) -> None:
+        if self._under_way[key]:
+            raise R2Error(429, 10058, f"a write to {key} is under way; wait for it and retry")
+        found = await self._store.get(key)
+        allows(None if found is None else R2Object(key, len(found.content), found.etag, found.uploaded_unix_ms))
 
     def _count_write(self, key: str) -> None:
         now_ms = self._clock.now_ms()
@@ -160,13 +189,13 @@ class R2Binding:
         self._bucket = bucket
         self._stopwatch = stopwatch
 
-    async def put(self, key: str, content: bytes) -> R2Object:
-        """Store *content* at *key*."""
-        return await self._bucket.put(key, content, stopwatch=self._stopwatch)
+    async def put(self, key: str, content: bytes, *, allows: Allows | None = None) -> R2Object:
+        """Store *content* at *key*, unless *allows* raises for what is stored there."""
+        return await self._bucket.put(key, content, stopwatch=self._stopwatch, allows=allows)
 
-    async def get(self, key: str) -> tuple[R2Object, bytes] | None:
-        """Return the object at *key* with its content, or None."""
-        return await self._bucket.get(key, self._stopwatch)
+    async def get(self, key: str, *, sends: Sends = whole) -> tuple[R2Object, bytes] | None:
+        """Return the object at *key* with its content, or None; *sends* tells how many bytes travel."""
+        return await self._bucket.get(key, self._stopwatch, sends=sends)
 
     async def delete(self, key: str) -> None:
         """Remove the object at *key*."""

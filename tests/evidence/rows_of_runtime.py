@@ -1,8 +1,8 @@
 """Statements with the rows that the provider's own runtime counts for them, to hold the reference's meter against.
 
 ``python -m tests.evidence.rows_of_runtime --workerd PATH`` runs them in a SQLite-backed Durable Object of the open
-source runtime (workerd) and writes ``rows_of_runtime.json``: statement, parameters, rows returned, read and written. The file
-is data from then on; the tests need no runtime. Statements that write have a database of their own each.
+source runtime (workerd) and writes ``rows_of_runtime.json``: statement, parameters, rows returned, read and written.
+The file is data from then on; the tests need no runtime. Statements that write have a database of their own each.
 """
 
 import argparse

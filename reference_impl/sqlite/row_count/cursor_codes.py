@@ -167,8 +167,8 @@ def count(machine: Machine, op: Instruction) -> None:
 def new_rowid(machine: Machine, op: Instruction) -> None:
     """Find a number for a new row."""
     cursor = machine.cursor(op.p1)
-    machine.rows_made += not cursor.is_ephemeral
-    machine.registers[op.p2] = cursor.tree.last_rowid() + (1 if cursor.is_ephemeral else machine.rows_made)
+    machine.inserted_rows += not cursor.is_ephemeral
+    machine.registers[op.p2] = cursor.tree.last_rowid() + (1 if cursor.is_ephemeral else machine.inserted_rows)
 
 
 def insert_row(machine: Machine, op: Instruction) -> None:
@@ -214,8 +214,8 @@ def clear(machine: Machine, op: Instruction) -> None:
 def sequence(machine: Machine, op: Instruction) -> None:
     """Read the next number of a cursor's own."""
     cursor = machine.cursor(op.p1)
-    machine.registers[op.p2] = cursor.sequence
-    cursor.sequence += 1
+    machine.registers[op.p2] = cursor.next_number
+    cursor.next_number += 1
 
 
 def row_set(machine: Machine, op: Instruction) -> int | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reference_impl.errors import ImplError
 from reference_impl.sqlite.row_count.values import KeyOrder, Value
 
 Record = tuple[Value, ...]
@@ -11,7 +12,7 @@ Query = Callable[..., Sequence[Sequence[Any]]]
 """Runs a statement with parameters and returns all its rows."""
 
 
-class UnknownError(Exception):
+class UnknownError(ImplError):
     """A statement that cannot be walked: only the real runtime knows its count."""
 
 
@@ -151,22 +152,22 @@ class Cursor:
     is_ephemeral: bool = False
     seeks_equal: bool = False
     is_null: bool = False
-    sequence: int = 0
-    at: int = -1
+    next_number: int = 0
+    place_index: int = -1
     found: tuple[Record, Sequence[Value]] | None = None
     """The entry of a look-up with its key, as long as nobody asks for its place."""
 
     @property
     def is_in(self) -> bool:
         """Whether it stands on an entry."""
-        return not self.is_null and (self.found is not None or 0 <= self.at < len(self.tree.records))
+        return not self.is_null and (self.found is not None or 0 <= self.place_index < len(self.tree.records))
 
     @property
     def record(self) -> Record:
         """The entry that it stands on."""
         if not self.is_in:
             return ()
-        return self.found[0] if self.found is not None else self.tree.records[self.at]
+        return self.found[0] if self.found is not None else self.tree.records[self.place_index]
 
     @property
     def rowid(self) -> Value:
@@ -175,11 +176,11 @@ class Cursor:
             return None
         if not self.tree.is_table:
             return self.record[-1]
-        return self.found[1][0] if self.found is not None else self.tree.rowids[self.at]
+        return self.found[1][0] if self.found is not None else self.tree.rowids[self.place_index]
 
     def go(self, at: int) -> bool:
         """Move; return whether an entry is there."""
-        self.at, self.found, self.is_null = at, None, False
+        self.place_index, self.found, self.is_null = at, None, False
         return self.is_in
 
     def step(self, by: int) -> bool:
@@ -188,8 +189,8 @@ class Cursor:
             return False
         if self.found is not None:
             record, key = self.found
-            self.at = self.tree.place(key if self.tree.is_table else record, after=False)
-        return self.go(self.at + by)
+            self.place_index = self.tree.place(key if self.tree.is_table else record, after=False)
+        return self.go(self.place_index + by)
 
     def look_up(self, key: Sequence[Value]) -> bool:
         """Move to the first entry that begins with *key*; return whether there is one."""
@@ -211,10 +212,10 @@ class Cursor:
 
     def delete(self) -> None:
         """Remove the entry that it stands on; the next one follows."""
-        del self.tree.records[self.at]
+        del self.tree.records[self.place_index]
         if self.tree.is_table:
-            del self.tree.rowids[self.at]
-        self.at -= 1
+            del self.tree.rowids[self.place_index]
+        self.place_index -= 1
 
 
 class Snapshots:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from reference_impl.errors import ImplError
 from reference_impl.sqlite.row_count.cursors import Cursor, Snapshots, UnknownError
 from reference_impl.sqlite.row_count.values import Value
 
@@ -25,7 +26,7 @@ class Instruction(NamedTuple):
     p5: int
 
 
-class BudgetSpentError(Exception):
+class BudgetSpentError(ImplError):
     """The walk took more instructions than it was given."""
 
 
@@ -59,10 +60,10 @@ class Machine:
     aggregates: dict[int, tuple[str, list[Value]]] = field(default_factory=dict)
     sets: dict[int, set[Any]] = field(default_factory=dict)
     seen_once: set[int] = field(default_factory=set)
-    order: int = 0
+    order_code: int = 0
     """Of the last comparison: -1, 0 or 1."""
     permutation: Sequence[int] = ()
-    rows_made: int = 0
+    inserted_rows: int = 0
     """Rows that were written to tables, for the number of the next."""
 
     def cursor(self, number: int) -> Cursor:

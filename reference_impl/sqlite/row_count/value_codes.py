@@ -73,14 +73,14 @@ def compare_and_jump(machine: Machine, op: Instruction) -> int | None:
     left, right = machine.registers.get(op.p3), machine.registers.get(op.p1)
     if left is None or right is None:
         if not op.p5 & NULL_EQUALS:
-            machine.order = 1
+            machine.order_code = 1
             return op.p2 if op.p5 & JUMPS_IF_NULL else None
     else:
         affinity = chr(op.p5 & AFFINITY_MASK)
         left, right = converted(left, affinity), converted(right, affinity)
     collation = op.p4.partition("-")[0] if isinstance(op.p4, str) else "BINARY"
-    machine.order = compared(left, right, collation)
-    return op.p2 if machine.order in COMPARISONS[op.code] else None
+    machine.order_code = compared(left, right, collation=collation)
+    return op.p2 if machine.order_code in COMPARISONS[op.code] else None
 
 
 def compare(machine: Machine, op: Instruction) -> None:
@@ -89,7 +89,7 @@ def compare(machine: Machine, op: Instruction) -> None:
     order = KeyOrder.read(op.p4)
     left = [machine.registers.get(op.p1 + place) for place in places]
     right = [machine.registers.get(op.p2 + place) for place in places]
-    machine.order = order.compared(left, right)
+    machine.order_code = order.compared(left, right)
 
 
 def permutation(machine: Machine, op: Instruction) -> None:
@@ -99,7 +99,7 @@ def permutation(machine: Machine, op: Instruction) -> None:
 
 def jump(machine: Machine, op: Instruction) -> int:
     """Jump by the last comparison."""
-    return (op.p1, op.p2, op.p3)[machine.order + 1]
+    return (op.p1, op.p2, op.p3)[machine.order_code + 1]
 
 
 def jump_if(machine: Machine, op: Instruction) -> int | None:
@@ -209,7 +209,7 @@ def function(machine: Machine, op: Instruction) -> None:
 
 def binary(machine: Machine, op: Instruction) -> None:
     """Compute P3 from P2 and P1."""
-    machine.registers[op.p3] = arithmetic(op.code, machine.registers.get(op.p2), machine.registers.get(op.p1))
+    machine.registers[op.p3] = arithmetic(op.code, machine.registers.get(op.p2), right=machine.registers.get(op.p1))
 
 
 def logic(machine: Machine, op: Instruction) -> None:
@@ -261,7 +261,7 @@ def jump_always(_: Machine, op: Instruction) -> int:
 
 def jump_if_equal(machine: Machine, op: Instruction) -> int | None:
     """Jump to P2 if the last comparison found its operands equal."""
-    return op.p2 if machine.order == 0 else None
+    return op.p2 if machine.order_code == 0 else None
 
 
 def nothing(_: Machine, __: Instruction) -> None:

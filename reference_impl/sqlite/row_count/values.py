@@ -16,7 +16,7 @@ TEXT, NUMERIC = "B", "C"
 """Affinities: from NUMERIC on (NUMERIC, INTEGER, REAL) a text that looks like a number becomes one."""
 
 
-def compared(left: Value, right: Value, collation: str = "BINARY") -> int:
+def compared(left: Value, right: Value, *, collation: str = "BINARY") -> int:
     """Return -1, 0 or 1, as *left* sorts before, with or after *right*."""
     ranks = RANKS[type(left)], RANKS[type(right)]
     if ranks[0] != ranks[1]:
@@ -52,7 +52,7 @@ class KeyOrder:
         """Compare the first fields of *record* with *key*: as many as both have."""
         for place, (left, right) in enumerate(zip(record, key, strict=False)):
             collation, descends = self.fields[place] if place < len(self.fields) else ("", False)
-            order = compared(left, right, collation)
+            order = compared(left, right, collation=collation)
             if order:
                 return -order if descends else order
         return 0
@@ -83,7 +83,7 @@ def converted(value: Value, affinity: str) -> Value:
     return int(number) if isinstance(number, float) and affinity != "E" and number.is_integer() else number
 
 
-def arithmetic(name: str, left: Value, right: Value) -> Value:
+def arithmetic(name: str, left: Value, *, right: Value) -> Value:
     """Return *left* op *right*; NULL where an operand is NULL or a divisor 0."""
     if left is None or right is None:
         return None
