@@ -35,7 +35,7 @@ class StationUse:
     waited_ms: float
     queue_total_ms: float
     busiest_ms: float
-    """Service time given by the busiest instance in the whole run."""
+    """As ``busy_ms``, of the busiest instance alone: that of a station of one instance is the same number."""
     offered_ms: float
     """Largest load of one instance: the service it gave, and as much for each request that it refused."""
 

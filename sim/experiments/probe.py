@@ -34,7 +34,7 @@ class Probe:
     judged : tuple of Estimate or None
         One a target that a model can show, in their order; None when no request met its metric.
     utilization : dict of str to float
-        Of each station's busiest instance; 1 and more is overload.
+        Of each station's busiest instance while requests arrive; 1 is saturation.
     tail_queue_ms : dict of str to float
         Mean wait at each station, over the slowest 1 % of requests.
     """
