@@ -106,8 +106,10 @@ class Database:
         self.billed = Billed()
         """What the provider would bill until now: rows of all statements that succeeded."""
 
-    async def run(self, statements: Sequence[Statement], stopwatch: Stopwatch) -> list[D1Result]:
-        """Run *statements* as one transaction, when it is their turn.
+    async def run(
+        self, statements: Sequence[Statement], stopwatch: Stopwatch, *, rows_timed: int = 0
+    ) -> list[D1Result]:
+        """Run *statements* as one transaction, when it is their turn; *rows_timed* rows add their time to it.
 
         Raises
         ------
@@ -121,9 +123,11 @@ class Database:
         is_read = all(statement.is_read for statement in statements)
         half_rtt_ms = stopwatch.draw_ms(self._settings.rtt_ms) / 2
         service_ms = stopwatch.draw_ms(self._settings.read_ms if is_read else self._settings.write_ms)
+        service_ms += rows_timed * self._settings.row_us / 1_000
         stopwatch.delay(self._name, half_rtt_ms)
         async with self._thread.hold(stopwatch, f"{self._name}_queue"), stopwatch.stage(self._name, service_ms):
             results = self._execute(statements)
+            self.billed.add("rows_read", max(0, rows_timed - sum(result.meta["rows_read"] for result in results)))
         stopwatch.delay(self._name, half_rtt_ms)
         return results
 

@@ -9,8 +9,10 @@ from reference_impl.d1.settings import D1Settings
 from reference_impl.parts import Call, Context, Operation, Part
 from reference_impl.tables import Table
 
-ROWS_MAX = 1_000_000
+ROWS_MAX = 10_000_000
 """Rows of one query: the platform's limit on time ends a larger one."""
+ROWS_KEPT_MAX = 1_000
+"""Rows that are really there for a read that names its statement; the others only take their time."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class Rows:
 
     rows_read: int
     rows_written: int
+    rows_timed: int = 0
+    """Rows whose time is added to the read's own."""
 
 
 class RouteDatabase(Database):
@@ -43,7 +47,10 @@ def build(settings: D1Settings, context: Context) -> RouteDatabase:
 
 def rows_of_read(table: Table) -> Rows:
     """Read the parameters of a read."""
-    return Rows(rows(table, "rows_read", default=1), 0)
+    found, sql = rows(table, "rows_read", default=1), table.text("sql", "")
+    for key in ("limit", "matching"):
+        table.whole(key, 0)
+    return Rows(min(found, ROWS_KEPT_MAX), 0, found) if sql else Rows(found, 0)
 
 
 def rows_of_write(table: Table) -> Rows:
@@ -60,7 +67,7 @@ async def read(database: RouteDatabase, call: Call) -> None:
     """Visit rows of the request's key."""
     asked: Rows = call.parameters
     database.ensure_rows(call.key, rows=asked.rows_read)
-    await database.run(route_rows.reading(call.key, rows=asked.rows_read), call.stopwatch)
+    await database.run(route_rows.reading(call.key, rows=asked.rows_read), call.stopwatch, rows_timed=asked.rows_timed)
 
 
 async def write(database: RouteDatabase, call: Call) -> None:

@@ -81,6 +81,14 @@ class Instance:
         return self.component.station(self) if self.component.station is not None else None
 
 
+def _no_finding(instance: Instance, parameters: Any) -> str:  # noqa: ARG001  # one signature for all
+    return ""
+
+
+def _no_more(instance: Instance, parameters: Any) -> Mapping[str, Any]:  # noqa: ARG001  # one signature for all
+    return {}
+
+
 def _no_usage(instance: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     return NOTHING
 
@@ -103,6 +111,10 @@ class Operation:
         Whether it changes nothing, so that an incident hits it with the share of failing reads.
     uploads, downloads : bool
         Whether the request's bytes are sent, or fetched, by it.
+    finding : callable
+        ``(instance, parameters) -> str``: what a plan's notes say of it, such as an index that is missing; or nothing.
+    played : callable
+        ``(instance, parameters) -> mapping``: parameters that the reference is told besides, as what it cannot know.
     """
 
     flow: Callable[[Instance, Any], Flow]
@@ -112,6 +124,8 @@ class Operation:
     reads: bool = False
     uploads: bool = False
     downloads: bool = False
+    finding: Callable[[Instance, Any], str] = _no_finding
+    played: Callable[[Instance, Any], Mapping[str, Any]] = _no_more
 
 
 @dataclass(frozen=True)
