@@ -13,7 +13,7 @@ functions and joins of unequal fan-out are beyond this arithmetic.
 Sources
 -------
 Row rules: counted on the open-source runtime, ``tests/evidence/rows_of_runtime.json``. D1 pricing: rows read are rows
-scanned, whatever is returned (hazard H22).
+scanned, whatever is returned (hazard H21).
 """
 
 import re
