@@ -9,8 +9,9 @@ from reference_impl.d1.settings import D1Settings
 from reference_impl.parts import Call, Context, Operation, Part
 from reference_impl.tables import Table
 
-ROWS_MAX = 10_000_000
+ROWS_MAX = 1_000_000
 """Rows of one query: the platform's limit on time ends a larger one."""
+ROWS_TIMED_MAX = 1_000_000_000
 ROWS_KEPT_MAX = 1_000
 """Rows that are really there for a read that names its statement; the others only take their time."""
 
@@ -47,10 +48,12 @@ def build(settings: D1Settings, context: Context) -> RouteDatabase:
 
 def rows_of_read(table: Table) -> Rows:
     """Read the parameters of a read."""
-    found, sql = rows(table, "rows_read", default=1), table.text("sql", "")
-    for key in ("limit", "matching"):
+    for key in ("returned_rows", "matching_rows"):
         table.whole(key, 0)
-    return Rows(min(found, ROWS_KEPT_MAX), 0, found) if sql else Rows(found, 0)
+    if not table.text("sql", ""):
+        return Rows(rows(table, "rows_read", default=1), 0)
+    found = math.ceil(table.number("rows_read", 1, at_most=ROWS_TIMED_MAX))
+    return Rows(min(found, ROWS_KEPT_MAX), 0, found)
 
 
 def rows_of_write(table: Table) -> Rows:

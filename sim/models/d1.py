@@ -10,17 +10,17 @@ second (hazard H18). Times of reads and writes come from the platform file, part
 scenario's.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from sim.flow import Delay, Flow, Hold, Serve, Station, Step, Time
+from sim.flow import Attempt, Branch, Chance, Delay, Flow, Guard, Hold, Serve, Station, Step, Time
 from sim.models.billing import Call, Usage, meter, per_million
 from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses
 from sim.models.d1_plans import QueryPlan, plan_of
 from sim.randomness.distributions import Constant
-from sim.schema import Count, Distribution, NotNegative, Table
+from sim.schema import Count, Distribution, Fraction, NotNegative, Table
 from sim.schema import Count as Number
 
 if TYPE_CHECKING:
@@ -46,6 +46,15 @@ class D1(Table):
     migrations: str = ""
     """Folder of the schema's migrations, or an SQL file; empty for the deployment's own."""
 
+    error_chance: Fraction = 0.0
+    """Share of executions that fail for reasons of the platform; nothing is published, so none unless it is asked."""
+    stall_chance: Fraction = 0.0
+    """Share of executions that stall while others wait; nothing is published either."""
+    stall_ms: NotNegative = 0.0
+    """Length of a stall."""
+    read_retries: Annotated[int, Field(ge=0, le=10)] = 0
+    """Times that the platform itself repeats a read that failed: ``platform:d1.behaviour.auto_retry_read_only``."""
+
 
 class Read(Table):
     """What a step may say of a read."""
@@ -54,9 +63,9 @@ class Read(Table):
     """Rows that the query visits, in tables and indexes."""
     sql: str = ""
     """The statement; what it reads follows from its plan and the sizes of its tables, and takes its time."""
-    limit: Annotated[int, Field(ge=0)] = 0
+    returned_rows: Annotated[int, Field(ge=0)] = 0
     """Rows that it returns at most, where its LIMIT is a parameter; 0 for no limit."""
-    matching: Annotated[int, Field(ge=0)] = 0
+    matching_rows: Annotated[int, Field(ge=0)] = 0
     """Rows that the first table's condition leaves; 0 for all of them, the worst case."""
 
 
@@ -77,15 +86,18 @@ def station(d1: Instance) -> Station:
 def read(d1: Instance, asked: Read) -> Flow:
     """Travel to the database, execute one query that reads, travel back."""
     rows_ms = rows_read(d1, asked) * d1.table.row_us / 1000 if asked.sql else 0.0
-    if not rows_ms:
-        return _query(d1, Serve(station(d1), d1.table.read_ms, d1.stream("read")))
-    rows = Delay(Constant(value=rows_ms), d1.stream("rows"))
-    return _query(d1, Hold(station(d1), (Delay(d1.table.read_ms, d1.stream("read")), rows)))
+    rows = (Delay(Constant(value=rows_ms), d1.stream("rows")),) if rows_ms else ()
+    query = _query(d1, "read", rows=rows)
+    table: D1 = d1.table
+    if not (table.read_retries and table.error_chance):
+        return query
+    # Only what failed by chance is repeated: a full queue is not.
+    return (Attempt(query, d1.stream("platform_retry"), retries=table.read_retries, final=("overloaded",)),)
 
 
 def write(d1: Instance, _: Write) -> Flow:
     """Travel to the database, execute one transaction that writes, travel back."""
-    return _query(d1, Serve(station(d1), d1.table.write_ms, d1.stream("write")))
+    return _query(d1, "write")
 
 
 def query_plan(d1: Instance, asked: Read) -> QueryPlan:
@@ -97,7 +109,9 @@ def query_plan(d1: Instance, asked: Read) -> QueryPlan:
         The statement does not fit the schema, or the size of a table is missing.
     """
     table: D1 = d1.table
-    return plan_of(asked.sql, table.rows, schema=table.migrations, matching=asked.matching, limit=asked.limit)
+    return plan_of(
+        asked.sql, table.rows, schema=table.migrations, matching=asked.matching_rows, limit=asked.returned_rows
+    )
 
 
 def rows_read(d1: Instance, asked: Read) -> float:
@@ -113,7 +127,7 @@ def missing_index(d1: Instance, asked: Any) -> str:
     if not plan.missing_index:
         return ""
     return (
-        f"{d1.name} reads {plan.rows_read:,} rows for {asked.sql[:60]!r} ({'; '.join(plan.steps)}); "
+        f"{d1.name} reads {plan.rows_read:,} rows for {asked.sql[:100]!r} ({'; '.join(plan.steps)}); "
         f"{plan.rows_read_with_index:,} after `{plan.missing_index}`"
     )
 
@@ -123,9 +137,20 @@ def played_rows(d1: Instance, asked: Any) -> dict[str, float]:
     return {"rows_read": rows_read(d1, asked)} if asked.sql else {}
 
 
-def _query(d1: Instance, execute: Step) -> Flow:
-    half = Delay(Time(d1.table.rtt_ms, scale=0.5), d1.stream("rtt"), shared=True)
-    return (half, execute, half)
+def _query(d1: Instance, kind: Literal["read", "write"], *, rows: Flow = ()) -> Flow:
+    """Travel, wait, execute with the time of *rows*, perhaps stall or fail, travel back."""
+    table: D1 = d1.table
+    half = Delay(Time(table.rtt_ms, scale=0.5), d1.stream("rtt"), shared=True)
+    time = table.read_ms if kind == "read" else table.write_ms
+    stall: Flow = ()
+    if table.stall_chance and table.stall_ms:
+        stalled = Delay(Constant(value=table.stall_ms), d1.stream("stall_time"))
+        stall = (Branch(Chance(table.stall_chance, d1.stream("stall")), (stalled,)),)
+    execute: Step = Serve(station(d1), time, d1.stream(kind))
+    if rows or stall:
+        execute = Hold(station(d1), (Delay(time, d1.stream(kind)), *rows, *stall))
+    fail: Flow = (Guard(Chance(table.error_chance, d1.stream("error")), "error"),) if table.error_chance else ()
+    return (half, execute, *fail, half)
 
 
 def read_usage(d1: Instance, call: Call) -> Usage:

@@ -2,7 +2,7 @@
 
 SQLite itself says by which index each table is found (``EXPLAIN QUERY PLAN`` on an empty database with the schema, as
 a database that nobody analysed is planned). Every table that is scanned counts all its rows, a search by a whole
-unique key one, any other search the rows that its condition leaves (``matching``, by default all: the worst case);
+unique key one, any other search the rows that its condition leaves (``matching_rows``, by default all: the worst case);
 what is sorted is read once more; a limit ends the reading only where nothing is sorted or filtered afterwards. Then
 the index is tried that holds the statement's equalities and its order: if that reads far less, it is missing.
 
@@ -97,7 +97,7 @@ def _plan(sql: str, sizes: tuple[tuple[str, int], ...], schema: str, matching: i
             database.execute(index)
             better = _explained(database, sql)
         except sqlite3.Error as error:
-            raise ScenarioError(f"sql={sql[:60]!r} cannot be planned: {error}; see its schema ({PAGE})") from None
+            raise ScenarioError(f"sql={sql[:100]!r} cannot be planned: {error}; see its schema ({PAGE})") from None
         fewer = _rows_read(database, sql, steps=better, sizes=dict(sizes), matching=matching, limit=limit)
     if fewer * GAIN_RATIO > rows:
         return QueryPlan(rows, steps)

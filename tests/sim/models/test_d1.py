@@ -28,7 +28,7 @@ SEARCH = (
     "SELECT id, name, domain, base_model, version, price_cents, downloads FROM loras "
     "WHERE domain = ? AND is_public = 1 ORDER BY downloads DESC, id LIMIT ?"
 )
-READ = {"use": "d1.read", "sql": SEARCH, "limit": 20}
+READ = {"use": "d1.read", "sql": SEARCH, "returned_rows": 20}
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_the_bill_counts_the_rows_of_the_plan(before: str) -> None:
 
 
 @pytest.mark.parametrize(("adapters", "bears_per_s"), [(100_000, 1 / 0.0163), (600_000, 1 / 0.0963)])
-def test_d1_saturates_as_the_catalogue_grows(before: str, adapters: int, bears_per_s: float) -> None:
+def test_a_database_saturates_as_the_catalogue_grows(before: str, adapters: int, bears_per_s: float) -> None:
     """16.3 ms a search at 100,000 adapters are 61 searches a second; launch's whole traffic needs 14.5."""
     row = next(row for row in screen(searching(before, adapters=adapters)).rows if row.station == "d1")
     assert row.rate_per_s_max == pytest.approx(bears_per_s, rel=1e-3)
@@ -136,3 +136,34 @@ def test_a_statement_that_cannot_be_planned_is_one_line(
     scenario = searching(**step).with_(**{"system.d1.rows": rows})
     with pytest.raises(ScenarioError, match=message):
         findings(scenario)
+
+
+def troubled(**system: float) -> Scenario:
+    changes = {f"system.d1.{name}": value for name, value in system.items()}
+    quiet = {"system.client.retries": 0, "workload.duration_s": 400, "workload.warm_up_s": 0}
+    return searching(rate_per_s=20.0).with_(**changes, **quiet)
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+@pytest.mark.parametrize("retries", [0, 1, 2])
+def test_a_read_that_fails_is_repeated_by_the_platform(engine: str, retries: int) -> None:
+    """With q = 0.3 and r repetitions, q to the power r + 1 of the reads fail in the end."""
+    scenario = troubled(error_chance=0.3, read_retries=retries)
+    result = play(scenario, schedule(scenario), on=engine, seed=1)
+    failed = (result.frame["outcome"] == "error").mean()
+    assert failed == pytest.approx(0.3 ** (retries + 1), abs=4 * (0.3 * 0.7 / len(result.frame)) ** 0.5)
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+def test_a_stall_holds_the_database(engine: str) -> None:
+    scenario = troubled(stall_chance=0.02, stall_ms=400.0, rtt_ms=0.0, read_ms=0.1)
+    frame = play(scenario, schedule(scenario), on=engine, seed=1).frame
+    stalled = frame["d1_ms"] > 399
+    assert stalled.mean() == pytest.approx(0.02, abs=0.008)
+    # 20 requests a second: each stall of 0.4 s makes some eight others wait.
+    assert (frame["d1_queue_ms"] > 1).sum() > 3 * stalled.sum()
+
+
+def test_nothing_goes_wrong_unless_it_is_asked() -> None:
+    table = load_scenario("launch").system.d1
+    assert (table.error_chance, table.stall_chance, table.stall_ms, table.row_us) == (0, 0, 0, 0)
