@@ -115,9 +115,9 @@ class Database:
         """What the provider would bill until now: rows of all statements that succeeded."""
 
     async def run(
-        self, statements: Sequence[Statement], stopwatch: Stopwatch, *, rows_timed: int = 0
+        self, statements: Sequence[Statement], stopwatch: Stopwatch, *, timed_rows: int = 0
     ) -> list[D1Result]:
-        """Run *statements* as one transaction, when it is their turn; *rows_timed* rows add their time to it.
+        """Run *statements* as one transaction, when it is their turn; *timed_rows* rows add their time to it.
 
         Raises
         ------
@@ -131,16 +131,16 @@ class Database:
         is_read = all(statement.is_read for statement in statements)
         for _ in range(self._settings.read_retries if is_read else 0):
             with contextlib.suppress(D1LostError):
-                return await self._run(statements, stopwatch, is_read=is_read, rows_timed=rows_timed)
-        return await self._run(statements, stopwatch, is_read=is_read, rows_timed=rows_timed)
+                return await self._run(statements, stopwatch, is_read=is_read, timed_rows=timed_rows)
+        return await self._run(statements, stopwatch, is_read=is_read, timed_rows=timed_rows)
 
     async def _run(
-        self, statements: Sequence[Statement], stopwatch: Stopwatch, *, is_read: bool, rows_timed: int
+        self, statements: Sequence[Statement], stopwatch: Stopwatch, *, is_read: bool, timed_rows: int
     ) -> list[D1Result]:
         settings = self._settings
         half_rtt_ms = stopwatch.draw_ms(self._settings.rtt_ms) / 2
         service_ms = stopwatch.draw_ms(self._settings.read_ms if is_read else self._settings.write_ms)
-        service_ms += rows_timed * settings.row_us / 1_000
+        service_ms += timed_rows * settings.row_us / 1_000
         service_ms += settings.stall_ms if self._happens(settings.stall_chance, stopwatch) else 0.0
         is_lost = self._happens(settings.error_chance, stopwatch)
         stopwatch.delay(self._name, half_rtt_ms)
@@ -148,7 +148,7 @@ class Database:
             if is_lost:
                 raise D1LostError("D1_ERROR: Network connection lost; nothing happened, ask again")
             results = self._execute(statements)
-            self.billed.add("rows_read", max(0, rows_timed - sum(result.meta["rows_read"] for result in results)))
+            self.billed.add("rows_read", max(0, timed_rows - sum(result.meta["rows_read"] for result in results)))
         stopwatch.delay(self._name, half_rtt_ms)
         return results
 

@@ -22,7 +22,7 @@ class Rows:
 
     rows_read: int
     rows_written: int
-    rows_timed: int = 0
+    timed_rows: int = 0
     """Rows whose time is added to the read's own."""
 
 
@@ -70,7 +70,7 @@ async def read(database: RouteDatabase, call: Call) -> None:
     """Visit rows of the request's key."""
     asked: Rows = call.parameters
     database.ensure_rows(call.key, rows=asked.rows_read)
-    await database.run(route_rows.reading(call.key, rows=asked.rows_read), call.stopwatch, rows_timed=asked.rows_timed)
+    await database.run(route_rows.reading(call.key, rows=asked.rows_read), call.stopwatch, timed_rows=asked.timed_rows)
 
 
 async def write(database: RouteDatabase, call: Call) -> None:
