@@ -38,6 +38,7 @@ def main() -> int:
         try:
             run(
                 Options(
+                    counts_rows=options.count_rows,
                     host=options.host,
                     port=options.port,
                     quic_port=options.quic_port,
@@ -130,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--deployment", type=Path, help="deployment file (JSON); default: the brief's API, full speed")
     parser.add_argument("--part", type=Path, action="append", help="Python file that registers components; repeatable")
     parser.add_argument("--policy", choices=("seed", "hardened"), help="ledger policy at full speed")
+    parser.add_argument("--count-rows", action="store_true", help="count the rows of objects too, at some cost")
     parser.add_argument("--keys", type=Path, help="key file (JSON); default: no key is required")
     parser.add_argument("--fsync", choices=("full", "normal", "off"), default="normal", help="durability of writes")
     return parser

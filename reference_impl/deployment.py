@@ -52,6 +52,8 @@ class Deployment:
         The keys of the brief's API; None: no key is required.
     on_step
         Storage hook of the objects, see :mod:`reference_impl.durable_objects.turns`.
+    counts_rows
+        Whether the rows of the objects are counted too; those of the databases are, unless it runs at full speed.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class Deployment:
         migrations: Mapping[str, str],
         access: Gatekeeper | None = None,
         on_step: Callable[[str], None] = no_step,
+        counts_rows: bool = False,
     ) -> None:
         self.clock = clock
         self.monitoring = Monitoring(clock)
@@ -80,6 +83,7 @@ class Deployment:
             keeps_plan=specification.keeps_plan,
             migrations=migrations,
             on_step=on_step,
+            counts_rows=counts_rows,
         )
         self._keeps_plan = specification.keeps_plan
         self._routes = specification.routes
@@ -93,10 +97,19 @@ class Deployment:
             if spec.part.transport is not None:
                 self._entries.setdefault(spec.part.transport, self.instances[name])
         self.instances.start()
+        self.monitoring.bill(self.billed)
 
     def stopwatch(self, *, started_ms: float | None = None) -> Stopwatch:
         """Return the stopwatch of a request that arrives now, or arrived at *started_ms*."""
         return Stopwatch(self.clock, keeps_plan=self._keeps_plan, started_ms=started_ms)
+
+    def billed(self) -> dict[tuple[str, str], float]:
+        """Return what the provider would bill until now, by instance and meter (``("d1", "rows_read")``)."""
+        return {
+            (name, meter): amount
+            for name, instance in self.instances.items()
+            for meter, amount in getattr(instance, "billed", {}).items()
+        }
 
     def admit(self, head: Request) -> int:
         """Check the head of a request and return the largest length of its body.
@@ -158,7 +171,8 @@ class Deployment:
         elif request.path == "/health":
             response = json_response({"success": True, "status": "ok"})
         else:
-            response = json_response(described(self._routes.routes, openapi.DESCRIPTION, has_api=self._api is not None))
+            api = openapi.description(self.clock.unix_ms())
+            response = json_response(described(self._routes.routes, api, has_api=self._api is not None))
         return without_body(response) if request.method == "HEAD" else response
 
     def _route_terms(self, head: Request) -> Terms | None:

@@ -28,6 +28,8 @@ class Instances(Mapping[str, Any]):
         SQL of the deployment's own migrations, by file name.
     on_step
         Storage hook, see :mod:`reference_impl.durable_objects.turns`.
+    counts_rows
+        See :class:`reference_impl.parts.Context`.
 
     Raises
     ------
@@ -44,6 +46,7 @@ class Instances(Mapping[str, Any]):
         keeps_plan: bool,
         migrations: Mapping[str, str],
         on_step: Callable[[str], None] = no_step,
+        counts_rows: bool = False,
     ) -> None:
         self._specs = specs
         self.volumes = volumes
@@ -51,6 +54,7 @@ class Instances(Mapping[str, Any]):
         self.keeps_plan = keeps_plan
         self.migrations = migrations
         self.on_step = on_step
+        self.counts_rows = counts_rows
         self._built: dict[str, Any] = {}
         self._being_built: list[str] = []
         for name in specs:
@@ -102,6 +106,7 @@ class _Context:
         self.migrations = instances.migrations
         self.volumes = instances.volumes
         self.on_step = instances.on_step
+        self.counts_rows = instances.counts_rows
 
     def engine(self, name: str = "database") -> Engine:
         """Return a SQLite database of the instance's own."""

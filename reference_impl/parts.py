@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from reference_impl.messages import Response
+from reference_impl.messages import Request, Response
 from reference_impl.sqlite.engines import Engine
 from reference_impl.tables import Table
 from reference_impl.timing.clock import Clock
@@ -19,6 +19,10 @@ from reference_impl.volumes.volumes import Volumes
 
 Transport = Literal["http", "quic"]
 """Protocol of the requests to an entry."""
+
+
+NO_REQUEST = Request("GET", "/")
+"""The request of a call that no client made."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Call:
         Identifies the request; a retry by the client has the same id.
     stopwatch
         The stopwatch of the request, or of the branch that makes this call.
+    request
+        The client's request, for its method and headers.
     body
         Body of the client's request.
     prepares
@@ -58,6 +64,7 @@ class Call:
     request_index: int
     request_id: str
     stopwatch: Stopwatch
+    request: Request = NO_REQUEST
     body: bytes = b""
     prepares: bool = False
     step_index: int = 0
@@ -109,6 +116,8 @@ class Context(Protocol):
     migrations: Mapping[str, str]
     """SQL of the deployment's own migrations, by file name."""
     volumes: Volumes
+    counts_rows: bool
+    """Whether the rows that objects read and write are counted, which costs more than the statements themselves."""
     on_step: Callable[[str], None]
     """Storage hook, see :mod:`reference_impl.durable_objects.storage`."""
 

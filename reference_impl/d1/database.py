@@ -15,6 +15,7 @@ D1 limits: 100 bound parameters, 100,000 bytes a statement, 2,000,000 bytes a ro
 columns, LIKE patterns of 50 bytes, one query at a time; client API: ``batch`` is a transaction.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from reference_impl.sqlite.engines import Engine, Params
 from reference_impl.sqlite.rules import BOUND_PARAMS_MAX, SqlRefusedError, bare_sql, check_params, check_statement
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Station, Stopwatch
+from reference_impl.volumes.metered import Billed
 
 READS = ("SELECT", "EXPLAIN", "WITH")
 
@@ -34,6 +36,13 @@ class D1Error(PlatformError):
 
     status = 500
     code = "d1_error"
+
+
+class D1LostError(D1Error):
+    """A query failed for reasons of the platform, before anything of it happened."""
+
+    code = "d1_lost"
+    retryable = True
 
 
 @dataclass(frozen=True)
@@ -102,9 +111,13 @@ class Database:
         self._settings = settings
         self._name = name
         self._thread = Station(clock, name, queue_limit=settings.queue_limit)
+        self.billed = Billed()
+        """What the provider would bill until now: rows of all statements that succeeded."""
 
-    async def run(self, statements: Sequence[Statement], stopwatch: Stopwatch) -> list[D1Result]:
-        """Wait in the queue, then run *statements* as one transaction.
+    async def run(
+        self, statements: Sequence[Statement], stopwatch: Stopwatch, *, timed_rows: int = 0
+    ) -> list[D1Result]:
+        """Wait in the queue, then run *statements* as one transaction; *timed_rows* rows add their time to it.
 
         Raises
         ------
@@ -116,20 +129,42 @@ class Database:
         for statement in statements:
             statement.check()
         is_read = all(statement.is_read for statement in statements)
+        for _ in range(self._settings.read_retries if is_read else 0):
+            with contextlib.suppress(D1LostError):
+                return await self._run(statements, stopwatch, is_read=is_read, timed_rows=timed_rows)
+        return await self._run(statements, stopwatch, is_read=is_read, timed_rows=timed_rows)
+
+    async def _run(
+        self, statements: Sequence[Statement], stopwatch: Stopwatch, *, is_read: bool, timed_rows: int
+    ) -> list[D1Result]:
+        settings = self._settings
         half_rtt_ms = stopwatch.draw_ms(self._settings.rtt_ms) / 2
         service_ms = stopwatch.draw_ms(self._settings.read_ms if is_read else self._settings.write_ms)
+        service_ms += timed_rows * settings.row_us / 1_000
+        service_ms += settings.stall_ms if self._happens(settings.stall_chance, stopwatch) else 0.0
+        is_lost = self._happens(settings.error_chance, stopwatch)
         stopwatch.delay(self._name, half_rtt_ms)
         async with self._thread.hold(stopwatch, f"{self._name}_queue"), stopwatch.stage(self._name, service_ms):
+            if is_lost:
+                raise D1LostError("D1_ERROR: Network connection lost; nothing happened, ask again")
             results = self._execute(statements)
+            self.billed.add("rows_read", max(0, timed_rows - sum(result.meta["rows_read"] for result in results)))
         stopwatch.delay(self._name, half_rtt_ms)
         return results
+
+    def _happens(self, chance: float, stopwatch: Stopwatch) -> bool:
+        return chance > 0 and stopwatch.is_paced and self._settings.chance.draw() < chance
 
     def _execute(self, statements: Sequence[Statement]) -> list[D1Result]:
         try:
             with self.engine.transaction():
-                return [self._execute_one(statement) for statement in statements]
+                results = [self._execute_one(statement) for statement in statements]
         except self.engine.errors as error:
             raise D1Error(f"D1_ERROR: {error}") from None
+        for result in results:
+            self.billed.add("rows_read", result.meta["rows_read"])
+            self.billed.add("rows_written", result.meta["rows_written"])
+        return results
 
     def _execute_one(self, statement: Statement) -> D1Result:
         began_ms = self._clock.now_ms()

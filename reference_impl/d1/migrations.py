@@ -7,13 +7,17 @@ because the schema would then depend on the order in which a database was migrat
 
 Sources
 -------
-The platform's tool records migrations as ``d1_migrations(id, name, applied_at)``.
+The platform's tool records migrations as ``d1_migrations(id, name, applied_at)``, and leaves out the ``BEGIN
+TRANSACTION`` and ``COMMIT`` of a dump.
 """
 
-from collections.abc import Mapping
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
 
 from reference_impl.errors import ConfigError
 from reference_impl.sqlite.engines import Engine
+from reference_impl.sqlite.rules import bare_sql
 
 RECORD_TABLE = """
 CREATE TABLE IF NOT EXISTS d1_migrations (
@@ -60,7 +64,7 @@ def migrate(engine: Engine, files: Mapping[str, str]) -> list[str]:
     for name in plan(engine, files):
         try:
             with engine.transaction():
-                for statement in split(files[name]):
+                for statement in statements(files[name]):
                     engine.execute(statement)
                 engine.execute("INSERT INTO d1_migrations (name) VALUES (?)", (name,))
         except engine.errors as error:
@@ -69,11 +73,46 @@ def migrate(engine: Engine, files: Mapping[str, str]) -> list[str]:
     return ran
 
 
-def split(script: str) -> list[str]:
-    """Return the statements of *script*, without its comment lines.
+def statements(script: str) -> list[str]:
+    """Return the statements of *script* in order, each as it is written.
 
-    A semicolon ends a statement only at the end of a line; triggers are not supported.
+    A semicolon ends a statement unless it is inside a text, a comment or the body of a trigger; SQLite itself
+    decides which (``sqlite3_complete``). The one ``BEGIN TRANSACTION`` and ``COMMIT`` that a dump is wrapped in are
+    left out, because the platform runs a file as a transaction anyway.
+
+    Raises
+    ------
+    ConfigError
+        If the script has transactions of its own beside that wrapping.
     """
-    lines = [line.split("--", 1)[0].rstrip() for line in script.splitlines()]
-    statements = "\n".join(line for line in lines if line).split(";\n")
-    return [statement.strip().rstrip(";") for statement in statements if statement.strip()]
+    found = [part for part in _cut(script) if bare_sql(part).strip("; ")]
+    first = next((place for place, part in enumerate(found) if not _is_pragma(part)), 0)
+    if len(found) > first + 1 and _opens(found[first]) and _commits(found[-1]):
+        found = found[:first] + found[first + 1 : -1]
+    for statement in found:
+        if _opens(statement) or _commits(statement):
+            text = statement.strip()[:40]
+            raise ConfigError(f"{text!r} must not stand inside a migration: each file is one transaction already")
+    return found
+
+
+def _cut(script: str) -> Iterator[str]:
+    start = 0
+    for end in re.finditer(";", script):
+        part = script[start : end.end()]
+        if sqlite3.complete_statement(part):
+            yield part
+            start = end.end()
+    yield script[start:]
+
+
+def _is_pragma(statement: str) -> bool:
+    return bare_sql(statement).upper().startswith("PRAGMA")
+
+
+def _opens(statement: str) -> bool:
+    return bare_sql(statement).upper().rstrip("; ") in ("BEGIN", "BEGIN TRANSACTION", "BEGIN IMMEDIATE")
+
+
+def _commits(statement: str) -> bool:
+    return bare_sql(statement).upper().rstrip("; ") in ("COMMIT", "COMMIT TRANSACTION", "END", "END TRANSACTION")

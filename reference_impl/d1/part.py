@@ -11,6 +11,9 @@ from reference_impl.tables import Table
 
 ROWS_MAX = 1_000_000
 """Rows of one query: the platform's limit on time ends a larger one."""
+ROWS_TIMED_MAX = 1_000_000_000
+ROWS_KEPT_MAX = 1_000
+"""Rows that are really there for a read that names its statement; the others only take their time."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class Rows:
 
     rows_read: int
     rows_written: int
+    timed_rows: int = 0
+    """Rows whose time is added to the read's own."""
 
 
 class RouteDatabase(Database):
@@ -36,12 +41,19 @@ class RouteDatabase(Database):
 
 def build(settings: D1Settings, context: Context) -> RouteDatabase:
     """Build an instance."""
-    return RouteDatabase(context.engine(), clock=context.clock, settings=settings, name=context.name)
+    engine = context.engine()
+    engine.count_rows(counts=context.keeps_plan or context.counts_rows)
+    return RouteDatabase(engine, clock=context.clock, settings=settings, name=context.name)
 
 
 def rows_of_read(table: Table) -> Rows:
     """Read the parameters of a read."""
-    return Rows(rows(table, "rows_read", default=1), 0)
+    for key in ("returned_rows", "matching_rows"):
+        table.whole(key, 0)
+    if not table.text("sql", ""):
+        return Rows(rows(table, "rows_read", default=1), 0)
+    found = math.ceil(table.number("rows_read", 1, at_most=ROWS_TIMED_MAX))
+    return Rows(min(found, ROWS_KEPT_MAX), 0, found)
 
 
 def rows_of_write(table: Table) -> Rows:
@@ -59,7 +71,7 @@ async def read(database: RouteDatabase, call: Call) -> None:
     """Visit rows of the request's key."""
     asked: Rows = call.parameters
     database.ensure_rows(call.key, rows=asked.rows_read)
-    await database.run(route_rows.reading(call.key, rows=asked.rows_read), call.stopwatch)
+    await database.run(route_rows.reading(call.key, rows=asked.rows_read), call.stopwatch, timed_rows=asked.timed_rows)
 
 
 async def write(database: RouteDatabase, call: Call) -> None:

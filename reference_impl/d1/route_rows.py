@@ -16,8 +16,9 @@ CREATE TABLE IF NOT EXISTS headroom_rows (
 ) WITHOUT ROWID
 """
 INSERT = "INSERT INTO headroom_rows (key, position, version)"
-READ = "SELECT position, version FROM headroom_rows WHERE key = ? AND position < ? ORDER BY position"
-WRITE_NONE = "UPDATE headroom_rows SET version = version + 1 WHERE key = ? AND position < 0"
+READ = "SELECT position, version FROM headroom_rows WHERE key = ? AND position >= 0 ORDER BY position LIMIT ?"
+"""With a limit and not an upper bound, which would read one row beyond it."""
+WRITE_NONE = "UPDATE headroom_rows SET version = version + 1 WHERE key = ? AND 0"
 
 
 def create(engine: Engine) -> None:

@@ -38,6 +38,7 @@ from reference_impl.messages import Message, Request, Response, Sent
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Station, Stopwatch
 from reference_impl.volumes.disks import Disk
+from reference_impl.volumes.metered import Billed, MeteredDatabase
 
 Returned = TypeVar("Returned")
 Attempt = Callable[[Callable[[], Awaitable[Response]]], Awaitable[Response]]
@@ -103,6 +104,13 @@ class Namespace:
         Storage hook, see :mod:`reference_impl.durable_objects.storage`.
     jitter
         Returns the jitter of an alarm retry, 0 to 1.
+    counts_rows
+        Whether the rows that its objects read and write are counted.
+
+    Attributes
+    ----------
+    billed
+        Usage that the provider would have billed so far: ``requests``, and if they are counted the rows.
     """
 
     def __init__(
@@ -116,8 +124,11 @@ class Namespace:
         keeps_plan: bool = True,
         on_step: Callable[[str], None] = no_step,
         jitter: Callable[[], float] = no_jitter,
+        counts_rows: bool = False,
     ) -> None:
         self.name = name
+        self.billed = Billed()
+        self._counts_rows = counts_rows
         self.settings = settings
         self._build = build
         self._clock = clock
@@ -260,6 +271,7 @@ class Namespace:
         handle: Callable[[Any, Event], Awaitable[Returned]],
     ) -> Returned:
         activation = self._activation(object_id)
+        self.billed.add("requests")
         event = Event(activation, stopwatch)
         await event.enter()
         try:
@@ -294,6 +306,8 @@ class Namespace:
             stopwatch.delay(self.name, stopwatch.draw_ms(self.settings.cold_start_ms))
         if activation.instance is None:
             database = self._disk.open(object_id)
+            if self._counts_rows:
+                database = MeteredDatabase(database, self.billed)
             storage = Storage(database, limits=self.settings.limits, on_step=self._on_step, coalesces=True)
             activation.storage = storage
             activation.state = State(object_id, storage, alarms=self.alarms, sockets=activation.sockets)

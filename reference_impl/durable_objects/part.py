@@ -40,6 +40,7 @@ class RouteObjects(Namespace):
             settings=settings,
             keeps_plan=context.keeps_plan,
             on_step=context.on_step,
+            counts_rows=context.counts_rows,
         )
 
     def host(self, build: BuildObject, *, tenant: str) -> None:

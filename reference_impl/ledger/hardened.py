@@ -22,6 +22,7 @@ from reference_impl.durable_objects.storage import Storage
 from reference_impl.errors import RequestError
 from reference_impl.ledger import audit_chain
 from reference_impl.ledger.charge import Account, charge, month_of
+from reference_impl.ledger.events import check_date
 from reference_impl.ledger.policy import Balance, Batch, Receipt, UsageEvent, UsageRow
 
 SCHEMA = (
@@ -137,6 +138,8 @@ class HardenedLedger:
             earlier = self._earlier(event, account)
             if earlier:
                 return earlier
+            # After the look for an earlier delivery: what was accepted once is answered again, however late.
+            check_date(usage.event_time_ms, received_ms)
             if account.tier == "free":
                 account = self._with_month(organization_id, account, month_of(usage.event_time_ms))
             price, account = charge(usage, account)

@@ -21,8 +21,8 @@ from reference_impl.parts import Call, Context, Operation, Part
 TOKENS_IN, TOKENS_OUT = 1, 1
 """Tokens of a route's usage event: so few that no account reaches its ceiling in a run."""
 
-EVENT_TIME_MS = 1_795_000_000_000
-"""Event time of request 0. It is fixed because a retried event must equal the first in every field."""
+EVENT_TIMES_MS = 30 * 86_400_000
+"""All events of such a period have one date, because a retried event must equal the first in every field."""
 
 
 class Ledgers:
@@ -47,6 +47,7 @@ class Ledgers:
         self.objects: RouteObjects = context.other(settings.objects, "durable_objects", key="objects")
         self.database: Database = context.other(settings.database, "d1", key="database")
         self._clock = context.clock
+        self._opened_ms = context.clock.unix_ms()
         if settings.policy == "hardened" and not self.objects.settings.limits.has_sql:
             where = f"system.{settings.objects}.storage={self.objects.settings.limits.name!r}"
             raise ConfigError(f'{where} has no SQL, which the hardened ledger needs; use "sqlite"')
@@ -66,6 +67,11 @@ class Ledgers:
             state, policy, sinks=self._sinks, clock=self._clock, settings=self.settings, category=self.name
         )
 
+    def event_time_ms(self) -> int:
+        """Return the date of a route's usage event: at most 30 days ago, the same for a while."""
+        open_ms = self._clock.unix_ms() - self._opened_ms
+        return self._opened_ms + open_ms // EVENT_TIMES_MS * EVENT_TIMES_MS
+
     async def ask(self, call: Call, request: Request) -> None:
         """Send *request* to the ledger of the organisation that *call* is about."""
         name = object_name(organization_of(call.key), self.objects.settings.shards)
@@ -81,7 +87,7 @@ async def append(ledgers: Ledgers, call: Call) -> None:
         "model": "sonnet",
         "tokens_in": TOKENS_IN,
         "tokens_out": TOKENS_OUT,
-        "event_time_ms": EVENT_TIME_MS + call.request_index,
+        "event_time_ms": ledgers.event_time_ms(),
     }
     await ledgers.ask(call, Request("POST", "/log", body=json.dumps(event, separators=(",", ":")).encode()))
 

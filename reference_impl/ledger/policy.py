@@ -93,7 +93,8 @@ class LedgerPolicy(Protocol):
         Raises
         ------
         RequestError
-            402 if a limit of the account would be exceeded, 409 if the event id belongs to another event.
+            400 for a date too far from *received_ms*, 402 if a limit of the account would be exceeded, 409 if the
+            event id belongs to another event.
         LimitError
             If the event exceeds a storage limit of the platform; then nothing is stored.
         """

@@ -19,6 +19,7 @@ from typing import Any
 
 from reference_impl.durable_objects.storage import Storage
 from reference_impl.ledger.charge import Account, exact_nanousd
+from reference_impl.ledger.events import check_date
 from reference_impl.ledger.policy import Balance, Batch, Receipt, UsageEvent, UsageRow
 from reference_impl.timing.clock import Clock
 
@@ -51,6 +52,7 @@ class SeedLedger:
 
     def append(self, event: UsageEvent, received_ms: int) -> Receipt:
         """Charge *event* and add it to the log."""
+        check_date(event.usage.event_time_ms, received_ms)
         usd = exact_nanousd(event.usage, "managed") / NANOUSD_PER_USD
         with self._storage.transaction():
             balance_usd = self._storage.get(BALANCE_KEY, 0) + usd

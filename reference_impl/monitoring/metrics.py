@@ -10,10 +10,12 @@ Sources
 Hazards H56 (bucket bounds), H57 (thrown errors) and H58 (unbounded labels).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from reference_impl.errors import ImplError
 from reference_impl.messages import Response
@@ -22,6 +24,20 @@ from reference_impl.timing.clock import Clock
 LATENCY_BOUNDS_MS = (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_000, 5_000)
 LATENESS_BOUNDS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class _Bill(Collector):
+    """The meters of the bill as a family of counters."""
+
+    def __init__(self, billed: Callable[[], Mapping[tuple[str, str], float]]) -> None:
+        self._billed = billed
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the family."""
+        family = CounterMetricFamily("billed", "What the provider would bill until now.", labels=("instance", "meter"))
+        for names, amount in sorted(self._billed().items()):
+            family.add_metric(names, amount)
+        yield family
 
 
 class Monitoring:
@@ -74,6 +90,10 @@ class Monitoring:
             self._requests.labels(label, str(status)).inc()
             self._latency.labels(label).observe(self._clock.now_ms() - began_ms)
         return response
+
+    def bill(self, billed: Callable[[], Mapping[tuple[str, str], float]]) -> None:
+        """Show what the provider would bill, read from *billed* whenever somebody asks for the metrics."""
+        self._registry.register(_Bill(billed))
 
     def late(self, lateness_ms: float) -> None:
         """Record how late a response left."""

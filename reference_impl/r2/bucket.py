@@ -11,6 +11,7 @@ error codes 10007 (no such key), 10058 (too many requests), 10020 (bad name), 10
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from reference_impl.errors import PlatformError
 from reference_impl.r2.settings import R2Settings
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Stopwatch
+from reference_impl.volumes.metered import Billed
 from reference_impl.volumes.stores import ObjectStore
 
 KEY_BYTES_MAX = 1_024
@@ -34,6 +36,17 @@ class R2Error(PlatformError):
         super().__init__(message)
         self.status = status
         self.code = f"r2_{number}"
+
+
+Allows = Callable[["R2Object | None"], None]
+"""Raises if a write must not happen, given the stored object."""
+Sends = Callable[["R2Object"], int]
+"""Returns the number of bytes of an object that the response carries."""
+
+
+def whole(stored: "R2Object") -> int:
+    """Send the whole object."""
+    return stored.size_bytes
 
 
 @dataclass(frozen=True)
@@ -78,46 +91,61 @@ class Bucket:
         self._name = name
         self._write_gap_ms = 1_000 / writes_per_s_same_key
         self._written_ms: dict[str, float] = {}
+        self._under_way: Counter[str] = Counter()
+        self.billed = Billed()
+        """What the provider would bill until now: operations of class A and B."""
 
-    async def put(self, key: str, content: bytes, *, stopwatch: Stopwatch) -> R2Object:
-        """Store *content* at *key*.
+    async def put(self, key: str, content: bytes, *, stopwatch: Stopwatch, allows: Allows | None = None) -> R2Object:
+        """Store *content* at *key*, unless *allows* raises for what is stored there.
 
         Raises
         ------
         R2Error
-            400 for an invalid key, 413 if *content* is too large, 429 for a second write within a second.
+            400 for an invalid key, 413 if *content* is too large, 429 for a second write within a second, or for a
+            conditional write while another is under way, since what it would find is not decided.
         """
         check_key(key)
         if len(content) > SINGLE_UPLOAD_BYTES_MAX:
             rule = f"at most {SINGLE_UPLOAD_BYTES_MAX} in one upload; use parts"
             raise R2Error(413, 100100, f"{len(content)} bytes; {rule}")
+        if allows is not None:
+            await self._check(key, allows)
         self._count_write(key)
+        self.billed.add("class_a")
         # The upload time is the time that the limit counts, so two versions of a key never share a second.
         uploaded_unix_ms = self._clock.unix_ms()
         drawn_ms = stopwatch.draw_ms(self._settings.put_ms) + self._transfer_ms(len(content))
-        async with stopwatch.stage(self._name, drawn_ms):
-            etag = await self._store.put(key, content, uploaded_unix_ms=uploaded_unix_ms)
+        self._under_way[key] += 1
+        try:
+            async with stopwatch.stage(self._name, drawn_ms):
+                etag = await self._store.put(key, content, uploaded_unix_ms=uploaded_unix_ms)
+        finally:
+            self._under_way[key] -= 1
+            if not self._under_way[key]:
+                del self._under_way[key]
         return R2Object(key, len(content), etag, uploaded_unix_ms)
 
-    async def get(self, key: str, stopwatch: Stopwatch) -> tuple[R2Object, bytes] | None:
-        """Return the object at *key* with its content, or None."""
+    async def get(self, key: str, stopwatch: Stopwatch, *, sends: Sends = whole) -> tuple[R2Object, bytes] | None:
+        """Return the object at *key* with its content, or None; only the bytes that *sends* tells take their time."""
         check_key(key)
+        self.billed.add("class_b")
         async with stopwatch.stage(self._name, stopwatch.draw_ms(self._settings.get_ms)) as stage:
             found = await self._store.get(key)
             if found is None:
                 return None
             etag, content, uploaded_unix_ms = found
-            stage.drawn_ms += self._transfer_ms(len(content))
-        return R2Object(key, len(content), etag, uploaded_unix_ms), content
+            stored = R2Object(key, len(content), etag, uploaded_unix_ms)
+            stage.drawn_ms += self._transfer_ms(sends(stored))
+        return stored, content
 
     async def get_or_create(
-        self, key: str, stopwatch: Stopwatch, *, content: Callable[[], bytes]
+        self, key: str, stopwatch: Stopwatch, *, content: Callable[[], bytes], sends: Sends = whole
     ) -> tuple[R2Object, bytes]:
         """Return the object at *key*; if it is missing, first create it with *content*, which takes no time."""
         check_key(key)
         if not self._store.has(key):
             await self._store.put(key, content(), uploaded_unix_ms=self._clock.unix_ms())
-        found = await self.get(key, stopwatch)
+        found = await self.get(key, stopwatch, sends=sends)
         if found is None:
             raise R2Error(404, 10007, f"{key[:80]!r} was deleted meanwhile; ask again")
         return found
@@ -130,10 +158,17 @@ class Bucket:
 
     def list(self, prefix: str = "") -> list[str]:
         """Return the keys that begin with *prefix*, sorted."""
+        self.billed.add("class_a")
         return list(self._store.keys(prefix))
 
     def _transfer_ms(self, size_bytes: int) -> float:
         return size_bytes / self._settings.bandwidth_bytes_per_s * 1_000
+
+    async def _check(self, key: str, allows: Allows) -> None:
+        if self._under_way[key]:
+            raise R2Error(429, 10058, f"a write to {key} is under way; wait for it and retry")
+        found = await self._store.get(key)
+        allows(None if found is None else R2Object(key, len(found.content), found.etag, found.uploaded_unix_ms))
 
     def _count_write(self, key: str) -> None:
         now_ms = self._clock.now_ms()
@@ -154,13 +189,13 @@ class R2Binding:
         self._bucket = bucket
         self._stopwatch = stopwatch
 
-    async def put(self, key: str, content: bytes) -> R2Object:
-        """Store *content* at *key*."""
-        return await self._bucket.put(key, content, stopwatch=self._stopwatch)
+    async def put(self, key: str, content: bytes, *, allows: Allows | None = None) -> R2Object:
+        """Store *content* at *key*, unless *allows* raises for what is stored there."""
+        return await self._bucket.put(key, content, stopwatch=self._stopwatch, allows=allows)
 
-    async def get(self, key: str) -> tuple[R2Object, bytes] | None:
-        """Return the object at *key* with its content, or None."""
-        return await self._bucket.get(key, self._stopwatch)
+    async def get(self, key: str, *, sends: Sends = whole) -> tuple[R2Object, bytes] | None:
+        """Return the object at *key* with its content, or None; *sends* tells how many bytes travel."""
+        return await self._bucket.get(key, self._stopwatch, sends=sends)
 
     async def delete(self, key: str) -> None:
         """Remove the object at *key*."""

@@ -85,6 +85,37 @@ def respond(request: Request, validators: Validators, *, content: bytes) -> Resp
     return Response(206, content[part.start : part.stop], headers)
 
 
+def failed_to_write(request: Request, validators: Validators | None) -> int | None:
+    """Return 412 if the preconditions of a write forbid it, given what is stored now (None: nothing); else None."""
+    if validators is not None:
+        return failed_precondition(request, validators)
+    return 412 if "if-match" in request.headers else None
+
+
+def check_write(request: Request, validators: Validators | None) -> None:
+    """Refuse a write whose preconditions are false.
+
+    Raises
+    ------
+    RequestError
+        412.
+    """
+    if failed_to_write(request, validators) is not None:
+        stored = "there is no object" if validators is None else f"the stored object has the etag {validators.etag}"
+        raise RequestError(412, "precondition_failed", f"a precondition is false: {stored}; fetch it and decide again")
+
+
+def sent_bytes(request: Request, validators: Validators, *, size_bytes: int) -> int:
+    """Return how many bytes of an object of *size_bytes* the response to a request carries."""
+    if request.method == "HEAD" or failed_precondition(request, validators) is not None:
+        return 0
+    try:
+        part = wanted_range(request, validators, size_bytes=size_bytes)
+    except RequestError:
+        return 0
+    return size_bytes if part is None else len(part)
+
+
 def failed_precondition(request: Request, validators: Validators) -> int | None:
     """Return the status that the preconditions of a request demand, 304 or 412; None if all are true."""
     return _failed_to_match(request.headers, validators) or _failed_to_differ(request, validators)

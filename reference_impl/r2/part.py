@@ -2,9 +2,10 @@
 
 import hashlib
 
-from reference_impl.messages import Response, json_response
+from reference_impl.messages import Request, Response, json_response
 from reference_impl.parts import Call, Context, Operation, Part
-from reference_impl.r2.bucket import Bucket
+from reference_impl.r2 import conditions
+from reference_impl.r2.bucket import Allows, Bucket, R2Object
 from reference_impl.r2.settings import R2Settings
 
 
@@ -12,6 +13,17 @@ def build(settings: R2Settings, context: Context) -> Bucket:
     """Build an instance of the component."""
     store = context.volumes.store(context.name)
     return Bucket(store, clock=context.clock, settings=settings, name=context.name)
+
+
+def write_check(request: Request) -> Allows | None:
+    """Return what checks the preconditions of a write; None if it has none."""
+    if not any(name in request.headers for name in ("if-match", "if-none-match", "if-unmodified-since")):
+        return None
+
+    def check(stored: R2Object | None) -> None:
+        conditions.check_write(request, None if stored is None else validators_of(stored))
+
+    return check
 
 
 def object_key(call: Call) -> str:
@@ -26,19 +38,34 @@ def content(key: str, size_bytes: int) -> bytes:
     return (block * (size_bytes // len(block) + 1))[:size_bytes]
 
 
+def validators_of(stored: R2Object) -> conditions.Validators:
+    """Return what distinguishes a stored version of an object."""
+    return conditions.Validators(stored.etag, stored.uploaded_unix_ms)
+
+
+def bytes_sent(request: Request, stored: R2Object) -> int:
+    """Return how many bytes of a stored object the response to *request* carries."""
+    return conditions.sent_bytes(request, validators_of(stored), size_bytes=stored.size_bytes)
+
+
 async def put(bucket: Bucket, call: Call) -> Response:
-    """Store the client's body; if it is empty, store generated content of the request's size."""
+    """Store the client's body (if empty: generated content of the request's size) if its preconditions hold."""
     key = object_key(call)
-    await bucket.put(key, call.body or content(key, call.size_bytes), stopwatch=call.stopwatch)
+    stored = call.body or content(key, call.size_bytes)
+    await bucket.put(key, stored, stopwatch=call.stopwatch, allows=write_check(call.request))
     return json_response({"success": True})
 
 
 async def get(bucket: Bucket, call: Call) -> Response:
-    """Fetch an object; a missing one is created first, which takes no time."""
-    key = object_key(call)
-    found = await bucket.get_or_create(key, call.stopwatch, content=lambda: content(key, call.size_bytes))
-    headers = {"content-type": "application/octet-stream", "etag": f'"{found[0].etag}"'}
-    return Response(200, found[1], headers)
+    """Fetch an object, or a range of it; a missing one is created first, which takes no time."""
+    key, request = object_key(call), call.request
+    stored, found = await bucket.get_or_create(
+        key,
+        call.stopwatch,
+        content=lambda: content(key, call.size_bytes),
+        sends=lambda stored: bytes_sent(request, stored),
+    )
+    return conditions.respond(request, validators_of(stored), content=found)
 
 
 PART = Part(

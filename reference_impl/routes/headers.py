@@ -66,6 +66,7 @@ class CallReader:
             request_index=number,
             request_id=f"prepare-{request_id}" if prepares else request_id,
             stopwatch=stopwatch,
+            request=request,
             body=request.body,
             prepares=prepares,
         )

@@ -51,6 +51,8 @@ class Options:
         The keys; None: no key is required.
     limits
         Time limits of connections.
+    counts_rows
+        Whether the rows that objects read and write are counted.
     """
 
     host: str
@@ -61,6 +63,7 @@ class Options:
     fsync: Fsync
     access: Gatekeeper | None = None
     limits: Limits = field(default_factory=Limits)
+    counts_rows: bool = False
 
 
 def run(options: Options) -> None:
@@ -108,7 +111,12 @@ def open_deployment(options: Options, clock: AsyncioClock) -> Iterator[Deploymen
         try:
             options.data.mkdir(parents=True, exist_ok=True)
             deployment = Deployment(
-                options.specification, volumes, clock=clock, migrations=migration_files(), access=options.access
+                options.specification,
+                volumes,
+                clock=clock,
+                migrations=migration_files(),
+                access=options.access,
+                counts_rows=options.counts_rows,
             )
         except OSError as error:
             raise ConfigError(f"data={str(options.data)!r} must be a writable folder: {error}") from None

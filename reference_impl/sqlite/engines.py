@@ -1,41 +1,34 @@
-"""What runs D1's SQL: the standard library's SQLite, or apsw with its own SQLite and row counters.
+"""What runs D1's SQL: the standard library's SQLite, or apsw with its own SQLite, the same on every machine.
 
-Both give the same rows and errors in the same shape. Only apsw knows how many rows a query
-looked at; with the standard library ``rows_read`` is the number of rows returned, a lower bound.
-``rows_written`` counts, as the platform's bill does, one for each row changed and one more for each
-index of its table that the row is in.
-
-Sources
--------
-D1 pricing: "each touched index adds a written row". SQLite: sqlite3_stmt_status (FULLSCAN_STEP).
+Both give the same rows and errors in the same shape, and count rows read and written by the provider's rules
+(:mod:`reference_impl.sqlite.row_count`). A walk over many rows is cut short and its count extrapolated by the
+instructions that the statement really took, which is right within a few per cent. What cannot be walked at all (window
+functions, triggers, virtual tables, changes of the schema), only the real runtime can count: its rows are then those
+returned and changed, a lower bound. :attr:`Rows.is_counted` says which it is.
 """
 
-import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reference_impl.sqlite.rules import SQL_LIMITS
+from reference_impl.sqlite.row_count.cursors import Query
+from reference_impl.sqlite.row_count.meter import Counted, RowMeter
+from reference_impl.sqlite.rules import SQL_LIMITS, bare_sql
 
 if TYPE_CHECKING:
     import apsw
 
 Params = tuple[Any, ...]
 
-WRITTEN_TABLE = re.compile(
-    r"\s*(?:INSERT(?:\s+OR\s+\w+)?\s+INTO|UPDATE(?:\s+OR\s+\w+)?|DELETE\s+FROM|REPLACE\s+INTO)"
-    r"\s+[\"`\[]?(\w+)",
-    re.IGNORECASE,
-)
-
-
-INDEXES = """
-SELECT count(*) FROM pragma_index_list(?)
-WHERE origin <> 'pk' OR NOT (SELECT wr FROM pragma_table_list WHERE schema = 'main' AND lower(name) = ?)
-"""
-"""How many indexes a table has beside itself: one WITHOUT ROWID is the index of its primary key."""
+READS = ("SELECT", "EXPLAIN", "PRAGMA", "VALUES")
+WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "WITH")
+"""How statements begin that change rows, not the schema."""
+STEPS_MAX = 50_000
+"""Instructions of one walk: some 5,000 rows, or 0.1 s."""
+STEPS_PER_CALL = 1_000
+"""How fine the standard library tells the instructions of a long statement."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +41,8 @@ class Rows:
     last_row_id: int
     rows_read: int
     rows_written: int
+    is_counted: bool = True
+    """Whether rows read and written are the provider's count, to the row; if not, an estimate or a lower bound."""
 
     def as_mappings(self) -> list[dict[str, Any]]:
         """Return each row as a mapping from column to value."""
@@ -64,6 +59,10 @@ class Engine(Protocol):
         """Run one statement."""
         ...
 
+    def count_rows(self, *, counts: bool) -> None:
+        """Count rows by walking each statement, or do without: it takes longer than small statements themselves."""
+        ...
+
     def script(self, sql: str) -> None:
         """Run several statements."""
         ...
@@ -77,25 +76,40 @@ class Engine(Protocol):
         ...
 
 
-class _Costs:
-    """How many rows a write touches: the row and its entries in the table's indexes."""
+class _Counter:
+    """Rows of each statement of one engine: the walk before it, the instructions and changes after it.
 
-    def __init__(self) -> None:
-        self._rows_per_change: dict[str, int] = {}
+    Parameters
+    ----------
+    query
+        Runs SQL on the engine's database and returns its rows.
+    """
 
-    def table_of(self, sql: str) -> str | None:
-        """Return the table that *sql* writes to, if it writes."""
-        match = WRITTEN_TABLE.match(sql)
-        return match.group(1).lower() if match else None
+    def __init__(self, query: Query) -> None:
+        self._meter = RowMeter(query)
+        self._counted: Counted | None = None
+        self.is_on = True
 
-    def rows_written(self, engine: Engine, *, table: str | None, changes: int) -> int:
-        """Return the rows that *changes* changed rows of *table* cost."""
-        if table is None or not changes:
-            return changes
-        if table not in self._rows_per_change:
-            found = engine.execute(INDEXES, (table, table))
-            self._rows_per_change[table] = 1 + int(found.values[0][0])
-        return changes * self._rows_per_change[table]
+    def begin(self, sql: str, params: Params) -> bool:
+        """Walk *sql* before it runs; return whether its instructions must be counted while it does."""
+        word = first_word(sql)
+        walks = self.is_on and word in ("SELECT", "VALUES", *WRITES)
+        self._counted = self._meter.count(sql, params, steps_max=STEPS_MAX) if walks else None
+        if word not in READS:
+            self._meter.changed(schema=word not in WRITES)
+        return self._counted is not None and not self._counted.is_whole
+
+    def changed(self) -> None:
+        """Forget what is known of the database."""
+        self._meter.changed(schema=True)
+
+    def rows(self, *, returned: int, changes: int, steps: int) -> tuple[int, int, bool]:
+        """Return rows read and written, and whether they are counted, of the statement that ran."""
+        if self._counted is None:
+            return returned, changes, False
+        is_whole = self._counted.is_whole
+        scale = 1.0 if is_whole else max(1.0, steps / self._counted.steps)
+        return round(self._counted.rows_read * scale), round(self._counted.rows_written * scale), is_whole
 
 
 class StdlibEngine:
@@ -111,24 +125,37 @@ class StdlibEngine:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._costs = _Costs()
+        self._counter = _Counter(lambda sql, *params: connection.execute(sql, params).fetchall())
+        self._steps = 0
         connection.execute("PRAGMA foreign_keys = ON")
         for name, limit in SQL_LIMITS.items():
             connection.setlimit(getattr(sqlite3, f"SQLITE_LIMIT_{name}"), limit)
 
     def execute(self, sql: str, params: Params = ()) -> Rows:
         """Run one statement."""
+        self._steps = 0
+        counts_steps = self._counter.begin(sql, params)
+        if counts_steps:
+            self._connection.set_progress_handler(self._progress, STEPS_PER_CALL)
         before = self._connection.total_changes
-        cursor = self._connection.execute(sql, params)
-        values = cursor.fetchall()
+        try:
+            cursor = self._connection.execute(sql, params)
+            values = cursor.fetchall()
+        finally:
+            if counts_steps:
+                self._connection.set_progress_handler(None, STEPS_PER_CALL)
         columns = [entry[0] for entry in cursor.description or ()]
-        table = self._costs.table_of(sql)
-        changes = self._connection.total_changes - before if table else 0
-        written = self._costs.rows_written(self, table=table, changes=changes)
-        return Rows(columns, values, changes, cursor.lastrowid or 0, len(values), written)
+        changes = self._connection.total_changes - before
+        counted = self._counter.rows(returned=len(values), changes=changes, steps=self._steps)
+        return Rows(columns, values, changes, cursor.lastrowid or 0, *counted)
+
+    def count_rows(self, *, counts: bool) -> None:
+        """Count rows by walking each statement, or do without."""
+        self._counter.is_on = counts
 
     def script(self, sql: str) -> None:
         """Run several statements."""
+        self._counter.changed()
         self._connection.executescript(sql)
 
     @contextmanager
@@ -139,6 +166,7 @@ class StdlibEngine:
             yield
             self._connection.execute("COMMIT")
         except BaseException:
+            self._counter.changed()
             if self._connection.in_transaction:
                 self._connection.rollback()
             raise
@@ -147,9 +175,13 @@ class StdlibEngine:
         """Close the database."""
         self._connection.close()
 
+    def _progress(self) -> int:
+        self._steps += STEPS_PER_CALL
+        return 0
+
 
 class ApswEngine:
-    """apsw, with counters of the rows that a query looked at."""
+    """apsw: its SQLite tells the instructions of each statement."""
 
     def __init__(self, connection: "apsw.Connection") -> None:
         import apsw
@@ -157,8 +189,8 @@ class ApswEngine:
         self.errors: tuple[type[Exception], ...] = (apsw.Error, OverflowError, ValueError, TypeError)
         self._without_rows = apsw.ExecutionCompleteError
         self._connection = connection
-        self._costs = _Costs()
-        self._scanned = 0
+        self._counter = _Counter(lambda sql, *params: connection.execute(sql, params).fetchall())
+        self._steps = 0
         connection.execute("PRAGMA foreign_keys = ON")
         for name, limit in SQL_LIMITS.items():
             connection.limit(getattr(apsw, f"SQLITE_LIMIT_{name}"), limit)
@@ -166,23 +198,26 @@ class ApswEngine:
 
     def execute(self, sql: str, params: Params = ()) -> Rows:
         """Run one statement."""
+        self._counter.begin(sql, params)
         before = self._connection.total_changes()
-        self._scanned = 0
+        self._steps = 0
         cursor = self._connection.execute(sql, params)
         try:
             columns = [entry[0] for entry in cursor.get_description()]
         except self._without_rows:
             columns = []
         values = cursor.fetchall()
-        table = self._costs.table_of(sql)
-        changes = self._connection.total_changes() - before if table else 0
-        rows_read = max(len(values), self._scanned)
-        written = self._costs.rows_written(self, table=table, changes=changes)
-        last_row_id = self._connection.last_insert_rowid()
-        return Rows(columns, values, changes, last_row_id, rows_read, written)
+        changes = self._connection.total_changes() - before
+        counted = self._counter.rows(returned=len(values), changes=changes, steps=self._steps)
+        return Rows(columns, values, changes, self._connection.last_insert_rowid(), *counted)
+
+    def count_rows(self, *, counts: bool) -> None:
+        """Count rows by walking each statement, or do without."""
+        self._counter.is_on = counts
 
     def script(self, sql: str) -> None:
         """Run several statements."""
+        self._counter.changed()
         self._connection.execute(sql)
 
     @contextmanager
@@ -193,6 +228,7 @@ class ApswEngine:
             yield
             self._connection.execute("COMMIT")
         except BaseException:
+            self._counter.changed()
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
@@ -202,6 +238,9 @@ class ApswEngine:
         self._connection.close()
 
     def _profile(self, event: dict[str, Any]) -> None:
-        # The counter leaves out the step that finds the first row.
-        steps = event["stmt_status"]["SQLITE_STMTSTATUS_FULLSCAN_STEP"]
-        self._scanned += steps + 1 if steps else 0
+        self._steps += event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]
+
+
+def first_word(sql: str) -> str:
+    """Return the word that *sql* begins with, in capitals."""
+    return bare_sql(sql[:2_000]).partition(" ")[0].upper()

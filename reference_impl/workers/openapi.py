@@ -10,6 +10,7 @@ OpenAPI specification 3.1.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from reference_impl import validation
@@ -56,7 +57,10 @@ USAGE_EVENT = {
         model={"enum": sorted(PRICE_MICROUSD_PER_TOKEN)},
         tokens_in={"type": "integer", "minimum": 0, "maximum": events.TOKENS_MAX},
         tokens_out={"type": "integer", "minimum": 0, "maximum": events.TOKENS_MAX},
-        event_time_ms={"type": "integer", "minimum": 0, "maximum": events.DATE_MS_MAX},
+        event_time_ms={
+            "type": "integer",
+            "description": "Milliseconds since 1970: at most 35 days before now, and at most 5 minutes after.",
+        },
     ),
     "additionalProperties": False,
 }
@@ -226,3 +230,14 @@ DESCRIPTION: Mapping[str, Any] = {
         }
     },
 }
+
+
+def description(now_ms: int) -> Mapping[str, Any]:
+    """Return the description as it holds at *now_ms*: the bounds of an event's date move with the time."""
+    found = deepcopy(dict(DESCRIPTION))
+    body = found["paths"]["/log"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    body["properties"]["event_time_ms"] |= {
+        "minimum": now_ms - events.DATE_BACK_MS_MAX + events.DATE_AHEAD_MS_MAX,
+        "maximum": now_ms,
+    }
+    return found

@@ -30,6 +30,7 @@ from reference_impl.errors import ImplError, RequestError
 from reference_impl.ledger import events
 from reference_impl.messages import Request, Response, error_response, json_response, without_body
 from reference_impl.r2 import conditions
+from reference_impl.r2.part import bytes_sent, validators_of, write_check
 from reference_impl.synapse.synapse import read_question
 from reference_impl.timing.stopwatch import Stopwatch
 from reference_impl.workers.admission import (
@@ -173,7 +174,7 @@ def _upload(request: Request, lora_id: str) -> Action:
 
     async def upload(env: Env) -> Response:
         # The object first: a row must never refer to an object that does not exist.
-        stored = await env.STORAGE.put(key, request.body)
+        stored = await env.STORAGE.put(key, request.body, allows=write_check(request))
         statement = env.DB.prepare(
             "INSERT INTO loras (id, owner_id, name, domain, base_model, r2_key, version, is_public) "
             "VALUES (?1, ?2, ?1, ?3, 'unknown', ?4, ?5, 1) "
@@ -189,12 +190,11 @@ def _download(request: Request, lora_id: str) -> Action:
     key = adapter_key(lora_id)
 
     async def download(env: Env) -> Response:
-        found = await env.STORAGE.get(key)
+        found = await env.STORAGE.get(key, sends=lambda stored: bytes_sent(request, stored))
         if found is None:
             raise RequestError(404, "not_found", f"there is no adapter {lora_id!r}")
         stored, content = found
-        validators = conditions.Validators(stored.etag, stored.uploaded_unix_ms)
-        return conditions.respond(request, validators, content=content)
+        return conditions.respond(request, validators_of(stored), content=content)
 
     return download
 

@@ -35,7 +35,7 @@ class StationUse:
     waited_ms: float
     queue_total_ms: float
     busiest_ms: float
-    """Service time of the busiest instance in the whole run."""
+    """``busy_ms`` of the busiest instance alone; the same number for a station of one instance."""
     offered_ms: float
     """Largest offered load of an instance: its service time, extrapolated to the requests that it rejected."""
 

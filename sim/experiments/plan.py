@@ -20,6 +20,7 @@ from sim.judgement.judge import TargetRow, exit_status, judge, overall
 from sim.judgement.targets import Verdict, left_out
 from sim.results.result import Result
 from sim.runners.play import play, prepare
+from sim.scenario.deployment import findings
 from sim.scenario.generation import schedule
 from sim.scenario.recorded import check_rate, trace_notes
 from sim.screening import Screening, screen
@@ -204,6 +205,7 @@ class _Work:
         notes = tuple(dict.fromkeys((*trace_notes(self.scenario), *played)))
         absent = [f"{line.metric} {line.statistic}" for line in left_out(self.scenario)]
         notes += (f"not judged, since no route can have it: {', '.join(absent)}",) if absent else ()
+        notes += findings(self.scenario)
         cut_short = any(result.interrupted for result in results)
         simulated = tuple(results)
         return replace(draft, simulated=simulated, targets=judge(results), notes=notes, interrupted=cut_short)

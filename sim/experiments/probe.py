@@ -34,7 +34,7 @@ class Probe:
     judged : tuple of Estimate or None
         One per target that a model can estimate, in their order; None when no request has its metric.
     utilization : dict of str to float
-        Utilization of each station's busiest instance; 1 or more is overload.
+        Utilization of each station's busiest instance while requests arrive; 1 is saturation.
     tail_queue_ms : dict of str to float
         Mean wait at each station, over the slowest 1 % of requests.
     """

@@ -81,6 +81,14 @@ class Instance:
         return self.component.station(self) if self.component.station is not None else None
 
 
+def _no_finding(instance: Instance, parameters: Any) -> str:  # noqa: ARG001  # one signature for all
+    return ""
+
+
+def _no_more(instance: Instance, parameters: Any) -> Mapping[str, Any]:  # noqa: ARG001  # one signature for all
+    return {}
+
+
 def _no_usage(instance: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     return NOTHING
 
@@ -103,6 +111,10 @@ class Operation:
         Whether it is read-only, so that an incident affects it with its share of failing reads.
     uploads, downloads : bool
         Whether it uploads, or downloads, the request's bytes.
+    finding : callable
+        ``(instance, parameters) -> str``: a sentence for a plan's notes, such as a missing index; empty if none.
+    played : callable
+        ``(instance, parameters) -> mapping``: further parameters for the reference, which it cannot compute.
     """
 
     flow: Callable[[Instance, Any], Flow]
@@ -112,6 +124,8 @@ class Operation:
     reads: bool = False
     uploads: bool = False
     downloads: bool = False
+    finding: Callable[[Instance, Any], str] = _no_finding
+    played: Callable[[Instance, Any], Mapping[str, Any]] = _no_more
 
 
 @dataclass(frozen=True)

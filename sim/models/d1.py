@@ -11,14 +11,18 @@ scenario's.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from sim.flow import Delay, Flow, Serve, Station, Time
+from sim.flow import Attempt, Branch, Chance, Delay, Flow, Guard, Hold, Serve, Station, Step, Time
 from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, per_million, storage
 from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses
-from sim.schema import Count, Distribution, NotNegative, Table
+from sim.models.d1_plans import QueryPlan, plan_of
+from sim.randomness.distributions import Constant
+from sim.schema import Count, Distribution, Fraction, NotNegative, Table
+from sim.schema import Count as Number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +40,21 @@ class D1(Table):
     """Execution of a write."""
     queue_limit: Count
     """Most queries that may wait; one more is refused as overloaded."""
+    row_us: NotNegative = 0.0
+    """Added to a read that names its ``sql``, for each row that it reads: 0.08 on the open-source runtime's SQLite."""
+    rows: Annotated[dict[str, Number], Field(default_factory=dict)]
+    """Rows of each table that a statement reads: ``{ loras = 50_000 }``."""
+    migrations: str = ""
+    """Folder of the schema's migrations, or an SQL file; empty for the deployment's own."""
+
+    error_chance: Fraction = 0.0
+    """Share of executions that fail for reasons of the platform; nothing is published, so none unless it is asked."""
+    stall_chance: Fraction = 0.0
+    """Share of executions that stall while others wait; nothing is published either."""
+    stall_ms: NotNegative = 0.0
+    """Length of a stall."""
+    read_retries: Annotated[int, Field(ge=0, le=10)] = 0
+    """Times that the platform itself repeats a read that failed: ``platform:d1.behaviour.auto_retry_read_only``."""
 
 
 class Read(Table):
@@ -43,6 +62,12 @@ class Read(Table):
 
     rows_read: NotNegative = 1.0
     """Rows that the query visits, in tables and indexes."""
+    sql: str = ""
+    """The statement; what it reads follows from its plan and the sizes of its tables, and takes its time."""
+    returned_rows: Annotated[int, Field(ge=0)] = 0
+    """Rows that it returns at most, where its LIMIT is a parameter; 0 for no limit."""
+    matching_rows: Annotated[int, Field(ge=0)] = 0
+    """Rows that the first table's condition leaves; 0 for all of them, the worst case."""
 
 
 class Write(Table):
@@ -61,24 +86,79 @@ def station(d1: Instance) -> Station:
     return Station(d1.name, servers=1, queue_limit=d1.table.queue_limit)
 
 
-def read(d1: Instance, _: Read) -> Flow:
+def read(d1: Instance, asked: Read) -> Flow:
     """Travel to the database, execute one query that reads, travel back."""
-    return _query(d1, Serve(station(d1), d1.table.read_ms, d1.stream("read")))
+    rows_ms = rows_read(d1, asked) * d1.table.row_us / 1000 if asked.sql else 0.0
+    rows = (Delay(Constant(value=rows_ms), d1.stream("rows")),) if rows_ms else ()
+    query = _query(d1, "read", rows=rows)
+    table: D1 = d1.table
+    if not (table.read_retries and table.error_chance):
+        return query
+    # Only what failed by chance is repeated: a full queue is not.
+    return (Attempt(query, d1.stream("platform_retry"), retries=table.read_retries, final=("overloaded",)),)
 
 
 def write(d1: Instance, _: Write) -> Flow:
     """Travel to the database, execute one transaction that writes, travel back."""
-    return _query(d1, Serve(station(d1), d1.table.write_ms, d1.stream("write")))
+    return _query(d1, "write")
 
 
-def _query(d1: Instance, execute: Serve) -> Flow:
-    half = Delay(Time(d1.table.rtt_ms, scale=0.5), d1.stream("rtt"), shared=True)
-    return (half, execute, half)
+def query_plan(d1: Instance, asked: Read) -> QueryPlan:
+    """Return how a read that names its statement is planned.
+
+    Raises
+    ------
+    ScenarioError
+        The statement does not fit the schema, or the size of a table is missing.
+    """
+    table: D1 = d1.table
+    return plan_of(
+        asked.sql, table.rows, schema=table.migrations, matching=asked.matching_rows, limit=asked.returned_rows
+    )
 
 
-def read_usage(d1: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
+def rows_read(d1: Instance, asked: Read) -> float:
+    """Return the rows that a read visits."""
+    return float(query_plan(d1, asked).rows_read) if asked.sql else asked.rows_read
+
+
+def missing_index(d1: Instance, asked: Any) -> str:
+    """Return what to say of a read that lacks an index; empty if there is nothing to say."""
+    if not isinstance(asked, Read) or not asked.sql:
+        return ""
+    plan = query_plan(d1, asked)
+    if not plan.missing_index:
+        return ""
+    return (
+        f"{d1.name} reads {plan.rows_read:,} rows for {asked.sql[:100]!r} ({'; '.join(plan.steps)}); "
+        f"{plan.rows_read_with_index:,} after `{plan.missing_index}`"
+    )
+
+
+def played_rows(d1: Instance, asked: Any) -> dict[str, float]:
+    """Return the rows of a read that names its statement, which the reference plays on rows of its own."""
+    return {"rows_read": rows_read(d1, asked)} if asked.sql else {}
+
+
+def _query(d1: Instance, kind: Literal["read", "write"], *, rows: Flow = ()) -> Flow:
+    """Travel, wait, execute with the time of *rows*, perhaps stall or fail, travel back."""
+    table: D1 = d1.table
+    half = Delay(Time(table.rtt_ms, scale=0.5), d1.stream("rtt"), shared=True)
+    time = table.read_ms if kind == "read" else table.write_ms
+    stall: Flow = ()
+    if table.stall_chance and table.stall_ms:
+        stalled = Delay(Constant(value=table.stall_ms), d1.stream("stall_time"))
+        stall = (Branch(Chance(table.stall_chance, d1.stream("stall")), (stalled,)),)
+    execute: Step = Serve(station(d1), time, d1.stream(kind))
+    if rows or stall:
+        execute = Hold(station(d1), (Delay(time, d1.stream(kind)), *rows, *stall))
+    fail: Flow = (Guard(Chance(table.error_chance, d1.stream("error")), "error"),) if table.error_chance else ()
+    return (half, execute, *fail, half)
+
+
+def read_usage(d1: Instance, call: Call) -> Usage:
     """Rows that a read visits."""
-    return Usage({"d1.rows_read": call.parameters.rows_read})
+    return Usage({"d1.rows_read": rows_read(d1, call.parameters)})
 
 
 def write_usage(d1: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
@@ -117,7 +197,15 @@ COMPONENT = Component(
     tier=Tier.STORE,
     table=D1,
     operations={
-        "read": Operation(read, parameters=Read, usage=read_usage, services=("d1",), reads=True),
+        "read": Operation(
+            read,
+            parameters=Read,
+            usage=read_usage,
+            services=("d1",),
+            reads=True,
+            finding=missing_index,
+            played=played_rows,
+        ),
         "write": Operation(write, parameters=Write, usage=write_usage, services=("d1",)),
     },
     station=station,

@@ -8,10 +8,12 @@ log (hazard H3), and nothing ever truncates it.
 Sources
 -------
 Hazards H1, H3 and H70. About 410 transactions a second of one object were measured by one user (lumenize.com); 7 us a
-flushed row on the open-source runtime. Rows of an append and of a flush: the schema in ``deploy/migrations`` (a row,
-and one more for every index of its table).
+flushed row on the open-source runtime. Rows of an append, of a flush and of an alarm: counted on the reference's own
+SQL (:mod:`sim.models.metered`); a flush of more events than a chunk has, or of several keys in one object, moves a few
+rows more.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -21,18 +23,13 @@ from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Latch, Mov
 from sim.models import durable_objects
 from sim.models.billing import GB, SECONDS_PER_MONTH, Call, Demand, StorageLimit, Usage
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
+from sim.models.metered import rows_of
 from sim.randomness.distributions import Constant
 from sim.schema import Count as Number
 from sim.schema import Distribution, NotNegative, Positive, Table
 
 CHUNKS_MAX = 1_000_000
 """Upper limit on the chunks of one flush, far above any real one, so that every loop ends."""
-
-FLUSHED_ROWS_WRITTEN = 4
-"""Rows written to D1's ``usage_events`` per event: itself, its primary key, two indexes."""
-
-APPEND_ROWS_READ, APPEND_ROWS_WRITTEN = 2, 2
-"""Rows of one append: it reads its idempotency key and the balance, and writes the event and the balance."""
 
 
 class Ledger(Table):
@@ -119,50 +116,66 @@ def append_usage(ledger: Instance, call: Call) -> Usage:  # noqa: ARG001  # one 
     """Return the usage of an append: one request to the object, its rows, and the rows that the flush writes to D1."""
     objects = ledger.linked("objects")
     active_ms = ledger.table.write_ms.expected() + objects.table.output_gate_ms.expected()
+    rows = _rows(ledger, "append")
     flushed = 1 if ledger.table.policy == "hardened" else 0
+    flush, to_d1 = rows_of("ledger.hardened.flush"), rows_of("ledger.hardened.flush_d1")
     request = durable_objects.call_usage(
-        active_ms, rows_read=APPEND_ROWS_READ + flushed, rows_written=APPEND_ROWS_WRITTEN
+        active_ms,
+        rows_read=rows["rows_read"] + flushed * flush["rows_read_per_event"],
+        rows_written=rows["rows_written"] + flushed * flush["rows_written_per_event"],
     )
     stored_gb = ledger.table.event_bytes / GB
     return Usage(
-        {**request.amounts, "d1.rows_written": FLUSHED_ROWS_WRITTEN * flushed},
+        {**request.amounts, "d1.rows_written": float(flushed * to_d1["rows_written_per_event"])},
         stored_gb={"durable_objects.storage": stored_gb, "d1.storage": stored_gb * flushed},
     )
 
 
 def balance_usage(ledger: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """Return the usage of a balance: one request to the object, and the row that it reads."""
-    return durable_objects.call_usage(ledger.table.read_ms.expected(), rows_read=1.0)
+    """Return the usage of a balance: one request to the object, and the rows that it reads."""
+    return durable_objects.call_usage(ledger.table.read_ms.expected(), **_rows(ledger, "balance"))
 
 
 def flush_usage(ledger: Instance, *_: Any) -> Usage:
     """Return the usage of a flush: one request, active until D1 has written; its rows are counted by the appends."""
     if ledger.table.policy != "hardened":
         return durable_objects.call_usage(0.0)
-    database = ledger.linked("database").table
-    return durable_objects.call_usage(database.rtt_ms.expected() + database.write_ms.expected())
+    return _flush_usage(ledger, rows_of("ledger.hardened.flush")["rows_written"])
 
 
 def alarms(ledger: Instance, demand: Demand) -> Usage:
-    """Return the usage of a month's flush alarms, each a request to its object that writes one row and waits for D1.
+    """Return the usage of a month's flush alarms, each a request to its object; setting it is a row, too.
 
     An object's cycle is the flush interval plus the time until its next event; with Poisson events of rate λ its mean
     is ``interval + 1/λ``. Events are divided among the objects by the popularity of the keys.
     """
     if ledger.table.policy != "hardened":
         return Usage()
-    database = ledger.linked("database").table
     rate_per_s = demand.calls_per_month.get("append", 0.0) / SECONDS_PER_MONTH * demand.key_share
     objects = durable_objects.station(_objects(ledger)).instances
     by_object = np.bincount(np.arange(rate_per_s.size) % objects, weights=rate_per_s)
     per_month = (by_object / (1 + by_object * ledger.table.flush_interval_s)).sum() * SECONDS_PER_MONTH
-    one = durable_objects.call_usage(database.rtt_ms.expected() + database.write_ms.expected(), rows_written=1.0)
+    one = _flush_usage(
+        ledger, rows_of("ledger.hardened.flush")["rows_written"] + rows_of("ledger.set_alarm")["rows_written"]
+    )
     return Usage({name: amount * float(per_month) for name, amount in one.amounts.items()})
 
 
 def _is_one_value(ledger: Ledger) -> bool:
     """Whether the whole log is one value of its object."""
     return ledger.policy == "seed"
+
+
+def _flush_usage(ledger: Instance, rows_written: float) -> Usage:
+    database = ledger.linked("database").table
+    active_ms = database.rtt_ms.expected() + database.write_ms.expected()
+    rows_read = rows_of("ledger.hardened.flush")["rows_read"]
+    return durable_objects.call_usage(active_ms, rows_read=rows_read, rows_written=rows_written)
+
+
+def _rows(ledger: Instance, operation: str) -> Mapping[str, int]:
+    """Rows of one operation under the ledger's policy."""
+    return rows_of(f"ledger.{ledger.table.policy}.{operation}")
 
 
 COMPONENT = Component(

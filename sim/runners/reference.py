@@ -164,9 +164,23 @@ def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
     for name, route in tables["routes"].items():
         route["request"] = scenario.request(name).model_dump(mode="json", include={"method", "path"})
         tables["routes"][name] = {key: route[key] for key in ("enter", "request", "steps")}
+        for step in route["steps"]:
+            _complete(step, scenario)
     file = folder / "deployment.json"
     file.write_text(json.dumps({"seed": seed, **tables}))
     return file
+
+
+def _complete(step: dict[str, Any], scenario: "Scenario") -> None:
+    """Add what the model knows of an operation's parameters and the reference cannot."""
+    for inner in step["steps"] or ():
+        _complete(inner, scenario)
+    if step["use"] is not None:
+        where, _, name = step["use"].partition(".")
+        instance = scenario.system.instances[where]
+        operation = instance.component.operations[name]
+        asked = operation.parameters.model_validate(step["parameters"])
+        step["parameters"] = {**step["parameters"], **operation.played(instance, asked)}
 
 
 def _arguments(folder: Path, scenario: "Scenario | None", *, seed: int) -> list[str | Path]:

@@ -14,7 +14,7 @@ from sim.flow import Attempt, Branch, Chance, Flow, Hedge, Match, Parallel, Spaw
 from sim.flow.validation import check
 from sim.models import client
 from sim.models.component import Instance
-from sim.scenario.routes import Step
+from sim.scenario.routes import Step, expected_uses
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -43,6 +43,20 @@ def paths(scenario: "Scenario") -> dict[str, Flow]:
         assert entry.component.entry is not None, "the scenario checks what requests come in by"
         found[name] = entry.component.entry(entry, _Path(scenario.system, name).flow(route.steps))
     return found
+
+
+def findings(scenario: "Scenario") -> tuple[str, ...]:
+    """Return what the components have to say of the routes' operations, such as an index that is missing."""
+    found = []
+    for name, route in scenario.routes.items():
+        for step, _ in expected_uses(route.steps):
+            assert step.use is not None
+            where, _, operation = step.use.partition(".")
+            instance = scenario.system.instances[where]
+            wanted = instance.component.operations[operation]
+            said = wanted.finding(instance, wanted.parameters.model_validate(step.parameters))
+            found += [f"route {name}: {said}"] if said else []
+    return tuple(dict.fromkeys(found))
 
 
 class _Path:

@@ -26,7 +26,7 @@ from reference_impl.server.disks import Fsync, pragmas
 from tests.support.process import started
 
 FSYNCS: tuple[Fsync, ...] = ("full", "normal", "off")
-EVENT_TIME_MS = 1_795_000_000_000
+EVENT_TIME_MS = time.time_ns() // 1_000_000
 COLUMNS = (
     "seq INTEGER PRIMARY KEY, organization_id TEXT, event_id TEXT, user_id TEXT, model TEXT, tokens_in INTEGER, "
     "tokens_out INTEGER, event_time_ms INTEGER, charge_microusd INTEGER, UNIQUE (organization_id, event_id)"

@@ -22,7 +22,7 @@ TRIES_MAX = 5
 BACKOFF_MS = 10.0
 LATENCY_MS = 1.0
 FINAL_STATUSES = frozenset({200, 402, 409})
-MONTHS_APART_MS = 40 * 86_400_000
+MONTHS_APART_MS = 30 * 86_400_000
 EVENT_FIELDS = ("event_id", "organization_id", "user_id", "model", "tokens_in", "tokens_out", "event_time_ms")
 REMEMBERED = 10_000
 """Requests and answers that are put together once: schedules ask and are told the same things again and again."""

@@ -72,6 +72,7 @@ class Client(Thread):
         self._number = number
         self._book = book
         self._events = 0
+        self._started_ms = time.time_ns() // 1_000_000
         self._pending: tuple[str, str] | None = None
         self._address = ("", 0)
         self.may_ask = Event()
@@ -113,7 +114,7 @@ class Client(Thread):
             "model": "sonnet",
             "tokens_in": 278 + self._number,
             "tokens_out": 218,
-            "event_time_ms": 1_795_000_000_000,
+            "event_time_ms": self._started_ms,
         }
         connection.request("POST", "/log", json.dumps(fields))
         answer = connection.getresponse()

@@ -42,6 +42,7 @@ DIMENSIONLESS = {
         "value low high mean median p99 minimum maximum values target alert"
     ),
     "the number of things that wait, on average": "queue_mean",
+    "an operand of SQLite's bytecode, which means what the instruction says": "p1 p2 p3 p5",
 }
 """Names that carry no unit, by reason. A plural whole number (``servers: int``) needs no entry: it counts."""
 

@@ -8,6 +8,7 @@ Every test uses names that nobody used before, so that it can be run again on da
 import asyncio
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import pytest
 
 from tests.support.process import started
 
-EVENT_TIME_MS = 1_795_000_000_000
+EVENT_TIME_MS = time.time_ns() // 1_000_000
 WAIT_S = 20.0
 
 

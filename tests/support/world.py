@@ -103,20 +103,31 @@ class World:
 
 
 @contextmanager
-def world(system: dict[str, Any] | None = None, *, access: Gatekeeper | None = None) -> Iterator[World]:
+def world(
+    system: dict[str, Any] | None = None, *, access: Gatekeeper | None = None, counts_rows: bool = False
+) -> Iterator[World]:
     """Build the brief's deployment in memory; *system* None is full speed, *access* None lets everybody ask."""
     content = {"api": "superinstance", "system": system}
     specification = Specification.full_speed() if system is None else Specification.read(content)
-    with world_of(specification, access=access) as made:
+    with world_of(specification, access=access, counts_rows=counts_rows) as made:
         yield made
 
 
 @contextmanager
-def world_of(specification: Specification, *, access: Gatekeeper | None = None) -> Iterator[World]:
+def world_of(
+    specification: Specification, *, access: Gatekeeper | None = None, counts_rows: bool = False
+) -> Iterator[World]:
     """Build a deployment in memory."""
     clock = VirtualClock(unix_ms_start=EVENT_TIME_MS)
     with closing(MemoryVolumes()) as volumes, closing(clock):
-        deployment = Deployment(specification, volumes, clock=clock, migrations=migration_files(), access=access)
+        deployment = Deployment(
+            specification,
+            volumes,
+            clock=clock,
+            migrations=migration_files(),
+            access=access,
+            counts_rows=counts_rows,
+        )
         yield World(clock, volumes, deployment)
 
 

@@ -109,7 +109,7 @@ def _uses(placement: Placement, world: World) -> tuple[StationUse, ...]:
             queue_ms=float(meters["queue_ms"].sum()),
             waited_ms=float(meters["waited_ms"].sum()),
             queue_total_ms=float(meters["queue_total_ms"].sum()),
-            busiest_ms=float(meters["busy_total_ms"].max()),
+            busiest_ms=float(meters["busy_ms"].max()),
             offered_ms=float(
                 (meters["busy_total_ms"] * (1 + meters["refused"] / np.maximum(meters["served"], 1))).max()
             ),

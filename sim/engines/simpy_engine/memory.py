@@ -165,6 +165,6 @@ def _use(name: str, instances: list[Any]) -> StationUse:
         queue_ms=sum(m.queue_ms for m in meters),
         waited_ms=sum(m.waited_ms for m in meters),
         queue_total_ms=sum(m.queue_total_ms for m in meters),
-        busiest_ms=max(m.busy_total_ms for m in meters),
+        busiest_ms=max(m.busy_ms for m in meters),
         offered_ms=max(m.busy_total_ms * (1 + m.refused / max(m.served, 1)) for m in meters),
     )

@@ -8,6 +8,7 @@ server with a defect.
 
 import copy
 import json
+import time
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -25,7 +26,8 @@ from reference_impl.workers import worker as workers
 from tests.support.process import started
 
 ADAPTER_PATH = "/loras/{lora_id}/adapter.safetensors"
-SCHEMA = schemathesis.openapi.from_dict(dict(openapi.DESCRIPTION))
+DESCRIPTION = openapi.description(time.time_ns() // 1_000_000)
+SCHEMA = schemathesis.openapi.from_dict(dict(DESCRIPTION))
 OPERATIONS = [(path, method) for path, methods in openapi.PATHS.items() for method in methods]
 
 
@@ -46,7 +48,7 @@ def test_every_route_is_described_and_nothing_else() -> None:
 
 def lie(path: str, method: str, *, about: str) -> Any:
     """Return the description with one promise that the deployment does not keep."""
-    description = copy.deepcopy(dict(openapi.DESCRIPTION))
+    description = copy.deepcopy(dict(DESCRIPTION))
     responses = description["paths"][path][method]["responses"]
     if about == "status":
         del responses["400"]

@@ -290,3 +290,23 @@ def test_what_was_compiled_from_other_sources_is_forgotten(tmp_path: Path) -> No
     jit._drop_stale(machine)
     assert not compiled.exists()
     assert other.exists()
+
+
+@both
+@pytest.mark.parametrize("servers", [1, 3])
+@pytest.mark.parametrize("rate_per_s", [20.0, 96.0, 250.0, 900.0])
+def test_one_instance_is_its_own_busiest(simulate: Simulate, servers: int, rate_per_s: float) -> None:
+    """Both count the time while requests arrive: what is served afterwards is in neither, so neither passes 100 %."""
+    desk = f.Serve(f.Station("desk", servers=servers), Exponential(mean=10.0), "desk.work")
+    played = simulate((desk,), poisson(2_000, rate_per_s=rate_per_s), seed=1)
+    (use,) = played.stations
+    assert use.busiest_ms == use.busy_ms
+    assert use.busy_ms <= servers * played.horizon_ms * (1 + 1e-9)
+
+
+@both
+def test_the_busiest_of_several_instances_is_busier_than_their_mean(simulate: Simulate) -> None:
+    shards = f.Serve(f.Station("shard", instances=3), Exponential(mean=10.0), "shard.work")
+    played = simulate((shards,), poisson(2_000, rate_per_s=100, keys=5), seed=1)
+    (use,) = played.stations
+    assert use.busy_ms / 3 < use.busiest_ms <= min(use.busy_ms, played.horizon_ms * (1 + 1e-9))

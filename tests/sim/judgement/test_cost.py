@@ -16,6 +16,7 @@ from sim.errors import UsageError
 from sim.judgement.cost import cost, price, usage_per_month
 from sim.models import ledger
 from sim.models.billing import SECONDS_PER_MONTH, Demand
+from sim.models.metered import rows_of
 from sim.models.registry import meters
 from sim.scenario.generation import popularity
 from sim.scenario.scenario import Scenario, load_scenario
@@ -56,15 +57,18 @@ def test_bill_equals_the_providers_worked_examples(usage: dict[str, float], mont
 
 
 def test_ten_million_log_requests_a_day_cost_what_the_brief_worked_out() -> None:
-    """87 + 41 for Workers, 45 + 550 for objects, 1,150 for D1 rows, 5 for the plan; alarms and storage come on top."""
+    """87 + 41 for Workers, 45 + 850 for objects, 1,150 for D1 rows, 5 for the plan; alarms and storage come on top.
+
+    An append writes three rows: 900 million a month, of which 50 million are included.
+    """
     bill = cost(frames.scenario(shares={"log": 1.0}), requests_per_month=300e6)
     by_meter = {(line.component, line.meter): line.usd for line in bill.lines}
     assert by_meter["workers", "requests"] == pytest.approx(87.0)
     assert by_meter["workers", "cpu"] == pytest.approx(41.4)
     assert by_meter["durable_objects", "requests"] == pytest.approx(44.85, rel=0.01)
-    assert by_meter["durable_objects", "rows_written"] == pytest.approx(550, rel=0.01)
+    assert by_meter["durable_objects", "rows_written"] == pytest.approx(850, rel=0.03)
     assert by_meter["d1", "rows_written"] == pytest.approx(1_150)
-    assert bill.month_usd == pytest.approx(1_878, rel=0.08)
+    assert bill.month_usd == pytest.approx(1_878 + 300, rel=0.03)
 
 
 def test_rows_written_are_those_of_the_schema() -> None:
@@ -75,7 +79,10 @@ def test_rows_written_are_those_of_the_schema() -> None:
         tables = ("usage_events", "loras")
         indexes = [len(database.execute(f"PRAGMA index_list({table})").fetchall()) for table in tables]
     (stored,) = (step for step in load_scenario("launch").routes["upload"].steps if step.use == "d1.write")
-    assert [1 + count for count in indexes] == [ledger.FLUSHED_ROWS_WRITTEN, stored.parameters["rows_written"]]
+    assert [1 + count for count in indexes] == [
+        rows_of("ledger.hardened.flush_d1")["rows_written_per_event"],
+        stored.parameters["rows_written"],
+    ]
 
 
 def test_seed_policy_flushes_nothing_and_sets_no_alarm() -> None:
