@@ -9,10 +9,13 @@ from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Station, Stopwatch
 from reference_impl.timing.tape import Tape
 
+ELASTIC = "elastic"
+"""As many isolates as the load needs: no request waits for a CPU."""
+
 
 @dataclass(frozen=True)
 class WorkersSettings:
-    """The isolates: *isolates* requests use a CPU at once (None: no bound)."""
+    """The isolates: *isolates* requests use a CPU at once (None: elastic, no bound)."""
 
     isolates: int | None
     cpu_ms: Tape
@@ -25,7 +28,7 @@ class WorkersSettings:
     def read(cls, table: Table) -> "WorkersSettings":
         """Read the table of the isolates."""
         return cls(
-            isolates=table.count("isolates"),
+            isolates=table.count("isolates", or_word=ELASTIC),
             cpu_ms=table.tape("cpu_ms"),
             cold_start_ms=table.tape("cold_start_ms"),
             cold_fraction=table.number("cold_fraction", 0, at_most=1),

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.flow import ELASTIC
+
 UNFINISHED = -1
 """Outcome code of a request that had not ended when the run was interrupted."""
 
@@ -38,6 +40,11 @@ class StationUse:
     """Service time given by the busiest instance in the whole run."""
     offered_ms: float
     """Largest load of one instance: the service it gave, and as much for each request that it refused."""
+
+    @property
+    def elastic(self) -> bool:
+        """Whether the station scales out, so that no share of its servers says how busy it is."""
+        return self.servers >= ELASTIC
 
     def offered_ratio(self, horizon_ms: float) -> float:
         """Return the busiest instance's offered load, as a share of its capacity while requests arrive."""

@@ -34,7 +34,7 @@ class Probe:
     judged : tuple of Estimate or None
         One a target that a model can show, in their order; None when no request met its metric.
     utilization : dict of str to float
-        Of each station's busiest instance; 1 and more is overload.
+        Of each station's busiest instance, but for stations that scale out; 1 and more is overload.
     tail_queue_ms : dict of str to float
         Mean wait at each station, over the slowest 1 % of requests.
     """
@@ -69,7 +69,7 @@ class Probe:
 
 def probe_of(result: "Result", *, start_ms: float, targets: Sequence[Target], rate_per_s: float) -> Probe:
     """What one run at *rate_per_s* showed, its warm-up cut."""
-    scenario, stations = result.scenario, result.stations
+    scenario, busy = result.scenario, result.stations.set_index("station")["utilization_busiest"].dropna()
     frame = result.frame[result.frame["arrival_ms"] >= start_ms]
     p50, p99 = (estimate([frame], LATENCY, statistic=name, scenario=scenario) for name in ("p50", "p99"))
     assert p50 is not None
@@ -83,6 +83,6 @@ def probe_of(result: "Result", *, start_ms: float, targets: Sequence[Target], ra
         p50=p50,
         p99=p99,
         judged=tuple(estimate([frame], line.metric, statistic=line.statistic, scenario=scenario) for line in targets),
-        utilization=dict(zip(stations["station"], stations["utilization_busiest"].astype(float), strict=True)),
+        utilization={str(name): float(share) for name, share in busy.items()},
         tail_queue_ms={name: float(tail[f"{name}_queue_ms"].mean()) for name in queues(scenario.system.ordered)},
     )

@@ -97,7 +97,7 @@ def replicate(scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence
         return None
     frame = result.steady().frame
     judged = frame[~frame["outcome"].isin(NOT_JUDGED)]
-    busy = result.stations.set_index("station")["utilization_busiest"]
+    busy = result.stations.set_index("station")["utilization_busiest"].dropna()  # An elastic one is never busy.
     return Replication(
         seed=seed,
         requests=len(judged),

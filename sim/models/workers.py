@@ -1,33 +1,37 @@
 """An isolate that runs the Worker's code: rarely it must be started first, then it computes for some milliseconds.
 
 CPU time holds one of the deployment's isolates; waiting for a Durable Object, D1 or R2 does not, since an isolate
-serves other requests meanwhile. A start delays the request but occupies nobody else.
+serves other requests meanwhile. A start delays the request but occupies nobody else. The platform scales isolates out
+and publishes no limit of their number, so they are elastic by default; a number is its author's assumption.
 
 Sources
 -------
 Workers limits page (mean CPU over all Workers); the share of cold requests is Cloudflare's own figure for
-enterprise traffic; cold start time and number of isolates are assumptions (``[system.workers]``).
+enterprise traffic; cold start time and a number of isolates are assumptions (``[system.workers]``).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from sim.flow import Branch, Chance, Delay, Flow, Serve, Station
+from sim.flow import ELASTIC, Branch, Chance, Delay, Flow, Serve, Station
 from sim.models.billing import Call, Demand, Usage, meter, per_million
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses, cpu_category
-from sim.schema import Count, Distribution, Fraction, Table
+from sim.schema import Count, Distribution, Fraction, Table, count_or
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
 
+Isolates = Annotated[Count | Literal["elastic"], count_or("elastic")]
+
+
 class Workers(Table):
     """The code at the edge, run by isolates."""
 
-    isolates: Count
-    """Isolates that may compute at the same time."""
+    isolates: Isolates
+    """Isolates that may compute at the same time; ``elastic``: the platform starts as many as the load needs."""
     cpu_ms: Distribution
     """CPU time of one request; it holds an isolate."""
     cold_start_ms: Distribution
@@ -37,8 +41,9 @@ class Workers(Table):
 
 
 def station(workers: Instance) -> Station:
-    """Return the isolates, as servers of one queue."""
-    return Station(workers.name, servers=workers.table.isolates)
+    """Return the isolates, as servers of one queue; nobody waits for elastic ones."""
+    isolates = workers.table.isolates
+    return Station(workers.name, servers=ELASTIC if isolates == "elastic" else isolates)
 
 
 def compute(workers: Instance, _: NoParameters) -> Flow:

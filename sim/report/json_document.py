@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sim.errors import UsageError
 from sim.experiments.stopping import target_of
 from sim.files import plain, whole_file
+from sim.flow import ELASTIC
 from sim.judgement.judge import judge, overall
 from sim.judgement.targets import Verdict, decide
 from sim.results.breakdown import by_route, waterfall
@@ -20,6 +21,8 @@ from sim.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from sim.experiments.capacity import Capacity
     from sim.experiments.plan import Plan
@@ -230,9 +233,14 @@ def _judged(results: "Sequence[Result]", rows: "Sequence[TargetRow]") -> Documen
     return {
         "targets": [vars(row) for row in rows],
         "routes": by_route(results) if results else [],
-        "stations": results[0].stations if results else [],
+        "stations": _stations(results[0].stations) if results else [],
         "waterfall": waterfall(results) if results else [],
     }
+
+
+def _stations(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """One row a station; one that scales out has no number of servers."""
+    return frame.assign(servers=frame["servers"].astype(object).where(frame["servers"] < ELASTIC, None))
 
 
 def _measured(plan: "Plan") -> Document:

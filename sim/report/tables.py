@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sim.experiments.sensitivity import FACTOR
 from sim.experiments.stopping import target_of
+from sim.flow import ELASTIC
 from sim.judgement.targets import decide
 from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.wording import (
@@ -176,14 +177,14 @@ def stations(results: "Sequence[Result]", screening: "Screening | None" = None) 
     rows = [
         [
             component_name(str(name)),
-            f"{row['servers']:,.0f}",
+            "elastic" if row["servers"] >= ELASTIC else f"{row['servers']:,.0f}",
             f"{row['instances']:,.0f}",
             f"{row['served']:,.0f}",
-            _utilization(row["utilization"]),
-            _utilization(row["utilization_busiest"]),
+            _utilization(row["utilization"], elastic=row["servers"] >= ELASTIC),
+            _utilization(row["utilization_busiest"], elastic=row["servers"] >= ELASTIC),
             significant(row["queue_mean"]),
             amount(row["wait_mean_ms"], "ms"),
-            *(_screened_cells(screened[str(name)]) if screened else ()),
+            *(screened_cells(screened[str(name)]) if screened else ()),
         ]
         for name, row in mean.sort_values("utilization_busiest", ascending=False).iterrows()
     ]
@@ -195,12 +196,16 @@ def stations(results: "Sequence[Result]", screening: "Screening | None" = None) 
     return grid("Stations", columns, rows=rows)
 
 
-def _screened_cells(row: "StationScreening") -> list[str]:
+def screened_cells(row: "StationScreening") -> list[str]:
+    """Return what arithmetic says of a station: how busy its busiest instance, the mean wait, the rate it bears."""
     most = "no bound" if row.rate_per_s_max == inf else f"{significant(row.rate_per_s_max)}/s"
-    return [percent(row.busiest_utilization), amount(row.wait_ms_mean, "ms"), most]
+    busy = _utilization(row.busiest_utilization, elastic=row.servers >= ELASTIC)
+    return [busy, amount(row.wait_ms_mean, "ms"), most]
 
 
-def _utilization(ratio: float) -> str:
+def _utilization(ratio: float, *, elastic: bool) -> str:
+    if elastic:
+        return "scales out"
     return "not reported" if isnan(ratio) else percent(ratio)
 
 

@@ -4,6 +4,8 @@ Goal: time that an answer reports lands in the column of its instance, and nowhe
 are booked on a tape, and its frame is read.
 """
 
+from math import isnan
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,7 @@ def test_stations_of_instances_are_told_apart() -> None:
 def test_busy_time_is_that_of_the_instance() -> None:
     """CPU that the answers report, over eight isolates and 100 ms."""
     frame = taped(*["auth;dur=6, auth_cpu;dur=4"] * 11).frame()
-    stations = live_stations(frame, TWO).set_index("station")
+    stations = live_stations(frame, TWO.with_(**{"system.auth.isolates": 8})).set_index("station")
     assert list(stations.index) == ["auth"]
     assert stations.loc["auth", "utilization"] == pytest.approx(11 * 4 / 100 / 8)
+    assert isnan(live_stations(frame, TWO).set_index("station").loc["auth", "utilization"])  # It scales out.
