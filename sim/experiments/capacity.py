@@ -1,16 +1,20 @@
-"""The most traffic that the deployment carries with its targets kept, and what gives way first.
+"""The most traffic that the deployment carries with its targets kept, in the long run and from a cold start.
 
 Picture a dial for the arrival rate. Arithmetic says where its end is (:mod:`sim.screening`): no rate beyond can last.
-It is turned up towards that end in large steps until a target breaks; then the breaking point is closed in on. All
-probes of one seed share their random numbers, so a higher rate is the same requests coming faster, and the
-answer is not blurred by luck; other seeds give other answers, and their spread is the interval.
+It is turned up towards that end in large steps until a target breaks, which tells about where the answer is. There
+every seed plays a run so long that the start is over, and together the seeds tell how long that takes. From there on
+each seed looks for its own breaking point; their spread is the interval. All probes of one seed share their random
+numbers, so a higher rate is the same requests coming faster.
+
+The start is a verdict of its own: when everything begins at once, after an outage or a deploy, all objects wake
+and flush together, and targets that the steady state keeps may break for some minutes.
 
 A target that no probe keeps for certain, however small the load, is not a matter of capacity: it is named apart, and
 the rate is the one that keeps all others.
 
 Sources
 -------
-Distribution and Kelton, "Simulation Modeling and Analysis", 2015, chapter 11 (common random numbers).
+Distribution and Kelton, "Simulation Modeling and Analysis", 2015, chapter 11 (common random numbers), 9.5 (warm-up).
 Kleinrock, "Power and deterministic rules of thumb for probabilistic problems in computer communications", ICC 1979
 (the knee is where throughput divided by delay is greatest).
 """
@@ -19,7 +23,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import exp, inf, sqrt
 from typing import TYPE_CHECKING
@@ -28,18 +32,32 @@ import numpy as np
 from scipy.special import stdtrit
 
 from sim.errors import UsageError
+from sim.experiments.limits import assumption_that_limits
 from sim.experiments.probe import OVERLOAD, Probe
-from sim.experiments.search import Search
+from sim.experiments.root import crossing
+from sim.experiments.search import REQUESTS_MAX, REQUESTS_MIN, Search, Settling, Stretch
 from sim.screening import Screening
 from sim.statistics.intervals import Estimate
+from sim.statistics.warmup import replicated_warm_up
 from sim.views import Shown
 
 if TYPE_CHECKING:
+    from sim.scenario.provenance import Provenance
     from sim.scenario.scenario import Scenario
 
+START_S = 180.0
+"""What "after a cold start" means: the first three minutes from empty, all of them judged."""
 
-BRACKET = 1.08
-"""Other seeds are first looked for so near the first one's answer."""
+LENGTH_S = 600.0
+"""A steady probe begins so long; it is doubled where the start is not over by its middle."""
+
+DOUBLINGS_MAX = 2
+
+CUTS = 5
+"""Cuts among which the warm-up is chosen, evenly spaced up to the middle of a probe."""
+
+NEAR_RATIO = 0.1
+"""How near the first, short probes must come."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +67,7 @@ class Capacity(Shown):
     Attributes
     ----------
     estimate : Estimate
-        Highest rate in requests/s, its 95 % interval over the seeds.
+        Highest rate in requests/s that the deployment at work bears, its 95 % interval over the seeds.
     limited_by : tuple of str
         Targets that break first, as ``metric statistic``; ``overload`` when a station does.
     bottleneck : str
@@ -65,6 +83,15 @@ class Capacity(Shown):
         Those of the first seed, by rate.
     bound_per_s : float
         What no load can exceed for long, by arithmetic alone: an approximation.
+    cold_start : Estimate or None
+        Highest rate at which the first :data:`START_S` from empty keep the targets too; 0 where none does, None where
+        arrivals change over time, and with them every start.
+    warm_up_s : float
+        Cut from each probe: simulated seconds that the start was found to last.
+    settled : bool
+        False when the longest probes had not forgotten their start: the rate holds for runs of that length.
+    assumption : Provenance or None
+        The author's assumption that the bottleneck is bound by, if there is one.
     """
 
     estimate: Estimate
@@ -75,6 +102,10 @@ class Capacity(Shown):
     knee_per_s: float
     probes: tuple[Probe, ...]
     bound_per_s: float = inf
+    cold_start: Estimate | None = None
+    warm_up_s: float = 0.0
+    settled: bool = True
+    assumption: "Provenance | None" = None
 
     def __repr__(self) -> str:
         rate, first = self.estimate, ", ".join(self.limited_by)
@@ -108,14 +139,14 @@ def capacity(
     seeds : int
         At least 2: the scenario's own seed and the following ones.
     tolerance_ratio : float
-        The search ends when the rates that keep and break are this near.
+        A seed's search ends when the rates that keep and break are this near; its answer lies between them.
     screening : Screening, optional
         Of *scenario*, if it was asked for already; it tells where the search ends.
     executor : Executor, optional
-        Where the further seeds are searched; threads of this process by default, since the compiled engine lets them
-        run side by side.
+        Where the seeds are searched; threads of this process by default, since the compiled engine lets them run side
+        by side.
     progress : callable, optional
-        Told each probe in a few words.
+        Given each probe of the first seed, and each stage, in a few words.
 
     Returns
     -------
@@ -130,54 +161,188 @@ def capacity(
         raise UsageError(f"seeds={seeds} must be >= 2: one seed has no interval")
     if not 0 < tolerance_ratio < 1:
         raise UsageError(f"tolerance_ratio={tolerance_ratio:g} must be in (0, 1)")
-    search = Search(
-        scenario, scenario.seed, engine=engine, tolerance_ratio=tolerance_ratio, screening=screening, tell=progress
-    )
+    search = Search(scenario, scenario.seed, engine=engine, screening=screening, on_progress=progress)
     ladder = search.climb()
-    keepable = search.keepable(ladder)
-    if not any(keepable):
+    search.keepable = search.kept_by_any(ladder)
+    if not any(search.keepable):
         raise UsageError("capacity: every target is missed at any load (see `headroom run` for by how much)")
-    low, high = search.bracket(ladder, keepable)
-    first, broken = search.close_in(low, high, keepable=keepable)
-    others = [scenario.seed + step for step in range(1, seeds)]
-    again = partial(_search_again, scenario, near=first, keepable=keepable, engine=engine, tolerance=tolerance_ratio)
+    near = _near(search, ladder)
     with nullcontext(executor) if executor else ThreadPoolExecutor(os.cpu_count()) as workers:
-        rates = [first, *workers.map(again, others)]
-    return _answer(search, rates, broken, keepable=keepable)
+        hunt = _Hunt(search, near, tuple(scenario.seed + step for step in range(seeds)), tolerance_ratio, workers)
+        found = hunt.rates()
+        return _answer(search, ladder, found=found)
 
 
-def _search_again(
-    scenario: "Scenario", seed: int, *, near: float, keepable: tuple[bool, ...], engine: str, tolerance: float
-) -> float:
-    """The breaking rate of another seed, looked for near the first one's."""
-    search = Search(scenario, seed, engine=engine, tolerance_ratio=tolerance)
-    low, high = near / BRACKET, near * BRACKET
-    while search.breaks(search.probe(low), keepable):
-        low, high = low / BRACKET**2, low
-    while not search.breaks(search.probe(high), keepable):
-        low, high = high, high * BRACKET**2
-    return search.close_in(low, high, keepable=keepable)[0]
+def _near(search: Search, ladder: Sequence[Probe]) -> float:
+    """Find about the answer, by short probes of the first seed."""
+    known = {probe.rate_per_s: search.gap_of(probe) for probe in ladder}
+    kept = [rate for rate, gap in known.items() if gap <= 0]
+    start = max(kept, default=ladder[0].rate_per_s / 2)
+    found = crossing(
+        lambda rate_per_s: search.gap(rate_per_s, search.ladder),
+        start,
+        tolerance_ratio=NEAR_RATIO,
+        known=known,
+        floor=ladder[0].rate_per_s / 16,
+    )
+    if not found:
+        raise UsageError(
+            "capacity: no load keeps all targets that some load keeps (see `headroom run` for by how much)"
+        )
+    return found
 
 
-def _answer(search: Search, rates: Sequence[float], broken: Probe, *, keepable: tuple[bool, ...]) -> Capacity:
+@dataclass(frozen=True)
+class _Rates:
+    """What the seeds found."""
+
+    steady: tuple[float, ...]
+    cold: tuple[float, ...]
+    stretch: Stretch
+    settled: bool
+
+
+@dataclass(frozen=True)
+class _Hunt:
+    """All seeds, from one rate that is near the answer."""
+
+    search: Search
+    near: float
+    seeds: tuple[int, ...]
+    tolerance_ratio: float
+    workers: Executor
+    tasks: "_Tasks" = field(init=False)
+
+    def __post_init__(self) -> None:
+        tasks = _Tasks(self.search.scenario, self.search.engine, self.search.keepable, self.tolerance_ratio)
+        object.__setattr__(self, "tasks", tasks)
+
+    def rates(self) -> _Rates:
+        """Each seed's breaking rate."""
+        if not self.search.is_steady:
+            stretch = self.search.ladder
+            steady = tuple(self.workers.map(partial(self.tasks.steady, stretch, self.near), self.seeds, [{}] * self.n))
+            return _Rates(steady, (), stretch, settled=True)
+        stretch, settled, known = self._settled()
+        self._say(f"searching {self.n} seeds, {stretch.length_s:,.0f} s each probe, {stretch.cut_s:,.0f} s of them cut")
+        steady = tuple(self.workers.map(partial(self.tasks.steady, stretch, self.near), self.seeds, known))
+        self._say("searching the rate that a cold start bears")
+        floor = min(self.near, self.search.own_per_s) / 64
+        first = self.tasks.cold(floor, self.seeds[0], steady[0], steady[0])
+        others = self.workers.map(
+            partial(self.tasks.cold, floor), self.seeds[1:], [first or self.near] * (self.n - 1), steady[1:]
+        )
+        return _Rates(steady, (first, *others), stretch, settled)
+
+    @property
+    def n(self) -> int:
+        """How many seeds."""
+        return len(self.seeds)
+
+    def _settled(self) -> tuple[Stretch, bool, list[dict[float, float]]]:
+        """Find how long the start lasts near the answer, and what each seed said of its targets after it."""
+        warm_up_s = self.search.scenario.workload.warm_up_s
+        length_s = max(LENGTH_S, 2 * warm_up_s, 2 * REQUESTS_MIN / self.near)
+        for doubling in range(DOUBLINGS_MAX + 1):
+            cuts_s = [length_s / 2 * (place + 1) / CUTS for place in range(CUTS)]
+            self._say(
+                f"{self.n} seeds of {length_s:,.0f} s at {self.near:.3g} requests/s, to find how long a start lasts"
+            )
+            found = list(
+                self.workers.map(
+                    self.tasks.settling, self.seeds, [self.near] * self.n, [length_s] * self.n, [cuts_s] * self.n
+                )
+            )
+            cut_s, settled = _cut(found, cuts_s, at_least_s=warm_up_s)
+            full = self.near * length_s >= REQUESTS_MAX[self.search.engine]
+            if settled or full or doubling == DOUBLINGS_MAX:
+                break
+            length_s *= 2
+        known = [{self.near: one.gaps[cut_s]} for one in found]
+        return Stretch(cut_s, length_s - cut_s), settled, known
+
+    def _say(self, what: str) -> None:
+        self.search.on_progress(what)
+
+
+def _cut(found: Sequence[Settling], cuts_s: Sequence[float], *, at_least_s: float) -> tuple[float, bool]:
+    """Return the first of *cuts_s* after which the seeds, averaged, have forgotten their start; the last if none."""
+    warm_up = replicated_warm_up([one.series for one in found])
+    needed_s = max(warm_up.requests * found[0].bin_s, at_least_s)
+    enough = [cut_s for cut_s in cuts_s if cut_s >= needed_s - 1e-9]
+    return (enough[0] if enough else cuts_s[-1]), warm_up.settled
+
+
+@dataclass(frozen=True)
+class _Tasks:
+    """What one seed does, wherever the executor runs it."""
+
+    scenario: "Scenario"
+    engine: str
+    keepable: tuple[bool, ...]
+    tolerance_ratio: float
+
+    def settling(self, seed: int, rate_per_s: float, length_s: float, cuts_s: Sequence[float]) -> Settling:
+        """Play one long run, and keep what each cut would make of it."""
+        return self._search(seed).settling(rate_per_s, length_s, cuts_s)
+
+    def steady(self, stretch: Stretch, near: float, seed: int, known: dict[float, float]) -> float:
+        """Find the rate at which the steady state breaks a target."""
+        search = self._search(seed)
+        return self._crossing(search, near, stretch, known=known)
+
+    def cold(self, floor: float, seed: int, start: float, most: float) -> float:
+        """Find the rate, up to *most*, at which the start breaks a target; 0 where every rate does."""
+        search, stretch = self._search(seed), Stretch(0.0, START_S)
+        at_most = search.gap(most, stretch)
+        if at_most <= 0:
+            return most
+        return min(most, self._crossing(search, start, stretch, known={most: at_most}, floor=floor))
+
+    def _crossing(
+        self, search: Search, start: float, stretch: Stretch, *, known: dict[float, float], floor: float = 0.0
+    ) -> float:
+        gap = partial(search.gap, stretch=stretch)
+        return crossing(gap, start, tolerance_ratio=self.tolerance_ratio, known=known, floor=floor)
+
+    def _search(self, seed: int) -> Search:
+        search = Search(self.scenario, seed, engine=self.engine)
+        search.keepable = self.keepable
+        return search
+
+
+def _answer(search: Search, ladder: Sequence[Probe], *, found: _Rates) -> Capacity:
     """Put the seeds together; *search* is the first one's."""
+    estimate = over_seeds(found.steady)
+    broken = search.probe(estimate.value * (1 + NEAR_RATIO / 2), found.stretch)
     names = [f"{line.metric} {line.statistic}" for line in search.targets]
-    first = tuple(names[place] for place in np.flatnonzero(keepable) if search.missed(int(place), broken))
-    probes = tuple(search.seen[rate] for rate in sorted(search.seen))
+    first = tuple(names[place] for place in np.flatnonzero(search.keepable) if search.missed(int(place), broken))
+    probes = tuple(sorted([*ladder, broken], key=lambda probe: probe.rate_per_s))
+    bottleneck = broken.bottleneck if first else broken.busiest
     return Capacity(
-        estimate=_over_seeds(rates),
+        estimate=estimate,
         limited_by=first or OVERLOAD,
-        bottleneck=broken.bottleneck if first else broken.busiest,
-        kept=tuple(name for name, can in zip(names, keepable, strict=True) if can),
-        missed=tuple(name for name, can in zip(names, keepable, strict=True) if not can),
+        bottleneck=bottleneck,
+        kept=tuple(name for name, can in zip(names, search.keepable, strict=True) if can),
+        missed=tuple(name for name, can in zip(names, search.keepable, strict=True) if not can),
         knee_per_s=max(probes, key=lambda probe: probe.rate_per_s / probe.latency_ms_mean).rate_per_s,
         probes=probes,
         bound_per_s=search.bound_per_s,
+        cold_start=over_seeds(found.cold) if found.cold else None,
+        warm_up_s=found.stretch.cut_s,
+        settled=found.settled,
+        assumption=assumption_that_limits(search.scenario, bottleneck),
     )
 
 
-def _over_seeds(rates: Sequence[float]) -> Estimate:
-    """Geometric mean of the seeds' rates, with Student's interval on the logarithm."""
-    logs, n = np.log(rates), len(rates)
+def over_seeds(rates: Sequence[float]) -> Estimate:
+    """Return the geometric mean of the seeds' rates, with Student's interval on the logarithm.
+
+    A rate of 0, where no load kept the targets, has no logarithm: the interval then reaches down to it.
+    """
+    n = len(rates)
+    if min(rates) <= 0:
+        return Estimate(float(np.median(rates)), 0.0, max(rates), n, f"{n} seeds, range")
+    logs = np.log(rates)
     centre, half = float(logs.mean()), float(stdtrit(n - 1, 0.975) * logs.std(ddof=1) / sqrt(n))
     return Estimate(exp(centre), exp(centre - half), exp(centre + half), n, f"{n} seeds, t on logarithms")

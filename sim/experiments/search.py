@@ -1,6 +1,10 @@
-"""The search of one seed for the highest rate that keeps the targets: up in large steps, then closing in.
+"""What one seed shows of a scenario at any rate: probes, how far each is from its targets, and when the start is over.
 
 All probes of one seed share their random numbers, so a higher rate is the same requests coming faster.
+
+A deployment that starts empty is not the deployment at work: all objects wake at once, flush at the same moments, and
+drift apart only over minutes. What a probe says of the steady state is said of what comes after that, and how long it
+takes is found, not assumed (:func:`sim.statistics.warmup.replicated_warm_up`).
 
 Sources
 -------
@@ -8,54 +12,113 @@ Distribution and Kelton, "Simulation Modeling and Analysis", 2015, chapter 11 (c
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, sqrt
+from math import isfinite, log
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.errors import UsageError
 from sim.experiments.probe import Probe, probe_of
-from sim.judgement.targets import Verdict, decide, targets_of
-from sim.results.metrics import UPTIME
+from sim.judgement.targets import Target, Verdict, decide, targets_of
+from sim.results.metrics import NOT_JUDGED, UPTIME, metric_values, statistic_of
 from sim.runners.play import play_whole
 from sim.scenario.generation import schedule
 from sim.screening import Screening, screen
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.results.result import Result
     from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
 
 STEADY = ("poisson", "constant", "bursty")
-"""Kinds of arrivals that look the same at any time, so that a probe may be as short as its rate allows."""
-
+"""Kinds of arrivals that look the same at any time, so that a probe may be as long as it has to be."""
 
 REQUESTS_MIN = 20_000
 """A P99 then rests on 200 requests beyond it: about 5 % of relative error for the distributions in use (hazard H60)."""
 
+REQUESTS_MAX = {"compiled": 3_000_000, "simpy": 200_000}
+"""Of one probe; a rate that brings more in the time that is wanted gets less time."""
 
-REQUESTS_MAX = 200_000
+BUSIEST_REQUESTS_MAX = 200_000
+"""Of a plan whose rate changes, the busiest stretch of so many requests is played."""
 
+LADDER_S = 30.0
+"""Judged by a probe that only has to tell which side of the targets its rate is on, in simulated seconds."""
 
-PROBE_S = 30.0
-"""Three flush intervals, in simulated seconds, after the warm-up."""
-
+LADDER_START_S = 120.0
+"""Cut before it."""
 
 WARM_UP_SHARE = 0.2
-"""Cut from a probe of a scenario that names no warm-up. An empty start is no small matter: all objects then flush at
-the same moments, until their alarms have drifted apart."""
-
+"""Cut from the busiest stretch of a plan that names no warm-up."""
 
 LADDER_START, LADDER_SPAN = 0.25, 16
 """The ladder begins at this share of the scenario's own rate, or so many times below the bound, whichever is lower."""
 
-
 LADDER_STEPS_TO_BOUND, LADDER_STEPS_MAX = 11, 16
 """Steps are at least doublings; larger, if it would take more than these to come to the bound."""
 
+GAP_MAX = log(4.0)
+"""A statistic four times beyond its target tells no more than that it is far beyond: a failed request is infinite."""
+
+BINS_MAX = 2_000
+"""Of the series in which the end of the start is looked for."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """How much of a run is cut, and how much is judged, in simulated seconds."""
+
+    cut_s: float
+    judged_s: float
+
+    @property
+    def length_s(self) -> float:
+        """Both together."""
+        return self.cut_s + self.judged_s
+
+    def within(self, requests: int, rate_per_s: float) -> "Stretch":
+        """Return the stretch, shortened to hold at most *requests* at *rate_per_s*."""
+        shorter = min(1.0, requests / (rate_per_s * self.length_s))
+        return Stretch(self.cut_s * shorter, self.judged_s * shorter)
+
+
+@dataclass(frozen=True)
+class Settling:
+    """One long run: what it says of the targets for each cut, and the series that tells which cut is right.
+
+    Attributes
+    ----------
+    gaps : dict of float to float
+        By seconds cut.
+    series : ndarray, shape (bins,)
+        Share of slow requests in each bin of :attr:`bin_s`.
+    bin_s : float
+    """
+
+    gaps: dict[float, float]
+    series: NDArray[np.float64]
+    bin_s: float
+
 
 class Search:
-    """The dial of one seed, and what each position showed."""
+    """The scenario at any rate, with one seed.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        With an open loop of arrivals.
+    seed : int
+    engine : {"compiled", "simpy"}
+    screening : Screening, optional
+        Of *scenario*, if it was asked for already.
+    on_progress : callable, optional
+        Given each probe in a few words.
+    """
 
     def __init__(
         self,
@@ -63,26 +126,65 @@ class Search:
         seed: int,
         *,
         engine: str,
-        tolerance_ratio: float,
         screening: Screening | None = None,
-        tell: Callable[[str], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
     ) -> None:
-        self.scenario, self.seed, self.engine, self.tolerance_ratio = scenario, seed, engine, tolerance_ratio
-        self.tell = tell or (lambda _: None)
+        self.scenario, self.seed, self.engine = scenario, seed, engine
+        self.on_progress = on_progress or (lambda _: None)
         self.targets = [line for line in targets_of(scenario) if line.metric != UPTIME]
-        self.whole = schedule(scenario, seed)
-        if self.whole.user is not None:
-            raise UsageError("capacity needs arrivals of an open loop, not kind=closed: its users set the rate")
-        self.own_per_s = len(self.whole) / (self.whole.duration_ms / 1000)
+        self.keepable = (True,) * len(self.targets)
         self.screening = screening
-        self.seen: dict[float, Probe] = {}
+        self.seen: dict[tuple[float, Stretch], Probe] = {}
 
-    def probe(self, rate_per_s: float) -> Probe:
+    @cached_property
+    def whole(self) -> "Schedule":
+        """The scenario's own schedule."""
+        planned = schedule(self.scenario, self.seed)
+        if planned.user is not None:
+            raise UsageError("capacity needs arrivals of an open loop, not kind=closed: its users set the rate")
+        return planned
+
+    @cached_property
+    def own_per_s(self) -> float:
+        """The scenario's own mean arrival rate."""
+        return len(self.whole) / (self.whole.duration_ms / 1000)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether arrivals look the same at any time, so that there is a steady state."""
+        return self.scenario.workload.arrivals.kind in STEADY
+
+    @property
+    def ladder(self) -> Stretch:
+        """What a probe of the ladder plays."""
+        return Stretch(max(LADDER_START_S, self.scenario.workload.warm_up_s), LADDER_S)
+
+    def probe(self, rate_per_s: float, stretch: Stretch) -> Probe:
         """Play the scenario at one rate, once."""
-        if rate_per_s not in self.seen:
-            self.tell(f"seed {self.seed} at {rate_per_s:.3g} requests/s")
-            self.seen[rate_per_s] = self._probe(rate_per_s)
-        return self.seen[rate_per_s]
+        key = (rate_per_s, stretch)
+        if key not in self.seen:
+            result, cut_ms = self._play(rate_per_s, stretch)
+            self.seen[key] = probe_of(result, start_ms=cut_ms, targets=self.targets, rate_per_s=rate_per_s)
+        return self.seen[key]
+
+    def gap(self, rate_per_s: float, stretch: Stretch) -> float:
+        """Return how far the worst keepable target, or station, is beyond its line: a logarithm, negative within."""
+        result, cut_ms = self._play(rate_per_s, stretch)
+        return self._gap(result, cut_ms)
+
+    def gap_of(self, probe: Probe) -> float:
+        """Return the same of a probe that was played."""
+        values = [None if found is None else found.value for found in probe.judged]
+        return self._worst(values, max(probe.utilization.values(), default=0.0))
+
+    def settling(self, rate_per_s: float, length_s: float, cuts_s: Sequence[float]) -> Settling:
+        """Play one long run, and keep what each cut would make of it."""
+        stretch = Stretch(0.0, length_s).within(REQUESTS_MAX[self.engine], rate_per_s)
+        shorter = stretch.length_s / length_s
+        result, _ = self._play(rate_per_s, stretch)
+        gaps = {cut_s: self._gap(result, cut_s * shorter * 1000) for cut_s in cuts_s}
+        bins = min(BINS_MAX, max(20, round(length_s)))
+        return Settling(gaps, _slow_share(result.frame, stretch.length_s * 1000, bins), length_s / bins)
 
     def climb(self) -> list[Probe]:
         """Turn up to the bound until a station is overloaded, or so much slower that no target can be kept."""
@@ -92,69 +194,98 @@ class Search:
             step_ratio = max(2.0, (self.bound_per_s / rate_per_s) ** (1 / LADDER_STEPS_TO_BOUND))
         ladder: list[Probe] = []
         for step in range(LADDER_STEPS_MAX):
-            ladder.append(self.probe(rate_per_s * step_ratio**step))
+            ladder.append(self.probe(rate_per_s * step_ratio**step, self.ladder))
             beyond = [self._verdict(place, ladder[-1]) != Verdict.PASS for place in range(len(self.targets))]
             if ladder[-1].overloaded or (step > 1 and all(beyond)):
                 break
         return ladder
 
-    def keepable(self, ladder: Sequence[Probe]) -> tuple[bool, ...]:
-        """Which targets some rate keeps, with its whole interval."""
+    def kept_by_any(self, ladder: Sequence[Probe]) -> tuple[bool, ...]:
+        """Return which targets some rate keeps, with its whole interval."""
         return tuple(
             any(self._verdict(place, probe) == Verdict.PASS for probe in ladder) for place in range(len(self.targets))
         )
-
-    def bracket(self, ladder: Sequence[Probe], keepable: tuple[bool, ...]) -> tuple[float, float]:
-        """The highest rate of the ladder that keeps the keepable targets, and the next, which does not."""
-        good = [place for place, probe in enumerate(ladder) if not self.breaks(probe, keepable)]
-        low = ladder[good[-1]].rate_per_s if good else ladder[0].rate_per_s / 2
-        high = ladder[good[-1] + 1].rate_per_s if good and good[-1] + 1 < len(ladder) else 2 * low
-        return low, high
-
-    def close_in(self, low: float, high: float, *, keepable: tuple[bool, ...]) -> tuple[float, Probe]:
-        """Halve the bracket on the logarithm; the middle of what is left, and the lowest probe that breaks."""
-        while high / low > 1 + self.tolerance_ratio:
-            middle = sqrt(low * high)
-            low, high = (low, middle) if self.breaks(self.probe(middle), keepable) else (middle, high)
-        return sqrt(low * high), self.probe(high)
-
-    def breaks(self, probe: Probe, keepable: tuple[bool, ...]) -> bool:
-        """Whether this rate overloads a station or, by its estimate, misses a target that can be kept."""
-        return probe.overloaded or any(self.missed(place, probe) for place in np.flatnonzero(keepable).tolist())
-
-    def _verdict(self, place: int, probe: Probe) -> Verdict:
-        found = probe.judged[place]
-        return Verdict.PASS if found is None else decide(found.low, found.high, line=self.targets[place])
 
     def missed(self, place: int, probe: Probe) -> bool:
         """Whether the target at *place* is missed, by the probe's estimate."""
         found = probe.judged[place]
         return found is not None and decide(found.value, found.value, line=self.targets[place]) != Verdict.PASS
 
-    def _probe(self, rate_per_s: float) -> Probe:
-        planned = self._planned(rate_per_s)
-        result = play_whole(self.scenario, planned, on=self.engine, seed=self.seed)
-        start_ms = planned.warm_up_ms or WARM_UP_SHARE * planned.duration_ms
-        return probe_of(result, start_ms=start_ms, targets=self.targets, rate_per_s=rate_per_s)
+    def _verdict(self, place: int, probe: Probe) -> Verdict:
+        found = probe.judged[place]
+        return Verdict.PASS if found is None else decide(found.low, found.high, line=self.targets[place])
+
+    def _gap(self, result: "Result", cut_ms: float) -> float:
+        first = int(np.searchsorted(result.frame["arrival_ms"].to_numpy(), cut_ms))
+        frame = result.frame.iloc[first:]
+        values: list[float | None] = []
+        for line, can in zip(self.targets, self.keepable, strict=True):
+            sample = metric_values(frame, line.metric, scenario=self.scenario) if can else ()
+            values.append(statistic_of(np.asarray(sample), line.statistic) if len(sample) else None)
+        busiest = result.stations["utilization_busiest"].dropna()
+        return self._worst(values, float(busiest.max()) if len(busiest) else 0.0)
+
+    def _worst(self, values: Sequence[float | None], busiest: float) -> float:
+        beyond = [_bounded(busiest)]
+        for line, value, can in zip(self.targets, values, self.keepable, strict=True):
+            if can and value is not None:
+                beyond.append(_beyond(value, line))
+        return max(beyond)
+
+    def _play(self, rate_per_s: float, stretch: Stretch) -> "tuple[Result, float]":
+        """Play one probe; return the result, and the time up to which it is cut."""
+        self.on_progress(f"seed {self.seed} at {rate_per_s:.3g} requests/s")
+        if not self.is_steady:
+            planned = busiest(self.whole, BUSIEST_REQUESTS_MAX).scaled(self.own_per_s / rate_per_s)
+            cut_ms = planned.warm_up_ms or WARM_UP_SHARE * planned.duration_ms
+        else:
+            shortened = self._long_enough(rate_per_s, stretch)
+            length = {"workload.duration_s": shortened.length_s, "workload.requests": None, "workload.warm_up_s": 0.0}
+            planned = schedule(self.scenario.at_rate(rate_per_s).with_(**length), self.seed)
+            cut_ms = shortened.cut_s * 1000
+        return play_whole(self.scenario, planned, on=self.engine, seed=self.seed), cut_ms
+
+    def _long_enough(self, rate_per_s: float, stretch: Stretch) -> Stretch:
+        """Give slow arrivals the time that they take to be enough, and fast ones no more than is allowed."""
+        if stretch.cut_s:
+            stretch = Stretch(stretch.cut_s, max(stretch.judged_s, REQUESTS_MIN / rate_per_s))
+        return stretch.within(REQUESTS_MAX[self.engine], rate_per_s)
 
     @cached_property
     def bound_per_s(self) -> float:
         """The bound for runs as long as a probe at the bound is: a log that grows bears less the longer it grows."""
         bound_per_s = (self.screening or screen(self.scenario)).rate_per_s_max
-        if self.scenario.workload.arrivals.kind in STEADY and isfinite(bound_per_s):
-            bound_per_s = screen(self.scenario.with_(**self._as_long_as(bound_per_s))).rate_per_s_max
+        if self.is_steady and isfinite(bound_per_s):
+            length_s = self._long_enough(bound_per_s, self.ladder).length_s
+            changes = {"workload.duration_s": length_s, "workload.requests": None, "workload.warm_up_s": 0.0}
+            bound_per_s = screen(self.scenario.with_(**changes)).rate_per_s_max
         return bound_per_s
 
-    def _as_long_as(self, rate_per_s: float) -> dict[str, float | None]:
-        """Changes that make the scenario as long as a probe is at this rate, where arrivals look alike at any time."""
-        judged_s = min(max(PROBE_S, REQUESTS_MIN / rate_per_s), REQUESTS_MAX / rate_per_s)
-        return {"workload.duration_s": self.scenario.workload.warm_up_s + judged_s, "workload.requests": None}
 
-    def _planned(self, rate_per_s: float) -> "Schedule":
-        """A schedule at *rate_per_s*: new arrivals where they look alike at any time, else the plan compressed."""
-        if self.scenario.workload.arrivals.kind in STEADY:
-            return schedule(self.scenario.at_rate(rate_per_s).with_(**self._as_long_as(rate_per_s)), self.seed)
-        return busiest(self.whole, REQUESTS_MAX).scaled(self.own_per_s / rate_per_s)
+def _beyond(value: float, line: Target) -> float:
+    """Return how far *value* is on the bad side of *line*, as a logarithm within :data:`GAP_MAX`."""
+    if line.direction == "below":
+        return _bounded(value / line.target)
+    return _bounded(line.target / value if value > 0 else np.inf)
+
+
+def _bounded(ratio: float) -> float:
+    if not ratio > 0:
+        return -GAP_MAX
+    return min(max(log(ratio), -GAP_MAX), GAP_MAX) if isfinite(ratio) else GAP_MAX
+
+
+def _slow_share(frame: "pd.DataFrame", length_ms: float, bins: int) -> NDArray[np.float64]:
+    """Share of slow requests by time of arrival, shape (bins,); slow is what 1 % of the second half exceed."""
+    arrival_ms, latency_ms = frame["arrival_ms"].to_numpy(), frame["latency_ms"].to_numpy()
+    answered = frame["outcome"].isin((*NOT_JUDGED, "ok", "timeout")).to_numpy()
+    latency_ms = np.where(answered, latency_ms, np.inf)
+    later = latency_ms[arrival_ms >= length_ms / 2]
+    line = np.partition(later, int(0.99 * len(later)))[int(0.99 * len(later))] if len(later) else 0.0
+    at = np.minimum((arrival_ms / length_ms * bins).astype(np.int64), bins - 1)
+    count = np.bincount(at, minlength=bins)
+    slow = np.bincount(at, weights=latency_ms > line, minlength=bins)
+    return np.asarray(slow / np.maximum(count, 1))
 
 
 def busiest(planned: "Schedule", requests: int) -> "Schedule":

@@ -101,11 +101,11 @@ def doubtful(scenario: "Scenario") -> list["Provenance"]:
         for source in scenario.provenance
         if source.low_confidence
         and (source.path.startswith(places) or source.path.endswith(".size_bytes"))
-        and _multiplied(source.value, 1.0) is not None
+        and multiplied(source.value, 1.0) is not None
     ]
 
 
-def _multiplied(value: Any, factor: float) -> Any:
+def multiplied(value: Any, factor: float) -> Any:
     """A number, or the location of a distribution, times *factor*; None for anything else."""
     if isinstance(value, bool):
         return None
@@ -124,7 +124,7 @@ def _scaled(entry: Any, factor: float) -> Any:
 
 def _varied(scenario: "Scenario", source: "Provenance", factor: float, *, engine: str) -> tuple[float, float]:
     try:
-        varied = scenario.vary(source.path, _multiplied(source.value, factor))
+        varied = scenario.vary(source.path, multiplied(source.value, factor))
     except ScenarioError:
         return nan, nan
     return _quantiles(varied, engine)

@@ -20,7 +20,6 @@ from math import inf, nan, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from sim.errors import UsageError
@@ -29,10 +28,9 @@ from sim.experiments.paired import paired_difference
 from sim.experiments.replications import Replication, replicate, spawned_seeds
 from sim.judgement.judge import worst
 from sim.judgement.targets import Target, Verdict, decide, targets_of
-from sim.results.metrics import UPTIME, estimate_of, probability
+from sim.results.metrics import UPTIME, estimate_of, statistic_of
 from sim.schema import shown
 from sim.statistics.intervals import Estimate
-from sim.statistics.quantiles import quantile
 from sim.views import Shown
 
 if TYPE_CHECKING:
@@ -215,7 +213,8 @@ class _Table:
         point, replication = divmod(number, len(self.seeds))
         self.open.setdefault(point, {})[replication] = found
         statistics = {
-            f"{metric}_{statistic}": _of_one(found.metrics[metric], statistic) for metric, statistic in self.statistics
+            f"{metric}_{statistic}": statistic_of(found.metrics[metric], statistic)
+            for metric, statistic in self.statistics
         }
         self.runs[number] = {
             "point": point,
@@ -264,13 +263,6 @@ class _Table:
 
 def _verdict(found: Estimate | None, line: Target) -> Verdict:
     return decide(found.low, found.high, line=line) if found else decide(-inf, inf, line=line)
-
-
-def _of_one(values: "NDArray[np.float64]", statistic: str) -> float:
-    """A statistic of one run; NaN where no request met the metric."""
-    if not len(values):
-        return nan
-    return float(values.mean()) if statistic == "mean" else quantile(values, probability(statistic))
 
 
 def _cell(value: Any) -> Any:

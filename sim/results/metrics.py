@@ -5,7 +5,7 @@ other failure as infinitely slow. Requests that the load generator never sent, o
 """
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sim.errors import UsageError
 from sim.models.registry import metrics, uses
 from sim.statistics.intervals import Estimate, mean_interval, replicated_mean_interval
-from sim.statistics.quantiles import quantile_interval, replicated_quantile_interval
+from sim.statistics.quantiles import quantile, quantile_interval, replicated_quantile_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,6 +125,13 @@ def estimate_of(runs: Sequence[NDArray[np.float64]], *, statistic: str) -> Estim
     if len(samples) == 1:
         return quantile_interval(samples[0], share)
     return replicated_quantile_interval(samples, share)
+
+
+def statistic_of(values: NDArray[np.float64], statistic: str) -> float:
+    """Compute one statistic of one run; NaN where no request met the metric."""
+    if not len(values):
+        return nan
+    return float(values.mean()) if statistic == "mean" else quantile(values, probability(statistic))
 
 
 def probability(statistic: str) -> float:

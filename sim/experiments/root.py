@@ -1,0 +1,108 @@
+"""The rate at which a noisy, rising function crosses zero, in as few evaluations as can be.
+
+Each evaluation plays millions of requests, so halving an interval would waste them: a secant on logarithms comes near
+in two or three. It is safeguarded: the root stays between a rate below and a rate above, and an end that would stay
+for ever is made to weigh half (the Illinois rule). The last step is an interpolation that is not played.
+
+Sources
+-------
+Dowell and Jarratt, "A modified regula falsi method for computing the root of an equation", BIT 11, 1971 (Illinois).
+"""
+
+from collections.abc import Callable
+from math import exp, isnan, log
+
+from sim.errors import UsageError
+
+STEP_MIN, STEP_MAX = 0.02, 0.7
+"""Of the logarithm of the rate, while no evaluation lies on the other side."""
+
+SLOPE = 4.0
+"""First guess of the function's slope on the logarithm of the rate."""
+
+EVALUATIONS_MAX = 40
+
+
+def crossing(
+    gap: Callable[[float], float],
+    start: float,
+    *,
+    tolerance_ratio: float,
+    known: dict[float, float] | None = None,
+    floor: float = 0.0,
+) -> float:
+    """Find the rate at which *gap* turns from negative to positive.
+
+    Parameters
+    ----------
+    gap : callable
+        Of a rate; finite.
+    start : float
+        First rate to be looked at.
+    tolerance_ratio : float
+        The rates between which the answer is interpolated are this near, or the interpolated one is to one of them.
+    known : dict of float to float, optional
+        Evaluations that are there already.
+    floor : float
+        Below it there is no crossing to look for.
+
+    Returns
+    -------
+    float
+        The rate; 0 where *gap* is positive down to *floor*.
+
+    Raises
+    ------
+    UsageError
+        *gap* is NaN, or does not cross zero within a reasonable number of evaluations.
+    """
+    seen = {log(rate): value for rate, value in (known or {}).items()}
+
+    def at(place: float) -> float:
+        if place not in seen:
+            seen[place] = gap(exp(place))
+        if isnan(seen[place]):
+            raise UsageError(f"gap({exp(place):.4g})=nan must be a number")
+        return seen[place]
+
+    place = log(start)
+    bracket = _bracket(at, place, seen, floor=floor)
+    return 0.0 if bracket is None else exp(_illinois(at, *bracket, tolerance=log(1 + tolerance_ratio)))
+
+
+def _bracket(
+    at: Callable[[float], float], place: float, seen: dict[float, float], *, floor: float
+) -> tuple[float, float] | None:
+    """Return places below and above the crossing; None where there is none above *floor*."""
+    step = 0.0
+    value = at(place)
+    for _ in range(EVALUATIONS_MAX):
+        below = [x for x, y in seen.items() if y <= 0]
+        above = [x for x, y in seen.items() if y > 0 and (not below or x > max(below))]
+        if below and above:
+            return max(below), min(above)
+        step = min(max(2 * step, 1.3 * abs(value) / SLOPE, STEP_MIN), STEP_MAX)
+        place = min(above) - step if above else max(below) + step
+        if floor and above and place < log(floor):
+            return None
+        value = at(place)
+    raise UsageError(
+        f"rate={exp(place):.4g} after {EVALUATIONS_MAX} probes: no rate lies on the other side of the targets"
+    )
+
+
+def _illinois(at: Callable[[float], float], low: float, high: float, *, tolerance: float) -> float:
+    """Narrow the bracket until it, or the interpolated place's distance from one of its ends, is small enough."""
+    weight_low, weight_high, kept = at(low), at(high), 0
+    for _ in range(EVALUATIONS_MAX):
+        place = low + (high - low) * weight_low / (weight_low - weight_high)
+        if high - low <= tolerance or min(place - low, high - place) <= tolerance / 4:
+            break
+        value = at(place)
+        if value > 0:
+            weight_low = weight_low / 2 if kept < 0 else weight_low
+            high, weight_high, kept = place, value, -1
+        else:
+            weight_high = weight_high / 2 if kept > 0 else weight_high
+            low, weight_low, kept = place, value, 1
+    return low + (high - low) * at(low) / (at(low) - at(high))
