@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure everything, print the page, and write it to ``docs/SPEED.md``."""
+"""``python -m benchmarks``: run all benchmarks, print the page, and write it to ``docs/SPEED.md``."""
 
 import argparse
 import os
@@ -33,25 +33,25 @@ SIZES = {
     "tandem": dict.fromkeys(("plain", "ciw", "dssim", "cimba", "simpy", "compiled"), 50_000) | {"salabim": 10_000},
     "launch": {"plain_launch": 35_000, "simpy": 35_000, "compiled": 1_000_000},
 }
-"""Requests that each plays in a round; the slow ones play the beginning."""
+"""Requests that each contender simulates in a round; slow ones simulate only the first."""
 
 KEPT = (60_000, 1_200_000)
-"""Requests whose memory is measured: of others, and of the compiled engine."""
+"""Requests of the memory measurement: for the others, and for the compiled engine."""
 
 REPEATS = {("mm4", "compiled"): 20, ("tandem", "compiled"): 20, ("mm4", "cimba"): 5, ("tandem", "cimba"): 10}
-"""Of the fast ones in a round: else a queue would be over before the clock has moved."""
+"""Repetitions of the fast contenders in a round, so that a measurement is long against the clock's resolution."""
 
 AT_ONCE = {"mm4": (200_000, 16), "tandem": (50_000, 20), "launch": (200_000, 2)}
-"""Requests, and how often they are played on one thread, on two, and in two processes: a fifth of a second each."""
+"""Requests and repetitions of the measurements on one thread, two threads and two processes: some 0.2 s each."""
 
 
 def made() -> dict[str, jobs.Job]:
-    """The jobs, by their short names."""
+    """Return the jobs by their short names."""
     return {name: make() for name, make in jobs.MAKERS.items()}
 
 
 def speeds(rounds: int, todo: dict[str, jobs.Job]) -> Section:
-    """Every contender on every job."""
+    """Measure every contender on every job."""
     players, rows = processes.players(), []
     for job_name, job in todo.items():
         sizes = SIZES[job_name]
@@ -67,18 +67,18 @@ def speeds(rounds: int, todo: dict[str, jobs.Job]) -> Section:
             rows.append([f"{job.name}: {NAMES[name]}", *cells])
     return Section(
         "Requests a second",
-        """One thread; requests per second of processor time. All contenders are given the same arrivals and play the
-        same requests, with the same latency for each (`tests/project/test_benchmarks.py`). The others are given the
-        service times too, our engines draw them inside the measured time; our engines keep a record of the time that
-        every request spent in each component, the others keep its latency alone (Ciw a record of each visit). Memory is
-        the growth of the peak with each further request, the schedule included.""",
+        """One thread; requests per second of CPU time. All contenders get the same arrivals and simulate the
+        same requests, with the same latency for each (`tests/project/test_benchmarks.py`). The others also get the
+        service times; our engines sample them inside the measured time. Our engines record the time that
+        every request spends in each component, the others only its latency (Ciw records each visit). Memory is
+        the growth of the peak with each further request, including the schedule.""",
         ("job", "requests/CPU-s", "times SimPy by hand", "times our SimPy engine", "requests", "bytes/request"),
         rows,
     )
 
 
 def threads(rounds: int, todo: dict[str, jobs.Job]) -> Section:
-    """Two simulations at once, of the compiled engine."""
+    """Measure two concurrent simulations on the compiled engine."""
     rows = []
     for job_name, (requests, times) in AT_ONCE.items():
         work = processes.compiled_work(job_name, requests)
@@ -93,18 +93,24 @@ def threads(rounds: int, todo: dict[str, jobs.Job]) -> Section:
         rows.append([f"{todo[job_name].name}, {requests:,} requests", *cells])
     return Section(
         "Two threads",
-        f"""The compiled engine runs outside the interpreter's lock, so replications run on threads. How much sooner the
-        same replications are done on two threads than on one, on the wall. Beside it two processes, which share
-        nothing: what they lack to 2, the machine does not have to give to this work (two processors of a rented machine
-        are often two halves of one core). The rounds in which the processes gained at least {timing.QUIET_GAIN}, right
-        before the threads and right after, show what threads gain where there are two processors.""",
-        ("job", "two threads over one", "two processes over one", "threads, where two processors are", "such rounds"),
+        f"""The compiled engine releases the GIL, so replications run on threads. The table gives the speed-up (wall
+        clock) of the same replications on two threads over one, and on two processes. Processes share nothing, so
+        a speed-up below 2 is the machine's (two processors of a virtual machine are often two hyperthreads of one
+        core). The rounds in which the processes reached at least {timing.QUIET_GAIN}, both right before and right
+        after the threads, show the speed-up of threads where two processors are available.""",
+        (
+            "job",
+            "two threads over one",
+            "two processes over one",
+            "two threads, in rounds with two free processors",
+            "such rounds",
+        ),
         rows,
     )
 
 
 def starts(rounds: int) -> Section:
-    """The compiled engine's first call."""
+    """Measure the first call of the compiled engine."""
     found = processes.starts(rounds)
     rows = [
         [when, *(str(spread([figures[name] for figures in found[key]])) for name in columns)]
@@ -113,39 +119,39 @@ def starts(rounds: int) -> Section:
     ]
     return Section(
         "Start",
-        """A process that imports the compiled engine and simulates 100 requests: with an empty cache, then again.
-        Seconds of processor time, and on the wall.""",
+        """A process that imports the compiled engine and simulates 100 requests: with an empty cache, then with a full
+        one. Seconds of CPU time, and of wall-clock time.""",
         ("process", "first call, CPU-s", "first call, s", "whole process, CPU-s", "whole process, s"),
         rows,
     )
 
 
 def ten_million() -> Section:
-    """Ten million requests of the whole deployment, up to the result."""
+    """Measure ten million requests of the whole deployment, up to the result."""
     figures = processes.child("whole_run", TEN_MILLION)
     cells = (f"{figures['requests']:,.0f}", f"{figures['peak_bytes'] / 1e9:.2f}", short(figures["run_s"]))
     return Section(
         "Ten million requests",
-        """A process that calls `run("launch", on="compiled")` and holds the result: a frame of one row a request, with
-        the time that it spent in each component. The seconds include drawing the schedule.""",
+        """A process that calls `run("launch", on="compiled")` and holds the result: a frame with one row for each
+        request and its time in each component. The seconds include generating the schedule.""",
         ("call", "requests", "peak, GB", "seconds"),
         [["run", *cells]],
     )
 
 
 def start_command() -> None:
-    """The command line up to its help text: what every call pays."""
+    """Start the command line up to its help text, which every command pays for."""
     subprocess.run([sys.executable, "-m", "sim.cli", "--help"], check=True, capture_output=True)
 
 
 def start_reference() -> None:
-    """The reference deployment up to its ready line, and its clean stop."""
+    """Start the reference deployment up to its ready line, and stop it cleanly."""
     with running():
         pass
 
 
 def parts(rounds: int) -> Section:
-    """What surrounds a simulation."""
+    """Measure the work around a simulation."""
     launch = load_scenario("launch")
     planned = schedule(launch, seed=launch.seed)
     work: dict[str, Callable[[], object]] = {
@@ -154,14 +160,14 @@ def parts(rounds: int) -> Section:
         f"schedule of {len(planned):,} requests": partial(schedule, launch),
     }
     rows = [[name, str(timing.median_s(do, rounds=rounds))] for name, do in work.items()]
-    return Section("Beside the engines", "Seconds on the wall.", ("part", "seconds"), rows)
+    return Section("Beside the engines", "Wall-clock seconds.", ("part", "seconds"), rows)
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Run the benchmarks, print the page and write it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each contender plays")
-    parser.add_argument("--only", choices=sorted(SIZES), help="one job, and nothing but its speed")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="number of rounds")
+    parser.add_argument("--only", choices=sorted(SIZES), help="measure only the speed of one job")
     parser.add_argument("--out", type=Path, help="write the page there")
     asked = parser.parse_args()
     before = os.getloadavg()[0]

@@ -1,6 +1,7 @@
-"""The same queues in cimba: models in Python, compiled onto an engine in C.
+"""The same queues in cimba: models in Python, compiled for an engine in C.
 
-A model's class is compiled, so there is one for each shape. Its experiment is prepared once, before the clock starts.
+A model's class is compiled, so there is one for each network. Its experiment is prepared outside the measured
+time.
 """
 
 from functools import lru_cache
@@ -12,12 +13,12 @@ from cimba import inputs
 
 from benchmarks.jobs import Tandem, Times
 
-# Cimba compiles these methods with types of its own; mypy has nothing to say about them.
+# Cimba compiles these methods with types of its own, which mypy cannot check.
 # mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
 
 
 class Arrivals(cimba.Model):
-    """Customers that come to a first line, and a note of when each of them left."""
+    """Customers that arrive at a first queue, and the departure time of each."""
 
     gap_ms: cimba.Input[float]
     first_ms: cimba.Array[float]
@@ -27,7 +28,7 @@ class Arrivals(cimba.Model):
 
     @cimba.process
     def source(self):
-        """One customer after another, known by its number."""
+        """Generate the customers, each identified by its number."""
         number = 0
         while number < len(self.first_ms):
             cimba.hold(self.gap_ms.next())
@@ -40,7 +41,7 @@ class OneStation(Arrivals):
 
     @cimba.process(copies=4)
     def server(self):
-        """Serves whoever came first."""
+        """Serve customers in order of arrival."""
         while True:
             number = self.first.get()
             cimba.hold(self.first_ms[number])
@@ -49,7 +50,7 @@ class OneStation(Arrivals):
 
 
 class ThreeInARow(Arrivals):
-    """Three stations of two servers each."""
+    """Three stations in series, of two servers each."""
 
     second_ms: cimba.Array[float]
     third_ms: cimba.Array[float]
@@ -74,7 +75,7 @@ class ThreeInARow(Arrivals):
 
     @cimba.process(copies=2)
     def third_server(self):
-        """Serves, and notes when."""
+        """Serve, and record the departure time."""
         while True:
             number = self.third.get()
             cimba.hold(self.third_ms[number])
@@ -83,12 +84,12 @@ class ThreeInARow(Arrivals):
 
 
 SHAPES = {(1, 4): OneStation, (3, 2): ThreeInARow}
-"""By stations, and servers of each."""
+"""Model classes by number of stations and servers of each."""
 
 
 @lru_cache(maxsize=1)
 def prepared(job: Tandem) -> tuple[Any, cimba.Experiment]:
-    """The model with its times in place, and the experiment that runs it once, until nobody is left."""
+    """Return the model with its times, and the experiment that runs it once until every customer has left."""
     model: Any = SHAPES[job.stations, job.servers]()
     model.gap_ms = inputs.trace(np.diff(job.schedule.arrival_ms, prepend=0.0))
     for name, times in zip(("first_ms", "second_ms", "third_ms"), job.service_ms, strict=False):
@@ -101,7 +102,7 @@ def prepared(job: Tandem) -> tuple[Any, cimba.Experiment]:
 
 
 def play(job: Tandem) -> Times:
-    """Latency of every request, in ms; shape (n,)."""
+    """Return the latency of every request, in ms; shape (n,)."""
     model, experiment = prepared(job)
     results = experiment.run(workers=1, on_failure="raise")[model]
     who, ended = (record.trial(0, 0)[1] for record in (results.who, results.ended_ms))

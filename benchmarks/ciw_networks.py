@@ -9,20 +9,20 @@ from benchmarks.jobs import Tandem, Times
 
 
 class Drawn(ciw.dists.Distribution):  # type: ignore[misc]  # Ciw has no types
-    """Times that were drawn before, one a customer: who is served first must not change who takes how long."""
+    """Service times sampled in advance, one for each customer, independent of the order of service."""
 
     def __init__(self, times: Times) -> None:
         self.times: list[float] = times.tolist()
 
     def sample(self, t: float | None = None, ind: ciw.Individual | None = None) -> float:
-        """The time of customer *ind*, whom Ciw counts from 1."""
+        """Return the time of customer *ind*; Ciw counts customers from 1."""
         assert ind is not None
         time_ms: float = self.times[ind.id_number - 1]
         return time_ms
 
 
 class Gaps(ciw.dists.Distribution):  # type: ignore[misc]  # Ciw has no types
-    """Times between arrivals, in their order, and then none ever again.
+    """Interarrival times in order, followed by infinity.
 
     Ciw copies every arrival distribution. Its own ``Sequential`` keeps an ``itertools.cycle``, which Python 3.14 cannot
     copy any more, and 3.13 copies with a warning.
@@ -33,13 +33,13 @@ class Gaps(ciw.dists.Distribution):  # type: ignore[misc]  # Ciw has no types
         self.taken = 0
 
     def sample(self, t: float | None = None, ind: ciw.Individual | None = None) -> float:
-        """The time to the next arrival."""
+        """Return the time to the next arrival."""
         self.taken += 1
         return self.gaps[self.taken - 1] if self.taken <= len(self.gaps) else math.inf
 
 
 def play(job: Tandem) -> Times:
-    """Latency of every request, in ms; shape (n,)."""
+    """Return the latency of every request, in ms; shape (n,)."""
     gaps = Gaps(np.diff(job.schedule.arrival_ms, prepend=0.0))
     nobody = [None] * (job.stations - 1)
     onward = np.eye(job.stations, k=1).tolist()
@@ -55,7 +55,7 @@ def play(job: Tandem) -> Times:
 
 
 def _latencies(records: list[ciw.data_record.DataRecord], job: Tandem) -> Times:
-    """From the one record that Ciw keeps of each visit of each customer."""
+    """Return latencies from Ciw's records, one for each visit of each customer."""
     ended_ms = np.zeros(len(job.schedule))
     for record in records:
         if record.node == job.stations:

@@ -1,4 +1,4 @@
-"""The same queues in DSSim, on the quicker of its two layers."""
+"""The same queues in DSSim, on the faster of its two layers."""
 
 from collections.abc import Generator
 from typing import Any
@@ -12,7 +12,7 @@ Process = Generator[Any, Any, None]
 
 
 def play(job: Tandem) -> Times:
-    """Latency of every request, in ms; shape (n,)."""
+    """Return the latency of every request, in ms; shape (n,)."""
     env = DSSimulation(layer2=LiteLayer2)
     desks = [(env.unit_resource(job.servers, job.servers), times.tolist()) for times in job.service_ms]
     arrival_ms = job.schedule.arrival_ms.tolist()

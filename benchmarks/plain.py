@@ -1,6 +1,6 @@
-"""Queues in SimPy, written by hand: as its own documentation does it, one process a customer.
+"""Queues in SimPy, written by hand in the style of its documentation: one process for each customer.
 
-Service times are drawn before the clock starts: the contender is spared what our engines must do for themselves.
+Service times are sampled outside the measured time; our engines sample them inside it.
 """
 
 from collections.abc import Generator
@@ -15,7 +15,7 @@ Process = Generator[simpy.Event, Any, None]
 
 
 def play(job: Tandem) -> Times:
-    """Latency of every request, in ms; shape (n,)."""
+    """Return the latency of every request, in ms; shape (n,)."""
     env = simpy.Environment()
     desks = [(simpy.Resource(env, capacity=job.servers), times.tolist()) for times in job.service_ms]
     arrival_ms = job.schedule.arrival_ms.tolist()

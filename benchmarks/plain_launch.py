@@ -1,7 +1,7 @@
-"""The launch deployment in SimPy, written by hand: what one would write who needs this model and no other.
+"""The launch deployment in SimPy, written by hand as for this one model.
 
-It shares the scenario's numbers and the drawn times with :mod:`sim.models`, and no code: no flow, no engine. So it is
-also a check of both: they must tell the same latency for every request. It is spared a record of where time went.
+It shares the scenario's numbers and the sampled times with :mod:`sim.models`, but no code: no flow, no engine. So it is
+also a check of both: the latency of every request must be the same. It does not record time categories.
 """
 
 from collections.abc import Callable, Generator
@@ -17,15 +17,15 @@ from sim.randomness.streams import child_context, stream_key, uniforms
 from sim.scenario.scenario import load_scenario
 
 Process = Generator[simpy.Event, Any, bool]
-"""True when it went well."""
+"""Returns whether the request succeeded."""
 
 ATTEMPTS = 3
 LATER = child_context(0, stream_key(SEED, "ledger.alarm"), branch=1)
-"""Whose luck an alarm has: not that of the request that set it."""
+"""The context of an alarm's random numbers, which differ from those of the request that set it."""
 
 
 def play(job: Job) -> Times:
-    """Latency of every request, in ms; shape (n,)."""
+    """Return the latency of every request, in ms; shape (n,)."""
     deployment = Deployment(job)
     deployment.env.process(deployment.source())
     deployment.env.run()
@@ -33,7 +33,7 @@ def play(job: Job) -> Times:
 
 
 class Deployment:
-    """Everything that the requests of one run share."""
+    """The state that the requests of one run share."""
 
     def __init__(self, job: Job) -> None:
         scenario = load_scenario("launch")
@@ -88,7 +88,7 @@ class Deployment:
         self.write_ms, self.later_write_ms = (self.drawn(system.d1.write_ms, "d1.write", context=c) for c in both)
 
     def drawn(self, distribution: AnyDistribution, stream: str, *, scale: float = 1.0, context: int = 0) -> list[float]:
-        """A time for every request, in ms, as our engines draw it."""
+        """Return a time for every request, in ms, as our engines sample it."""
         key, index = stream_key(SEED, stream), np.arange(self.requests)
         unit = np.stack([uniforms(key, index, context=context, draw=draw) for draw in range(distribution.draws)])
         times: list[float] = (scale * distribution.sample(unit)).tolist()
@@ -97,13 +97,13 @@ class Deployment:
     # ------------------------------------------------------------ clients
 
     def source(self) -> Generator[simpy.Event, Any, None]:
-        """Let the requests come."""
+        """Start the requests at their arrival times."""
         for request, time_ms in enumerate(self.arrival_ms):
             yield self.env.timeout(time_ms - self.env.now)
             self.env.process(self.client(request))
 
     def client(self, request: int) -> Generator[simpy.Event, Any, None]:
-        """Ask, wait, and ask again."""
+        """Send a request, with timeouts and retries."""
         policy = self.system.client
         for attempt in range(ATTEMPTS):
             answer = self.env.process(self.ways[self.route[request]](request))
@@ -117,7 +117,7 @@ class Deployment:
     # ------------------------------------------------------------ routes
 
     def log(self, request: int) -> Process:
-        """Bill a usage event."""
+        """Store a usage event in the ledger."""
         yield self.env.timeout(self.network_ms[request])
         yield from self.compute(request)
         done = yield from self.append(request)
@@ -125,7 +125,7 @@ class Deployment:
         return done
 
     def device_log(self, request: int) -> Process:
-        """The same, from a device, on one of the tunnel's streams."""
+        """Store a usage event that comes from a device on a stream of the tunnel."""
         with self.streams.request() as stream:
             yield stream
             yield self.env.timeout(self.tunnel_ms[request])
@@ -137,7 +137,7 @@ class Deployment:
         return done
 
     def balance(self, request: int) -> Process:
-        """Ask the ledger for its balance."""
+        """Read the balance of the ledger."""
         yield self.env.timeout(self.network_ms[request])
         yield from self.compute(request)
         yield self.env.timeout(self.object_rtt_ms[request])
@@ -155,7 +155,7 @@ class Deployment:
         return done
 
     def upload(self, request: int) -> Process:
-        """Store an adapter and write down where it is."""
+        """Store an adapter and its row in the database."""
         yield self.env.timeout(self.network_ms[request])
         yield from self.compute(request)
         yield self.env.timeout(self.put_ms[request])
@@ -176,7 +176,7 @@ class Deployment:
     # ------------------------------------------------------------ components
 
     def transfer_ms(self, request: int) -> float:
-        """How long a body is under way."""
+        """Return the transfer time of a body."""
         return float(self.size_bytes[request] / self.system.r2.bandwidth_bytes_per_s * 1000.0)
 
     def compute(self, request: int) -> Process:
@@ -189,7 +189,7 @@ class Deployment:
         return True
 
     def query(self, execute_ms: float, half_ms: float) -> Process:
-        """One statement of the database, which executes one at a time."""
+        """Execute one statement of the database, which executes one at a time."""
         yield self.env.timeout(half_ms)
         if len(self.database.queue) >= self.system.d1.queue_limit:
             return False
@@ -200,7 +200,7 @@ class Deployment:
         return True
 
     def append(self, request: int) -> Process:
-        """Write an event into the organisation's ledger and wait until it is safe."""
+        """Append an event to the organisation's ledger and wait until it is durable."""
         yield self.env.timeout(self.object_rtt_ms[request])
         key = self.key[request]
 
@@ -224,7 +224,7 @@ class Deployment:
         work_ms: Callable[[], float],
         finish: Callable[[], None] = lambda: None,
     ) -> Process:
-        """Have the organisation's object to oneself, after waking it if it slept."""
+        """Hold the organisation's object, after a cold start if it was evicted."""
         objects, key = self.system.durable_objects, self.key[request]
         place = self.objects[key]
         at_once = place.count == 0
@@ -240,7 +240,7 @@ class Deployment:
         return True
 
     def alarm(self, request: int) -> Process:
-        """Carry what is pending now from the object to the database, chunk after chunk."""
+        """Flush the events that are pending now from the object to the database, in chunks."""
         ledger, key = self.system.ledger, self.key[request]
         yield self.env.timeout(ledger.flush_interval_s * 1000)
         self.alarmed[key] = False

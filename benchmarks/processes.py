@@ -1,6 +1,6 @@
-"""What is measured in a process of its own: memory, which a process never gives back, and the first start.
+"""Measurements that need a process of their own: peak memory, and the first call.
 
-``python -m benchmarks.processes TASK`` is what each child runs; it prints its figures as JSON.
+Each child process runs ``python -m benchmarks.processes TASK``, which prints its figures as JSON.
 """
 
 import json
@@ -24,9 +24,9 @@ def child(*task: object, **environment: str) -> dict[str, float]:
     Parameters
     ----------
     *task
-        Its name and its arguments.
+        Name and arguments of the task.
     **environment
-        Variables beside our own; the child keeps compiled bytecode, as any installed program does.
+        Additional environment variables; the child writes compiled bytecode, as any installed program does.
     """
     command = [sys.executable, "-m", "benchmarks.processes", *map(str, task)]
     ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -36,9 +36,9 @@ def child(*task: object, **environment: str) -> dict[str, float]:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process ever held.
+    """Return the peak memory of this process.
 
-    On Linux ``ru_maxrss`` of a child begins with what its parent held, so the system is asked for the child's own.
+    On Linux ``ru_maxrss`` of a child starts at its parent's value, so the peak is read from the system.
     """
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("ascii").splitlines())
@@ -49,7 +49,7 @@ def peak_bytes() -> int:
 
 
 def players() -> dict[str, Callable[[Any], object]]:
-    """Everyone who can play a job, by name."""
+    """Return the contenders by name."""
     from benchmarks import cimba_queues, ciw_networks, dssim_queues, jobs, plain, plain_launch, salabim_queues
     from sim.engines import compiled_engine, simpy_engine
 
@@ -67,19 +67,19 @@ def players() -> dict[str, Callable[[Any], object]]:
 
 @cache
 def compiled_work(job_name: str, requests: int) -> Callable[[], object]:
-    """A job and the compiled engine, made once a process."""
+    """Return a function that runs a job on the compiled engine; built once for each process."""
     from benchmarks.jobs import MAKERS
 
     return partial(players()["compiled"], MAKERS[job_name](requests))
 
 
 def play_compiled(job_name: str, requests: int) -> None:
-    """What a process of a pool does again and again; it keeps the job."""
+    """Run a job in a process of a pool; the job is cached between calls."""
     compiled_work(job_name, requests)()
 
 
 def memory(job_name: str, player: str, requests: str) -> dict[str, float]:
-    """The peak before and after a player played, its job being there already."""
+    """Return the peak memory before and after a contender runs a job that was built before."""
     from benchmarks.jobs import MAKERS
 
     job = MAKERS[job_name](int(requests))
@@ -90,13 +90,13 @@ def memory(job_name: str, player: str, requests: str) -> dict[str, float]:
 
 
 def bytes_per_request(job_name: str, player: str, requests: int) -> float:
-    """How much the peak grows from a third of the requests to all of them, schedule included."""
+    """Return the growth of the peak for each request, from a third of the requests to all, including the schedule."""
     few, many = (child("memory", job_name, player, n)["peak_bytes"] for n in (requests // 3, requests))
     return (many - few) / (requests - requests // 3)
 
 
 def first_call() -> dict[str, float]:
-    """A run of 100 requests on the compiled engine; ``process_cpu_s`` is all that the process worked until then."""
+    """Run 100 requests on the compiled engine; ``process_cpu_s`` is the CPU time of the process up to then."""
     from benchmarks import jobs
     from sim.engines import compiled_engine
 
@@ -108,7 +108,7 @@ def first_call() -> dict[str, float]:
 
 
 def starts(rounds: int) -> dict[str, list[dict[str, float]]]:
-    """First calls with an empty cache, and those of later processes; ``process_s`` is the process on the wall."""
+    """Measure first calls with an empty cache, then with a full one; ``process_s`` is wall-clock time."""
     found: dict[str, list[dict[str, float]]] = {"first": [], "later": []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as cache:
@@ -120,7 +120,7 @@ def starts(rounds: int) -> dict[str, list[dict[str, float]]]:
 
 
 def whole_run(requests: str) -> dict[str, float]:
-    """``run("launch", on="compiled")`` of so many requests, up to the result that a user holds."""
+    """Run ``run("launch", on="compiled")`` with this number of requests, up to the result that a user holds."""
     from benchmarks.jobs import SEED, longer
     from sim.runners.play import run
     from sim.scenario.scenario import load_scenario

@@ -1,4 +1,4 @@
-"""The same queues in salabim, in its quicker way: components that yield."""
+"""The same queues in salabim, in its faster mode: components that yield."""
 
 from collections.abc import Generator
 from typing import Any
@@ -12,7 +12,7 @@ Process = Generator[Any, Any, None]
 
 
 def play(job: Tandem) -> Times:
-    """Latency of every request, in ms; shape (n,)."""
+    """Return the latency of every request, in ms; shape (n,)."""
     salabim.yieldless(value=False)
     env = salabim.Environment(trace=False)
     desks = [(salabim.Resource(capacity=job.servers, env=env), times.tolist()) for times in job.service_ms]

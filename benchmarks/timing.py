@@ -1,7 +1,7 @@
-"""The clock: contenders take turns, round after round, and only ratios within a round are compared.
+"""Timing: contenders run in rounds, and only ratios within a round are compared.
 
-A machine that others use is fast in one second and slow in the next; what is done in the same round shares that fate.
-Processor time is counted, not time on the wall, but for threads, whose point is the wall.
+The speed of a shared machine varies from second to second; measurements in the same round are affected alike.
+CPU time is measured, except for threads, where wall-clock time is the point.
 """
 
 import gc
@@ -16,14 +16,14 @@ from multiprocessing import get_context
 from benchmarks.jobs import Job
 
 QUIET_GAIN = 1.7
-"""Of two processes: less means that they had no two processors for themselves."""
+"""Speed-up of two processes below which they did not have two processors for themselves."""
 
 Play = Callable[[Job], object]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that can play a job.
+    """A simulator that can run a job.
 
     Attributes
     ----------
@@ -31,9 +31,9 @@ class Contender:
     play : callable
         Simulates all requests of the job that it is given.
     requests : int
-        How many it plays in a round; a fast one plays more, so that the clock is not what is measured.
+        Number of requests in a round; more for a fast simulator, so that the clock's resolution does not matter.
     repeats : int
-        How often it plays them in a round.
+        Repetitions in a round.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some rounds, and how far they lay apart."""
+    """Median and range of some rounds."""
 
     median: float
     low: float
@@ -55,17 +55,17 @@ class Spread:
 
 
 def spread(values: list[float]) -> Spread:
-    """Median, lowest and highest of *values*."""
+    """Return median, minimum and maximum of *values*."""
     return Spread(statistics.median(values), min(values), max(values))
 
 
 def short(value: float) -> str:
-    """Three digits, or all before the point."""
+    """Format with three significant digits, or with all digits before the decimal point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def rates_per_s(job: Job, contenders: list[Contender], *, rounds: int) -> dict[str, list[float]]:
-    """Requests a CPU-second of every contender, one number a round; a first round is not counted."""
+    """Return requests per CPU second of every contender, one number for each round; a warm-up round is not counted."""
     found: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     parts = {contender.name: job.head(contender.requests) for contender in contenders}
     for contender in contenders:
@@ -82,7 +82,7 @@ def rates_per_s(job: Job, contenders: list[Contender], *, rounds: int) -> dict[s
 
 
 def ratios(rates: dict[str, list[float]], to: str) -> dict[str, Spread]:
-    """Each contender's rate over that of *to* in the same round."""
+    """Return each contender's rate relative to that of *to* in the same round."""
     return {
         name: spread([mine / its for mine, its in zip(values, rates[to], strict=True)])
         for name, values in rates.items()
@@ -90,35 +90,35 @@ def ratios(rates: dict[str, list[float]], to: str) -> dict[str, Spread]:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long *work* takes on the wall."""
+    """Return the wall-clock time of *work*."""
     start_s = time.perf_counter()
     work()
     return time.perf_counter() - start_s
 
 
 def again(work: Callable[[], object], times: int) -> None:
-    """*work*, so many times."""
+    """Call *work* *times* times."""
     for _ in range(times):
         work()
 
 
 def at_once(pool: Executor, work: Callable[[], object], times: int) -> None:
-    """Two workers of *pool*, each with half of *times*."""
+    """Call *work* *times* times on two workers of *pool*, half on each."""
     for done in [pool.submit(again, work, times // 2) for _ in range(2)]:
         done.result()
 
 
 @dataclass(frozen=True)
 class Gain:
-    """How much sooner two workers were done with the work of one, in one round.
+    """The speed-up of two workers over one, in one round.
 
     Attributes
     ----------
     threads : float
-        Two threads over one.
+        Of two threads over one.
     processes : tuple of float
-        Two processes over one thread, right before the threads and right after: they share nothing, so what they lack
-        to 2 the machine did not have to give.
+        Of two processes over one thread, right before the threads and right after. They share nothing, so a value
+        below 2 is due to the machine.
     """
 
     threads: float
@@ -126,21 +126,21 @@ class Gain:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the machine had a second processor for this work, before and after."""
+        """Whether the machine had a free second processor, before and after."""
         return min(self.processes) >= QUIET_GAIN
 
 
 def gains(here: Callable[[], object], there: Callable[[], object], *, times: int, rounds: int) -> list[Gain]:
-    """What a second thread and a second process gain, round after round.
+    """Measure the speed-up of a second thread and a second process, for each round.
 
     Parameters
     ----------
     here : callable
         The work, for the threads.
     there : callable
-        The same, for the processes: it is pickled, and keeps what it needs from call to call.
+        The same work for the processes: it is pickled, and caches its data between calls.
     times : int
-        How often it is done in each part of a round; even.
+        Repetitions in each part of a round; even.
     rounds : int
     """
     found = []
@@ -158,6 +158,6 @@ def gains(here: Callable[[], object], there: Callable[[], object], *, times: int
 
 
 def median_s(work: Callable[[], object], *, rounds: int) -> Spread:
-    """Seconds on the wall of *work*, after one run that is not counted."""
+    """Return the wall-clock time of *work* in seconds, after one warm-up run."""
     work()
     return spread([seconds(work) for _ in range(rounds)])

@@ -1,6 +1,6 @@
-"""``python -m reference_impl``: start the reference deployment and say where it is.
+"""``python -m reference_impl``: run the reference deployment.
 
-One JSON line on standard output when it is ready; SIGTERM or SIGINT ends it with status 0; bad
+It prints one JSON line with its addresses when it is ready. SIGTERM or SIGINT ends it with status 0; invalid
 options end it with status 2 and one line on standard error.
 """
 
@@ -54,7 +54,7 @@ def main() -> int:
 
 @contextmanager
 def _data_folder(asked: Path | None) -> Iterator[Path]:
-    """The folder that was asked for, or one that is gone at the end; a kill leaves none that nobody asked for."""
+    """Yield the folder that was asked for, or a temporary one."""
     if asked is not None:
         yield asked.absolute()
         return
@@ -74,7 +74,7 @@ def _specification(options: argparse.Namespace) -> "Specification":
 
 
 def _execute(path: Path) -> None:
-    """Execute a file that registers components of a user's own."""
+    """Execute a user's file that registers components."""
     from reference_impl.errors import ConfigError
 
     source = _read("part", path)
@@ -82,7 +82,7 @@ def _execute(path: Path) -> None:
         exec(compile(source, str(path), "exec"), {"__name__": path.stem, "__file__": str(path)})  # noqa: S102  # the operator's own code, as asked
     except ImplError as error:
         raise ConfigError(f"part={str(path)!r}: {error}") from None
-    except Exception as error:  # noqa: BLE001  # whatever it raises is its author's to mend
+    except Exception as error:  # noqa: BLE001  # the file may raise anything
         said = str(error).partition("\n")[0]
         raise ConfigError(f"part={str(path)!r} failed: {type(error).__name__}: {said}") from None
 
@@ -126,12 +126,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=_port, default=0, help="HTTP port; 0 takes any")
     parser.add_argument("--quic-port", type=_port, default=0, help="tunnel port; 0 takes any")
-    parser.add_argument("--data", type=Path, help="folder of all state; default: gone at the end")
+    parser.add_argument("--data", type=Path, help="folder of all state; default: temporary")
     parser.add_argument("--deployment", type=Path, help="deployment file (JSON); default: the brief's API, full speed")
     parser.add_argument("--part", type=Path, action="append", help="Python file that registers components; repeatable")
     parser.add_argument("--policy", choices=("seed", "hardened"), help="ledger policy at full speed")
-    parser.add_argument("--keys", type=Path, help="key file (JSON) of who may do what; default: everybody everything")
-    parser.add_argument("--fsync", choices=("full", "normal", "off"), default="normal", help="how durable writes are")
+    parser.add_argument("--keys", type=Path, help="key file (JSON); default: no key is required")
+    parser.add_argument("--fsync", choices=("full", "normal", "off"), default="normal", help="durability of writes")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The whole deployment in one object: its instances, its entries, and who answers a request.
+"""The whole deployment in one object: its instances, its entries, and the dispatch of requests.
 
 ::
 
@@ -6,8 +6,8 @@
                      ├─► gauges ─────┼─ the brief's API, if there is one: its own paths
     QUIC ── tunnel ──┘               └─ routes: steps on instances (workers, d1, r2, durable_objects, ledger, …)
 
-Nothing here knows a socket, a file or the machine's clock: they are given. The same deployment thus
-serves real requests (:mod:`reference_impl.server`) and runs whole days under a virtual clock.
+Sockets, files and the clock are passed in, so the same deployment serves real requests
+(:mod:`reference_impl.server`) and runs whole days under a virtual clock.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -36,18 +36,18 @@ from reference_impl.workers.superinstance import Superinstance
 
 
 class Deployment:
-    """The deployment.
+    """A deployment: answers requests on its instances.
 
     Parameters
     ----------
     specification
-        What it is made of.
+        Its instances and routes.
     volumes
-        Where its instances keep their bytes.
+        Storage of the instances.
     clock
-        Time.
+        The deployment's clock.
     migrations
-        SQL of its own migrations, by file name.
+        Migrations of the brief's database: SQL by file name.
     access
         The keys of the brief's API; None: no key is required.
     on_step
@@ -56,7 +56,7 @@ class Deployment:
     Raises
     ------
     ConfigError
-        If the instances do not fit together, or a database cannot be brought up to date.
+        If the instances do not fit together, or a migration fails.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class Deployment:
         self.instances.start()
 
     def stopwatch(self, *, started_ms: float | None = None) -> Stopwatch:
-        """Return the stopwatch of a request that begins now, or began at *started_ms*."""
+        """Return the stopwatch of a request that arrives now, or arrived at *started_ms*."""
         return Stopwatch(self.clock, keeps_plan=self._keeps_plan, started_ms=started_ms)
 
     def admit(self, head: Request) -> int:
-        """Admit a request on its head and return the greatest length of its body.
+        """Check the head of a request and return the largest length of its body.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class Deployment:
         return self._admission.admit(head)
 
     async def serve_http(self, request: Request, stopwatch: Stopwatch, *, refusal: ImplError | None = None) -> Response:
-        """Answer a request that came over HTTP, the way to and from the client included.
+        """Answer an HTTP request, including the network delay to and from the client.
 
         *refusal* is the answer to a request that was refused before its body was read; it is counted like any other.
         """
@@ -117,7 +117,7 @@ class Deployment:
         return response
 
     def departed(self, stopwatch: Stopwatch) -> None:
-        """Note that the answer to an HTTP request has left."""
+        """Record that the response to an HTTP request has left."""
         self.head_start.departed(stopwatch.late_ms())
         self.monitoring.late(stopwatch.late_ms())
 
@@ -133,7 +133,7 @@ class Deployment:
         head_start: HeadStart,
         refusal: ImplError | None = None,
     ) -> tuple[Response, int | None]:
-        """Answer a request through its entry; return the most that the answer may weigh, too."""
+        """Answer a request through its entry; return the response and its size limit."""
         found = self._routes.find(transport, request.method, path=request.path)
         entry = self._entries.get(transport) if found is None else self.instances[found.route.enter]
         limit_bytes = None if entry is None else entry.response_limit_bytes
@@ -162,7 +162,7 @@ class Deployment:
         return without_body(response) if request.method == "HEAD" else response
 
     def _route_terms(self, head: Request) -> Terms | None:
-        """Return what a route requires of a request over HTTP: no key, and a body of at most the default length."""
+        """Return the terms of a scenario's route over HTTP: no key, and the default body limit."""
         methods = self._routes.methods("http", head.path)
         if not methods:
             return None
@@ -178,7 +178,7 @@ class Deployment:
     async def _serve(
         self, transport: Transport, request: Request, *, stopwatch: Stopwatch, found: Found | None
     ) -> Response:
-        """Answer a request that has reached the edge."""
+        """Answer a request that has passed its entry."""
         handle: Callable[[], Awaitable[Response]] = partial(
             self._play, transport, request, stopwatch=stopwatch, found=found
         )

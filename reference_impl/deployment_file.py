@@ -1,4 +1,4 @@
-"""The deployment file: which instances a deployment has, how long each takes, and what its routes do.
+"""The deployment file: the instances of a deployment with their settings, and its routes.
 
 ::
 
@@ -17,7 +17,7 @@
 
 ``system.NAME`` is an instance of the component ``component``, by default of the component NAME. With the api
 ``superinstance`` the brief's own API answers its paths, and the deployment has an instance of every built-in component
-that the file leaves out. docs/REFERENCE.md says what may stand where.
+that the file leaves out. docs/REFERENCE.md describes the format.
 """
 
 import json
@@ -35,15 +35,15 @@ from reference_impl.tables import Table, read_table
 SUPERINSTANCE = "superinstance"
 APIS = ("", SUPERINSTANCE)
 CALLER = "client"
-"""The component that sends the requests; it is no part of the deployment."""
+"""The component that sends the requests; it is not part of the deployment."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 SUFFIXES = ("_queue", "_cpu")
-"""What an instance's further time categories end in; no instance's name does."""
+"""Suffixes of an instance's further time categories; an instance's name must not end in one."""
 
 
 @dataclass(frozen=True)
 class InstanceSpec:
-    """One instance: its name, its component, and what its table says."""
+    """One instance: its name, its component, and its settings."""
 
     name: str
     part: Part
@@ -52,7 +52,7 @@ class InstanceSpec:
 
 @dataclass(frozen=True)
 class Specification:
-    """What a deployment is made of.
+    """The content of a deployment file, validated.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ class Specification:
     api
         The API that answers its own paths first; empty: none.
     instances
-        By name.
+        All instances, by name.
     routes
-        What else is answered.
+        The routes of the scenario.
     """
 
     keeps_plan: bool
@@ -73,7 +73,7 @@ class Specification:
 
     @classmethod
     def full_speed(cls, *, policy: str = "hardened") -> "Specification":
-        """Return the deployment of the brief's API, in which nothing takes longer than its real work."""
+        """Return the deployment of the brief's API without added latencies."""
         ledger = {} if policy == "hardened" else {"ledger": {"policy": policy}}
         return cls.read({"api": SUPERINSTANCE, "system": ledger}, keeps_plan=False)
 
@@ -84,7 +84,7 @@ class Specification:
         Raises
         ------
         ConfigError
-            If the text is no JSON object, or a key or value breaks its rule.
+            If the text is not a JSON object, or a key is unknown or a value invalid.
         """
         return cls.read(json_of(text, "the deployment file"))
 
@@ -102,7 +102,7 @@ class Specification:
 
 
 def json_of(text: str, what: str) -> object:
-    """Return the content of a JSON file, which messages call *what*."""
+    """Parse the JSON *text*; error messages call it *what*."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -139,12 +139,12 @@ def _instance(name: str, component: str, *, table: Table) -> InstanceSpec:
 
 
 def checked(name: str, where: str) -> str:
-    """Return the name of an instance or a route.
+    """Check the name of an instance or a route and return it.
 
     Raises
     ------
     ConfigError
-        If it breaks the rule for names.
+        If it is not a valid name.
     """
     if not NAME.fullmatch(name):
         rule = "must be a name of at most 32 letters, digits and _, beginning with a letter"

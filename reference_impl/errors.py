@@ -1,8 +1,8 @@
-"""What can go wrong in the reference deployment, and whose fault it is.
+"""The errors of the reference deployment, one class for each party at fault.
 
 Every error that this package raises on purpose derives from :class:`ImplError`. An error that
-reaches a client carries an HTTP *status* and a short *code*; its message says the value, the rule
-and the way out.
+reaches a client carries an HTTP *status* and a short *code*; its message states the value, the rule
+and the remedy.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ class ImplError(Exception):
     status = 500
     code = "internal"
     headers: Mapping[str, str] = {}
-    """What the answer's head must say beside the status."""
+    """Additional response headers."""
 
 
 class ConfigError(ImplError):
@@ -31,9 +31,9 @@ class RequestError(ImplError):
     code
         Short machine-readable name of the reason.
     message
-        The value, the rule and the way out.
+        The value, the rule and the remedy.
     headers
-        What the answer's head must say beside the status, as HTTP demands of some.
+        Additional response headers, which HTTP requires with some statuses.
     """
 
     def __init__(self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None) -> None:
@@ -44,7 +44,7 @@ class RequestError(ImplError):
 
 
 class PlatformError(ImplError):
-    """The platform's own refusal: a limit was met, or a part is not able to serve now."""
+    """An error of the platform: a limit was exceeded, or a service is unavailable."""
 
     status = 503
     code = "platform"
@@ -53,20 +53,20 @@ class PlatformError(ImplError):
 
 
 class OverloadedError(PlatformError):
-    """Too many wait already; the platform asks callers not to retry this one."""
+    """The queue is full; the platform asks callers not to retry this error."""
 
     code = "overloaded"
     overloaded = True
 
 
 class LimitError(PlatformError):
-    """A documented limit of the platform: the same call fails again, however often repeated."""
+    """A documented limit of the platform was exceeded; a retry fails again."""
 
     code = "limit_exceeded"
 
 
 class CallTimeoutError(ImplError):
-    """A caller inside the deployment gave up on a call; what it asked for goes on."""
+    """A call inside the deployment timed out; the callee is not cancelled."""
 
     status = 504
     code = "timeout"

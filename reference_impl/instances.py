@@ -1,4 +1,4 @@
-"""The instances of a deployment: each is built when it is first asked for, so that one may depend on another."""
+"""The instances of a deployment, each built at its first use so that instances may depend on each other."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -17,9 +17,9 @@ class Instances(Mapping[str, Any]):
     Parameters
     ----------
     specs
-        What each is made of.
+        Component and settings of each instance.
     volumes
-        Where they keep their bytes.
+        Storage of the instances.
     clock
         The deployment's clock.
     keeps_plan
@@ -32,7 +32,7 @@ class Instances(Mapping[str, Any]):
     Raises
     ------
     ConfigError
-        If an instance names another that is not there, or that depends on it.
+        If an instance refers to one that does not exist, or the dependencies are cyclic.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Instances(Mapping[str, Any]):
         return len(self._built)
 
     def build(self, name: str) -> Any:
-        """Return the instance *name*, built now if it is not yet."""
+        """Return the instance *name*; build it if necessary."""
         if name not in self._built:
             if name in self._being_built:
                 raise ConfigError(f"system.{name} depends on itself through {' and '.join(self._being_built)}")
@@ -77,13 +77,13 @@ class Instances(Mapping[str, Any]):
         return self._built[name]
 
     def start(self) -> None:
-        """Let every instance begin with what it does by itself."""
+        """Call the start hook of every instance."""
         for name, spec in self._specs.items():
             if spec.part.start is not None:
                 spec.part.start(self._built[name])
 
     def named(self, name: str, component: str, *, where: str) -> Any:
-        """Return the instance that the configuration names at *where*, which must be of *component*."""
+        """Return the instance that the configuration names at *where*; check that it is one of *component*."""
         alike = [spec.name for spec in self._specs.values() if spec.part.component == component]
         if name not in alike:
             there = f"there are {', '.join(alike)}" if alike else "there is none"
@@ -92,7 +92,7 @@ class Instances(Mapping[str, Any]):
 
 
 class _Context:
-    """What one instance is built with."""
+    """The context passed to the builder of one instance."""
 
     def __init__(self, instances: Instances, name: str) -> None:
         self._instances = instances

@@ -1,4 +1,4 @@
-"""Requests and responses as a Worker sees them: bytes with headers, no socket in sight."""
+"""Requests, responses and WebSocket messages as a Worker sees them, independent of sockets."""
 
 import json
 from collections.abc import Callable, Coroutine, Mapping
@@ -22,7 +22,7 @@ HangUp = Callable[[int, str], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True)
 class Sent:
-    """What goes to the client: a message, or (*close_code* set) the end."""
+    """An item sent to the client: a message, or the close of the connection if *close_code* is set."""
 
     message: Message = ""
     close_code: int | None = None
@@ -30,9 +30,9 @@ class Sent:
 
 
 class Pair:
-    """The client's end: an adapter takes from here what the object sends, and brings what the client sends.
+    """The client's end of a WebSocket, between an adapter (the connection) and the object that accepted it.
 
-    What is sent before an adapter is there waits for it.
+    Messages that are sent before an adapter is attached are buffered.
     """
 
     def __init__(self) -> None:
@@ -42,19 +42,19 @@ class Pair:
         self._hang_up: HangUp | None = None
 
     def attach(self, take: Callable[[Sent], None]) -> None:
-        """Give everything sent, up to now and from now on, to *take*."""
+        """Pass everything sent, including what is buffered, to *take*."""
         self._take = take
         waiting, self._waiting = self._waiting, []
         for sent in waiting:
             take(sent)
 
     def bind(self, bring: Bring, hang_up: HangUp) -> None:
-        """Let messages of the client go to the object that accepted the socket."""
+        """Connect the object that accepted the socket: it receives the client's messages from now on."""
         self._bring = bring
         self._hang_up = hang_up
 
     async def bring(self, message: Message) -> None:
-        """Bring the client's *message* to the object.
+        """Deliver the client's *message* to the object.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class Pair:
         await self._bring(message)
 
     async def hang_up(self, code: int, reason: str = "") -> None:
-        """Tell the object that the client is gone."""
+        """Notify the object that the client is gone."""
         if self._hang_up is not None:
             await self._hang_up(code, reason)
 
@@ -87,7 +87,7 @@ class Request:
     method, path
         As on the request line; *path* is decoded and has no query.
     query
-        The first value of every query parameter.
+        Query parameters; of repeated ones the first value.
     headers
         Names in lower case.
     body
@@ -103,7 +103,7 @@ class Request:
 
 @dataclass
 class Response:
-    """One response; header names in lower case. With *web_socket* and status 101 the connection goes on as one."""
+    """One response; header names in lower case. With status 101 the connection continues as *web_socket*."""
 
     status: int = 200
     body: bytes = b""
@@ -131,6 +131,6 @@ def error_response(error: ImplError) -> Response:
 
 
 def without_body(response: Response) -> Response:
-    """Return the answer to a HEAD: as to the GET, with the length of the body in place of the body."""
+    """Return the response to a HEAD request, given that to GET: the same headers, without the body."""
     length = {} if response.status == 304 else {"content-length": str(len(response.body))}
     return Response(response.status, b"", {**response.headers, **length})

@@ -1,10 +1,9 @@
-"""Parts: what a component of the deployment says of itself, so that nothing else needs to know it by name.
+"""The interface of a component: a :class:`Part` has a reader of its table, a builder and operations.
 
-A component is a :class:`Part`: how its table is read, how an instance of it is built, and what a route may ask of
-the instance. The built-in ones stand in ``reference_impl/COMPONENT/part.py``; one of a user's own is registered by
-:func:`reference_impl.registry.register`. A deployment has any number of instances of a component, each under a name
-of its own, and everything that belongs to an instance is called by that name: its table, its random numbers, its
-bytes, its time categories ``NAME`` and ``NAME_queue``.
+The built-in parts are in ``reference_impl/COMPONENT/part.py``; a user's own is registered by
+:func:`reference_impl.registry.register`. A deployment may have several instances of a component, each with its own
+name, from which the names of its table, random-number streams, storage and time categories (``NAME`` and
+``NAME_queue``) are derived.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,37 +18,37 @@ from reference_impl.timing.stopwatch import HeadStart, Stopwatch
 from reference_impl.volumes.volumes import Volumes
 
 Transport = Literal["http", "quic"]
-"""What carries requests to an entry."""
+"""Protocol of the requests to an entry."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request for one operation of an instance.
+    """One call of an operation of an instance.
 
     Parameters
     ----------
     route
-        Name of the route whose step it is.
+        Name of the route.
     key
-        Whom the request is about: it chooses the object, the rows, the organisation.
+        Key of the request: selects the Durable Object, the rows, the organisation.
     size_bytes
-        How many bytes the request stores or fetches.
+        Number of bytes that the request stores or fetches.
     object_index
-        Number of the stored object.
+        Index of the stored object.
     request_index
-        Number of the request in its run.
+        Index of the request in its run.
     request_id
-        Name of the request; the same name again is the same request, sent once more.
+        Identifies the request; a retry by the client has the same id.
     stopwatch
-        Of the request, or of the branch of it that this call is made by.
+        The stopwatch of the request, or of the branch that makes this call.
     body
-        What the client sent.
+        Body of the client's request.
     prepares
-        Whether the request only puts in place what later ones need.
+        Whether the request only creates the data that later ones need.
     step_index, repetition_index
-        Which step of the route this is, and which of several repetitions of it.
+        Position of the step in the route, and of this repetition of it.
     parameters
-        What the step says about the operation, as :attr:`Operation.parameters` read it.
+        Parameters of the step, as read by :attr:`Operation.parameters`.
     """
 
     route: str
@@ -72,12 +71,12 @@ def no_parameters(table: Table) -> None:
 
 @dataclass(frozen=True)
 class Operation:
-    """Something that a route may ask of an instance.
+    """An operation of a component, which the steps of routes use.
 
     Parameters
     ----------
     run
-        Does it, given the instance and the call; what it returns is the route's answer unless a later step has
+        Executes it, given the instance and the call; its response is that of the route unless a later step returns
         one.
     parameters
         Reads the table ``parameters`` of a step.
@@ -88,20 +87,20 @@ class Operation:
 
 
 class Entry(Protocol):
-    """An instance that requests come in by."""
+    """An instance through which requests enter the deployment."""
 
     response_limit_bytes: int | None
-    """The most that an answer may weigh; None: no bound."""
+    """Size limit of a response; None: no limit."""
 
     async def carry(
         self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, head_start: HeadStart
     ) -> Response:
-        """Carry a request to *serve* and its answer back; both take time, the answer leaves by *head_start* early."""
+        """Delay a request, pass it to *serve*, delay the response; the response is started *head_start* early."""
         ...
 
 
 class Context(Protocol):
-    """What an instance is built with."""
+    """The context passed to the builder of an instance."""
 
     name: str
     clock: Clock
@@ -123,27 +122,27 @@ class Context(Protocol):
         Raises
         ------
         ConfigError
-            If there is no such instance of *component*, or it depends on this one.
+            If *component* has no such instance, or the dependency is cyclic.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """A component.
+    """The description of a component.
 
     Parameters
     ----------
     component
         Its name; an instance of the same name needs no ``component`` in its table.
     settings
-        Reads its table in ``system``.
+        Reads an instance's table in ``system``.
     build
-        Makes an instance from what *settings* read and the context.
+        Builds an instance from the result of *settings* and the context.
     operations
-        What routes may ask of an instance, by name.
+        The operations that routes may use, by name.
     transport
-        What carries requests to it, if requests come in by it; the instance is an :class:`Entry` then.
+        The protocol, if requests enter the deployment here; instances are then an :class:`Entry`.
     start
         Called with the instance once all instances are built.
     """

@@ -1,7 +1,7 @@
-"""The registry of components: the parts that this package has, and those that a user adds.
+"""The registry of components: the built-in parts, and those that a user registers.
 
-A built-in part is found by looking: every folder of this package whose module ``part`` exports ``PART`` is a
-component. So a new component is a folder, and no list of names stands anywhere.
+Every folder of this package whose module ``part`` exports ``PART`` is a built-in component; there is no list of names
+to maintain.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _registered: dict[str, Part] = {}
 
 
 def register(part: Part) -> Part:
-    """Add a component of a user's own; a later one of the same name takes its place.
+    """Register a user's component; it replaces an earlier one of the same name.
 
     Raises
     ------
@@ -33,13 +33,13 @@ def register(part: Part) -> Part:
 
 
 def unregister(component: str) -> None:
-    """Take a component of a user's own away again."""
+    """Remove a user's component."""
     del _registered[component]
 
 
 @cache
 def built_in() -> Mapping[str, Part]:
-    """Return the parts of this package by the name of their component."""
+    """Return the built-in parts by component name."""
     folders = [module.name for module in iter_modules(import_module(PACKAGE).__path__) if module.ispkg]
     names = [f"{PACKAGE}.{folder}.part" for folder in folders]
     parts: list[Part] = [import_module(name).PART for name in names if find_spec(name) is not None]
@@ -52,7 +52,7 @@ def part(component: str, *, where: str) -> Part:
     Raises
     ------
     ConfigError
-        If there is none; the message names the nearest.
+        If it is unknown; the message names the nearest match.
     """
     known = {**built_in(), **_registered}
     if component not in known:

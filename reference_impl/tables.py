@@ -1,8 +1,8 @@
-"""Reading a configuration: a table of named values, each checked when it is read.
+"""Validated access to the tables of a configuration.
 
-A reader asks a :class:`Table` for one key after the other and closes it. A value that breaks its rule, and
-a key that nobody asked for, is a :class:`~reference_impl.errors.ConfigError` of one line that says the
-value, the rule and the way out.
+A reader reads the keys of a :class:`Table` one by one and then closes it. An invalid value, and
+a key that was never read, raises a :class:`~reference_impl.errors.ConfigError` whose one line states the
+value, the rule and the remedy.
 """
 
 import math
@@ -17,9 +17,9 @@ from reference_impl.timing.tape import UNIFORM, Tape, stream
 Read = TypeVar("Read")
 SHOWN_CHARACTERS = 80
 NEAR_RATIO = 0.45
-"""How alike two words must be for one to be meant by the other: d2 and d1 are."""
+"""Similarity from which a known word is suggested for an unknown one: d1 for d2."""
 PER_KEY = "per_key"
-"""One object for each key; the second is what older files call it."""
+"""The value of ``shards`` that gives every key its own object."""
 
 
 class Table:
@@ -28,18 +28,18 @@ class Table:
     Parameters
     ----------
     path
-        Where it stands, for messages: ``system.archive``; empty for the whole file.
+        Its path, for messages: ``system.archive``; empty for the whole file.
     entries
         Its keys and values.
     name
-        What its streams of random numbers are named after: stream ``archive.read_ms``.
+        Prefix of the names of its random-number streams, such as ``archive.read_ms``.
     seed
-        What they begin with.
+        Seed of these streams.
 
     Raises
     ------
     ConfigError
-        If *entries* is no table.
+        If *entries* is not a table.
     """
 
     def __init__(self, path: str, entries: object, *, name: str = "", seed: int = 0) -> None:
@@ -69,7 +69,7 @@ class Table:
         return Tape(read_distribution(self.take(key, 0), self.where(key)), self._stream(key))
 
     def chance(self, key: str) -> Tape:
-        """Return a tape of uniform numbers in (0, 1) for the decision *key*; it stands in no file."""
+        """Return a tape of uniform random numbers in (0, 1) for the decision *key*, which is not a key of the file."""
         return Tape(UNIFORM, self._stream(key))
 
     def whole(self, key: str, default: int, *, at_least: int = 0, at_most: int | None = None) -> int:
@@ -100,7 +100,7 @@ class Table:
         return float(value)
 
     def duration_ms(self, key: str) -> float | None:
-        """Return the time at *key*, more than 0, or None if it is absent."""
+        """Return the duration at *key*, > 0, or None if it is absent."""
         if self.take(key, None) is None:
             return None
         value = self.number(key, 0)
@@ -130,7 +130,7 @@ class Table:
         return str(value)
 
     def shards(self, key: str) -> int | None:
-        """Return a number of objects, or None for one object a key."""
+        """Return the number of objects at *key*, or None if every key has its own."""
         if self.take(key, PER_KEY) == PER_KEY:
             return None
         return self.count(key)
@@ -147,13 +147,13 @@ class Table:
         return [Table(f"{self.where(key)}[{n}]", entries, seed=self.seed) for n, entries in enumerate(value)]
 
     def take(self, key: str, default: object) -> Any:
-        """Return the value at *key* unchecked; null is as good as absent."""
+        """Return the value at *key* unchecked; null counts as absent."""
         self._known.add(key)
         value = self._entries.get(key)
         return default if value is None else value
 
     def close(self) -> None:
-        """Refuse the keys that nobody asked for."""
+        """Refuse keys that were never read."""
         for key in sorted(set(self._entries) - self._known):
             where = self.path or "the deployment file"
             raise ConfigError(f"{where} has an unknown key {shown(key)}; {nearest(key, self._known)}")
@@ -163,14 +163,14 @@ class Table:
 
 
 def read_table(read: Callable[[Table], Read], table: Table) -> Read:
-    """Return what *read* makes of *table*, every key of which it must have asked for."""
+    """Return the result of *read*, and refuse keys of *table* that it did not read."""
     value = read(table)
     table.close()
     return value
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown *word*: the nearest known one, or all."""
+    """Return the end of an error message about an unknown *word*: the nearest known word, or all of them."""
     words = sorted(known)
     close = get_close_matches(word, words, n=1, cutoff=NEAR_RATIO)
     if close:

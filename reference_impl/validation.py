@@ -1,7 +1,7 @@
-"""The door: what a client sends is unknown bytes until it has passed one of these checks.
+"""Validation of client input.
 
-Every check names the field, shows the value (cut to 80 characters) and states the rule. Nothing
-behind this module meets a wrong type, a NaN, a negative count or a name with odd characters.
+The error of a check names the field, shows the value (truncated to 80 characters) and states the rule. Code
+behind this module never sees a wrong type, a NaN, a negative count or a name with special characters.
 """
 
 import json
@@ -23,7 +23,7 @@ def _no_constant(constant: str) -> NoReturn:
 def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        # Readers differ in which of the two they take; nobody is to be charged for one of them.
+        # Parsers differ in which of the two they take, so a charge would be ambiguous.
         raise ValueError("an object has the same name twice")
     return fields
 
@@ -32,7 +32,7 @@ DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_each_
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """Read *body* as a JSON object without NaN, infinities and names that are there twice."""
+    """Parse *body* as a JSON object; NaN, infinities and duplicate names are refused."""
     try:
         content = DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
@@ -49,10 +49,10 @@ def known_fields(fields: Mapping[str, Any], known: Sequence[str]) -> None:
 
 
 def text(field: str, value: object, *, characters_max: int) -> str:
-    """Check a text that says something and is not too long."""
+    """Check a text that is not blank and not too long."""
     if not isinstance(value, str) or not value.strip() or len(value) > characters_max:
         refuse(field, value, rule=f"must be a text of 1 to {characters_max} characters, not only blanks")
-    # Half of a surrogate pair is JSON, but no text that can be stored or sent.
+    # Half of a surrogate pair is valid JSON, but cannot be encoded as UTF-8.
     if any("\ud800" <= character <= "\udfff" for character in value):
         refuse(field, value, rule="must be Unicode without lone surrogates")
     return value
@@ -66,7 +66,7 @@ def name(field: str, value: object) -> str:
 
 
 def whole_number(field: str, value: object, *, at_most: int, at_least: int = 0) -> int:
-    """Check a whole number in *at_least* to *at_most*; JSON's 5.0 is the number 5 too."""
+    """Check a whole number in *at_least* to *at_most*; 5.0 is accepted as 5."""
     whole = int(value) if isinstance(value, float) and value.is_integer() else value
     is_whole = isinstance(whole, int) and not isinstance(whole, bool)
     if not is_whole or not at_least <= whole <= at_most:  # type: ignore[operator]  # a whole number by then
@@ -82,6 +82,6 @@ def whole_number_text(field: str, text: str, *, at_most: int, at_least: int = 0)
 
 
 def refuse(field: str, value: object, *, rule: str) -> NoReturn:
-    """Refuse a field: its value, cut to 80 characters, and the rule."""
+    """Raise the error for an invalid field, with its value, truncated to 80 characters, and the rule."""
     shown = "absent" if value is None else ascii(value)[:SHOWN_CHARACTERS]
     raise RequestError(400, "bad_field", f"{field[:SHOWN_CHARACTERS]}={shown} {rule}")

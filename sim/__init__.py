@@ -1,4 +1,4 @@
-"""An edge deployment under load: simulated, played on a reference, compared and judged.
+"""Simulation and capacity planning for edge deployments, validated against a working reference.
 
 The names below are the whole public interface; notebooks, README and documentation use nothing else, and the modules
 behind it may move. Each is imported on first use, so that ``import sim`` and ``headroom --help`` stay fast.
@@ -78,7 +78,7 @@ _HOME = {
     "theory": "sim",
     "waterfall": "sim.results.breakdown",
 }
-"""Where each name lives."""
+"""Module of each name."""
 
 _MODULES = frozenset({"flow", "models", "plots", "theory"})
 """Names that are modules themselves."""
@@ -97,7 +97,7 @@ __all__ = ["__version__", *_HOME]  # noqa: PLE0604  # every key is a text
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use, and keep it."""
+    """Import a public name on first use, and cache it."""
     if name not in _HOME:
         raise AttributeError(f"module 'sim' has no attribute {name!r}")
     home = _HOME[name]
@@ -110,5 +110,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names, for completion: also those that nobody has used yet."""
+    """List the public names, for completion, including those not imported yet."""
     return sorted({*__all__, *globals()})

@@ -1,14 +1,15 @@
-"""The command line: ``headroom plan`` and what stands around it.
+"""The command line interface: ``headroom plan`` and the other commands.
 
-Every command is one call of the package, and prints what that call returns. It says its results on standard output and
-everything else on standard error; with ``--json -`` only the document is on standard output.
+Each command makes one call of the package and prints what it returns. Results go to standard output and everything else
+to standard error; with ``--json -`` standard output holds the JSON document alone.
 
-Exit status: 0 all targets met, 1 one missed, 2 a wrong call or an interrupted run, 3 not known (inconclusive, invalid),
-4 a crash.
+Exit status: 0 all targets met, 1 one missed, 2 a usage error or an interrupted run, 3 not known (inconclusive,
+invalid), 4 a crash.
 
-Imports stand inside the commands: ``headroom --help`` must not wait for NumPy.
+Imports are inside the commands so that ``headroom --help`` does not wait for NumPy.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
 
 USAGE_STATUS = 2
+PIPE_COLUMNS = 160
 INTERRUPTED_STATUS = 130
-"""What typer makes of Ctrl-C, without a word."""
+"""Status that typer returns after Ctrl-C, without a message."""
 
 app = typer.Typer(
     name="headroom",
-    epilog="Exit status: 0 all targets met, 1 one missed, 2 wrong call or interrupted, 3 not known, 4 a crash.",
+    epilog="Exit status: 0 all targets met, 1 one missed, 2 usage error or interrupted, 3 not known, 4 a crash.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -38,22 +40,48 @@ app = typer.Typer(
 
 ScenarioName = Annotated[str, typer.Argument(help="A scenario file, or the name of one in scenarios/.")]
 Trace = Annotated[Path | None, typer.Option(help="CSV of real arrivals in place of the scenario's arrivals.")]
-Rate = Annotated[float | None, typer.Option(metavar="PER_S", help="Another arrival rate than the scenario's.")]
-Seed = Annotated[int | None, typer.Option(help="Chooses every random number; default: the scenario's.")]
+Rate = Annotated[float | None, typer.Option(metavar="PER_S", help="Arrival rate in place of the scenario's.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of all random numbers; default: the scenario's.")]
 Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Another value than the scenario's; repeatable.")
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Value in place of the scenario's; repeatable.")
 ]
 Engine = Annotated[str, typer.Option(help="simpy or compiled; both give the same numbers.")]
-Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for stdout.")]
+
+
+def _check_json(place: str | None) -> str | None:
+    """Refuse a place that cannot be written to before the work, not after it."""
+    if place is not None:
+        from sim.files import check_place
+
+        check_place(place, what="--json")
+    return place
+
+
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", callback=_check_json, help="Write the result as JSON; - for stdout."),
+]
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001  # typer calls it so
+    if asked:
+        from sim.version import __version__
+
+        typer.echo(f"headroom {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def components(
+    *,
+    version: Annotated[  # noqa: ARG001  # its callback prints it
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
     component: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE.py", help="Load components of your own; repeatable.")
+        list[Path] | None, typer.Option(metavar="FILE.py", help="Load your own components; repeatable.")
     ] = None,
 ) -> None:
-    """How far an edge deployment is from breaking its targets: simulated, measured, compared."""
+    """Plan the capacity of an edge deployment: simulate it, measure it and compare the two."""
     if component:
         from sim.models.own import load_components
 
@@ -71,21 +99,21 @@ def plan(
     changes: Changes = None,
     engine: Engine = "compiled",
     live: Annotated[bool, typer.Option(help="Play a part on the embedded reference, in real time.")] = True,
-    out: Annotated[Path, typer.Option(help="Folder for report, result and recorded run.")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="Folder for the report, the results and the recorded run.")] = Path("out"),
     json: Json = None,
 ) -> int:
-    """Simulate, measure, compare, judge, report."""
+    """Simulate a scenario, measure it on the reference, compare, judge the targets and write a report."""
     from sim.experiments.plan import plan as do_plan
     from sim.report.json_document import plan_document
-    from sim.report.output_folder import prepare_folder, write_plan
+    from sim.report.output_folder import prepared_folder, write_plan
     from sim.report.terminal import plan_tables
 
-    tell = _teller()
+    on_progress = _progress_printer()
     asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
-    folder = prepare_folder(out, asked.name)
-    found = do_plan(asked, rng=seed, engine=engine, live=live, tell=tell, progress=True)
-    tell("writing the report")
-    files = write_plan(found, folder)
+    with prepared_folder(out, asked.name) as folder:
+        found = do_plan(asked, rng=seed, engine=engine, live=live, on_progress=on_progress, progress=True)
+        on_progress("writing the report")
+        files = write_plan(found, folder)
     _show(plan_tables(found), document=plan_document(found), json=json)
     for path in files:
         _say(f"written: {path}")
@@ -96,10 +124,10 @@ def plan(
 def run(
     scenario: ScenarioName,
     *,
-    on: Annotated[str, typer.Option(help="simpy, compiled, reference, a URL, or a .parquet run.")] = "compiled",
+    on: Annotated[str, typer.Option(help="simpy, compiled, reference, URL, server.json, or run.parquet.")] = "compiled",
     requests: Annotated[int | None, typer.Option(metavar="N", help="Play only the first N requests.")] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="PRECISION", help='Play replications until "p99 ± 2 %" is reached.')
+        str | None, typer.Option(metavar="PRECISION", help='Run replications until a precision such as "p99 ± 2 %".')
     ] = None,
     requests_max: Annotated[
         int | None, typer.Option(metavar="N", help="With --until: at most N requests over all replications.")
@@ -108,10 +136,10 @@ def run(
     seed: Seed = None,
     trace: Trace = None,
     changes: Changes = None,
-    save: Annotated[Path | None, typer.Option(metavar="RUN.parquet", help="Keep the run in one file.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="RUN.parquet", help="Save the run to this file.")] = None,
     json: Json = None,
 ) -> int:
-    """Play a scenario once, and judge it; with --until as often as a precise answer takes."""
+    """Run a scenario once and judge it; with --until, run replications until the answer is precise enough."""
     from sim.judgement.judge import status_of
     from sim.judgement.targets import Verdict
     from sim.report.json_document import run_document
@@ -150,9 +178,9 @@ def _run_until(
     if until is None:
         raise UsageError(f'requests_max={requests_max} needs --until (--until "p99 ± 2 %")')
     if save is not None:
-        raise UsageError(f"save={str(save)!r} keeps one run; it must not be given with --until")
+        raise UsageError(f"save={str(save)!r} saves one run; it must not be given with --until")
     budget = REQUESTS_MAX if requests_max is None else requests_max
-    found = run_until(asked, until, requests_max=budget, on_progress=_teller(), **how)
+    found = run_until(asked, until, requests_max=budget, on_progress=_progress_printer(), **how)
     _show([table(sequential(found, asked))], document=sequential_document(found, asked), json=json)
     if found.interrupted:
         return USAGE_STATUS
@@ -166,20 +194,21 @@ def _run_until(
 def capacity(
     scenario: ScenarioName,
     *,
-    seeds: Annotated[int, typer.Option(help="Independent searches; their spread is the interval.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Independent searches; their variance gives the interval.")] = 5,
+    seed: Seed = None,
     trace: Trace = None,
     changes: Changes = None,
     engine: Engine = "compiled",
     json: Json = None,
 ) -> int:
-    """Find the highest load that keeps the targets."""
+    """Find the highest load that meets the targets."""
     from sim.experiments.capacity import capacity as search
     from sim.report.json_document import capacity_document
     from sim.report.tables import capacity as capacity_grid
     from sim.report.terminal import table
 
-    asked = _asked(scenario, trace=trace, changes=changes)
-    found = search(asked, engine=engine, seeds=seeds, progress=_teller())
+    asked = _asked(scenario, seed=seed, trace=trace, changes=changes)
+    found = search(asked, engine=engine, seeds=seeds, on_progress=_progress_printer())
     _show([table(capacity_grid(found))], document=capacity_document(found), json=json)
     return 1 if found.missed else 0
 
@@ -188,28 +217,33 @@ def capacity(
 def sweep(
     scenario: ScenarioName,
     *,
-    vary: Annotated[list[str], typer.Option(metavar="PATH=VALUES", help="Values by commas; repeatable: all pairs.")],
-    seeds: Annotated[int, typer.Option(help="Replications of each point, with the same luck at every point.")] = 5,
+    vary: Annotated[
+        list[str], typer.Option(metavar="PATH=VALUES", help="Comma-separated values; repeatable: all combinations.")
+    ],
+    seeds: Annotated[int, typer.Option(help="Replications of each point, with common random numbers.")] = 5,
     cluster: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Run on this Dask scheduler.")] = None,
+    rate: Rate = None,
+    seed: Seed = None,
     trace: Trace = None,
     changes: Changes = None,
     engine: Engine = "compiled",
     json: Json = None,
 ) -> int:
-    """Play every combination of some values."""
+    """Simulate every combination of some values."""
     from sim.experiments.sweep import sweep as do_sweep
+    from sim.judgement.judge import status_of, worst
     from sim.report.json_document import sweep_document
     from sim.report.tables import sweep as sweep_grid
     from sim.report.terminal import table
     from sim.scenario.assignments import values
 
-    asked = _asked(scenario, trace=trace, changes=changes)
+    asked = _asked(scenario, rate=rate, seed=seed, trace=trace, changes=changes)
     points = dict(values(text) for text in vary)
     found = do_sweep(asked, vary=points, engine=engine, seeds=seeds, cluster=cluster, progress=True)
     _show([table(sweep_grid(found))], document=sweep_document(found), json=json)
     if found.ended_early:
         _say(f"headroom: {found.ended_early}")
-    return USAGE_STATUS if found.interrupted else 0
+    return USAGE_STATUS if found.interrupted else status_of(worst(found.points["verdict"]))
 
 
 @app.command(epilog="Example: headroom cost phase4")
@@ -217,16 +251,17 @@ def cost(
     scenario: ScenarioName,
     *,
     month: Annotated[int, typer.Option(help="Storage grows: 1 is the first month.")] = 1,
+    rate: Rate = None,
     trace: Trace = None,
     changes: Changes = None,
     json: Json = None,
 ) -> int:
-    """Price a month of a scenario's load."""
+    """Estimate the monthly bill of a scenario's load."""
     from sim.judgement.cost import cost as bill_of
     from sim.report.json_document import cost_document
     from sim.report.terminal import cost_table
 
-    bill = bill_of(_asked(scenario, trace=trace, changes=changes), month=month)
+    bill = bill_of(_asked(scenario, rate=rate, trace=trace, changes=changes), month=month)
     _show([cost_table(bill), *bill.notes], document=cost_document(bill), json=json)
     return 0
 
@@ -234,18 +269,18 @@ def cost(
 @app.command(epilog="Example: headroom compare simulated.parquet measured.parquet")
 def compare(
     simulated: Annotated[Path, typer.Argument(help="A recorded run.")],
-    measured: Annotated[Path, typer.Argument(help="Another, of the same requests.")],
+    measured: Annotated[Path, typer.Argument(help="Another recorded run of the same requests.")],
     *,
     json: Json = None,
 ) -> int:
-    """Lay two recorded runs side by side."""
-    from sim.judgement.comparison import compare as lay
+    """Compare two recorded runs of the same requests."""
+    from sim.judgement.comparison import compare as compare_runs
     from sim.report.json_document import comparison_document
     from sim.report.tables import comparison as comparison_grid
     from sim.report.terminal import table
     from sim.results.storage import load_run
 
-    found = lay(load_run(simulated), load_run(measured))
+    found = compare_runs(load_run(simulated), load_run(measured))
     document = {"schema_version": 1, "agrees": found.agrees, "comparison": comparison_document(found)}
     _show([table(comparison_grid(found))], document=document, json=json)
     return 0 if found.agrees else 3
@@ -254,16 +289,19 @@ def compare(
 @app.command(epilog="Example: headroom serve --pace launch --port 8787")
 def serve(
     *,
-    pace: Annotated[str | None, typer.Option(metavar="SCENARIO", help="Keep this scenario's latencies.")] = None,
+    pace: Annotated[
+        str | None, typer.Option(metavar="SCENARIO", help="Pace answers to this scenario's latencies.")
+    ] = None,
     port: Annotated[int, typer.Option(help="HTTP port on 127.0.0.1; 0 takes any.")] = 0,
     quic_port: Annotated[int, typer.Option(help="UDP port of the tunnel; 0 takes any.")] = 0,
-    data: Annotated[Path | None, typer.Option(help="Folder of all state; default: gone at the end.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder for all state; default: a temporary one.")] = None,
+    seed: Seed = None,
+    changes: Changes = None,
 ) -> int:
-    """Run the reference deployment until Ctrl-C."""
+    """Run the reference deployment until Ctrl-C; its first line says where, for `run --on FILE.json`."""
     from sim.runners.reference import serve as do_serve
-    from sim.scenario.scenario import load_scenario
 
-    paced = None if pace is None else load_scenario(pace)
+    paced = None if pace is None else _asked(pace, seed=seed, changes=changes)
     return do_serve(paced, port=port, quic_port=quic_port, data=data)
 
 
@@ -273,7 +311,7 @@ def report(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the HTML.")] = Path("out/notebooks"),
 ) -> int:
-    """Execute notebooks, render them as HTML."""
+    """Execute notebooks and render them as HTML."""
     from sim.report.notebooks import render
 
     for path in notebooks:
@@ -282,17 +320,25 @@ def report(
 
 
 @app.command()
-def lab() -> int:
+def lab(
+    notebook: Annotated[str | None, typer.Argument(help="Default: the first of the project's.")] = None,
+    *,
+    port: Annotated[int | None, typer.Option(help="Default: the first free one from 8888.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> int:
     """Open JupyterLab at the first notebook."""
     from sim.report.notebooks import open_lab
 
-    return open_lab()
+    return open_lab(notebook, port=port, browser=browser)
 
 
 def main() -> None:
-    """Run the command; every error is one line: status 2 for what a user can cause, 4 for a defect of ours."""
+    """Run the command; print an error as one line, with status 2 for a user's error and 4 for a defect of ours."""
     from sim.errors import SimError
 
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no "±" shows a "?" in its place, and not a traceback.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # both are TextIOWrappers
     try:
         status = app(standalone_mode=False)
         if status == INTERRUPTED_STATUS:
@@ -302,11 +348,11 @@ def main() -> None:
     except SimError as error:
         status = _refuse(str(error), *getattr(error, "__notes__", ()))
     except (KeyboardInterrupt, typer.Abort):
-        status = _refuse("interrupted, before there was anything to keep")
+        status = _refuse("interrupted before there was a result")
     except BrokenPipeError:
-        sys.stderr.close()  # Whoever read our output has had enough.
+        sys.stderr.close()  # The reader closed the pipe; do not fail again when Python flushes it.
         status = 1
-    except Exception as error:  # noqa: BLE001  # the last door: whatever it is, it must not pass for a missed target
+    except Exception as error:  # noqa: BLE001  # a crash must not exit with status 1, a missed target
         from sim.report.crash import report_crash
 
         status = report_crash(error, arguments=sys.argv[1:], say=_say)
@@ -324,32 +370,40 @@ def _say(line: str) -> None:
 
 
 def _asked(
-    scenario: str, *, rate: float | None = None, trace: Path | None = None, changes: list[str] | None = None
+    scenario: str,
+    *,
+    rate: float | None = None,
+    seed: int | None = None,
+    trace: Path | None = None,
+    changes: list[str] | None = None,
 ) -> "Scenario":
-    """The scenario as asked for on the command line."""
+    """Return the scenario with the changes given on the command line."""
     from sim.runners.play import prepare
     from sim.scenario.assignments import change
 
     asked = prepare(scenario, rate_per_s=rate, trace=trace)
-    return asked.with_(**dict(change(text) for text in changes)) if changes else asked
+    changed = dict(change(text) for text in changes or ())
+    if seed is not None:
+        changed["seed"] = seed
+    return asked.with_(**changed) if changed else asked
 
 
-def _teller() -> "Callable[[str], None]":
-    """Where progress is told: on a terminal, and nowhere when piped."""
+def _progress_printer() -> "Callable[[str], None]":
+    """Return a callback that prints progress on standard error if it is a terminal, and does nothing otherwise."""
     return _say if sys.stderr.isatty() else lambda _: None
 
 
 def _check_place(path: Path, *, suffix: str) -> None:
     from sim.errors import UsageError
+    from sim.files import check_place
 
     if path.suffix != suffix:
         raise UsageError(f"save={str(path)!r} must end in {suffix}")
-    if not path.parent.is_dir():
-        raise UsageError(f"save={str(path)!r}: the folder {str(path.parent)!r} must exist")
+    check_place(path, what="save")
 
 
 def _show(tables: "Iterable[RenderableType]", *, document: "Document", json: str | None) -> None:
-    """Print tables, on standard error if standard output is for the document."""
+    """Print tables, on standard error if the document goes to standard output; write the document if asked."""
     from sim.report.json_document import write_document
 
     console = _console(to_stderr=json == "-")
@@ -363,8 +417,9 @@ def _console(*, to_stderr: bool) -> "Console":
     from rich.console import Console
 
     stream = sys.stderr if to_stderr else sys.stdout
-    # A pipe has no width of its own: tables must not be cut to 80 columns there.
-    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False)
+    # A pipe has no width; without this rich would cut tables to 80 columns there.
+    width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdecimal() else PIPE_COLUMNS
+    return Console(file=stream, width=width, highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,37 +1,91 @@
 """What goes to disk and to other programs: a file that is whole or not there, and values in the types of JSON."""
 
+import os
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from math import isfinite
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import IO, Any
+from tempfile import NamedTemporaryFile, SpooledTemporaryFile
+from typing import IO, Any, cast
 
 import numpy as np
 import pandas as pd
 
+from sim.errors import UsageError
+
 MODE = 0o644
 """Of a finished file; a temporary one starts unreadable for others."""
+
+SPOOLED_BYTES = 2**24
+"""What waits in memory for a pipe; more waits on disk."""
+
+
+def check_place(path: Path | str, *, what: str) -> None:
+    """Refuse a place that cannot be written to, before the work and not after it; ``-`` is standard output.
+
+    Parameters
+    ----------
+    path : Path or str
+        Of the file to come; its folder must exist.
+    what : str
+        Name of the option or argument, for the message.
+
+    Raises
+    ------
+    UsageError
+        Its folder does not exist or cannot be written, or it is itself a folder.
+    """
+    place = Path(path)
+    if str(path) == "-":
+        return
+    if place.is_dir():
+        raise UsageError(f"{what}={str(path)!r} is a folder, must be a file (append a name)")
+    if not place.parent.is_dir():
+        raise UsageError(f"{what}={str(path)!r}: the folder {str(place.parent)!r} must exist")
+    if not os.access(place if _is_special(place) else place.resolve().parent, os.W_OK):
+        raise UsageError(f"{what}={str(path)!r} cannot be written: permission denied")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file to write into, which takes the place of *path* when the block ends well, and is gone when it does not.
 
+    A link stays a link: the file that it leads to is replaced. A device or a pipe stays what it is: it is written to
+    when the block ends well.
+
     Raises
     ------
     OSError
         The place cannot be written to.
     """
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as unfinished:
+    if _is_special(path):
+        with SpooledTemporaryFile(max_size=SPOOLED_BYTES) as unsent:
+            yield cast("IO[bytes]", unsent)
+            unsent.seek(0)
+            with path.open("wb", buffering=0) as out:
+                shutil.copyfileobj(unsent, out)
+        return
+    target = path.resolve()
+    with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as unfinished:
         try:
             yield unfinished
             unfinished.close()
             Path(unfinished.name).chmod(MODE)
-            Path(unfinished.name).replace(path)
+            Path(unfinished.name).replace(target)
         finally:
             Path(unfinished.name).unlink(missing_ok=True)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether *path* leads to something that is neither a file nor a folder."""
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)
 
 
 def plain(value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""D1: one SQLite database, one query at a time, with its migrations and its counters of rows."""
+"""D1: a SQLite database that runs one query at a time, its migrations, and its counts of rows read and written."""

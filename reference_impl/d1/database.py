@@ -1,13 +1,13 @@
-"""D1: one SQLite database that answers one query at a time, far from most of its callers.
+"""D1: a SQLite database that runs one query at a time, a network round trip away from the Worker.
 
 ::
 
     binding ── rtt/2 ──► queue ──► engine (one server) ── rtt/2 ──► rows and meta
 
-The interface is the binding's: ``prepare(sql).bind(…).all()``, ``batch([…])``, which is one
+The interface is that of the binding: ``prepare(sql).bind(…).all()``, and ``batch([…])``, which is one
 transaction. The documented limits are enforced with errors like the platform's, foreign keys are
-always on, and a query's *meta* has the rows read and written, which is what the bill counts. The
-schema comes from migrations only (:mod:`reference_impl.d1.migrations`).
+always on, and a query's *meta* counts the rows read and written, which are billed. Only migrations change the
+schema (:mod:`reference_impl.d1.migrations`).
 
 Sources
 -------
@@ -30,7 +30,7 @@ READS = ("SELECT", "EXPLAIN", "WITH")
 
 
 class D1Error(PlatformError):
-    """The database refused or failed a statement; nothing of its batch happened."""
+    """The database refused or failed a statement; its whole batch was rolled back."""
 
     status = 500
     code = "d1_error"
@@ -38,12 +38,12 @@ class D1Error(PlatformError):
 
 @dataclass(frozen=True)
 class D1Result:
-    """What one statement answered.
+    """The result of one statement.
 
     Parameters
     ----------
     results
-        One mapping from column to value a row.
+        One mapping from column to value for each row.
     meta
         ``duration`` (ms of SQL), ``changes``, ``last_row_id``, ``rows_read``, ``rows_written``.
     """
@@ -61,18 +61,18 @@ class Statement:
 
     @property
     def is_read(self) -> bool:
-        """Whether it only reads."""
+        """Whether the statement only reads."""
         return bare_sql(self.sql).upper().startswith(READS)
 
     def check(self) -> None:
-        """Refuse what the platform refuses before it runs anything.
+        """Check the rules that the platform applies before it runs anything.
 
         Raises
         ------
         LimitError
-            Too many parameters or too long a text.
+            If there are too many parameters, or the text is too long.
         D1Error
-            A statement about transactions or other databases.
+            If the statement concerns transactions or other databases.
         """
         check_params(len(self.params))
         try:
@@ -82,18 +82,18 @@ class Statement:
 
 
 class Database:
-    """The database itself.
+    """One D1 database: SQLite behind a queue with one server.
 
     Parameters
     ----------
     engine
-        Runs SQL; used directly only for what is put in place before requests come.
+        Runs SQL; used directly only to prepare data outside of requests.
     clock
         The deployment's clock.
     settings
-        Times, and the bound of the queue.
+        Round trip, service times and queue limit.
     name
-        Name of the instance: its time category.
+        Name of the instance; also its time category.
     """
 
     def __init__(self, engine: Engine, *, clock: Clock, settings: D1Settings, name: str = "d1") -> None:
@@ -104,14 +104,14 @@ class Database:
         self._thread = Station(clock, name, queue_limit=settings.queue_limit)
 
     async def run(self, statements: Sequence[Statement], stopwatch: Stopwatch) -> list[D1Result]:
-        """Run *statements* as one transaction, when it is their turn.
+        """Wait in the queue, then run *statements* as one transaction.
 
         Raises
         ------
         OverloadedError
-            The queue is full.
+            If the queue is full.
         LimitError, D1Error
-            See :class:`Statement`; or SQL failed, and none of the statements happened.
+            See :class:`Statement`; or a statement failed, and the transaction was rolled back.
         """
         for statement in statements:
             statement.check()
@@ -147,7 +147,7 @@ class Database:
 
 
 class D1Binding:
-    """The database as one request sees it.
+    """The D1 binding of one request: the database, and the stopwatch that times the request.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class D1Binding:
         self._stopwatch = stopwatch
 
     def prepare(self, sql: str) -> "PreparedStatement":
-        """Return a statement to bind and run."""
+        """Return a statement that can be bound and run."""
         return PreparedStatement(self, Statement(sql))
 
     async def batch(self, statements: Sequence["PreparedStatement"]) -> list[D1Result]:
@@ -171,46 +171,46 @@ class D1Binding:
 
 
 class PreparedStatement:
-    """A statement of a binding."""
+    """A statement of a binding, with the methods of the platform's ``D1PreparedStatement``."""
 
     def __init__(self, binding: D1Binding, statement: Statement) -> None:
         self._binding = binding
         self.statement = statement
 
     def bind(self, *params: Any) -> "PreparedStatement":
-        """Return the statement with *params* in place of its question marks."""
+        """Return the statement with *params* bound to its placeholders."""
         return PreparedStatement(self._binding, Statement(self.statement.sql, params))
 
     async def all(self) -> D1Result:
-        """Run it and return all rows."""
+        """Run the statement and return all rows."""
         return (await self._binding.batch([self]))[0]
 
     async def first(self) -> dict[str, Any] | None:
-        """Run it and return the first row, if there is one."""
+        """Run the statement and return the first row, or None."""
         results = (await self.all()).results
         return results[0] if results else None
 
     async def run(self) -> D1Result:
-        """Run it for its effect."""
+        """Run the statement for its effect."""
         return await self.all()
 
 
 def insert_rows(head: str, rows: Sequence[Sequence[Any]], *, tail: str = "") -> Iterator[tuple[str, Params]]:
-    """Cut one insert of many rows into statements that the platform takes.
+    """Split one insert of many rows into statements within the platform's limit on parameters.
 
     Parameters
     ----------
     head
         ``INSERT INTO table (columns)``.
     rows
-        All of one width; each value is bound.
+        Rows of equal length; each value is a bound parameter.
     tail
-        What follows the values, for instance an ``ON CONFLICT`` clause.
+        SQL after the values, for example an ``ON CONFLICT`` clause.
 
     Yields
     ------
     tuple
-        SQL and parameters, at most 100 of them: 12 rows of 8 columns, 11 rows of 9.
+        SQL and at most 100 parameters: for example 12 rows of 8 columns, or 11 rows of 9.
     """
     if not rows:
         return

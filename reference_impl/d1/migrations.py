@@ -1,9 +1,9 @@
-"""Migrations: numbered SQL files that make, and are the only source of, D1's schema.
+"""Migrations: numbered SQL files, which are the only source of D1's schema.
 
-Files run in the order of their names, each in one transaction together with its entry in
-``d1_migrations``, the table that the platform's own tool keeps. What is recorded is not run again;
-a recorded file that has vanished, or a new file that sorts before a recorded one, is an error,
-because the schema then depends on who migrated when.
+Files run in the order of their names, each in one transaction together with its row in
+``d1_migrations``, the table that the platform's own tool maintains. A recorded file is not run again.
+A recorded file that is missing, or a new file that sorts before a recorded one, is an error,
+because the schema would then depend on the order in which a database was migrated.
 
 Sources
 -------
@@ -25,18 +25,18 @@ CREATE TABLE IF NOT EXISTS d1_migrations (
 
 
 def applied(engine: Engine) -> list[str]:
-    """Return the names of the migrations that the database has, in the order in which they ran."""
+    """Return the names of the applied migrations, in the order in which they ran."""
     engine.execute(RECORD_TABLE)
     return [row[0] for row in engine.execute("SELECT name FROM d1_migrations ORDER BY id").values]
 
 
 def plan(engine: Engine, files: Mapping[str, str]) -> list[str]:
-    """Return the names in *files* (name to SQL) that are still to run, in order; run nothing.
+    """Return the names in *files* (name to SQL) that have not been applied yet, in order; run nothing.
 
     Raises
     ------
     ConfigError
-        If the recorded migrations are not the first of *files*.
+        If the applied migrations are not the first of *files*.
     """
     done = applied(engine)
     names = sorted(files)
@@ -49,12 +49,12 @@ def plan(engine: Engine, files: Mapping[str, str]) -> list[str]:
 
 
 def migrate(engine: Engine, files: Mapping[str, str]) -> list[str]:
-    """Bring the database up to date; return the names that ran.
+    """Apply the pending migrations and return their names.
 
     Raises
     ------
     ConfigError
-        See :func:`plan`; or a file's SQL failed, and nothing of that file happened.
+        See :func:`plan`; or a file's SQL failed, and that file was rolled back.
     """
     ran = []
     for name in plan(engine, files):
@@ -72,7 +72,7 @@ def migrate(engine: Engine, files: Mapping[str, str]) -> list[str]:
 def split(script: str) -> list[str]:
     """Return the statements of *script*, without its comment lines.
 
-    A semicolon ends a statement only at the end of a line; triggers have no place here.
+    A semicolon ends a statement only at the end of a line; triggers are not supported.
     """
     lines = [line.split("--", 1)[0].rstrip() for line in script.splitlines()]
     statements = "\n".join(line for line in lines if line).split(";\n")

@@ -1,4 +1,4 @@
-"""What a scenario says of a D1 database."""
+"""The settings of a D1 database, read from its table in the deployment file."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from reference_impl.timing.tape import Tape
 
 @dataclass(frozen=True)
 class D1Settings:
-    """A database that answers one query at a time; *queue_limit* None: no bound on how many wait."""
+    """Settings of a database; *queue_limit* None: the queue is unbounded."""
 
     rtt_ms: Tape
     read_ms: Tape

@@ -1,11 +1,11 @@
-"""Alarms: one date an object, kept on disk, rung at least once.
+"""Alarms: each object has at most one, stored on disk and delivered at least once.
 
 The scheduler's row is written before the object's own transaction commits: spurious wake-ups are possible (the
 object then says that it has no such alarm), lost ones are not.
 
-An alarm whose handler fails rings again after 2, 4, 8, 16, 32 and 64 s, each up to a quarter longer,
-and is dropped then. Refusals of the platform itself (the queue was full, the object was reset) do not
-count among the six; the pauses after them grow up to 1,024 s.
+A handler that fails is retried after 2, 4, 8, 16, 32 and 64 s, each delay lengthened by up to 25 % of jitter; then
+the alarm is dropped. Failures of the platform itself (the queue was full, the object was reset) do not count towards
+the six retries; the delays after them grow up to 1,024 s.
 
 Sources
 -------
@@ -26,18 +26,18 @@ RETRIES_MAX = 6
 RETRY_JITTER_SHARE = 0.25
 EXPONENT_MAX = 9
 UNCOUNTED = (OverloadedError, ResetError, StorageFailedError)
-"""Failures of the platform and not of the handler."""
+"""Failures of the platform, not of the handler; they do not count as retries."""
 
 LOG = logging.getLogger(__name__)
 
 
 def no_jitter() -> float:
-    """Return 0: retries exactly after 2, 4, 8 … s."""
+    """Return 0: retries come exactly after 2, 4, 8 … s."""
     return 0.0
 
 
 class AlarmScheduler:
-    """Rings the alarms of one namespace.
+    """Schedules and delivers the alarms of one namespace.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class AlarmScheduler:
     index
         The namespace's own database, with its table ``objects`` (id, alarm_unix_ms).
     ring
-        Runs the handler of an object for the alarm of a date.
+        Runs an object's alarm handler; called with the object's id and the alarm's date.
     drop
-        Lets an object know that its alarm of a date is given up.
+        Notifies an object that its alarm was dropped after the last retry; called likewise.
     jitter
-        Draws how much of the jitter a retry waits longer, 0 to 1.
+        Returns the fraction of the maximal jitter that a retry is delayed by, 0 to 1.
     """
 
     def __init__(
@@ -70,24 +70,24 @@ class AlarmScheduler:
         self.given_up = 0
 
     def set(self, object_id: str, at_unix_ms: int) -> None:
-        """Ring at a date; an earlier date of the object is forgotten."""
+        """Schedule the object's alarm; it replaces one that is scheduled already."""
         self._index.execute("UPDATE objects SET alarm_unix_ms = ? WHERE id = ?", (at_unix_ms, object_id))
         self._clock.spawn(self._keep_ringing(object_id, at_unix_ms))
 
     def ensure(self, object_id: str, at_unix_ms: int) -> None:
-        """Ring at a date, unless that is what the index says already."""
+        """Schedule the object's alarm unless the index has it for this date already."""
         rows = self._index.execute("SELECT alarm_unix_ms FROM objects WHERE id = ?", (object_id,)).fetchall()
         if rows != [(at_unix_ms,)]:
             self.set(object_id, at_unix_ms)
 
     def clear(self, object_id: str, at_unix_ms: int) -> None:
-        """Forget the alarm of a date."""
+        """Remove the alarm of this date from the index."""
         self._index.execute(
             "UPDATE objects SET alarm_unix_ms = NULL WHERE id = ? AND alarm_unix_ms = ?", (object_id, at_unix_ms)
         )
 
     def resume(self) -> None:
-        """Take up the alarms that were set before a restart."""
+        """Schedule the alarms that were set before a restart."""
         rows = self._index.execute("SELECT id, alarm_unix_ms FROM objects WHERE alarm_unix_ms IS NOT NULL")
         for object_id, at_unix_ms in rows.fetchall():
             self._clock.spawn(self._keep_ringing(object_id, at_unix_ms))
@@ -103,7 +103,7 @@ class AlarmScheduler:
             except UNCOUNTED:
                 uncounted += 1
                 delay_ms = self._backoff_ms(uncounted)
-            except Exception as error:  # a handler may raise anything; it is tried again whatever it was
+            except Exception as error:  # a handler may raise anything; any failure is retried
                 counted += 1
                 is_last = counted == RETRIES_MAX + 1
                 delay_ms = 0.0 if is_last else self._backoff_ms(counted)

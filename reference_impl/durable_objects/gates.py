@@ -1,19 +1,19 @@
-"""The two gates of a Durable Object, and an event on its way through them.
+"""The input gate and the output gate of a Durable Object, and how an event passes them.
 
 ::
 
     event ──► queue (input gate) ─► inside: one at a time ──► leaves ──► output gate ──► reply
-                     ▲                │ outside(): commit, let go, wait for the output gate,
-                     └────────────────┘            ask somebody else, come back to the queue
+                     ▲                │ outside(): commit, release the object, wait for the output gate,
+                     └────────────────┘            call another service, rejoin the queue
 
-- *Input gate*: while an event is inside, nothing else is. Waiting for the object's own storage is
-  inside; waiting for anybody else is outside, and others may run meanwhile.
-- *Output gate*: whatever leaves the object, a reply, a call of somebody else, a message on a socket,
-  waits until all that was committed before it is durable. The object itself does not wait.
+- *Input gate*: at most one event is inside the object at a time. An event stays inside while it waits for the object's
+  own storage; while it waits for anything else it is outside, and other events may run.
+- *Output gate*: whatever leaves the object (a reply, a call to another service, a message on a socket) waits until
+  every earlier commit is durable. The object itself does not wait.
 - A *critical section* (:meth:`Event.block_concurrency_while`, :meth:`Event.transaction`) keeps the
   input gate closed even while it waits outside; the former may last 30 s.
-- When an object is reset, its *generation* ends: an event that comes back from outside to a younger
-  generation is refused, and the storage that it holds is fenced.
+- A reset ends the object's *generation*: an event that returns from outside after a reset is refused, and the storage
+  that it holds is fenced.
 
 Sources
 -------
@@ -39,14 +39,14 @@ CRITICAL_SECTION_MS_MAX = 30_000.0
 
 
 class ResetError(PlatformError):
-    """The object was reset while it worked on this; a new attempt meets a new instance."""
+    """The object was reset while it handled this event; a retry reaches a new instance."""
 
     code = "object_reset"
     retryable = True
 
 
 class Activation:
-    """The activation of one object: its queue, and what of it is in memory.
+    """The activation of one object: its queue, and its state in memory.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Activation:
     sockets
         Its hibernatable sockets.
     queue_category
-        The time category of the wait for it.
+        The time category of the wait in *queue*.
     """
 
     def __init__(self, queue: Station, sockets: Sockets, *, queue_category: str) -> None:
@@ -66,19 +66,19 @@ class Activation:
         self.storage: Storage | None = None
         self.idle_since_ms = -math.inf
         self.events = 0
-        """How many events are inside or outside, but not done."""
+        """Number of events that have entered and are not done, inside or outside."""
         self.critical_sections = 0
         self.generation = 0
         self.sockets = sockets
         sockets.mark = self._commits_awaited
         self.retired: ImplError | None = None
-        """Why this place is no longer the object's; nobody may enter it then."""
+        """Why this activation is no longer the object's, or None; no event may enter a retired activation."""
 
     def _commits_awaited(self) -> int:
         return 0 if self.storage is None else self.storage.commits_awaited
 
     def reset(self, error: ImplError) -> None:
-        """Forget what is in memory; code of the old instance can write no more."""
+        """Discard the instance in memory and fence its storage, so that code of the old instance cannot write."""
         self.generation += 1
         self.critical_sections = 0
         self.instance = self.state = None
@@ -88,21 +88,21 @@ class Activation:
             self.storage = None
 
     def give_up_failed_disk(self) -> None:
-        """Reset if the disk failed, whether the object's code minds or not: its memory may hold what is lost."""
+        """Reset the object if its disk failed, even if its code caught the error: memory may hold lost writes."""
         if self.storage is not None and self.storage.failure is not None:
             self.reset(self.storage.failure)
 
     def retire(self, error: ImplError) -> None:
-        """Reset, and let nobody in any more."""
+        """Reset, and refuse every further event."""
         self.retired = error
         self.reset(error)
         self.sockets.break_off(SERVICE_RESTART, str(error))
 
 
 class Event:
-    """One request, alarm or message while it is inside an object.
+    """One request, alarm or message that an object handles.
 
-    *wrote* says whether the event stored something; its reply then pays the output gate's time.
+    *wrote* says whether the event stored something; its reply then waits for the output gate's sampled time.
     """
 
     def __init__(self, activation: Activation, stopwatch: Stopwatch) -> None:
@@ -115,11 +115,11 @@ class Event:
         self.wrote = False
 
     def stage(self, component: str, drawn_ms: float = 0.0) -> "ObjectStage":
-        """Return the context in which real work holds the object for a drawn time."""
+        """Return a context in which real work holds the object for at least the sampled time."""
         return ObjectStage(self, component, drawn_ms)
 
     async def outside(self, awaitable: Awaitable[Returned]) -> Returned:
-        """Let go of the object, wait for *awaitable*, and come back at the end of the queue.
+        """Release the object, wait for *awaitable*, and rejoin at the end of the queue.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class Event:
                 self.leave()
             await self.pass_output_gate()
         except BaseException:
-            # It was never begun, and never will be.
+            # It was never started, and never will be.
             if inspect.iscoroutine(awaitable):
                 awaitable.close()
             raise
@@ -149,12 +149,12 @@ class Event:
         return returned
 
     async def block_concurrency_while(self, closure: Callable[[], Coroutine[Any, Any, Returned]]) -> Returned:
-        """Run *closure* while nobody else may enter, even when it waits outside.
+        """Run *closure* with the input gate closed, even while it waits outside.
 
         Raises
         ------
         ResetError
-            If it takes more than 30 s, or fails: the object is reset then.
+            If it takes more than 30 s, or fails; the object is then reset.
         """
         clock = self.stopwatch.clock
         ended = clock.waiter()
@@ -164,7 +164,7 @@ class Event:
         async def run() -> None:
             try:
                 results.append(await closure())
-            except Exception as error:  # noqa: BLE001  # whatever it is, it is raised where the closure was given
+            except Exception as error:  # noqa: BLE001  # raised again in the task that gave the closure
                 failures.append(error)
             _set(ended)
 
@@ -182,14 +182,14 @@ class Event:
             return results[0]
         error = failures[0] if failures else ResetError("a critical section waited for more than 30 s; ask again")
         self._activation.reset(ResetError(f"a critical section failed: {error}"))
-        # The event itself is the reason of the reset; there is nothing left of it to end.
+        # The event itself caused the reset; it has no turn left to end.
         self.has_begun = False
         raise error
 
     async def transaction(self, closure: Callable[[Transaction], Coroutine[Any, Any, Returned]]) -> Returned:
-        """Run *closure* as one transaction: all of its writes happen or none, and nobody enters meanwhile.
+        """Run *closure* as one transaction, with the input gate closed.
 
-        None happens if it fails, or rolls back the transaction that it is given.
+        It is rolled back if *closure* raises, or calls :meth:`Transaction.rollback` on its argument.
         """
         activation, storage = self._activation, self._activation.storage
         assert storage is not None, "an awake object has its storage"
@@ -198,7 +198,7 @@ class Event:
             with storage.transaction() as transaction:
                 returned = await closure(transaction)
         finally:
-            # After a reset the sections of the old instance count no more.
+            # After a reset the critical sections of the old instance no longer count.
             if activation.storage is storage:
                 activation.critical_sections -= 1
         self._check_generation()
@@ -207,7 +207,7 @@ class Event:
     # --- entering and leaving ------------------------------------------------------------------
 
     async def enter(self) -> None:
-        """Wait for the object, as the others do; a full queue refuses."""
+        """Wait in the queue for the object; a full queue refuses the event."""
         waited_ms = await self._activation.queue.acquire(self.stopwatch)
         self._is_inside = True
         self._activation.events += 1
@@ -218,28 +218,28 @@ class Event:
         self.stopwatch.spend(self._activation.queue_category, waited_ms)
 
     def begin(self) -> None:
-        """Start to count what the event itself writes: the object is awake."""
+        """Start to track the event's own writes; the object must be in memory."""
         assert self._activation.storage is not None, "an awake object has its storage"
         self._generation = self._activation.generation
         self._commits = self._activation.storage.commits
         self.has_begun = True
 
     def end(self) -> bool:
-        """Commit what was written last, let the next event in, and return whether the output gate is still closed.
+        """Commit the last turn, admit the next event, and return whether the output gate is still closed.
 
-        A refusal ends here too: it depends on what was written before.
+        A reply that is an error passes here too: it may depend on earlier writes.
 
         Raises
         ------
         ResetError
-            If the object was reset meanwhile: what the event would answer may not be so any more.
+            If the object was reset meanwhile: the event's answer may no longer be true.
         """
         storage = self._end_turn()
         self.leave()
         return not storage.is_confirmed or self._activation.sockets.has_posted
 
     async def pass_output_gate(self) -> None:
-        """Wait until all that was committed is durable, and let leave what waits for that."""
+        """Wait until every commit is durable, then release the messages that wait for it."""
         activation = self._activation
         storage = activation.storage
         assert storage is not None, "an event passes the gate of the object that it was in"
@@ -249,19 +249,19 @@ class Event:
             activation.sockets.release(storage.confirmed)
 
     def leave(self) -> None:
-        """Let the next event in, unless this one has left already."""
+        """Admit the next event, unless this one has left already."""
         if self._is_inside:
             self._is_inside = False
             self._activation.idle_since_ms = self.stopwatch.planned_ms
             self._activation.queue.release(self.stopwatch)
 
     def done(self) -> None:
-        """Leave for good."""
+        """Leave the object; the event is finished."""
         self.leave()
         self._activation.events -= 1
 
     def end_turn(self) -> None:
-        """Commit what was written since the last wait."""
+        """Commit the writes since the last wait."""
         self._end_turn()
 
     def _end_turn(self) -> Storage:
@@ -273,12 +273,12 @@ class Event:
         return storage
 
     async def _come_back(self) -> None:
-        # Who was inside already is never refused.
+        # An event that was inside already is never refused.
         await self._activation.queue.acquire(self.stopwatch, bounded=False)
         self._is_inside = True
         self._check_generation()
         assert self._activation.storage is not None, "the generation is the same"
-        # What others wrote meanwhile is not this event's.
+        # Writes of other events meanwhile are not this event's.
         self._commits = self._activation.storage.commits
 
     def _check_generation(self) -> None:
@@ -289,7 +289,7 @@ class Event:
 
 
 class ObjectStage(Stage):
-    """A stage inside an object: where it ends, the object waits, so what was written is committed."""
+    """A stage inside an object; its end is a wait, so it commits the turn's writes."""
 
     def __init__(self, event: Event, component: str, drawn_ms: float) -> None:
         super().__init__(event.stopwatch, component, drawn_ms)
@@ -298,7 +298,7 @@ class ObjectStage(Stage):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A refusal leaves standing what was written before it; a disk that failed refuses here too.
+        # Writes before an error stand; a failed disk raises here too.
         if error is None or isinstance(error, ImplError):
             self._event.end_turn()
         await super().__aexit__(kind, error, trace)

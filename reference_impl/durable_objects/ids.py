@@ -1,8 +1,7 @@
-"""Identities of Durable Objects: 64 hexadecimal digits that name their own namespace.
+"""Ids of Durable Objects: 64 hexadecimal digits, tagged with their namespace.
 
-The first 24 bytes say which object it is (a hash of its name, or entropy), the last 8 are a tag of the
-namespace over them. So an id from another namespace, or with a digit mistyped, is known as such
-without looking anything up.
+The first 24 bytes identify the object (a hash of its name, or entropy); the last 8 are a tag computed from these bytes
+and the namespace. So an id from another namespace, or with a mistyped digit, is recognised without a lookup.
 
 Sources
 -------
@@ -28,12 +27,12 @@ def from_name(namespace: str, name: str) -> str:
 
 
 def unique(namespace: str, entropy: bytes) -> str:
-    """Return an id that no name leads to.
+    """Return an id that is derived from no name.
 
     Raises
     ------
     ConfigError
-        If there are not 24 bytes of *entropy*.
+        If *entropy* is not 24 bytes.
     """
     if len(entropy) != ENTROPY_BYTES:
         raise ConfigError(f"{len(entropy)} bytes of entropy; an id is made of {ENTROPY_BYTES}")
@@ -41,12 +40,12 @@ def unique(namespace: str, entropy: bytes) -> str:
 
 
 def from_string(namespace: str, text: str) -> str:
-    """Return *text* as an id of *namespace*.
+    """Check that *text* is an id of *namespace* and return it.
 
     Raises
     ------
     RequestError
-        If it is none.
+        If it is not.
     """
     if WELL_FORMED.fullmatch(text):
         body = bytes.fromhex(text)[:ENTROPY_BYTES]

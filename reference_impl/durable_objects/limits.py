@@ -1,10 +1,9 @@
-"""What an object may store, on either of the platform's two back ends.
+"""Limits of an object's storage on the platform's two back ends, SQLite and key-value.
 
 Sources
 -------
 Durable Objects limits: value 131,072 bytes and key 2,048 bytes on the key-value back end; key and
-value together 2,000,000 bytes on the SQLite back end; 128 keys a call. SQL is there on the SQLite
-back end only.
+value together 2,000,000 bytes on the SQLite back end; 128 keys a call. Only the SQLite back end has SQL.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ KEYS_PER_CALL_MAX = 128
 
 @dataclass(frozen=True)
 class StorageLimits:
-    """What one stored value may weigh on one of the platform's two back ends, and whether it has SQL."""
+    """Size limits of a stored key and value on one back end, and whether it has SQL."""
 
     name: str
     key_bytes: int
@@ -32,12 +31,12 @@ BACK_ENDS: Mapping[str, StorageLimits] = {limits.name: limits for limits in (SQL
 
 
 def within(found: int, allowed: int, *, what: str) -> None:
-    """Refuse to have found more of *what* than is allowed.
+    """Check that *found* of *what* is within *allowed*.
 
     Raises
     ------
     LimitError
-        If there is more.
+        If it is more.
     """
     if found > allowed:
         raise LimitError(f"{found} {what}; the platform takes at most {allowed}")

@@ -1,18 +1,19 @@
-"""Durable Objects: for every name one small single-threaded server that owns its own disk.
+"""A namespace of Durable Objects: for every name one single-threaded object with a private disk.
 
 ::
 
     stub ── rtt/2 ──► queue ─► object (one event at a time) ──► output gate ── rtt/2 ──► caller
                                   │ storage: private database, transactions, alarm
-                                  └ outside(): lets go of the object while it waits for others
+                                  └ outside(): releases the object while it waits for others
 
-- One event at a time, and no reply before what it depends on is durable: :mod:`reference_impl.durable_objects.gates`.
+- One event at a time, and no reply before the writes that it depends on are durable:
+  :mod:`reference_impl.durable_objects.gates`.
 - A private disk with the platform's limits: :mod:`reference_impl.durable_objects.storage`.
-- An object that nobody used for the eviction time leaves memory; its disk stays. The next event
-  pays the cold start and finds whatever was stored.
-- One alarm an object: kept on disk, rung at least once: :mod:`reference_impl.durable_objects.alarms`.
-- A full queue refuses the newcomer as *overloaded*.
-- A defect in an object's code resets the object: only the disk can be trusted then.
+- An object that is idle for the eviction time is evicted from memory; its disk stays. The next event
+  waits for the cold start and finds whatever was stored.
+- One alarm an object, stored on disk and delivered at least once: :mod:`reference_impl.durable_objects.alarms`.
+- A request that finds the queue full is refused as *overloaded*.
+- An unexpected exception in an object's code resets the object: only its disk can be trusted then.
 
 Sources
 -------
@@ -38,10 +39,10 @@ from reference_impl.volumes.disks import Disk
 
 Returned = TypeVar("Returned")
 Attempt = Callable[[Callable[[], Awaitable[Response]]], Awaitable[Response]]
-"""What makes a call, perhaps more than once."""
+"""Makes a call, perhaps with retries."""
 
 OPEN_OBJECTS_MAX = 256
-"""Objects with open files at once; the ones idle longest are closed first, unseen by callers."""
+"""Objects with open files at once; the least recently used are closed first, which callers do not notice."""
 
 INDEX_TABLE = """
 CREATE TABLE IF NOT EXISTS objects (id TEXT PRIMARY KEY, name TEXT, alarm_unix_ms INTEGER)
@@ -56,14 +57,14 @@ async def once(call: Callable[[], Awaitable[Response]]) -> Response:
 
 
 class DurableObject(Protocol):
-    """What a class must offer to be run as a Durable Object."""
+    """The interface of a class that a namespace can run as a Durable Object."""
 
     async def fetch(self, request: Request, event: Event) -> Response:
-        """Answer one request; the object is held."""
+        """Answer one request; no other event runs meanwhile."""
         ...
 
     async def alarm(self, event: Event) -> None:
-        """Do what the alarm was set for; the object is held."""
+        """Handle the alarm; no other event runs meanwhile."""
         ...
 
 
@@ -71,11 +72,11 @@ class SocketObject(DurableObject, Protocol):
     """A Durable Object that accepts WebSockets."""
 
     async def web_socket_message(self, socket: Socket, message: Message, *, event: Event) -> None:
-        """Take a client's message; the object is held."""
+        """Handle a client's message; no other event runs meanwhile."""
         ...
 
     async def web_socket_close(self, socket: Socket, code: int, *, reason: str, event: Event) -> None:
-        """Take notice that a client is gone; the object is held."""
+        """Handle the end of a client's connection; no other event runs meanwhile."""
         ...
 
 
@@ -85,21 +86,21 @@ class Namespace:
     Parameters
     ----------
     name
-        Name of the instance: its time category, and what its ids are made from.
+        Name of the instance; also its time category, and part of what its ids are derived from.
     build
-        Makes an object from its :class:`State`.
+        Builds an object from its :class:`State`.
     clock
         The deployment's clock.
     disk
         Where the objects' databases are.
     settings
-        Times, eviction time, the bound of each object's queue, and the storage back end.
+        Service times, eviction time, queue limit of each object, and the storage back end.
     keeps_plan
         False at full speed, see :class:`reference_impl.timing.stopwatch.Stopwatch`.
     on_step
         Storage hook, see :mod:`reference_impl.durable_objects.storage`.
     jitter
-        Draws the jitter of alarm retries, 0 to 1.
+        Returns the jitter of an alarm retry, 0 to 1.
     """
 
     def __init__(
@@ -137,36 +138,36 @@ class Namespace:
         return object_id
 
     def new_unique_id(self, entropy: bytes) -> str:
-        """Return an id that no name leads to, made from 24 bytes of *entropy*."""
+        """Return an id that is derived from no name but from 24 bytes of *entropy*."""
         object_id = object_ids.unique(self.name, entropy)
         self._register(object_id, None)
         return object_id
 
     def id_from_string(self, text: str) -> str:
-        """Return *text* as an id.
+        """Check that *text* is an id of this namespace and return it.
 
         Raises
         ------
         RequestError
-            If it is not an id of this namespace.
+            If it is not.
         """
         object_id = object_ids.from_string(self.name, text)
         self._register(object_id, None)
         return object_id
 
     def names(self) -> list[str]:
-        """Return the names of all objects that were ever used by name."""
+        """Return the names of all objects that were ever reached by name."""
         rows = self._index.execute("SELECT name FROM objects WHERE name IS NOT NULL ORDER BY name")
         return [row[0] for row in rows.fetchall()]
 
     # --- life --------------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """Take up the alarms that were set before the restart."""
+        """Schedule the alarms that were set before a restart."""
         self.alarms.resume()
 
     def restart(self) -> None:
-        """Send every object out of memory, as a deployment of new code does; queues go too."""
+        """Evict every object and drop its queue, as a deployment of new code does."""
         for object_id, activation in self._activations.items():
             activation.retire(ResetError(CODE_UPDATED))
             self._disk.close(object_id)
@@ -174,7 +175,7 @@ class Namespace:
         self._activations.clear()
 
     def evict(self, object_id: str) -> bool:
-        """Send an idle object out of memory; return whether it was idle."""
+        """Evict an object from memory if it is idle; return whether it was."""
         activation = self._activations.get(object_id)
         if activation is None or activation.events:
             return False
@@ -186,7 +187,7 @@ class Namespace:
     # --- events ------------------------------------------------------------------------------
 
     async def deliver(self, object_id: str, request: Request, *, stopwatch: Stopwatch) -> Response:
-        """Bring *request* to the object and return its reply once it may leave.
+        """Deliver *request* to the object and return its reply once the output gate lets it leave.
 
         Raises
         ------
@@ -196,9 +197,9 @@ class Namespace:
         return await self._enter(object_id, stopwatch, lambda it, event: it.fetch(request, event))
 
     async def ask(self, name: str, request: Request, *, stopwatch: Stopwatch, attempt: Attempt = once) -> Response:
-        """Send *request* from the Worker to the object of a name, and bring its answer back.
+        """Send *request* from the Worker to the object called *name*, and return its answer.
 
-        *attempt* delivers it at the object, perhaps more than once.
+        *attempt* makes the call at the object, perhaps with retries.
         """
         half_rtt_ms = stopwatch.draw_ms(self.settings.rtt_ms) / 2
         object_id = self.id_from_name(name)
@@ -252,7 +253,7 @@ class Namespace:
                 await event.pass_output_gate()
             raise
         except BaseException:
-            # Whatever the code held in memory can no longer be trusted: only the disk counts.
+            # The object's memory can no longer be trusted, only its disk.
             activation.reset(ResetError(BROKEN))
             raise
         finally:
@@ -277,7 +278,7 @@ class Namespace:
             activation.state = State(object_id, storage, alarms=self.alarms, sockets=activation.sockets)
             activation.instance = self._build(activation.state)
             storage.end_turn()
-        # Taken out and put back: the open objects stay in the order of their last use.
+        # Removed and inserted again, so that the dictionary is in order of last use.
         self._open.pop(object_id, None)
         self._open[object_id] = activation
         if len(self._open) > OPEN_OBJECTS_MAX:
@@ -302,7 +303,7 @@ class Namespace:
         return activation
 
     def _close_idle(self) -> None:
-        # A quarter at a time, so that the search for them is rare.
+        # Close a quarter at a time, so that this search is rare.
         longest_idle = list(self._open.items())[: OPEN_OBJECTS_MAX // 4]
         for object_id, _ in longest_idle:
             self.evict(object_id)
@@ -330,7 +331,7 @@ class Namespace:
                 state.end_alarm(at_unix_ms)
 
         await self._enter(object_id, self._stopwatch(), ring)
-        # Only now is it durable that the object has no such alarm; until then it must stay scheduled.
+        # Only now is it durable that the object has no such alarm; until then the scheduler's row must stay.
         if activation.state is not None and not activation.state.has_alarm_of(at_unix_ms):
             self.alarms.clear(object_id, at_unix_ms)
             activation.state.ensure_scheduled()

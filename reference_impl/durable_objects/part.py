@@ -1,4 +1,4 @@
-"""Durable Objects as a component: a namespace of objects, and what a route may ask of the object of its key."""
+"""The component ``durable_objects``: a namespace of objects, and the operations that routes may use."""
 
 import math
 from collections.abc import Callable
@@ -16,14 +16,14 @@ BuildObject = Callable[[State], DurableObject]
 
 
 class RouteObjects(Namespace):
-    """A namespace whose objects serve routes, and one tenant beside them.
+    """A namespace whose objects serve routes and, optionally, host another component: the tenant.
 
     Parameters
     ----------
     settings
         See :class:`reference_impl.durable_objects.settings.DurableObjectsSettings`.
     context
-        What the instance is built with.
+        The instance's name, clock, volumes and so on.
     """
 
     def __init__(self, settings: DurableObjectsSettings, context: Context) -> None:
@@ -39,19 +39,19 @@ class RouteObjects(Namespace):
         )
 
     def host(self, build: BuildObject, *, tenant: str) -> None:
-        """Let an object that *build* makes live in each object of the namespace.
+        """Host an object built by *build* inside each object of the namespace.
 
         Raises
         ------
         ConfigError
-            If another tenant lives there.
+            If the namespace hosts another tenant already.
         """
         if self._tenant is not None:
-            raise ConfigError(f"system.{tenant}.objects={self.name!r} houses a ledger already; give it its own")
+            raise ConfigError(f"system.{tenant}.objects={self.name!r} hosts a ledger already; give it its own")
         self._tenant = build
 
     async def ask_object(self, call: Call, method: str, *, rows: int) -> None:
-        """Visit or write rows of the object of the request's key."""
+        """Read or write rows in the object of the request's key."""
         name = object_name(organization_of(call.key), self.settings.shards)
         await self.ask(name, rows_request(method, rows=rows), stopwatch=call.stopwatch)
 
@@ -61,12 +61,12 @@ class RouteObjects(Namespace):
 
 
 def rows_of_read(table: Table) -> int:
-    """Read how many rows a read visits."""
+    """Return the number of rows that a read visits, from the step's parameters."""
     return math.ceil(table.number("rows_read", 1, at_most=ROWS_MAX))
 
 
 def rows_of_write(table: Table) -> int:
-    """Read how many rows a write writes."""
+    """Return the number of rows that a write writes, from the step's parameters."""
     return math.ceil(table.number("rows_written", 1, at_most=ROWS_MAX))
 
 

@@ -1,13 +1,13 @@
-"""The object that routes read and write: rows in its storage, and perhaps a second object that lives in the same place.
+"""The Durable Object that routes read and write: rows in its storage, and perhaps a tenant that shares queue and disk.
 
 ::
 
-    GET  /rows?count=3   visit the first rows that are there
-    POST /rows?count=3   write the first rows; a row holds how often it was written
-    anything else        goes to the *tenant*: a ledger, for instance
+    GET  /rows?count=3   read the first rows, if they exist
+    POST /rows?count=3   write the first rows; the value of a row counts its writes
+    anything else        goes to the *tenant*, for example a ledger
 
-One object has one queue and one disk, for all its users: a route's write and a ledger's append to the same key wait for
-each other, as two methods of one class do.
+One object has one queue and one disk: a route's write and a ledger's append to the same key wait for each other, as two
+methods of one class do.
 """
 
 from reference_impl import validation
@@ -21,27 +21,27 @@ from reference_impl.messages import Request, Response, json_response
 
 ROWS_PATH = "/rows"
 ROWS_MAX = 100_000
-"""Rows of one call; more would hold the object for seconds."""
+"""Largest number of rows in one call; more would hold the object for seconds."""
 
 
 def rows_request(method: str, *, rows: int) -> Request:
-    """Return the request for the first *rows* rows: GET visits them, POST writes them."""
+    """Return the request for the first *rows* rows: GET reads them, POST writes them."""
     return Request(method, ROWS_PATH, {"count": str(rows)})
 
 
 class RouteObject:
-    """The Durable Object.
+    """The Durable Object behind routes.
 
     Parameters
     ----------
     state
-        Storage.
+        Storage and identity.
     settings
-        How long reading and writing take.
+        Service times of reads and writes.
     category
         The time category of both.
     tenant
-        Who answers everything else; None: nobody.
+        Answers every other request and the alarm; None: such a request is 404.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RouteObject:
         self._tenant = tenant
 
     async def fetch(self, request: Request, event: Event) -> Response:
-        """Visit or write rows, or let the tenant answer."""
+        """Read or write rows, or pass the request to the tenant."""
         if request.path == ROWS_PATH:
             rows = validation.whole_number_text("count", request.query.get("count", ""), at_most=ROWS_MAX)
             return await (self._write if request.method == "POST" else self._read)(rows, event)
@@ -62,7 +62,7 @@ class RouteObject:
         return await self._tenant.fetch(request, event)
 
     async def alarm(self, event: Event) -> None:
-        """Let the tenant do what its alarm was set for."""
+        """Pass the alarm to the tenant."""
         if self._tenant is not None:
             await self._tenant.alarm(event)
 
@@ -84,6 +84,6 @@ class RouteObject:
 
 
 def _calls(rows: int) -> list[list[str]]:
-    """Return the keys of the first *rows* rows, as many at once as one call takes."""
+    """Return the keys of the first *rows* rows, in batches that one storage call accepts."""
     keys = [f"row-{position:06d}" for position in range(rows)]
     return [keys[start : start + KEYS_PER_CALL_MAX] for start in range(0, rows, KEYS_PER_CALL_MAX)]

@@ -1,4 +1,4 @@
-"""What a scenario says of a namespace of Durable Objects."""
+"""The settings of a namespace of Durable Objects, read from its table in the deployment file."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from reference_impl.tables import Table
 from reference_impl.timing.tape import Tape
 
 EVICT_IDLE_MS = 70_000.0
-"""Idle time after which an object leaves memory (Durable Objects lifecycle: 70 to 140 s)."""
+"""Default idle time after which an object is evicted (Durable Objects lifecycle: 70 to 140 s)."""
 
 
 @dataclass(frozen=True)
 class DurableObjectsSettings:
-    """A namespace; *shards* None gives every key its own object, *queue_limit* None is no bound."""
+    """Settings of a namespace; *shards* None: every key has its own object; *queue_limit* None: unbounded."""
 
     shards: int | None
     rtt_ms: Tape

@@ -1,4 +1,4 @@
-"""Which object a key belongs to: one of its own, or one of a fixed number that share all keys."""
+"""The mapping from organisations to objects: one object each, or a fixed number of shards."""
 
 import re
 import zlib
@@ -7,14 +7,14 @@ NUMBERED_ORGANIZATION = re.compile(r"org-([0-9]{1,18})")
 
 
 def object_name(organization_id: str, shards: int | None) -> str:
-    """Return the name of the object that an organisation belongs to.
+    """Return the name of the object that holds an organisation's state.
 
     Parameters
     ----------
     organization_id
-        ``org-7`` has the key 7; any other name has a key made from its letters.
+        ``org-7`` has the key 7; the key of any other name is a checksum of it.
     shards
-        How many objects share all organisations; None gives each its own.
+        Number of objects that share all organisations; None: one object each.
     """
     if shards is None:
         return organization_id
@@ -24,5 +24,5 @@ def object_name(organization_id: str, shards: int | None) -> str:
 
 
 def organization_of(key: int) -> str:
-    """Return the organisation that has *key*."""
+    """Return the organisation id of *key*."""
     return f"org-{key}"

@@ -1,14 +1,14 @@
-"""Hibernatable WebSockets of a Durable Object: the sockets stay while the object leaves memory.
+"""Hibernatable WebSockets of a Durable Object: the sockets stay open while the object is evicted from memory.
 
 ::
 
     client ◄──► adapter ◄──► pair ◄──► socket (tags, attachment) ··· object (perhaps not in memory)
-                                └ message ──► an event of the object, which is built anew if need be
+                                └ message ──► an event of the object, which is rebuilt if it was evicted
 
-A socket belongs to the object's place, not to its instance: after an eviction the next message builds
-the object again, and it finds its sockets with their tags and attachments. What it sends leaves through
-the output gate, in order, after what it depends on is durable. When the object's code is deployed anew the
-sockets are closed: clients connect again.
+A socket belongs to the activation, not to the instance: after an eviction the next message builds
+the object again, and it finds its sockets with their tags and attachments. Messages leave through
+the output gate, in order, once the writes that they depend on are durable. A deployment of new code closes
+the sockets; clients reconnect.
 
 Sources
 -------
@@ -28,25 +28,25 @@ TAG_CHARACTERS_MAX = 256
 ATTACHMENT_BYTES_MAX = 16_384
 MESSAGE_BYTES_MAX = 32 * 1_024 * 1_024
 HIBERNATE_IDLE_MS = 10_000.0
-"""Idle time after which an object that only has hibernatable sockets leaves memory."""
+"""Idle time after which an object that only has hibernatable sockets is evicted."""
 SOCKETS_MAX = 32_768
-"""Sockets of one object at once: a bound, as the platform has one."""
+"""Open sockets of one object; the platform has the same limit."""
 NORMAL_CLOSURE = 1000
 SERVICE_RESTART = 1012
 ABNORMAL_CLOSURE = 1006
 
 
 class Socket:
-    """The object's end.
+    """The object's end of one WebSocket.
 
     Parameters
     ----------
     pair
-        The other end.
+        The client's end.
     tags
-        What the object finds it by.
+        Labels by which the object looks the socket up.
     post
-        Lets something leave through the object's output gate.
+        Queues an action at the object's output gate.
     """
 
     def __init__(self, pair: Pair, tags: Sequence[str], *, post: Callable[[Callable[[], None]], None]) -> None:
@@ -57,7 +57,7 @@ class Socket:
         self._attachment = "null"
 
     def send(self, message: Message) -> None:
-        """Send *message* once what it depends on is durable.
+        """Send *message* once the writes that it depends on are durable.
 
         Raises
         ------
@@ -69,24 +69,24 @@ class Socket:
         self._post(lambda: self.pair.give(Sent(message)))
 
     def close(self, code: int = NORMAL_CLOSURE, reason: str = "") -> None:
-        """Close it, after what was sent before."""
+        """Close the socket, after the messages sent before."""
         if self.is_open:
             self.is_open = False
             self._post(lambda: self.pair.give(Sent(close_code=code, reason=reason)))
 
     def break_off(self, code: int, reason: str) -> None:
-        """Close it at once, past the gate: the object is gone."""
+        """Close the socket at once, without waiting for the output gate: the object was reset."""
         if self.is_open:
             self.is_open = False
             self.pair.give(Sent(close_code=code, reason=reason))
 
     def serialize_attachment(self, value: Any) -> None:
-        """Keep *value* with the socket; it outlives the object's memory.
+        """Attach *value* to the socket; it survives eviction.
 
         Raises
         ------
         LimitError
-            If it is more than 16,384 bytes as JSON.
+            If its JSON is longer than 16,384 bytes.
         """
         text = json.dumps(value, separators=(",", ":"))
         size_bytes = len(text.encode())
@@ -95,19 +95,19 @@ class Socket:
         self._attachment = text
 
     def deserialize_attachment(self) -> Any:
-        """Return what was kept with the socket, or None."""
+        """Return the attached value, or None."""
         return json.loads(self._attachment)
 
 
 class Sockets:
-    """All sockets of one object, and what waits at its output gate.
+    """All sockets of one object, and the messages that wait at its output gate.
 
     Parameters
     ----------
     bring
-        Makes a client's message an event of the object.
+        Delivers a client's message to the object as an event.
     hang_up
-        Makes an event of a client's leaving.
+        Delivers the end of a client's connection to the object as an event.
     """
 
     def __init__(
@@ -122,18 +122,18 @@ class Sockets:
         self._posted: list[tuple[int, Callable[[], None]]] = []
         self.auto_response: tuple[str, str] | None = None
         self.mark: Callable[[], int] = lambda: 0
-        """Tells how many commits must be durable before what is sent now may leave."""
+        """Returns the number of commits that must be durable before a message sent now may leave."""
 
     def __len__(self) -> int:
         return len(self._sockets)
 
     @property
     def has_posted(self) -> bool:
-        """Whether anything waits at the output gate."""
+        """Whether a message waits at the output gate."""
         return bool(self._posted)
 
     def accept(self, pair: Pair, tags: Sequence[str]) -> Socket:
-        """Take the object's end of *pair*.
+        """Accept *pair* and return the object's end of it.
 
         Raises
         ------
@@ -153,28 +153,28 @@ class Sockets:
         return socket
 
     def of_tag(self, tag: str | None) -> list[Socket]:
-        """Return the open sockets with *tag*, or all."""
+        """Return the open sockets with *tag*; all of them if it is None."""
         return [socket for socket in self._sockets if socket.is_open and (tag is None or tag in socket.tags)]
 
     def drop(self, socket: Socket) -> None:
-        """Forget a socket whose client is gone."""
+        """Remove a socket whose client is gone."""
         socket.is_open = False
         if socket in self._sockets:
             self._sockets.remove(socket)
 
     def release(self, confirmed: int) -> None:
-        """Let leave what waits for no more than *confirmed* commits, in order."""
-        # What was sent in a turn that was undone waits for a commit that may never come.
+        """Send, in order, the messages that depend on no more than *confirmed* commits."""
+        # A message of a turn that was rolled back waits for a commit that may never come.
         awaited = self.mark()
         while self._posted and min(self._posted[0][0], awaited) <= confirmed:
             self._posted.pop(0)[1]()
 
     def discard(self) -> None:
-        """Let nothing leave of what waits: what it depends on did not become durable."""
+        """Drop the waiting messages: the writes that they depend on did not become durable."""
         self._posted.clear()
 
     def break_off(self, code: int, reason: str) -> None:
-        """Close all of them at once."""
+        """Close all sockets at once."""
         self.discard()
         for socket in self._sockets:
             socket.break_off(code, reason)

@@ -1,7 +1,7 @@
-"""The private disk of one Durable Object: SQL, and keys and values, within the platform's limits.
+"""The private storage of one Durable Object: SQL and a key-value store, within the platform's limits.
 
-Limits are the platform's, with the platform's own refusals, because a design that lives below a limit here must also
-live below it there. What happens together and when it is durable is :mod:`reference_impl.durable_objects.turns`.
+The limits and their errors are the platform's, so a design that works here also works there. Atomicity and durability
+are in :mod:`reference_impl.durable_objects.turns`.
 
 Sources
 -------
@@ -31,12 +31,12 @@ SELECT type, name FROM pragma_table_list
 WHERE schema = 'main' AND type <> 'shadow' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' AND name <> '_cf_kv'
 ORDER BY type DESC
 """
-"""The object's tables and views, views first; those that a virtual table keeps for itself go with it."""
+"""The object's tables and views, views first; a virtual table's shadow tables are dropped with it."""
 Params = list[Any]
 
 
 class Storage(Turns):
-    """What an object sees of its disk.
+    """The storage API of one object.
 
     Parameters
     ----------
@@ -71,9 +71,9 @@ class Storage(Turns):
         Raises
         ------
         LimitError
-            If the statement or its parameters are more than the platform takes.
+            If the statement is too long or has too many parameters.
         SqlRefusedError
-            If the statement is none of the object's business.
+            If the platform forbids the statement.
         PlatformError
             If the back end has no SQL.
         """
@@ -84,12 +84,12 @@ class Storage(Turns):
         return self._run(statement, params) if only_reads else self._write(statement, params)
 
     def transaction_sync(self, closure: Callable[[], Returned]) -> Returned:
-        """Run *closure*, which waits for nothing, as one transaction; return what it returns.
+        """Run *closure*, which is synchronous, as one transaction; return its result.
 
         Raises
         ------
         PlatformError
-            If the back end is not the SQLite one.
+            If the back end is not SQLite.
         """
         if not self._limits.has_sql:
             raise PlatformError(f"the {self._limits.name} back end has no transaction_sync; use transaction")
@@ -103,12 +103,12 @@ class Storage(Turns):
     @overload
     def get(self, keys: Sequence[str]) -> dict[str, Any]: ...
     def get(self, keys: str | Sequence[str], default: Any = None) -> Any:
-        """Return the value of one key, or *default*; of a list of keys, at most 128, those that are there, in order.
+        """Return the value of one key, or *default*; for a list of at most 128 keys, a mapping of those that exist.
 
         Raises
         ------
         LimitError
-            If there are more keys than one call takes.
+            If there are more than 128 keys.
         """
         if isinstance(keys, str):
             rows = self._run("SELECT value FROM _cf_kv WHERE key = ?", (keys,))
@@ -123,12 +123,12 @@ class Storage(Turns):
     @overload
     def put(self, entries: Mapping[str, Any]) -> None: ...
     def put(self, entries: str | Mapping[str, Any], value: Any = None) -> None:
-        """Store *value*, anything that JSON can express, at one key; or all of several entries, at most 128, or none.
+        """Store a JSON value at one key, or a mapping of at most 128 entries atomically.
 
         Raises
         ------
         LimitError
-            If there are too many, or a key, a value or both together are too large for the back end.
+            If there are too many entries, or a key, a value or both together are too large for the back end.
         """
         if isinstance(entries, str):
             self._put(entries, self._checked(entries, value))
@@ -144,25 +144,25 @@ class Storage(Turns):
     @overload
     def delete(self, keys: Sequence[str]) -> int: ...
     def delete(self, keys: str | Sequence[str]) -> bool | int:
-        """Delete one key and return whether it was there; or several, at most 128, and return how many were."""
+        """Delete one key and return whether it existed; or at most 128 keys, and return how many existed."""
         if not isinstance(keys, str):
             within(len(keys), KEYS_PER_CALL_MAX, what="keys in one delete")
             with self.transaction():
                 return sum(self.delete(key) for key in keys)
-        # To look first is ten times faster than to ask the deletion what it returned.
+        # A SELECT first is ten times faster than DELETE ... RETURNING.
         was_there = bool(self._run("SELECT 1 FROM _cf_kv WHERE key = ?", (keys,)))
         if was_there:
             self._write("DELETE FROM _cf_kv WHERE key = ?", (keys,))
         return was_there
 
     def delete_all(self) -> None:
-        """Delete everything, the alarm too, at once."""
+        """Delete everything, including the alarm, atomically."""
         with self.transaction():
             self._write("DELETE FROM _cf_kv", ())
             for kind, name in self._run(OWN_TABLES, ()):
                 quoted = name.replace('"', '""')
                 self._write(f'DROP {"VIEW" if kind == "view" else "TABLE"} "{quoted}"', ())
-        # The alarm that somebody remembers is gone as well.
+        # A cached alarm is gone as well.
         self.rollbacks += 1
 
     def list(
@@ -175,18 +175,18 @@ class Storage(Turns):
         reverse: bool = False,
         limit: int | None = None,
     ) -> dict[str, Any]:
-        """Return keys and values in key order (UTF-8).
+        """Return keys and values, ordered by the UTF-8 bytes of the key.
 
         Parameters
         ----------
         prefix
-            Only keys that begin with it.
+            Only keys that begin with this text.
         start, start_after, end
             Only keys at or after *start*, after *start_after*, and before *end*.
         reverse
-            From the last key to the first; the limit counts from there.
+            Descending order; *limit* then counts from the last key.
         limit
-            At most so many; None: all.
+            Largest number of entries to return; None: all.
 
         Raises
         ------
@@ -197,8 +197,8 @@ class Storage(Turns):
             raise PlatformError(f"limit={limit} must be at least 1")
         if start is not None and start_after is not None:
             raise PlatformError("list() cannot be called with both start and start_after")
-        # The first bound lets the index find the prefix, the second knows where it ends. Bytes, because in a text
-        # SQLite's functions see nothing after a NUL.
+        # The first condition uses the index, the second ends the range. Bytes, because SQLite's text functions
+        # stop at a NUL.
         conditions = ["key >= ?", "substr(CAST(key AS BLOB), 1, ?) = CAST(? AS BLOB)", "key <> ?"]
         params: Params = [prefix, len(prefix.encode()), prefix, ALARM_KEY]
         for condition, bound in (("key >= ?", start), ("key > ?", start_after), ("key < ?", end)):

@@ -1,6 +1,6 @@
-"""A transaction of an object's storage: everything inside it happens together or not at all.
+"""A transaction of an object's storage: all writes inside it take effect together, or none does.
 
-It is undone if a failure leaves it, and also, without any failure, if the object wants it so.
+It is rolled back if an exception leaves it, or if the object calls :meth:`Transaction.rollback`.
 
 Sources
 -------
@@ -12,19 +12,19 @@ from typing import Protocol, Self
 
 
 class Undoable(Protocol):
-    """What has transactions that nest."""
+    """A store with nested transactions."""
 
     def enter_transaction(self) -> str:
-        """Begin one; return its savepoint, or ``""`` if it is the outermost."""
+        """Begin a transaction; return its savepoint, or ``""`` if it is the outermost."""
         ...
 
     def leave_transaction(self, savepoint: str, *, failed: bool) -> None:
-        """End the innermost: keep what happened in it, or undo it if it *failed*."""
+        """End the innermost transaction: keep its writes, or roll them back if it *failed*."""
         ...
 
 
 class Transaction:
-    """The context of one transaction; a failure inside is raised on."""
+    """The context manager of one transaction; an exception inside rolls it back and propagates."""
 
     __slots__ = ("_is_undone", "_savepoint", "_storage")
 
@@ -43,5 +43,5 @@ class Transaction:
         self._storage.leave_transaction(self._savepoint, failed=self._is_undone or error is not None)
 
     def rollback(self) -> None:
-        """Let nothing of this transaction happen, neither what was nor what still comes in it."""
+        """Roll this transaction back: neither earlier nor later writes in it take effect."""
         self._is_undone = True

@@ -1,20 +1,20 @@
-"""Turns: what an object writes between two waits happens together, and when it is durable.
+"""Turns: the writes of an object between two waits are one transaction; this module commits it and makes it durable.
 
 ::
 
     put, put, sql ──► one open transaction ──► commit (the turn ends) ──► sync ──► output gate opens
-                      ▲ all of a turn happens together or not at all
+                      ▲ a turn is atomic
 
-- *Coalescing.* The first write of a turn opens a transaction, the end of the turn commits it: writes
-  with no wait between them happen together. A turn ends where the object's code waits for anything
+- *Coalescing.* The first write of a turn opens a transaction and the end of the turn commits it, so writes
+  with no wait between them are atomic. A turn ends where the object's code waits for anything
   (:class:`reference_impl.durable_objects.gates.Event` ends it).
-- *Transactions.* Inside :meth:`Turns.transaction` everything happens or nothing does; they nest.
-- *Fencing.* The storage of an object that was reset refuses every further use: code of the old
-  instance that still runs somewhere cannot write beside the new one. A disk that failed fences its
-  storage too: a sync that is repeated may succeed and yet have lost what the first one failed to keep.
+- *Transactions.* :meth:`Turns.transaction` makes the writes inside it atomic; transactions nest.
+- *Fencing.* The storage of an object that was reset refuses every further use, so code of the old
+  instance that is still running cannot write beside the new one. A failed disk fences its storage too: after a failed
+  fsync a second one may succeed although the data of the first is lost.
 
-Every statement passes the *step* hook first. It does nothing in service; a test raises from it, and
-so cuts the power between any two storage steps.
+Every statement calls the *step* hook first. In service it does nothing; a test raises from it to simulate a power cut
+between any two storage steps.
 
 Sources
 -------
@@ -33,11 +33,11 @@ Rows = list[tuple[Any, ...]]
 
 
 def no_step(step: str) -> None:
-    """Let the storage step happen."""
+    """Do nothing: the hook in service."""
 
 
 class Turns:
-    """One object's database, its open transaction, and what of it is durable.
+    """One object's database, its open transaction, and how many of its commits are durable.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Turns:
     on_step
         Called with a short text before every statement and after every commit.
     coalesces
-        Whether writes wait for :meth:`end_turn` to be committed together; otherwise each statement
+        Whether :meth:`end_turn` commits the writes of a turn together; otherwise each statement
         and each outermost transaction is committed by itself.
     """
 
@@ -58,26 +58,26 @@ class Turns:
         self._depth = 0
         self._is_open = False
         self._has_written = False
-        # What an earlier instance committed may not be durable yet: the first reply finds out.
+        # Commits of an earlier instance may not be durable yet; the first reply waits for them.
         self._confirmed = -1
         self._fence: ImplError | None = None
         self._lost: StorageFailedError | None = None
         self.commits = 0
-        """How many transactions that wrote something were committed."""
+        """Number of committed transactions that wrote something."""
         self.rollbacks = 0
-        """How often something was undone or deleted as a whole; what was read before may be wrong then."""
+        """Number of rollbacks and of deletions of everything; each invalidates cached values."""
 
     # --- transactions ------------------------------------------------------------------------
 
     def transaction(self) -> Transaction:
-        """Return the context in which everything happens together or not at all.
+        """Return a context in which writes are atomic.
 
-        Nothing is awaited inside; :meth:`reference_impl.durable_objects.gates.Event.transaction` is for what waits.
+        Nothing may be awaited inside; use :meth:`reference_impl.durable_objects.gates.Event.transaction` for that.
         """
         return Transaction(self)
 
     def enter_transaction(self) -> str:
-        """Begin a transaction inside the one that is open, if one is; return its savepoint, or ``""``."""
+        """Begin a transaction, nested if one is open; return its savepoint, or ``""`` if it is the outermost."""
         savepoint = ""
         if self._is_open:
             savepoint = f"depth_{self._depth}"
@@ -88,10 +88,10 @@ class Turns:
         return savepoint
 
     def leave_transaction(self, savepoint: str, *, failed: bool) -> None:
-        """End the innermost transaction: keep what happened in it, or undo it if it *failed*."""
+        """End the innermost transaction: keep its writes, or roll them back if it *failed*."""
         self._depth -= 1
         if failed:
-            # A crash comes this way too; the database undoes what was not committed.
+            # A simulated crash comes here too; the database rolls back what was not committed.
             if not savepoint:
                 self.abandon_turn()
             elif self._is_open:
@@ -104,7 +104,7 @@ class Turns:
             self.end_turn()
 
     def end_turn(self) -> None:
-        """Commit what this turn wrote; inside a transaction, nothing yet."""
+        """Commit the writes of this turn; do nothing while a transaction is open."""
         if self._fence is not None:
             raise self._fence
         if not self._is_open or self._depth:
@@ -122,7 +122,7 @@ class Turns:
         self._on_step("committed")
 
     def abandon_turn(self) -> None:
-        """Undo what this turn wrote."""
+        """Roll back the writes of this turn."""
         if self._is_open:
             self._is_open = self._has_written = False
             self.rollbacks += 1
@@ -130,26 +130,26 @@ class Turns:
 
     @property
     def commits_awaited(self) -> int:
-        """Commits that must be durable before this reply may leave: those that were, and that of the open turn."""
+        """Number of commits that must be durable before a reply may leave, including that of the open turn."""
         return self.commits + self._has_written
 
     @property
     def confirmed(self) -> int:
-        """How many commits are known to be durable."""
+        """Number of commits that are known to be durable."""
         return self._confirmed
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether all that was committed is known to be durable."""
+        """Whether every commit is known to be durable."""
         return self._confirmed == self.commits
 
     @property
     def failure(self) -> StorageFailedError | None:
-        """How the disk failed, if it did; nothing that is in memory can be trusted then."""
+        """The failure of the disk, or None; after one, nothing in memory can be trusted."""
         return self._fence if isinstance(self._fence, StorageFailedError) else None
 
     async def confirm(self) -> None:
-        """Wait until all that was committed up to now is durable.
+        """Wait until every commit up to now is durable.
 
         Raises
         ------
@@ -171,7 +171,7 @@ class Turns:
             self._confirmed = max(self._confirmed, begun)
 
     def fence(self, error: ImplError) -> None:
-        """Undo what this turn wrote, and refuse every further use with *error*."""
+        """Roll back the writes of this turn, and refuse every further use with *error*."""
         if self._fence is None:
             self.abandon_turn()
             self._fence = error

@@ -1,1 +1,1 @@
-"""The usage ledger: two policies of one interface, its charges, and the meter that invoices are made from."""
+"""The usage ledger: two policies behind one interface, the prices, and the meter that invoices are made from."""

@@ -1,12 +1,12 @@
-"""The audit chain: every entry of a ledger carries a hash of itself and of the entry before it.
+"""The audit chain: every entry of a ledger is stored with a hash of itself and of the previous hash.
 
 ::
 
     genesis ──► sha256(genesis, entry 1) ──► sha256(link 1, entry 2) ──► … ──► head
 
-To change, remove or insert an entry changes every link after it, which anybody who noted a head once can
-see. An append hashes one entry, whatever the length of the ledger. Checking the whole chain is for an
-audit, not for an append: a check at every append would be n (n + 1) / 2 hashes for n entries.
+To change, remove or insert an entry changes every link after it, which anyone who has recorded a head can
+detect. An append hashes one entry, whatever the length of the ledger. Only an audit checks the whole chain: checking it
+at every append would take n (n + 1) / 2 hashes for n entries.
 
 Sources
 -------
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 
 ENCODER = json.JSONEncoder(separators=(",", ":"))
 GENESIS = "0" * 64
-"""What stands before the first entry."""
+"""The link before the first entry."""
 
 
 def link(previous: str, entry: Sequence[str | int]) -> str:
@@ -34,7 +34,7 @@ def first_broken(entries: Iterable[tuple[Sequence[str | int], str]]) -> int | No
     Parameters
     ----------
     entries
-        Each entry with the link that is stored beside it, from the first.
+        Each entry with its stored link, in order.
     """
     previous = GENESIS
     for position, (entry, stored) in enumerate(entries):

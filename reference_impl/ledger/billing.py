@@ -1,4 +1,4 @@
-"""The billing ledger: a Durable Object that keeps what every organisation used and owes.
+"""The billing ledger: a Durable Object that records what organisations use and owe.
 
 ::
 
@@ -8,12 +8,12 @@
                              ▲ object held            object not held            object held   │
                              └───────────────── until none is left ────────────────────────────┘
 
-A flush that fails because a sink did is tried again, later and later, until it succeeds: the alarm is set
-anew, because the platform gives up an alarm whose handler failed seven times.
+If a sink fails, the flush is retried with exponential backoff until it succeeds. Each retry is a new
+alarm, because the platform drops an alarm whose handler has failed seven times.
 
 Two policies share this object: ``seed`` does what the brief's code does, with its hazards;
-``hardened`` (the default) is the one to deploy. A policy is plain synchronous code over the
-object's storage, so that its rules can be read, and broken by a test, without any waiting in it.
+``hardened`` (the default) is the one to deploy. A policy is synchronous code over the
+object's storage, so its rules can be read and tested without concurrency.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,28 +36,28 @@ FLUSH_RETRY_MS_MAX = 256_000
 
 
 class UsageSink(Protocol):
-    """Where flushed events go: D1's ``usage_events``, the meter."""
+    """A destination of flushed events: D1's ``usage_events``, or the meter."""
 
     async def store(self, batch: Batch, stopwatch: Stopwatch) -> None:
-        """Store *batch*; what was stored before is not stored again."""
+        """Store *batch* idempotently: rows that are stored already are not stored again."""
         ...
 
 
 class BillingLedger:
-    """The Durable Object around a policy.
+    """The Durable Object that runs a policy.
 
     Parameters
     ----------
     state
         Storage and alarm.
     policy
-        How events are kept.
+        Stores and charges events.
     sinks
-        Where a flush sends them, one after the other.
+        The destinations of a flush, in order.
     clock
-        Dates the receipt of events and the alarm.
+        Gives the time of receipt of events, and the time from which the alarm counts.
     settings
-        Times of the ledger, flush interval and chunk.
+        Service times, flush interval and chunk size.
     category
         The time category of the ledger's work.
     """
@@ -93,7 +93,7 @@ class BillingLedger:
         return response
 
     async def alarm(self, event: Event) -> None:
-        """Flush what was pending when the alarm rang."""
+        """Flush the events that are pending when the alarm fires."""
         try:
             await self._flush_all(event)
         except (ResetError, StorageFailedError):
@@ -140,7 +140,7 @@ class BillingLedger:
         return json_response({"success": True, "events_flushed": flushed})
 
     async def _flush_all(self, event: Event) -> int:
-        # Events that arrive during the flush wait for the next one, so that a flush always ends.
+        # Events that arrive during the flush wait for the next one, so that every flush ends.
         up_to_seq = self._policy.last_seq()
         flushed = 0
         while True:

@@ -1,13 +1,13 @@
-"""The price of one event: tokens in, whole micro-dollars out, and nothing lost on the way.
+"""The price of one usage event, in whole micro-dollars, without cumulative rounding error.
 
-A price of $3 a million tokens is 3 micro-dollars a token, and a markup is whole per cents of that,
-so a charge is exact in whole *nano*-dollars. What does not fill a micro-dollar is carried to the
+A price of $3 a million tokens is 3 micro-dollars a token, and a markup is a whole percentage of that,
+so a charge is exact in whole *nano*-dollars. The fraction of a micro-dollar is carried to the
 account's next event instead of being rounded away: over any number of events, in any order, the sum
 of the charges is the exact sum rounded down once.
 
-The rule, in this order: cost of the tokens at the model's list price; the tier's markup; the free
-tier's monthly limit (402 before anything is stored); knowledge credits; the ceiling on what an
-account may owe (402 before anything is stored); the rest is owed.
+An event is priced in this order: the tokens at the model's list price; the tier's markup; the free tier's monthly limit
+(402 before anything is stored); knowledge credits; the ceiling on the account's debt (402 before anything is stored).
+The rest is owed.
 
 Sources
 -------
@@ -30,14 +30,14 @@ PRICE_MICROUSD_PER_TOKEN: Mapping[str, tuple[int, int]] = {
     "opus": (15, 75),
     "gpt-4-turbo": (10, 30),
 }
-"""List price of a token in and of a token out."""
+"""List price of an input token and of an output token, by model."""
 
 MARKUP_PERCENT: Mapping[str, int] = {"free": 0, "managed": 3, "byok": 30}
-"""What each tier pays on top of the list price."""
+"""Markup on the list price, by tier."""
 
 
 class Usage(NamedTuple):
-    """What was used: *tokens_in* read and *tokens_out* written by *model*."""
+    """Tokens that a model used: *tokens_in* read and *tokens_out* written."""
 
     model: str
     tokens_in: int
@@ -46,27 +46,27 @@ class Usage(NamedTuple):
 
 
 class Account(NamedTuple):
-    """What an organisation owes, may owe, and has been given.
+    """The account of an organisation: debt, limits and credits.
 
     Parameters
     ----------
     tier
         A key of :data:`MARKUP_PERCENT`.
     pending_microusd, pending_events
-        Owed and not yet flushed, and the number of events that make it up.
+        Amount owed and not yet flushed, and the number of events in it.
     credits_microusd
         Knowledge credits left; they are spent before anything is owed.
     ceiling_microusd
-        The most that may be owed at a time.
+        Largest amount that may be owed at a time.
     free_limit_microusd
-        What a free account may use in one calendar month (UTC, by event time).
+        Amount that a free account may use in one calendar month (UTC, by event time).
     carry_nanousd
-        The exact remainder, 0 to 999, that did not fill a micro-dollar yet.
+        Carried fraction of a micro-dollar, 0 to 999.
     carry_microusd
-        The remainder, 0 to 9,999, that did not fill a cent yet.
+        Carried fraction of a cent, 0 to 9,999.
     free_month, free_used_microusd
-        A month, as ``year * 12 + month``, and what a free account used in it. A ledger that keeps
-        several months puts the one of the event here.
+        A month, as ``year * 12 + month``, and the amount that a free account used in it. A ledger that stores
+        several months puts the event's month here.
     """
 
     tier: str = "managed"
@@ -87,11 +87,11 @@ class Charge(NamedTuple):
     Parameters
     ----------
     charge_microusd
-        What the event is worth to the account, credits and debt together.
+        The whole charge, whether paid by credits or owed.
     owed_microusd
         The part that is owed after credits.
     cost_cents
-        The owed part in whole cents; remainders are carried, so sums agree to the cent.
+        The owed part in whole cents; fractions are carried, so sums agree to the cent.
     """
 
     charge_microusd: int
@@ -112,7 +112,7 @@ def charge(usage: Usage, account: Account) -> tuple[Charge, Account]:
     Raises
     ------
     RequestError
-        402, if the free limit or the ceiling would be passed; the account is as before.
+        402, if the free limit or the ceiling would be exceeded; the account does not change.
     """
     whole, carry = divmod(exact_nanousd(usage, account.tier) + account.carry_nanousd, 1_000)
     month, free_used = _free_month(usage, account, whole)
@@ -143,7 +143,7 @@ def charge(usage: Usage, account: Account) -> tuple[Charge, Account]:
 
 
 def _free_month(usage: Usage, account: Account, whole_microusd: int) -> tuple[int, int]:
-    """Return the month of *usage* and what is used in it, *usage* included; only the free tier counts."""
+    """Return the month of *usage* and the amount used in it, *usage* included; only the free tier counts."""
     if account.tier != "free":
         return account.free_month, account.free_used_microusd
     month = month_of(usage.event_time_ms)

@@ -1,24 +1,24 @@
-"""A usage event as a client sends it: read from JSON, every field checked."""
+"""Parsing of a usage event from a client's JSON, with a check of every field."""
 
 from reference_impl.ledger.charge import PRICE_MICROUSD_PER_TOKEN, Usage
 from reference_impl.ledger.policy import UsageEvent
 from reference_impl.validation import json_object, known_fields, name, refuse, whole_number
 
 TOKENS_MAX = 10_000_000
-"""Tokens in one event; no model reads or writes more at once."""
+"""Largest number of tokens in one event, above what any model reads or writes at once."""
 
 
 DATE_MS_MAX = 4_102_444_800_000
-"""The year 2100: a later date is a unit mistaken."""
+"""The year 2100: a later date is in the wrong unit."""
 
 
 def usage_event(body: bytes) -> UsageEvent:
-    """Read the body of ``POST /log``.
+    """Parse and check the body of ``POST /log``.
 
     Raises
     ------
     RequestError
-        400, if any field is missing, unknown or outside its rule.
+        400, if a field is missing, unknown or invalid.
     """
     fields = json_object(body)
     known = ("event_id", "organization_id", "user_id", "model")

@@ -1,14 +1,13 @@
-"""The ledger to deploy: one row an event, whole micro-dollars, and every event counted once.
+"""The ledger policy to deploy: one row an event, whole micro-dollars, every event charged exactly once.
 
-- An event's name is unique within its organisation; the same event again answers the first
-  receipt and changes nothing (clients, proxies and queues all repeat).
-- The event, its charge, its link in the audit chain and the account change in one transaction, or
-  none does.
-- What an account owes always equals the sum of its unflushed charges.
+- An event's id is unique within its organisation. The same event sent again gets the first receipt and changes
+  nothing (clients, proxies and queues all retry).
+- One transaction stores the event, its charge and its link in the audit chain, and updates the account.
+- The amount that an account owes always equals the sum of its unflushed charges.
 - The event table is its own outbox: rows up to ``settled_seq`` are flushed. A flush first *seals* the
-  next rows as a batch: from then on the batch's content and name are fixed, so a sink that receives it
-  twice can recognise it. Settling a batch that is settled changes nothing.
-- The work of an append does not depend on how many events there are.
+  next rows as a batch: from then on the batch's content and id are fixed, so a sink can recognise a duplicate.
+  Settling a batch again changes nothing.
+- The cost of an append does not depend on the number of stored events.
 
 Sources
 -------
@@ -78,7 +77,7 @@ ACCOUNT_COLUMNS = (
     "tier pending_microusd pending_events credits_microusd ceiling_microusd free_limit_microusd "
     "carry_nanousd carry_microusd"
 ).split()
-"""The first fields of :class:`Account`, in its order; the free month is kept in a table of its own."""
+"""The first fields of :class:`Account`, in its order; free months have a table of their own."""
 account_values = attrgetter(*ACCOUNT_COLUMNS)
 usage_values = attrgetter("model", "tokens_in", "tokens_out", "event_time_ms")
 
@@ -97,7 +96,7 @@ ENTRY_COLUMNS = (
 )
 WRITE_EVENT = f"INSERT INTO events ({ENTRY_COLUMNS}, chain) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # names are ours
 READ_HEAD = "SELECT seq, chain FROM events ORDER BY seq DESC LIMIT 1"
-# A slash stands in no name, so that no two pairs of names give one id.
+# Names contain no slash, so different pairs of names give different ids.
 READ_BATCH = (
     "SELECT seq, organization_id || '/' || event_id, user_id, organization_id, 'inference', "
     "tokens_in + tokens_out, cost_cents, model, event_time_ms, owed_microusd "
@@ -110,14 +109,14 @@ SETTLE_ACCOUNT = (
 
 
 class HardenedLedger:
-    """One row an event.
+    """The hardened policy: one row an event, charged exactly once.
 
     Parameters
     ----------
     storage
-        The object's disk.
+        The object's storage.
     ledger_id
-        What its batches are named after; no other ledger has it.
+        Prefix of the ids of its batches; unique to this ledger.
     """
 
     flushes_itself = True
@@ -131,7 +130,7 @@ class HardenedLedger:
                     storage.sql(statement)
 
     def append(self, event: UsageEvent, received_ms: int) -> Receipt:
-        """Store *event* and charge it, once."""
+        """Store and charge *event*; return the first receipt if it is a duplicate."""
         organization_id, usage = event.organization_id, event.usage
         with self._storage.transaction():
             account = self.account(organization_id)
@@ -159,20 +158,20 @@ class HardenedLedger:
         return Receipt(price.charge_microusd, account.pending_microusd)
 
     def balance(self, organization_id: str) -> Balance:
-        """Return what *organization_id* owes."""
+        """Return the amount that *organization_id* owes."""
         account = self.account(organization_id)
         return Balance(account.pending_microusd, account.pending_events)
 
     def events_held(self) -> int:
-        """Return 0: an append rewrites no other event."""
+        """Return 0: an append rewrites no earlier event."""
         return 0
 
     def last_seq(self) -> int:
-        """Return the number of the newest event (0: none)."""
+        """Return the sequence number of the newest event (0: none)."""
         return int(self._storage.sql("SELECT coalesce(max(seq), 0) FROM events")[0][0])
 
     def seal(self, up_to_seq: int, limit: int) -> Batch | None:
-        """Return the batch that is on its way, or fix the next one."""
+        """Return the batch that is sealed and not settled, or seal the next one."""
         with self._storage.transaction():
             settled_seq, sealed_seq = self._outbox()
             is_new = sealed_seq == settled_seq
@@ -190,7 +189,7 @@ class HardenedLedger:
         return batch
 
     def settle(self, batch: Batch) -> int:
-        """Take *batch* off what is owed; a batch settled before changes nothing."""
+        """Subtract *batch* from the amounts owed; settling it again changes nothing."""
         with self._storage.transaction():
             settled_seq, sealed_seq = self._outbox()
             if sealed_seq == settled_seq or sealed_seq != batch.last_seq:
@@ -212,7 +211,7 @@ class HardenedLedger:
         return Account(*rows[0]) if rows else Account()
 
     def set_account(self, organization_id: str, account: Account) -> None:
-        """Replace tier, credits, ceiling and free limit; what is owed stays."""
+        """Replace tier, credits, ceiling and free limit; the amount owed stays."""
         with self._storage.transaction():
             kept = self.account(organization_id)
             account = kept._replace(
@@ -224,7 +223,7 @@ class HardenedLedger:
             self._write_account(organization_id, account)
 
     def first_broken_seq(self) -> int | None:
-        """Check the whole audit chain; return the number of the first event that does not fit, if any."""
+        """Check the whole audit chain; return the sequence number of the first event with a wrong link, or None."""
         rows = self._storage.sql(f"SELECT {ENTRY_COLUMNS}, chain FROM events ORDER BY seq")  # noqa: S608  # names are ours
         position = audit_chain.first_broken((row[:-1], row[-1]) for row in rows)
         return None if position is None else int(rows[position][0])

@@ -1,8 +1,8 @@
-"""The meter: what an organisation used, summed up by the sender of the invoice.
+"""The meter: a stand-in for a payment provider's usage meter, which invoices are made from.
 
-It stands for a payment provider's meter: it takes *meter events*, each with an identifier, a customer
-and a value, and ignores an identifier that it knows. One batch of the ledger becomes one meter event an
-organisation, named after the batch and the organisation: a batch that arrives again is known.
+It accepts *meter events*, each with an identifier, a customer and a value, and ignores an identifier that it has seen.
+One batch of the ledger becomes one meter event for each organisation, identified by batch and organisation, so a batch
+that arrives twice counts once.
 
 An invoice is the meter's sum, rounded once.
 
@@ -30,13 +30,13 @@ CREATE TABLE IF NOT EXISTS meter_events (
 
 
 class MeterError(PlatformError):
-    """The meter did not take a batch; the ledger keeps it and sends it again."""
+    """The meter rejected or failed to store a batch; the ledger keeps it and sends it again."""
 
     code = "meter_error"
 
 
 class MeterEvent(NamedTuple):
-    """What one organisation used in one batch; *identifier* is its name, whenever it is sent."""
+    """The usage of one organisation in one batch; *identifier* is the same whenever it is sent."""
 
     identifier: str
     organization_id: str
@@ -44,7 +44,7 @@ class MeterEvent(NamedTuple):
 
 
 def meter_events(batch: Batch) -> list[MeterEvent]:
-    """Return one event an organisation of *batch*."""
+    """Return one meter event for each organisation in *batch*."""
     sums: dict[str, int] = {}
     for row in batch.rows:
         sums[row.organization_id] = sums.get(row.organization_id, 0) + row.charge_microusd
@@ -52,7 +52,7 @@ def meter_events(batch: Batch) -> list[MeterEvent]:
 
 
 class Meter:
-    """The meter, kept in a database of its own.
+    """The meter, stored in a database of its own.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ class Meter:
         engine.execute(TABLE)
 
     async def store(self, batch: Batch, stopwatch: Stopwatch) -> None:
-        """Count *batch*, unless it is known.
+        """Count *batch*, unless it was counted before.
 
         Raises
         ------
         MeterError
-            If it cannot be counted; nothing of it was then.
+            If the database fails; then no part of the batch is counted.
         """
         try:
             with self._engine.transaction():
@@ -83,11 +83,11 @@ class Meter:
             raise MeterError(f"the meter failed: {error}; flush again") from error
 
     def total_microusd(self, organization_id: str) -> int:
-        """Return all that *organization_id* was metered for."""
+        """Return the total usage of *organization_id*."""
         query = "SELECT coalesce(sum(value_microusd), 0) FROM meter_events WHERE organization_id = ?"
         return int(self._engine.execute(query, (organization_id,)).values[0][0])
 
 
 def invoice_cents(total_microusd: int) -> int:
-    """Return the whole cents of an invoice: the one place where money is rounded, down."""
+    """Return the amount of an invoice in whole cents, rounded down: the only place where money is rounded."""
     return total_microusd // MICROUSD_PER_CENT

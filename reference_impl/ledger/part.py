@@ -1,4 +1,4 @@
-"""The usage ledger as a component: it lives in the objects of a namespace and flushes to a database and a meter."""
+"""The component ``ledger``: ledgers in the objects of a namespace, flushed to a database and a meter."""
 
 import json
 
@@ -19,26 +19,26 @@ from reference_impl.messages import Request
 from reference_impl.parts import Call, Context, Operation, Part
 
 TOKENS_IN, TOKENS_OUT = 1, 1
-"""Tokens of a route's usage event: so few that no ceiling of what an account may owe is met in a run."""
+"""Tokens of a route's usage event: so few that no account reaches its ceiling in a run."""
 
 EVENT_TIME_MS = 1_795_000_000_000
-"""When request 0 happened. An event that is sent again must be the same to the last field, or it is another event."""
+"""Event time of request 0. It is fixed because a retried event must equal the first in every field."""
 
 
 class Ledgers:
-    """An instance: the ledgers of all organisations.
+    """One instance of the component: the ledgers of all organisations.
 
     Parameters
     ----------
     settings
         See :class:`reference_impl.ledger.settings.LedgerSettings`.
     context
-        What the instance is built with.
+        The instance's name, clock, volumes and so on.
 
     Raises
     ------
     ConfigError
-        If the namespace or the database is not there, or the ledger cannot live in the namespace.
+        If the namespace or the database does not exist, or the namespace cannot host the ledger.
     """
 
     def __init__(self, settings: LedgerSettings, context: Context) -> None:
@@ -56,7 +56,7 @@ class Ledgers:
         self.objects.host(self.build_object, tenant=context.name)
 
     def build_object(self, state: State) -> BillingLedger:
-        """Build the ledger of one object."""
+        """Build the ledger that lives in one object."""
         policy: LedgerPolicy
         if self.settings.policy == "seed":
             policy = SeedLedger(state.storage, clock=self._clock, event_bytes=self.settings.event_bytes)
@@ -67,13 +67,13 @@ class Ledgers:
         )
 
     async def ask(self, call: Call, request: Request) -> None:
-        """Send *request* to the ledger of the organisation of the request's key."""
+        """Send *request* to the ledger of the organisation that *call* is about."""
         name = object_name(organization_of(call.key), self.objects.settings.shards)
         await self.objects.ask(name, request, stopwatch=call.stopwatch)
 
 
 async def append(ledgers: Ledgers, call: Call) -> None:
-    """Store and charge one usage event; the same request again is the same event."""
+    """Store and charge one usage event; a retried request is the same event."""
     event = {
         "event_id": f"{call.route}.{call.request_id}.{call.step_index}.{call.repetition_index}",
         "organization_id": organization_of(call.key),
@@ -87,12 +87,12 @@ async def append(ledgers: Ledgers, call: Call) -> None:
 
 
 async def balance(ledgers: Ledgers, call: Call) -> None:
-    """Read what the organisation owes."""
+    """Read the amount that the organisation owes."""
     await ledgers.ask(call, Request("GET", "/balance", {"organization_id": organization_of(call.key)}))
 
 
 async def flush(ledgers: Ledgers, call: Call) -> None:
-    """Flush the organisation's ledger, and wait until the database has it."""
+    """Flush the organisation's ledger, and wait until the database has stored it."""
     await ledgers.ask(call, Request("POST", "/flush", {"organization_id": organization_of(call.key)}))
 
 

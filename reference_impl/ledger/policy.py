@@ -1,7 +1,7 @@
-"""What a ledger keeps, and what every way of keeping it must offer.
+"""The records of a ledger, and the interface of its policies.
 
-A policy is plain synchronous code over one object's storage. ``seed`` and ``hardened`` pass through
-the same interface, so that one workload and one auditor can be put to both.
+A policy is synchronous code over one object's storage. ``seed`` and ``hardened`` implement the same interface, so one
+workload and one auditor can test both.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from reference_impl.ledger.charge import Account, Usage
 
 
 class UsageEvent(NamedTuple):
-    """One inference that somebody has to pay for.
+    """One billable inference.
 
     Parameters
     ----------
     event_id
-        The client's name for it; the same name again is the same event.
+        Chosen by the client; the same id again is the same event.
     organization_id, user_id
-        Who pays, and who asked.
+        The organisation that pays, and the user who made the request.
     usage
         Model, tokens and event time.
     """
@@ -31,7 +31,7 @@ class UsageEvent(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """What an append answers."""
+    """The result of an append."""
 
     charge_microusd: int
     balance_microusd: int
@@ -39,14 +39,14 @@ class Receipt(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """What an organisation owes and how many events make it up."""
+    """The amount that an organisation owes, and the number of events in it."""
 
     balance_microusd: int
     events_pending: int
 
 
 class UsageRow(NamedTuple):
-    """One row of D1's ``usage_events`` on its way there; *seq* is its number in the ledger."""
+    """One row to be flushed to D1's ``usage_events``; *seq* is its sequence number in the ledger."""
 
     seq: int
     id: str
@@ -67,7 +67,7 @@ class Batch:
     Parameters
     ----------
     id
-        Its name, the same whenever the same rows are sent again; no other batch of any ledger has it.
+        Unique to this batch among all ledgers, and the same whenever the batch is sent again.
     rows
         In the order of the ledger.
     """
@@ -77,51 +77,51 @@ class Batch:
 
     @property
     def last_seq(self) -> int:
-        """The number of its newest row."""
+        """The sequence number of its newest row."""
         return self.rows[-1].seq
 
 
 class LedgerPolicy(Protocol):
-    """How a ledger keeps its events. Every method is one storage transaction or only reads."""
+    """Stores and charges the events of a ledger. Every method is one storage transaction, or only reads."""
 
     flushes_itself: bool
-    """Whether an alarm flushes; otherwise only ``POST /flush`` does."""
+    """Whether an alarm flushes the ledger; otherwise only ``POST /flush`` does."""
 
     def append(self, event: UsageEvent, received_ms: int) -> Receipt:
-        """Store *event* and charge it.
+        """Store and charge *event*.
 
         Raises
         ------
         RequestError
-            402 over a limit of the account, 409 for an event id used for something else.
+            402 if a limit of the account would be exceeded, 409 if the event id belongs to another event.
         LimitError
-            If the platform cannot store it; nothing was stored then.
+            If the event exceeds a storage limit of the platform; then nothing is stored.
         """
         ...
 
     def balance(self, organization_id: str) -> Balance:
-        """Return what *organization_id* owes."""
+        """Return the amount that *organization_id* owes."""
         ...
 
     def events_held(self) -> int:
-        """Return how many events every append has to rewrite (0: none)."""
+        """Return the number of earlier events that every append rewrites (0: none)."""
         ...
 
     def last_seq(self) -> int:
-        """Return the number of the newest event."""
+        """Return the sequence number of the newest event."""
         ...
 
     def seal(self, up_to_seq: int, limit: int) -> Batch | None:
-        """Return the oldest unflushed rows, at most *limit*, none newer than *up_to_seq*.
+        """Return the oldest unflushed rows as a batch: at most *limit*, none newer than *up_to_seq*.
 
-        A batch that was sealed before and is not settled yet is returned again as it was.
+        A batch that is sealed and not settled is returned again unchanged.
         """
         ...
 
     def settle(self, batch: Batch) -> int:
-        """Take *batch*, which every sink has stored, off what is owed; return how many events that was.
+        """Subtract *batch*, which every sink has stored, from the amounts owed; return its number of events.
 
-        A batch that was settled before changes nothing.
+        Settling a batch again changes nothing.
         """
         ...
 

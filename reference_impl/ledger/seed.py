@@ -1,13 +1,13 @@
-"""The ledger as the brief's code writes it: one growing value, whole dollars in floating point.
+"""The ledger policy of the brief's code: the log is one growing value, and money is dollars in floating point.
 
-Kept to show what its design costs, never to be deployed:
+It shows what that design costs and must not be deployed:
 
 - every append reads the whole ``usageLog``, adds one event and writes the whole value again, until
-  the value meets the platform's limit; from then on the organisation is served unbilled (H1 to H4);
+  the value reaches the platform's limit; from then on the organisation's usage is not billed (H1 to H4);
 - an event that arrives twice is charged twice (H5), and dollars are floats (H6);
-- a flush sends the balance, then sets it to zero: what was added meanwhile is lost (H8); the row's
-  name holds the time, so a repeated flush is a second row (H9); the log keeps growing;
-- nothing stops an account from owing any sum (H11); the arrival time replaces the event time (H69).
+- a flush sends the balance, then sets it to zero: charges added in between are lost (H8); the row's
+  id contains the time, so a repeated flush adds a second row (H9); the log is never truncated;
+- nothing limits what an account may owe (H11); the arrival time replaces the event time (H69).
 
 Sources
 -------
@@ -29,16 +29,16 @@ LOG_KEY = "usageLog"
 
 
 class SeedLedger:
-    """One growing value.
+    """The seed policy: the whole log in one value.
 
     Parameters
     ----------
     storage
-        The object's disk.
+        The object's storage.
     clock
-        Names the flush, as the brief's analogue does.
+        Gives the time in the id of a flush, as in the brief's code.
     event_bytes
-        What one event weighs in the log, separator included; None leaves it as it is written.
+        Size to which an event is padded in the log, separator included; None: no padding.
     """
 
     flushes_itself = False
@@ -62,7 +62,7 @@ class SeedLedger:
         return Receipt(round(usd * MICROUSD_PER_USD), round(balance_usd * MICROUSD_PER_USD))
 
     def balance(self, organization_id: str) -> Balance:
-        """Return what the object's organisation owes."""
+        """Return the amount that the object's organisation owes."""
         balance_usd = self._storage.get(BALANCE_KEY, 0)
         return Balance(round(balance_usd * MICROUSD_PER_USD), self._events)
 
@@ -75,7 +75,7 @@ class SeedLedger:
         return self._events
 
     def seal(self, up_to_seq: int, limit: int) -> Batch | None:
-        """Return one row for the whole balance, named after the moment of the flush."""
+        """Return one row for the whole balance, with the time of the flush in its id."""
         balance_usd = self._storage.get(BALANCE_KEY, 0)
         if not balance_usd:
             return None
@@ -102,11 +102,11 @@ class SeedLedger:
         return self._events
 
     def account(self, organization_id: str) -> Account:
-        """Return the one kind of account that the brief knows."""
+        """Return the default account: the brief has only one kind."""
         return Account(pending_microusd=self.balance("").balance_microusd)
 
     def set_account(self, organization_id: str, account: Account) -> None:
-        """Ignore the settings: the brief has none."""
+        """Do nothing: the brief's accounts have no settings."""
 
     def _record(self, event: UsageEvent, received_ms: int) -> dict[str, Any]:
         record: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a scenario says of a usage ledger."""
+"""The settings of a usage ledger, read from its table in the deployment file."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from reference_impl.timing.tape import Tape
 
 POLICIES = ("seed", "hardened")
 FLUSH_INTERVAL_S = 60.0
-"""Time from the first pending event to the flush, where a scenario names none."""
+"""Default time from the first pending event to the flush."""
 FLUSH_CHUNK_ROWS = 500
-"""Events flushed while the object is held once, where a scenario names no number."""
+"""Default number of events that a flush handles without releasing the object."""
 
 
 @dataclass(frozen=True)
 class LedgerSettings:
-    """A ledger that lives in the namespace *objects* and flushes to the database *database*."""
+    """Settings of a ledger that lives in the namespace *objects* and flushes to the database *database*."""
 
     objects: str
     database: str

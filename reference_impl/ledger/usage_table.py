@@ -1,4 +1,4 @@
-"""D1's ``usage_events``: where the ledgers flush to."""
+"""The sink that stores flushed events in D1's table ``usage_events``."""
 
 from datetime import UTC, datetime
 
@@ -13,19 +13,19 @@ USAGE_INSERT = (
 
 
 class UsageTable:
-    """D1's ``usage_events`` as the place where ledgers flush to.
+    """The table ``usage_events`` as the sink of a flush.
 
     Parameters
     ----------
     database
-        D1.
+        The database that has the table.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def store(self, batch: Batch, stopwatch: Stopwatch) -> None:
-        """Store the batch's rows in one transaction; D1 ignores those that it has."""
+        """Store the batch's rows in one transaction; D1 ignores rows that exist already."""
         rows = batch.rows
         users = sorted({row.user_id for row in rows})
         organizations = sorted({row.organization_id for row in rows})
@@ -57,6 +57,6 @@ def _usage_values(row: UsageRow) -> tuple[object, ...]:
 
 
 def date_text(unix_ms: int) -> str:
-    """Return a date as D1 keeps it, with the milliseconds that its own default leaves out."""
+    """Return a date in the format of SQLite's ``CURRENT_TIMESTAMP``, with milliseconds added."""
     date = datetime.fromtimestamp(unix_ms / 1_000, tz=UTC)
     return f"{date:%Y-%m-%d %H:%M:%S}.{unix_ms % 1_000:03d}"

@@ -1,4 +1,4 @@
-"""The deployment's gauges: how many requests, how long, how many at once; read by Prometheus.
+"""Prometheus metrics of the deployment: request counts, latencies and concurrency.
 
 The names are the brief's: ``requests_total{method,status}``, ``request_latency_ms{method}`` and
 ``active_connections``. Unlike there, a request that ends in an exception is counted (status 500),
@@ -25,7 +25,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class Monitoring:
-    """The meters of one deployment, in a registry of its own.
+    """The metrics of one deployment, in a registry of their own.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Monitoring:
         )
 
     async def observe(self, method: str, handler: Callable[[], Awaitable[Response]]) -> Response:
-        """Answer with *handler* and count what happened, whatever happened."""
+        """Call *handler* and count its outcome, exceptions included."""
         label = method if method in METHODS else "other"
         began_ms = self._clock.now_ms()
         status = 500
@@ -76,10 +76,10 @@ class Monitoring:
         return response
 
     def late(self, lateness_ms: float) -> None:
-        """Note how late an answer left."""
+        """Record how late a response left."""
         self._lateness.observe(max(0.0, lateness_ms))
 
     def exposition(self) -> Response:
-        """Return all meters in the text format that Prometheus reads."""
+        """Return all metrics in Prometheus's text format."""
         body = generate_latest(self._registry)
         return Response(200, body, {"content-type": CONTENT_TYPE_PLAIN_0_0_4})

@@ -1,4 +1,4 @@
-"""The way between client and edge: half of the round trip before the Worker, half behind it."""
+"""The network between client and edge: half of the round trip before the Worker, half after it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from reference_impl.timing.tape import Tape
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """How far the client is."""
+    """Settings of a network: the client's round-trip time."""
 
     client_rtt_ms: Tape
 
@@ -27,9 +27,9 @@ class Network:
     Parameters
     ----------
     name
-        Its time category.
+        Name of the instance; also its time category.
     settings
-        How far the client is.
+        The client's round-trip time.
     """
 
     response_limit_bytes: int | None = None
@@ -41,9 +41,9 @@ class Network:
     async def carry(
         self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, head_start: HeadStart
     ) -> Response:
-        """Carry a request to *serve* and its answer back."""
+        """Delay a request, pass it to *serve*, delay the response."""
         half_rtt_ms = stopwatch.draw_ms(self._settings.client_rtt_ms) / 2
-        # Reading the request took real time already; it counts towards the first half.
+        # Reading the request has taken real time, which counts towards the first half.
         reading_ms = stopwatch.clock.now_ms() - stopwatch.started_ms
         stopwatch.delay(self._name, max(half_rtt_ms, reading_ms))
         response = await serve()

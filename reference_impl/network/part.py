@@ -1,11 +1,11 @@
-"""The network as a component: an entry for requests over HTTP."""
+"""The component ``network``: an entry for requests over HTTP."""
 
 from reference_impl.network.network import Network, NetworkSettings
 from reference_impl.parts import Context, Part
 
 
 def build(settings: NetworkSettings, context: Context) -> Network:
-    """Build an instance."""
+    """Build an instance of the component."""
     return Network(context.name, settings)
 
 

@@ -1,8 +1,8 @@
-"""R2: a bucket of objects under keys, with no folders, no appending and no partial writes.
+"""R2: a bucket of objects under keys, with atomic writes.
 
-An object is there whole or not at all; of two writers to one key the one that ends last wins. A key
-takes one write a second: the next is refused with 429, code 10058. An operation takes a time of its
-own and then the bytes take theirs; there is no queue.
+A write replaces the whole object; of two concurrent writes to one key the last to end wins. A key
+accepts one write a second: the next is refused with 429, code 10058. An operation takes a sampled latency
+plus the transfer time of its bytes; there is no queue.
 
 Sources
 -------
@@ -24,11 +24,11 @@ KEY_BYTES_MAX = 1_024
 SINGLE_UPLOAD_BYTES_MAX = 5_363_466_240
 WRITES_PER_S_SAME_KEY = 1.0
 KEYS_REMEMBERED_MAX = 10_000
-"""Keys whose last write is kept in mind; the oldest are forgotten, long after their second."""
+"""Keys whose last write is remembered; the oldest are forgotten, long after their second has passed."""
 
 
 class R2Error(PlatformError):
-    """The store's refusal, with its numbered code."""
+    """An error of R2, with its numeric code."""
 
     def __init__(self, status: int, number: int, message: str) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class R2Error(PlatformError):
 
 @dataclass(frozen=True)
 class R2Object:
-    """What the store knows about an object."""
+    """The metadata of an object."""
 
     key: str
     size_bytes: int
@@ -47,20 +47,20 @@ class R2Object:
 
 
 class Bucket:
-    """The bucket itself.
+    """A bucket: objects in a store, with the platform's latencies and limits.
 
     Parameters
     ----------
     store
-        Where the bytes are kept.
+        Holds the bytes.
     clock
         The deployment's clock.
     settings
-        Times and bandwidth.
+        Latencies and bandwidth.
     name
-        Name of the instance: its time category.
+        Name of the instance; also its time category.
     writes_per_s_same_key
-        The limit on writes to one key; infinite turns it off.
+        Rate limit of writes to one key; infinite: no limit.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class Bucket:
         Raises
         ------
         R2Error
-            400 for a bad key, 413 for too much content, 429 for a second write within a second.
+            400 for an invalid key, 413 if *content* is too large, 429 for a second write within a second.
         """
         check_key(key)
         if len(content) > SINGLE_UPLOAD_BYTES_MAX:
             rule = f"at most {SINGLE_UPLOAD_BYTES_MAX} in one upload; use parts"
             raise R2Error(413, 100100, f"{len(content)} bytes; {rule}")
         self._count_write(key)
-        # Of the moment that the limit counts: two versions of one key never have one second.
+        # The upload time is the time that the limit counts, so two versions of a key never share a second.
         uploaded_unix_ms = self._clock.unix_ms()
         drawn_ms = stopwatch.draw_ms(self._settings.put_ms) + self._transfer_ms(len(content))
         async with stopwatch.stage(self._name, drawn_ms):
@@ -113,7 +113,7 @@ class Bucket:
     async def get_or_create(
         self, key: str, stopwatch: Stopwatch, *, content: Callable[[], bytes]
     ) -> tuple[R2Object, bytes]:
-        """Return the object at *key*; one that is not there is put in place first, with *content* and in no time."""
+        """Return the object at *key*; if it is missing, first create it with *content*, which takes no time."""
         check_key(key)
         if not self._store.has(key):
             await self._store.put(key, content(), uploaded_unix_ms=self._clock.unix_ms())
@@ -123,7 +123,7 @@ class Bucket:
         return found
 
     async def delete(self, key: str, stopwatch: Stopwatch) -> None:
-        """Remove the object at *key*; that there is none is no error."""
+        """Remove the object at *key*, if it exists."""
         check_key(key)
         async with stopwatch.stage(self._name, stopwatch.draw_ms(self._settings.put_ms)):
             await self._store.delete(key)
@@ -137,7 +137,7 @@ class Bucket:
 
     def _count_write(self, key: str) -> None:
         now_ms = self._clock.now_ms()
-        # Removed and put back: the dictionary stays in the order of the last writes.
+        # Removed and inserted again, so that the dictionary is in order of last write.
         if now_ms - self._written_ms.pop(key, -math.inf) < self._write_gap_ms:
             self._written_ms[key] = now_ms
             rule = f"at most {1_000 / self._write_gap_ms:g} a second to one key; wait and retry"
@@ -148,7 +148,7 @@ class Bucket:
 
 
 class R2Binding:
-    """The bucket as one request sees it."""
+    """The R2 binding of one request: the bucket, and the stopwatch that times the request."""
 
     def __init__(self, bucket: Bucket, stopwatch: Stopwatch) -> None:
         self._bucket = bucket
@@ -168,7 +168,7 @@ class R2Binding:
 
 
 def check_key(key: str) -> None:
-    """Refuse a key that R2 does not take.
+    """Check that R2 accepts *key*.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""R2 as a component: a bucket, and what a route may ask of one."""
+"""The component ``r2``: a bucket, and the operations that routes may use."""
 
 import hashlib
 
@@ -9,32 +9,32 @@ from reference_impl.r2.settings import R2Settings
 
 
 def build(settings: R2Settings, context: Context) -> Bucket:
-    """Build an instance."""
+    """Build an instance of the component."""
     store = context.volumes.store(context.name)
     return Bucket(store, clock=context.clock, settings=settings, name=context.name)
 
 
 def object_key(call: Call) -> str:
-    """Return the key of the object that *call* is about: ``ROUTE/OBJECT``; further repetitions have their own."""
+    """Return the key of the object that *call* is about: ``ROUTE/OBJECT``, or ``ROUTE/OBJECT.N`` for repetition N."""
     key = f"{call.route}/{call.object_index}"
     return f"{key}.{call.repetition_index}" if call.repetition_index else key
 
 
 def content(key: str, size_bytes: int) -> bytes:
-    """Return the bytes of an object that nobody uploaded: text, the same for the same key."""
+    """Return generated content for an object that was never uploaded: text that depends only on the key and size."""
     block = hashlib.sha256(key.encode()).hexdigest().encode()
     return (block * (size_bytes // len(block) + 1))[:size_bytes]
 
 
 async def put(bucket: Bucket, call: Call) -> Response:
-    """Store what the client sent, or as many bytes as the request has."""
+    """Store the client's body; if it is empty, store generated content of the request's size."""
     key = object_key(call)
     await bucket.put(key, call.body or content(key, call.size_bytes), stopwatch=call.stopwatch)
     return json_response({"success": True})
 
 
 async def get(bucket: Bucket, call: Call) -> Response:
-    """Fetch an object; one that is not there is put in place first, and costs no time."""
+    """Fetch an object; a missing one is created first, which takes no time."""
     key = object_key(call)
     found = await bucket.get_or_create(key, call.stopwatch, content=lambda: content(key, call.size_bytes))
     headers = {"content-type": "application/octet-stream", "etag": f'"{found[0].etag}"'}

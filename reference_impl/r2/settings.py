@@ -1,4 +1,4 @@
-"""What a scenario says of an R2 bucket."""
+"""The settings of an R2 bucket, read from its table in the deployment file."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from reference_impl.timing.tape import Tape
 
 @dataclass(frozen=True)
 class R2Settings:
-    """A bucket; *bandwidth_bytes_per_s* infinite adds no time for size."""
+    """Settings of a bucket; *bandwidth_bytes_per_s* infinite: transfers take no time."""
 
     put_ms: Tape
     get_ms: Tape

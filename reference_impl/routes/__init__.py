@@ -1,1 +1,1 @@
-"""Routes as data: which requests a route answers, what its steps ask of the instances, and how they are played."""
+"""Routes as data: how a route is read, how a request finds its route, and how its steps are executed."""

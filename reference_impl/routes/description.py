@@ -1,4 +1,4 @@
-"""What a deployment serves, in OpenAPI's words: the brief's API, and the routes of a scenario.
+"""The OpenAPI description of a deployment: the brief's API, and the routes of a scenario.
 
 Sources
 -------
@@ -15,7 +15,7 @@ HEADERS = ("headroom-key", "headroom-size-bytes", "headroom-object", "headroom-r
 
 
 def described(routes: Iterable[Route], api: Mapping[str, Any], *, has_api: bool) -> Node:
-    """Return the description of *routes* that are reached over HTTP, beside that of the *api* if it is served."""
+    """Return the description of the *routes* that are reached over HTTP, merged with *api* if it is served."""
     found: dict[str, Node] = {path: dict(node) for path, node in api["paths"].items()} if has_api else {}
     for route in routes:
         if route.transport == "http":

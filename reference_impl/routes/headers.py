@@ -1,12 +1,12 @@
-"""Whom a request is about: headers that a load driver sends, and what stands in for them when they are missing.
+"""The request headers that a load driver sends, and their defaults.
 
 ======================  =========================================================================
-headroom-key            whole number: chooses the object, the rows, the organisation
-headroom-size-bytes     whole number: bytes that the request stores or fetches
-headroom-object         whole number of the stored object; default, and -1: the request's number
-headroom-request        whole number of the request in its run
+headroom-key            integer key: selects the Durable Object, the rows, the organisation
+headroom-size-bytes     integer: number of bytes that the request stores or fetches
+headroom-object         integer index of the stored object; default, and -1: the request's index
+headroom-request        integer index of the request in its run
 headroom-run            name of the run, so that two runs never send the same usage event
-headroom-prepare        1: do at once, and not paced, what later requests need done
+headroom-prepare        1: only create, unpaced, the data that later requests need
 ======================  =========================================================================
 """
 
@@ -23,29 +23,29 @@ from reference_impl.timing.stopwatch import Stopwatch
 
 NUMBER_MAX = 10**18 - 1
 SIZE_BYTES_MAX = 100_000_000
-"""Bytes that a request may ask for without sending them: what a Worker takes as a body."""
+"""Largest size that the header may name: a Worker's limit on a request body."""
 NAME_CHARACTERS_MAX = 40
 NO_OBJECT = "-1"
 
 
 def is_preparation(headers: Mapping[str, str]) -> bool:
-    """Whether a request only puts in place what later ones need."""
+    """Return whether a request only creates the data that later ones need."""
     return headers.get("headroom-prepare") == "1"
 
 
 class CallReader:
-    """Reads what a request is about; requests without a number are counted."""
+    """Builds the call of a request from its headers; numbers the requests that have no index of their own."""
 
     def __init__(self) -> None:
         self._unnumbered = count()
 
     def read(self, found: Found, request: Request, *, stopwatch: Stopwatch) -> Call:
-        """Return the call that the steps of the route begin with.
+        """Return the call that is passed to the first step of the route.
 
         Raises
         ------
         RequestError
-            400, if a header breaks its rule.
+            400, if a header is invalid.
         """
         headers = request.headers
         number = _number(headers, "headroom-request")
@@ -87,7 +87,7 @@ def _run(headers: Mapping[str, str]) -> str:
 
 
 def _key_of(values: Mapping[str, str]) -> int:
-    """Return the key that a path is about: the whole number in place of ``{key}``, or a hash of all placeholders."""
+    """Return the key in a path: the integer value of ``{key}``, else a hash of all placeholder values."""
     key = values.get("key", "")
     if re.fullmatch("[0-9]{1,18}", key):
         return int(key)

@@ -1,11 +1,11 @@
 """The player: executes the steps of a route on the instances of a deployment, for one request.
 
-A step is, from the outside in: a chance, perhaps a spawn, attempts with their timeout, hedged copies, repetitions, and
-at last the operation or the group. What runs at once runs on branches (:mod:`reference_impl.timing.branches`): the
-branch that decides when the request goes on is the one whose time counts. Time that a caller's policy waits, or loses
-with an attempt that was given up, is the time category ``client``.
+A step is evaluated from the outside in: its probability, spawning, attempts with a timeout, hedged copies, repetitions,
+and finally the operation or the group. Concurrent work runs on branches (:mod:`reference_impl.timing.branches`); the
+request takes over the time of the branch that lets it continue. Back-off, and the time of attempts that timed out, are
+attributed to the time category ``client``.
 
-A preparation does every step, whatever its chance, waits for what would have been spawned, and knows no policy.
+A preparation request executes every step whatever its probability, waits for spawned steps, and ignores policies.
 """
 
 import logging
@@ -22,23 +22,23 @@ from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Stopwatch
 
 CLIENT = "client"
-"""The time category of a caller's waiting."""
+"""The time category of back-off and of attempts that timed out."""
 FINAL = (RequestError, LimitError)
-"""Failures that say that the call itself is wrong: to repeat it cannot help."""
+"""Errors of the call itself, which a retry cannot mend."""
 LOG = logging.getLogger(__name__)
 
 Answer = Response | None
-"""What a step has to say to the client; None: nothing."""
+"""The response of a step; None if it has none."""
 Work = Callable[[Stopwatch], Awaitable[Answer]]
 
 
 class Player:
-    """Plays routes.
+    """Executes the steps of routes.
 
     Parameters
     ----------
     instances
-        By name.
+        All instances, by name.
     clock
         The deployment's clock.
     """
@@ -48,12 +48,12 @@ class Player:
         self._clock = clock
 
     async def play(self, steps: Sequence[Step], call: Call) -> Response:
-        """Do *steps* in order and return the answer.
+        """Execute *steps* in order and return the last response of any of them.
 
         Raises
         ------
         ImplError
-            Of the first step that failed.
+            The error of the first step that failed.
         """
         answer = await self._in_order(steps, call)
         return json_response({"success": True}) if answer is None else answer
@@ -75,7 +75,7 @@ class Player:
         return await self._attempts(step, call)
 
     async def _unattended(self, step: Step, call: Call) -> None:
-        """Do a step that nobody waits for; how it ends is nobody's concern."""
+        """Execute a spawned step; a failure is logged and not raised."""
         try:
             await self._attempts(step, call)
         except ImplError as error:
@@ -84,7 +84,7 @@ class Player:
             LOG.exception("a spawned step of route %s failed by a defect", call.route)
 
     async def _attempts(self, step: Step, call: Call) -> Answer:
-        """Try a step as often as its policy allows."""
+        """Execute a step with the retries of its policy."""
         for retry in range(step.policy.retries):
             try:
                 return await self._attempt(step, call)
@@ -95,7 +95,7 @@ class Player:
         return await self._attempt(step, call)
 
     async def _attempt(self, step: Step, call: Call) -> Answer:
-        """Do a step, or give it up after the timeout; what it began goes on."""
+        """Execute one attempt of a step; after the timeout abandon it without cancelling it."""
         timeout_ms, stopwatch = step.policy.timeout_ms, call.stopwatch
         if timeout_ms is None:
             return await self._hedged(step, call)
@@ -108,7 +108,7 @@ class Player:
         return _joined(ended, stopwatch)
 
     async def _hedged(self, step: Step, call: Call) -> Answer:
-        """Do a step; if it takes long, do it a second time beside, and take the first success."""
+        """Execute a step; after the hedging delay start a second copy, and take the first success."""
         hedge_ms, stopwatch = step.policy.hedge_ms, call.stopwatch
         if hedge_ms is None:
             return await self._repeated(step, call)
@@ -126,7 +126,7 @@ class Player:
         return _joined(ended, stopwatch)
 
     async def _repeated(self, step: Step, call: Call) -> Answer:
-        """Do a step as often as it says, in order or at once."""
+        """Execute all repetitions of a step, in order or concurrently."""
         first = call.repetition_index * step.times
         calls = [replace(call, repetition_index=first + n) for n in range(step.times)]
         if step.is_parallel:
@@ -146,13 +146,13 @@ class Player:
         return await step.operation.run(instance, asked)
 
     def _works(self, step: Step, call: Call) -> list[Work]:
-        """Return what one repetition of a parallel step does at once."""
+        """Return the concurrent work of one repetition of a parallel step."""
         if step.operation is not None:
             return [_beside(self._once, step, call)]
         return [_beside(self._step, inner, call) for inner in step.steps]
 
     async def _at_once(self, works: Sequence[Work], stopwatch: Stopwatch) -> Answer:
-        """Do several things at once; the first failure fails, the last success decides the time."""
+        """Run *works* concurrently: raise the first failure, or continue at the end of the last success."""
         branches: Branches[Answer] = Branches(stopwatch)
         for work in works:
             branches.start(work, stopwatch.fork())
@@ -169,12 +169,12 @@ class Player:
 
 
 def _beside(do: Callable[[Step, Call], Awaitable[Answer]], step: Step, call: Call) -> Work:
-    """Return what does *step* on the stopwatch of a branch."""
+    """Return a function that executes *step* with the stopwatch of a branch."""
     return lambda stopwatch: do(step, replace(call, stopwatch=stopwatch))
 
 
 def _joined(branch: Branch[Answer], stopwatch: Stopwatch) -> Answer:
-    """Go on where *branch* ended: return what it returned, or raise what it raised."""
+    """Continue at the time at which *branch* ended: return its result or raise its error."""
     stopwatch.join(branch.stopwatch)
     if branch.error is not None:
         raise branch.error

@@ -1,4 +1,4 @@
-"""A route, and the table in which the route of a request is looked up."""
+"""Routes, and the table that finds the route of a request."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 @dataclass(frozen=True)
 class Route:
-    """One kind of request.
+    """One kind of request, and the steps that serve it.
 
     Parameters
     ----------
     name
-        Its name.
+        Its name in the scenario.
     enter
-        The instance that its requests come in by.
+        Name of the instance through which its requests enter.
     transport
-        What carries them to it.
+        The protocol of that entry.
     method, template
-        Which requests it answers.
+        Method and path of the requests that it answers.
     steps
-        What is done, in order.
+        Executed in order.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Found:
-    """The route of a request, and what stands in its path in place of the placeholders."""
+    """The route of a request, and the values of the placeholders in its path."""
 
     route: Route
     values: Mapping[str, str]
@@ -52,7 +52,7 @@ def read_route(name: str, table: Table, *, parts: Mapping[str, Part]) -> Route:
     Raises
     ------
     ConfigError
-        If it breaks a rule.
+        If a key is missing, unknown or invalid.
     """
     enter = table.text("enter", "network")
     entries = {instance: part.transport for instance, part in parts.items() if part.transport is not None}
@@ -72,12 +72,12 @@ class RouteTable:
     Parameters
     ----------
     routes
-        All of them.
+        All routes.
 
     Raises
     ------
     ConfigError
-        If a request could be meant for two of them.
+        If some request would match two of them.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -90,7 +90,7 @@ class RouteTable:
                     raise ConfigError(f"routes.{route.name}: {path} answers what routes.{other.name} does; {rule}")
 
     def find(self, transport: Transport, method: str, *, path: str) -> Found | None:
-        """Return the route of a request; None if there is none. What answers GET answers HEAD too."""
+        """Return the route of a request; None if there is none. A route for GET also answers HEAD."""
         for route in self.routes:
             if (route.transport, route.method) == (transport, method):
                 values = route.template.values(path)
@@ -104,7 +104,7 @@ class RouteTable:
         return sorted({route.method for route in fitting})
 
     def refusal(self, transport: Transport, method: str, *, path: str) -> RequestError:
-        """Return why no route answers a request: 405 if others answer its path, else 404."""
+        """Return the error for a request without a route: 405 if its path has other methods, else 404."""
         methods = self.methods(transport, path)
         if methods:
             return RequestError(405, "method_not_allowed", f"{method[:20]}: use {', '.join(methods)}")

@@ -1,4 +1,4 @@
-"""The steps of a route: operations of instances, in order or at once, perhaps, and under a caller's policy.
+"""The steps of a route: operations of instances or groups of steps, with repetition, probability and a caller's policy.
 
 Sources
 -------
@@ -19,25 +19,25 @@ from reference_impl.timing.tape import Tape
 TIMES_MAX = 1_000
 RETRIES_MAX = 1_000
 BACKOFF_MS_MAX = 60_000.0
-"""The longest pause before a retry, however often it was doubled."""
+"""Upper bound of the exponential backoff."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What the caller of a step does when it takes long or fails.
+    """The caller's policy for a step: timeout, retries and hedging.
 
     Parameters
     ----------
     timeout_ms
-        An attempt is given up after so long; None: never.
+        Timeout of an attempt; None: none.
     retries
-        Further attempts after a failed one.
+        Number of attempts after the first.
     backoff_ms
         Pause before the first retry; it doubles with each further one.
     jitter
-        Which part of a pause is waited, 0 to 1; None: all of it.
+        Samples the fraction of a pause that is waited, 0 to 1 (full jitter); None: the whole pause.
     hedge_ms
-        A second copy of an attempt is started after so long; None: never.
+        Delay after which a second copy of an attempt is started; None: never.
     """
 
     timeout_ms: float | None
@@ -47,35 +47,35 @@ class Policy:
     hedge_ms: float | None
 
     def pause_ms(self, retry: int) -> float:
-        """Return the pause before retry number *retry*, from 0."""
+        """Return the pause before retry number *retry*, counted from 0."""
         longest_ms = min(self.backoff_ms * 2.0 ** min(retry, 62), BACKOFF_MS_MAX)
         return longest_ms if self.jitter is None else longest_ms * self.jitter.draw()
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step.
+    """One step of a route: an operation or a group.
 
     Parameters
     ----------
     index
-        Its place among all steps of the route, as they are written.
+        Its position among all steps of the route, nested ones included, in the order of the file.
     instance, operation, parameters
-        What is asked of whom; *operation* None: the step is a group.
+        The operation, its instance and its parameters; *operation* None: the step is a group.
     steps
         The steps of the group.
     times
-        How often it is done.
+        Number of repetitions.
     is_parallel
-        Whether repetitions, and the steps of the group, run at once.
+        Whether repetitions, and the steps of the group, run concurrently.
     chance_share
-        Share of requests that do it at all.
+        Probability that a request executes the step.
     chance
-        What that is decided by.
+        Uniform random numbers that decide it.
     is_spawned
-        Whether nobody waits for it.
+        Whether the request continues without waiting for it.
     policy
-        The caller's.
+        Timeout, retries and hedging.
     """
 
     index: int
@@ -99,7 +99,7 @@ def read_steps(
     Raises
     ------
     ConfigError
-        If a step names no operation that there is, or breaks another rule.
+        If a step names an unknown operation, or a key is missing, unknown or invalid.
     """
     numbers = count() if indices is None else indices
     return tuple(_step(step, parts, indices=numbers) for step in table.tables(key))
@@ -109,7 +109,7 @@ def _step(table: Table, parts: Mapping[str, Part], *, indices: Iterator[int]) ->
     if ("use" in table) == ("steps" in table):
         raise ConfigError(f"{table.path} must hold either use or steps")
     instance, operation = _operation(table, parts) if "use" in table else ("", None)
-    # A group has no parameters, but it may say so.
+    # A group has no parameters; an empty table is accepted.
     read = no_parameters if operation is None else operation.parameters
     parameters = read_table(read, table.table("parameters"))
     step = Step(

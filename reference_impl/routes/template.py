@@ -1,4 +1,4 @@
-"""Path templates: ``/feed/{key}`` answers ``/feed/7``; a placeholder stands for one segment, or a part of one."""
+"""Path templates: ``/feed/{key}`` matches ``/feed/7``; a placeholder stands for a path segment or part of one."""
 
 import re
 from functools import cached_property
@@ -9,23 +9,23 @@ from reference_impl.errors import ConfigError
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 VALUE = "([^/?]+)"
 ANY, MORE = object(), object()
-"""One character of a value, and any number of further ones."""
+"""Symbols of a placeholder: its first character, and any number of further ones."""
 
 
 class Template:
-    """The path of a route's requests.
+    """The path template of a route.
 
     Parameters
     ----------
     text
-        As a scenario has it; what follows a question mark does not matter to who answers.
+        The template as written in a scenario; a query after a question mark is not matched.
     where
-        Where it stands, for messages.
+        Its path in the configuration, for messages.
 
     Raises
     ------
     ConfigError
-        If it is no path, or a brace is left over.
+        If *text* is not a path, or a brace is unbalanced.
     """
 
     def __init__(self, text: str, *, where: str) -> None:
@@ -40,19 +40,19 @@ class Template:
         self._pattern = re.compile(VALUE.join(map(re.escape, self._literals)))
 
     def values(self, path: str) -> dict[str, str] | None:
-        """Return what stands in *path* in place of each placeholder; None if it is another path."""
+        """Return the value of each placeholder in *path*; None if *path* does not match."""
         found = self._pattern.fullmatch(path)
         return None if found is None else dict(zip(self.names, found.groups(), strict=True))
 
     def overlaps(self, other: "Template") -> bool:
-        """Whether some path fits both."""
+        """Return whether some path matches both templates."""
         ours, theirs = self.segments, other.segments
         return len(ours) == len(theirs) and all(map(_meet, ours, theirs))
 
     @cached_property
     def segments(self) -> list[list[object]]:
-        """Symbols of each segment: characters, and ANY and MORE for a placeholder."""
-        # A placeholder never stands for a slash, so paths can be compared segment by segment.
+        """The symbols of each segment: characters, and ANY and MORE for a placeholder."""
+        # A placeholder never matches a slash, so paths can be compared segment by segment.
         symbols: list[object] = list(self._literals[0])
         for literal in self._literals[1:]:
             symbols += [ANY, MORE, *literal]
@@ -66,7 +66,7 @@ class Template:
 
 
 def _meet(ours: list[object], theirs: list[object]) -> bool:
-    """Whether some text fits two lists of symbols: an automaton of both, walked from its start."""
+    """Return whether some text matches both lists of symbols: a search of their product automaton."""
     reached, open_ = {(0, 0)}, [(0, 0)]
     while open_:
         at = open_.pop()
@@ -92,5 +92,5 @@ def _moves(ours: list[object], theirs: list[object], *, at: tuple[int, int]) -> 
 
 
 def _fits(a: object, b: object) -> bool:
-    """Whether one character can be taken by both symbols."""
+    """Return whether some character matches both symbols."""
     return a is ANY or a is MORE or b is ANY or b is MORE or a == b

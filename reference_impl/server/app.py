@@ -1,4 +1,4 @@
-"""The running deployment: opens the files and sockets, says that it is ready, and ends cleanly."""
+"""The server process: opens files and sockets, prints the ready line, serves, and shuts down cleanly."""
 
 import asyncio
 import contextlib
@@ -35,22 +35,22 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Options:
-    """What the operator chose.
+    """The options of the server process.
 
     Parameters
     ----------
     host, port, quic_port
-        Where to listen; port 0 takes any free one.
+        Address to listen on; port 0 takes any free one.
     data
-        Folder of all state; made if it is not there.
+        Folder of all state; created if it does not exist.
     specification
-        What the deployment is made of.
+        Instances and routes of the deployment.
     fsync
-        How durable writes are, see :mod:`reference_impl.server.disks`.
+        Durability of writes, see :mod:`reference_impl.server.disks`.
     access
-        Who may ask for what; None: everybody for anything.
+        The keys; None: no key is required.
     limits
-        How long clients may take.
+        Time limits of connections.
     """
 
     host: str
@@ -69,7 +69,7 @@ def run(options: Options) -> None:
     Raises
     ------
     ConfigError
-        If a port or the data folder cannot be had, or the database cannot be brought up to date.
+        If a port or the data folder is not available, or a migration fails.
     """
     raise_descriptor_limit()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -92,7 +92,7 @@ async def _serve(options: Options) -> None:
         _stop_on_signal(http)
         serving = asyncio.create_task(http.serve(sockets=[listener]))
         await http.has_started.wait()
-        # What exists now lives for ever: the collector need not look at it again.
+        # Objects that exist now live as long as the process, so the collector need not scan them again.
         gc.collect()
         gc.freeze()
         _say_ready(options.host, listener.getsockname()[1], quic_port, files)
@@ -102,7 +102,7 @@ async def _serve(options: Options) -> None:
 
 @contextlib.contextmanager
 def open_deployment(options: Options, clock: AsyncioClock) -> Iterator[Deployment]:
-    """Build a deployment on files under the data folder; close them in the end."""
+    """Build a deployment on files in the data folder; close them at exit."""
     volumes = FileVolumes(options.data / SYSTEM_FOLDER, fsync=options.fsync)
     with contextlib.closing(volumes):
         try:
@@ -129,12 +129,12 @@ def listen(host: str, port: int) -> socket.socket:
     Raises
     ------
     ConfigError
-        If the port cannot be had.
+        If the port is not available.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # The protocol is named because asyncio turns Nagle's algorithm off only where it is: with
-        # it on, every answer of two writes waits up to 40 ms for a delayed acknowledgement.
+        # The protocol is given explicitly because asyncio disables Nagle's algorithm only then; with Nagle's
+        # algorithm a response of two writes waits up to 40 ms for a delayed acknowledgement.
         listener = socket.socket(family, kind, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -156,7 +156,7 @@ def _port_taken(option: str, port: int, *, error: OSError) -> ConfigError:
 class _Server(Server):
     """uvicorn that signals when it has started and leaves signals alone.
 
-    Its own handlers would end the process by the signal, and not with status 0.
+    uvicorn's own handlers would end the process by the signal instead of with status 0.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:

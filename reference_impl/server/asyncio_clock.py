@@ -1,9 +1,8 @@
-"""The machine's own clock, and an event loop that wakes up on time.
+"""The clock of the machine, and an event loop with microsecond timers.
 
-asyncio hands its time-outs to ``epoll``, which counts whole milliseconds and rounds up: a sleep ends
-0.5 ms late on average before anything else goes wrong. ``select`` counts microseconds, and an epoll
-descriptor can itself be selected on; so :class:`PreciseSelector` waits in ``select`` and collects
-from ``epoll``.
+asyncio passes its timeouts to ``epoll``, which counts whole milliseconds and rounds up, so a sleep ends
+0.5 ms late on average. ``select`` counts microseconds and accepts an epoll descriptor; so :class:`PreciseSelector`
+waits in ``select`` and collects the events from ``epoll``.
 """
 
 import asyncio
@@ -14,22 +13,22 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 SELECT_DESCRIPTORS_MAX = 1024
-"""``select`` takes no descriptor from here on; the loop's own is one of the first."""
+"""``select`` accepts only smaller descriptors; that of the loop is one of the first."""
 
 
 class AsyncioClock:
-    """Time, waiting and tasks of the running event loop."""
+    """The clock interface on the running asyncio event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def now_ms(self) -> float:
-        """Milliseconds on a monotonic scale."""
+        """Return the milliseconds on a monotonic scale."""
         return self._loop.time() * 1_000
 
     def unix_ms(self) -> int:
-        """Milliseconds since 1970."""
+        """Return the milliseconds since 1970."""
         return time.time_ns() // 1_000_000
 
     async def sleep_until_ms(self, at_ms: float) -> None:
@@ -42,7 +41,7 @@ class AsyncioClock:
             timer.cancel()
 
     def waiter(self) -> "asyncio.Future[None]":
-        """Return a new thing to wait for."""
+        """Return a new waiter."""
         return self._loop.create_future()
 
     def call_at_ms(self, at_ms: float, action: Callable[[], None]) -> asyncio.TimerHandle:
@@ -52,12 +51,12 @@ class AsyncioClock:
     def spawn(self, task: Coroutine[Any, Any, None]) -> None:
         """Run *task* in the background."""
         running = self._loop.create_task(task)
-        # The loop itself keeps only weak references to tasks.
+        # The loop itself holds only weak references to tasks.
         self._tasks.add(running)
         running.add_done_callback(self._tasks.discard)
 
     async def cancel_all(self) -> None:
-        """End all background tasks."""
+        """Cancel all background tasks."""
         running = list(self._tasks)
         for task in running:
             task.cancel()
@@ -70,7 +69,7 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop whose timers are precise to microseconds where the system can."""
+    """Return an event loop whose timers have microsecond precision where the system supports it."""
     if hasattr(selectors, "EpollSelector"):
         selector = PreciseSelector()
         if selector.fileno() < SELECT_DESCRIPTORS_MAX:

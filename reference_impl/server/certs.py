@@ -1,7 +1,7 @@
-"""Certificates of the tunnel: an authority of the deployment's own, its server, and one device.
+"""Certificates of the tunnel: a private certificate authority, the server's certificate, and one device's.
 
-The tunnel's two ends know each other: the device trusts this authority and no other, and the server
-admits only devices that the authority has certified *as clients*. Keys are ECDSA on P-256.
+Authentication is mutual: the device trusts only this authority, and the server
+accepts only certificates that the authority has issued *for clients*. Keys are ECDSA on P-256.
 
 Sources
 -------
@@ -48,7 +48,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class CertificateFiles:
-    """Where the PEM files of a tunnel are."""
+    """Paths of the PEM files of a tunnel."""
 
     ca: Path
     server_cert: Path
@@ -58,7 +58,7 @@ class CertificateFiles:
 
 
 def issue_authority(*, name: str = AUTHORITY_NAME) -> Identity:
-    """Make a new authority."""
+    """Create a new certificate authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(name)
     builder = (
@@ -71,20 +71,20 @@ def issue_authority(*, name: str = AUTHORITY_NAME) -> Identity:
 
 
 def issue_server(authority: Identity, *, name: str = SERVER_NAME) -> Identity:
-    """Make a certificate for the tunnel's server."""
+    """Issue a certificate for the tunnel's server."""
     names: list[x509.GeneralName] = [x509.DNSName(name), x509.IPAddress(ip_address("127.0.0.1"))]
     return _issue(authority, name, ExtendedKeyUsageOID.SERVER_AUTH, names, life=LIFE)
 
 
 def issue_device(authority: Identity, *, device_id: str = "reference", life: timedelta = LIFE) -> Identity:
-    """Make a certificate for a device; a *life* below zero is over already."""
+    """Issue a certificate for a device; with a negative *life* it has expired already."""
     names: list[x509.GeneralName] = [x509.DNSName(f"{device_id}.device.headroom.internal")]
     name = f"device-{device_id}"
     return _issue(authority, name, ExtendedKeyUsageOID.CLIENT_AUTH, names, life=life)
 
 
 def ensure_files(folder: Path) -> CertificateFiles:
-    """Return the PEM files in *folder*; make all of them anew if one is absent or ends soon."""
+    """Return the PEM files in *folder*; create all of them anew if one is missing or expires soon."""
     files = CertificateFiles(
         folder / "ca.pem",
         folder / "server.pem",

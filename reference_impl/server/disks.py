@@ -1,11 +1,10 @@
-"""Volumes in files: a folder an instance, a SQLite file an object, a file an R2 object, and how durable each is.
+"""Volumes on the file system: a folder for each instance, a SQLite file for each Durable Object, a file an R2 object.
 
-``fsync`` is a policy with three values, for SQLite's ``synchronous``:
+The durability of writes depends on ``fsync``, one of three values of SQLite's ``synchronous``:
 
 - ``full``: an acknowledged write survives a power cut;
-- ``normal``: it survives the death of the process, and a power cut leaves a consistent, perhaps
-  older state;
-- ``off``: it survives the death of the process only.
+- ``normal``: it survives a crash of the process; a power cut leaves a consistent, perhaps older state;
+- ``off``: it survives a crash of the process only.
 """
 
 import asyncio
@@ -25,17 +24,17 @@ from reference_impl.volumes.stores import Stored, etag_of
 
 Fsync = Literal["full", "normal", "off"]
 ETAG_BYTES, KEY_LENGTH_BYTES = 32, 2
-"""The head of an object's file: its etag, then the length of its key, then the key."""
+"""Sizes of the first two fields in an object's file: etag, length of the key, key, content."""
 NS_PER_MS = 1_000_000
 THREAD_BYTES_MIN = 65_536
-"""From this size on a file is moved in a thread: less costs the loop less than a thread switch."""
+"""Size from which a file is read or written in a thread; a smaller one costs less time than a thread switch."""
 
 
 class GroupCommitDatabase(SqliteDatabase):
     """A database whose commits are made durable by a thread, many at a time (group commit).
 
     SQLite appends a commit to its write-ahead log and returns; an fsync of the log makes all of its
-    commits durable. While one fsync runs, those who commit meanwhile share the next.
+    commits durable. Commits that arrive during an fsync share the next one.
 
     Parameters
     ----------
@@ -53,8 +52,8 @@ class GroupCommitDatabase(SqliteDatabase):
         self._waiting: list[asyncio.Future[None]] = []
 
     def sync(self) -> "asyncio.Future[None]":
-        """Begin to make durable what is committed; the future ends when it is."""
-        # Everybody has a future of his own: who gives up must not give up for the others.
+        """Start an fsync; the returned future completes when every commit up to now is durable."""
+        # Each caller has its own future, so that cancelling one does not cancel the others.
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         if not self._is_syncing:
@@ -62,7 +61,7 @@ class GroupCommitDatabase(SqliteDatabase):
         return waiting
 
     def close(self) -> None:
-        """Close it; for those who still wait for an fsync, it failed."""
+        """Close the database; pending futures of :meth:`sync` fail."""
         super().close()
         self._is_closed = True
         if not self._is_syncing:
@@ -100,7 +99,7 @@ class FileDisk:
     Parameters
     ----------
     folder
-        Made if it is not there.
+        Created if it does not exist.
     fsync
         See the module.
     """
@@ -117,7 +116,7 @@ class FileDisk:
         Raises
         ------
         StorageFailedError
-            If the file cannot be had, or is no database.
+            If the file cannot be opened, or is not a database.
         """
         self.close(object_id)
         try:
@@ -132,7 +131,7 @@ class FileDisk:
         log = path.with_name(f"{path.name}-wal")
         with ExitStack() as opened:
             connection = opened.enter_context(closing(open_sqlite(path, fsync="normal")))
-            # A log exists from the first write on; its name in the folder is as dear as its content.
+            # The log exists from the first write on; its directory entry must be durable like its content.
             connection.execute(KEY_VALUE_TABLE)
             sync_folder(self._folder)
             database = GroupCommitDatabase(connection, log)
@@ -161,7 +160,7 @@ class FileDisk:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in *folder* durable."""
+    """Make the directory entries of *folder* durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -172,17 +171,17 @@ def sync_folder(folder: Path) -> None:
 class FileStore:
     """R2 objects as files in a folder.
 
-    An object is written beside its place and then moved into it, so that a reader meets the old or
-    the new one, never half of either. A file is named after a hash of its key, since a key may be longer than
-    a file name, and may hold what means something in one; it begins with the etag and the key;
-    when it was uploaded is the file's time.
+    An object is written to a temporary file, which then replaces the old one atomically, so a reader never sees a
+    partial object. The file name is a hash of the key, since a key may be longer than a file name and may contain
+    characters that are special in one. The file begins with the etag and the key; its modification time is the upload
+    time.
 
     Parameters
     ----------
     folder
-        Made if it is not there.
+        Created if it does not exist.
     fsync
-        ``full`` makes every object durable before it counts as stored.
+        With ``full``, :meth:`put` returns only when the object is durable.
     """
 
     def __init__(self, folder: Path, *, fsync: Fsync) -> None:
@@ -194,7 +193,7 @@ class FileStore:
             left_over.unlink()
 
     async def put(self, key: str, content: bytes, *, uploaded_unix_ms: int) -> str:
-        """Store *content* whole."""
+        """Store *content* atomically and return its etag."""
         self._uploads += 1
         part = self._folder / f"{self._uploads}.part"
         write = partial(self._write, part, key, content=content, uploaded_unix_ms=uploaded_unix_ms)
@@ -212,7 +211,7 @@ class FileStore:
         return await asyncio.to_thread(_read, path)
 
     async def delete(self, key: str) -> None:
-        """Remove *key*, if it is there."""
+        """Remove *key*, if it exists."""
         self._path(key).unlink(missing_ok=True)
 
     def has(self, key: str) -> bool:
@@ -262,7 +261,7 @@ def _read(path: Path) -> Stored | None:
 
 
 def open_sqlite(path: Path, *, fsync: Fsync) -> sqlite3.Connection:
-    """Open (or create) a SQLite file for one process, in autocommit mode."""
+    """Open or create a SQLite file in autocommit mode, for this process exclusively."""
     with ExitStack() as opened:
         connection = opened.enter_context(closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)))
         for pragma in pragmas(is_new=not path.stat().st_size, fsync=fsync):
@@ -288,11 +287,11 @@ def open_engine(path: Path, *, fsync: Fsync) -> Engine:
 
 
 def pragmas(*, is_new: bool, fsync: Fsync) -> list[str]:
-    """Return the pragmas that a database is opened with."""
-    # Making the files costs several flushes of 1 ms each; they are only due where a power cut counts.
+    """Return the pragmas with which a database is opened."""
+    # Creating the files costs several fsyncs of 1 ms each, which only ``full`` needs.
     first = "off" if is_new and fsync != "full" else fsync
     return [
-        # Before the file is looked at: its one user then needs no shared memory for the log's index.
+        # Set before the first access: with one user the index of the log needs no shared memory.
         "PRAGMA locking_mode = exclusive",
         f"PRAGMA synchronous = {first}",
         "PRAGMA journal_mode = wal",
@@ -301,12 +300,12 @@ def pragmas(*, is_new: bool, fsync: Fsync) -> list[str]:
 
 
 class FileVolumes:
-    """Volumes in a folder: a folder in it for each instance.
+    """Volumes in a folder, with a subfolder for each instance.
 
     Parameters
     ----------
     folder
-        Made when the first instance asks.
+        Created at the first use.
     fsync
         See the module.
     """

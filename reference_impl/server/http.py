@@ -1,8 +1,8 @@
-"""HTTP: between ASGI, which uvicorn speaks, and the Worker's requests and responses.
+"""The HTTP adapter: an ASGI application that translates between uvicorn and the deployment.
 
 Admission is decided on the request head: the route exists, the key is valid for it, and the announced body is not too
 long (:mod:`reference_impl.workers.admission`). A refused request is answered without reading its body and the
-connection is closed, so that nobody can make the deployment read 100 MB by sending it to a path that does not exist.
+connection is closed, so that no client can make the deployment read 100 MB by sending them to an unknown path.
 With ``expect: 100-continue`` the client receives 100 only if its body is wanted.
 """
 
@@ -67,7 +67,7 @@ class HttpApp:
             traceback.print_exc(file=sys.stderr)
             response = error_response(ImplError("a defect of the deployment; see its log"))
         if not is_read:
-            # The next request would begin behind a body that is not read.
+            # The next request would begin after a body that is not read.
             response.headers["connection"] = "close"
         await _send(send, response)
         if head.path not in UNPACED:
@@ -122,7 +122,7 @@ class Body:
     Parameters
     ----------
     bytes_max
-        Its greatest length.
+        Largest length.
     """
 
     def __init__(self, bytes_max: int) -> None:

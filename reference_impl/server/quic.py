@@ -1,17 +1,17 @@
-"""QUIC: the sockets of the device tunnel, with certificates demanded from both ends.
+"""The QUIC adapter: the socket of the device tunnel, with mutual TLS.
 
-aioquic has no public way for a server to demand a client certificate. Its TLS context can be told
-to ask for one and checks the signature, but accepts none at all, any issuer and any purpose. The
-context here adds the three checks. They reach through private names, so the version of aioquic is
+aioquic has no public API for a server that requires a client certificate. Its TLS context can request one and
+verifies the signature, but it accepts a client without a certificate, any issuer and any purpose. The
+context here adds these three checks. They use private attributes, so the version of aioquic is
 pinned and every refusal has a test (``tests/reference_impl/tunnel/test_tunnel.py``):
 
 =========================================  =============================
 no certificate                             alert 116, certificate_required
 a certificate not meant for clients        alert 43, unsupported_certificate
-an unknown issuer, or its time is over     alert 42 or 45
+an unknown issuer, or expired              alert 42 or 45
 =========================================  =============================
 
-There is no session resumption: tickets and client certificates do not go together in aioquic.
+There is no session resumption: aioquic does not support session tickets together with client certificates.
 
 A connection without traffic ends after :data:`IDLE_TIMEOUT_S`. A message that stops in the middle while heartbeats keep
 the connection alive is refused with 408, as over HTTP, and the rest of its stream is not read.
@@ -59,7 +59,7 @@ ALPN = "superinstance"
 DATAGRAM_BYTES_MAX = 65_536
 IDLE_TIMEOUT_S = 60.0
 SLOW_MESSAGE = 408
-"""Application error code with which the stream of a stalled message is stopped; named after HTTP's status."""
+"""Application error code that stops the stream of a stalled message; it equals the HTTP status."""
 
 
 class AlertCertificateRequired(tls.Alert):
@@ -84,7 +84,7 @@ class DemandingContext(tls.Context):
 
 
 def is_for_clients(certificate: x509.Certificate) -> bool:
-    """Tell whether the certificate's extended key usage names client authentication."""
+    """Return whether the certificate's extended key usage includes client authentication."""
     try:
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (x509.ExtensionNotFound, ValueError):
@@ -93,7 +93,7 @@ def is_for_clients(certificate: x509.Certificate) -> bool:
 
 
 def demand_certificate(connection: QuicConnection, authority_pem: bytes) -> None:
-    """Make a server's *connection*, before its first packet, demand a client certificate."""
+    """Make a server's *connection* require a client certificate; call it before the first packet."""
     initialize = connection._initialize  # noqa: SLF001  # no public way, see the module
 
     def initialize_and_demand(peer_cid: bytes) -> None:
@@ -108,7 +108,7 @@ def demand_certificate(connection: QuicConnection, authority_pem: bytes) -> None
 
 @dataclass
 class Incoming:
-    """A message while it arrives: its content, how much was received, and the watch on its progress."""
+    """A message that is being received: its content, the bytes received, and the watch on its progress."""
 
     content: bytearray = field(default_factory=bytearray)
     received_bytes: int = 0
@@ -116,7 +116,7 @@ class Incoming:
 
     def take(self, data: bytes) -> None:
         """Append received bytes."""
-        # One byte more than allowed is kept, so that the tunnel sees that the message is too long.
+        # One byte more than the limit is stored, so that the tunnel sees that the message is too long.
         self.content += data[: REQUEST_BYTES_MAX + 1 - len(self.content)]
         self.received_bytes += len(data)
 
@@ -127,7 +127,7 @@ class Incoming:
 
 
 class TunnelProtocol(QuicConnectionProtocol):
-    """One device's connection: collects each stream's message and sends the answer back."""
+    """The connection of one device: collects the message of each stream and sends the response."""
 
     def __init__(
         self,
@@ -148,12 +148,12 @@ class TunnelProtocol(QuicConnectionProtocol):
         self._arrived_ms = 0.0
 
     def datagram_received(self, data: bytes | str, addr: NetworkAddress) -> None:
-        """Take one datagram; deciphering it is part of the request's way."""
+        """Process one datagram; the time to decrypt it counts towards the request."""
         self._arrived_ms = self._deployment.clock.now_ms()
         super().datagram_received(data, addr)
 
     def quic_event_received(self, event: QuicEvent) -> None:
-        """Take one event from the connection."""
+        """Process one event of the connection."""
         if isinstance(event, StreamDataReceived):
             self._receive(event)
         elif isinstance(event, DatagramFrameReceived):
@@ -211,11 +211,11 @@ class TunnelProtocol(QuicConnectionProtocol):
         tunnel = self._deployment.tunnel
         try:
             answer = await tunnel.serve(message, stopwatch)
-        except Exception:  # noqa: BLE001  # the last door, as in reference_impl.server.http
+        except Exception:  # noqa: BLE001  # the outermost handler, as in reference_impl.server.http
             traceback.print_exc(file=sys.stderr)
             defect = ImplError("a defect of the deployment; see its log")
             answer = write_response(error_response(defect))
-        # The device may have gone meanwhile; the work is done all the same.
+        # The device may have disconnected meanwhile; the request was still executed.
         if self._is_open:
             self._quic.send_stream_data(stream_id, answer, end_stream=True)
             self.transmit()
@@ -230,7 +230,7 @@ async def serve_tunnel(
     Raises
     ------
     OSError
-        If the port cannot be had.
+        If the port is not available.
     """
     configuration = QuicConfiguration(
         is_client=False,

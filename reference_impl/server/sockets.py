@@ -1,4 +1,4 @@
-"""WebSockets: between uvicorn's upgraded connections and the deployment's sockets.
+"""The WebSocket adapter: joins uvicorn's upgraded connections to the sockets of Durable Objects.
 
 :mod:`reference_impl.server.connections` hands over a connection that asks for an upgrade, with the head of its opening
 request. The deployment answers that request like any other; if it answers 101, messages follow.
@@ -36,7 +36,7 @@ QUEUED_MAX = 256
 QUEUED_BYTES_MAX = MESSAGE_BYTES_MAX
 """The same in bytes (for text, characters): one message of the greatest length."""
 EARLY_BYTES_MAX = 65_536
-"""Bytes kept that arrive before the opening request is answered; RFC 6455 lets a client send none."""
+"""Bytes buffered before the opening request is answered; RFC 6455 forbids a client to send any."""
 SHUTDOWN_S = 1.0
 """How long a client may take to close when the server stops; less than uvicorn waits for all of them."""
 KEEP_ALIVE_OPTIONS = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
@@ -84,7 +84,7 @@ class SocketProtocol(asyncio.Protocol):
         """Take the connection."""
         assert isinstance(transport, asyncio.Transport), "a TCP connection"
         self._transport = transport
-        # uvicorn counts whom it must wait for at its end; its type knows only its own protocols.
+        # uvicorn waits for these connections at shutdown; its annotation knows only its own protocols.
         self._connections.add(self)  # type: ignore[arg-type]  # see above
 
     def open(self, head: Request, early: bytes) -> None:
@@ -93,7 +93,7 @@ class SocketProtocol(asyncio.Protocol):
         self._deployment.clock.spawn(self._open(head))
 
     def data_received(self, data: bytes) -> None:
-        """Process bytes, or keep them until the opening request is answered."""
+        """Process bytes, or buffer them until the opening request is answered."""
         if self._messages is not None:
             self._take(data)
             return
@@ -290,7 +290,7 @@ def check_handshake(head: Request) -> None:
 
 
 def ask_whether_alive(connection: socket.socket) -> None:
-    """Turn on TCP keep-alive, which finds out when the other end has vanished."""
+    """Enable TCP keep-alive, which detects that the other end has vanished."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEP_ALIVE_OPTIONS:
         # A system that lacks one uses its default.

@@ -2,7 +2,7 @@
 
 wsproto reads and writes the frames. This module adds what the platform needs: whole messages, a length limit that is
 checked before the message arrives, and one :class:`Closed` for every way in which a connection ends. No extension is
-negotiated, so nothing is compressed.
+negotiated, so messages are not compressed.
 
 Sources
 -------

@@ -1,4 +1,4 @@
-"""The rule by which a council agrees: weights, threshold, veto, rounds, and the arbiter at the end.
+"""The consensus rule of a council: weights, threshold, veto, rounds, and a final arbiter.
 
 ::
 
@@ -7,9 +7,9 @@
       └────────── feedback, at most three rounds ◄── below 0.85, or a veto ◄──────────────────┤
                                        then the arbiter ──► arbitrated                        └──► agreed
 
-The roles are functions that are plugged in; nothing here knows a model. The rule is a pure state machine:
-:func:`next_step` says who is to be asked, :func:`with_opinion` what follows from an answer. So a council
-that was stopped anywhere goes on from its stored session.
+The roles are functions that are passed in; this module calls no language model. The rule is a pure state machine:
+:func:`next_step` returns the role to ask next, :func:`with_opinion` the session after its answer. So an interrupted
+council resumes from its stored session.
 
 Sources
 -------
@@ -27,12 +27,12 @@ WEIGHTS: Mapping[str, float] = {"pathos": 0.2, "logos": 0.4, "ethos": 0.4}
 THRESHOLD_SHARE = 0.85
 ROUNDS_MAX = 3
 SCORE_DIGITS = 9
-"""Scores are compared after rounding: three times 0.85 with these weights is 0.85 and not a little less."""
+"""Digits to which scores are rounded before comparison, so that three confidences of 0.85 give exactly 0.85."""
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one role said in one round.
+    """The opinion of one role in one round.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ class Opinion:
     role
         One of :data:`ROLES`, or the arbiter.
     confidence_share
-        How sure, 0 to 1.
+        Its confidence, 0 to 1.
     text
-        What it says: an interpretation, a solution, an objection.
+        An interpretation, a solution or an objection.
     has_veto
-        Whether it forbids the answer.
+        Whether it vetoes the answer.
     sources
-        What it relied on.
+        The sources that it cites.
     """
 
     round_index: int
@@ -60,18 +60,18 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Session:
-    """One question on its way through the council.
+    """One question and the opinions on it so far.
 
     Parameters
     ----------
     request_id
-        The client's name for it; the same name again is the same question.
+        Chosen by the client; the same id again is the same question.
     prompt
         The question.
     lora_id
         The adapter that the roles are to use, if any.
     opinions
-        Everything said so far, in order.
+        All opinions so far, in order.
     status
         ``running``, ``agreed`` or ``arbitrated``.
     """
@@ -84,18 +84,18 @@ class Session:
 
     @property
     def round_index(self) -> int:
-        """The round that is on, from 1; the arbiter speaks after the last."""
+        """The current round, from 1; the arbiter follows the last one."""
         return 1 + sum(1 for opinion in self.opinions if opinion.role == ROLES[-1])
 
     @property
     def feedback(self) -> str:
-        """What the last round left to be done better."""
+        """Feedback for the next round: what logos and ethos said in the last one."""
         last = self._of_round(self.round_index - 1)
         return "; ".join(f"{opinion.role}: {opinion.text}" for opinion in last if opinion.role != "pathos")
 
     @property
     def response(self) -> str | None:
-        """The answer, once there is one."""
+        """The answer, or None while the session is running."""
         if self.status == "running":
             return None
         speaker = ARBITER if self.status == "arbitrated" else "logos"
@@ -103,14 +103,14 @@ class Session:
 
     @property
     def score_share(self) -> float:
-        """How far the council agrees: of the last whole round, or the arbiter's own confidence."""
+        """The score of the last complete round, or the arbiter's confidence."""
         if self.status == "arbitrated":
             return self.opinions[-1].confidence_share
         return score_share(self._of_round(self.round_index - 1))
 
     @property
     def sources(self) -> list[str]:
-        """Everything that was relied on, each once, in order."""
+        """All cited sources, without duplicates, in order."""
         return list(dict.fromkeys(source for opinion in self.opinions for source in opinion.sources))
 
     def _of_round(self, round_index: int) -> list[Opinion]:
@@ -118,14 +118,14 @@ class Session:
 
 
 def score_share(opinions: Sequence[Opinion], weights: Mapping[str, float] = WEIGHTS) -> float:
-    """Return how far the opinions of one round agree, 0 to 1; a veto makes it 0."""
+    """Return the weighted mean confidence of one round, 0 to 1; a veto makes it 0."""
     if any(opinion.has_veto for opinion in opinions):
         return 0.0
     return round(sum(weights[opinion.role] * opinion.confidence_share for opinion in opinions), SCORE_DIGITS)
 
 
 def next_step(session: Session) -> str | None:
-    """Return the role that is to be asked next; None if the session is over."""
+    """Return the role to ask next; None if the session is over."""
     if session.status != "running":
         return None
     if session.round_index > ROUNDS_MAX:
@@ -135,7 +135,7 @@ def next_step(session: Session) -> str | None:
 
 
 def with_opinion(session: Session, opinion: Opinion) -> Session:
-    """Return the session after *opinion* of the role that was to be asked."""
+    """Return the session after *opinion*, which must be of the role that :func:`next_step` names."""
     assert opinion.role == next_step(session), "only who was asked speaks"
     after = replace(session, opinions=(*session.opinions, opinion))
     if opinion.role == ARBITER:

@@ -1,8 +1,8 @@
-"""A council without models: what its roles say depends on the question only, so that anybody can foresee it.
+"""A deterministic council without language models.
 
-Real roles call a language model; these stand in their place in the reference. The hash of the question
-decides in which round they agree, so that many questions come out as the origin published it: 78 %
-agree in the first round, 19 % in the second, the rest in the third or never.
+Real roles call a language model; these take their place in the reference. A hash of the question
+decides in which round they agree, with the frequencies that the origin published: 78 % of questions
+in the first round, 19 % in the second, the rest in the third or never.
 
 Sources
 -------
@@ -18,10 +18,10 @@ from reference_impl.synapse.consensus import ARBITER, ROLES, ROUNDS_MAX, Opinion
 Role = Callable[[Session], Awaitable[Opinion]]
 
 AGREED_BY_ROUND = (0.78, 0.97, 0.99)
-"""Share of questions that are agreed upon by the end of each round."""
+"""Share of questions that are agreed upon by the end of each round (cumulative)."""
 SURE_SHARE, UNSURE_SHARE, ARBITER_SHARE = 0.92, 0.70, 0.75
 VETO_WORD = "forbidden"
-"""A question with this word meets a veto in every round."""
+"""A question that contains this word is vetoed in every round."""
 
 
 def agreed_in_round(prompt: str) -> int:
@@ -32,12 +32,12 @@ def agreed_in_round(prompt: str) -> int:
 
 
 async def pathos(session: Session) -> Opinion:
-    """Say what is meant."""
+    """Interpret the question."""
     return _opinion(session, "pathos", f"asked: {session.prompt[:80]}")
 
 
 async def logos(session: Session) -> Opinion:
-    """Say what the answer is."""
+    """Propose an answer."""
     adapter = f" with {session.lora_id}" if session.lora_id else ""
     return _opinion(
         session, "logos", f"answer {session.round_index}{adapter}", sources=(f"round-{session.round_index}",)
@@ -45,13 +45,13 @@ async def logos(session: Session) -> Opinion:
 
 
 async def ethos(session: Session) -> Opinion:
-    """Say whether the answer may be given."""
+    """Approve or veto the answer."""
     has_veto = VETO_WORD in session.prompt
     return _opinion(session, "ethos", "no" if has_veto else "verified", has_veto=has_veto)
 
 
 async def arbiter(session: Session) -> Opinion:
-    """Decide what the rounds did not."""
+    """Decide a question that the rounds left open."""
     text = "no answer: vetoed" if VETO_WORD in session.prompt else f"decided after {ROUNDS_MAX} rounds"
     return Opinion(session.round_index, ARBITER, ARBITER_SHARE, text)
 

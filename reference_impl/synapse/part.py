@@ -1,4 +1,4 @@
-"""The synapse as a component: a namespace of its own, with the times of a namespace of the scenario."""
+"""The component ``synapse``: a namespace of its own, with the service times of another namespace."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from reference_impl.tables import Table
 
 @dataclass(frozen=True)
 class SynapseSettings:
-    """A synapse whose objects have the times of the namespace *objects*."""
+    """Settings of a synapse whose objects have the service times of the namespace *objects*."""
 
     objects: str
 
@@ -22,7 +22,7 @@ class SynapseSettings:
 
 
 def build(settings: SynapseSettings, context: Context) -> Namespace:
-    """Build an instance."""
+    """Build an instance of the component."""
     like: Namespace = context.other(settings.objects, "durable_objects", key="objects")
     return Namespace(
         context.name,

@@ -1,4 +1,4 @@
-"""The synapse: a Durable Object in which a council answers one question after the other, and others listen.
+"""The synapse: a Durable Object in which a council answers one question at a time and broadcasts to listeners.
 
 ::
 
@@ -7,9 +7,8 @@
                               └───────────────── until the rule says so ◄──────────────────┘
     GET /state ──► the session as it is          socket ──► everything said, also what was missed
 
-Whatever was said is stored, one row each, before anybody hears of it. An alarm watches over a running
-session: when the process died under it, the alarm takes it up where it was. A listener that reconnects
-says the number of the last entry that it has and is sent the rest.
+Every entry is stored as a row before it is broadcast. An alarm watches a running session and resumes it if the process
+has crashed. A listener that reconnects sends the sequence number of its last entry and receives the later ones.
 
 Sources
 -------
@@ -35,7 +34,7 @@ from reference_impl.timing.clock import Clock
 PROMPT_CHARACTERS_MAX = 100_000
 PROTOCOL_VERSION = 1
 WATCH_MS = 20_000
-"""How long a session may be silent before the alarm takes it up: a role answers in less."""
+"""Time without an opinion after which the alarm resumes a session; a role answers in less."""
 SCHEMA = (
     """
     CREATE TABLE IF NOT EXISTS session (
@@ -55,7 +54,7 @@ SCHEMA = (
 
 
 class CloudSynapse:
-    """The Durable Object.
+    """The Durable Object of one session.
 
     Parameters
     ----------
@@ -78,7 +77,7 @@ class CloudSynapse:
     async def fetch(self, request: Request, event: Event) -> Response:
         """Answer ``/state``, ``/consensus`` and the upgrade ``/socket``; anything else is 404."""
         if request.path == "/state":
-            return json_response({"success": True, **self._told(self._session())})
+            return json_response({"success": True, **self._state_of(self._session())})
         if request.path == "/consensus":
             return await self._consensus(request, event)
         if request.path == "/socket":
@@ -86,12 +85,12 @@ class CloudSynapse:
         raise RequestError(404, "not_found", f"the synapse has no route {request.path[:80]!r}")
 
     async def alarm(self, event: Event) -> None:
-        """Take up a session that nobody goes on with."""
+        """Resume a session that was interrupted."""
         if not self._is_running:
             await self._run(event)
 
     async def web_socket_message(self, socket: Socket, message: Message, *, event: Event) -> None:
-        """Send what a listener missed: ``{"type": "resume", "after": 7}``."""
+        """Send a listener the entries that it missed, on the message ``{"type": "resume", "after": 7}``."""
         try:
             asked = validation.json_object(message.encode() if isinstance(message, str) else message)
             if asked.get("type") != "resume":
@@ -106,7 +105,7 @@ class CloudSynapse:
             socket.send(_encode({"type": kind, "seq": seq, **json.loads(content)}))
 
     async def web_socket_close(self, socket: Socket, code: int, *, reason: str, event: Event) -> None:
-        """Let a listener go."""
+        """Do nothing: a listener has no state."""
 
     # --- one question ------------------------------------------------------------------------
 
@@ -124,16 +123,16 @@ class CloudSynapse:
             await self._run(event)
         session = self._session()
         status = 202 if session is not None and session.status == "running" else 200
-        return json_response({"success": True, **self._told(session)}, status=status)
+        return json_response({"success": True, **self._state_of(session)}, status=status)
 
     def _begin(self, asked: Session) -> None:
         storage = self._state.storage
         with storage.transaction():
             content = {"request_id": asked.request_id, "prompt": asked.prompt, "lora_id": asked.lora_id}
-            # The entries of the session before are forgotten, their numbers never used again.
+            # The entries of the previous session are deleted; their sequence numbers are never reused.
             storage.sql("DELETE FROM entries")
             storage.sql("INSERT OR REPLACE INTO session VALUES (1, ?, 'running')", _encode(content))
-            self._tell("question", content)
+            self._publish("question", content)
 
     async def _run(self, event: Event) -> None:
         self._is_running = True
@@ -148,15 +147,15 @@ class CloudSynapse:
 
     def _note(self, session: Session, opinion: Opinion) -> None:
         with self._state.storage.transaction():
-            self._tell("opinion", asdict(opinion))
+            self._publish("opinion", asdict(opinion))
             if opinion.role == consensus.ROLES[-1]:
-                self._tell("round", {"round_index": opinion.round_index, "score_share": session.score_share})
+                self._publish("round", {"round_index": opinion.round_index, "score_share": session.score_share})
             if session.status != "running":
                 self._state.storage.sql("UPDATE session SET status = ?", session.status)
-                self._tell("result", self._told(session))
+                self._publish("result", self._state_of(session))
 
-    def _tell(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Store an entry and send it to everybody who listens; it leaves when it is durable."""
+    def _publish(self, kind: str, content: Mapping[str, Any]) -> None:
+        """Store an entry and broadcast it; it leaves when it is durable."""
         storage = self._state.storage
         seq = storage.sql("INSERT INTO entries (kind, content) VALUES (?, ?) RETURNING seq", kind, _encode(content))[0][
             0
@@ -175,7 +174,7 @@ class CloudSynapse:
         opinions = tuple(Opinion(**json.loads(content)) for (content,) in said)
         return Session(**json.loads(rows[0][0]), opinions=opinions, status=rows[0][1])
 
-    def _told(self, session: Session | None) -> dict[str, Any]:
+    def _state_of(self, session: Session | None) -> dict[str, Any]:
         if session is None:
             return {"status": "idle"}
         last_seq = self._state.storage.sql("SELECT coalesce(max(seq), 0) FROM entries")[0][0]
@@ -194,7 +193,7 @@ class CloudSynapse:
             raise RequestError(426, "upgrade_required", "this route is a WebSocket; send 'upgrade: websocket'")
         pair = Pair()
         socket = self._state.accept_web_socket(pair)
-        socket.send(_encode({"type": "hello", "version": PROTOCOL_VERSION, **self._told(self._session())}))
+        socket.send(_encode({"type": "hello", "version": PROTOCOL_VERSION, **self._state_of(self._session())}))
         return Response(101, web_socket=pair)
 
 
@@ -204,7 +203,7 @@ def read_question(body: bytes) -> Session:
     Raises
     ------
     RequestError
-        400, if a field is missing, unknown or outside its rule.
+        400, if a field is missing, unknown or invalid.
     """
     fields = validation.json_object(body)
     validation.known_fields(fields, ("request_id", "prompt", "lora_id"))

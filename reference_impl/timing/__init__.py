@@ -1,1 +1,1 @@
-"""Clocks, stopwatches, and the latencies that a paced deployment keeps."""
+"""Clocks, stopwatches, queues, and the sampled latencies of a paced deployment."""

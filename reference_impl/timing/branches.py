@@ -1,9 +1,9 @@
-"""Branches: what one request does at once, and in which order, by plan, it ends.
+"""Branches: the concurrent work of one request, reported in the order of its planned ends.
 
-A branch is a task with a stopwatch of its own. It has *ended* when its work has, and the real clock has caught
-up with its plan; those that have ended are reported in the order of their planned ends. So a machine that wakes up
-late changes an outcome only between branches, or a branch and a moment, that are no further apart than it is late.
-A branch that nobody waits for any more goes on: it keeps its place in every queue.
+A branch is a task with a stopwatch of its own. It has *ended* when its work is done and the real clock has reached its
+planned end; ended branches are reported in the order of their planned ends. So late wake-ups of the machine can change
+an outcome only if two planned ends, or a planned end and a timeout, are closer together than the lateness.
+An abandoned branch is not cancelled: it keeps its place in every queue.
 """
 
 import heapq
@@ -29,13 +29,13 @@ class Branch(Generic[Returned]):
     Parameters
     ----------
     number
-        Its place among the branches that were started, from 0.
+        Its position among the branches that were started, from 0.
     stopwatch
-        When it ended, and what that time was spent on.
+        Its planned end, and the time attributed to each category.
     returned
-        What its work returned.
+        The return value of its work.
     error
-        What its work raised.
+        The exception that its work raised.
     """
 
     number: int
@@ -45,12 +45,12 @@ class Branch(Generic[Returned]):
 
 
 class Branches(Generic[Returned]):
-    """Branches of one request.
+    """The concurrent branches of one request or branch.
 
     Parameters
     ----------
     parent
-        The stopwatch of what waits for them.
+        The stopwatch of the request or branch that waits for them.
     """
 
     def __init__(self, parent: Stopwatch) -> None:
@@ -66,10 +66,10 @@ class Branches(Generic[Returned]):
         self._started += 1
 
     async def next_ended(self, *, before_ms: float = math.inf) -> Branch[Returned] | None:
-        """Return the branch that ends next, by plan; None if the moment *before_ms* comes first."""
+        """Return the branch with the next planned end; None if that is not before *before_ms*."""
         if not self._has_one(before_ms):
             self._waiter = self._clock.waiter()
-            # What waits may be late itself; then so are the branches, and they get that time.
+            # The waiting task may itself be late; the branches get the same allowance.
             wake_ms = before_ms + max(0.0, self._parent.late_ms())
             timer = None if math.isinf(wake_ms) else self._clock.call_at_ms(wake_ms, self._wake)
             try:
@@ -93,7 +93,7 @@ class Branches(Generic[Returned]):
         ended = partial(Branch[Returned], number, stopwatch)
         try:
             branch = ended(returned=await work(stopwatch))
-        except Exception as error:  # whatever it is, it is raised where the branch is waited for
+        except Exception as error:  # raised again where the branch is joined
             branch = ended(error=error)
             if not isinstance(error, ImplError):
                 LOG.exception("a branch of a request failed by a defect")

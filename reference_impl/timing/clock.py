@@ -1,13 +1,10 @@
-"""The clock on the wall of the deployment, and a second clock that only moves when everybody waits.
+"""The interface of a clock, and a virtual clock that advances only when every task waits.
 
 Rules of this package:
 
-1. A core never asks the machine what time it is, never sleeps and never starts a task by itself:
-   it asks a :class:`Clock`.
-2. Two times exist. ``now_ms`` is monotonic and measures durations; ``unix_ms`` dates things that
-   users see.
-3. Whatever runs on :class:`VirtualClock` runs the same way every time: one task at a time, first
-   come first served.
+1. The cores never read the machine's clock, sleep or start tasks themselves; they use a :class:`Clock`.
+2. There are two times: ``now_ms`` is monotonic and measures durations; ``unix_ms`` dates what users see.
+3. A run on :class:`VirtualClock` is deterministic: one task at a time, in first-come-first-served order.
 """
 
 import heapq
@@ -18,14 +15,14 @@ from typing import Any, Protocol
 
 
 class Waiter(Protocol):
-    """Something to wait for: it is set once, and everyone who awaits it goes on."""
+    """A one-shot event: setting it resumes every task that awaits it."""
 
     def done(self) -> bool:
-        """Whether it was set."""
+        """Return whether it is set."""
         ...
 
     def set_result(self, result: None, /) -> None:
-        """Let everyone who waits go on."""
+        """Set it: resume every waiting task."""
         ...
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -34,22 +31,22 @@ class Waiter(Protocol):
 
 
 class Timer(Protocol):
-    """An action that is due at a moment."""
+    """A scheduled action that can be cancelled."""
 
     def cancel(self) -> None:
-        """Let it not happen, unless it has."""
+        """Cancel the action, unless it has run."""
         ...
 
 
 class Clock(Protocol):
-    """Time, waiting and background tasks, as a parameter."""
+    """The interface of a clock: time, waiting and background tasks."""
 
     def now_ms(self) -> float:
-        """Milliseconds on a monotonic scale of unknown origin."""
+        """Return the milliseconds on a monotonic scale of unspecified origin."""
         ...
 
     def unix_ms(self) -> int:
-        """Milliseconds since 1970, for dates that users see."""
+        """Return the milliseconds since 1970, for dates that users see."""
         ...
 
     async def sleep_until_ms(self, at_ms: float) -> None:
@@ -57,7 +54,7 @@ class Clock(Protocol):
         ...
 
     def waiter(self) -> Waiter:
-        """Return a new thing to wait for."""
+        """Return a new waiter."""
         ...
 
     def call_at_ms(self, at_ms: float, action: Callable[[], None]) -> Timer:
@@ -78,17 +75,17 @@ class VirtualWaiter:
         self._tasks: list[Coroutine[Any, Any, None]] = []
 
     def done(self) -> bool:
-        """Whether it was set."""
+        """Return whether it is set."""
         return self._is_set
 
     def set_result(self, result: None, /) -> None:
-        """Let everyone who waits go on, in the order in which they came."""
+        """Resume every waiting task, in the order in which they began to wait."""
         assert not self._is_set, "a waiter is set once"
         self._is_set = True
         self._clock.wake(self._tasks)
 
     def park(self, task: Coroutine[Any, Any, None]) -> None:
-        """Add *task* to those who wait."""
+        """Add *task* to the waiting tasks."""
         self._tasks.append(task)
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -104,7 +101,7 @@ class VirtualTimer:
         self.is_cancelled = False
 
     def cancel(self) -> None:
-        """Let it not happen."""
+        """Cancel the action."""
         self.is_cancelled = True
 
 
@@ -114,7 +111,7 @@ class VirtualClock:
     Parameters
     ----------
     unix_ms_start
-        Date at which the virtual world begins, in ms since 1970.
+        Date at which virtual time begins, in ms since 1970.
     """
 
     def __init__(self, *, unix_ms_start: int = 1_795_000_000_000) -> None:
@@ -123,15 +120,15 @@ class VirtualClock:
         self._ready: deque[Coroutine[Any, Any, None]] = deque()
         self._timers: list[tuple[float, int, VirtualTimer]] = []
         self._timer_count = 0
-        # A dictionary keeps the order of birth, so that an end is the same every time too.
+        # A dictionary keeps the order of creation, so that closing is deterministic too.
         self._alive: dict[Coroutine[Any, Any, None], None] = {}
 
     def now_ms(self) -> float:
-        """Milliseconds since the virtual world began."""
+        """Return the milliseconds since virtual time began."""
         return self._now_ms
 
     def unix_ms(self) -> int:
-        """Milliseconds since 1970."""
+        """Return the milliseconds since 1970."""
         return self._unix_ms_start + int(self._now_ms)
 
     async def sleep_until_ms(self, at_ms: float) -> None:
@@ -142,7 +139,7 @@ class VirtualClock:
             await waiter
 
     def waiter(self) -> VirtualWaiter:
-        """Return a new thing to wait for."""
+        """Return a new waiter."""
         return VirtualWaiter(self)
 
     def call_at_ms(self, at_ms: float, action: Callable[[], None]) -> VirtualTimer:
@@ -158,17 +155,17 @@ class VirtualClock:
         self._ready.append(task)
 
     def wake(self, tasks: list[Coroutine[Any, Any, None]]) -> None:
-        """Put *tasks* at the end of the queue of those that can run."""
+        """Append *tasks* to the run queue."""
         self._ready.extend(tasks)
 
     def advance(self, duration_ms: float) -> None:
-        """Let *duration_ms* pass at once, as real work does."""
+        """Advance the clock by *duration_ms* without running anything, as real work does."""
         self._now_ms += duration_ms
 
     def run(self, *tasks: Coroutine[Any, Any, Any]) -> list[Any]:
-        """Run *tasks* together until all have ended; return their results in the order given.
+        """Run *tasks* concurrently until all have ended; return their results in the order given.
 
-        Background tasks go on at the next call. An exception of any task ends the run and is
+        Background tasks continue at the next call. An exception of any task ends the run and is
         raised here.
         """
         results: dict[int, Any] = {}
@@ -183,13 +180,13 @@ class VirtualClock:
         return [results[position] for position in range(len(tasks))]
 
     def run_until(self, at_ms: float) -> None:
-        """Run whatever is due up to and including *at_ms*."""
+        """Run everything that is due up to and including *at_ms*."""
         while self._ready or (self._timers and self._timers[0][0] <= at_ms):
             self._turn()
         self._now_ms = max(self._now_ms, at_ms)
 
     def close(self) -> None:
-        """End all tasks at the place where they wait, the newest first."""
+        """Close all tasks where they wait, the newest first."""
         for task in reversed(self._alive):
             task.close()
         self._alive.clear()

@@ -1,9 +1,8 @@
-"""Service-time distributions: nine families, how to read one from a table, and how to sample from it.
+"""Service-time distributions: nine families, each read from a table and sampled with numpy.
 
-This is the deployment's own reading of the scenario's distributions, written independently of the
-simulator's: what the two agree on is then evidence. A distribution is a table such as
-``{"distribution": "lognormal", "median": 20, "p99": 80}``, or a bare number, which is always that
-value. The unit is that of the key that holds the distribution.
+This code is independent of the simulator's, so agreement between the two is evidence. A distribution is a table such as
+``{"distribution": "lognormal", "median": 20, "p99": 80}``, or a bare number, which is a constant.
+The unit is that of the key that holds the distribution.
 
 Sources
 -------
@@ -26,7 +25,7 @@ Values = NDArray[np.float64]
 Parameters = Mapping[str, Any]
 
 NORMAL_QUANTILE_P99 = 2.3263478740408408
-"""The 0.99 quantile of the standard normal distribution, the step from median to P99."""
+"""The 0.99 quantile of the standard normal distribution; it relates the median and P99 of a lognormal one."""
 
 
 def _constant(p: Parameters, rng: np.random.Generator, n: int) -> Values:  # noqa: ARG001  # one signature for all families
@@ -52,7 +51,7 @@ def _weibull(p: Parameters, rng: np.random.Generator, n: int) -> Values:
 
 
 def _pareto(p: Parameters, rng: np.random.Generator, n: int) -> Values:
-    # Truncated, not clipped: the share of the tail above the maximum is spread over the rest.
+    # Truncated, not clipped: the probability above the maximum is spread over the rest.
     share_kept = 1 - (p["minimum"] / p["maximum"]) ** p["shape"]
     tail = 1 - rng.random(n) * share_kept
     return np.asarray(p["minimum"] * tail ** (-1 / p["shape"]))
@@ -96,7 +95,7 @@ _MAY_BE_ZERO = {"value", "low", "high"}
 
 @dataclass(frozen=True)
 class Distribution:
-    """A distribution with its parameters, checked.
+    """A distribution with validated parameters.
 
     Parameters
     ----------

@@ -1,15 +1,14 @@
-"""The stopwatch that every request carries, and the stations in whose queues it waits.
+"""The stopwatch of a request, and the stations in whose queues requests wait.
 
-A request has a *planned time*: the moment that it has reached if every stage had lasted exactly as long as
-was sampled for it, or as its real work if that was longer. Stages add to the planned time; sleeping only
-catches the real clock up with it. A late wake-up of the machine therefore delays the next step in
-the real world but not in the plan: lateness does not add up along a request, and a server that was
-released late counts as free from its planned release. Genuine queueing stays: who waits in a queue
-starts when the one before has, by plan, left.
+A request has a *planned time*: the time that it would have reached if every stage had lasted exactly its sampled
+time, or its real work if that was longer. A stage adds to the planned time, then sleeps until the real clock has caught
+up. A late wake-up of the machine therefore delays the next stage in real time but not in planned time: lateness does
+not accumulate along a request, and a server that is released late counts as free from its planned release. Real
+queueing remains: a waiting request starts at the planned departure of the request before it.
 
-Work that runs at once has a stopwatch for each branch (:meth:`Stopwatch.fork`). The branch that decides when
-the request goes on, by plan, is joined again: the request's time, and what it was spent on, is that branch's.
-So the time categories of a request always add up to its duration.
+Concurrent work has a stopwatch for each branch (:meth:`Stopwatch.fork`). The branch that lets the request continue is
+joined: the request takes over its planned time and its time categories. So the time categories of a request always add
+up to its duration.
 """
 
 import heapq
@@ -24,16 +23,16 @@ from reference_impl.timing.tape import Tape
 
 
 class Stopwatch:
-    """The time that one request has reached, and what it was spent on.
+    """The planned time of one request, and the time attributed to each category.
 
     Parameters
     ----------
     clock
         The deployment's clock.
     keeps_plan
-        False at full speed: the plan is then moved up to the real clock whenever it is read.
+        False at full speed: the planned time then follows the real clock.
     started_ms
-        When the request arrived, if that was before now.
+        Arrival time of the request, if it is in the past.
     """
 
     def __init__(self, clock: Clock, *, keeps_plan: bool = True, started_ms: float | None = None) -> None:
@@ -45,66 +44,66 @@ class Stopwatch:
         self._keeps_plan = keeps_plan
 
     def run_unpaced(self) -> None:
-        """Take nothing but real work from now on: no sampled time, no delay."""
+        """Ignore sampled times and delays from now on; only real work takes time."""
         self.is_paced = self._keeps_plan = False
         self.planned_ms = max(self.planned_ms, self.clock.now_ms())
 
     def draw_ms(self, tape: Tape) -> float:
-        """Return the next value of *tape*; 0, and leave the tape alone, if the request is not paced."""
+        """Return the next value of *tape*; if the request is not paced, return 0 and leave the tape unread."""
         return tape.draw() if self.is_paced else 0.0
 
     def spend(self, category: str, duration_ms: float) -> None:
-        """Attribute *duration_ms* to the time category without moving the plan."""
+        """Attribute *duration_ms* to the time category without advancing the planned time."""
         self.spent_ms[category] = self.spent_ms.get(category, 0.0) + duration_ms
 
     def delay(self, category: str, duration_ms: float) -> None:
-        """Move the plan by a pure delay; nobody else is in the way of it."""
+        """Advance the planned time by a pure delay, which needs no server."""
         if self.is_paced:
             self.advance(category, duration_ms)
 
     def advance(self, category: str, duration_ms: float) -> None:
-        """Move the plan by *duration_ms*, whether the request is paced or not."""
+        """Advance the planned time by *duration_ms*, whether the request is paced or not."""
         self.spend(category, duration_ms)
         self.planned_ms += duration_ms
 
     async def catch_up(self, *, early_ms: float = 0.0) -> None:
-        """Wait until the real clock has reached the plan, or *early_ms* before."""
+        """Wait until the real clock has reached the planned time, or *early_ms* before it."""
         if self.clock.now_ms() < self.planned_ms:
             await self.clock.sleep_until_ms(self.planned_ms - early_ms)
         elif not self._keeps_plan:
             self.planned_ms = self.clock.now_ms()
 
     def late_ms(self) -> float:
-        """How far the real clock is behind the plan; 0 if the request is not paced and so has none."""
+        """Return how far the real clock is past the planned time; 0 if the request is not paced."""
         return self.clock.now_ms() - self.planned_ms if self.is_paced else 0.0
 
     def stage(self, category: str, drawn_ms: float = 0.0) -> "Stage":
-        """Return the context in which real work counts towards a sampled time."""
+        """Return a context in which real work counts towards a sampled time."""
         return Stage(self, category, drawn_ms)
 
     def fork(self) -> "Stopwatch":
-        """Return the stopwatch of a branch that begins where this one is; it has spent nothing yet."""
+        """Return the stopwatch of a branch: it starts at this planned time with empty time categories."""
         branch = Stopwatch(self.clock, keeps_plan=self._keeps_plan, started_ms=self.planned_ms)
         branch.is_paced = self.is_paced
         return branch
 
     def join(self, branch: "Stopwatch") -> None:
-        """Go on where *branch*, a fork of this one, has come to; what it spent was spent here."""
+        """Take over the planned time of *branch*, a fork of this one, and add its time categories."""
         for category, duration_ms in branch.spent_ms.items():
             self.spend(category, duration_ms)
         self.planned_ms = branch.planned_ms
 
     def server_timing(self) -> str:
-        """Return what was spent as the value of a ``Server-Timing`` header (ms)."""
+        """Return the time categories as the value of a ``Server-Timing`` header (ms)."""
         return ", ".join(f"{name};dur={ms:.3f}" for name, ms in self.spent_ms.items())
 
 
 class HeadStart:
-    """How much before its planned time an answer must be taken up to leave on time.
+    """Estimates how long before its planned time a response must be started to leave on time.
 
-    Waking up, writing the answer out and handing it to the system is real work of the answer's last
-    stage; it can only be known from the answers before. Each late departure moves the head start up
-    by a small step, each early one down, so that it settles where half of the answers are late.
+    Waking up, serialising the response and writing it to the socket take real time, which is estimated from earlier
+    responses: each late departure raises the head start by a small step, each early one lowers it, so it converges to
+    the median.
     """
 
     STEP_MS = 0.02
@@ -114,20 +113,20 @@ class HeadStart:
         self.ms = 0.0
 
     def departed(self, late_ms: float) -> None:
-        """Learn from one departure; one that is neither late nor early teaches nothing."""
+        """Update the estimate after one departure; a lateness of exactly 0 changes nothing."""
         if late_ms:
             self.ms = min(max(0.0, self.ms + math.copysign(self.STEP_MS, late_ms)), self.MS_MAX)
 
 
 class Stage:
-    """Work that lasts as long as was sampled for it, or as it really takes if that is longer.
+    """A context whose duration is its sampled time, or that of its real work if longer.
 
     Parameters
     ----------
     stopwatch
         The request's stopwatch.
     category
-        The time category that it is attributed to.
+        The time category that the duration is attributed to.
     drawn_ms
         The sampled time; may be set while the stage runs.
     """
@@ -140,7 +139,7 @@ class Stage:
         self.took_ms = 0.0
 
     async def __aenter__(self) -> Self:
-        # Whatever the work does, it must not do it before its time.
+        # The work must not begin before its planned time.
         await self._stopwatch.catch_up()
         self._began_ms = self._stopwatch.clock.now_ms()
         return self
@@ -148,7 +147,7 @@ class Stage:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A refusal costs its stage as success does; a crash costs nothing, because nobody is left.
+        # An error response takes as long as a success; a crash takes no time, because nothing waits for it.
         if error is None or isinstance(error, ImplError):
             real_ms = self._stopwatch.clock.now_ms() - self._began_ms
             self.took_ms = max(self.drawn_ms, real_ms) if self._stopwatch.is_paced else real_ms
@@ -157,18 +156,18 @@ class Stage:
 
 
 class Station:
-    """A number of servers behind one queue, first come first served.
+    """A queueing station: one first-come-first-served queue and a number of servers.
 
     Parameters
     ----------
     clock
         The deployment's clock.
     name
-        What stands in the error when the queue is full.
+        Used in the error message when the queue is full.
     servers
-        How many are served at once; None means that nobody ever waits.
+        Number of servers; None: unlimited, so no request waits.
     queue_limit
-        How many may wait; one more is refused at once. None means no bound.
+        Number of requests that may wait; one more is refused at once. None: unlimited.
     """
 
     def __init__(self, clock: Clock, name: str, *, servers: int | None = 1, queue_limit: int | None = None) -> None:
@@ -182,22 +181,22 @@ class Station:
 
     @property
     def waiting(self) -> int:
-        """How many wait in the queue."""
+        """Number of waiting requests."""
         return len(self._queue)
 
     def hold(self, stopwatch: Stopwatch, queue: str) -> "Turn":
-        """Return the context in which one server is held; the wait is attributed to the category *queue*."""
+        """Return a context in which one server is held; the wait is attributed to the category *queue*."""
         return Turn(self, stopwatch, queue)
 
     @property
     def is_idle(self) -> bool:
-        """Whether no server is held."""
+        """Return whether no server is held."""
         return self._held == 0
 
     async def acquire(self, stopwatch: Stopwatch, *, bounded: bool = True) -> float:
-        """Wait for a server and return the wait by plan (ms).
+        """Wait for a server and return the planned waiting time (ms).
 
-        A caller that was inside before and only comes back is let into a full queue: *bounded* False.
+        With *bounded* False a full queue accepts the caller too: for an event that rejoins the queue.
 
         Raises
         ------
@@ -217,7 +216,7 @@ class Station:
         return stopwatch.planned_ms - arrived_ms
 
     def release(self, stopwatch: Stopwatch) -> None:
-        """Give the server back at the planned time of *stopwatch*."""
+        """Release the server at the planned time of *stopwatch*."""
         if self._servers is None:
             return
         at_ms = stopwatch.planned_ms
@@ -242,7 +241,7 @@ class Station:
 
 
 class Turn:
-    """One server of a station, held from entry to exit."""
+    """A context manager that holds one server of a station."""
 
     def __init__(self, station: Station, stopwatch: Stopwatch, queue: str) -> None:
         self._station = station

@@ -7,7 +7,7 @@ import numpy as np
 from reference_impl.timing.distributions import Distribution
 
 CHUNK = 256
-"""Values sampled at once: one call of numpy for many requests keeps the event loop idle."""
+"""Values sampled at once: one call of numpy for many requests costs the event loop less time."""
 
 
 class Tape:
@@ -16,9 +16,9 @@ class Tape:
     Parameters
     ----------
     distribution
-        Its unit is the unit of the values.
+        Distribution of the values; they have its unit.
     rng
-        The stream of random numbers that only this tape reads.
+        A stream of random numbers that only this tape reads.
     """
 
     def __init__(self, distribution: Distribution, rng: np.random.Generator) -> None:
@@ -35,9 +35,9 @@ class Tape:
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """Return the stream of random numbers *name* of *seed*: a change of one stream moves no other."""
+    """Return the stream of random numbers *name* of *seed*; streams of different names are independent."""
     return np.random.default_rng([seed, crc32(name.encode())])
 
 
 UNIFORM = Distribution("uniform", {"low": 0.0, "high": 1.0})
-"""What decisions are drawn from."""
+"""The distribution from which probabilistic decisions are sampled."""

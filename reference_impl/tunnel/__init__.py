@@ -1,1 +1,1 @@
-"""The far end of the device tunnel."""
+"""The server's end of the device tunnel."""

@@ -1,8 +1,9 @@
-"""The streams of a tunnel: one request holds one of them, from its arrival to the last byte of its answer.
+"""The concurrent streams of a tunnel: each request holds one from its arrival to the last byte of its response.
 
 Sources
 -------
-Hazard H41: streams bound the rate by Little's law. The brief's tunnel reads at most 1 MiB of an answer.
+Hazard H41 (docs/HAZARDS.md): by Little's law the number of streams bounds the request rate. The brief's tunnel reads
+at most 1 MiB of a response.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,12 +16,12 @@ from reference_impl.timing.stopwatch import HeadStart, Station, Stopwatch
 from reference_impl.timing.tape import Tape
 
 RESPONSE_LIMIT_BYTES = 1_048_576
-"""The most that one answer may have, where a scenario does not say it."""
+"""Default size limit of a response."""
 
 
 @dataclass(frozen=True)
 class TunnelSettings:
-    """A tunnel: *streams* requests at once (None: no bound)."""
+    """Settings of a tunnel that serves *streams* requests at once (None: no bound)."""
 
     overhead_ms: Tape
     streams: int | None
@@ -42,9 +43,9 @@ class Streams:
     Parameters
     ----------
     name
-        Name of the instance: its time category.
+        Name of the instance; also its time category.
     settings
-        Time on the way, streams served at once, and the most that an answer may weigh.
+        Overhead, number of concurrent streams, and size limit of a response.
     clock
         The deployment's clock.
     """
@@ -58,7 +59,7 @@ class Streams:
     async def carry(
         self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, head_start: HeadStart
     ) -> Response:
-        """Carry a request to *serve* and its answer back on one stream."""
+        """Carry a request to *serve* and its response back on one stream."""
         half_overhead_ms = stopwatch.draw_ms(self._settings.overhead_ms) / 2
         async with self._streams.hold(stopwatch, f"{self._name}_queue"):
             stopwatch.delay(self._name, half_overhead_ms)

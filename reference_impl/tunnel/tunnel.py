@@ -1,22 +1,22 @@
-"""The device tunnel: one QUIC connection, one stream a request, one message each way.
+"""The device tunnel: requests and responses as JSON messages, one pair on each QUIC stream.
 
-A device opens a stream, writes one request as JSON and ends it; the answer comes back the same way.
-This module is what happens between the bytes: it knows messages and sizes, and nothing of sockets or certificates
-(see :mod:`reference_impl.server.quic`); how many streams are served at once is :mod:`reference_impl.tunnel.streams`.
+A device opens a stream, writes one request as JSON and ends the stream; the response comes back the same way.
+This module parses and builds the messages. Sockets and certificates are in :mod:`reference_impl.server.quic`, and the
+limit on concurrent streams is in :mod:`reference_impl.tunnel.streams`.
 
 ::
 
     {"method", "path", "headers", "body"}  ──►  Worker  ──►  {"status", "headers", "body"}
 
-A body that is no UTF-8 text travels as base64 with ``"encoding": "base64"``. An answer that is too
-large for the tunnel is refused with a small one, status 413, code ``response_too_large``: the
-device learns why, where the brief's tunnel only breaks off. A heartbeat is the datagram ``ping``,
-answered ``pong``, so that *sent* and *received* are not the same word.
+A body that is not UTF-8 text is sent as base64 with ``"encoding": "base64"``. A response that is too
+large for the tunnel is replaced by an error, status 413, code ``response_too_large``, so that the
+device learns why; the brief's tunnel only closes the stream. A heartbeat is the datagram ``ping``. It is
+answered with ``pong``, so a device can tell that its heartbeat was received and not only sent.
 
 Sources
 -------
-The brief reads at most 1 MiB of an answer. Hazards H38 (unacknowledged heartbeat) and H42 (response
-limit).
+The brief reads at most 1 MiB of a response. Hazards H38 (unacknowledged heartbeat) and H42 (response
+limit): docs/HAZARDS.md.
 """
 
 import base64
@@ -29,7 +29,7 @@ from reference_impl.messages import Request, Response, error_response, read_quer
 from reference_impl.timing.stopwatch import HeadStart, Stopwatch
 
 REQUEST_BYTES_MAX = 1_048_576
-"""One request; the windows of a QUIC connection are of this size too."""
+"""Size limit of a request; the flow-control windows of a QUIC connection have this size too."""
 PING = b"ping"
 PONG = b"pong"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
@@ -38,19 +38,19 @@ Handler = Callable[[Request, Stopwatch], Awaitable[tuple[Response, int | None]]]
 
 
 class ResponseTooLargeError(PlatformError):
-    """The answer does not fit into the tunnel."""
+    """The response exceeds the tunnel's size limit."""
 
     status = 413
     code = "response_too_large"
 
 
 class Tunnel:
-    """The deployment's end of all device connections: bytes in, bytes out.
+    """The server's end of all device connections, without sockets: messages in, messages out.
 
     Parameters
     ----------
     handler
-        Serves one request, and says the most that its answer may weigh (None: no bound).
+        Serves one request; returns the response and its size limit (None: no limit).
     """
 
     def __init__(self, handler: Handler) -> None:
@@ -58,7 +58,7 @@ class Tunnel:
         self.head_start = HeadStart()
 
     async def serve(self, message: bytes, stopwatch: Stopwatch) -> bytes:
-        """Answer one message; every fault of the device is an answer too."""
+        """Answer one message; an invalid message is answered with an error."""
         try:
             request = read_request(message)
         except ImplError as error:
@@ -67,7 +67,7 @@ class Tunnel:
         return _pack(response, limit_bytes)
 
     def heartbeat(self, datagram: bytes) -> bytes | None:
-        """Return the answer to a datagram: ``pong`` to ``ping``, nothing to anything else."""
+        """Return the reply to a datagram: ``pong`` to ``ping``, None to anything else."""
         return PONG if datagram == PING else None
 
 
@@ -85,18 +85,18 @@ def _pack(response: Response, limit_bytes: int | None) -> bytes:
 
 
 UNPACED = ("/health", "/metrics", "/openapi.json")
-"""Routes of the operator, not of the deployment: no platform latency is put on them."""
+"""Routes of the operator, not of the deployment; no platform latency is added to them."""
 
 
 def read_request(message: bytes) -> Request:
-    """Read one request.
+    """Parse one request message.
 
     Raises
     ------
     PeerError
-        400, if the message is no JSON object with the four fields.
+        400, if the message is not a JSON object with the four fields.
     RequestError
-        413, if it is too large; 405, if its method is none.
+        413, if it is too large; 405, if the method is unknown.
     """
     if len(message) > REQUEST_BYTES_MAX:
         raise RequestError(
@@ -130,7 +130,7 @@ def read_request(message: bytes) -> Request:
 
 
 def write_response(response: Response) -> bytes:
-    """Return *response* as one message."""
+    """Return *response* as a message."""
     fields = {"status": response.status, "headers": response.headers}
     try:
         fields["body"] = response.body.decode()

@@ -1,1 +1,1 @@
-"""Where the bytes of instances are kept: databases, disks of objects, stores of whole objects."""
+"""Storage of instances: databases, disks of Durable Objects, object stores."""

@@ -1,13 +1,13 @@
-"""The databases under Durable Objects: what a disk promises, and a disk in memory that promises it.
+"""Disks of Durable Objects: the interface of a database with separate commit and sync, and a disk in memory.
 
-Three words are kept apart, because money is lost between them:
+A transaction passes three stages; confusing them loses money:
 
-- *committed*: the transaction happened whole; every later statement sees it;
-- *durable*: it survives a power cut as well. What is committed becomes durable in its order, so a
-  power cut takes a tail of the transactions, never one out of the middle;
+- *committed*: it has taken effect as a whole; every later statement sees it;
+- *durable*: it also survives a power cut. Commits become durable in order, so a
+  power cut loses a suffix of the transactions, never one out of the middle;
 - *confirmed*: the object knows that it is durable (:meth:`ObjectDatabase.sync`).
 
-Commit and sync are two calls, so that the object goes on working while the disk syncs, and
+Commit and sync are separate calls, so that the object continues to work while the disk syncs, and
 one sync serves every transaction that was committed before it.
 """
 
@@ -33,10 +33,10 @@ class ObjectDatabase(Protocol):
     """One SQLite database, used by one owner at a time."""
 
     errors: tuple[type[Exception], ...]
-    """What :meth:`execute` and :meth:`commit` raise."""
+    """Exceptions that :meth:`execute` and :meth:`commit` raise."""
 
     def fault(self, error: Exception) -> PlatformError:
-        """Return one of *errors* as the error that the object is to see."""
+        """Translate one of *errors* into the error that the object sees."""
         ...
 
     def execute(self, statement: str, params: Sequence[Any] = (), /) -> Cursor:
@@ -48,27 +48,27 @@ class ObjectDatabase(Protocol):
         ...
 
     def commit(self) -> None:
-        """Make the open transaction happen whole."""
+        """Commit the open transaction."""
         ...
 
     def rollback(self) -> None:
-        """Make the open transaction not have happened."""
+        """Roll back the open transaction."""
         ...
 
     def sync(self) -> Awaitable[None] | None:
-        """Begin to make what is committed durable; None if there is nothing to wait for."""
+        """Start to make every commit durable; return None if there is nothing to wait for."""
         ...
 
     def close(self) -> None:
-        """Close it; what is committed stays."""
+        """Close the database; committed transactions stay."""
         ...
 
 
 class Disk(Protocol):
-    """Where the databases of one namespace are kept."""
+    """The databases of one namespace."""
 
     def open(self, object_id: str) -> ObjectDatabase:
-        """Open (or create) the database of *object_id*; an unfinished transaction is undone."""
+        """Open or create the database of *object_id*; an unfinished transaction is rolled back."""
         ...
 
     def close(self, object_id: str) -> None:
@@ -84,25 +84,25 @@ class Disk(Protocol):
 
 
 class SqlError(PlatformError):
-    """The object's own fault: bad SQL, a broken constraint, a value that SQLite cannot hold."""
+    """An error of the object's own code: invalid SQL, a violated constraint, a value that SQLite cannot store."""
 
     status = 500
     code = "sql_error"
 
 
 class StorageFailedError(PlatformError):
-    """The disk's fault: what was not confirmed is lost, and the object begins anew from what is there."""
+    """A failure of the disk: unconfirmed writes may be lost, and the object restarts from what the disk holds."""
 
     code = "storage_failed"
     retryable = True
 
 
 ROW_HEAD_BYTES = 100
-"""What SQLite adds to a row: key and value together may fill the platform's limit to the last byte."""
+"""Overhead of SQLite's row format, so that key and value together can reach the platform's limit exactly."""
 SQL_LIMITS = {
     **sql_rules.SQL_LIMITS,
     "LENGTH": sql_rules.SQL_LIMITS["LENGTH"] + ROW_HEAD_BYTES,
-    # The object's own statements are counted before they come here; reading 128 keys is the platform's.
+    # The parameters of the object's own statements are limited earlier; a read of 128 keys needs more.
     "VARIABLE_NUMBER": 128,
 }
 DISK_FAULTS = frozenset(
@@ -114,18 +114,18 @@ DISK_FAULTS = frozenset(
         sqlite3.SQLITE_CANTOPEN,
     }
 )
-"""SQLite's primary result codes that are about the disk and not the statement."""
+"""SQLite's primary result codes for failures of the disk rather than of the statement."""
 
 
 def disk_fault(error: Exception) -> StorageFailedError | None:
-    """Return *error* as the disk's fault; None if it is not."""
+    """Return *error* as a failure of the disk; None if it is not one."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DISK_FAULTS:
         return None
     return StorageFailedError(f"the object's storage failed: {error}; ask again")
 
 
 class SqliteDatabase:
-    """A database of the standard library's SQLite, durable as far as its pragmas say.
+    """A database of the standard library's SQLite; its pragmas decide its durability.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class SqliteDatabase:
             connection.setlimit(getattr(sqlite3, f"SQLITE_LIMIT_{name}"), limit)
 
     def fault(self, error: Exception) -> PlatformError:
-        """Tell the statement's faults from the disk's."""
+        """Translate *error* into an error of the statement or a failure of the disk."""
         return disk_fault(error) or SqlError(str(error))
 
     def begin(self) -> None:
@@ -150,15 +150,15 @@ class SqliteDatabase:
         self.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        """Make the open transaction happen whole."""
+        """Commit the open transaction."""
         self.execute("COMMIT")
 
     def rollback(self) -> None:
-        """Make the open transaction not have happened; without one, do nothing."""
+        """Roll back the open transaction; without one, do nothing."""
         self._connection.rollback()
 
     def sync(self) -> Awaitable[None] | None:
-        """Wait for nothing: a commit is as durable as it will ever be."""
+        """Return None: a commit is already as durable as it will be."""
         return None
 
     def close(self) -> None:
@@ -186,18 +186,18 @@ class MemoryDisk:
         return database
 
     def close(self, object_id: str) -> None:
-        """Keep the database: its memory is the disk."""
+        """Do nothing: the database in memory is the disk."""
 
     def index(self) -> SqliteDatabase:
         """Return the namespace's own database."""
         return self.open("")
 
     def ids(self) -> Iterable[str]:
-        """Return the ids of all objects that ever had a database here."""
+        """Return the ids of all objects that have a database here."""
         return [object_id for object_id in self._databases if object_id]
 
     def unmount(self) -> None:
-        """Forget everything."""
+        """Close all databases; their content is lost."""
         for database in self._databases.values():
             database.close()
         self._databases.clear()

@@ -1,4 +1,4 @@
-"""Stores: whole objects under keys, as a bucket needs them."""
+"""Object stores: the storage under an R2 bucket."""
 
 import hashlib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 
 class Stored(NamedTuple):
-    """What a store keeps of an object."""
+    """An object in a store."""
 
     etag: str
     content: bytes
@@ -14,10 +14,10 @@ class Stored(NamedTuple):
 
 
 class ObjectStore(Protocol):
-    """Where the bytes are kept."""
+    """The interface of an object store."""
 
     async def put(self, key: str, content: bytes, *, uploaded_unix_ms: int) -> str:
-        """Store *content* whole, with the time, and return its etag (MD5, hexadecimal)."""
+        """Store *content* and its upload time atomically; return the etag (MD5, hexadecimal)."""
         ...
 
     async def get(self, key: str) -> Stored | None:
@@ -69,5 +69,5 @@ class MemoryStore:
 
 
 def etag_of(content: bytes) -> str:
-    """Return the MD5 of *content*, which names its version and protects nothing."""
+    """Return the MD5 of *content*: it identifies a version and has no security purpose."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,7 +1,7 @@
-"""Volumes: where the instances of a deployment keep their bytes, each in a place of its own.
+"""Volumes: the storage of the instances of a deployment, separate for each instance.
 
-The deployment asks for a database, for the disk of a namespace of objects, or for a store of whole objects, and
-never learns whether that is a file. Their creator closes them.
+The deployment requests a database, a disk for a namespace of Durable Objects, or an object store, and does not know
+whether it is a file. The creator of the volumes closes them.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ Opened = TypeVar("Opened")
 
 
 class Volumes(Protocol):
-    """What an instance may ask for; the same question has the same answer."""
+    """The interface of volumes; the same request always returns the same storage."""
 
     def engine(self, instance: str, name: str) -> Engine:
         """Return the SQLite database *name* of *instance*."""
@@ -28,7 +28,7 @@ class Volumes(Protocol):
         ...
 
     def store(self, instance: str) -> ObjectStore:
-        """Return the store of *instance*: whole objects under keys."""
+        """Return the object store of *instance*."""
         ...
 
 
@@ -54,7 +54,7 @@ class MemoryVolumes:
         return _once(self._stores, instance, MemoryStore)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Close everything; the content is lost."""
         self._stack.close()
 
     def _new_engine(self) -> StdlibEngine:

@@ -1,1 +1,1 @@
-"""The Worker: routes, bindings, keys, retries, and the description of its API."""
+"""The Worker: the brief's API with its bindings, access control, retries and OpenAPI description; and its isolates."""

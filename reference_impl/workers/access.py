@@ -1,9 +1,9 @@
-"""Access control: keys, stored as hashes, with scopes.
+"""Access control with API keys, which are stored as hashes and have scopes.
 
-Without keys the deployment is open, which is right for tests on loopback only: anyone who can reach ``/flush`` can make
+Without keys the deployment is open, which is acceptable only on loopback: anyone who can reach ``/flush`` can make
 it call the payment provider at any rate, anyone who can reach ``/log`` can charge any organisation (hazard H10), and
-anyone can replace an adapter. With keys, every request to the API carries one in ``authorization: Bearer ...``. A key
-is for one organisation or for all, and has scopes. The operator's routes (``/health``, ``/metrics``,
+anyone can replace an adapter. With keys, every request to the API needs one in ``authorization: Bearer ...``. A key
+is valid for one organisation or for all, and has scopes. The operator's routes (``/health``, ``/metrics``,
 ``/openapi.json``) require no key.
 
 A key file is a JSON list of objects with exactly three fields::
@@ -44,16 +44,16 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Grant:
-    """What one key may do.
+    """The permissions of one key.
 
     Parameters
     ----------
     key_sha256
-        The key's hash (64 hexadecimal digits); the key itself is nowhere.
+        The key's hash (64 hexadecimal digits); the key itself is not stored.
     organization_id
-        For whom; None for everybody.
+        The organisation that the key is valid for; None: all.
     scopes
-        Which of :data:`SCOPES`.
+        A subset of :data:`SCOPES`.
     """
 
     key_sha256: str
@@ -62,12 +62,12 @@ class Grant:
 
 
 class Gatekeeper:
-    """Checks keys.
+    """Checks the keys of requests.
 
     Parameters
     ----------
     grants
-        All keys that there are.
+        All known keys.
     """
 
     def __init__(self, grants: list[Grant]) -> None:
@@ -111,7 +111,7 @@ class Gatekeeper:
     def _find(self, key: str) -> Grant | None:
         hashed = hashlib.sha256(key.encode()).hexdigest()
         found = None
-        # Every hash is compared, in constant time each, so that the time tells nothing about them.
+        # Every hash is compared, each in constant time, so that the duration reveals nothing about them.
         for grant in self._grants:
             if hmac.compare_digest(grant.key_sha256, hashed):
                 found = grant
@@ -119,12 +119,12 @@ class Gatekeeper:
 
 
 def read_grants(text: str) -> list[Grant]:
-    """Read a key file: a JSON list of ``{"key_sha256", "organization_id", "scopes"}``.
+    """Parse a key file: a JSON list of ``{"key_sha256", "organization_id", "scopes"}``.
 
     Raises
     ------
     ConfigError
-        If it is none.
+        If it is malformed.
     """
     try:
         entries = json.loads(text)

@@ -1,8 +1,8 @@
-"""Admission control: what is decided on the head of a request, before its body is read.
+"""Admission control: checks on the head of a request, before its body is read.
 
-In this order: the route exists, it has the method, the request has a key, the key is known and has the route's scope,
-and the announced body is within the route's bound. A body of unknown length is read up to the bound. The Worker repeats
-the same checks, so a request through the tunnel, which arrives whole, is treated alike.
+The checks, in order: the route exists, it has the method, the request has a key, the key is known and has the route's
+scope, and the announced body is within the route's limit. A body of unknown length is read up to the limit. The Worker
+repeats the same checks, so a request through the tunnel, which arrives as a whole, is treated alike.
 
 Routes are looked up by *finders*, each of which knows some of them: the operator's routes here, the API's in
 :mod:`reference_impl.workers.worker`, and any others that a deployment serves. 411 is never sent: a request that
@@ -23,23 +23,23 @@ from reference_impl.tunnel.tunnel import UNPACED
 from reference_impl.workers.access import Gatekeeper
 
 BODY_BYTES_MAX = 100_000_000
-"""An upload, and the default of a route."""
+"""Body limit of an upload, and the default of a route."""
 JSON_BODY_BYTES_MAX = 65_536
-"""A body that is parsed: a usage event has a few hundred bytes."""
+"""Body limit where the body is parsed; a usage event has a few hundred bytes."""
 PROMPT_BODY_BYTES_MAX = 1_048_576
-"""A question of 100,000 characters, however JSON encodes them."""
+"""Body limit of a question: 100,000 characters in any JSON encoding."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a route requires of a request before its body is read.
+    """The requirements of a route that are checked before the body is read.
 
     Parameters
     ----------
     scope
         Scope that the key must have if the deployment has keys; None: no key is required.
     body_bytes_max
-        Length of the longest body.
+        Largest length of the body.
     """
 
     scope: str | None = None
@@ -57,7 +57,7 @@ class Admission:
     Parameters
     ----------
     finders
-        They know the routes; the first that knows a path decides.
+        Looked up in order; the first that knows a path decides.
     access
         The keys; None: no key is required.
     """
@@ -67,7 +67,7 @@ class Admission:
         self._access = access
 
     def admit(self, head: Request) -> int:
-        """Admit *head* and return the greatest length of its body.
+        """Check *head* and return the largest length of its body.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The bindings of the brief's Worker: what one request sees of database, bucket and Durable Objects."""
+"""The bindings of the brief's Worker to its database, bucket and Durable Objects, one set for each request."""
 
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ from reference_impl.workers.retries import Retrier
 
 
 class ObjectBinding:
-    """A namespace of Durable Objects as one request sees it.
+    """The binding of one request to a namespace of Durable Objects.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class ObjectBinding:
     stopwatch
         The request's stopwatch.
     retrier
-        Repeats what the platform says may be repeated: an object was reset under the request.
+        Retries calls that failed with a retryable error, for example because the object was reset.
     """
 
     def __init__(self, namespace: Namespace, stopwatch: Stopwatch, *, retrier: Retrier) -> None:
@@ -31,30 +31,30 @@ class ObjectBinding:
         self._retrier = retrier
 
     async def ask(self, name: str, request: Request) -> Response:
-        """Send *request* to the object of a name and bring its answer back."""
+        """Send *request* to the object called *name* and return its answer."""
         return await self._namespace.ask(name, request, stopwatch=self._stopwatch, attempt=self._retrier.call)
 
 
 class LedgerBinding(ObjectBinding):
-    """The ledgers."""
+    """The binding to the ledgers."""
 
     async def fetch(self, organization_id: str, request: Request) -> Response:
-        """Ask the ledger of an organisation."""
+        """Send *request* to the ledger of an organisation."""
         return await self.ask(object_name(organization_id, self._namespace.settings.shards), request)
 
 
 class SynapseBinding(ObjectBinding):
-    """The synapses."""
+    """The binding to the synapses."""
 
     async def fetch(self, session_id: str, request: Request) -> Response:
-        """Ask the synapse of a session; the object sees the route's last part as its path."""
+        """Send *request* to the synapse of a session; its path becomes the last segment of the original path."""
         path = "/" + request.path.rpartition("/")[2]
         return await self.ask(session_id, replace(request, path=path))
 
 
 @dataclass(frozen=True)
 class Env:
-    """The bindings of one request, under the brief's names; without *ACCESS* everybody may ask anything."""
+    """The bindings of one request, under the brief's names; *ACCESS* None: no key is required."""
 
     DB: D1Binding
     STORAGE: R2Binding

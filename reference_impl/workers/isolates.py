@@ -1,4 +1,4 @@
-"""The isolates that run the Worker's code: a bounded number of requests use a CPU at once."""
+"""The isolates that run the Worker's code: a station with a limited number of servers, and cold starts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ ELASTIC = "elastic"
 
 @dataclass(frozen=True)
 class WorkersSettings:
-    """The isolates: *isolates* requests use a CPU at once (None: elastic, no bound)."""
+    """Settings of the isolates; *isolates* is the number of requests that use a CPU at once (None: elastic)."""
 
     isolates: int | None
     cpu_ms: Tape
@@ -26,7 +26,7 @@ class WorkersSettings:
 
     @classmethod
     def read(cls, table: Table) -> "WorkersSettings":
-        """Read the table of the isolates."""
+        """Read the table of a Worker."""
         return cls(
             isolates=table.count("isolates", or_word=ELASTIC),
             cpu_ms=table.tape("cpu_ms"),
@@ -45,9 +45,9 @@ class Isolates:
     clock
         The deployment's clock.
     settings
-        How many there are, CPU time, how often one starts cold and how long that takes.
+        Number of isolates, CPU time, share of requests that need a cold start, and its duration.
     name
-        Name of the instance: its time category.
+        Name of the instance; also its time category.
     """
 
     def __init__(self, clock: Clock, settings: WorkersSettings, *, name: str = "workers") -> None:
@@ -58,10 +58,10 @@ class Isolates:
 
     @asynccontextmanager
     async def compute(self, stopwatch: Stopwatch) -> AsyncIterator[None]:
-        """Hold one isolate; the work inside counts as CPU time."""
+        """Hold one isolate; real work inside counts towards the sampled CPU time."""
         settings = self.settings
         if stopwatch.is_paced and settings.chance.draw() < settings.cold_fraction:
-            # A start delays this request only; the isolates that run serve others meanwhile.
+            # A cold start delays only this request; running isolates serve others meanwhile.
             stopwatch.delay(self._name, settings.cold_start_ms.draw())
         async with self._station.hold(stopwatch, f"{self._name}_queue"):
             stage = stopwatch.stage(self._name, stopwatch.draw_ms(settings.cpu_ms))
@@ -73,7 +73,7 @@ class Isolates:
 
 
 def cpu_category(name: str) -> str:
-    """Return the time category of an instance's CPU time, which lies inside its own time.
+    """Return the time category of an instance's CPU time, which is part of its time category.
 
     >>> cpu_category("workers"), cpu_category("auth")
     ('worker_cpu', 'auth_cpu')

@@ -1,4 +1,4 @@
-"""The keys of the brief's bucket: nine shapes, and nothing else is ever stored under the brief's API."""
+"""The object keys that the brief's API may store: nine patterns."""
 
 import re
 
@@ -18,12 +18,12 @@ KEY_SHAPES = tuple(
 
 
 def check_shape(key: str) -> None:
-    """Refuse a key that is not of the brief's shapes.
+    """Check that *key* matches one of the brief's patterns.
 
     Raises
     ------
     R2Error
-        400, code 10020.
+        400, code 10020, if it does not.
     """
     check_key(key)
     if ".." in key or not any(shape.fullmatch(key) for shape in KEY_SHAPES):

@@ -1,8 +1,8 @@
-"""The HTTP interface in OpenAPI's words, made from the same limits that the code checks.
+"""The OpenAPI description of the brief's API, built from the same limits that the code checks.
 
-Served at ``/openapi.json``; a fuzzer drives the deployment from it (``tests/reference_impl/workers/test_openapi.py``),
-so that a promise that the code does not keep is found. Every operation names the scope that a key must have where the
-deployment has keys; where it has none, nobody needs one, so a key is optional in the description.
+It is served at ``/openapi.json``. A fuzzer generates requests from it and checks the responses against it
+(``tests/reference_impl/workers/test_openapi.py``). Every operation names the scope that its key must have. A key is
+optional in the description, because a deployment without keys requires none.
 
 Sources
 -------

@@ -1,16 +1,16 @@
-"""Workers as a component: the isolates, and what a route may ask of them."""
+"""The component ``workers``: the isolates, and the operation that routes may use."""
 
 from reference_impl.parts import Call, Context, Operation, Part
 from reference_impl.workers.isolates import Isolates, WorkersSettings
 
 
 def build(settings: WorkersSettings, context: Context) -> Isolates:
-    """Build an instance."""
+    """Build an instance of the component."""
     return Isolates(context.clock, settings, name=context.name)
 
 
 async def compute(isolates: Isolates, call: Call) -> None:
-    """Use an isolate's CPU."""
+    """Use the CPU of an isolate for the sampled time."""
     async with isolates.compute(call.stopwatch):
         pass
 

@@ -1,12 +1,12 @@
-"""When a failed call may be made again, and when it must not.
+"""Retries of failed calls: exponential backoff with jitter, and a retry budget.
 
-The platform marks its errors: *retryable* ones may go better the next time, *overloaded* ones get worse
-with every repetition. A caller that repeats everything multiplies the load just when there is too much
-of it: with r repetitions and a failure share q, what is offered is λ (1 + q + … + q^r), and once that is
-more than the server can do it stays so after its cause is gone. So: repeat only what is retryable and
-not overloaded, after a growing and random pause, and never more than a small share of all calls.
+The platform marks its errors: a call that failed with a *retryable* error may succeed the next time; retrying an
+*overloaded* one makes the overload worse. A caller that retries every failure multiplies the load just when it is too
+high: with r retries and a failure probability q the offered load is λ (1 + q + … + q^r), and once that exceeds the
+capacity, the overload persists after its cause is gone. So only errors that are retryable and not overloaded are
+retried, after a growing random pause, and retries are limited to a small share of all calls.
 
-Repeating is safe only where the call is idempotent: a ledger event is, by its name.
+Retrying is safe only if the call is idempotent: a usage event is, by its id.
 
 Sources
 -------
@@ -25,16 +25,16 @@ Returned = TypeVar("Returned")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often, and after which pauses.
+    """Number of retries, pauses, and the retry budget.
 
     Parameters
     ----------
     retries
-        Repetitions of one call at most.
+        Largest number of retries of one call.
     pause_ms, pause_ms_max
-        Longest pause before the first repetition, doubled with each, and its bound.
+        Longest pause before the first retry, doubled with each further one, and its upper bound.
     budget_share
-        Repetitions, as a share of first calls, that all calls together may make.
+        Retry budget of all calls together, as a share of first attempts.
     """
 
     retries: int = 3
@@ -44,21 +44,21 @@ class RetryPolicy:
 
 
 def half() -> float:
-    """Return the middle of 0..1: pauses without chance."""
+    """Return 0.5, the mean of the uniform distribution: pauses are then deterministic."""
     return 0.5
 
 
 class Retrier:
-    """Repeats calls by a policy.
+    """Retries calls under a policy.
 
     Parameters
     ----------
     clock
-        Lets pauses pass.
+        The deployment's clock.
     policy
-        How often.
+        Number of retries, pauses and budget.
     chance
-        Draws a number in 0..1: which part of the longest pause is waited.
+        Returns a uniform random number in 0..1, the fraction of the longest pause that is waited.
     """
 
     def __init__(self, clock: Clock, policy: RetryPolicy, *, chance: Callable[[], float] = half) -> None:
@@ -70,15 +70,15 @@ class Retrier:
         self.repetitions = 0
 
     async def call(self, attempt: Callable[[], Awaitable[Returned]]) -> Returned:
-        """Return what *attempt* returns, perhaps after some failures.
+        """Call *attempt*, with retries, and return its result.
 
         Raises
         ------
         PlatformError
-            The last failure, if it may not be repeated or was often enough.
+            The last failure, if it may not be retried or the retries are used up.
         """
         self.calls += 1
-        # A burst of failures finds the credit of ten quiet calls at most.
+        # The budget does not accumulate beyond that of ten calls and one retry.
         self._credit = min(self._credit + self._policy.budget_share, 10 * self._policy.budget_share + 1)
         failures = 0
         while True:

@@ -1,4 +1,4 @@
-"""The brief's API on the instances of a deployment: it answers its own paths, and leaves all others alone."""
+"""The brief's API on the instances of a deployment."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,22 +19,22 @@ from reference_impl.workers.isolates import Isolates
 from reference_impl.workers.retries import Retrier, RetryPolicy
 
 Named = Callable[[str, str], Any]
-"""Returns the instance of a name, which must be of a component."""
+"""Returns the instance of a name and checks its component."""
 
 
 class Superinstance:
-    """The API.
+    """The brief's API, bound to the instances of a deployment.
 
     Parameters
     ----------
     named
-        Finds the instances that its bindings are bound to.
+        Looks up the instances of its bindings.
     migrations
-        SQL that makes the schema of its database, by file name.
+        The migrations of its database: SQL by file name.
     clock
         The deployment's clock.
     access
-        Who may ask; None: everybody.
+        The keys; None: no key is required.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Superinstance:
 
     @staticmethod
     def answers(path: str) -> bool:
-        """Whether *path* is one of the API's."""
+        """Return whether *path* belongs to the API."""
         return worker.has_path(path)
 
     async def fetch(self, request: Request, stopwatch: Stopwatch) -> Response:
-        """Answer a request that has reached the edge."""
+        """Answer a request that has reached the Worker."""
         env = Env(
             DB=D1Binding(self._database, stopwatch),
             STORAGE=R2Binding(self._bucket, stopwatch),
@@ -68,7 +68,7 @@ class Superinstance:
 
 
 def seed_rows(engine: Engine) -> None:
-    """Store the rows that every deployment begins with: the owner of uploads without an owner."""
+    """Insert the rows that every deployment needs: the user that owns uploads."""
     engine.execute(
         "INSERT INTO users (id, email) VALUES (?, ?) ON CONFLICT DO NOTHING",
         (worker.SYSTEM_USER, f"{worker.SYSTEM_USER}@invalid"),

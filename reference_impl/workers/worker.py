@@ -1,27 +1,23 @@
-"""The Worker: the code at the edge that every request meets first.
+"""The Worker: the code at the edge that serves the brief's API.
 
-``fetch(request, env, ctx=ctx)`` takes what a Worker's own handler takes. *env* holds the bindings (D1 ``DB``,
-R2 ``STORAGE``, the ledgers ``BILLING_LEDGER``), *ctx* the isolate that runs it. Parsing and checking
+``fetch(request, env, ctx=ctx)`` has the signature of a Worker's handler. *env* holds the bindings (D1 ``DB``,
+R2 ``STORAGE``, the ledgers ``BILLING_LEDGER``), *ctx* the isolates that run it. Parsing and validation
 use the CPU and hold an isolate; waiting for a binding does not.
 
 =======  ================================  ==============================================
-POST     /log                              one usage event to its organisation's ledger
-GET      /balance?organization_id=         what the organisation owes
+POST     /log                              store a usage event in its organisation's ledger
+GET      /balance?organization_id=         return the amount that the organisation owes
 POST     /flush?organization_id=           flush its ledger to D1 now
-GET      /loras?domain=&limit=             adapters of a domain, most downloaded first
+GET      /loras?domain=&limit=             list the adapters of a domain, most downloaded first
 PUT      /loras/{id}/adapter.safetensors   store an adapter, then list it
-GET      /loras/{id}/adapter.safetensors   fetch an adapter, or a range of it, or only a changed one
+GET      /loras/{id}/adapter.safetensors   fetch an adapter; ranges and conditional requests are supported
 POST     /synapse/{session}/consensus      put a question to the session's council
-GET      /synapse/{session}/state          how far it is
-GET      /synapse/{session}/socket         listen (WebSocket)
+GET      /synapse/{session}/state          return the state of the session
+GET      /synapse/{session}/socket         subscribe to the session (WebSocket)
 =======  ================================  ==============================================
 
-HEAD is answered wherever GET is. The key's scope and the bound of the body stand beside each route in :data:`ROUTES`
-and :data:`NAMED_ROUTES`; they are checked first (:mod:`reference_impl.workers.admission`).
-
-Sources
--------
-Routes: docs of this repository.
+HEAD is answered wherever GET is. :data:`ROUTES` and :data:`NAMED_ROUTES` give each route's scope and body limit, which
+are checked first (:mod:`reference_impl.workers.admission`).
 """
 
 import re
@@ -55,13 +51,13 @@ DEFAULT_DOMAIN = "code"
 
 @dataclass(frozen=True)
 class Context:
-    """What runs one request."""
+    """The execution context of one request: the isolates that run it, and its stopwatch."""
 
     isolates: Isolates
     stopwatch: Stopwatch
 
     def compute(self) -> AbstractAsyncContextManager[None]:
-        """Return the context in which an isolate's CPU is used."""
+        """Return a context in which an isolate's CPU is used."""
         return self.isolates.compute(self.stopwatch)
 
 
@@ -69,7 +65,7 @@ Action = Callable[[Env], Awaitable[Response]]
 
 
 async def fetch(request: Request, env: Env, *, ctx: Context) -> Response:
-    """Answer one request; every refusal is a JSON answer too."""
+    """Answer one request; errors are JSON responses too."""
     try:
         async with ctx.compute():
             check(request, find(request)[0].terms, access=env.ACCESS)
@@ -81,7 +77,7 @@ async def fetch(request: Request, env: Env, *, ctx: Context) -> Response:
 
 
 def find_terms(head: Request) -> Terms | None:
-    """Return the terms of the API's route that *head* matches; None if the API has no such path.
+    """Return the terms of the route that *head* matches; None if the API has no such path.
 
     Raises
     ------
@@ -92,7 +88,7 @@ def find_terms(head: Request) -> Terms | None:
 
 
 def route(request: Request) -> Action:
-    """Find out what *request* asks for and check everything about it.
+    """Find the route of *request*, validate the request and return the action that answers it.
 
     Raises
     ------
@@ -104,7 +100,7 @@ def route(request: Request) -> Action:
 
 
 def has_path(path: str) -> bool:
-    """Whether *path* is one of the API's, whatever the method."""
+    """Return whether *path* belongs to the API, for any method."""
     return _methods(path) is not None
 
 
@@ -176,7 +172,7 @@ def _upload(request: Request, lora_id: str) -> Action:
     key = adapter_key(lora_id)
 
     async def upload(env: Env) -> Response:
-        # The object first: a row must never name an object that is not there.
+        # The object first: a row must never refer to an object that does not exist.
         stored = await env.STORAGE.put(key, request.body)
         statement = env.DB.prepare(
             "INSERT INTO loras (id, owner_id, name, domain, base_model, r2_key, version, is_public) "
@@ -249,4 +245,4 @@ NAMED_ROUTES: Sequence[tuple[re.Pattern[str], str, Mapping[str, Route]]] = (
     (re.compile(r"/loras/([^/]+)/adapter\.safetensors"), "lora", LORA_ROUTES),
     *((re.compile(rf"/synapse/([^/]+)/{last}"), "session_id", routes) for last, routes in SYNAPSE_ROUTES.items()),
 )
-"""Paths with a name in them, and what the name is called when it is refused."""
+"""Patterns of paths that contain a name, and the field that error messages call it."""

@@ -1,1 +1,1 @@
-"""Two engines that execute a Flow: one to read (SimPy), one for volume (compiled). They agree request by request."""
+"""Two engines that execute a Flow: a readable one (SimPy) and a fast one (compiled). They agree request by request."""

@@ -41,7 +41,7 @@ BYTES_PER_REQUEST = 120
 
 
 def check_memory(requests: int, numbers: int, *, instances: int, bytes_per_instance: int) -> None:
-    """Refuse a run whose record, or whose state, cannot fit the machine, before it starts.
+    """Refuse a run whose record or state does not fit into memory, before it starts.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ def check_memory(requests: int, numbers: int, *, instances: int, bytes_per_insta
     numbers : int
         Numbers of 8 bytes that each request needs besides its row in the result.
     instances : int
-        Of all stations, links, counters, and what else is keyed; see :func:`sim.flow.instances`.
+        Instances of all state; see :func:`sim.flow.instances`.
     bytes_per_instance : int
-        Memory of one.
+        Memory of one instance.
 
     Raises
     ------
@@ -67,9 +67,9 @@ def check_memory(requests: int, numbers: int, *, instances: int, bytes_per_insta
 
 
 def check_ended(outcome: NDArray[np.int8], end_ms: float) -> None:
-    """Make sure that every request of a whole run has ended, at a finite time.
+    """Check that every request of a complete run has ended, at a finite time.
 
-    Only a user's own process can leave one waiting.
+    Only a :class:`~sim.flow.Custom` process can leave one waiting.
 
     Parameters
     ----------
@@ -91,12 +91,12 @@ def check_ended(outcome: NDArray[np.int8], end_ms: float) -> None:
 
 
 def check_little(stations: tuple[StationUse, ...]) -> None:
-    """Make sure of Little's law on the whole path: the integral of the queue equals the sum of the waits.
+    """Check Little's law over the whole run: the integral of the queue length equals the sum of the waits.
 
     Raises
     ------
     AssertionError
-        The engine lost or doubled a waiting request: a defect of ours, never the user's.
+        The engine lost or duplicated a waiting request: a defect of ours, never the user's.
 
     Sources
     -------

@@ -20,11 +20,11 @@ FULL_RATIO = 1.0 + 1e-9
 
 @dataclass(frozen=True)
 class StationUse:
-    """How one station, or shared link, was used, all instances together.
+    """The usage of one station, or shared link, over all its instances.
 
-    ``busy_ms`` and ``queue_ms`` are the integrals over time of the busy servers and of the waiting requests, up to
-    *horizon*, the last arrival; ``waited_ms`` is the sum of the single waits of the whole run and ``queue_total_ms``
-    the same as an integral over all of it: equal by Little's law.
+    ``busy_ms`` and ``queue_ms`` are the integrals over time of the number of busy servers and of waiting requests, up
+    to the horizon, which is the last arrival. ``waited_ms`` is the sum of all waits of the run; ``queue_total_ms`` is
+    the integral of the queue length over the whole run, equal to it by Little's law.
     """
 
     name: str
@@ -37,9 +37,9 @@ class StationUse:
     waited_ms: float
     queue_total_ms: float
     busiest_ms: float
-    """Service time given by the busiest instance in the whole run."""
+    """Service time of the busiest instance in the whole run."""
     offered_ms: float
-    """Largest load of one instance: the service it gave, and as much for each request that it refused."""
+    """Largest offered load of an instance: its service time, extrapolated to the requests that it rejected."""
 
     @property
     def elastic(self) -> bool:
@@ -69,9 +69,9 @@ class Recording:
 
     @property
     def unstable(self) -> tuple[StationUse, ...]:
-        """Stations that were offered more work than they can do.
+        """Stations whose offered load exceeds their capacity.
 
-        Their queues grow as long as the load lasts, so the results are transient; or they refuse the excess.
+        Their queues grow as long as the load lasts, so the results are transient; or they reject the excess.
         """
         full = (use for use in self.stations if use.offered_ratio(self.horizon_ms) > FULL_RATIO)
         return tuple(use for use in full if len(self.outcome) > use.servers)

@@ -14,7 +14,7 @@ the rate is the one that keeps all others.
 
 Sources
 -------
-Distribution and Kelton, "Simulation Modeling and Analysis", 2015, chapter 11 (common random numbers), 9.5 (warm-up).
+Law, "Simulation Modeling and Analysis", 5th ed., 2015, chapter 11 (common random numbers), 9.5 (warm-up).
 Kleinrock, "Power and deterministic rules of thumb for probabilistic problems in computer communications", ICC 1979
 (the knee is where throughput divided by delay is greatest).
 """
@@ -127,7 +127,7 @@ def capacity(
     tolerance_ratio: float = 0.03,
     screening: Screening | None = None,
     executor: Executor | None = None,
-    progress: Callable[[str], None] | None = None,
+    on_progress: Callable[[str], None] | None = None,
 ) -> Capacity:
     """Search the highest rate at which *scenario* keeps its targets.
 
@@ -145,7 +145,7 @@ def capacity(
     executor : Executor, optional
         Where the seeds are searched; threads of this process by default, since the compiled engine lets them run side
         by side.
-    progress : callable, optional
+    on_progress : callable, optional
         Given each probe of the first seed, and each stage, in a few words.
 
     Returns
@@ -161,7 +161,7 @@ def capacity(
         raise UsageError(f"seeds={seeds} must be >= 2: one seed has no interval")
     if not 0 < tolerance_ratio < 1:
         raise UsageError(f"tolerance_ratio={tolerance_ratio:g} must be in (0, 1)")
-    search = Search(scenario, scenario.seed, engine=engine, screening=screening, on_progress=progress)
+    search = Search(scenario, scenario.seed, engine=engine, screening=screening, on_progress=on_progress)
     ladder = search.climb()
     search.keepable = search.kept_by_any(ladder)
     if not any(search.keepable):

@@ -1,9 +1,9 @@
 """Executors for many runs: threads or processes of this machine, any executor of the caller's, or a Dask cluster.
 
-The compiled engine holds no lock of the interpreter, so threads keep all cores busy, share what is compiled, and copy
-nothing: they are the default for it. The SimPy engine is pure Python and needs processes; a script that uses them must
-begin in ``if __name__ == "__main__":``, since each process imports it anew. The results are the same on every executor,
-to the last bit: a run depends on its seed alone.
+The compiled engine releases the GIL, so threads use all cores, share the compiled code and copy nothing: they are its
+default. The SimPy engine is pure Python and needs processes; a script that uses them must be guarded by
+``if __name__ == "__main__":``, since each process imports it again. Results are bit-identical on every executor: a run
+depends on its seed alone.
 """
 
 import os
@@ -28,16 +28,16 @@ from sim.errors import RunnerError, UsageError
 T = TypeVar("T")
 
 IN_FLIGHT = 64
-"""Runs that are submitted at a time: enough for any machine, few enough that their results fit into memory."""
+"""Runs submitted at a time: enough for any machine, few enough that their results fit into memory."""
 
 INTERRUPTED = "stopped by hand"
-"""Why tasks ended early after Ctrl-C."""
+"""Reason for an early end after Ctrl-C."""
 
 LOST = ("KilledWorker", "FutureCancelledError")
-"""Errors of distributed, which need not be installed, that mean a worker is gone."""
+"""Names of the errors of distributed (an optional dependency) that mean that a worker died."""
 
 CONNECT_S = 10.0
-"""How long a cluster may take to answer."""
+"""Time limit for connecting to a cluster."""
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def executor_for(engine: str, *, executor: Executor | None = None, cluster: str 
     engine : {"compiled", "simpy"}
         Chooses between threads and processes.
     executor : Executor, optional
-        Used as it is, and left running.
+        Used as it is, and not shut down.
     cluster : str, optional
         Address of a Dask scheduler, ``"tcp://127.0.0.1:8786"``.
 
@@ -76,14 +76,14 @@ def executor_for(engine: str, *, executor: Executor | None = None, cluster: str 
 
 
 class Here(Executor):
-    """Runs each task at once, in the thread that submits it."""
+    """An executor that runs each task at once, in the thread that submits it."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run the task; its error, but not Ctrl-C, waits in the future."""
+        """Run the task; store its exception, except KeyboardInterrupt, in the future."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - an executor hands any error on
+        except Exception as error:  # noqa: BLE001 - an executor stores any exception
             future.set_exception(error)
         return future
 
@@ -91,23 +91,23 @@ class Here(Executor):
 def run_tasks(
     executor: Executor, tasks: Sequence[Callable[[], T]], *, keep: Callable[[int, T], None], in_flight: int = IN_FLIGHT
 ) -> str:
-    """Submit *tasks* in order, and keep the results.
+    """Submit *tasks* in order, and pass each result to *keep*.
 
     Parameters
     ----------
     executor : Executor
     tasks : sequence of callables
-        Of no arguments; picklable where processes or a cluster run them.
+        Without arguments; picklable where processes or a cluster run them.
     keep : callable
-        ``keep(place, result)``: called once for each result, in the order in which they come.
+        ``keep(place, result)``: called once for each result, in order of completion.
     in_flight : int
-        How many are submitted at a time.
+        Number of tasks submitted at a time.
 
     Returns
     -------
     str
-        Why it ended early: Ctrl-C, or a worker died and no other took over; empty when all is done. What was done by
-        then has been kept, what had not begun is cancelled.
+        Why it ended early (Ctrl-C, or a worker died and no other took over); empty when all tasks are done. Results
+        that were finished by then have been passed to *keep*; tasks that had not begun are cancelled.
     """
     waiting = iter(enumerate(tasks))
     out: dict[Future[T], int] = {}
@@ -135,7 +135,7 @@ def run_tasks(
 
 
 def _kept(out: "dict[Future[T], int]", keep: Callable[[int, T], None], *, reason: str) -> str:
-    """Keep what is done of what was submitted."""
+    """Pass the finished results among the submitted tasks to *keep*, and return *reason*."""
     for future, place in out.items():
         if future.done() and not future.cancelled() and future.exception() is None:
             keep(place, future.result())
@@ -147,12 +147,12 @@ def _threads() -> Executor:
 
 
 def _processes() -> Executor:
-    """Started afresh: a copy of a process with threads may wait for ever for a lock that one of them held."""
+    """Return spawned processes: a forked process may deadlock on a lock that a thread of its parent held."""
     return ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("spawn"), initializer=_leave_interrupts)
 
 
 def _leave_interrupts() -> None:
-    """Ctrl-C goes to all processes of a terminal; only the one that started the others answers it."""
+    """Ignore Ctrl-C, which a terminal sends to all its processes: only the parent handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -168,7 +168,7 @@ def _dask(address: str) -> Iterator[Executor]:
     except (OSError, ValueError) as error:
         raise RunnerError(f"cluster={address!r} does not answer: {_line(error)}; start `dask scheduler`") from None
     try:
-        # Not pure: two equal calls are two runs, never one answer for both.
+        # Not pure: two equal calls are two runs, not one cached result.
         yield client.get_executor(pure=False)
     finally:
         client.close()

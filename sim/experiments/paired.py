@@ -1,11 +1,11 @@
-"""What a change does, under common random numbers: two systems that meet the same requests and the same draws.
+"""Paired comparison of two systems under common random numbers.
 
-Two runs of the same seed meet the same arrivals and draw the same service times; what differs between them is the
-change. Their difference varies far less than either run.
+Two runs with the same seed have the same arrivals and the same service times; what differs between them is the change.
+The variance of their difference is far smaller than that of either run.
 
 Sources
 -------
-Distribution, "Simulation Modeling and Analysis", 5th ed., 2015, section 11.2.
+Law, "Simulation Modeling and Analysis", 5th ed., 2015, section 11.2.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from sim.statistics.intervals import Estimate, clean, mean_interval
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much a statistic changes.
+    """The change of a statistic, estimated from pairs of runs.
 
     Attributes
     ----------
     estimate : Estimate
         Mean of the differences, with its interval; n counts pairs.
     variance_ratio : float
-        Variance without pairing over variance with it: the factor by which pairing saves runs.
+        Variance of the difference without pairing, over that with it: the factor by which pairing saves runs.
     """
 
     estimate: Estimate
@@ -41,7 +41,7 @@ def paired_difference(before: ArrayLike, after: ArrayLike, *, level: float = 0.9
     before, after : array_like, shape (runs,)
         The statistic of each run, at least two; run k of both sides has the same seed.
     level : float
-        Coverage asked for.
+        Confidence level of the interval.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""The main job: one scenario simulated, played on the embedded reference, compared, judged, priced.
+"""Plan a scenario: simulate it, play a part on the embedded reference, compare, judge and price it.
 
-The model says how the deployment would do, over more requests than anyone could send. The reference says whether the
-model may be believed: a stretch of the same schedule is played on it in real time, the model plays that stretch too,
-and the two are laid side by side. A model that the measurement contradicts earns no PASS.
+The model predicts the deployment over far more requests than could be sent in real time. The reference validates the
+model: a window of the same schedule is played on it in real time and simulated as well, and the two are compared. A
+model that the measurement contradicts earns no PASS.
 """
 
 from collections.abc import Callable
@@ -29,43 +29,43 @@ if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
 
 REPLICATIONS = 5
-"""Independent simulations of the whole schedule: enough for an interval that does not trust one run's luck."""
+"""Independent simulations of the whole schedule: enough for an interval that does not rest on a single run."""
 
-REHEARSALS = 20
-"""Simulations of the live part: their interval is then small beside that of the one measurement."""
+WINDOW_REPLICATIONS = 20
+"""Simulations of the live window: enough for an interval that is small beside that of the single measurement."""
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Plan(Shown):
-    """Everything that one scenario has to say.
+    """The results of one scenario: simulation, measurement, comparison, capacity, cost and sensitivity.
 
     Attributes
     ----------
     scenario : Scenario
     seed : int
     screening : Screening or None
-        What arithmetic said before anything was simulated; an approximation, to be read beside the simulation.
+        The analytical approximation, computed before anything was simulated.
     simulated : tuple of Result
-        Replications of the whole schedule; the first has the plan's seed.
+        Replications of the whole schedule; the first uses the plan's seed.
     targets : tuple of TargetRow
-        The simulation, judged.
+        The targets, judged on the simulation.
     measured : Result or None
-        The live part, played on the reference; None when nothing was to be measured.
-    rehearsed : tuple of Result
-        The same live part, simulated.
+        The live window, played on the reference; None when the plan was made without a measurement.
+    simulated_window : tuple of Result
+        Replications of the same window on the model.
     comparison : Comparison or None
-        The two, side by side.
+        `simulated_window` against `measured`.
     capacity : Capacity or None
-        None for a closed loop.
+        None for a closed loop, whose users set the rate.
     cost : Cost or None
     sensitivity : tuple of Sensitivity
-        Doubtful numbers, by what they do to the P99.
+        Low-confidence numbers, those that move the P99 most first.
     notes : tuple of str
-        Sentences that a reader of the numbers must see.
+        Caveats that a reader of the numbers must see.
     interrupted : bool
-        Stopped by hand; what was not reached is None or empty.
+        Whether the plan was stopped by hand; what was not reached is None or empty.
     """
 
     scenario: "Scenario"
@@ -74,7 +74,7 @@ class Plan(Shown):
     simulated: tuple[Result, ...] = ()
     targets: tuple[TargetRow, ...] = ()
     measured: Result | None = None
-    rehearsed: tuple[Result, ...] = ()
+    simulated_window: tuple[Result, ...] = ()
     comparison: Comparison | None = None
     capacity: Capacity | None = None
     cost: Cost | None = None
@@ -89,8 +89,8 @@ class Plan(Shown):
     def verdict(self) -> Verdict:
         """The targets' verdict; a PASS that the measurement contradicts, or that was cut short, is INCONCLUSIVE."""
         found = overall(self.targets) if self.targets else Verdict.INCONCLUSIVE
-        doubted = self.interrupted or not (self.comparison is None or self.comparison.agrees)
-        return Verdict.INCONCLUSIVE if found == Verdict.PASS and doubted else found
+        unconfirmed = self.interrupted or not (self.comparison is None or self.comparison.agrees)
+        return Verdict.INCONCLUSIVE if found == Verdict.PASS and unconfirmed else found
 
     @property
     def exit_status(self) -> int:
@@ -102,7 +102,7 @@ class Plan(Shown):
 
     @cached_property
     def measured_targets(self) -> tuple[TargetRow, ...]:
-        """The measurement, judged on its own; empty when there is none."""
+        """The targets, judged on the measurement alone; empty when there is none."""
         return judge(self.measured) if self.measured is not None and len(self.measured.frame) else ()
 
 
@@ -115,10 +115,10 @@ def plan(
     engine: str = "compiled",
     live: bool = True,
     replications: int = REPLICATIONS,
-    tell: Tell | None = None,
+    on_progress: OnProgress | None = None,
     progress: bool = False,
 ) -> Plan:
-    """Do the main job.
+    """Simulate *scenario*, measure a part of it on the reference, compare the two, judge the targets and price it.
 
     Parameters
     ----------
@@ -128,28 +128,28 @@ def plan(
     trace : path or None
         CSV of real arrivals in place of the scenario's arrival process.
     rate_per_s : float or None
-        Another arrival rate than the scenario's.
+        Arrival rate in place of the scenario's.
     engine : {"compiled", "simpy"}
-        What simulates the schedule. The searches for capacity and sensitivity, hundreds of runs, are always the
-        compiled engine's: the two give the same numbers.
+        Engine that simulates the schedule. The hundreds of runs for capacity and sensitivity always use the compiled
+        engine: both give the same numbers.
     live : bool
-        Whether to play the live part on the reference and compare.
+        Whether to play the live window on the reference and compare.
     replications : int
         Simulations of the whole schedule.
-    tell : callable, optional
-        Told what is being done, in a few words.
+    on_progress : callable, optional
+        Called with a short description of each step as it begins.
     progress : bool
-        Show a bar on standard error while the live part is played.
+        Show a bar on standard error while the live window is played.
 
     Returns
     -------
     Plan
-        With what was reached, when stopped by Ctrl-C.
+        After Ctrl-C, with what was reached.
 
     Raises
     ------
     SimError
-        One line: the value, the rule, the way out.
+        One line: the value, the rule, and how to fix it.
     """
     if replications < 1:
         raise UsageError(f"replications={replications} must be >= 1")
@@ -157,15 +157,15 @@ def plan(
         raise UsageError(f"engine={engine!r} must be simpy or compiled")
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     asked = asked if rng is None else asked.vary("seed", rng)
-    work = _Work(asked, engine, tell=tell or (lambda _: None))
+    work = _Work(asked, engine, on_progress=on_progress or (lambda _: None))
     draft = Plan(asked, asked.seed)
     steps: list[Callable[[Plan], Plan]] = [
         work.screen,
         lambda found: work.simulate(found, replications),
-        *([lambda found: work.measure(found, progress=progress), work.rehearse] if live else []),
+        *([lambda found: work.measure(found, progress=progress), work.simulate_window] if live else []),
         work.find_capacity,
         work.bill,
-        work.doubt,
+        work.vary_numbers,
     ]
     try:
         for step in steps:
@@ -181,20 +181,20 @@ def plan(
 
 @dataclass(frozen=True)
 class _Work:
-    """The steps of a plan, each from what is known to what is known then."""
+    """The steps of a plan; each takes the plan so far and returns it with its own result added."""
 
     scenario: "Scenario"
     engine: str
-    tell: Tell
+    on_progress: OnProgress
 
     def screen(self, draft: Plan) -> Plan:
-        """Ask arithmetic first."""
+        """Approximate the answer analytically before simulating."""
         return replace(draft, screening=screen(self.scenario))
 
     def simulate(self, draft: Plan, replications: int) -> Plan:
-        """Play the whole schedule on the model, several times, and judge."""
+        """Simulate the whole schedule several times, and judge the targets."""
         planned = schedule(self.scenario)
-        self.tell(f"simulating {len(planned):,} requests, {replications} times")
+        self.on_progress(f"simulating {len(planned):,} requests, {replications} times")
         others = range(self.scenario.seed + 1, self.scenario.seed + replications)
         results = [self._simulated(planned, self.scenario.seed)]
         results += [self._simulated(schedule(self.scenario, seed), seed) for seed in others]
@@ -206,28 +206,30 @@ class _Work:
         return replace(draft, simulated=simulated, targets=judge(results), notes=notes, interrupted=cut_short)
 
     def measure(self, draft: Plan, *, progress: bool) -> Plan:
-        """Play the live part on the reference, in real time."""
+        """Play the live window on the reference, in real time."""
         part = self._live_part()
-        self.tell(f"playing {len(part):,} requests on the reference, {part.duration_ms / 1000:.0f} s in real time")
+        self.on_progress(
+            f"playing {len(part):,} requests on the reference, {part.duration_ms / 1000:.0f} s in real time"
+        )
         measured = play(
             self.scenario, schedule(self.scenario), on="reference", seed=self.scenario.seed, progress=progress
         )
         notes = tuple(f"reference: {note}" for note in measured.notes)
         return replace(draft, measured=measured, notes=(*draft.notes, *notes), interrupted=measured.interrupted)
 
-    def rehearse(self, draft: Plan) -> Plan:
-        """Play the same part on the model, and lay the two side by side."""
+    def simulate_window(self, draft: Plan) -> Plan:
+        """Simulate the live window, and compare with the measurement."""
         assert draft.measured is not None
         part = self._live_part()
-        self.tell(f"simulating the same {len(part):,} requests, {REHEARSALS} times")
-        rehearsed = tuple(self._simulated(part, self.scenario.seed + number) for number in range(REHEARSALS))
-        return replace(draft, rehearsed=rehearsed, comparison=compare(rehearsed, draft.measured))
+        self.on_progress(f"simulating the same {len(part):,} requests, {WINDOW_REPLICATIONS} times")
+        simulated = tuple(self._simulated(part, self.scenario.seed + number) for number in range(WINDOW_REPLICATIONS))
+        return replace(draft, simulated_window=simulated, comparison=compare(simulated, draft.measured))
 
     def find_capacity(self, draft: Plan) -> Plan:
-        """Search the highest load that keeps the targets."""
-        self.tell("searching the highest load that keeps the targets")
+        """Search for the highest load that meets the targets."""
+        self.on_progress("searching the highest load that keeps the targets")
         try:
-            found = capacity(self.scenario, screening=draft.screening, progress=self.tell)
+            found = capacity(self.scenario, screening=draft.screening, on_progress=self.on_progress)
             return replace(draft, capacity=found)
         except UsageError as error:
             return replace(draft, notes=(*draft.notes, f"no capacity: {error}"))
@@ -236,9 +238,9 @@ class _Work:
         """Price a month of this load."""
         return replace(draft, cost=cost(self.scenario))
 
-    def doubt(self, draft: Plan) -> Plan:
-        """Vary every doubtful number."""
-        self.tell("varying every number of low confidence")
+    def vary_numbers(self, draft: Plan) -> Plan:
+        """Vary every low-confidence number."""
+        self.on_progress("varying every number of low confidence")
         return replace(draft, sensitivity=sensitivity(self.scenario))
 
     def _simulated(self, planned: "Schedule", seed: int) -> Result:

@@ -1,4 +1,4 @@
-"""How precise an answer must be: ``"p99 ± 2 %"``, ``"d1_query_ms p50 +- 1 ms"``."""
+"""The precision required of an estimate: ``"p99 ± 2 %"``, ``"d1_query_ms p50 +- 1 ms"``."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from sim.results.metrics import estimate_of, probability, unit_of
 from sim.statistics.intervals import Estimate
 
 METRIC = "api_latency_ms"
-"""What is meant where no metric is named."""
+"""The default metric."""
 
 WORDING = re.compile(
     r"(?:(?P<metric>\w+)\s+)?(?P<statistic>mean|p\d+)\s*(?:±|\+-|\+/-)\s*"
@@ -23,7 +23,7 @@ WORDING = re.compile(
 
 @dataclass(frozen=True)
 class Precision:
-    """How close both bounds of an interval must be to the value.
+    """The largest distance allowed between an estimate and either bound of its interval.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Precision:
         Raises
         ------
         UsageError
-            The text says something else.
+            The text does not have this form.
         """
         found = WORDING.fullmatch(text.strip())
         if not found or float(found["number"]) <= 0:

@@ -1,4 +1,4 @@
-"""One position of the dial: a scenario played at one rate, and what of it the search for a capacity looks at."""
+"""A probe of the capacity search: a scenario simulated at one rate, summarised."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from sim.results.result import Result
 
 OVERLOAD = ("overload",)
-"""What limits, when no target does."""
+"""The limit reported when a station is overloaded before any target is missed."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What one rate did.
+    """The summary of a run at one arrival rate.
 
     Attributes
     ----------
@@ -28,13 +28,13 @@ class Probe:
         Mean arrival rate.
     seed, requests : int
     latency_ms_mean : float
-        Of answered requests.
+        Mean latency of answered requests.
     p50, p99 : Estimate
-        Of latency in ms, every request that was sent.
+        Percentiles of latency in ms, over every request that was sent.
     judged : tuple of Estimate or None
-        One a target that a model can show, in their order; None when no request met its metric.
+        One per target that a model can estimate, in their order; None when no request has its metric.
     utilization : dict of str to float
-        Of each station's busiest instance, but for stations that scale out; 1 and more is overload.
+        Utilization of each station's busiest instance, without elastic stations; 1 or more is overload.
     tail_queue_ms : dict of str to float
         Mean wait at each station, over the slowest 1 % of requests.
     """
@@ -51,24 +51,24 @@ class Probe:
 
     @property
     def overloaded(self) -> bool:
-        """Whether some station was offered more than it can do: its queue would grow without end."""
+        """Whether the offered load of some station exceeds its capacity: its queue would grow without bound."""
         return max(self.utilization.values(), default=0.0) >= 1.0
 
     @property
     def bottleneck(self) -> str:
-        """The station where the slowest requests wait longest; the busiest one when nobody waits."""
+        """The station where the slowest requests wait longest; the busiest one when none waits."""
         if max(self.tail_queue_ms.values(), default=0.0) > 0:
             return max(self.tail_queue_ms, key=lambda name: self.tail_queue_ms[name])
         return self.busiest
 
     @property
     def busiest(self) -> str:
-        """The station whose busiest instance works most."""
+        """The station with the highest utilization of an instance."""
         return max(self.utilization, key=lambda name: self.utilization[name], default="none")
 
 
 def probe_of(result: "Result", *, start_ms: float, targets: Sequence[Target], rate_per_s: float) -> Probe:
-    """What one run at *rate_per_s* showed, its warm-up cut."""
+    """Summarise a run at *rate_per_s* from *start_ms* on."""
     scenario, busy = result.scenario, result.stations.set_index("station")["utilization_busiest"].dropna()
     frame = result.frame[result.frame["arrival_ms"] >= start_ms]
     p50, p99 = (estimate([frame], LATENCY, statistic=name, scenario=scenario) for name in ("p50", "p99"))

@@ -1,7 +1,7 @@
-"""Replications of a scenario: independent seeds, and what is kept of each run.
+"""Replications of a scenario: independent seeds, and the values recorded from each run.
 
-A replication is a whole run, schedule included. Two systems that are played with the same seeds meet the same requests
-and the same random numbers, so what differs between them is the change.
+A replication is a whole run, including its schedule. Two systems with the same seeds see the same requests and the same
+random numbers, so what differs between them is the change.
 """
 
 from collections.abc import Sequence
@@ -23,21 +23,21 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Replication:
-    """What is kept of one run, its warm-up cut.
+    """The values recorded from one run, after its warm-up.
 
     Attributes
     ----------
     seed : int
     requests : int
-        Judged.
+        Requests that are judged.
     failed_share : float
-        Of them.
+        Share of them that failed.
     metrics : dict of str to ndarray, shape (n,)
         Each metric's values, in the order of arrival; see :func:`sim.results.metrics.metric_values`.
     busiest_station : str
         The station with the most utilized instance.
     busiest_utilization : float
-        Of that instance; 1 and more is overload.
+        Utilization of that instance; 1 or more is overload.
     """
 
     seed: int
@@ -56,14 +56,14 @@ def spawned_seeds(seed: int, count: int, *, batch: int = 0) -> tuple[int, ...]:
     seed : int
         See :func:`sim.randomness.streams.checked_seed`.
     count : int
-        How many.
+        Number of seeds.
     batch : int
-        Another batch has other seeds.
+        Each batch has seeds of its own.
 
     Raises
     ------
     UsageError
-        No seed, or *count* < 1.
+        *seed* is invalid, or *count* < 1.
     """
     seed = checked_seed(seed)
     if count < 1:
@@ -73,21 +73,21 @@ def spawned_seeds(seed: int, count: int, *, batch: int = 0) -> tuple[int, ...]:
 
 
 def replicate(scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence[str]) -> Replication | None:
-    """Play *scenario* once with this seed.
+    """Simulate *scenario* once with this seed.
 
     Parameters
     ----------
     scenario : Scenario
     seed : int
-        Of the schedule and of the model.
+        Seed of the schedule and of the model.
     engine : {"compiled", "simpy"}
     metrics : sequence of str
-        Whose values are kept.
+        Metrics whose values are recorded.
 
     Returns
     -------
     Replication or None
-        None when it was interrupted: half a run says nothing.
+        None when it was interrupted: a partial run is not a replication.
     """
     from sim.runners.play import play
     from sim.scenario.generation import schedule

@@ -8,7 +8,7 @@ takes is found, not assumed (:func:`sim.statistics.warmup.replicated_warm_up`).
 
 Sources
 -------
-Distribution and Kelton, "Simulation Modeling and Analysis", 2015, chapter 11 (common random numbers).
+Law, "Simulation Modeling and Analysis", 5th ed., 2015, chapter 11 (common random numbers).
 """
 
 from collections.abc import Callable, Sequence
@@ -64,6 +64,9 @@ LADDER_STEPS_TO_BOUND, LADDER_STEPS_MAX = 11, 16
 
 GAP_MAX = log(4.0)
 """A statistic four times beyond its target tells no more than that it is far beyond: a failed request is infinite."""
+
+UTILIZATION_WEIGHT = 10.0
+"""Of the logarithm of utilization beside those of the targets: it decides at overload, and is far below them before."""
 
 BINS_MAX = 2_000
 """Of the series in which the end of the start is looked for."""
@@ -226,7 +229,7 @@ class Search:
         return self._worst(values, float(busiest.max()) if len(busiest) else 0.0)
 
     def _worst(self, values: Sequence[float | None], busiest: float) -> float:
-        beyond = [_bounded(busiest)]
+        beyond = [UTILIZATION_WEIGHT * _bounded(busiest)]
         for line, value, can in zip(self.targets, values, self.keepable, strict=True):
             if can and value is not None:
                 beyond.append(_beyond(value, line))

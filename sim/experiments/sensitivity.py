@@ -1,12 +1,12 @@
-"""Which doubtful numbers the answer hangs on: each is made a quarter larger and smaller, and the P99 is watched.
+"""Vary each low-confidence number by a quarter, up and down, and report how far the P99 moves.
 
-A scenario rests on some numbers that nobody has published, and on some that one stranger measured once. Most of them
-do not matter; a few decide. Every variant plays the same requests with the same luck (common random numbers), so even
-a small difference is the number's own doing and not chance.
+A scenario rests on some numbers that nobody has published, and on some that were measured once by a third party. Most
+of them do not matter; a few decide the answer. Every variant plays the same requests with common random numbers, so
+even a small difference is the effect of the number and not of chance.
 
 Sources
 -------
-Distribution, "Simulation Modeling and Analysis", 5th ed., 2015, section 11.4 (sensitivity under common random numbers).
+Law, "Simulation Modeling and Analysis", 5th ed., 2015, section 11.4 (sensitivity under common random numbers).
 """
 
 from collections.abc import Callable, Sequence
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
 
 FACTOR = 1.25
-"""By how much a number is changed, up and down: a modest doubt, the same for all, so that rows compare."""
+"""Factor by which a number is multiplied and divided: modest, and the same for all, so that rows compare."""
 
 REQUESTS_MAX = 20_000
-"""Played after the warm-up: a P99 then rests on 200 requests; common random numbers make up for the rest."""
+"""Requests after the warm-up: a P99 then has 200 requests beyond it, and common random numbers do the rest."""
 
 PLACES = ("value", "mean", "median", "p99", "low", "high", "minimum", "maximum", "values")
-"""Parameters of a distribution that are multiplied to multiply the distribution."""
+"""Scale and location parameters: multiplying them multiplies the distribution."""
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """One doubtful number, and what a quarter more or less of it does to the latency.
+    """The effect on latency of one low-confidence number, a quarter larger and smaller.
 
     Attributes
     ----------
     source : Provenance
-        Which number, and how far it can be trusted.
+        The number, with its source and confidence.
     p50_ratio_low, p50_ratio_high : float
         P50 of latency with the number divided, and multiplied, by :data:`FACTOR`, as a ratio to the unchanged P50; NaN
-        where the schema forbids the number.
+        where the schema forbids the changed number.
     p99_ratio_low, p99_ratio_high : float
-        The same of the P99.
+        The same for the P99.
     """
 
     source: "Provenance"
@@ -57,13 +57,13 @@ class Sensitivity:
 
     @property
     def swing_ratio(self) -> float:
-        """How far the P99 moves over both changes."""
+        """The larger relative change of the P99 over both variations."""
         moved = (abs(ratio - 1) for ratio in (self.p99_ratio_low, self.p99_ratio_high))
         return max((by for by in moved if isfinite(by)), default=0.0)
 
 
 def sensitivity(
-    scenario: "Scenario", *, engine: str = "compiled", tell: Callable[[str], None] | None = None
+    scenario: "Scenario", *, engine: str = "compiled", on_progress: Callable[[str], None] | None = None
 ) -> tuple[Sensitivity, ...]:
     """Vary every low-confidence number of *scenario*, one at a time.
 
@@ -71,19 +71,19 @@ def sensitivity(
     ----------
     scenario : Scenario
     engine : {"compiled", "simpy"}
-    tell : callable, optional
-        Told each number's path.
+    on_progress : callable, optional
+        Called with each number's path.
 
     Returns
     -------
     tuple of Sensitivity
-        Those that the P99 depends on most come first.
+        Largest effect on the P99 first.
     """
     base = _quantiles(scenario, engine)
     rows = []
-    for source in doubtful(scenario):
-        if tell is not None:
-            tell(source.path)
+    for source in low_confidence_numbers(scenario):
+        if on_progress is not None:
+            on_progress(source.path)
         ratios = []
         for factor in (1 / FACTOR, FACTOR):
             p50, p99 = _varied(scenario, source, factor, engine=engine)
@@ -93,8 +93,8 @@ def sensitivity(
     return tuple(sorted(rows, key=lambda row: -row.swing_ratio))
 
 
-def doubtful(scenario: "Scenario") -> list["Provenance"]:
-    """Numbers of low confidence that can be multiplied: those of what requests meet, and sizes and tokens."""
+def low_confidence_numbers(scenario: "Scenario") -> list["Provenance"]:
+    """Return the low-confidence numbers that can be scaled: of components that requests reach, sizes and tokens."""
     places = (*(f"system.{name}." for name in scenario.reached), "workload.tokens.")
     return [
         source
@@ -106,7 +106,7 @@ def doubtful(scenario: "Scenario") -> list["Provenance"]:
 
 
 def multiplied(value: Any, factor: float) -> Any:
-    """A number, or the location of a distribution, times *factor*; None for anything else."""
+    """Return a number, or a distribution, times *factor*; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -131,7 +131,7 @@ def _varied(scenario: "Scenario", source: "Provenance", factor: float, *, engine
 
 
 def _quantiles(scenario: "Scenario", engine: str) -> tuple[float, float]:
-    """P50 and P99 of latency, as the verdicts count it."""
+    """Simulate, and return the P50 and P99 of the latency that the verdicts use."""
     from sim.runners.play import play_whole
     from sim.scenario.generation import schedule
 

@@ -1,20 +1,20 @@
-"""Play replications of a scenario until the answer is precise enough, and no longer.
+"""Sequential stopping: run replications of a scenario until the answer is precise enough.
 
-``run_until(scenario, "p99 ± 2 %")`` plays ten replications, looks at the interval, and plays as many new ones as the
-square-root law asks for, until two things are true: the interval is narrow enough, and the looks before, which are
-other runs, say that one from that many replications should be. An interval that is narrow by chance goes with a value
-that is off: a P99 that came out low has few slow requests around it, so it looks certain. Half-width and estimate are
-correlated, so stopping on a lucky narrow interval under-covers. What earlier replications say does not depend on the
-last ones, so there are two looks at least; each aims at more than it needs, so that the second is mostly the last. Few
-looks matter, too: looking after every replication means to stop at the first lucky one. docs/COVERAGE.md counts how
-often such intervals hold the truth.
+``run_until(scenario, "p99 ± 2 %")`` runs ten replications, computes the interval (a *look*), and then runs as many new
+replications as the square-root rule requires, until two conditions hold: the interval is narrow enough, and the earlier
+looks, which are independent runs, predict that an interval from this many replications should be. The second condition
+is needed because half-width and estimate are correlated (a P99 that came out low has few slow requests around it, so
+its interval is narrow), so that stopping on an interval that is narrow by chance under-covers. There are therefore at
+least two looks; each aims at more replications than it needs, so that the second is usually the last. Looking after
+every replication would stop at the first interval that is narrow by chance. docs/COVERAGE.md reports the measured
+coverage.
 
-A replication is the whole scenario, its warm-up cut: the answer is the one that a run of this scenario gives on the
-average, whether its traffic is steady or not.
+A replication is the whole scenario with its warm-up cut: the answer is the expectation over runs of this scenario,
+whether its traffic is stationary or not.
 
 Sources
 -------
-Distribution, "Simulation Modeling and Analysis", 5th ed., 2015, section 9.4 (sequential procedures).
+Law, "Simulation Modeling and Analysis", 5th ed., 2015, section 9.4 (sequential procedures).
 Glynn and Whitt, "The asymptotic validity of sequential stopping rules for stochastic simulations", Ann. Appl. Prob. 2,
 1992.
 """
@@ -44,38 +44,39 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Replicate = Callable[[int], Array]
-"""``replicate(seed)``: the values of one replication; different seeds give independent ones."""
+"""``replicate(seed)`` returns the values of one replication; different seeds give independent replications."""
 
 ENGINES = ("compiled", "simpy")
 REPLICATIONS = 10
 REQUESTS_MAX = 20_000_000
 
 GROWTH_MIN, GROWTH_MAX, GROWTH_BLIND = 1.0, 10.0, 4.0
-"""Replications grow by the square-root law from look to look, within limits; by the last where that law has no base."""
+"""Limits of the growth of replications from look to look; the last applies while the interval is unbounded."""
 
 MARGIN = 1.5
-"""Aimed at this much more than the square-root law asks: the next look is then mostly the last, and not by chance."""
+"""Safety factor on the replications that the square-root rule requires, so that the next look is usually the last."""
 
 
 @dataclass(frozen=True)
 class SequentialEstimate:
-    """A statistic, estimated until it was precise enough.
+    """The result of sequential stopping: an estimate, and what it took to reach it.
 
     Attributes
     ----------
     precision : Precision
-        What was asked for.
+        The precision asked for.
     estimate : Estimate
-        Over the replications of the last look.
+        From the replications of the last look.
     reached : bool
-        Whether it is as precise as asked for; *reason* says why not.
+        Whether it is as precise as asked for.
     reason : str
+        Why it is not; empty if it is.
     replications : int
-        Of the last look.
+        Replications of the last look.
     replications_total : int
-        Of all looks.
+        Replications of all looks.
     requests : int
-        Of one replication, warm-up included.
+        Requests of one replication, including the warm-up.
     looks : int
         How often the interval was computed.
     seed : int
@@ -98,7 +99,7 @@ class SequentialEstimate:
 
     @property
     def requests_total(self) -> int:
-        """All requests that were played, warm-up included."""
+        """All requests that were simulated, including warm-up."""
         return self.replications_total * self.requests
 
 
@@ -116,9 +117,9 @@ def run_until(
     executor: Executor | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> SequentialEstimate:
-    """Simulate *scenario* again and again until a statistic is known precisely enough.
+    """Run replications of *scenario* until a statistic is known precisely enough.
 
-    A request that failed counts as infinitely slow, as in the verdicts; so a mean latency needs that none did.
+    A failed request counts as infinitely slow, as in the verdicts; a mean latency is finite only if none failed.
 
     Parameters
     ----------
@@ -129,31 +130,31 @@ def run_until(
     rng : int or None
         Seed; None takes the scenario's own. The seeds of the replications are spawned from it.
     requests : int or None
-        Play only the beginning of each replication, this many.
+        Simulate only the first *requests* requests of each replication.
     rate_per_s, trace
         As in :func:`sim.runners.play.run`.
     replications : int
-        At the first look; at least 2.
+        Replications of the first look; at least 2.
     requests_max : int
-        Budget over all looks, warm-up included.
+        Budget of requests over all looks, including warm-up.
     executor : Executor, optional
-        Plays the replications; by default threads of this machine, processes for the SimPy engine.
+        Runs the replications; by default threads of this machine, or processes for the SimPy engine.
     on_progress : callable, optional
         Called with a sentence after each look.
 
     Returns
     -------
     SequentialEstimate
-        With ``reached`` False where the budget ended first, or Ctrl-C came after two replications.
+        With ``reached`` False if the budget was used up first, or after Ctrl-C once two replications were done.
 
     Raises
     ------
     UsageError
-        An argument outside its rule, or no request meets the metric.
+        An invalid argument, or no request has the metric.
     RunnerError
-        A worker of the executor died before there was anything to keep.
+        A worker of the executor died before two replications were done.
     KeyboardInterrupt
-        Ctrl-C came before that.
+        Ctrl-C came before two replications were done.
     """
     from sim.runners.play import prepare
     from sim.scenario.generation import schedule
@@ -189,16 +190,16 @@ def replicate_until(
     executor: Executor | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> SequentialEstimate:
-    """Replicate anything until a statistic is precise enough; arguments as :func:`run_until`.
+    """Run replications of any function until a statistic is precise enough; other arguments as :func:`run_until`.
 
     Parameters
     ----------
     replicate : callable
-        ``replicate(seed)``: one replication's values, warm-up cut; picklable where processes do the work.
+        ``replicate(seed)`` returns one replication's values, warm-up cut; it must be picklable for processes.
     goal : Precision
     seed : int
     requests : int
-        Of one replication, on the average: what the budget counts.
+        Mean number of requests of one replication, for the budget.
     """
     count = _first(replications, requests=requests, requests_max=requests_max)
     looks = total = 0
@@ -218,10 +219,10 @@ def replicate_until(
         excess = goal.excess(found.estimate)
         if on_progress is not None:
             on_progress(f"look {looks}: {count} replications, {found.estimate}, {excess:.2g} times the width asked for")
-        if seen and max(excess, _foretold(seen, count)) <= 1:
+        if seen and max(excess, _predicted_excess(seen, count)) <= 1:
             return found
         seen.append((count, excess))
-        growth = MARGIN * max(excess, _foretold(seen, count)) ** 2 if isfinite(excess) else GROWTH_BLIND
+        growth = MARGIN * max(excess, _predicted_excess(seen, count)) ** 2 if isfinite(excess) else GROWTH_BLIND
         wanted = ceil(count * min(max(growth, GROWTH_MIN), GROWTH_MAX))
         count = min(wanted, requests_max // requests - total)
         if count < max(2, min(wanted, found.replications)):
@@ -229,13 +230,13 @@ def replicate_until(
 
 
 def target_of(goal: Precision, scenario: "Scenario") -> Target | None:
-    """Return the scenario's target of the statistic that was estimated, if it has one."""
+    """Return the scenario's target for the estimated statistic, if it has one."""
     lines = targets_of(scenario)
     return next((line for line in lines if (line.metric, line.statistic) == (goal.metric, goal.statistic)), None)
 
 
 def _first(replications: int, *, requests: int, requests_max: int) -> int:
-    """Replications of the first look."""
+    """Return the number of replications of the first look."""
     if replications < 2:
         raise UsageError(f"replications={replications} must be >= 2 ({REPLICATIONS} is the default)")
     if requests_max < 2 * requests:
@@ -245,14 +246,14 @@ def _first(replications: int, *, requests: int, requests_max: int) -> int:
 
 
 def _play(replicate: Replicate, seeds: Sequence[int], *, executor: Executor) -> tuple[list[Array], str]:
-    """Replications in the order of their seeds, as far as they were played, and why not all were."""
+    """Run replications; return those that finished, in the order of their seeds, and why any are missing."""
     runs: dict[int, Array] = {}
     reason = run_tasks(executor, [partial(replicate, seed) for seed in seeds], keep=runs.__setitem__)
     return [np.asarray(runs[place], dtype=np.float64) for place in sorted(runs)], reason
 
 
 def _values(seed: int, *, scenario: "Scenario", on: str, metric: str, requests: int | None) -> Array:
-    """A metric's values in one run; a function that another process can be given."""
+    """Return a metric's values in one run; a module-level function, so that it can be pickled."""
     from sim.runners.play import play_whole
     from sim.scenario.generation import schedule
 
@@ -264,7 +265,9 @@ def _values(seed: int, *, scenario: "Scenario", on: str, metric: str, requests: 
 def _found(goal: Precision, runs: Sequence[Array], *, requests: int, looks: int, seed: int) -> SequentialEstimate:
     estimate = goal.estimate(runs)
     if estimate is None:
-        raise UsageError(f"until={str(goal)!r}: hardly a request meets {goal.metric} (ask for another, or for more)")
+        raise UsageError(
+            f"until={str(goal)!r}: hardly any request has {goal.metric} (choose another metric, or more requests)"
+        )
     played = len(runs)
     return SequentialEstimate(
         precision=goal,
@@ -279,11 +282,11 @@ def _found(goal: Precision, runs: Sequence[Array], *, requests: int, looks: int,
     )
 
 
-def _foretold(seen: Sequence[tuple[int, float]], count: int) -> float:
-    """How many times too wide an interval from *count* replications should be, by earlier looks.
+def _predicted_excess(seen: Sequence[tuple[int, float]], count: int) -> float:
+    """Predict from earlier looks how many times too wide an interval from *count* replications is.
 
-    Variances fall as 1/count, and Student's quantile with the degrees of freedom; a look counts by its replications,
-    since a variance that few of them estimate is rough.
+    Variances fall as 1/count, and Student's quantile with the degrees of freedom. Looks are weighted by their
+    replications, since a variance from few replications is imprecise.
     """
     bounded = [(earlier, excess) for earlier, excess in seen if isfinite(excess)]
     if not bounded:

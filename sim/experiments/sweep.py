@@ -1,8 +1,8 @@
-"""A scenario at every combination of some values, each played several times: what a change of design does.
+"""Simulate a scenario at every combination of some values, with replications: the effect of design changes.
 
-All points are played with the same seeds, so they meet the same requests and the same luck (common random numbers), and
-what differs between two points is the change. A run depends on its seed alone: the tables are the same, byte by byte,
-whoever plays it and in whatever order the runs end.
+All points use the same seeds (common random numbers), so they see the same requests, and a difference between two
+points is the effect of the change. A run depends on its seed alone: the tables are the same, byte for byte, whichever
+worker plays it and in whatever order the runs end.
 
 >>> from sim.scenario.scenario import load_scenario
 >>> found = sweep(load_scenario("launch"), vary={"system.durable_objects.shards": [1, "per_key"]}, seeds=2)
@@ -10,9 +10,8 @@ whoever plays it and in whatever order the runs end.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, product
@@ -38,26 +37,26 @@ if TYPE_CHECKING:
 
     from sim.scenario.scenario import Scenario
 
-RUNS_MOST = 100_000
-"""A bound on points times replications."""
+RUNS_MAX = 100_000
+"""Upper limit on points times replications."""
 
 ENGINES = ("compiled", "simpy")
 
 ALWAYS = (("api_latency_ms", "p50"), ("api_latency_ms", "p99"))
-"""Metric and statistic that are told beside those of the scenario's targets."""
+"""Metrics and statistics that are always reported, beside those of the scenario's targets."""
 
 Point = dict[str, Any]
-"""Dotted paths and the values that they have."""
+"""Dotted paths and their values at one point."""
 
 
 @dataclass(frozen=True)
 class Sweep(Shown):
-    """What was found.
+    """The results of a sweep: a table of runs and a table of points.
 
     Attributes
     ----------
     scenario : Scenario
-        The one that was varied.
+        The base scenario.
     vary : dict of str to tuple
         Dotted paths and their values.
     seeds : tuple of int
@@ -90,20 +89,21 @@ class Sweep(Shown):
         return f"<Sweep of {self.scenario.name} over {sizes}: {len(self.frame)} runs{mark}>"
 
     def changes(self, statistic: str = "api_latency_ms_p99", *, base: int = 0) -> "pd.DataFrame":
-        """How much each point's runs differ from those of the point *base*, seed by seed.
+        """Return the paired differences between each point and the point *base*, seed by seed.
 
         Parameters
         ----------
         statistic : str
             A column of *frame*.
         base : int
-            Number of the point that the others are held against.
+            Number of the point to compare with.
 
         Returns
         -------
         DataFrame
             One row a point that shares at least two seeds of finite values with the base: the paths, ``change``,
-            ``low``, ``high``, ``pairs``, and ``variance_ratio``, as many times fewer runs as without common luck.
+            ``low``, ``high``, ``pairs``, and ``variance_ratio``: the variance with independent random numbers over
+            that with common ones.
 
         Raises
         ------
@@ -140,9 +140,10 @@ def sweep(
     seeds: int = 5,
     executor: Executor | None = None,
     cluster: str | None = None,
-    progress: bool | Callable[[int, int], None] = False,
+    progress: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Sweep:
-    """Play *scenario* at every combination of the values in *vary*.
+    """Simulate *scenario* at every combination of the values in *vary*.
 
     Parameters
     ----------
@@ -151,25 +152,27 @@ def sweep(
         Dotted paths and their values: ``{"system.durable_objects.shards": [1, 2, 4]}``. The last path changes fastest.
     engine : {"compiled", "simpy"}
     seeds : int
-        Replications of each point; 1 gives intervals by batches, more give better ones.
+        Replications of each point; 1 gives intervals by batch means, more give better ones.
     executor : Executor, optional
-        Who plays the runs; by default threads of this machine, processes for the SimPy engine.
+        What plays the runs; by default threads of this machine, or processes for the SimPy engine.
     cluster : str, optional
         Address of a Dask scheduler instead: ``"tcp://127.0.0.1:8786"``. Its workers need this version of the package.
-    progress : bool or callable
-        A bar on standard error, silent when piped; or ``progress(done, all)``, told after each run.
+    progress : bool
+        Show a bar on standard error, unless it is piped.
+    on_progress : callable, optional
+        Called as ``on_progress(done, all)`` after each run.
 
     Returns
     -------
     Sweep
-        Interrupted by Ctrl-C, or by workers that died, it holds what was finished.
+        After Ctrl-C, or when workers died, with the runs that were finished.
 
     Raises
     ------
     UsageError
-        Nothing to vary, values that are no list, an unknown engine, too many runs.
+        Nothing to vary, values that are not a list, an unknown engine, too many runs.
     ScenarioError
-        A path that does not exist, or a value that breaks its rule: told before anything runs.
+        A path that does not exist, or a value that breaks its rule; raised before anything runs.
     """
     wanted = _checked(vary, engine=engine, seeds=seeds)
     places = [dict(zip(wanted, values, strict=True)) for values in product(*wanted.values())]
@@ -181,21 +184,24 @@ def sweep(
     tasks = [
         partial(replicate, variant, seed, engine=engine, metrics=metrics) for variant in variants for seed in chosen
     ]
+    done = count(1)
     with (
         executor_for(engine, executor=executor, cluster=cluster) as workers,
-        _teller(len(tasks), progress=progress) as tell,
+        _bar(len(tasks), shown=progress) as bar,
     ):
 
         def keep(number: int, found: Replication | None) -> None:
             table.keep(number, found)
-            tell()
+            bar.update()
+            if on_progress is not None:
+                on_progress(next(done), len(tasks))
 
         reason = run_tasks(workers, tasks, keep=keep)
     return Sweep(scenario, wanted, chosen, *table.frames(), ended_early=reason)
 
 
 class _Table:
-    """Results on their way into the frames: kept by place, whenever they come."""
+    """Collects results, which arrive in any order, into the frames."""
 
     def __init__(self, places: Sequence[Point], seeds: Sequence[int], *, lines: Sequence[Target]) -> None:
         self.places, self.seeds, self.lines = places, seeds, lines
@@ -206,7 +212,7 @@ class _Table:
         self.open: dict[int, dict[int, Replication]] = {}
 
     def keep(self, number: int, found: Replication | None) -> None:
-        """One run came back; what it measured is dropped as soon as its point is complete."""
+        """Record a finished run; its raw values are dropped once its point is complete."""
         if found is None:
             return
         assert number not in self.runs, "a run came back twice"
@@ -231,7 +237,7 @@ class _Table:
             self._close(point)
 
     def frames(self) -> "tuple[pd.DataFrame, pd.DataFrame]":
-        """Runs and points, in order of their numbers; points of which only a part was played among them."""
+        """Return runs and points in order of their numbers, including points that were played in part."""
         import pandas as pd
 
         for point in list(self.open):
@@ -266,12 +272,12 @@ def _verdict(found: Estimate | None, line: Target) -> Verdict:
 
 
 def _cell(value: Any) -> Any:
-    """A value as it stands in a table: a distribution or a list as its text."""
+    """Return a value as a table cell: a distribution or a list becomes JSON text."""
     return json.dumps(value) if isinstance(value, dict | list | tuple) else value
 
 
 def _statistics(frame: "pd.DataFrame") -> list[str]:
-    """Columns of runs that hold a statistic."""
+    """Return the columns of the table of runs that hold a statistic."""
     if frame.empty:
         return []
     names = list(frame.columns)
@@ -279,7 +285,7 @@ def _statistics(frame: "pd.DataFrame") -> list[str]:
 
 
 def _checked(vary: Mapping[str, Sequence[Any]], *, engine: str, seeds: int) -> dict[str, tuple[Any, ...]]:
-    """The values to vary, as tuples; refuses what cannot be meant."""
+    """Return the values to vary as tuples; raise UsageError where they make no sense."""
     if not vary:
         raise UsageError('vary={} must name at least one path: {"system.durable_objects.shards": [1, 2, 4]}')
     if engine not in ENGINES:
@@ -293,8 +299,8 @@ def _checked(vary: Mapping[str, Sequence[Any]], *, engine: str, seeds: int) -> d
             raise UsageError(f"vary: {path}=[] must hold at least one value")
     wanted = {path: tuple(values) for path, values in vary.items()}
     runs = prod(len(values) for values in wanted.values()) * max(seeds, 1)
-    if runs > RUNS_MOST:
-        raise UsageError(f"vary: {runs:,} runs must be <= {RUNS_MOST:,} (fewer values, or fewer seeds)")
+    if runs > RUNS_MAX:
+        raise UsageError(f"vary: {runs:,} runs must be <= {RUNS_MAX:,} (fewer values, or fewer seeds)")
     for path, values in wanted.items():
         known = set[str]()
         for cell in (json.dumps(value, default=str) for value in values):
@@ -304,13 +310,7 @@ def _checked(vary: Mapping[str, Sequence[Any]], *, engine: str, seeds: int) -> d
     return wanted
 
 
-@contextmanager
-def _teller(runs: int, *, progress: bool | Callable[[int, int], None]) -> Iterator[Callable[[], None]]:
-    """Something to call after each run: moves a bar, or tells the caller."""
-    done = count(1)
-    if callable(progress):
-        yield lambda: progress(next(done), runs)
-        return
-    # ``disable=None`` is tqdm's way of saying: not when piped.
-    with tqdm(total=runs, desc="sweep", unit="run", leave=False, disable=None if progress else True) as bar:
-        yield bar.update
+def _bar(runs: int, *, shown: bool) -> "tqdm[Any]":
+    """Return a progress bar over *runs*."""
+    # ``disable=None`` hides tqdm's bar when standard error is piped.
+    return tqdm(total=runs, desc="sweep", unit="run", leave=False, disable=None if shown else True)

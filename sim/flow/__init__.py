@@ -1,9 +1,9 @@
-"""The modelling language: the way of a request through a deployment, as a tuple of steps.
+"""The modelling language: the path of a request through a deployment, as a tuple of steps.
 
 >>> from sim.flow import Delay, Serve, Station
 
-Steps are in :mod:`sim.flow.steps`, what a deployment remembers in :mod:`sim.flow.state`, times and conditions in
-:mod:`sim.flow.conditions`, and what is refused before a run in :mod:`sim.flow.validation`.
+Steps are defined in :mod:`sim.flow.steps`, state in :mod:`sim.flow.state`, times and conditions in
+:mod:`sim.flow.conditions`; a flow is checked by :mod:`sim.flow.validation`.
 """
 
 from sim.flow.conditions import (

@@ -29,12 +29,12 @@ Duration = Annotated[AnyDistribution | Time, kind("a distribution or Time")]
 """The time of a step."""
 
 ZERO = Time(Constant(value=0.0))
-"""No time at all; the base of a time that consists of its growth."""
+"""Zero time: the base of a time that consists only of what it grows with."""
 
 
 @part
 class Chance:
-    """True with *probability*; conditions that are ``shared`` toss the same coin."""
+    """True with *probability*; ``shared`` conditions use the same random number."""
 
     probability: Share
     stream: Name
@@ -43,10 +43,10 @@ class Chance:
 
 @part
 class Idle:
-    """True when the request's instance of *station* was never used, or had no one in service for *longer_than_ms*.
+    """True when the request's instance of *station* was never used, or was idle for more than *longer_than_ms*.
 
-    Read it inside a :class:`Hold` of the station: it looks at the time between the last release and the start of this
-    hold.
+    Evaluate it inside a :class:`Hold` of the station: it considers the time between the last release and the start of
+    this hold.
     """
 
     station: Station
@@ -94,7 +94,7 @@ class During:
 
 @part
 class Drained:
-    """Takes a token from *bucket*; true when there was none to take."""
+    """Takes a token from *bucket*; true when the bucket was empty."""
 
     bucket: Bucket
 
@@ -103,7 +103,7 @@ Condition = Chance | Idle | Waiting | CountAtLeast | AttributeOver | During | Dr
 
 
 def refuse_sharing(reader: object, station: Station) -> None:
-    """Refuse a part that needs a server of its own at a processor-sharing station.
+    """Refuse a part that needs a dedicated server at a processor-sharing station.
 
     Raises
     ------

@@ -87,7 +87,7 @@ def states(flow: Flow, kind: Any) -> tuple[Any, ...]:
 
 
 def instances(flow: Flow) -> int:
-    """Return the number of instances of all state in *flow*: what a run must keep, however few its requests."""
+    """Return the number of instances of all state in *flow*, all of which a run must allocate."""
     return sum(getattr(part, "instances", 1) for kind in get_args(State) for part in states(flow, kind))
 
 
@@ -109,7 +109,7 @@ def flows_of(step: Step) -> tuple[Flow, ...]:
 
 
 class StepTable(dict[type, Handler]):
-    """What an interpreter of flows does with each kind of step; it has an entry for every kind.
+    """An interpreter's table of handlers, with one for every kind of step.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class StepTable(dict[type, Handler]):
     Raises
     ------
     ModelError
-        Looked up for what is no step.
+        The key is not a kind of step.
     """
 
     def __init__(self, interpreter: str, handlers: Mapping[type, Handler]) -> None:
@@ -136,7 +136,7 @@ class StepTable(dict[type, Handler]):
 def unknown(part: Never, interpreter: str) -> ModelError:
     """Make the error of a step or condition that *interpreter* does not know.
 
-    It is raised behind a ``match`` of every kind, so that the type checker proves that none was forgotten.
+    It is raised after a ``match`` over every kind, so that the type checker proves the match exhaustive.
     """
     return _unknown(type(part), interpreter)
 

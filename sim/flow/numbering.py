@@ -1,16 +1,16 @@
 """Give every use of a random stream a stream of its own.
 
-Two steps of one path that name the same stream would give a request the same draw twice: two reads of a database would
-take exactly equally long. So uses are numbered along each path: the first ``d1.read`` keeps its name, the second
-becomes ``d1.read#2``. Steps that are marked ``shared`` keep the plain name and share its one draw; the other uses of
-such a name begin at ``#2``.
+Two steps on one path that name the same stream would give a request the same random number twice: two reads of a
+database would take exactly the same time. So uses are numbered along each path: the first ``d1.read`` keeps its name,
+the second becomes ``d1.read#2``. Steps marked ``shared`` keep the plain name and share its random number; the other
+uses of such a name start at ``#2``.
 
-Numbers are static, so every engine sees the same ones. Steps in sequence count on, as do the flows of a ``Parallel``.
-The alternatives of a ``Branch`` or ``Match`` each begin with the count before them, since a request walks only one;
-behind them the largest count holds. The bodies of ``Attempt``, ``Hedge`` and ``Repeat`` count on, since their first
-turn draws in the context of what surrounds them; later turns have contexts, and so draws, of their own
-(:func:`sim.randomness.streams.child_context`). A spawned flow always has a context of its own and counts afresh, except
-for its own name, in which the time until it starts is drawn.
+Numbers are static, so every engine sees the same ones. Counting continues through steps in sequence and through the
+flows of a ``Parallel``. The alternatives of a ``Branch`` or ``Match`` each start from the count before them, since a
+request takes only one; after them the largest count applies. Counting continues into the bodies of ``Attempt``,
+``Hedge`` and ``Repeat``, since their first iteration draws in the surrounding context; later iterations have contexts,
+and so random numbers, of their own (:func:`sim.randomness.streams.child_context`). A spawned flow always has its own
+context and starts counting anew, except for its own name, from which the delay until its start is drawn.
 """
 
 from dataclasses import replace
@@ -42,7 +42,7 @@ from sim.flow.steps import (
 Part = TypeVar("Part")
 
 MARK = "#"
-"""Between the name of a stream and the number of its use; no name may contain it."""
+"""Separator of a stream's name and the number of its use; no name may contain it."""
 
 Uses = dict[str, int]
 """How often each stream has been used on the path so far."""
@@ -54,7 +54,7 @@ def numbered(flow: Flow) -> Flow:
     Parameters
     ----------
     flow : Flow
-        Checked. One that is numbered already stays as it is.
+        Must be checked. One that is numbered already is returned as it is.
     """
     numbering = _Numbering(flow)
     return numbering.flow(flow, dict(numbering.taken))
@@ -66,7 +66,7 @@ class _Numbering:
     Attributes
     ----------
     taken : dict of str to int
-        A use of each stream that is shared anywhere, where a count begins.
+        One use of each stream that is shared anywhere: the starting point of a count.
     """
 
     def __init__(self, flow: Flow) -> None:
@@ -125,7 +125,7 @@ class _Numbering:
                 raise unknown(condition, "sim.flow.numbering")
 
     def _alternatives(self, flows: tuple[Flow, ...], uses: Uses) -> tuple[Flow, ...]:
-        """Number flows of which a request walks one: each counts from here, the largest counts hold afterwards."""
+        """Number alternative flows: each counts from here, and the largest counts apply afterwards."""
         before, numbered_flows = dict(uses), []
         for steps in flows:
             here = dict(before)
@@ -150,7 +150,7 @@ class _Numbering:
 
 
 def _changed(part: Part, **fields: Any) -> Part:
-    """*part* with other fields; itself if none differs."""
+    """Return *part* with other fields; the same object if none differs."""
     whole: Any = part
     differ = {name: value for name, value in fields.items() if value is not getattr(whole, name)}
     changed: Part = replace(whole, **differ) if differ else part
@@ -158,5 +158,5 @@ def _changed(part: Part, **fields: Any) -> Part:
 
 
 def _same_or(old: tuple[Part, ...], new: tuple[Part, ...]) -> tuple[Part, ...]:
-    """*old* if *new* holds the same objects."""
+    """Return *old* if *new* holds the same objects, else *new*."""
     return old if all(one is other for one, other in zip(old, new, strict=True)) else new

@@ -18,10 +18,10 @@ from sim.errors import ModelError, rule
 Class = TypeVar("Class", bound=type)
 
 WHOLE_MAX = 2**53
-"""Above it not every whole number is a float, and 2**63 does not fit the compiled machine's integers."""
+"""Above it not every integer is a float, and 2**63 does not fit the compiled engine's integers."""
 
 SHOWN_MAX = 80
-"""Characters of a wrong value that an error shows."""
+"""Most characters of an invalid value that an error shows."""
 
 
 def _plain(value: Any) -> Any:
@@ -30,7 +30,7 @@ def _plain(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """Return a whole number that was given as a float as an int."""
+    """Return a float with an integral value as an int."""
     plain = _plain(value)
     return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
 
@@ -54,7 +54,7 @@ def kind(description: str) -> Any:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def part(cls: Class) -> Class:
-    """Make a class a part of a flow: a frozen dataclass that raises :class:`ModelError` for a value that is none."""
+    """Make a class a part of a flow: a frozen dataclass that raises :class:`ModelError` for an invalid value."""
     made: Class = _refusing(dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))(cls))
     return made
 
@@ -67,7 +67,7 @@ def complete(parts: Iterable[Any]) -> None:
 
 
 def _refusing(built: Any) -> Any:
-    """Let the constructor of a dataclass raise pydantic's findings in one line."""
+    """Make the constructor of a dataclass raise pydantic's validation errors in one line."""
     build: Callable[..., None] = built.__init__
 
     @wraps(build)
@@ -83,7 +83,7 @@ def _refusing(built: Any) -> Any:
 
 
 def _refusal(cls: Any, error: ValidationError, *, given: dict[str, Any]) -> str:
-    """Return the first finding in one line: ``Serve.time=5.0 must be a distribution or Time (desk.work)``."""
+    """Return the first validation error in one line: ``Serve.time=5.0 must be a distribution or Time (desk.work)``."""
     found = error.errors(include_url=False)[0]
     place = found["loc"][0]
     names = cls.__match_args__

@@ -1,7 +1,7 @@
-"""What a deployment remembers between requests: servers and their queues, wires, counters, alarms, tokens.
+"""The state of a deployment between requests: servers and their queues, links, counters, alarms, token buckets.
 
-Everything here is a declaration: a name, a size, and how many *instances* there are. A request's key modulo
-``instances`` selects its own, so one Durable Object an organisation is ``Station("durable_objects", instances=200)``.
+Everything here is a declaration: a name, a size, and a number of *instances*. A request's key modulo ``instances``
+selects its instance, so one Durable Object per organisation is ``Station("durable_objects", instances=200)``.
 """
 
 from typing import Literal, get_args
@@ -9,18 +9,18 @@ from typing import Literal, get_args
 from sim.flow.parts import AtLeastOne, Name, NaturalNumber, NotNegative, Positive, PositiveNumber, part
 
 Failure = Literal["timeout", "overloaded", "too_large", "refused", "error", "skipped", "aborted"]
-"""How a request can fail. ``skipped`` and ``aborted`` are the load generator's own."""
+"""Ways in which a request can fail. ``skipped`` and ``aborted`` occur only in the load generator."""
 
 OUTCOMES: tuple[str, ...] = ("ok", *get_args(Failure))
-"""How a request can end."""
+"""Outcomes of a request."""
 
 Attribute = Literal["key", "size_bytes", "tokens_in", "tokens_out"]
-"""The numbers that a request carries and a step may read."""
+"""Attributes of a request that a step may read."""
 
 ATTRIBUTES = ", ".join(get_args(Attribute))
 
 Discipline = Literal["fcfs", "priority", "ps"]
-"""Who is served next; see :class:`Station`."""
+"""Order of service; see :class:`Station`."""
 
 
 ELASTIC = 2**40
@@ -56,7 +56,7 @@ class Station:
 
 @part
 class Link:
-    """A wire of *bytes_per_s*: each transfer has it alone, or, if ``shared``, all under way share it fairly."""
+    """A link of *bytes_per_s*, which each transfer has for itself or, if ``shared``, all transfers share fairly."""
 
     name: Name
     bytes_per_s: Positive
@@ -74,7 +74,7 @@ class Counter:
 
 @part
 class Latch:
-    """A flag that is set while a spawned flow has not started yet: an object's one alarm."""
+    """A flag that is set while a spawned flow has yet to start: a Durable Object's single alarm."""
 
     name: Name
     instances: PositiveNumber = 1
@@ -92,7 +92,7 @@ class Bucket:
 
 @part
 class RetryBudget:
-    """Retries paid by first attempts: each of those adds *ratio*, up to *burst*; a retry costs 1. Starts full."""
+    """A retry budget: a first attempt adds *ratio*, up to *burst*; a retry costs 1. Starts full."""
 
     name: Name
     ratio: NotNegative

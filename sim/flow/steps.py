@@ -1,27 +1,27 @@
 """The steps of a request's path through a deployment.
 
-A *Flow* is a tuple of steps that a request walks through in order: it waits at a station, is delayed on a wire, takes a
-branch, fails at a guard, is retried. A component (``sim/models``) writes its Flow once; an engine
-(``sim/engines``) executes it. This file holds the vocabulary only: no clock, no queue, no random number.
+A *Flow* is a tuple of steps that a request takes in order: it waits at a station, is delayed on a link, takes a
+branch, fails at a guard, is retried. A component (``sim/models``) defines its Flow once; an engine
+(``sim/engines``) executes it. This module only defines the steps: it has no clock, no queue and no random numbers.
 
-Three conventions keep a Flow short:
+Three conventions:
 
 * A random step names its *stream* of random numbers, ``"component.what"``. The part before the dot is the *time
   category* that the time is attributed to (column ``component_ms``), unless ``category=`` says otherwise. Every use of
-  a name on a request's path has a stream of its own (:mod:`sim.flow.numbering`); steps that are ``shared`` take the
-  same draw: that is how one round trip is split in two halves.
+  a name on a request's path has a stream of its own (:mod:`sim.flow.numbering`); steps that are ``shared`` use the
+  same random number, which is how one round trip is split into two halves.
 * A time is a distribution in ms, or a :class:`Time` when it is scaled or grows with a counter or an attribute.
-* State (``sim/flow/state.py``) is declared by value, where it is used; one name means one thing.
+* State (``sim/flow/state.py``) is declared by value, where it is used; two declarations of one name must be equal.
 
-Semantics, where they might be unclear:
+Semantics:
 
-* Stations serve in order of arrival. At one instant, what was scheduled first happens first.
-* A failed step ends its Flow at once; servers held on the way are released; the failure travels up to the
+* Stations serve in order of arrival. Events at the same instant happen in the order in which they were scheduled.
+* A failed step ends its Flow at once; servers that it holds are released; the failure propagates to the
   nearest :class:`Attempt` or :class:`Parallel`, or ends the request with the error as its outcome.
-* Abandoned work goes on: a timed-out attempt keeps its place in every queue.
+* Abandoned work continues: a timed-out attempt keeps its place in every queue.
 * Categories follow the critical path: where several flows ran at once, the time of the one that decided the join
-  counts, and an attempt that timed out is attributed to waiting in the client. So the categories of a request add up
-  to its latency.
+  counts, and an attempt that timed out is attributed to ``client``. So the categories of a request add up to its
+  latency.
 """
 
 from collections.abc import Callable
@@ -52,12 +52,12 @@ When = Annotated[Condition, kind("a condition of sim/flow/conditions.py")]
 Retries = Annotated[NaturalNumber, Field(le=10_000)]
 
 State = Station | Link | Counter | Latch | Bucket | RetryBudget
-"""Everything that is remembered between requests."""
+"""State that persists between requests."""
 
 
 @part
 class Delay:
-    """Pure latency: as many requests at once as there are."""
+    """Pure latency without a queue: any number of requests at once."""
 
     time: Duration
     stream: Name
@@ -67,7 +67,7 @@ class Delay:
 
 @part
 class Serve:
-    """Wait for one of the station's servers, hold it for the time. The wait is attributed to ``<station>_queue``."""
+    """Wait for one of the station's servers, and hold it for *time*. The wait is attributed to ``<station>_queue``."""
 
     station: Station
     time: Duration
@@ -79,7 +79,7 @@ class Serve:
 
 @part
 class Hold:
-    """Keep one of the station's servers across nested *steps*. The wait is attributed to ``<station>_queue``."""
+    """Hold one of the station's servers during nested *steps*. The wait is attributed to ``<station>_queue``."""
 
     station: Station
     steps: Steps
@@ -100,7 +100,7 @@ class Transfer:
 
 @part
 class Branch:
-    """Take one of two paths, by chance or by state."""
+    """Take one of two paths, by a condition."""
 
     condition: When
     then: Steps
@@ -116,7 +116,7 @@ class Match:
 
 @part
 class Parallel:
-    """Walk all *flows* at once; go on when *need* of them have succeeded. Fails when that has become impossible."""
+    """Run all *flows* concurrently; continue when *need* of them have succeeded, fail when they no longer can."""
 
     flows: Annotated[tuple["Flow", ...], kind("a tuple of tuples of steps")]
     need: PositiveNumber
@@ -131,7 +131,7 @@ class Parallel:
 
 @part
 class Hedge:
-    """Walk *steps*; if they have not ended *after_ms* later, walk a second copy; the first success wins."""
+    """Run *steps*; if they have not ended after *after_ms*, run a second copy too; the first success wins."""
 
     steps: Steps
     after_ms: NotNegative
@@ -148,7 +148,7 @@ class Guard:
 
 @part
 class Count:
-    """Add *by* (a number, or an attribute of the request) to the counter; it stops at 0."""
+    """Add *by* (a number, or an attribute of the request) to the counter, which never falls below 0."""
 
     counter: Counter
     by: Annotated[Finite | Attribute, kind(f"a finite number or one of {ATTRIBUTES}")] = 1.0
@@ -163,7 +163,7 @@ class Reset:
 
 @part
 class Move:
-    """Add all that *counter* holds to *into*, and set it to 0: what is sealed now stays apart from what comes later."""
+    """Add the value of *counter* to *into*, and set it to 0: this seals what has accumulated so far."""
 
     counter: Counter
     into: Counter
@@ -175,7 +175,7 @@ class Move:
 
 @part
 class Spawn:
-    """Start *steps* in the background, *after* a time; with *once*, only if no earlier one is still to start."""
+    """Start *steps* in the background *after* a delay; with *once*, only if no earlier one is still pending."""
 
     steps: Steps
     stream: Name
@@ -185,7 +185,7 @@ class Spawn:
 
 @part
 class Repeat:
-    """Walk *steps* while the condition is true, at most *limit* times; each turn has random numbers of its own."""
+    """Repeat *steps* while the condition is true, at most *limit* times; iterations have independent random numbers."""
 
     condition: When
     steps: SomeSteps
@@ -195,11 +195,11 @@ class Repeat:
 
 @part
 class Attempt:
-    """A caller's policy: try *steps*, give up on a try after *timeout_ms*, try again up to *retries* times.
+    """Try *steps* with a timeout of *timeout_ms* and up to *retries* retries.
 
     Before retry number k (from 1) the caller waits ``min(backoff_max_ms, backoff_ms * 2**(k-1))``, times a uniform
-    number with full *jitter*. A retry that the *budget* cannot pay for is not made. Waiting is attributed to
-    ``client``. The outcome of a request whose last try timed out is ``timeout``; errors in *final* are not tried again.
+    number with full *jitter*. A retry that the *budget* does not cover is not made. The pauses are attributed to
+    ``client``. The outcome of a request whose last attempt timed out is ``timeout``; errors in *final* are not retried.
     """
 
     steps: Steps
@@ -215,7 +215,7 @@ class Attempt:
 
 @part
 class Custom:
-    """A SimPy process of the user's own: called with the environment and a view of the request; simpy engine only."""
+    """A user's own SimPy process, called with the environment and a view of the request; simpy engine only."""
 
     process: Callable[..., Any]
     category: Name

@@ -12,11 +12,11 @@ from sim.flow.numbering import MARK
 from sim.flow.steps import Attempt, Flow, Hold, Repeat, Serve, Spawn, State, Step
 
 TURNS_MAX = 20_000_000
-"""Turns that nested loops, and tries of nested callers, may take together."""
+"""Most iterations that nested loops and nested retries may take together."""
 
 
 def check(flow: Flow) -> None:
-    """Refuse a Flow that no engine could execute: empty, endless, or with one name for two things.
+    """Refuse a Flow that no engine could execute: empty, unbounded, or with conflicting declarations of one name.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def check(flow: Flow) -> None:
 
 
 def _check_steps(steps: Any, *, turns: int) -> None:
-    """Refuse what is no step, and nested loops that could keep one request busy for ever."""
+    """Refuse anything that is not a step, and nested loops that could run practically for ever."""
     for step in steps if isinstance(steps, tuple) else (steps,):
         if not isinstance(step, Step):
             raise ModelError(f"{step!r} is no step; a flow is a tuple of steps of sim/flow/steps.py")
@@ -56,7 +56,7 @@ def _check_steps(steps: Any, *, turns: int) -> None:
 
 
 def _check_order(flow: Flow) -> None:
-    """Refuse stations that are held in a circle: requests could wait for each other, or one for itself, for ever.
+    """Refuse stations that are held in a cycle: requests could wait for each other, or one for itself, for ever.
 
     Sources
     -------
@@ -79,7 +79,7 @@ def _check_order(flow: Flow) -> None:
 
 
 def _waits(flow: Flow, held: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of a station that is held and one that is waited for meanwhile."""
+    """Yield pairs of a station that is held and a station that a request waits for while holding it."""
     for step in flow:
         if isinstance(step, Serve | Hold) and step.station.discipline != "ps":
             yield from ((name, step.station.name) for name in held)

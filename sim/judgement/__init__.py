@@ -1,1 +1,1 @@
-"""A Result in; a verdict, an availability, a comparison or a bill out."""
+"""Judge a Result: verdicts on targets, availability, comparison with a measurement, and cost."""

@@ -1,10 +1,10 @@
-"""How much of the time the deployment answers: the platform's incidents on record, and the run's own failures.
+"""Estimate availability from the platform's incident record and the run's own failures.
 
-A route is up when every service on its way is up, so the shares of up-time multiply; a request is lost to the
-platform when its route is down, and to the deployment when the run shows that it fails by itself (timeouts,
-overload). The record is short: two incidents in two and a half years do not prove 99.99 %, and the interval says
-so. How often a service fails and how long it stays down are both uncertain; a service without an incident on record
-has an unknown rate, not rate zero.
+A route is up when every service that it depends on is up, so their availabilities multiply. A request fails because of
+the platform when its route is down, and because of the deployment when the run itself fails it (timeouts, overload).
+The record is short: two incidents in two and a half years do not prove 99.99 %, and the interval shows it. Both the
+failure rate of a service and the length of its outages are uncertain; a service without an incident on record has an
+unknown rate, not rate zero.
 
 Sources
 -------
@@ -17,18 +17,19 @@ Availability Engineering", 2017, chapter 3 (serial components: availabilities mu
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, gammaincinv
+from scipy.special import betaincinv, gammaincinv, ndtr, ndtri
 
 from sim.errors import ScenarioError
 from sim.judgement.targets import Target, Verdict, decide
 from sim.models.component import Operation
 from sim.randomness.streams import stream_key, uniforms
-from sim.results.metrics import NOT_JUDGED
+from sim.results.metrics import ended, judged
 from sim.scenario.routes import Step
 from sim.statistics.intervals import Estimate, share_interval
 from sim.views import Shown
@@ -41,10 +42,13 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 DRAWS = 4_096
-"""Enough for a 2.5 % quantile within 6 % of its distance from the median; the same draws in every call."""
+"""Monte Carlo draws: enough for a 2.5 % quantile within 6 % of its distance from the median; the same in every call."""
+
+GAMMA_NODES, GAMMA_Z_MAX = 513, 5.0
+"""Beyond five standard deviations lies one draw in 1.7 million."""
 
 GROWTH_MAX = 10_000
-"""After so many times the present record, "how long until we know" is "never"."""
+"""Growth of the record beyond which a verdict counts as never settled."""
 
 MINUTES_PER_DAY = 1_440
 DAYS_PER_YEAR = 365.25
@@ -60,7 +64,7 @@ class Incident:
     read_fraction: float
 
     def lost_minutes(self, *, reads: bool) -> float:
-        """Minutes of full outage that this one amounts to for requests that only read, or for others."""
+        """Return the equivalent minutes of full outage for read-only requests, or for others."""
         return self.minutes * (self.read_fraction if reads else self.write_fraction)
 
 
@@ -72,37 +76,37 @@ class Record:
     incidents: tuple[Incident, ...]
 
     def of(self, service: str) -> list[Incident]:
-        """Incidents of one service."""
+        """Return the incidents of one service."""
         return [incident for incident in self.incidents if incident.service == service]
 
     def down_ratio(self, service: str, *, reads: bool) -> float:
-        """Share of the window for which *service* failed requests."""
+        """Return the share of the window for which *service* was down."""
         lost_minutes = sum(incident.lost_minutes(reads=reads) for incident in self.of(service))
         return lost_minutes / (self.days * MINUTES_PER_DAY)
 
     def down_ratio_draws(self, service: str, *, reads: bool, growth: float = 1.0) -> Array:
-        """Draws of the long-run share, shape (DRAWS,), had the record been *growth* times as long and alike."""
+        """Return draws of the long-run share, shape (DRAWS,), given a record *growth* times as long and alike."""
         own = self.of(service)
         known = own or list(self.incidents)
         mean_minutes = sum(incident.lost_minutes(reads=reads) for incident in known) / max(len(known), 1)
-        rate = gammaincinv(len(own) * growth + 0.5, _draws(service, 0)) / (self.days * growth)
+        rate = _gamma_draws(len(own) * growth + 0.5, service, 0) / (self.days * growth)
         repairs = max(len(known), 1) * growth
-        longer = repairs / gammaincinv(repairs, _draws(service, 1))
+        longer = repairs / _gamma_draws(repairs, service, 1)
         return np.minimum(1.0, rate * longer * mean_minutes / MINUTES_PER_DAY)
 
 
 @dataclass(frozen=True)
 class Path:
-    """The services that a route hangs on.
+    """The services that a route depends on.
 
     Attributes
     ----------
     share : float
-        Of the route in the traffic.
+        Share of the route in the traffic.
     services : mapping of str to float
         By name, the share of the route's requests that need the service.
     reads : bool
-        Whether the route changes nothing.
+        Whether the route is read-only.
     """
 
     share: float
@@ -110,12 +114,12 @@ class Path:
     reads: bool
 
     def up_ratio(self, record: Record) -> float:
-        """Share of the window in which a request finds up what it needs, by the record."""
+        """Return the share of the window in which all services that a request needs are up, by the record."""
         down = (need * record.down_ratio(service, reads=self.reads) for service, need in self.services.items())
         return prod(1 - ratio for ratio in down)
 
     def up_ratio_draws(self, record: Record, *, growth: float) -> Array:
-        """Draws of that share, shape (DRAWS,), had the record been *growth* times as long and alike."""
+        """Return draws of that share, shape (DRAWS,), given a record *growth* times as long and alike."""
         up = np.ones(DRAWS)
         for service, need in self.services.items():
             up *= 1 - need * record.down_ratio_draws(service, reads=self.reads, growth=growth)
@@ -124,7 +128,7 @@ class Path:
 
 @dataclass(frozen=True)
 class ServiceRecord:
-    """What the record says of one service on the way of some route."""
+    """The incident record of one service that some route depends on."""
 
     service: str
     events: int
@@ -135,21 +139,21 @@ class ServiceRecord:
 
 @dataclass(frozen=True)
 class Availability(Shown):
-    """Up-time of a scenario, weighted by its mix of routes.
+    """The availability of a scenario, weighted by its mix of routes.
 
     Attributes
     ----------
     estimate : Estimate
         Ratio in [0, 1] with its 95 % interval; n is the number of requests of the run.
     platform_ratio : float
-        The platform's part, from the record alone.
+        Availability of the platform, from the record alone.
     failed_ratio : float
         Share of the run's requests that failed.
     services : tuple of ServiceRecord
-        On the way of a route of the mix, worst first.
+        Services that routes with traffic depend on, worst first.
     record : Record
     paths : tuple of Path
-        One a route with traffic.
+        One per route with traffic.
     """
 
     estimate: Estimate
@@ -165,7 +169,7 @@ class Availability(Shown):
 
     @property
     def down_minutes_per_month(self) -> float:
-        """Minutes down in 30 days, by the point estimate; 99.99 % allows 4.32."""
+        """Minutes of downtime in 30 days, by the point estimate; 99.99 % allows 4.32."""
         return (1 - self.estimate.value) * 30 * MINUTES_PER_DAY
 
     def settled_by(self, line: Target) -> str:
@@ -177,7 +181,7 @@ class Availability(Shown):
         return f"{years * growth:.0f} years of such incidents on record would settle it (there are {years:.1f})"
 
     def _growth_that_settles(self, line: Target) -> float | None:
-        """How many times longer the record must be, within a tenth; None beyond GROWTH_MAX."""
+        """Return how many times longer the record must be, within a tenth; None beyond GROWTH_MAX."""
         below, above = 1.0, 2.0
         while not self._settled(line, above):
             below, above = above, 4 * above
@@ -195,7 +199,7 @@ class Availability(Shown):
 
 
 def availability(runs: Sequence["Result"]) -> Availability:
-    """Estimate the up-time of the scenario that *runs* played.
+    """Estimate the availability of the scenario that *runs* played.
 
     Parameters
     ----------
@@ -211,8 +215,7 @@ def availability(runs: Sequence["Result"]) -> Availability:
     record = read_record(scenario.facts)
     routes = paths(scenario)
     frames = [run.steady().frame for run in runs]
-    outcomes = [frame["outcome"][~frame["outcome"].isin(NOT_JUDGED)] for frame in frames]
-    failed = share_interval(np.concatenate([outcome.ne("ok").to_numpy() for outcome in outcomes]))
+    failed = share_interval(np.concatenate([~ended(judged(frame), "ok") for frame in frames]))
     platform_ratio = sum(route.share * route.up_ratio(record) for route in routes)
     value = platform_ratio * (1 - failed.value)
     low, high = _interval(record, routes, failed.value, trials=failed.effective_trials)
@@ -228,9 +231,9 @@ def availability(runs: Sequence["Result"]) -> Availability:
 
 
 def paths(scenario: "Scenario") -> tuple[Path, ...]:
-    """List what each route with traffic hangs on: its entry's services, then those of its operations, in order.
+    """List the services that each route with traffic depends on: its entry's, then those of its operations, in order.
 
-    An operation that happens by chance is needed by that share of the requests; what nobody waits for, by none.
+    An operation taken by chance is needed by that share of the requests; one in the background by none.
     """
     found = []
     for name, route in scenario.routes.items():
@@ -246,7 +249,7 @@ def paths(scenario: "Scenario") -> tuple[Path, ...]:
 
 
 def _awaited(scenario: "Scenario", steps: tuple[Step, ...]) -> Iterator[Operation]:
-    """Every operation that some request waits for."""
+    """Yield every operation that some request waits for."""
     for step in steps:
         if step.spawn or not step.chance:
             continue
@@ -257,7 +260,7 @@ def _awaited(scenario: "Scenario", steps: tuple[Step, ...]) -> Iterator[Operatio
 
 
 def _need(scenario: "Scenario", steps: tuple[Step, ...], *, service: str) -> float:
-    """Share of requests that wait for *service* at least once: chances are independent of each other."""
+    """Return the share of requests that wait for *service* at least once, with independent chances."""
     spared = 1.0
     for step in steps:
         if step.spawn:
@@ -307,7 +310,7 @@ def read_record(platform: "Platform") -> Record:
 def _interval(
     record: Record, routes: Sequence[Path], failed_ratio: float, *, trials: float, growth: float = 1.0
 ) -> tuple[float, float]:
-    """95 % interval of the up-time, had record and run been *growth* times as long."""
+    """Return the 95 % interval of the availability, given a record and run *growth* times as long."""
     up = np.zeros(DRAWS)
     for route in routes:
         up += route.share * route.up_ratio_draws(record, growth=growth)
@@ -317,12 +320,25 @@ def _interval(
     return float(low), float(high)
 
 
+@lru_cache(maxsize=256)
+def _gamma_draws(shape: float, service: str, draw: int) -> Array:
+    """Draws of a gamma distribution of scale 1, shape (DRAWS,): all routes of a service share them.
+
+    The inverse is computed at GAMMA_NODES shares, evenly spaced in the normal quantile, and its logarithm interpolated:
+    within 1e-4 of the exact value.
+    """
+    z = np.linspace(-GAMMA_Z_MAX, GAMMA_Z_MAX, GAMMA_NODES)
+    found: Array = np.exp(np.interp(ndtri(_draws(service, draw)), z, np.log(gammaincinv(shape, ndtr(z)))))
+    found.flags.writeable = False
+    return found
+
+
 def _draws(service: str, draw: int) -> Array:
     return uniforms(stream_key(0, f"availability.{service}"), np.arange(DRAWS), draw=draw)
 
 
 def _services(record: Record, routes: Sequence[Path]) -> tuple[ServiceRecord, ...]:
-    """One row a service: uptime over the routes that need it."""
+    """Return one row per service: its uptime over the routes that need it."""
     rows = []
     for service in dict.fromkeys(service for route in routes for service in route.services):
         using = [route for route in routes if service in route.services]

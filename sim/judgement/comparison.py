@@ -1,10 +1,10 @@
-"""The model and the measurement, side by side on the same schedule.
+"""Compare a simulation with a measurement of the same schedule.
 
-Both played the same requests at the same times, so what differs is the model's error and the luck of the draw. The
-luck has an interval on each side, and the two make the joint interval of the relative error. A row *agrees* when
-the error is within the tolerance of its statistic. Beyond it, a row is *inside* when the joint interval still holds
-no error at all, *too few* when the requests do not even bound the percentile, and otherwise it *differs*, and wants
-a cause, not a wider tolerance.
+Both played the same requests at the same times, so they differ by the model's error and by sampling error. Each side
+has a confidence interval, and the two give the joint interval of the relative error. A row *agrees* when the error is
+within the tolerance of its statistic. Otherwise a row is *inside* when the joint interval contains zero, *too few* when
+there are too few requests to bound the percentile, and else it *differs*, which calls for finding the cause, not for a
+wider tolerance.
 
 Sources
 -------
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
 
 TOLERANCE = {"p50": 0.10, "p90": 0.15, "p99": 0.20}
-"""Relative error that is called agreement, by statistic."""
+"""Largest relative error that counts as agreement, by statistic."""
 
 EVERY_ROUTE = "all"
 
 
 class Agreement(StrEnum):
-    """What one compared row says about the model."""
+    """The verdict of a comparison of one statistic."""
 
     AGREES = "agrees"
     INSIDE = "inside"
@@ -51,25 +51,25 @@ class Agreement(StrEnum):
 
 
 QQ_PROBABILITIES = tuple(np.round(np.concatenate([np.linspace(0.01, 0.99, 50), [0.995, 0.999]]), 4).tolist())
-"""Where the two distributions of latency are laid against each other."""
+"""Probabilities at which the quantiles of latency are compared."""
 
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One statistic of one metric, simulated and measured.
+    """The comparison of one statistic of one metric.
 
     Attributes
     ----------
     metric, route, statistic : str
         *route* is ``all`` or one route.
     simulated, measured : Estimate
-        In the metric's own unit, each with its 95 % interval.
+        In the metric's unit, each with its 95 % interval.
     relative_error : float
         simulated / measured - 1; NaN without data.
     low, high : float
         Joint 95 % interval of the relative error.
     tolerance_ratio : float
-        Of the statistic, from :data:`TOLERANCE`.
+        Tolerance of the statistic, from :data:`TOLERANCE`.
     verdict : Agreement
     """
 
@@ -86,13 +86,13 @@ class ComparisonRow:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing speaks against the model here."""
+        """Whether the row does not contradict the model."""
         return self.verdict in (Agreement.AGREES, Agreement.INSIDE)
 
 
 @dataclass(frozen=True)
 class Comparison(Shown):
-    """All rows, and the quantiles of latency of both sides.
+    """The comparison of two runs: a row per statistic, and the quantiles of latency of both sides.
 
     Attributes
     ----------
@@ -114,13 +114,13 @@ class Comparison(Shown):
 
     @property
     def agrees(self) -> bool:
-        """Whether the rule holds: P50 and P99 of latency over all routes agree, or are inside the joint interval."""
+        """Whether P50 and P99 of latency over all routes agree, or their joint intervals contain zero error."""
         judged = [row for row in self.rows if row.route == EVERY_ROUTE and row.metric == LATENCY]
         return self.valid and all(row.agrees for row in judged if row.statistic in ("p50", "p99"))
 
     @property
     def frame(self) -> "pd.DataFrame":
-        """The rows as a table."""
+        """Return the rows as a table."""
         import pandas as pd
 
         flat = [
@@ -131,7 +131,7 @@ class Comparison(Shown):
 
 
 def compare(simulated: "Result | Sequence[Result]", measured: "Result") -> Comparison:
-    """Lay a simulation, or independent replications of it, against a measurement of the same schedule.
+    """Compare a simulation, or independent replications of it, with a measurement of the same schedule.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def compare(simulated: "Result | Sequence[Result]", measured: "Result") -> Compa
     Raises
     ------
     UsageError
-        One side holds no request.
+        One side has no requests.
     """
     runs = list(simulated) if isinstance(simulated, Sequence) else [simulated]
     frames = [run.frame for run in runs]
@@ -166,7 +166,7 @@ def compare(simulated: "Result | Sequence[Result]", measured: "Result") -> Compa
 
 
 def compared(scenario: "Scenario") -> list[tuple[str, str]]:
-    """List what is compared over all routes: percentiles of latency, then the metrics of the scenario's components."""
+    """List the metrics and statistics that are compared: percentiles of latency, then the components' metrics."""
     there = {instance.component.name for instance in scenario.system.instances.values()}
     lines = [(LATENCY, statistic) for statistic in TOLERANCE]
     for component, metric in metrics().values():
@@ -234,7 +234,7 @@ def _verdict(error: Estimate, tolerance: float) -> Agreement:
 
 
 def _qq_ms(ours: Sequence["pd.DataFrame"], theirs: "pd.DataFrame") -> NDArray[np.float64]:
-    """Quantiles of answered requests of both sides, up to the last that ten requests of the smaller side exceed."""
+    """Return quantiles of answered requests of both sides, up to the last that ten of the smaller side exceed."""
     sides = [np.concatenate([_latency_ms(frame) for frame in ours]), _latency_ms(theirs)]
     fewest = min(len(side) for side in sides)
     resolved = [share for share in QQ_PROBABILITIES if (1 - share) * fewest >= 10]

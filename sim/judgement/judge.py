@@ -1,7 +1,7 @@
-"""What a run can honestly say about its targets.
+"""Judge a run against its targets.
 
-A run gives an estimate with a 95 % interval, and the verdict looks at the whole interval, not at the estimate
-(:func:`sim.judgement.targets.decide`). An interval that straddles a line is INCONCLUSIVE, and the row says how many
+A run gives an estimate with a 95 % interval, and the verdict depends on the whole interval, not on the point estimate
+(:func:`sim.judgement.targets.decide`). An interval that contains a line is INCONCLUSIVE, and the row says how many
 requests would settle it. A run whose own load generator was late is INVALID.
 
 Sources
@@ -38,10 +38,10 @@ class TargetRow:
     metric, statistic, unit, direction : str
         As in the scenario's targets; *direction* is the good side: ``below`` or ``above`` the line.
     value, low, high : float
-        The estimate and its 95 % interval, in *unit*; NaN when no request met the metric, infinite where the data
+        The estimate and its 95 % interval, in *unit*; NaN when no request has the metric, infinite where the data
         give no bound.
     n : int
-        Requests that the estimate rests on.
+        Number of requests in the estimate.
     target, alert : float
         The two lines, in *unit*.
     verdict : Verdict
@@ -74,12 +74,12 @@ def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
     Returns
     -------
     tuple of TargetRow
-        In the order of the scenario's targets; one whose metric no route can have is left out.
+        In the order of the scenario's targets, without those whose metric applies to no route.
 
     Raises
     ------
     UsageError
-        No result, or a target of a metric or statistic that does not exist.
+        No result, or a target for a metric or statistic that does not exist.
     """
     runs = [results] if not isinstance(results, Sequence) else list(results)
     if not runs:
@@ -131,7 +131,7 @@ def _judged(line: Target, found: Estimate, *, reason: str = "") -> TargetRow:
 
 
 def settled_by(found: Estimate, line: Target) -> str:
-    """Say how many requests would move the interval off the line, or lines, that it straddles."""
+    """Return a sentence on how many requests would move the interval off the lines that it contains."""
     straddled = [edge for edge in (line.target, line.alert) if found.low <= edge <= found.high]
     needed = [requests_to_settle(found, edge) for edge in straddled]
     if None in needed:
@@ -142,7 +142,7 @@ def settled_by(found: Estimate, line: Target) -> str:
 
 
 def _round_up(count: int) -> int:
-    """Two significant digits, upwards: a square-root law knows no more."""
+    """Round up to two significant digits, the precision of the square-root rule."""
     unit: int = 10 ** max(0, len(str(count)) - 2)
     return -(-count // unit) * unit
 
@@ -153,17 +153,17 @@ def overall(rows: Iterable[TargetRow]) -> Verdict:
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return one verdict for many: the worst that is certain, else what stands in the way of PASS."""
+    """Return one verdict for many: the worst certain one, else whatever prevents PASS."""
     found = set(verdicts)
     by_severity = (Verdict.ALERT, Verdict.WARN, Verdict.INVALID, Verdict.INCONCLUSIVE)
     return next((verdict for verdict in by_severity if verdict in found), Verdict.PASS)
 
 
 def exit_status(rows: Iterable[TargetRow]) -> int:
-    """Status for a shell: 0 all targets met, 1 one missed, 3 none missed but not all met."""
+    """Return the exit status: 0 all targets met, 1 one missed, 3 none missed but not all met."""
     return status_of(overall(rows))
 
 
 def status_of(verdict: Verdict) -> int:
-    """Status for a shell of one verdict."""
+    """Return the exit status of one verdict."""
     return {Verdict.PASS: 0, Verdict.WARN: 1, Verdict.ALERT: 1}.get(verdict, 3)

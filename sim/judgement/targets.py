@@ -1,8 +1,7 @@
-"""Targets: a metric, a statistic, the *target* line to keep and the *alert* line that wakes somebody.
+"""Targets: a metric and a statistic with two limits, the *target* line to meet and the *alert* line that pages on-call.
 
-A verdict looks at the whole 95 % interval of an estimate, not at the estimate: all of it on the good side of the target
-is PASS, all of it between the lines is WARN, all of it beyond the alert line is ALERT. An interval that straddles a
-line is INCONCLUSIVE.
+A verdict depends on the whole 95 % interval of an estimate: all of it on the good side of the target is PASS, all of it
+between the lines is WARN, all of it beyond the alert line is ALERT. An interval that contains a line is INCONCLUSIVE.
 """
 
 from enum import StrEnum
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(StrEnum):
-    """What an interval says about the two lines of a target; INVALID when the measurement itself cannot be believed."""
+    """The verdict of an interval against the two lines of a target; INVALID when the measurement itself is invalid."""
 
     PASS = "PASS"  # noqa: S105  # no password
     WARN = "WARN"
@@ -36,20 +35,20 @@ def _known(metric: str) -> str:
 
 
 class Target(Table):
-    """One row of the targets' file."""
+    """One row of a file of targets."""
 
     metric: Annotated[str, AfterValidator(_known)]
-    """What is judged: ``api_latency_ms``, ``uptime_ratio``, or a metric of a component."""
+    """The metric: ``api_latency_ms``, ``uptime_ratio``, or a metric of a component."""
     statistic: Annotated[str, Field(pattern=r"^(mean|ratio|p[1-9]\d*|p0\d*[1-9])$")]
-    """``p50``, ``p99``, ``p999``, ``mean``; ``ratio`` for the up-time."""
+    """``p50``, ``p99``, ``p999``, ``mean``; ``ratio`` for the uptime."""
     target: Positive
-    """The line to keep."""
+    """The target line, to be met."""
     alert: Positive
-    """The line that wakes somebody."""
+    """The alert line, beyond which on-call is paged."""
     direction: Literal["below", "above"]
     """The good side of both lines."""
     unit: str
-    """Of both lines; ``1`` for a ratio."""
+    """Unit of both lines; ``1`` for a ratio."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -73,18 +72,18 @@ def load_targets(path: str | Path) -> tuple[Target, ...]:
     Raises
     ------
     ScenarioError
-        The file is missing, is not TOML, or breaks a rule: one line says which.
+        The file is missing, is not TOML, or breaks a rule; the message says which in one line.
     """
     return validated(_File, read_toml(Path(path))).targets
 
 
 def targets_of(scenario: "Scenario") -> list[Target]:
-    """Return the scenario's targets whose metric some route can have."""
+    """Return the scenario's targets whose metric applies to some route."""
     return [line for line in load_targets(scenario.targets_path) if applies(line.metric, scenario)]
 
 
 def left_out(scenario: "Scenario") -> list[Target]:
-    """Return the scenario's targets whose metric no route can have: nothing is said of them."""
+    """Return the scenario's targets whose metric applies to no route, which are not judged."""
     return [line for line in load_targets(scenario.targets_path) if not applies(line.metric, scenario)]
 
 

@@ -1,8 +1,8 @@
-"""The components of a deployment: one file each, and the registry that finds them.
+"""The components of a deployment: one module each, and the registry that discovers them.
 
-Read one of them first, :mod:`sim.models.d1` say: its table of the scenario, its station, its operations as Flows, what
-they cost, and the ``COMPONENT`` that puts these together. What a component may say is in :mod:`sim.models.component`;
-the names below are what a component of one's own is written with.
+Start with one of them, such as :mod:`sim.models.d1`: its table in the scenario, its station, its operations as Flows,
+their billed usage, and the ``COMPONENT`` that combines these. :mod:`sim.models.component` defines what a component
+consists of; the names below are those that a user's own component needs.
 """
 
 from sim.models.billing import Call, Demand, Meter, Usage

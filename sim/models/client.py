@@ -1,6 +1,6 @@
-"""The client: how long it waits for an answer, and whether it asks again.
+"""The client: its timeout and its retries.
 
-Work of a request that the client gave up on goes on: the platform does not know that nobody is waiting.
+The platform completes the work of a request that timed out: it does not know that the client has given up.
 
 Sources
 -------
@@ -16,14 +16,14 @@ from sim.models.component import Component, Instance, Tier
 from sim.schema import NotNegative, Positive, Table
 
 FINAL: tuple[Failure, ...] = ("refused", "too_large")
-"""Outcomes that say that the request itself is wrong: asking again cannot help."""
+"""Outcomes that mean that the request itself is at fault, so that it is not retried."""
 
 
 class Client(Table):
-    """The client's patience."""
+    """The client's timeout and retries."""
 
     timeout_ms: Positive
-    """An attempt without an answer for so long has failed."""
+    """An attempt without an answer after this time has failed."""
     retries: Annotated[int, Field(ge=0, le=10)]
     """Further attempts after a failed one."""
     backoff_ms: NotNegative

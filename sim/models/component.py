@@ -1,9 +1,9 @@
-"""What a component is: one entry from which everything else that names components is derived.
+"""The definition of a component, from which everything else that names components is derived.
 
-A component is a file beside this one that exports a frozen :class:`Component` named ``COMPONENT``: its table of the
-scenario, its station, the operations that a route may use, the meters of the bill that they move, the services that
-their availability hangs on. Columns of a result, queues, labels, colours, cost lines and availability paths follow
-from it (:mod:`sim.models.registry`); nothing else is edited when one is added.
+A component is a module beside this one that exports a frozen :class:`Component` named ``COMPONENT``: its table in the
+scenario, its station, the operations that a route may use, the billing meters that they move, the services that their
+availability depends on. Columns of a result, queues, labels, colours, cost lines and availability paths follow from it
+(:mod:`sim.models.registry`); nothing else is edited when a component is added.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Tier(IntEnum):
-    """Where on a request's way a component stands: the order of columns, bills and pages."""
+    """The position of a component on a request's path, which orders columns, bills and pages."""
 
     ENTRY = 0
     COMPUTE = 1
@@ -46,13 +46,13 @@ class Instance:
         Its name in the scenario; its times are attributed to ``NAME`` and ``NAME_queue``.
     component : Component
     table : Table
-        Its numbers.
+        Its parameters.
     keys : int
         Distinct keys among the requests that reach it.
     others : mapping of str to Instance
         All instances of the scenario, by name.
     use_number : int
-        From 1, counted along a request's path: each use has random numbers of its own.
+        Number of this use on a request's path, from 1: each use has random numbers of its own.
     """
 
     name: str
@@ -87,22 +87,22 @@ def _no_usage(instance: Instance, call: Call) -> Usage:  # noqa: ARG001  # one s
 
 @dataclass(frozen=True)
 class Operation:
-    """Something that a route may ask of an instance.
+    """An operation of a component that a route may use.
 
     Attributes
     ----------
     flow : callable
         ``(instance, parameters) -> Flow``: its steps.
     parameters : type of Table
-        What a step of a route may say about it.
+        Parameters that a step of a route may set.
     usage : callable
-        ``(instance, call) -> Usage``: what one call moves on the bill.
+        ``(instance, call) -> Usage``: the billed usage of one call.
     services : tuple of str
-        Services of the incident record that it hangs on.
+        Services of the incident record that it depends on.
     reads : bool
-        Whether it changes nothing, so that an incident hits it with the share of failing reads.
+        Whether it is read-only, so that an incident affects it with its share of failing reads.
     uploads, downloads : bool
-        Whether the request's bytes are sent, or fetched, by it.
+        Whether it uploads, or downloads, the request's bytes.
     """
 
     flow: Callable[[Instance, Any], Flow]
@@ -116,7 +116,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Uses:
-    """What a metric may ask about the scenario that a frame came from.
+    """The facts about a scenario that a metric needs: a component's instances, and the use that routes make of them.
 
     Attributes
     ----------
@@ -147,19 +147,19 @@ class Uses:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of every request that a component took part in, for targets and comparisons.
+    """A metric of the requests that use a component, for targets and comparisons.
 
     Attributes
     ----------
     name : str
-        It ends in its unit: ``d1_query_ms``.
+        Ends in its unit: ``d1_query_ms``.
     label, unit : str
     values : callable
-        ``(frame, uses) -> ndarray, shape (n,)``: of the requests that it applies to, in order of arrival.
+        ``(frame, uses) -> ndarray, shape (n,)``: its values for the requests that it applies to, in order of arrival.
     compared : tuple of str
-        Statistics that a comparison of two runs shows.
+        Statistics shown by a comparison of two runs.
     operations : tuple of str
-        Without one of these on some route there is nothing to measure; empty: any of the component's.
+        The metric applies if some route uses one of these operations; empty: any operation of the component.
     """
 
     name: str
@@ -170,14 +170,14 @@ class Metric:
     operations: tuple[str, ...] = ()
 
     def applies(self, uses: Uses) -> bool:
-        """Whether some route has something to measure."""
+        """Whether the metric applies to some route."""
         names = {name.partition(".")[2] for used in uses.operations.values() for name in used}
         return bool(names & set(self.operations)) if self.operations else bool(names)
 
 
 @dataclass(frozen=True)
 class Component:
-    """One kind of part of a deployment.
+    """A kind of component of a deployment: its table, operations, station, meters and metrics.
 
     Attributes
     ----------
@@ -188,26 +188,26 @@ class Component:
         Its table in ``[system]``.
     operations : mapping of str to Operation
     entry : callable or None
-        ``(instance, inner) -> Flow`` for a component that requests come in by.
+        ``(instance, inner) -> Flow`` for a component through which requests enter.
     transport : {"http", "quic"}
-        What requests through the entry are sent over, in a live run.
+        Transport of requests through the entry in a live run.
     services : tuple of str
-        Services of the incident record that a request through the entry hangs on.
+        Services of the incident record that a request through the entry depends on.
     station : callable or None
         ``(instance) -> Station``: the servers behind its queue, named as the instance.
     links : mapping of str to str
         Keys of the table that name another instance, and the component that it must be of.
     cpu : bool
-        Whether it reports CPU time, which lies inside its own time.
+        Whether it reports CPU time, which is part of its own time.
     meters : tuple of Meter
     background : callable or None
-        ``(instance, demand) -> Usage``: what a month moves besides its calls.
+        ``(instance, demand) -> Usage``: billed usage of a month besides its calls.
     metrics : tuple of Metric
     busy_ms : callable or None
         ``(frame, instance) -> ndarray, shape (instances,)``: busy time of its servers in a live run, as far as the
-        answers tell it.
+        answers report it.
     reference : Path or None
-        File of a component of one's own that the embedded reference loads; None for those that it has.
+        For a user's own component, the module that the embedded reference loads; None for those it has.
     """
 
     name: str

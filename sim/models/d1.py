@@ -91,7 +91,7 @@ def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
     found, order = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     for name in uses.instances:
         place = np.flatnonzero(frame[f"{name}_ms"] > 0)
-        met = frame.iloc[place]
+        met = frame[["route", f"{name}_ms", f"{name}_queue_ms"]].iloc[place]
         often = met["route"].map(uses.often(name)).to_numpy(dtype=np.float64)
         found.append((met[f"{name}_ms"] + met[f"{name}_queue_ms"]).to_numpy() / np.maximum(often, 1.0))
         order.append(place)

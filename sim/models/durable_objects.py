@@ -1,8 +1,8 @@
-"""One object, one thread: everything that touches a key's state passes through it, one event at a time.
+"""Durable Objects: one single-threaded object per key (or shard), which handles one event at a time.
 
-A request travels to the object, waits for its turn, finds it asleep or awake, does its work, and, if it wrote, is
+A request travels to the object, waits in its queue, starts it if it was evicted, does its work, and, after a write, is
 answered only when the write is durable: the *output gate* holds the answer back, not the object. An object that was
-idle for long was evicted and must be started anew, while its next request, and all behind it, wait.
+idle for long enough is evicted and must be started again, while its next request, and all behind it, wait.
 
 Sources
 -------
@@ -28,20 +28,20 @@ Shards = Annotated[Count | Literal["per_key"], count_or("per_key")]
 
 
 class DurableObjects(Table):
-    """A namespace of single-threaded objects that keep the state of a key each."""
+    """A namespace of single-threaded objects, each with the state of its keys."""
 
     shards: Shards
-    """Number of objects that share the keys, or ``"per_key"`` for one a key."""
+    """Number of objects that share the keys, or ``"per_key"`` for one object per key."""
     rtt_ms: Distribution
     """Round trip between the Worker and the object."""
     cold_start_ms: Distribution
-    """Start of an object that is not in memory; it holds the object."""
+    """Time to start an object that is not in memory; it holds the object."""
     evict_idle_ms: Positive
-    """An object idle for so long is put out of memory."""
+    """Idle time after which an object is evicted from memory."""
     output_gate_ms: Distribution
-    """Until a write is durable, and its answer may leave; the object serves others meanwhile."""
+    """Time until a write is durable and its answer may leave; the object serves others meanwhile."""
     queue_limit: Count
-    """Most requests that may wait for one object; one more is refused as overloaded."""
+    """Most requests that may wait for one object; a further one fails as overloaded."""
     read_ms: Distribution
     """Work of a request that reads the object's state; it holds the object."""
     write_ms: Distribution
@@ -49,28 +49,28 @@ class DurableObjects(Table):
 
 
 class Write(Table):
-    """What a step may say of a write."""
+    """The parameters of a write."""
 
     rows_written: NotNegative = 1.0
-    """Rows that it writes in the object's storage; an entry of an index is a row."""
+    """Rows written in the object's storage; an index entry counts as a row."""
 
 
 class Read(Table):
-    """What a step may say of a read."""
+    """The parameters of a read."""
 
     rows_read: NotNegative = 1.0
-    """Rows that it visits in the object's storage."""
+    """Rows read in the object's storage."""
 
 
 def station(objects: Instance) -> Station:
-    """Return the objects: one server each, as many as there are shards (one a key with ``per_key``)."""
+    """Return the objects: one server each, as many as there are shards (one per key with ``per_key``)."""
     table: DurableObjects = objects.table
     shards = objects.keys if table.shards == "per_key" else table.shards
     return Station(objects.name, servers=1, instances=shards, queue_limit=table.queue_limit)
 
 
 def held(objects: Instance, *, work: Flow) -> Flow:
-    """Have the object to oneself for *work*, after waking it if it was evicted."""
+    """Hold the object for *work*, after starting it if it was evicted."""
     place = station(objects)
     start = Delay(objects.table.cold_start_ms, objects.stream("cold_start"))
     wake = Branch(Idle(place, objects.table.evict_idle_ms), (start,))
@@ -84,7 +84,7 @@ def call(objects: Instance, *, work: Flow, writes: bool) -> Flow:
     ----------
     objects : Instance
     work : Flow
-        What the object does for this request, alone.
+        Work for which the request holds the object.
     writes : bool
         Whether the answer waits behind the output gate.
     """
@@ -109,24 +109,24 @@ def write(objects: Instance, _: Write) -> Flow:
 
 
 def call_usage(active_ms: float, **rows: float) -> Usage:
-    """One request that keeps an object active for *active_ms* and moves *rows*."""
+    """Return the usage of a request that keeps an object active for *active_ms* and reads or writes *rows*."""
     counted = {f"durable_objects.{name}": amount for name, amount in rows.items()}
     return Usage({"durable_objects.requests": 1.0, "durable_objects.duration": active_ms / 1000, **counted})
 
 
 def read_usage(objects: Instance, call: Call) -> Usage:
-    """One request, its duration, the rows that it visits."""
+    """Return the usage of a read: one request, its duration, and the rows that it reads."""
     return call_usage(objects.table.read_ms.expected(), rows_read=call.parameters.rows_read)
 
 
 def write_usage(objects: Instance, call: Call) -> Usage:
-    """One request, its duration until the write is durable, the rows that it writes."""
+    """Return the usage of a write: one request, its duration until it is durable, and the rows that it writes."""
     active_ms = objects.table.write_ms.expected() + objects.table.output_gate_ms.expected()
     return call_usage(active_ms, rows_written=call.parameters.rows_written)
 
 
 def busy_ms(frame: "pd.DataFrame", objects: Instance) -> "NDArray[np.float64]":
-    """Work in each object that its answers tell apart: that of components that live in the namespace."""
+    """Return the busy time of each object, as far as answers report it: that of components in the namespace."""
     inside = [
         f"{other.name}_ms"
         for other in objects.others.values()

@@ -1,9 +1,9 @@
-"""An organisation's ledger: usage events are appended, a balance is kept, and an alarm carries both to D1.
+"""An organisation's usage ledger in a Durable Object: append events, read the balance, flush to D1 by an alarm.
 
-``hardened`` stores one row an event, so every append costs the same. An alarm, set by the first pending event, seals
-what is pending and reads it in chunks, holding the object for each chunk (hazard H70), and writes each chunk to D1
-while the object serves others. ``seed`` rewrites the whole log as one value, so an append costs more the longer the log
-is (hazard H3), and nothing ever shortens it.
+``hardened`` stores one row per event, so every append costs the same. An alarm, set by the first pending event, seals
+the pending events and reads them in chunks, holding the object for each chunk (hazard H70), and writes each chunk to D1
+while the object serves others. ``seed`` rewrites the whole log as one value, so the cost of an append grows with the
+log (hazard H3), and nothing ever truncates it.
 
 Sources
 -------
@@ -26,36 +26,36 @@ from sim.schema import Count as Number
 from sim.schema import Distribution, NotNegative, Positive, Table
 
 CHUNKS_MAX = 1_000_000
-"""A bound on the chunks of one flush, far above any real one: every loop ends."""
+"""Upper limit on the chunks of one flush, far above any real one, so that every loop ends."""
 
 FLUSHED_ROWS_WRITTEN = 4
-"""Rows of D1's ``usage_events`` that one event writes: itself, its key, two indexes."""
+"""Rows written to D1's ``usage_events`` per event: itself, its primary key, two indexes."""
 
 APPEND_ROWS_READ, APPEND_ROWS_WRITTEN = 2, 2
-"""Rows of one append: it looks for its own earlier delivery and for the balance, and writes event and balance."""
+"""Rows of one append: it reads its idempotency key and the balance, and writes the event and the balance."""
 
 
 class Ledger(Table):
     """The usage ledger inside each object of a namespace."""
 
     objects: str = "durable_objects"
-    """The namespace that it lives in."""
+    """The namespace of its objects."""
     database: str = "d1"
     """The database that it flushes to."""
     policy: Literal["seed", "hardened"]
-    """``seed``: the whole log is one value, rewritten with every event. ``hardened``: a row an event, and a flush."""
+    """``seed``: the whole log is one value, rewritten with every event. ``hardened``: a row per event, and flushes."""
     write_ms: Distribution
     """Append of one event; it holds the object."""
     read_ms: Distribution
     """Read of a balance; it holds the object."""
     append_us_per_event: NotNegative
-    """Added to an append for each event already in the log (policy ``seed``)."""
+    """Additional time of an append for each event already in the log (policy ``seed``)."""
     event_bytes: Number
     """Size of one stored event."""
     flush_interval_s: Positive
-    """From the first event not yet flushed to the alarm that flushes."""
+    """Time from the first pending event to the alarm that flushes it."""
     flush_row_us: NotNegative
-    """The flush holds the object so long for each row."""
+    """Time for which the flush holds the object, per row."""
     flush_chunk_rows: Number
     """Rows of one chunk; between chunks the object serves others."""
 
@@ -72,12 +72,12 @@ def balance(ledger: Instance, _: NoParameters) -> Flow:
 
 
 def flush(ledger: Instance, _: NoParameters) -> Flow:
-    """Flush the ledger of the request's key now, and wait until D1 has it."""
+    """Flush the ledger of the request's key now, and wait until D1 has stored it."""
     return durable_objects.around(_objects(ledger), _flush(ledger))
 
 
 def _append(ledger: Instance) -> Flow:
-    """What the object does with one usage event."""
+    """Return the object's work for one usage event."""
     table: Ledger = ledger.table
     instances = durable_objects.station(_objects(ledger)).instances
     if table.policy == "seed":
@@ -94,14 +94,14 @@ def _append(ledger: Instance) -> Flow:
 
 
 def _flush(ledger: Instance) -> Flow:
-    """The alarm's work: what is pending when it rings goes, chunk after chunk, out of the object and into D1."""
+    """Return the alarm's work: flush the events pending when it fires, chunk by chunk, to D1."""
     table, pending = ledger.table, _pending(ledger)
     sealed = Counter(f"{ledger.name}_sealed", instances=pending.instances)
     rows_ms = Time(ZERO.distribution, each_ms=table.flush_row_us / 1000, of=sealed, at_most=table.flush_chunk_rows)
     collect = (Delay(rows_ms, ledger.stream("flush")), Count(sealed, by=-table.flush_chunk_rows))
     store = ledger.linked("database").flow("write")
     chunk = (*durable_objects.held(_objects(ledger), work=collect), *store)
-    # Without the seal a busy object would never be done: while one chunk is stored, the next event comes.
+    # Without the seal the flush of a busy object would never end: new events arrive while a chunk is stored.
     seal = Move(pending, into=sealed)
     return (seal, Repeat(CountAtLeast(sealed, 1), chunk, ledger.stream("flush_chunk"), limit=CHUNKS_MAX))
 
@@ -111,12 +111,12 @@ def _pending(ledger: Instance) -> Counter:
 
 
 def _objects(ledger: Instance) -> Instance:
-    """The namespace, in the ledger's own use of it."""
+    """Return the namespace, numbered as the ledger's own use of it."""
     return replace(ledger.linked("objects"), use_number=ledger.use_number)
 
 
 def append_usage(ledger: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One request to the object with its rows, and the rows that the flush will write to D1."""
+    """Return the usage of an append: one request to the object, its rows, and the rows that the flush writes to D1."""
     objects = ledger.linked("objects")
     active_ms = ledger.table.write_ms.expected() + objects.table.output_gate_ms.expected()
     flushed = 1 if ledger.table.policy == "hardened" else 0
@@ -131,12 +131,12 @@ def append_usage(ledger: Instance, call: Call) -> Usage:  # noqa: ARG001  # one 
 
 
 def balance_usage(ledger: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One request to the object, and the row that it reads."""
+    """Return the usage of a balance: one request to the object, and the row that it reads."""
     return durable_objects.call_usage(ledger.table.read_ms.expected(), rows_read=1.0)
 
 
 def flush_usage(ledger: Instance, *_: Any) -> Usage:
-    """One request to the object, active until D1 has written; the rows are those that each append has counted."""
+    """Return the usage of a flush: one request, active until D1 has written; its rows are counted by the appends."""
     if ledger.table.policy != "hardened":
         return durable_objects.call_usage(0.0)
     database = ledger.linked("database").table
@@ -144,10 +144,10 @@ def flush_usage(ledger: Instance, *_: Any) -> Usage:
 
 
 def alarms(ledger: Instance, demand: Demand) -> Usage:
-    """The month's flush alarms, each a request to its object that writes one row and waits for D1.
+    """Return the usage of a month's flush alarms, each a request to its object that writes one row and waits for D1.
 
-    An object's cycle is the flush interval, then the time until its next event; with Poisson events of rate λ that is
-    ``interval + 1/λ``. Objects share the events as the popularity of the keys says.
+    An object's cycle is the flush interval plus the time until its next event; with Poisson events of rate λ its mean
+    is ``interval + 1/λ``. Events are divided among the objects by the popularity of the keys.
     """
     if ledger.table.policy != "hardened":
         return Usage()

@@ -1,7 +1,7 @@
 """The network between a client and the edge: half a round trip there, half back.
 
-One number is drawn a request, so both halves see the same weather. Bytes on the wire are not modelled here: the
-edge is near, and the time of large bodies is attributed to where they are stored (``r2``).
+The round trip is drawn once per request, so both halves are equal. Transmission time is not modelled here: the edge is
+near, and the time of large bodies is attributed to where they are stored (``r2``).
 
 Sources
 -------
@@ -14,7 +14,7 @@ from sim.schema import Distribution, Table
 
 
 class Network(Table):
-    """The way between a client and the provider's nearest location."""
+    """The network between a client and the provider's nearest location."""
 
     client_rtt_ms: Distribution
     """Round trip: half of it before the request is handled, half after."""

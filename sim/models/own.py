@@ -9,7 +9,7 @@ from sim.models.component import Component
 
 
 def load_components(file: Path) -> tuple[Component, ...]:
-    """Execute *file*, and return all components that are known afterwards.
+    """Execute *file*, and return all components that are registered afterwards.
 
     Raises
     ------

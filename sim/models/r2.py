@@ -1,7 +1,6 @@
-"""Objects in a bucket: an operation has a latency of its own, then the bytes take their time.
+"""R2, the object store: an operation takes a first-byte latency, then a transfer at fixed bandwidth.
 
-Each transfer has its own stream of fixed bandwidth; there is no queue, since the store is far larger than any of its
-users.
+Each transfer has a bandwidth of its own; there is no queue, since the store is far larger than any of its users.
 
 Sources
 -------
@@ -28,11 +27,11 @@ class R2(Table):
     """The object store."""
 
     put_ms: Distribution
-    """An upload's own time, without its bytes."""
+    """Time of an upload without the transfer of its bytes."""
     get_ms: Distribution
-    """A download's own time, without its bytes."""
+    """Time of a download without the transfer of its bytes."""
     bandwidth_bytes_per_s: Positive
-    """Speed of one transfer."""
+    """Bandwidth of one transfer."""
 
 
 def put(r2: Instance, _: NoParameters) -> Flow:
@@ -50,24 +49,25 @@ def _body(r2: Instance) -> Transfer:
 
 
 def put_usage(r2: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One operation of class A, and what stays in the bucket."""
+    """Return the usage of an upload: one class A operation, and the bytes stored."""
     return Usage({"r2.class_a": 1.0}, stored_gb={"r2.storage": call.size_bytes / GB})
 
 
 def get_usage(r2: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One operation of class B; egress is free."""
+    """Return the usage of a download: one class B operation; egress is free."""
     return Usage({"r2.class_b": 1.0})
 
 
 def upload_mb_per_s(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
-    """Size over time of every upload that succeeded, in MB/s.
+    """Return the throughput of every successful upload, in MB/s.
 
-    An upload is a request of a route that puts into a bucket, and asks it for nothing else.
+    An upload is a request of a route that puts into a bucket, and uses no other operation of it.
     """
     rates = []
     for name in uses.instances:
         routes = uses.routes_with("put", name)
-        done = frame[frame["route"].isin(routes) & (frame["outcome"] == "ok") & (frame[f"{name}_ms"] > 0)]
+        met = frame["route"].isin(routes) & (frame["outcome"] == "ok") & (frame[f"{name}_ms"] > 0)
+        done = frame.loc[met, ["size_bytes", f"{name}_ms"]]
         rates.append((done["size_bytes"] / 1e6 / (done[f"{name}_ms"] / 1e3)).to_numpy())
     return np.concatenate(rates) if rates else np.zeros(0)
 

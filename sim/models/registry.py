@@ -1,7 +1,7 @@
-"""All components: the files of this package, and those that a user registers.
+"""The registry of components: the modules of this package, and those that a user registers.
 
-The modules beside this one that export ``COMPONENT`` are found by looking; a component of one's own is added by one
-call of :func:`register`. Whoever needs a list of components, their columns, metrics or meters asks here.
+The modules beside this one that export ``COMPONENT`` are discovered; a user's own component is added by one call of
+:func:`register`. All lists of components, their columns, metrics and meters come from here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ def _built_in() -> Mapping[str, Component]:
 
 
 def register(component: Component) -> Component:
-    """Add a component of one's own; a later one of the same name takes its place.
+    """Add a user's own component; a later one of the same name replaces it.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def register(component: Component) -> Component:
 
 
 def components() -> tuple[Component, ...]:
-    """List all components in the order of a request's way."""
+    """List all components in the order of a request's path."""
     known = {**_built_in(), **_registered}
     return tuple(sorted(known.values(), key=lambda component: (component.tier, component.name)))
 
@@ -74,15 +74,15 @@ def metrics() -> dict[str, tuple[Component, Metric]]:
 
 
 def ordered(instances: Iterable[Instance]) -> "Sequence[Instance]":
-    """Sort instances by the way of a request; those of one component stay as the scenario has them."""
+    """Sort instances by their position on a request's path; those of one component keep the scenario's order."""
     return sorted(instances, key=lambda instance: (instance.component.tier, instance.component.name))
 
 
 def time_columns(instances: Iterable[Instance]) -> tuple[str, ...]:
-    """Name the columns of a result that say where a request's time went, in ms.
+    """Name the columns of a result that break down a request's time, in ms.
 
-    Each instance has ``NAME_ms``, one with a station ``NAME_queue_ms`` before it, one that reports CPU time a column
-    of it behind, which lies inside ``NAME_ms``.
+    Each instance has a column ``NAME_ms``; one with a station also ``NAME_queue_ms``, before it; one that reports CPU
+    time also ``NAME_cpu_ms``, after it, which is part of ``NAME_ms``.
     """
     names: list[str] = []
     for instance in ordered(instances):
@@ -92,12 +92,12 @@ def time_columns(instances: Iterable[Instance]) -> tuple[str, ...]:
 
 
 def inner_columns(instances: Iterable[Instance]) -> dict[str, str]:
-    """Map each column whose time lies inside another one's to that other column."""
+    """Map each column whose time is part of another column's to that column."""
     return {f"{inner}_ms": f"{instance.name}_ms" for instance in instances for inner in _inner(instance)}
 
 
 def queues(instances: Iterable[Instance]) -> tuple[str, ...]:
-    """Name the instances with a queue, in the order of a request's way."""
+    """Name the instances with a queue, in the order of a request's path."""
     return tuple(instance.name for instance in ordered(instances) if instance.component.station is not None)
 
 

@@ -1,12 +1,12 @@
-"""A QUIC connection from devices: a request holds one of its streams until the last byte of the answer.
+"""The QUIC tunnel from devices: a request holds one of its streams until the last byte of the answer.
 
-The streams are the tunnel's servers: by Little's law they carry at most ``streams / R`` requests a second when an
-answer takes R (hazard H41). An answer over the response limit is refused after the work was done (hazard H42).
+The streams are the tunnel's servers: by Little's law they carry at most ``streams / R`` requests per second when an
+answer takes R (hazard H41). An answer over the response limit is refused after its work is done (hazard H42).
 
 Sources
 -------
 The limit of 100 concurrent streams is the QUIC library's default (quinn); the response limit is the brief's 1 MiB; the
-overhead is the scenario's assumption, to be held against the brief's 50 ms.
+overhead is the scenario's assumption, to be compared with the brief's 50 ms.
 """
 
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ class Tunnel(Table):
     overhead_ms: Distribution
     """Round trip from the device to the Worker."""
     streams: Count
-    """Requests in the tunnel at the same time; one more waits."""
+    """Most concurrent requests in the tunnel; further ones wait."""
     response_limit_bytes: Count
     """A larger answer is refused."""
 
@@ -47,7 +47,7 @@ def enter(tunnel: Instance, inner: Flow) -> Flow:
 
 
 def held_ms(frame: "pd.DataFrame", tunnel: Instance) -> "NDArray[np.float64]":
-    """Time for which requests held a stream: the whole request but its wait for one."""
+    """Return the time for which each request held a stream: its latency without the wait for a stream."""
     met = frame[frame[f"{tunnel.name}_ms"] > 0]
     return np.array([(met["service_latency_ms"] - met[f"{tunnel.name}_queue_ms"]).sum()])
 

@@ -1,8 +1,9 @@
-"""An isolate that runs the Worker's code: rarely it must be started first, then it computes for some milliseconds.
+"""Workers: an isolate, sometimes after a cold start, runs the Worker's code for some milliseconds of CPU time.
 
 CPU time holds one of the deployment's isolates; waiting for a Durable Object, D1 or R2 does not, since an isolate
-serves other requests meanwhile. A start delays the request but occupies nobody else. The platform scales isolates out
-and publishes no limit of their number, so they are elastic by default; a number is its author's assumption.
+serves other requests meanwhile. A cold start delays its own request and no other.
+The platform starts isolates with the load and
+publishes no limit of their number, so they are elastic by default; a number is its author's assumption.
 
 Sources
 -------
@@ -31,13 +32,13 @@ class Workers(Table):
     """The code at the edge, run by isolates."""
 
     isolates: Isolates
-    """Isolates that may compute at the same time; ``elastic``: the platform starts as many as the load needs."""
+    """Number of isolates that can compute at the same time; ``elastic``: as many as the load needs."""
     cpu_ms: Distribution
     """CPU time of one request; it holds an isolate."""
     cold_start_ms: Distribution
-    """Start of an isolate, waited for by the request that needs it."""
+    """Time to start an isolate, added to the request that needs it."""
     cold_fraction: Fraction
-    """Share of requests that need a start."""
+    """Share of requests that need a cold start."""
 
 
 def station(workers: Instance) -> Station:
@@ -47,7 +48,7 @@ def station(workers: Instance) -> Station:
 
 
 def compute(workers: Instance, _: NoParameters) -> Flow:
-    """Perhaps start an isolate, then use its CPU."""
+    """Start an isolate if the request is cold, then use its CPU."""
     table: Workers = workers.table
     start = Delay(table.cold_start_ms, workers.stream("cold_start"))
     return (
@@ -57,23 +58,23 @@ def compute(workers: Instance, _: NoParameters) -> Flow:
 
 
 def usage(workers: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One request, and its CPU time in ms."""
+    """Return the usage of a request: itself, and its CPU time in ms."""
     return Usage({"workers.requests": 1.0, "workers.cpu": workers.table.cpu_ms.expected()})
 
 
 def plan_fee(workers: Instance, demand: Demand) -> Usage:  # noqa: ARG001  # one signature for all
-    """The plan's monthly fee."""
+    """Return the plan's monthly fee."""
     return Usage({"workers.plan": 1.0})
 
 
 def cpu_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
-    """CPU time of every request that reached a Worker, in ms."""
+    """Return the CPU time of every request that reached a Worker, in ms."""
     spent: NDArray[np.float64] = frame[[f"{cpu_category(name)}_ms" for name in uses.instances]].to_numpy().sum(axis=1)
     return spent[spent > 0]
 
 
 def busy_ms(frame: "pd.DataFrame", workers: Instance) -> "NDArray[np.float64]":
-    """CPU time that the answers report, as one sum."""
+    """Return the sum of the CPU time that the answers report."""
     return np.array([frame[f"{cpu_category(workers.name)}_ms"].sum()])
 
 

@@ -1,10 +1,9 @@
-"""Distributions that a scenario may name: how long something takes, or how large it is.
+"""Probability distributions that a scenario may use for times and sizes.
 
 A distribution has no unit of its own; the key that holds it has one, as in
-``cpu_ms = {distribution = "exponential", mean = 2.2}``. Every distribution turns uniform numbers into values by a
-formula, most by inverting the distribution function, so that one uniform number gives one value, and the same number
-gives the same value in every engine. All are monotone in their uniform number, except the hyperexponential and the
-Erlang distribution, for which common random numbers correlate less.
+``cpu_ms = {distribution = "exponential", mean = 2.2}``. Every distribution maps uniform numbers to values by a formula,
+most by inversion, so that one uniform number gives one value, the same in every engine. All are monotone in their
+uniform number except the hyperexponential and the Erlang distribution, for which common random numbers correlate less.
 
 Sources
 -------
@@ -33,18 +32,18 @@ ALMOST_ONE = 1 - 2.0**-53
 """The largest uniform number that a stream yields (``sim/randomness/streams.py``)."""
 
 LARGEST = 1e15
-"""No value of a distribution may lie beyond: 30,000 years in ms, a petabyte in bytes."""
+"""Upper limit of a distribution's values: 30,000 years in ms, a petabyte in bytes."""
 
 BISECTION_STEPS = 200
-"""Enough halvings to determine a double, wherever the bracket starts."""
+"""Enough bisection steps to determine a double, wherever the bracket starts."""
 
 
 class _Distribution(BaseModel):
-    """Base of all distributions: frozen, no unknown parameter; a value takes ``draws`` uniform numbers, mostly one."""
+    """Base class of all distributions: frozen, without unknown parameters; a value takes ``draws`` uniform numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    if not TYPE_CHECKING:  # A distribution's own parameters say more than those of a wrapper.
+    if not TYPE_CHECKING:  # Type checkers see the parameters of each distribution instead of this wrapper's.
 
         def __init__(self, **parameters: Any) -> None:
             """Raise ModelError, in one line, for a distribution that is built in Python."""
@@ -53,7 +52,7 @@ class _Distribution(BaseModel):
             except ValidationError as error:
                 raise ModelError(_refusal(type(self).__name__, error)) from None
 
-        # The tables of a scenario are validated without it, and told with their path (sim/schema.py).
+        # The tables of a scenario are validated elsewhere, with their path in the message (sim/schema.py).
         __init__.__pydantic_base_init__ = True
 
     @model_validator(mode="after")
@@ -70,19 +69,19 @@ class _Distribution(BaseModel):
 
     @property
     def draws(self) -> int:
-        """Number of uniform numbers that make one value."""
+        """Number of uniform numbers per value."""
         return self._draws()
 
     def expected(self) -> float:
-        """Mean value, in the unit of the key that holds the distribution."""
+        """Return the mean, in the unit of the key that holds the distribution."""
         return self._expected()
 
     def quantile(self, u: Array) -> Array:
-        """Value below which a share *u* (shape (n,), in (0, 1)) of the distribution lies; shape (n,)."""
+        """Return the quantiles at probabilities *u* (shape (n,), in (0, 1)); shape (n,)."""
         return self._quantile(u)
 
     def sample(self, u: Array) -> Array:
-        """Values from uniform numbers *u* of shape (draws, n); returns shape (n,)."""
+        """Return values from uniform numbers *u* of shape (draws, n); shape (n,)."""
         return self._sample(u)
 
     def _check(self) -> None:
@@ -92,7 +91,7 @@ class _Distribution(BaseModel):
         return 1
 
     def _expected(self) -> float:
-        raise NotImplementedError  # Every distribution below has one; the base class is no distribution.
+        raise NotImplementedError  # Every distribution below has one.
 
     def _quantile(self, u: Array) -> Array:
         raise NotImplementedError  # As above.
@@ -102,7 +101,7 @@ class _Distribution(BaseModel):
 
 
 def _refusal(distribution: str, error: ValidationError) -> str:
-    """The first of pydantic's findings in one line: ``Exponential.mean=-1.0 must be > 0``."""
+    """Return the first of pydantic's validation errors in one line: ``Exponential.mean=-1.0 must be > 0``."""
     found = error.errors(include_url=False)[0]
     broken = rule(found)
     if broken.startswith(distribution):
@@ -128,7 +127,7 @@ class Constant(_Distribution):
 
 
 class Uniform(_Distribution):
-    """Anywhere between *low* and *high*, equally likely."""
+    """Uniform between *low* and *high*."""
 
     distribution: Literal["uniform"] = "uniform"
     low: NotNegative
@@ -214,7 +213,7 @@ class Pareto(_Distribution):
 
     @property
     def cut(self) -> float:
-        """Share of the unbounded distribution that lies below the maximum."""
+        """Probability of the unbounded distribution below the maximum."""
         return float(1 - (self.minimum / self.maximum) ** self.shape)
 
     def _expected(self) -> float:
@@ -252,7 +251,7 @@ class Erlang(_Distribution):
 
 
 class Hyperexponential(_Distribution):
-    """Mostly short, sometimes long: two exponentials with balanced means; *cv2* is the squared variation."""
+    """A mixture of two exponentials with balanced means; *cv2* is the squared coefficient of variation."""
 
     distribution: Literal["hyperexponential"] = "hyperexponential"
     mean: Positive
@@ -290,7 +289,7 @@ class Hyperexponential(_Distribution):
 
 
 class Empirical(_Distribution):
-    """Measured *values* at equal steps of probability from 0 to 1, joined by straight lines."""
+    """Measured quantiles *values* at equal steps of probability from 0 to 1, interpolated linearly."""
 
     distribution: Literal["empirical"] = "empirical"
     values: Annotated[tuple[NotNegative, ...], Field(min_length=2)]

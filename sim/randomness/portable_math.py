@@ -1,10 +1,10 @@
 """Portable math: the logarithm, the exponential and the normal quantile, from basic arithmetic alone.
 
-C libraries, vector libraries and compilers round these functions differently, and the last bit decides a tie between
-two events. So they are written here once, from operations that IEEE 754 rounds the same way everywhere: NumPy on whole
-arrays and compiled code on single numbers give equal bits, on every machine.
+C libraries, vector libraries and compilers round these functions differently, and the last bit can decide the order of
+two events. So they are implemented here from operations that IEEE 754 rounds the same way everywhere: NumPy on arrays
+and compiled code on scalars give identical bits on every machine.
 
-Every function takes an array of any shape, or one number, and is within a few units in the last place of the truth.
+Every function takes an array of any shape, or a scalar, and is accurate to a few units in the last place.
 
 Sources
 -------
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 LN2_HIGH = 0.693147180369123816490
-"""ln 2 to 32 bits, so that its product with a small whole number is exact; what is missing is in LN2_LOW."""
+"""ln 2 to 32 bits, so that its product with a small integer is exact; the remainder is LN2_LOW."""
 LN2_LOW = 1.90821492927058770002e-10
 PER_LN2 = 1.4426950408889634
 
@@ -30,13 +30,13 @@ SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 ONE_BITS = 0x3FF0000000000000
 FRACTION_BITS = 52
 TO_INTEGER = 6755399441055744.0
-"""1.5 * 2**52: adding it to a small number leaves the nearest whole number in the lowest bits."""
+"""1.5 * 2**52: adding it to a small number leaves the nearest integer in the lowest bits."""
 
 EXPONENT_MAX = 708.0
 """Beyond this, exp() would leave the range of normal numbers; it stops there."""
 
 LOG_TERMS = tuple(2.0 / (2 * k + 3) for k in range(10))
-"""Of the series of log(1 + f) after its first term, in powers of s*s, with s = f / (2 + f)."""
+"""Coefficients of the series of log(1 + f) after its first term, in powers of s*s, with s = f / (2 + f)."""
 EXP_TERMS = tuple(1.0 / factorial(k) for k in range(14))
 
 CENTRE = 0.425
@@ -44,7 +44,7 @@ CENTRE_SQUARE = 0.180625
 NEAR = 5.0
 NEAR_SHIFT = 1.6
 
-# Wichura's coefficients, above and below the line, for the centre, the near tail and the far tail.
+# Wichura's coefficients, numerator and denominator, for the centre, the near tail and the far tail.
 # fmt: off
 CENTRE_TOP = (
     3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3, 1.3731693765509461125e4,
@@ -74,7 +74,7 @@ FAR_BASE = (
 
 
 def log(x: Any) -> Any:
-    """Natural logarithm of a positive number; of 0 about -709, not minus infinity."""
+    """Return the natural logarithm of a positive number; for 0 about -709, not minus infinity."""
     bits = np.float64(x).view(np.int64)
     exponent = (bits - SQRT_HALF_BITS) >> FRACTION_BITS
     part = np.int64(bits - (exponent << FRACTION_BITS)).view(np.float64) - 1.0
@@ -90,7 +90,7 @@ def log(x: Any) -> Any:
 
 
 def exp(x: Any) -> Any:
-    """Exponential function, between exp(-708) and exp(708)."""
+    """Return the exponential, limited to exp(-708) and exp(708)."""
     inside = np.minimum(np.maximum(x, -EXPONENT_MAX), EXPONENT_MAX)
     shifted = inside * PER_LN2 + TO_INTEGER
     twos = shifted - TO_INTEGER
@@ -106,12 +106,12 @@ def exp(x: Any) -> Any:
 
 
 def power(x: Any, y: Any) -> Any:
-    """Positive *x* to the power *y*."""
+    """Return positive *x* to the power *y*."""
     return exp(y * log(x))
 
 
 def degree_seven(x: Any, c: tuple[float, ...]) -> Any:
-    """Polynomial with eight coefficients, from the lowest; its two halves are independent, for the pipeline."""
+    """Evaluate a polynomial of degree 7, lowest coefficient first, in two independent halves for the CPU pipeline."""
     x2 = x * x
     low = (c[0] + c[1] * x) + (c[2] + c[3] * x) * x2
     high = (c[4] + c[5] * x) + (c[6] + c[7] * x) * x2
@@ -119,7 +119,7 @@ def degree_seven(x: Any, c: tuple[float, ...]) -> Any:
 
 
 def normal_quantile(u: Array) -> Array:
-    """Value below which a share *u* of the standard normal distribution lies.
+    """Return the quantile of the standard normal distribution at probability *u*.
 
     Parameters
     ----------

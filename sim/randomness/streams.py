@@ -1,9 +1,9 @@
-"""Counter-based random numbers: looked up, not drawn in turn.
+"""Counter-based random numbers: a pure function of seed, stream, request and context.
 
-Picture a book of tables. The *seed* chooses the book, the *stream* (a place in the model, such as ``"d1.read"``)
-chooses the page, the *request* number the line, and the *context* distinguishes the first attempt of a request from
-its retries. Looking up twice gives the same number twice, in any order. Two things follow: two engines that execute the
-same model draw the same random numbers, and a what-if keeps every draw that it does not change (common random numbers).
+A number is addressed by the *seed*, the *stream* (a place in the model, such as ``"d1.read"``), the number of the
+*request*, and the *context*, which distinguishes the first attempt of a request from its retries. The same address
+always gives the same number, in any order of evaluation. So two engines that execute the same model draw the same
+random numbers, and a changed scenario keeps every draw that it does not affect (common random numbers).
 
 The generator is SplitMix64 used as a hash of its counter.
 
@@ -13,20 +13,27 @@ Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 
 Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (counter-based streams).
 """
 
+from collections.abc import Callable
 from hashlib import blake2b
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
 
+T = TypeVar("T", bound=np.generic)
+
 GOLDEN = 0x9E3779B97F4A7C15
 MASK = 0xFFFFFFFFFFFFFFFF
 UNUSED_BITS = 12
 TO_UNIT = 2.0**-52
 
+BLOCK = 2**13
+"""Requests whose numbers are looked up at a time: a few arrays of 64 KiB fit into a cache."""
+
 SEED_MAX = 2**63 - 1
-"""The largest whole number that a TOML file, a Parquet column and the compiled engine all hold."""
+"""The largest integer that a TOML file, a Parquet column and the compiled engine can all represent."""
 
 
 def mix64(word: int) -> int:
@@ -38,14 +45,14 @@ def mix64(word: int) -> int:
 
 
 def stream_key(seed: int, stream: str) -> int:
-    """Return the 64-bit key of *stream* under *seed*: the page of the book.
+    """Return the 64-bit key of *stream* under *seed*.
 
     Parameters
     ----------
     seed : int
         See :func:`checked_seed`.
     stream : str
-        Name of the place in the model that draws.
+        Name of the stream.
     """
     seed = checked_seed(seed)
     page = int.from_bytes(blake2b(stream.encode(), digest_size=8).digest(), "little")
@@ -53,12 +60,12 @@ def stream_key(seed: int, stream: str) -> int:
 
 
 def checked_seed(seed: int) -> int:
-    """Return a seed as a plain integer, and refuse what is none: no seed is truncated to the bits that an engine holds.
+    """Return a seed as a plain integer; refuse any other value, so that no seed is truncated silently.
 
     Raises
     ------
     UsageError
-        It is no whole number from 0 to 2**63 - 1.
+        It is not an integer from 0 to 2**63 - 1.
     """
     whole = int(seed) if hasattr(seed, "__index__") and not isinstance(seed, bool) else -1
     if not 0 <= whole <= SEED_MAX:
@@ -85,12 +92,12 @@ def uniforms(key: int, request: NDArray[np.int64], *, context: int = 0, draw: in
     context : int
         0 for the first attempt; see :func:`child_context`.
     draw : int
-        Which of several numbers that a distribution needs.
+        Index among the several numbers that a distribution needs.
 
     Returns
     -------
     ndarray of float64, shape (n,)
-        Strictly between 0 and 1; 52 random bits, so that half a step more is exact and nothing rounds up to 1.
+        Strictly between 0 and 1; 52 random bits plus half a step, which is exact and never rounds up to 1.
     """
     with np.errstate(over="ignore"):
         counter = (request.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN)
@@ -100,10 +107,21 @@ def uniforms(key: int, request: NDArray[np.int64], *, context: int = 0, draw: in
     return unit
 
 
-def child_context(context: int, key: int, *, branch: int) -> int:
-    """Return the context of retry, turn or copy number *branch* >= 1 of a step; 0 keeps the parent's.
+def in_blocks(function: Callable[[NDArray[np.int64]], NDArray[T]], request: NDArray[np.int64]) -> NDArray[T]:
+    """Apply *function*, which treats each request for itself, to a block of requests at a time.
 
-    *key* is that of the step's stream.
+    The values are those of one call. The arrays between its steps then stay in the processor's cache, which makes a
+    million lognormal draws twice as fast.
+    """
+    if len(request) <= BLOCK:
+        return function(request)
+    return np.concatenate([function(request[start : start + BLOCK]) for start in range(0, len(request), BLOCK)])
+
+
+def child_context(context: int, key: int, *, branch: int) -> int:
+    """Return the context of retry, iteration or copy number *branch* >= 1 of a step; 0 returns the parent's.
+
+    *key* is the key of the step's stream.
     """
     return context if branch == 0 else mix64(context ^ mix64(key + GOLDEN * branch))
 

@@ -4,7 +4,3 @@
 (:mod:`~sim.report.figures`); the sentences come from :mod:`sim.report.sentences`, the words from
 :mod:`sim.report.wording`.
 """
-
-from sim.report.page import report_html, write_report
-
-__all__ = ["report_html", "write_report"]

@@ -101,6 +101,6 @@ def _beside(statistic: str) -> "Callable[..., Axes]":
     """What was measured beside its own simulation, not beside that of the whole schedule."""
 
     def draw(plan: "Plan", **options: Any) -> "Axes":
-        return plots.waterfall(plan.rehearsed, statistic, beside=plan.measured, **options)
+        return plots.waterfall(plan.simulated_window, statistic, beside=plan.measured, **options)
 
     return draw

@@ -13,6 +13,7 @@ from sim.errors import RunnerError, UsageError
 from sim.report.json_document import write_text
 
 FIRST = "notebooks/00_start_here.ipynb"
+REPOSITORY = Path(__file__).resolve().parents[2]
 CELL_S = 600
 """A cell that takes longer hangs."""
 
@@ -54,17 +55,33 @@ def render(path: Path, folder: Path) -> Path:
     return target
 
 
-def open_lab(notebook: str = FIRST) -> int:
-    """Start JupyterLab at *notebook*; its exit status.
+def open_lab(notebook: str | None = None, *, port: int | None = None, browser: bool = True) -> int:
+    """Start JupyterLab; its exit status.
+
+    Parameters
+    ----------
+    notebook : str, optional
+        By default the first one: of the working directory, else of the repository, wherever the command was typed.
+    port : int, optional
+        By default the first free one from 8888.
+    browser : bool
+        Open a browser, or only print the address.
 
     Raises
     ------
     UsageError
-        JupyterLab is not installed.
+        JupyterLab is not installed, or *notebook* is no file.
     """
     if importlib.util.find_spec("jupyterlab") is None:
         raise UsageError("JupyterLab is not installed (make lab, or pip install 'headroom[notebooks]')")
-    return subprocess.call([sys.executable, "-m", "jupyterlab", *([notebook] if Path(notebook).is_file() else [])])
+    if notebook is not None and not Path(notebook).is_file():
+        raise UsageError(f"notebook {notebook!r} does not exist")
+    first = next((place for place in (Path(), REPOSITORY) if (place / FIRST).is_file()), None)
+    opened = notebook if notebook is not None else first and str(first / FIRST)
+    options = [] if first is None or notebook is not None else [f"--ServerApp.root_dir={first.resolve()}"]
+    options += [] if port is None else [f"--port={port}"]
+    options += [] if browser else ["--no-browser"]
+    return subprocess.call([sys.executable, "-m", "jupyterlab", *options, *([opened] if opened else [])])
 
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")

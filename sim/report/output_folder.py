@@ -4,7 +4,12 @@
 ``measured.parquet`` is the live run (:mod:`sim.results.storage`): ``headroom run SCENARIO --on FILE`` judges it anew.
 """
 
+import fcntl
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EACCES
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +20,9 @@ if TYPE_CHECKING:
     from sim.experiments.plan import Plan
 
 
-def prepare_folder(out: Path, name: str) -> Path:
-    """Make the folder of a scenario's results, now and not after a minute of measuring.
+@contextmanager
+def prepared_folder(out: Path, name: str) -> Iterator[Path]:
+    """Make the folder of a scenario's results, now and not after a minute of measuring, and hold it against other runs.
 
     Parameters
     ----------
@@ -28,14 +34,29 @@ def prepare_folder(out: Path, name: str) -> Path:
     Raises
     ------
     UsageError
-        It cannot be made.
+        It cannot be made, or another run is writing into it.
     """
     folder = out / (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "plan")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(EACCES, "permission denied")
     except OSError as error:
         raise UsageError(f"out={str(out)!r} must be a folder that can be written: {error.strerror}") from None
-    return folder
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        _hold(lock, folder)
+        yield folder
+    finally:
+        os.close(lock)
+
+
+def _hold(lock: int, folder: Path) -> None:
+    """Keep other runs out until *lock* is closed; the system closes it when the process ends, however it ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"{folder} is being written by another run (--out FOLDER takes another place)") from None
 
 
 def write_plan(plan: "Plan", folder: Path) -> list[Path]:
@@ -51,7 +72,7 @@ def write_plan(plan: "Plan", folder: Path) -> list[Path]:
     UsageError
         A file cannot be written.
     """
-    from sim.report import write_report
+    from sim.report.page import write_report
     from sim.results.storage import save_run
 
     report, document, measured = folder / "report.html", folder / "result.json", folder / "measured.parquet"

@@ -22,7 +22,7 @@ UNBOUNDED = "unbounded"
 NOTHING = 1e-9
 """What is less, in any unit that is shown, is a formula's remainder, and one zero tells as much as ten."""
 
-DIGITS_MOST = 7
+DIGITS_MAX = 7
 """However near two numbers are, nobody reads more digits."""
 
 
@@ -78,11 +78,11 @@ def _figure(value: float, unit: str, *, apart_from: Iterable[float]) -> str:
     if unit == "1":
         return f"{100 * value:.3f}"
     lines = [line for line in apart_from if line != value]
-    for digits in range(3, DIGITS_MOST):
+    for digits in range(3, DIGITS_MAX):
         shown = significant(value, digits)
         if shown not in {significant(line, digits) for line in lines}:
             return shown
-    return significant(value, DIGITS_MOST)
+    return significant(value, DIGITS_MAX)
 
 
 def _unit(unit: str) -> str:

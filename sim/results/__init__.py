@@ -1,1 +1,1 @@
-"""What came out of one run: a row a request, a row a station; metrics of it, and its file."""
+"""Results of one run: a row per request, a row per station, their metrics, and their file."""

@@ -1,7 +1,7 @@
-"""Where the time of the requests went: by route, and by the parts of the way of a typical and of a slow request.
+"""Latency breakdown: by route, and by component for typical and for slow requests.
 
-A slow request is not slow in every part at once, so the parts of the P99 are not the P99s of the parts: they are what
-the slowest requests really spent, part by part, and they add up.
+A slow request is not slow in every component at once, so the breakdown of the P99 is not made of the components' P99s:
+it is the mean time of the slowest requests in each component, and it adds up.
 
 Sources
 -------
@@ -9,11 +9,13 @@ Dean and Barroso, "The tail at scale", CACM 56, 2013 (why percentiles of parts d
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from sim.results.metrics import LATENCY, NOT_JUDGED, estimate
+from sim.results.metrics import LATENCY, ended, estimate, judged
 from sim.statistics.quantiles import quantiles
 
 if TYPE_CHECKING:
@@ -21,19 +23,19 @@ if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
 
 MEDIAN_BAND = (0.45, 0.55)
-"""Requests between these percentiles stand for the typical one."""
+"""Requests between these percentiles represent the typical request."""
 
 TAIL = 0.99
 
 UNATTRIBUTED = "overhead_ms"
-"""What no component accounts for: in a live run the driver's and the wire's own time."""
+"""Column of the time not attributed to any component: in a live run that of the driver and the network."""
 
 ROUNDING_MS = 1e-6
 """Sums of floating-point times differ by less than this."""
 
 
 def waterfall(results: "Sequence[Result]") -> pd.DataFrame:
-    """Mean time in each part, of requests around the median and of those beyond the P99.
+    """Return the mean time in each part, of requests around the median and of those beyond the P99.
 
     Parameters
     ----------
@@ -43,30 +45,39 @@ def waterfall(results: "Sequence[Result]") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row a part that took any time: ``part``, ``p50_ms``, ``p99_ms``. Each column adds up to the mean latency of
-        its requests. Without a request that succeeded after the warm-up there is no row.
+        One row per part that took any time: ``part``, ``p50_ms``, ``p99_ms``. Each column adds up to the mean latency
+        of its requests. Without a successful request after the warm-up there is no row.
     """
-    frame = pd.concat([run.steady().frame for run in results], ignore_index=True)
-    frame = frame[frame["outcome"] == "ok"]
-    if frame.empty:
+    frames = [run.steady().frame for run in results]
+    succeeded = [ended(frame, "ok") for frame in frames]
+    latency_ms = [frame["latency_ms"].to_numpy()[ok] for frame, ok in zip(frames, succeeded, strict=True)]
+    if not any(map(len, latency_ms)):
         return pd.DataFrame({"part": [], "p50_ms": [], "p99_ms": []})
-    latency_ms = frame["latency_ms"]
-    low, high, tail = quantiles(latency_ms.to_numpy(), [*MEDIAN_BAND, TAIL])
-    parts = frame[_parts(results[0].scenario)].copy()
-    parts[UNATTRIBUTED] = latency_ms - parts.sum(axis=1)
-    typical, slow = parts[latency_ms.between(low, high)].mean(), parts[latency_ms >= tail].mean()
-    table = pd.DataFrame({"part": parts.columns, "p50_ms": typical.to_numpy(), "p99_ms": slow.to_numpy()})
-    spent = table[["p50_ms", "p99_ms"]].max(axis=1) > ROUNDING_MS
-    return table[spent].reset_index(drop=True)
+    low, high, tail = quantiles(np.concatenate(latency_ms), [*MEDIAN_BAND, TAIL])
+    columns = ["latency_ms", *_parts(results[0].scenario)]
+
+    def parts_between(low_ms: float, high_ms: float) -> pd.Series:
+        chosen = [
+            frame.loc[ok & frame["latency_ms"].between(low_ms, high_ms), columns]
+            for frame, ok in zip(frames, succeeded, strict=True)
+        ]
+        means = pd.concat(chosen).mean()
+        parts = means[columns[1:]]
+        parts[UNATTRIBUTED] = means["latency_ms"] - parts.sum()
+        return parts
+
+    table = pd.DataFrame({"p50_ms": parts_between(low, high), "p99_ms": parts_between(tail, inf)})
+    spent = table.max(axis=1) > ROUNDING_MS
+    return table[spent].rename_axis("part").reset_index()
 
 
 def _parts(scenario: "Scenario") -> list[str]:
-    """Columns that add up to a request's latency: CPU time, which lies inside another column, is left out."""
+    """Return the columns that add up to a request's latency, without CPU time, which is part of another column."""
     return [name for name in scenario.time_columns if name not in scenario.inner_columns]
 
 
 def by_route(results: "Sequence[Result]") -> pd.DataFrame:
-    """One row a route: how many, how many failed, and the latency of all that were sent, with 95 % intervals.
+    """Return one row per route: requests, failures, and the latency of all that were sent, with 95 % intervals.
 
     Parameters
     ----------
@@ -77,7 +88,7 @@ def by_route(results: "Sequence[Result]") -> pd.DataFrame:
     -------
     DataFrame
         ``route, n, errors, p50_ms, p50_low_ms, p50_high_ms, p99_ms, p99_low_ms, p99_high_ms``. A failure counts as
-        infinitely slow, a timeout with the time that was waited, as in the verdicts.
+        infinitely slow, a timeout with the time waited, as in the verdicts.
     """
     frames = [run.steady().frame for run in results]
     rows = [row for route in _routes(frames) if (row := _route_row(frames, route, results[0].scenario))]
@@ -90,11 +101,11 @@ def _routes(frames: "Sequence[pd.DataFrame]") -> list[str]:
 
 
 def _route_row(frames: "Sequence[pd.DataFrame]", route: str, scenario: "Scenario") -> dict[str, object]:
-    ours = [frame[(frame["route"] == route) & ~frame["outcome"].isin(NOT_JUDGED)] for frame in frames]
+    ours = [judged(frame.loc[frame["route"] == route, ["outcome", "latency_ms"]]) for frame in frames]
     row: dict[str, object] = {
         "route": route,
         "n": sum(len(part) for part in ours),
-        "errors": sum(int((part["outcome"] != "ok").sum()) for part in ours),
+        "errors": sum(int((~ended(part, "ok")).sum()) for part in ours),
     }
     for name in ("p50", "p99"):
         found = estimate(ours, LATENCY, statistic=name, scenario=scenario)

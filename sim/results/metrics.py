@@ -1,7 +1,7 @@
-"""What is measured of a run: a metric's value for every request, and statistics of it with their intervals.
+"""Metrics of a run: a value for every request, and statistics of them with confidence intervals.
 
-A request that failed did not meet its latency target: a timeout counts with the time that the client waited, every
-other failure as infinitely slow. Requests that the load generator never sent, or took back, are not judged.
+A failed request did not meet its latency target: a timeout counts with the time that the client waited, every other
+failure as infinitely slow. Requests that the load generator skipped or aborted are not judged.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
 
 LATENCY, UPTIME = "api_latency_ms", "uptime_ratio"
-"""Metrics that are nobody's: of whole requests, and of the whole deployment."""
+"""Metrics that belong to no component: of whole requests, and of the whole deployment."""
 
 NOT_JUDGED = ("skipped", "aborted")
-"""Outcomes that the load generator made itself."""
+"""Outcomes caused by the load generator itself."""
 
 
 def metric_values(frame: "pd.DataFrame", metric: str, *, scenario: "Scenario") -> NDArray[np.float64]:
@@ -34,7 +34,7 @@ def metric_values(frame: "pd.DataFrame", metric: str, *, scenario: "Scenario") -
     Parameters
     ----------
     frame : DataFrame
-        Of a :class:`~sim.results.result.Result`.
+        Frame of a :class:`~sim.results.result.Result`.
     metric : str
         ``api_latency_ms`` (every request that was sent) or a metric of a component (:mod:`sim.models`).
     scenario : Scenario
@@ -49,16 +49,31 @@ def metric_values(frame: "pd.DataFrame", metric: str, *, scenario: "Scenario") -
     UsageError
         There is no such metric.
     """
-    sent = frame[~frame["outcome"].isin(NOT_JUDGED)]
+    sent = judged(frame)
     if metric == LATENCY:
-        answered = sent["outcome"].isin(("ok", "timeout"))
-        return sent["latency_ms"].where(answered, inf).to_numpy()
+        latency_ms = sent["latency_ms"].to_numpy()
+        answered = ended(sent, "ok", "timeout")
+        return latency_ms if answered.all() else np.where(answered, latency_ms, inf)
     known = metrics()
     if metric not in known:
         raise UsageError(f"metric={metric!r} must be one of {', '.join(metric_names())} (scenarios/targets.toml)")
     component, found = known[metric]
     used = uses(component.name, scenario.system.instances.values(), operations=scenario.operations)
     return found.values(sent, used) if found.applies(used) else np.zeros(0)
+
+
+def judged(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the requests that the load generator really sent; the frame itself, not a copy, where that is all."""
+    sent = ~ended(frame, *NOT_JUDGED)
+    return frame if sent.all() else frame[sent]
+
+
+def ended(frame: "pd.DataFrame", *outcomes: str) -> NDArray[np.bool_]:
+    """Tell which requests ended in one of *outcomes*, shape (n,)."""
+    codes, categories = frame["outcome"].cat.codes.to_numpy(), frame["outcome"].cat.categories
+    wanted = np.append(categories.isin(outcomes), False)  # the last one answers for code -1, an unknown outcome
+    found: NDArray[np.bool_] = wanted[codes]
+    return found
 
 
 def unit_of(metric: str) -> str:
@@ -80,7 +95,7 @@ def unit_of(metric: str) -> str:
 
 
 def applies(metric: str, scenario: "Scenario") -> bool:
-    """Whether some route of *scenario* has something that *metric* measures."""
+    """Whether *metric* applies to some route of *scenario*."""
     if metric in (LATENCY, UPTIME):
         return True
     component, found = metrics()[metric]
@@ -88,7 +103,7 @@ def applies(metric: str, scenario: "Scenario") -> bool:
 
 
 def metric_names() -> tuple[str, ...]:
-    """List what a target may be set for: latency, the components' metrics, uptime."""
+    """List all metrics that a target may name: latency, the components' metrics, uptime."""
     return (LATENCY, *metrics(), UPTIME)
 
 
@@ -98,7 +113,7 @@ def estimate(runs: Sequence["pd.DataFrame"], metric: str, *, statistic: str, sce
     Parameters
     ----------
     runs : sequence of DataFrame
-        Frames of one or more results. One run is cut into batches; several are replications.
+        Frames of one or more results. One run is divided into batches; several are replications.
     metric : str
         See :func:`metric_values`.
     statistic : str
@@ -109,13 +124,13 @@ def estimate(runs: Sequence["pd.DataFrame"], metric: str, *, statistic: str, sce
     Returns
     -------
     Estimate or None
-        None when no request met the metric.
+        None when no request has the metric.
     """
     return estimate_of([metric_values(frame, metric, scenario=scenario) for frame in runs], statistic=statistic)
 
 
 def estimate_of(runs: Sequence[NDArray[np.float64]], *, statistic: str) -> Estimate | None:
-    """As :func:`estimate`, from the values of each run; runs without any are left out."""
+    """Estimate as :func:`estimate`, from the values of each run; runs without any values are left out."""
     samples = [values for values in runs if len(values)]
     if not samples:
         return None
@@ -135,7 +150,7 @@ def statistic_of(values: NDArray[np.float64], statistic: str) -> float:
 
 
 def probability(statistic: str) -> float:
-    """Read the probability of a percentile's name.
+    """Return the probability that a percentile's name stands for.
 
     >>> probability("p50"), probability("p999")
     (0.5, 0.999)

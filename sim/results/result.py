@@ -1,7 +1,6 @@
-"""What came out: one row a request, one row a station, and how far both can be trusted.
+"""The result of a run: one row per request, one row per station, and whether they are valid.
 
-A Result looks the same whatever the schedule was played on, so that a model, a working reference and a real
-deployment can be laid side by side.
+A Result has the same form for every runner, so that a model, a working reference and a real deployment can be compared.
 """
 
 from collections.abc import Mapping
@@ -29,38 +28,38 @@ STATION_COLUMNS = (
     "queue_mean",
     "wait_mean_ms",
 )
-"""``utilization`` is the mean over a station's instances, ``utilization_busiest`` that of the one with most work."""
+"""``utilization`` is the mean over a station's instances, ``utilization_busiest`` that of the busiest one."""
 
 
 @dataclass(frozen=True)
 class Result(Shown):
-    """One schedule, played once.
+    """The result of one schedule, played once.
 
     Attributes
     ----------
     scenario : Scenario
-        What was asked.
+        The scenario that was played.
     on : str
-        What it was played on: ``simpy``, ``compiled``, ``reference``, a URL, or the name of a recorded run.
+        The runner: ``simpy``, ``compiled``, ``reference``, a URL, or the name of a recorded run.
     seed : int
-        Chooses every random number of schedule and model.
+        Seed of all random numbers of schedule and model.
     frame : DataFrame
-        One row a request, in order of request number: ``request, route, key, size_bytes, arrival_ms, latency_ms,
+        One row per request, in order of request number: ``request, route, key, size_bytes, arrival_ms, latency_ms,
         outcome, attempts`` and the :attr:`time_columns`. Latency counts from the intended send time.
     stations : DataFrame
-        One row a station: the columns of :data:`STATION_COLUMNS`.
+        One row per station: the columns of :data:`STATION_COLUMNS`.
     duration_s : float
         Simulated or measured time from the first intended send to the last end.
     warm_up_ms : float
-        What arrived earlier was played and is not judged.
+        Requests that arrived earlier were played and are not judged.
     interrupted : bool
-        Stopped by hand; the frame holds what was finished.
+        Whether it was stopped by hand; the frame then holds what was finished.
     unstable : tuple of str
-        Stations that were offered more work than they can do: the numbers are those of a queue that still grows.
+        Stations whose offered load exceeds their capacity: the numbers are those of a queue that still grows.
     valid : bool
         False when the load generator itself was late or saturated: no verdict may rest on it.
     notes : tuple of str
-        Sentences that a reader of the numbers must see.
+        Caveats that a reader of the numbers must see.
     generator : dict
         The load generator's self-check (live runs only).
     """
@@ -91,13 +90,16 @@ class Result(Shown):
 
     @property
     def time_columns(self) -> tuple[str, ...]:
-        """Columns of the frame that say where a request's time went, in the order of its way."""
+        """Columns of the frame that break down a request's time, in the order of its path."""
         return self.scenario.time_columns
 
     def steady(self) -> "Result":
-        """The same result without the requests that arrived in the warm-up."""
-        kept = self.frame[self.frame["arrival_ms"] >= self.warm_up_ms].reset_index(drop=True)
-        return replace(self, frame=kept, warm_up_ms=0.0)
+        """Return the same result without the requests that arrived in the warm-up."""
+        late = self.frame["arrival_ms"].to_numpy() >= self.warm_up_ms
+        first = int(late.argmax()) if late.any() else len(late)
+        # Arrivals rise, except for those of a closed loop: then what is left is a slice, and nothing is copied.
+        left = self.frame.iloc[first:] if late[first:].all() else self.frame[late]
+        return replace(self, frame=left.reset_index(drop=True), warm_up_ms=0.0)
 
 
 def request_frame(
@@ -114,13 +116,13 @@ def request_frame(
     Parameters
     ----------
     schedule : Schedule
-        Gives route, key and size; shape (n,).
+        Provides route, key and size; shape (n,).
     arrival_ms, latency_ms : ndarray, shape (n,)
     outcome : ndarray of int8, shape (n,)
         Index into :data:`sim.flow.OUTCOMES`.
     attempts : ndarray of int16, shape (n,)
     times : mapping of str to ndarray, shape (n,)
-        The columns that say where the time went, in their order.
+        The columns of the time breakdown, in their order.
     """
     columns: dict[str, Any] = {
         "request": np.arange(len(arrival_ms), dtype=np.int64),
@@ -133,5 +135,5 @@ def request_frame(
         "attempts": attempts,
     }
     columns |= times
-    # Millions of rows are not copied a second time: the arrays are the frame's from here on.
+    # The frame takes ownership of the arrays: millions of rows are not copied.
     return pd.DataFrame(columns, copy=False)

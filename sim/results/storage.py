@@ -1,8 +1,8 @@
-"""A run kept in one file, and played again by reading it.
+"""Save a run to a file, and load it again.
 
-The file is a parquet table of the requests; the rest of the result, and the scenario that was played, are JSON in the
-table's own metadata under the key ``headroom``. So a run is one thing to copy, any parquet reader opens it, and the
-frame comes back byte for byte.
+The file is a Parquet table of the requests; the rest of the result, and the scenario that was played, are JSON in the
+table's metadata under the key ``headroom``. So a run is a single file that any Parquet reader opens, and the frame is
+restored exactly.
 """
 
 import json
@@ -34,7 +34,7 @@ NUMBERS = {
     "latency_ms": "float64",
     "attempts": "int16",
 }
-"""Columns that every run has, with their types, beside those that say where the time went; a live run has more."""
+"""Columns that every run has, with their types, besides those of the time breakdown; a live run has more."""
 
 CATEGORIES = ("route", "outcome")
 
@@ -43,12 +43,12 @@ MAY_BE_MISSING = ("latency_ms", "send_lag_ms", "service_latency_ms")
 
 
 def play(scenario: Scenario, path: Path | str) -> Result:
-    """The run in *path*, to be judged by *scenario*.
+    """Load the run in *path*, to be judged by *scenario*.
 
     Parameters
     ----------
     scenario : Scenario
-        Becomes the result's; a note tells where the one that was played differs.
+        Replaces that of the result; a note says how the one that was played differs.
     path : path
 
     Raises
@@ -60,7 +60,7 @@ def play(scenario: Scenario, path: Path | str) -> Result:
 
 
 def save_run(result: Result, path: Path | str) -> None:
-    """Write a run; an older file of that name is replaced only when the new one is whole.
+    """Write a run; an existing file is replaced only when the new one is complete.
 
     Raises
     ------
@@ -85,12 +85,12 @@ def load_run(path: Path | str, *, scenario: Scenario | None = None) -> Result:
     ----------
     path : path
     scenario : Scenario, optional
-        Judge by this one; by default the one that was played.
+        Scenario to judge the run by; by default the one that was played.
 
     Raises
     ------
     RunnerError
-        No such file, not a run, a run of another schema version, or one that was damaged.
+        The file does not exist, is not a run, has another schema version, or is damaged.
     """
     if not Path(path).is_file():
         raise RunnerError(f"run {str(path)!r} must be a file; there is none (headroom run SCENARIO --save FILE)")
@@ -115,7 +115,7 @@ def load_run(path: Path | str, *, scenario: Scenario | None = None) -> Result:
 
 
 def _manifest(result: Result) -> dict[str, Any]:
-    """Everything but the frame, as JSON."""
+    """Return everything but the frame, as JSON."""
     return {
         "schema_version": SCHEMA_VERSION,
         "on": result.on,
@@ -134,7 +134,7 @@ def _manifest(result: Result) -> dict[str, Any]:
 
 
 def _frame(table: pa.Table, categories: dict[str, list[str]], time_columns: Sequence[str]) -> pd.DataFrame:
-    """The requests, checked; categories as they were, used or not."""
+    """Return the validated requests, with the original categories, used or not."""
     frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     for name in CATEGORIES:
         frame[name] = _category(frame, name, categories[name])
@@ -164,7 +164,7 @@ def _category(frame: pd.DataFrame, name: str, known: list[str]) -> "pd.Series[An
 
 
 def _played(tables: dict[str, Any]) -> Scenario:
-    """The scenario that was played; files that it names are looked for among those of the project."""
+    """Return the scenario that was played; files that it names are looked up among those of the project."""
     return load_scenario("launch").with_(**{name: tables[name] for name in Scenario.model_fields})
 
 
@@ -174,7 +174,7 @@ def _result(
     notes = [*manifest["notes"], f"recorded on {manifest['on']}"]
     if asked is not None:
         notes += _differences(asked, played)
-        # What the run knew nothing of took none of its time.
+        # Components that the run did not have took none of its time.
         frame = frame.assign(**dict.fromkeys((name for name in asked.time_columns if name not in frame), 0.0))
     stations = pd.DataFrame(manifest["stations"], columns=list(STATION_COLUMNS))
     numbers = dict.fromkeys(stations.columns.drop(["station", "servers", "instances", "served"]), "float64")
@@ -194,7 +194,7 @@ def _result(
 
 
 def _differences(asked: Scenario, played: Scenario) -> list[str]:
-    """A sentence, if the two scenarios describe different loads or systems."""
+    """Return a note if the two scenarios describe different workloads or systems."""
     ours, theirs = (scenario.model_dump(mode="json") for scenario in (asked, played))
     parts = [
         f"{part}.{name}"

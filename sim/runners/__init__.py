@@ -1,1 +1,1 @@
-"""What a schedule can be played on: a model, the reference, a live deployment, or a recording. One file a runner."""
+"""Runners, one module each: play a schedule on a model, the reference, a live deployment, or a recorded run."""

@@ -2,9 +2,9 @@
 
     python -P -m sim.runners.leash KEEPER FOLDER [arguments of reference_impl]
 
-KEEPER is the number of the process that started it. On Linux the kernel sends SIGTERM when that process is gone,
-whatever became of it: an exception, Ctrl-C, or a kill that no code survives. FOLDER is removed at the end. The process
-takes the load driver's own place ahead of other work (:mod:`sim.runners.load.priority`), since it is what is measured.
+KEEPER is the PID of the process that started it. On Linux the kernel sends SIGTERM when that process ends, whether by
+an exception, Ctrl-C or SIGKILL. FOLDER is removed at the end. The process gets the same priority as the load driver
+(:mod:`sim.runners.load.priority`), since its timing is what is measured.
 """
 
 import atexit
@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Tie this process to its keeper, then become the reference."""
+    """Tie this process to its keeper, then run the reference in it."""
     keeper, folder = int(sys.argv.pop(1)), sys.argv.pop(1)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if sys.platform == "linux":

@@ -1,8 +1,8 @@
-"""A schedule played on a running deployment, over HTTP and the tunnel, at the real times.
+"""Play a schedule on a running deployment, over HTTP and the tunnel, in real time.
 
-Around the driver this module does what a careful person does around a load test: asks whether this host may be
-loaded at all, prepares what the requests will need, measures the floor under every latency, listens for Ctrl-C, and
-afterwards asks whether the generator itself can be believed.
+Around the driver this module does what any careful load test does: check that this host may be loaded, create the
+objects that requests need, measure the latency floor, handle Ctrl-C, and afterwards check that the generator itself was
+on time.
 """
 
 import asyncio
@@ -49,19 +49,19 @@ if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
 
 FLOOR_REQUESTS = 20
-"""The median of twenty is within a tenth of the true one for the spread seen on loopback."""
+"""Requests that measure the floor: the median of twenty is within 10 % of the true one on loopback."""
 
 FLOOR_GAP_S = 0.016
-"""Between them, as at 60 requests/s: a processor that was idle meanwhile takes twice as long (0.7 ms became 1.5 ms)."""
+"""Gap between them, as at 60 requests/s: a processor that was idle takes twice as long (1.5 ms instead of 0.7 ms)."""
 
 WARM_CONNECTIONS = 16
-"""Opened before the run: 60 requests/s that each take 250 ms keep 15 busy."""
+"""Connections opened before the run: 60 requests/s that each take 250 ms occupy 15."""
 
 PREPARE_S = 120.0
-"""For warming up and for sixteen paced uploads, which take seconds."""
+"""Time limit for warming up and for sixteen paced uploads, which take seconds."""
 
 UPLOADS_AT_ONCE = 4
-"""While preparing: quick, and no load to speak of."""
+"""Concurrent uploads during preparation: quick, yet a negligible load."""
 
 UNREACHABLE = (OSError, aiohttp.ClientError)
 
@@ -85,30 +85,30 @@ def play(
     Parameters
     ----------
     scenario : Scenario
-        Gives the client's timeout and retries.
+        Provides the client's timeout and retries.
     schedule : Schedule
         n requests; an open loop, or a closed one with users.
     seed : int
-        Chooses the bytes of uploads; recorded with the result.
+        Seed of the upload bytes; recorded with the result.
     url : str
         ``http://HOST:PORT`` or ``https://HOST``.
     tunnel : TunnelAddress, optional
-        The far end of the QUIC tunnel; without it a route that comes in by one cannot be played.
+        Address of the QUIC tunnel; without it, a route that enters through a tunnel cannot be played.
     on : str, optional
         Name of the deployment in the result; its address by default.
     progress : bool
-        Show a bar on standard error, unless that is piped.
+        Show a bar on standard error, unless it is piped.
     allow_hosts : tuple of str
         Hosts other than this machine that may be loaded.
     caps, abort
-        Hard bounds, and when to stop early; see :mod:`sim.runners.load.guard`.
+        Hard limits, and when to stop early; see :mod:`sim.runners.load.guard`.
     hdr : bool
         Add encoded histograms to ``Result.generator``.
 
     Returns
     -------
     Result
-        Requests never reached are not in the frame. ``skipped`` rows have no latency; ``aborted`` ones the time
+        Requests never reached are not in the frame. ``skipped`` rows have no latency; ``aborted`` ones have the time
         that they had waited. ``valid`` is False when the generator was late or saturated.
 
     Raises
@@ -164,7 +164,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Played:
-    """What one run leaves behind."""
+    """The raw data of one run."""
 
     driver: Driver
     floor_ms_p50: float
@@ -180,7 +180,7 @@ def _check(
     allow_hosts: tuple[str, ...],
     caps: Caps,
 ) -> None:
-    """Everything that can be refused before the first packet."""
+    """Refuse everything that can be refused before the first packet."""
     played = routes_played(schedule)
     for route in sorted(played - scenario.routes.keys()):
         raise UsageError(f"route={route!r} must be one of {', '.join(scenario.routes)}")
@@ -204,7 +204,7 @@ def _check(
 async def _senders(
     deployment: Deployment, *, tunnelled: bool, seed: int, caps: Caps
 ) -> AsyncIterator[tuple[HttpSender, QuicSender | None]]:
-    """Open connections, closed on every way out."""
+    """Yield open senders, and close them in any case."""
     http = HttpSender(deployment.http, connections_max=caps.in_flight, block=upload_block(seed))
     quic = QuicSender(deployment.tunnel) if tunnelled and deployment.tunnel is not None else None
     try:
@@ -225,7 +225,7 @@ async def _senders(
 
 
 async def _prepare(http: HttpSender, quic: QuicSender | None, wanted: list[tuple[Message, ...]]) -> float:
-    """Put what will be fetched in place, then measure the floor in milliseconds; none of it is in the frame."""
+    """Create the objects that will be fetched, then measure the floor in ms; none of this is in the frame."""
     at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     async def place(steps: tuple[Message, ...]) -> None:
@@ -251,7 +251,7 @@ async def _must(sender: HttpSender | QuicSender, message: Message) -> None:
 
 
 async def _floor_ms(http: HttpSender) -> float:
-    """Latency of one ``/health`` request, without what the server says it spent on purpose."""
+    """Return the latency of one ``/health`` request, without the time that the server waited on purpose."""
     await asyncio.sleep(FLOOR_GAP_S)
     began_s = time.perf_counter()
     answer = await http.send(HEALTH)
@@ -264,13 +264,13 @@ def _messages(scenario: "Scenario", schedule: "Schedule", *, identified: bool) -
 
 
 def _run() -> str:
-    """A name that no earlier run had; not the scenario's, which may hold what no event's id may."""
+    """Return a unique name for this run; the scenario's name may hold characters that an event's id must not."""
     return f"run-{time.time() * 1000:.0f}"
 
 
 @contextmanager
 def _quiet_collector() -> Iterator[None]:
-    """Keep the prepared messages out of the collector's sight: looking at 100,000 of them stops the clock for 20 ms."""
+    """Freeze the prepared messages for the garbage collector: scanning 100,000 of them takes 20 ms."""
     gc.collect()
     gc.freeze()
     try:
@@ -280,7 +280,7 @@ def _quiet_collector() -> Iterator[None]:
 
 
 def _bar(title: str, total: int, *, shown: bool) -> Any:
-    """A progress bar; ``disable=None`` is tqdm's way of saying: not when piped."""
+    """Return a progress bar; ``disable=None`` hides tqdm's bar when standard error is piped."""
     return tqdm(total=total, desc=title, unit="request", leave=False, disable=None if shown else True)
 
 
@@ -295,7 +295,7 @@ def _tunnel_counts(quic: QuicSender | None) -> dict[str, int]:
 
 
 def _result(scenario: "Scenario", played: _Played, *, on: str, seed: int, hdr: bool) -> Result:
-    """Judge the generator, and hand over."""
+    """Check the generator, and return the Result."""
     driver = played.driver
     frame = driver.tape.frame()
     check = self_check(

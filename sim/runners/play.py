@@ -1,4 +1,4 @@
-"""One call that plays a scenario on anything: a model, the working reference, a real deployment, or a recording.
+"""Run a scenario on any runner: a model, the working reference, a real deployment, or a recorded run.
 
 >>> from sim import run
 >>> run("launch", on="simpy", rng=1, requests=2000)  # doctest: +ELLIPSIS
@@ -17,7 +17,7 @@ from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
 
 RUNNERS = ("simpy", "compiled", "reference")
-"""Runners known by name; beside them a URL and the file of a recorded run."""
+"""Runners known by name; beside them a URL, the ready line of a server, and the file of a recorded run."""
 
 
 def run(
@@ -36,14 +36,15 @@ def run(
     ----------
     scenario : Scenario, path, or name of one in ``scenarios/``
     on : str
-        ``"simpy"``, ``"compiled"``, ``"reference"``, ``"http://127.0.0.1:PORT"``, or ``"run.parquet"``.
-        The reference and a URL get the scenario's live part (``workload.live_s``), a model all of it.
+        ``"simpy"``, ``"compiled"``, ``"reference"``, ``"http://127.0.0.1:PORT"``, ``"server.json"`` (what
+        ``headroom serve`` printed: with its tunnel), or ``"run.parquet"``. The reference and a server get the
+        scenario's live part (``workload.live_s``), a model the whole schedule.
     rng : int or None
         Seed; None takes the scenario's own. The seed used is ``Result.seed``.
     requests : int or None
-        Play only so many requests.
+        Play only the first *requests* requests.
     rate_per_s : float or None
-        Another arrival rate than the scenario's.
+        Arrival rate in place of the scenario's.
     trace : path or None
         CSV of real arrivals in place of the scenario's arrival process.
     progress : bool
@@ -56,7 +57,7 @@ def run(
     Raises
     ------
     SimError
-        One line: the value, the rule, the way out.
+        One line: the value, the rule, and how to fix it.
     """
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     seed = asked.seed if rng is None else checked_seed(rng)
@@ -66,14 +67,23 @@ def run(
 
         return recorded.play(asked, Path(on))
     planned = schedule(asked, seed=seed)
+    whole = len(planned)
     if requests is not None:
         planned = planned.head(requests)
     played = play(asked, planned, on=on, seed=seed, progress=progress)
-    return replace(played, notes=(*_uncut(asked, planned), *played.notes))
+    return replace(played, notes=(*_fewer(requests, whole), *_uncut(asked, planned), *played.notes))
+
+
+def _fewer(asked: int | None, whole: int) -> tuple[str, ...]:
+    """A sentence, if more requests were asked for than there are."""
+    if asked is None or asked <= whole:
+        return ()
+    way_out = "a longer workload.duration_s or a higher rate gives more"
+    return (f"requests={asked:,} were asked for, the schedule has {whole:,} ({way_out})",)
 
 
 def _uncut(scenario: Scenario, planned: Schedule) -> tuple[str, ...]:
-    """A sentence, if so few requests were asked for that all of them come within the warm-up."""
+    """Return a note if so few requests were asked for that all of them arrive within the warm-up."""
     warm_up_s = scenario.workload.warm_up_s
     if planned.warm_up_ms or planned.duration_ms > warm_up_s * 1000:
         return ()
@@ -81,7 +91,7 @@ def _uncut(scenario: Scenario, planned: Schedule) -> tuple[str, ...]:
 
 
 def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress: bool = False) -> Result:
-    """Play a given schedule on a given runner; what a URL or the reference gets is its live part."""
+    """Play a given schedule on a given runner; a URL or the reference gets only its live part."""
     seed = checked_seed(seed)
     if on in ("simpy", "compiled"):
         from sim.runners import simulated
@@ -94,17 +104,19 @@ def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress:
 
         return reference.play(scenario, live_part, seed=seed, progress=progress)
     from sim.runners import live
+    from sim.runners.load.address import Deployment, read_ready_file
 
-    return live.play(scenario, live_part, seed=seed, url=on, progress=progress)
+    to = read_ready_file(Path(on)) if on.endswith(".json") else Deployment(on)
+    return live.play(scenario, live_part, seed=seed, url=to.http, tunnel=to.tunnel, progress=progress)
 
 
 def play_whole(scenario: Scenario, planned: Schedule, *, on: str, seed: int) -> Result:
-    """As :func:`play`, for whom half a run says nothing: Ctrl-C goes on to the caller.
+    """Play a whole schedule: as :func:`play`, but Ctrl-C raises instead of returning a partial run.
 
     Raises
     ------
     KeyboardInterrupt
-        Somebody interrupted the run.
+        The run was interrupted.
     """
     played = play(scenario, planned, on=on, seed=seed)
     if played.interrupted:
@@ -115,7 +127,7 @@ def play_whole(scenario: Scenario, planned: Schedule, *, on: str, seed: int) -> 
 def prepare(
     scenario: Scenario | str | Path, *, rate_per_s: float | None = None, trace: str | Path | None = None
 ) -> Scenario:
-    """The scenario as asked: loaded, with another rate or with a trace in place of its arrivals."""
+    """Load a scenario, with another rate or with a trace in place of its arrivals if given."""
     asked = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     if trace is not None:
         asked = asked.with_(
@@ -136,10 +148,12 @@ def check_runner(on: str) -> None:
     Raises
     ------
     UsageError
-        *on* is neither a known name, a URL, nor a recorded run.
+        *on* is neither a known name, a URL, a ready line, nor a recorded run.
     """
-    if on in RUNNERS or on.startswith(("http://", "https://")) or on.endswith(".parquet"):
+    if on in RUNNERS or on.startswith(("http://", "https://")) or on.endswith((".parquet", ".json")):
         return
     near = get_close_matches(on, RUNNERS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"on={on!r} must be one of {', '.join(RUNNERS)}, a URL, or a .parquet run{hint}")
+    raise UsageError(
+        f"on={on!r} must be one of {', '.join(RUNNERS)}, a URL, the .json of a server, or a .parquet run{hint}"
+    )

@@ -1,18 +1,20 @@
-"""The embedded reference deployment, started for one run and gone after it.
+"""The embedded reference deployment, started for one run and stopped after it.
 
-It is a process of its own, reached over HTTP and QUIC like any deployment: what the two sides share is the
-scenario's numbers in a file, and the ready line. It is held on a leash: whatever becomes of this process, an
-exception, Ctrl-C or a kill that no code survives, the reference ends too and its data directory goes with it.
+It is a process of its own, reached over HTTP and QUIC like any deployment: the two sides share only a file with the
+scenario's numbers, and the ready line. When this process ends, whether by an exception, Ctrl-C or SIGKILL, the
+reference ends too and its data directory is removed (:mod:`sim.runners.leash`).
 """
 
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -31,10 +33,10 @@ LEASH = "sim.runners.leash"
 """Module that runs the reference as a process."""
 
 READY_S = 30.0
-"""To print the ready line: the reference takes about one second, a loaded machine several."""
+"""Time limit for the ready line: it takes about one second, on a loaded machine several."""
 
 STOP_S = 5.0
-"""To stop when asked; then it is killed."""
+"""Time to stop when asked; then it is killed."""
 
 LINE_BYTES_MAX = 2**16
 PORT_MAX = 65_535
@@ -42,7 +44,7 @@ PORT_MAX = 65_535
 
 @dataclass(frozen=True)
 class Running:
-    """A reference deployment that runs now."""
+    """A running reference deployment."""
 
     deployment: Deployment
     process: "subprocess.Popen[bytes]"
@@ -82,7 +84,7 @@ def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: boo
 
 @contextmanager
 def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Running]:
-    """Start a reference on free ports of this machine; stop it on every way out.
+    """Start a reference on free ports of this machine, and stop it in any case.
 
     Parameters
     ----------
@@ -106,41 +108,58 @@ def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Ru
 
 
 def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int = 0, data: Path | None = None) -> int:
-    """Run a reference in the foreground until it is told to stop; its exit status.
+    """Run a reference in the foreground until it is stopped; return its exit status.
 
-    It prints its ready line, a JSON object that says where it listens. Ctrl-C reaches it as it reaches this process.
+    It prints its ready line, a JSON object that says where it listens. Ctrl-C and SIGTERM end it and free its ports; so
+    does the end of this process, whatever ends it.
 
     Parameters
     ----------
     scenario : Scenario, optional
         Whose platform latencies it keeps; None: full speed.
     port, quic_port : int
-        On 127.0.0.1; 0 takes any that is free.
+        Ports on 127.0.0.1; 0 takes any free one.
     data : Path, optional
-        Folder of all state; by default it is gone at the end.
+        Folder for all state; by default a temporary one.
 
     Raises
     ------
     UsageError
-        A port is none.
+        A port number is out of range.
     """
     for name, number in (("port", port), ("quic_port", quic_port)):
         if not 0 <= number <= PORT_MAX:
             raise UsageError(f"{name}={number} must be 0 to {PORT_MAX} (0 takes any that is free)")
-    with TemporaryDirectory(prefix="headroom-serve-") as folder:
+    with TemporaryDirectory(prefix="headroom-serve-") as folder, _as_interrupt(signal.SIGTERM):
         arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", str(port), "--quic-port", str(quic_port)]
         if data is not None:
-            arguments += ["--data", data]
+            arguments += ["--data", data.absolute()]
         arguments += _arguments(Path(folder), scenario, seed=0 if scenario is None else scenario.seed)
-        with subprocess.Popen([sys.executable, "-m", "reference_impl", *arguments]) as process:
-            while process.returncode is None:
-                with suppress(KeyboardInterrupt):
-                    process.wait()
-            return process.returncode
+        process = _leashed(Path(folder), arguments)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            return process.wait()
+        finally:
+            _stop(process)
+
+
+@contextmanager
+def _as_interrupt(number: signal.Signals) -> Iterator[None]:
+    """Let a signal end the block as Ctrl-C does; only a main thread hears signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
-    """What the reference is to be: the system's numbers, and the routes that it answers."""
+    """Write the file that describes the reference: the system's numbers, and the routes that it answers."""
     tables = scenario.model_dump(mode="json", include={"api", "system", "routes"})
     for name, route in tables["routes"].items():
         route["request"] = scenario.request(name).model_dump(mode="json", include={"method", "path"})
@@ -151,7 +170,7 @@ def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
 
 
 def _arguments(folder: Path, scenario: "Scenario | None", *, seed: int) -> list[str | Path]:
-    """Command-line arguments for a deployment as *scenario* describes it."""
+    """Return the command-line arguments for a deployment as *scenario* describes it."""
     if scenario is None:
         return []
     own = dict.fromkeys(instance.component.reference for instance in scenario.system.instances.values())
@@ -160,20 +179,24 @@ def _arguments(folder: Path, scenario: "Scenario | None", *, seed: int) -> list[
 
 
 def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Start the process in a session of its own, so that a Ctrl-C meant for the load run does not reach it."""
+    """Start the process on free ports, to be read and not to be seen."""
     arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", "0", "--quic-port", "0", "--data", folder / "data"]
     arguments += _arguments(folder, scenario, seed=seed)
+    return _leashed(folder, arguments, stdout=subprocess.PIPE, stderr=messages)
+
+
+def _leashed(folder: Path, arguments: "list[str | Path]", **streams: Any) -> "subprocess.Popen[bytes]":
+    """Start the process in a session of its own, so that a Ctrl-C meant for this process does not reach it."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", LEASH, str(os.getpid()), folder, *arguments],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=messages,
         start_new_session=True,
+        **streams,
     )
 
 
 def _wait_until_ready(reference: Running) -> Deployment:
-    """Read standard output up to the first line's end."""
+    """Read the first line of standard output."""
     assert reference.process.stdout is not None
     pipe = reference.process.stdout
     line = b""
@@ -192,7 +215,7 @@ def _wait_until_ready(reference: Running) -> Deployment:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ask it to stop, and kill it if it does not, or if we are in a hurry ourselves."""
+    """Ask the process to stop; kill it if it does not, or on a further interrupt."""
     with process:
         process.terminate()
         try:

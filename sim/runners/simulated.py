@@ -1,6 +1,6 @@
-"""A schedule, played on the model: by the readable engine or by the compiled one.
+"""Play a schedule on the model, with the SimPy engine or the compiled one.
 
-The two give the same numbers; which one ran is told by ``Result.on``.
+The two give the same numbers; ``Result.on`` names the one that ran.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from sim.scenario.scenario import Scenario
 from sim.scenario.schedule import Schedule
 
 ENGINES = {"simpy": "sim.engines.simpy_engine", "compiled": "sim.engines.compiled_engine"}
-"""Where each engine's ``simulate`` lives; imported when asked for, since compiling needs numba."""
+"""Module of each engine's ``simulate``; imported on first use, since numba is slow to import."""
 
 
 def play(scenario: Scenario, schedule: Schedule, *, seed: int, engine: str = "compiled") -> Result:
@@ -49,7 +49,7 @@ def play(scenario: Scenario, schedule: Schedule, *, seed: int, engine: str = "co
 
 
 def result_of(scenario: Scenario, schedule: Schedule, *, recording: Recording, seed: int, on: str) -> Result:
-    """A Result from what an engine recorded."""
+    """Build a Result from an engine's recording."""
     spent_ms = {f"{name}_ms": spent for name, spent in recording.categories.items()}
     times = {column: spent_ms.get(column, np.zeros(len(schedule))) for column in scenario.time_columns}
     for inner, outer in scenario.inner_columns.items():
@@ -81,7 +81,7 @@ def result_of(scenario: Scenario, schedule: Schedule, *, recording: Recording, s
 
 
 def station_frame(stations: tuple[StationUse, ...], horizon_ms: float) -> pd.DataFrame:
-    """One row a station: how busy, how long the queue, over the time in which requests arrived.
+    """Return one row per station: utilization and mean queue over the time in which requests arrived.
 
     A station that scales out has no utilization: NaN.
 
@@ -109,7 +109,7 @@ def station_frame(stations: tuple[StationUse, ...], horizon_ms: float) -> pd.Dat
 
 
 def _warnings(recording: Recording) -> list[str]:
-    """What must be said of stations that were offered more work than they can do."""
+    """Return a note for each station whose offered load exceeds its capacity."""
     return [
         f"unstable: station {use.name} is offered {use.offered_ratio(recording.horizon_ms):.2f} of what it can do "
         "(must be < 1); its queue grows as long as the load lasts, so these numbers are transient"

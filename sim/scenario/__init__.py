@@ -1,1 +1,1 @@
-"""What is asked: a scenario file, the traffic that follows from it, and where its numbers come from."""
+"""Scenarios: the file, the schedule of requests that follows from it, and the provenance of its numbers."""

@@ -45,7 +45,7 @@ def _parts(text: str, *, option: str, example: str) -> tuple[str, str]:
 
 
 def _toml(value: str) -> Any:
-    """A value as TOML reads it; what is no TOML is a text."""
+    """Return a value as TOML reads it; anything else is a string."""
     try:
         return tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

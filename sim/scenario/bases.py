@@ -1,4 +1,4 @@
-"""Scenario files over one another: where they are, what ``base`` takes over, and what a change puts in place of it."""
+"""Inheritance of scenario files: finding them, merging a scenario over its ``base``, and applying changes."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -12,21 +12,21 @@ from sim.scenario.platform import read_toml
 from sim.schema import PAGE, Place, dotted, nearest, shown
 
 WHOLE = ("arrivals", "parameters")
-"""Tables that a scenario replaces as a whole, where other tables are taken over key by key; distributions too."""
+"""Tables that a scenario replaces as a whole, as it does distributions; other tables are merged key by key."""
 
 
 BASES_MAX = 8
 
 
 def scenarios_folder() -> Path:
-    """Folder of the scenarios that come with the project: the repository's, or the installed package's."""
+    """Return the folder of the scenarios that come with the project: the repository's, or the installed package's."""
     here = Path(__file__).resolve().parent.parent
     repository = here.parent / "scenarios"
     return repository if (repository / "launch.toml").is_file() else here / "_scenarios"
 
 
 def file_of(scenario: str | Path) -> Path:
-    """Return the file of a scenario: a path, or the name of one that comes with the project.
+    """Return the file of a scenario, given as a path or as the name of one that comes with the project.
 
     Raises
     ------
@@ -39,19 +39,24 @@ def file_of(scenario: str | Path) -> Path:
     folder = scenarios_folder()
     if path.suffix == ".toml":
         raise ScenarioError(f"{path} does not exist ({PAGE})")
-    shipped = {file.relative_to(folder).with_suffix("").as_posix(): file for file in _shipped(folder)}
-    if path.as_posix() not in shipped:
+    file = folder / f"{path.as_posix()}.toml"
+    if path.is_absolute() or ".." in path.parts or not (file.is_file() and _asks(file)):
+        shipped = [found.relative_to(folder).with_suffix("").as_posix() for found in _shipped(folder)]
         raise ScenarioError(f'scenario="{path}" does not exist; {nearest(path.as_posix(), shipped)} ({PAGE})')
-    return shipped[path.as_posix()]
+    return file
 
 
 def _shipped(folder: Path) -> Iterator[Path]:
-    # A file that asks no question is a base for scenarios, or a table that they name.
-    return (file for file in sorted(folder.rglob("*.toml")) if "question" in read_toml(file))
+    return filter(_asks, sorted(folder.rglob("*.toml")))
+
+
+def _asks(file: Path) -> bool:
+    """Whether a file is a scenario: one that asks no question is a base for scenarios, or a table that they name."""
+    return "question" in read_toml(file)
 
 
 def beside(file: str, folder: Path) -> Path:
-    """Return the place of a file that a scenario names: in its folder, else among those of the project."""
+    """Return the path of a file that a scenario names: in its folder, else among those of the project."""
     near = folder / file
     return near if near.is_file() else scenarios_folder() / file
 
@@ -73,12 +78,12 @@ def named(raw: dict[str, Any], key: str, *, folder: Path) -> Path:
 
 
 def tables_of(path: Path, depth: int = 0) -> dict[str, Any]:
-    """Return the tables of a scenario file, over those of its ``base``.
+    """Return the tables of a scenario file, merged over those of its ``base``.
 
     Raises
     ------
     ScenarioError
-        A file cannot be read, or bases do not end.
+        A file cannot be read, or the chain of bases is too long.
     """
     own = read_toml(path)
     if "base" not in own:
@@ -91,7 +96,7 @@ def tables_of(path: Path, depth: int = 0) -> dict[str, Any]:
 
 
 def _changes(own: dict[str, Any], place: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """What a scenario puts in place of its base: values, and the tables that only make sense as a whole."""
+    """Yield what a scenario replaces in its base: values, and the tables that are replaced as a whole."""
     for key, value in own.items():
         if isinstance(value, dict) and key not in WHOLE and "distribution" not in value:
             yield from _changes(value, (*place, key))
@@ -100,10 +105,10 @@ def _changes(own: dict[str, Any], place: Place = ()) -> Iterator[tuple[Place, An
 
 
 def changed(raw: dict[str, Any], changes: dict[Place, Any]) -> dict[str, Any]:
-    """Return *raw* with other values at some places; None takes a key away.
+    """Return *raw* with other values at some places; None removes a key.
 
-    What a change makes untrue goes too: the rival of a new ``duration_s`` or ``requests``, the length and warm-up of
-    arrivals that a trace replaces, and what was assumed about the old value.
+    What a change invalidates is removed too: ``requests`` for a new ``duration_s`` and vice versa, the length and
+    warm-up of arrivals that a trace replaces, and assumptions about the old value.
     """
     raw = deepcopy(raw)
     workload, assumptions = raw.get("workload", {}), raw.get("assumptions", {})

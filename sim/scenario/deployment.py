@@ -1,6 +1,6 @@
-"""The Flow of a scenario: every route's steps, put together from the operations of the system's instances.
+"""Build the Flow of a scenario: every route's steps, from the operations of the system's instances.
 
-Each route's way lies inside its entry (network, tunnel), and all of them inside the client's patience.
+Each route's steps are wrapped in its entry (network, tunnel), and all routes in the client's timeout and retries.
 
 Sources
 -------
@@ -36,7 +36,7 @@ def deployment(scenario: "Scenario") -> Flow:
 
 
 def paths(scenario: "Scenario") -> dict[str, Flow]:
-    """Return each route's Flow by name, without the client's patience around it."""
+    """Return each route's Flow by name, without the client's timeout and retries."""
     found = {}
     for name, route in scenario.routes.items():
         entry = scenario.system.instances[route.enter]
@@ -46,7 +46,7 @@ def paths(scenario: "Scenario") -> dict[str, Flow]:
 
 
 class _Path:
-    """The steps of one route, each use of an instance numbered, so that it has random numbers of its own."""
+    """Builds the steps of one route; each use of an instance is numbered, so that it has its own random numbers."""
 
     def __init__(self, system: "System", route: str) -> None:
         self._system = system
@@ -58,7 +58,7 @@ class _Path:
         return tuple(part for step in steps for part in self._step(step))
 
     def _step(self, step: Step) -> Flow:
-        """One entry of a route: what it does, as often, perhaps, and under whose patience."""
+        """Return the Flow of one step of a route, with its repetitions, chance, timeout and retries."""
         copies = [self._once(step) for _ in range(step.times)]
         at_once = [part for copy in copies for part in copy]
         if step.parallel and len(at_once) > 1:
@@ -86,7 +86,7 @@ class _Path:
         return flow
 
     def _once(self, step: Step) -> list[Flow]:
-        """The Flows that one repetition is made of; apart only where they may run at once."""
+        """Return the Flows of one repetition: several only where they may run concurrently."""
         if step.use is not None:
             return [self._operation(step)]
         assert step.steps is not None
@@ -102,12 +102,12 @@ class _Path:
         return self._numbered(instance).flow(operation, wanted.model_validate(step.parameters))
 
     def _numbered(self, instance: Instance) -> Instance:
-        """The instance in its next use on this path; those that it works through count with it."""
+        """Return the instance numbered for its next use on this path, as are those that it is linked to."""
         touched = [instance.name, *(instance.linked(key).name for key in instance.component.links)]
         use = 1 + max(self._uses.get(name, 0) for name in touched)
         self._uses.update(dict.fromkeys(touched, use))
         return replace(instance, use_number=use)
 
     def _name(self, step: Step, what: str) -> str:
-        """A name for the random numbers of a step itself: ``feed.d1.read.chance``; uses of one name are numbered."""
+        """Return the stream of a step's own random numbers: ``feed.d1.read.chance``; uses of one name are numbered."""
         return f"{self._route}.{step.use or 'group'}.{what}"

@@ -1,7 +1,7 @@
-"""The schedule that follows from a scenario and a seed: when each request comes, what it asks, for whom, how large.
+"""Generate the schedule of a scenario and a seed: arrival time, route, key and size of every request.
 
-Every attribute of request number *i* is looked up under its own stream (:mod:`sim.randomness.streams`). So another mix
-keeps the arrivals, another rate keeps the keys, and a schedule is the same wherever it is made.
+Every attribute of request number *i* has its own stream of random numbers (:mod:`sim.randomness.streams`). So another
+mix keeps the arrivals, another rate keeps the keys, and a schedule is the same on every machine.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sim.errors import ScenarioError
 from sim.free_memory import check_fits
 from sim.randomness.distributions import AnyDistribution
-from sim.randomness.streams import checked_seed, stream_key, uniforms
+from sim.randomness.streams import checked_seed, in_blocks, stream_key, uniforms
 from sim.scenario.arrivals import BYTES_PER_REQUEST, Closed, TraceReplay
 from sim.scenario.routes import Route
 from sim.scenario.schedule import Schedule
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def schedule(scenario: "Scenario", seed: int | None = None) -> Schedule:
-    """Return who sends what, and when.
+    """Generate the schedule of *scenario*.
 
     Parameters
     ----------
     scenario : Scenario
     seed : int or None
-        Chooses every random number; None takes the scenario's own.
+        Seed of all random numbers; None takes the scenario's own.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def _check_warm_up(workload: Workload, last_ms: float) -> None:
 
 
 def stored_bytes(route: Route) -> NDArray[np.int64]:
-    """Return the sizes of the objects that a route's requests ask for, shape (objects,): quantiles of `size_bytes`."""
+    """Return the sizes of a route's stored objects, shape (objects,): quantiles of `size_bytes`."""
     assert route.objects is not None
     assert route.size_bytes is not None
     return _whole(route.size_bytes.quantile((np.arange(route.objects) + 0.5) / route.objects), least=1)
@@ -80,7 +80,7 @@ def _closed(scenario: "Scenario", arrivals: Closed, *, seed: int) -> Schedule:
     workload = scenario.workload
     assert workload.requests is not None, "Workload asks for requests with a closed loop"
     check_fits(workload.requests * BYTES_PER_REQUEST, f"{workload.requests:,} requests to come need")
-    think_ms = _drawn(arrivals.think_ms, seed, "workload.think", workload.requests)
+    think_ms = _drawn(arrivals.think_ms, seed, "workload.think", np.arange(workload.requests))
     mean_ms = float(think_ms.mean())
     return _schedule(
         scenario,
@@ -102,7 +102,7 @@ def _schedule(
     user: NDArray[np.int64] | None = None,
     think_ms: NDArray[np.float64] | None = None,
 ) -> Schedule:
-    """Give every arrival its route, key, size and tokens: the trace's where it has them, else drawn ones."""
+    """Return the schedule of the given arrivals: other columns from the trace if it has them, else drawn."""
     n, workload = len(arrival_ms), scenario.workload
     shares = np.array(list(scenario.shares.values()))
     route_code = _recorded(trace, "route_code", _routes(shares, seed, n))
@@ -129,10 +129,10 @@ def _schedule(
 def _objects(
     scenario: "Scenario", seed: int, route_code: NDArray[np.int16], *, trace: Trace | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which object each request is about, and how many bytes: a stored one of its route's, or a new one.
+    """Return the object of each request and its bytes: a stored object of its route, or a new one.
 
-    New ones are numbered behind the stored ones of all routes, by the request; a route without bytes has number -1. A
-    recorded size is that of the stored object nearest to it: nothing else can be asked for.
+    New objects are numbered by request, after the stored objects of all routes; a route without bytes has number -1. A
+    recorded size is mapped to the stored object of the nearest size.
     """
     n = len(route_code)
     first_new = max((route.objects or 0 for route in scenario.routes.values()), default=0)
@@ -143,12 +143,16 @@ def _objects(
         if route.size_bytes is None or not here.size:
             continue
         if route.objects is None:
-            drawn = _whole(_drawn(route.size_bytes, seed, f"workload.{name}_bytes", n), least=1)
-            number[here], size_bytes[here] = first_new + here, (drawn if recorded is None else recorded)[here]
+            number[here] = first_new + here
+            size_bytes[here] = (
+                _whole(_drawn(route.size_bytes, seed, f"workload.{name}_bytes", here), least=1)
+                if recorded is None
+                else recorded[here]
+            )
             continue
         stored = stored_bytes(route)
         if recorded is None:
-            u = uniforms(stream_key(seed, f"workload.{name}_object"), np.arange(n))[here]
+            u = uniforms(stream_key(seed, f"workload.{name}_object"), here)
             number[here] = (u * route.objects).astype(np.int64)
         else:
             number[here] = np.searchsorted((stored[1:] + stored[:-1]) / 2, recorded[here], side="right")
@@ -157,15 +161,19 @@ def _objects(
 
 
 def _recorded(trace: Trace | None, column: str, otherwise: NDArray[Any]) -> NDArray[Any]:
-    """The trace's column, or *otherwise* when there is none."""
+    """Return the trace's column, or *otherwise* when there is none."""
     found: NDArray[Any] | None = getattr(trace, column, None)
     return otherwise if found is None else found
 
 
-def _drawn(distribution: AnyDistribution, seed: int, stream: str, n: int) -> NDArray[np.float64]:
-    index = np.arange(n)
+def _drawn(distribution: AnyDistribution, seed: int, stream: str, request: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Values of the given requests alone: looking one up does not move the others."""
     key = stream_key(seed, stream)
-    return distribution.sample(np.stack([uniforms(key, index, draw=draw) for draw in range(distribution.draws)]))
+
+    def sample(block: NDArray[np.int64]) -> NDArray[np.float64]:
+        return distribution.sample(np.stack([uniforms(key, block, draw=draw) for draw in range(distribution.draws)]))
+
+    return in_blocks(sample, request)
 
 
 def _whole(values: NDArray[np.float64], *, least: int = 0) -> NDArray[np.int64]:
@@ -175,40 +183,47 @@ def _whole(values: NDArray[np.float64], *, least: int = 0) -> NDArray[np.int64]:
 def _tokens(distribution: AnyDistribution | None, seed: int, name: str, n: int) -> NDArray[np.int64]:
     if distribution is None:
         return np.zeros(n, dtype=np.int64)
-    return _whole(_drawn(distribution, seed, f"workload.{name}", n))
+    return _whole(_drawn(distribution, seed, f"workload.{name}", np.arange(n)))
 
 
 def _routes(shares: NDArray[np.float64], seed: int, n: int) -> NDArray[np.int16]:
-    return _chosen(shares, uniforms(stream_key(seed, "workload.route"), np.arange(n))).astype(np.int16)
+    return _chosen(shares, stream_key(seed, "workload.route"), n).astype(np.int16)
 
 
 def _keys(scenario: "Scenario", seed: int, route_code: NDArray[np.int16]) -> NDArray[np.int64]:
-    """Every request's key, from its route's population."""
+    """Return every request's key, drawn from its route's population."""
     n = len(route_code)
     key = np.zeros(n, dtype=np.int64)
     for population in dict.fromkeys(route.keys for route in scenario.routes.values()):
         codes = [code for code, route in enumerate(scenario.routes.values()) if route.keys == population]
         keys = scenario.workload.populations[population] if population else scenario.workload.keys
         stream = f"workload.key.{population}" if population else "workload.key"
-        drawn = _chosen(popularity(keys), uniforms(stream_key(seed, stream), np.arange(n)))
+        drawn = _chosen(popularity(keys), stream_key(seed, stream), n)
+        if len(codes) == len(scenario.routes):
+            return drawn
         key = np.where(np.isin(route_code, codes), drawn, key)
     return key
 
 
 def popularity(keys: Keys) -> NDArray[np.float64]:
-    """Return how popular each key is, shape (count,): proportional to a power of its rank, not yet a share."""
+    """Return the unnormalised popularity of each key, shape (count,): a power of its rank (Zipf)."""
     return np.arange(1, keys.count + 1, dtype=np.float64) ** -keys.zipf
 
 
-def _chosen(weights: NDArray[np.float64], u: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Positions drawn in proportion to *weights*; one of weight 0 has no room between its neighbours."""
-    edges = np.cumsum(weights)
-    found = np.searchsorted(edges[:-1], u * edges[-1], side="right")
-    # The product of a number below 1 and the total may be rounded up to the total, which is behind everything.
-    return np.asarray(np.minimum(found, np.flatnonzero(weights)[-1]), dtype=np.int64)
+def _chosen(weights: NDArray[np.float64], key: int, n: int) -> NDArray[np.int64]:
+    """Return indices drawn in proportion to *weights*, never one of weight 0."""
+    edges, last = np.cumsum(weights), np.flatnonzero(weights)[-1]
+
+    def choose(request: NDArray[np.int64]) -> NDArray[np.int64]:
+        found = np.searchsorted(edges[:-1], uniforms(key, request) * edges[-1], side="right")
+        # The product of a number below 1 and the total may be rounded up to the total, past the last index.
+        chosen: NDArray[np.int64] = np.minimum(found, last).astype(np.int64, copy=False)
+        return chosen
+
+    return in_blocks(choose, np.arange(n))
 
 
 def mean_rate_per_s(scenario: "Scenario") -> float:
-    """Return the mean arrival rate of a whole schedule of *scenario*, which any kind of arrivals has."""
+    """Return the mean arrival rate of a whole schedule of *scenario*, for any kind of arrivals."""
     played = schedule(scenario)
     return len(played) / (played.duration_ms / 1000)

@@ -1,8 +1,8 @@
-"""The provider's dated numbers: limits, prices and measured times, each with its source and how far it can be trusted.
+"""The provider's dated facts: limits, prices and measured times, each with its source and confidence.
 
-A scenario does not say *the output gate takes 10 ms*; it points to the fact
-``durable_objects.performance.output_gate_flush_ms_low`` of a dated file, and the file says who measured it. A later
-file replaces the numbers without touching a scenario, and a result can name the doubtful facts that it rests on.
+A scenario does not say *the output gate takes 10 ms*; it refers to the fact
+``durable_objects.performance.output_gate_flush_ms_low`` of a dated file, which names its source. A newer file replaces
+the numbers without changing a scenario, and a result can list the low-confidence facts that it depends on.
 
 Sources
 -------
@@ -28,10 +28,10 @@ CONFIDENCE = {
     "A": "assumption: no source",
     "R": "recollection that no stored copy confirms",
 }
-"""What the letter beside a number means."""
+"""Meaning of the confidence letters."""
 
 LOW_CONFIDENCE = frozenset("WARM")
-"""Letters that a reader must be warned of; a measurement of one workload is one of them."""
+"""Letters of low confidence, of which a reader is warned; they include third-party measurements of one workload."""
 
 _UNITS = {
     "ms": "ms",
@@ -48,7 +48,7 @@ _UNITS = {
     "microusd": "microusd",
     "date": "date",
 }
-"""Last part of a key's name that tells its unit, and the unit."""
+"""Units by the last part of a key's name."""
 
 _QUALIFIED = re.compile(r"(?:_(?:low|high|min|max|mean|median|p50|p90|p95|p99))+$")
 
@@ -66,11 +66,11 @@ class Fact:
     unit : str
         ``ms``, ``bytes``, ``USD per million``, ...; ``1`` when it has none.
     source : str
-        Page, file or person that says so.
+        Page, file or person that it comes from.
     confidence : str
         A letter of :data:`CONFIDENCE`.
     note : str
-        What the source adds.
+        Further remarks from the source.
     """
 
     key: str
@@ -141,7 +141,7 @@ def load_platform(path: str | Path) -> Platform:
 
 
 def unit_of(name: str) -> str:
-    """Unit that a key's name ends in, before qualifiers such as ``_low`` or ``_p99``; ``1`` when it names none.
+    """Return the unit at the end of a key's name, before qualifiers such as ``_low`` or ``_p99``; ``1`` without one.
 
     >>> unit_of("evict_idle_ms_min"), unit_of("bandwidth_bytes_per_s"), unit_of("shards")
     ('ms', 'bytes per s', '1')
@@ -155,7 +155,7 @@ def unit_of(name: str) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file, or say in one line why not.
+    """Read a TOML file.
 
     Raises
     ------

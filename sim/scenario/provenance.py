@@ -1,7 +1,4 @@
-"""Where every number of a scenario comes from: a platform fact, or its author's belief with a reason.
-
-A number without provenance is still a number; one with it can be doubted in the right place.
-"""
+"""Provenance of a scenario's numbers: a platform fact, or an assumption of its author with a reason."""
 
 import re
 from collections.abc import Iterator
@@ -13,12 +10,12 @@ from sim.scenario.platform import CONFIDENCE, LOW_CONFIDENCE, Platform, unit_of
 from sim.schema import PAGE, Place, dotted, nearest
 
 REFERENCE = "platform:"
-"""What a value starts with that points to a fact."""
+"""Prefix of a value that refers to a platform fact."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where one number of a scenario comes from.
+    """The source and confidence of one number of a scenario.
 
     Attributes
     ----------
@@ -30,7 +27,7 @@ class Provenance:
         A dict is a distribution.
     unit : str
     source : str
-        For an assumption: why the author believes it.
+        For an assumption, the author's reason.
     confidence : str
         A letter of :data:`sim.scenario.platform.CONFIDENCE`.
     low_confidence : bool
@@ -47,7 +44,7 @@ class Provenance:
 
 
 def resolved(value: Any, place: Place, *, facts: Platform, used: list[Provenance]) -> Any:
-    """*value* with facts in place of references; each use is noted in *used*."""
+    """Return *value* with facts in place of references; append each use to *used*."""
     if isinstance(value, dict):
         return {key: resolved(entry, (*place, key), facts=facts, used=used) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -65,7 +62,7 @@ def resolved(value: Any, place: Place, *, facts: Platform, used: list[Provenance
 
 
 def assumed(assumptions: dict[str, str], raw: dict[str, Any]) -> Iterator[Provenance]:
-    """Provenance of what the author believes, with the letter that ends the reason."""
+    """Yield the provenance of the author's assumptions, with the confidence letter at the end of each reason."""
     for path, reason in assumptions.items():
         value: Any = raw
         for part in path.split("."):
@@ -81,6 +78,6 @@ def assumed(assumptions: dict[str, str], raw: dict[str, Any]) -> Iterator[Proven
 
 
 def _unit(place: Place) -> str:
-    """Unit of a place: that of its key, or of the key that holds the distribution which it is a parameter of."""
+    """Return the unit of a place: that of its key, or for a distribution's parameter that of the distribution's key."""
     units = (unit_of(str(part)) for part in reversed(place[-2:]))
     return next((unit for unit in units if unit != "1"), "1")

@@ -1,4 +1,4 @@
-"""What a route may say: whether the instances, operations, populations and bodies that it names are there."""
+"""Check routes: the instances, operations, populations and bodies that they name must exist."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from sim.schema import NAME, PAGE, Place, as_tuples, dotted, nearest, problems
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What routes may name: instances of the system, populations of keys, bodies."""
+    """The names that routes may refer to: instances of the system, populations of keys, bodies."""
 
     system: System
     populations: Mapping[str, Any]
@@ -23,7 +23,7 @@ class Surroundings:
 
 
 def route_problems(routes: Mapping[str, Route], around: Surroundings) -> Iterator[str]:
-    """Yield what is wrong with *routes*, a line each."""
+    """Yield the problems of *routes*, one line each."""
     if not routes:
         yield f"routes must hold at least one route: [routes.NAME] with share and steps ({PAGE})"
     elif not sum(route.share for route in routes.values()) > 0:
@@ -68,7 +68,7 @@ def _request(bodies: Mapping[str, Any], request: Request, place: Place) -> Itera
 
 
 def _texts(body: Any) -> Iterator[str]:
-    """Every text in a JSON body."""
+    """Yield every string in a JSON body."""
     if isinstance(body, str):
         yield body
     elif isinstance(body, dict):
@@ -109,7 +109,7 @@ def _operation(instances: Mapping[str, Instance], step: Step, place: Place) -> I
 
 
 def _alike(routes: Mapping[str, Route]) -> Iterator[str]:
-    """Two routes that come in by the same way with requests that cannot be told apart."""
+    """Yield routes with the same entry whose requests cannot be distinguished."""
     seen: dict[tuple[str, str, str], str] = {}
     for name, route in routes.items():
         if route.request is None:

@@ -1,7 +1,7 @@
-"""Routes: what each kind of request asks of the deployment, as data.
+"""Routes: the kinds of requests and the operations that each performs, as data.
 
-A route has a share of the traffic, an entry that it comes in by, a request that stands for it on the wire, and steps:
-operations of the system's instances, in order. No route's name stands in code.
+A route has a share of the traffic, an entry through which it arrives, an HTTP request for live runs, and steps:
+operations of the system's instances, in order. No route's name appears in code.
 """
 
 import re
@@ -14,16 +14,16 @@ from pydantic import BeforeValidator, Field, model_validator
 from sim.schema import Count, Distribution, Fraction, NotNegative, Positive, Table
 
 PLACEHOLDERS = ("key", "object", "request", "run", "size_bytes", "tokens_in", "tokens_out", "time_ms")
-"""What may stand in braces in a path or a body: attributes of the request, its number, the run's name, the time."""
+"""Placeholders, in braces, of a path or a body: attributes of the request, its number, the run's name, the time."""
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 SIZE = "size_bytes"
-"""Stands for as many bytes as the request has, as a body or as the length of an answer."""
+"""As a body or an answer: as many bytes as the request's ``size_bytes``."""
 
 
 class Request(Table):
-    """What a route looks like on the wire."""
+    """The HTTP request of a route."""
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     """HTTP method."""
@@ -36,7 +36,7 @@ class Request(Table):
 
 
 def _step(value: Any) -> Any:
-    """An operation's name alone is a step; keys beside ``use`` that are no step's own are the operation's."""
+    """Normalise a step: a string is an operation's name; unknown keys beside ``use`` are the operation's parameters."""
     if isinstance(value, str):
         return {"use": value}
     if not isinstance(value, dict) or "use" not in value or "parameters" in value:
@@ -51,27 +51,27 @@ class Step(Table):
     use: str | None = None
     """Operation of an instance: ``d1.read``. Either this or ``steps``."""
     steps: Annotated[tuple["AnyStep", ...] | None, Field(min_length=1)] = None
-    """Steps that belong together."""
+    """Steps of a group."""
     parameters: Annotated[dict[str, Any], Field(default_factory=dict)]
-    """What the operation may be told. Its keys may stand in the step: ``{ use = "d1.read", rows_read = 20 }``."""
+    """Parameters of the operation. They may be given in the step itself: ``{ use = "d1.read", rows_read = 20 }``."""
     times: Annotated[int, Field(ge=1, le=1_000)] = 1
-    """How often it is done."""
+    """Number of repetitions."""
     parallel: bool = False
-    """Whether the repetitions, and the steps of the group, run at once."""
+    """Whether the repetitions, and the steps of the group, run concurrently."""
     chance: Fraction = 1.0
-    """Share of requests that do it at all: 0.2 behind a cache that hits 80 %."""
+    """Share of requests that take the step: 0.2 behind a cache with a hit ratio of 80 %."""
     spawn: bool = False
-    """Whether nobody waits for it (``waitUntil``)."""
+    """Whether it runs in the background, without anything waiting for it (``waitUntil``)."""
     timeout_ms: Positive | None = None
-    """The caller gives up after so long; what it asked for goes on."""
+    """Timeout of the caller; the abandoned work continues."""
     retries: Annotated[int, Field(ge=0, le=10)] = 0
     """Further attempts after a failed one."""
     backoff_ms: NotNegative = 0.0
     """Pause before the first retry; it doubles with each further one."""
     jitter: bool = False
-    """Whether each pause is a random part of it (full jitter)."""
+    """Whether each pause is multiplied by a uniform random number (full jitter)."""
     hedge_ms: Positive | None = None
-    """A second copy is started after so long; the first success counts."""
+    """Time after which a second copy is started; the first success counts."""
 
     @model_validator(mode="after")
     def _one(self) -> "Step":
@@ -96,23 +96,23 @@ class Route(Table):
     share: Share
     """Weight in the traffic; the weights need not add up to 1."""
     enter: str = "network"
-    """Instance that its requests come in by."""
+    """Instance through which its requests enter."""
     keys: str = ""
     """Population that its keys are drawn from, under ``[workload.populations]``; empty for ``[workload.keys]``."""
     size_bytes: Distribution | None = None
-    """Bytes that a request carries or asks for; none without it."""
+    """Bytes that a request uploads or downloads; by default none."""
     objects: Count | None = None
-    """The bytes belong to one of so many stored objects, whose sizes are quantiles; without it, to a new one."""
+    """Number of stored objects, one of which each request addresses; by default each request has a new object."""
     request: Request | None = None
-    """How it is sent; by default ``GET`` or, if it changes anything, ``POST`` of ``/NAME?key={key}``."""
+    """Its HTTP request; by default ``GET`` or, if it changes anything, ``POST`` of ``/NAME?key={key}``."""
     prepare: Request | None = None
-    """Request that puts one stored object in place before a run on a real deployment."""
+    """Request that creates one stored object before a run on a real deployment."""
     steps: Annotated[tuple[AnyStep, ...], Field(min_length=1)]
-    """What is done, in order."""
+    """Steps, in order."""
 
 
 def counted_uses(steps: tuple[Step, ...]) -> Counter[str]:
-    """Count how often *steps* use each operation, if all of them happen; in order of writing."""
+    """Count how often *steps* use each operation if all of them are taken, in the order written."""
     found: Counter[str] = Counter()
     for step in steps:
         inside = {step.use: 1} if step.use is not None else counted_uses(step.steps or ())
@@ -122,7 +122,7 @@ def counted_uses(steps: tuple[Step, ...]) -> Counter[str]:
 
 
 def expected_uses(steps: tuple[Step, ...], share: float = 1.0) -> Iterator[tuple[Step, float]]:
-    """Yield every operation with the mean number of times that a request does it, retries and hedges left out."""
+    """Yield every operation with the mean number of its uses per request, without retries and hedges."""
     for step in steps:
         often = share * step.chance * step.times
         if step.steps is None:

@@ -1,12 +1,12 @@
-"""One experiment, written down: the traffic, the deployment, and where every number comes from.
+"""A scenario: the traffic, the deployment, and the provenance of every number.
 
 >>> from sim import load_scenario
 >>> launch = load_scenario("launch")
 >>> launch.vary("system.durable_objects.shards", 8).system.durable_objects.shards
 8
 
-A scenario is a TOML file. ``base`` takes over all tables of another one. A value ``"platform:KEY"`` stands for a fact
-of the platform file; the table ``[assumptions]`` says why the author believes the other numbers. Both are kept as the
+A scenario is a TOML file. ``base`` inherits all tables of another one. A value ``"platform:KEY"`` refers to a fact of
+the platform file; the table ``[assumptions]`` gives the author's reasons for other numbers. Both are recorded as the
 scenario's provenance.
 """
 
@@ -35,7 +35,7 @@ from sim.views import Shown
 
 
 class Scenario(Table, Shown):
-    """One experiment."""
+    """A scenario: workload, routes, system, targets."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -44,15 +44,15 @@ class Scenario(Table, Shown):
     name: Annotated[str, Field(min_length=1)]
     """Short name, for reports."""
     question: Annotated[str, Field(min_length=1)]
-    """What the experiment answers, in one sentence."""
+    """The question that it answers, in one sentence."""
     seed: Annotated[int, Field(ge=0, lt=2**63)]
-    """Chooses every random number."""
+    """Seed of all random numbers."""
     platform: Annotated[str, Field(min_length=1)]
     """Platform file; relative to the scenario's folder, then to ``scenarios/``."""
     targets: Annotated[str, Field(min_length=1)]
-    """File of targets and alert lines; found likewise."""
+    """File of targets and alert lines; found in the same way."""
     api: Literal["", "superinstance"] = ""
-    """API that the reference answers with its own code; empty: it plays the steps of the routes."""
+    """API that the reference implements in its own code; empty: it executes the steps of the routes."""
     workload: Workload
     routes: dict[str, Route]
     """Kinds of requests, by name."""
@@ -60,13 +60,13 @@ class Scenario(Table, Shown):
     """JSON bodies of requests, by name; placeholders in braces as in a path."""
     system: System
     assumptions: Annotated[dict[str, str], Field(default_factory=dict)]
-    """Why the author believes a number that no platform fact gives: dotted path = reason, with a letter in brackets
+    """The author's reasons for numbers that no platform fact gives: dotted path = reason, with a letter in brackets
     when it is not a plain assumption, ``"1000 / 410 tx/s [D]"``."""
 
     _origin: "_Origin" = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
-        """Remember what the scenario was made from."""
+        """Record the tables and files that the scenario was made from."""
         if not isinstance(context, _Origin):
             raise UsageError("a Scenario is made by load_scenario(), vary() or with_(), not by its class")
         self._origin = context
@@ -85,7 +85,7 @@ class Scenario(Table, Shown):
 
     @property
     def provenance(self) -> tuple[Provenance, ...]:
-        """Where the numbers come from: platform facts in order of the file, then the author's assumptions."""
+        """Provenance of the numbers: platform facts in the order of the file, then the author's assumptions."""
         return (*self._origin.used, *assumed(self.assumptions, self._origin.numbers))
 
     @property
@@ -94,7 +94,7 @@ class Scenario(Table, Shown):
         return beside(self.targets, self._origin.folder)
 
     def find(self, file: str) -> Path:
-        """Return the place of a file that the scenario names.
+        """Return the path of a file that the scenario names.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class Scenario(Table, Shown):
         Raises
         ------
         ScenarioError
-            It is in neither.
+            It is in neither folder.
         """
         for folder in (self._origin.folder, Path()):
             if (folder / file).is_file():
@@ -135,7 +135,7 @@ class Scenario(Table, Shown):
         return _scenario(changed(self._origin.raw, places), self._origin.folder, facts=facts)
 
     def with_shares(self, **shares: float) -> "Scenario":
-        """Return the scenario with other shares of its routes; a route that is not named has none.
+        """Return the scenario with other shares of its routes; a route that is not named has share 0.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class Scenario(Table, Shown):
         return self.with_(**{**{f"routes.{route}.share": 0.0 for route in self.routes}, **given})
 
     def at_rate(self, rate_per_s: float) -> "Scenario":
-        """Return the scenario at another arrival rate: all rates of its arrivals are multiplied alike.
+        """Return the scenario at another arrival rate: all rates of its arrivals are multiplied by the same factor.
 
         Parameters
         ----------
@@ -174,22 +174,22 @@ class Scenario(Table, Shown):
 
     @cached_property
     def time_columns(self) -> tuple[str, ...]:
-        """Columns of a result that say where a request's time went: see :func:`sim.models.registry.time_columns`."""
+        """Columns of a result that break down a request's time: see :func:`sim.models.registry.time_columns`."""
         return time_columns(self.system.instances.values())
 
     @cached_property
     def inner_columns(self) -> dict[str, str]:
-        """Time columns that lie inside another one, with that other one."""
+        """Time columns that are part of another one, with that other one."""
         return inner_columns(self.system.instances.values())
 
     @cached_property
     def operations(self) -> dict[str, dict[str, int]]:
-        """How often each route's steps use an operation: ``{"search": {"workers.compute": 1, "d1.read": 1}}``."""
+        """Uses of each operation by each route's steps: ``{"search": {"workers.compute": 1, "d1.read": 1}}``."""
         return {name: dict(counted_uses(route.steps)) for name, route in self.routes.items()}
 
     @cached_property
     def reached(self) -> frozenset[str]:
-        """Instances that requests meet: what they come in by, what they use, and what that is linked to."""
+        """Instances that requests reach: their entries, those they use, and those that these are linked to."""
         found = {route.enter for route in self.routes.values()}
         for used in self.operations.values():
             found.update(_touched(self.system, used))
@@ -204,7 +204,7 @@ class Scenario(Table, Shown):
         return {name: route.share / total for name, route in self.routes.items()}
 
     def request(self, route: str) -> Request:
-        """Return what a route looks like on the wire: its own request, or one that follows from its name."""
+        """Return a route's HTTP request: its own, or one derived from its name."""
         asked = self.routes[route].request
         if asked is not None:
             return asked
@@ -220,7 +220,7 @@ class Scenario(Table, Shown):
 
 @dataclass(frozen=True)
 class _Origin:
-    """What a scenario was made from: the tables as written and with facts in place of references, and the files."""
+    """The source of a scenario: its tables as written and with references resolved, and its files."""
 
     raw: dict[str, Any]
     numbers: dict[str, Any]
@@ -240,14 +240,14 @@ def load_scenario(scenario: str | Path) -> Scenario:
     Raises
     ------
     ScenarioError
-        One line: the dotted path with the value, the rule, the way out. Further problems are its notes.
+        One line with the dotted path, the value, the rule, and how to fix it. Further problems are in its notes.
     """
     path = file_of(scenario)
     return _scenario(tables_of(path), path.parent)
 
 
 def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = None) -> Scenario:
-    """Resolve the references of *raw* and check it; *facts* are those of its platform file, if known already."""
+    """Resolve the references of *raw* and validate it; *facts* are those of its platform file, if loaded already."""
     facts = facts or load_platform(named(raw, "platform", folder=folder))
     used: list[Provenance] = []
     numbers = resolved({**raw, "system": filled(raw.get("system", {}))}, (), facts=facts, used=used)
@@ -256,19 +256,19 @@ def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = Non
     try:
         tables = {**as_tuples(numbers), "system": system}
         scenario = Scenario.model_validate(tables, strict=True, context=origin)
-        refuse(wrong)  # Before the routes, which would only say again that what they use is not there.
+        refuse(wrong)  # Before the routes, whose errors would only repeat that the instances they use are missing.
     except ValidationError as error:
         refuse([*problems(error, model=Scenario, raw=numbers), *wrong])
         raise
     around = Surroundings(system, scenario.workload.populations, scenario.bodies)
     refuse([*wrong, *route_problems(scenario.routes, around)])
     named(raw, "targets", folder=folder)
-    tuple(scenario.provenance)  # An assumption about nothing is an error now, not when someone asks.
+    tuple(scenario.provenance)  # An assumption about a path that does not exist is an error now, not at first use.
     return scenario.model_copy(update={"system": system.with_keys(_keys(scenario))})
 
 
 def _keys(scenario: Scenario) -> dict[str, int]:
-    """Distinct keys of the requests that reach each instance, directly or through another one."""
+    """Return the number of distinct keys of the requests that reach each instance, directly or through another one."""
     found: dict[str, int] = {}
     for name, used in scenario.operations.items():
         count = scenario.population(name).count

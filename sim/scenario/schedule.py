@@ -1,8 +1,7 @@
-"""Who sends what, and when: the one list of requests that every runner plays.
+"""The schedule: the list of requests, with their arrival times, that every runner plays.
 
-A Schedule is a table with a row a request, kept as arrays. It is made once, from a scenario and a seed
-(:func:`sim.scenario.generation.schedule`), and cut, stretched or shortened afterwards; its rows never change what they
-ask for.
+A Schedule is a table with one row per request, stored as arrays. It is generated once, from a scenario and a seed
+(:func:`sim.scenario.generation.schedule`); it can then be cut and its time scaled, but its requests never change.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -18,7 +17,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 NEAR_RATE = 0.5
-"""A live part whose own rate is at least this share of the highest permitted one is played at its own rate."""
+"""A live part is played at its own rate if that is at least this share of the highest permitted one."""
 
 
 @dataclass(frozen=True)
@@ -30,25 +29,25 @@ class Schedule:
     routes : tuple of str
         Names of all routes of the scenario.
     route_code : ndarray of int16, shape (n,)
-        Position in *routes*.
+        Index into *routes*.
     arrival_ms : ndarray, shape (n,)
-        Intended send time, from 0, never falling; zeros in a closed loop.
+        Intended send time, from 0, non-decreasing; zeros in a closed loop.
     key : ndarray of int64, shape (n,)
         The organisation; 0 is the most popular.
     size_bytes : ndarray of int64, shape (n,)
-        Bytes that the request carries or asks for; 0 for a route without any.
+        Bytes that the request uploads or downloads; 0 for a route without any.
     tokens_in, tokens_out : ndarray of int64, shape (n,)
-        Tokens that the request reports or asks for.
+        Tokens that the request reports.
     object_number : ndarray of int64, shape (n,)
-        The stored object that the request is about, or a new one behind them; -1 for a route without bytes.
+        The stored object that the request addresses, or a new one, numbered after them; -1 for a route without bytes.
     duration_ms : float
-        Length of the plan, at least the last arrival. In a closed loop: if every answer came at once.
+        Length of the schedule, at least the last arrival. In a closed loop: as if every answer came at once.
     user : ndarray of int64 or None, shape (n,)
-        Closed loop only: who sends request i.
+        Closed loop only: the user that sends request i.
     think_ms : ndarray or None, shape (n,)
-        Closed loop only: request i starts so long after the same user's previous request ended.
+        Closed loop only: think time between the end of the same user's previous request and request i.
     warm_up_ms : float
-        What arrives earlier is not judged.
+        Requests that arrive earlier are not judged.
     """
 
     routes: tuple[str, ...]
@@ -65,7 +64,7 @@ class Schedule:
     warm_up_ms: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no list of requests in order of arrival, and make the arrays read-only."""
+        """Check that the arrays form a list of requests in order of arrival, and make them read-only."""
         if (self.user is None) != (self.think_ms is None):
             raise UsageError("schedule: user and think_ms must both be given (a closed loop), or neither")
         if not len(self.arrival_ms):
@@ -96,9 +95,9 @@ class Schedule:
         return f"<Schedule of {len(self)} requests in {self.duration_ms / 1000:g} s{loop}>"
 
     def head(self, n: int) -> "Schedule":
-        """Return the first *n* requests; the plan ends when the next would have come.
+        """Return the first *n* requests; the schedule then ends at the arrival of the next one.
 
-        When all of them come within the warm-up, there is none: what is asked for is judged.
+        If all of them arrive within the warm-up, the warm-up is set to 0, so that they are judged.
 
         Raises
         ------
@@ -114,12 +113,12 @@ class Schedule:
         return replace(part, warm_up_ms=0.0) if part.warm_up_ms > part.arrival_ms[-1] and self.user is None else part
 
     def window(self, start_ms: float, end_ms: float) -> "Schedule":
-        """Return what arrives in [start_ms, end_ms), with start_ms as the new time 0.
+        """Return the requests that arrive in [start_ms, end_ms), with start_ms as the new time 0.
 
         Raises
         ------
         UsageError
-            Nothing does, or the schedule is a closed loop, whose arrivals are not planned.
+            No request does, or the schedule is a closed loop, whose arrivals are not planned.
         """
         if self.user is not None:
             raise UsageError("window() needs planned arrivals, a closed loop has none (use head())")
@@ -190,7 +189,7 @@ class Schedule:
         end_ms = float(self.arrival_ms[first + count]) if first + count < len(self) else self.duration_ms
         part = self._rows(slice(first, first + count), start_ms=float(self.arrival_ms[first]), end_ms=end_ms)
         wanted_ms = count / rate_max_per_s * 1000
-        # Divided first: the duration may be so short that its inverse is infinite.
+        # Divide first: the duration may be so short that its inverse overflows.
         share = part.arrival_ms / part.duration_ms if part.duration_ms > 0 else np.zeros(count)
         arrival_ms = np.minimum(share * wanted_ms, wanted_ms)
         return replace(part, arrival_ms=arrival_ms, duration_ms=wanted_ms)

@@ -1,8 +1,8 @@
-"""The schema for readers: the key tables of scenarios/README.md, and a JSON Schema for editors.
+"""Documentation of the scenario schema: the key tables of scenarios/README.md, and a JSON Schema for editors.
 
     python -m sim.scenario.schema_page scenarios/README.md
 
-writes the tables between the page's two markers anew.
+regenerates the tables between the page's two markers.
 """
 
 import re
@@ -26,7 +26,7 @@ BEGIN, END = "<!-- keys: begin (python -m sim.scenario.schema_page) -->", "<!-- 
 
 
 def written_scenario() -> type[BaseModel]:
-    """Return the scenario as its author writes it: with a table a component under ``[system]``."""
+    """Return the model of a scenario file as written: with one table per component under ``[system]``."""
     return create_model("Scenario", __base__=Scenario, __doc__=Scenario.__doc__, system=(system_model(), ...))
 
 
@@ -89,7 +89,7 @@ def key_tables() -> str:
 
 
 def _operations() -> Iterator[str]:
-    """A row an operation of every component."""
+    """Yield one row for each operation of every component."""
     for component in components():
         for name, operation in component.operations.items():
             parameters = ", ".join(f"`{key}`" for key in operation.parameters.model_fields)
@@ -97,7 +97,7 @@ def _operations() -> Iterator[str]:
 
 
 def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Yield the tables of a scenario with their headings; distributions, which may stand anywhere, are left out."""
+    """Yield the tables of a scenario with their headings, except distributions, which may occur anywhere."""
     yield path, model
     for name, field in model.model_fields.items():
         for below, table in _tables_below(name, field):
@@ -106,7 +106,7 @@ def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[Base
 
 
 def _tables_below(name: str, field: FieldInfo) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The tables that a key holds: itself, or as many as the author names."""
+    """Yield the tables that a key holds: one table, or one for each name that the author chooses."""
     if _is_distribution(field):
         return
     for table in tables(field.annotation):
@@ -117,7 +117,7 @@ def _tables_below(name: str, field: FieldInfo) -> Iterator[tuple[str, type[BaseM
 
 
 def page_with_tables(page: str) -> str:
-    """Return *page* with the key tables between its markers written anew."""
+    """Return *page* with the key tables between its markers regenerated."""
     if BEGIN not in page or END not in page:
         raise UsageError(f"the page must hold the lines {BEGIN} and {END}")
     before, rest = page.split(BEGIN)

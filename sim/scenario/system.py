@@ -1,8 +1,8 @@
-"""The deployment that a scenario describes: one table an instance of a component, under ``[system]``.
+"""The deployment of a scenario: one table per instance of a component, under ``[system]``.
 
 ``[system.d1]`` is an instance of the component ``d1``; ``[system.archive]`` with ``component = "d1"`` is another, and
-``like = "d1"`` takes over the numbers of one that is there. Nothing here has a default: a number that nobody wrote down
-is a number that nobody vouches for. A scenario of one's own starts from a base and says only what differs.
+``like = "d1"`` copies the numbers of an existing instance. There are no defaults: every number must have been written
+down by somebody. A user's own scenario starts from a base and states only what differs.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -16,7 +16,7 @@ from sim.models.registry import components, ordered
 from sim.schema import NAME, PAGE, Table, as_tuples, nearest, problems, shown
 
 LIKE = "like"
-"""Key of a table that names the instance whose numbers it takes over."""
+"""Key of a table that names the instance whose numbers it copies."""
 
 
 class System(Mapping[str, Any]):
@@ -46,7 +46,7 @@ class System(Mapping[str, Any]):
 
     @property
     def ordered(self) -> tuple[Instance, ...]:
-        """All instances in the order of a request's way."""
+        """All instances in the order of a request's path."""
         return tuple(ordered(self.instances.values()))
 
     def of(self, component: str) -> tuple[Instance, ...]:
@@ -54,7 +54,7 @@ class System(Mapping[str, Any]):
         return tuple(instance for instance in self.instances.values() if instance.component.name == component)
 
     def numbers(self) -> dict[str, Any]:
-        """Return all tables as plain numbers, texts and tables, ready for JSON."""
+        """Return all tables as plain numbers, strings and dicts, ready for JSON."""
         return {
             name: {
                 **({"component": instance.component.name} if instance.component.name != name else {}),
@@ -64,7 +64,7 @@ class System(Mapping[str, Any]):
         }
 
     def with_keys(self, keys: Mapping[str, int]) -> "System":
-        """Return the system whose instances know how many keys come to them, by name."""
+        """Return the system with the number of keys that reach each instance, by name."""
         others: dict[str, Instance] = {}
         for name, instance in self.instances.items():
             others[name] = replace(instance, keys=keys.get(name, instance.keys), others=others)
@@ -82,9 +82,9 @@ def read_system(raw: Any) -> tuple[System, list[str]]:
     Returns
     -------
     System
-        Of the tables that are right.
+        Built from the valid tables.
     list of str
-        What is wrong, a line each.
+        The problems, one line each.
     """
     if not isinstance(raw, dict):
         return System({}), [f"system{shown(raw)} must be a table ({PAGE})"]
@@ -106,12 +106,12 @@ def read_system(raw: Any) -> tuple[System, list[str]]:
 
 
 def _component(name: str, table: Any, *, raw: dict[str, Any]) -> tuple[Component | None, dict[str, Any], str]:
-    """The component of one table, the table without naming it, and what is wrong otherwise."""
+    """Return the component of one table, the table without its ``component`` key, and a problem if there is one."""
     if not NAME.fullmatch(name):
         return None, {}, f'system."{name}" must be a name of lower-case letters, digits and _ ({PAGE})'
     if not isinstance(table, dict):
         return None, {}, f"system.{name}{shown(table)} must be a table ({PAGE})"
-    if LIKE in table:  # Had it led to a table, it would be filled in.
+    if LIKE in table:  # A valid ``like`` has been resolved before.
         return None, {}, _like_nothing(name, table[LIKE], others=[other for other in raw if other != name])
     known = {component.name: component for component in components()}
     asked = table.get("component", name)
@@ -123,13 +123,13 @@ def _component(name: str, table: Any, *, raw: dict[str, Any]) -> tuple[Component
 
 
 def _like_nothing(name: str, asked: Any, *, others: list[str]) -> str:
-    """What is wrong with a ``like`` that leads to no numbers."""
+    """Return the problem of a ``like`` that does not lead to a table with numbers."""
     way_out = "this one leads to no numbers" if asked in others else nearest(str(asked), others)
     return f"system.{name}.{LIKE}{shown(asked)} must name another table of the system; {way_out} ({PAGE})"
 
 
 def _broken_links(instance: Instance, found: Mapping[str, Instance], *, refused: Set[str]) -> Iterator[str]:
-    """Keys of a table that must name another instance and do not; those of *refused* tables have their own line."""
+    """Yield keys of a table that must name another instance and do not; *refused* tables have their own messages."""
     for key, wanted in instance.component.links.items():
         asked = getattr(instance.table, key)
         if asked in refused:
@@ -141,7 +141,7 @@ def _broken_links(instance: Instance, found: Mapping[str, Instance], *, refused:
 
 
 def filled(raw: Any) -> Any:
-    """Put the numbers of the instance that ``like`` names under a table's own; other tables stay as they are."""
+    """Resolve ``like``: fill tables with the numbers of the instance that it names."""
     if not isinstance(raw, dict):
         return raw
     return {name: _filled(raw, name, ()) for name in raw}
@@ -150,7 +150,7 @@ def filled(raw: Any) -> Any:
 def _filled(raw: dict[str, Any], name: str, behind: tuple[str, ...]) -> Any:
     table = raw[name]
     other = table.get(LIKE) if isinstance(table, dict) else None
-    # One that leads nowhere, or in a circle, is left for the check of the tables, which refuses the key.
+    # A dangling or cyclic ``like`` is left for the check of the tables, which refuses the key.
     if not isinstance(other, str) or other not in raw or other in (*behind, name):
         return table
     model = _filled(raw, other, (*behind, name))
@@ -160,6 +160,6 @@ def _filled(raw: dict[str, Any], name: str, behind: tuple[str, ...]) -> Any:
 
 
 def system_model() -> type[BaseModel]:
-    """Return a model of ``[system]`` with one table a component, for the JSON Schema and the page of keys."""
+    """Return a model of ``[system]`` with one table per component, for the JSON Schema and the key tables."""
     fields: dict[str, Any] = {component.name: (component.table, ...) for component in components()}
-    return create_model("System", __base__=Table, __doc__="The deployment: a table an instance.", **fields)
+    return create_model("System", __base__=Table, __doc__="The deployment: one table per instance.", **fields)

@@ -34,10 +34,10 @@ NUMBERS = ("key", "size_bytes", "tokens_in", "tokens_out")
 COLUMNS = (*TIMES, "route", *NUMBERS)
 ALIASES = {"contexttokens": "tokens_in", "generatedtokens": "tokens_out"}
 
-ROWS_MOST = 10_000_000
+ROWS_MAX = 10_000_000
 """A bound on every trace that is read."""
 
-NUMBER_MOST = 2**53
+NUMBER_MAX = 2**53
 """Largest number in a cell: beyond it whole numbers are rounded."""
 
 STAMP = re.compile(r"((?:19|20|21)\d\d-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:\d\d)?")
@@ -174,8 +174,8 @@ def _read(rows: Any, name: str, *, routes: Sequence[str]) -> Trace:
 def _filled(rows: Any, name: str, *, width: int) -> Iterator[list[str]]:
     """Rows that are not blank, each as wide as the header."""
     for number, row in enumerate(rows):
-        if number >= ROWS_MOST:
-            raise ScenarioError(f"{name}:{rows.line_num} a trace must have <= {ROWS_MOST:,} rows ({PAGE})")
+        if number >= ROWS_MAX:
+            raise ScenarioError(f"{name}:{rows.line_num} a trace must have <= {ROWS_MAX:,} rows ({PAGE})")
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != width:
@@ -220,8 +220,8 @@ def _number_ms(text: str) -> float:
         raise ValueError("must be a number") from None
     if not isfinite(number):
         raise ValueError("must be a finite number")
-    if abs(number) > NUMBER_MOST:
-        raise ValueError(f"must lie within {NUMBER_MOST} of 0")
+    if abs(number) > NUMBER_MAX:
+        raise ValueError(f"must lie within {NUMBER_MAX} of 0")
     return number
 
 
@@ -244,8 +244,8 @@ def _whole(text: str) -> int:
     if not re.fullmatch(r"[+-]?\d+(\.0*)?", text):
         raise ValueError("must be a whole number")
     number = int(text.partition(".")[0])
-    if not 0 <= number <= NUMBER_MOST:
-        raise ValueError("must be >= 0" if number < 0 else f"must be <= {NUMBER_MOST}")
+    if not 0 <= number <= NUMBER_MAX:
+        raise ValueError("must be >= 0" if number < 0 else f"must be <= {NUMBER_MAX}")
     return number
 
 

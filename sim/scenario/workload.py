@@ -1,10 +1,10 @@
-"""What is asked of the deployment: how much, of what, by whom."""
+"""The workload of a scenario: its arrivals, length, warm-up and populations of keys."""
 
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from sim.scenario.arrivals import CANDIDATES_MOST, Arrivals, Closed, Ramp, TraceReplay
+from sim.scenario.arrivals import CANDIDATES_MAX, Arrivals, Closed, Ramp, TraceReplay
 from sim.schema import Distribution, NotNegative, Positive, Table
 
 
@@ -12,18 +12,18 @@ class Keys(Table):
     """A population of keys: organisations, users, rooms."""
 
     count: Annotated[int, Field(ge=1, le=1_000_000)]
-    """How many there are."""
+    """Number of keys."""
     zipf: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
-    """Popularity of the k-th is proportional to k to the power -zipf; 0 makes all alike."""
+    """Zipf exponent: the popularity of the k-th key is proportional to k to the power -zipf; 0 is uniform."""
 
 
 class Tokens(Table):
-    """Tokens of a language model that a request reports or asks for."""
+    """Tokens of a language model that a request reports."""
 
     tokens_in: Distribution
-    """Tokens that the model read."""
+    """Input tokens."""
     tokens_out: Distribution
-    """Tokens that the model wrote."""
+    """Output tokens."""
 
 
 class Workload(Table):
@@ -31,14 +31,14 @@ class Workload(Table):
 
     duration_s: Positive | None = None
     """Length of the arrivals. Either this or ``requests``; neither with a trace, which has its own length."""
-    requests: Annotated[int, Field(ge=1, le=CANDIDATES_MOST)] | None = None
+    requests: Annotated[int, Field(ge=1, le=CANDIDATES_MAX)] | None = None
     """Number of requests. A closed loop needs it."""
     warm_up_s: NotNegative = 0.0
-    """Requests that arrive earlier are played and not judged."""
+    """Warm-up: requests that arrive earlier are played but not judged."""
     live_s: Positive = 25.0
-    """Longest time that a part of the schedule is played on a real deployment."""
+    """Longest duration of the part of the schedule that is played on a real deployment."""
     live_rate_max_per_s: Positive = 60.0
-    """Highest mean rate at which it is."""
+    """Highest mean rate of that part."""
     arrivals: Arrivals
     keys: Keys
     """Population that requests take their keys from."""

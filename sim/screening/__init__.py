@@ -1,8 +1,8 @@
-"""A scenario by arithmetic alone, before anything is simulated: an approximation, never a verdict.
+"""Screening: an analytical approximation of a scenario before anything is simulated; never a verdict.
 
-The stream of requests (:mod:`~sim.screening.traffic`) walks the steps (:mod:`~sim.screening.demand`), known by what it
-takes and what fails of it (:mod:`~sim.screening.passage`); what it asks of each thing it passes is noted
-(:mod:`~sim.screening.logbook`), and from the notes :mod:`~sim.screening.approximation` tells waits and bounds.
+The mean traffic (:mod:`~sim.screening.traffic`) walks the steps of the flow (:mod:`~sim.screening.demand`), which gives
+its time and failures (:mod:`~sim.screening.passage`) and the load of every station
+(:mod:`~sim.screening.logbook`); from these :mod:`~sim.screening.approximation` computes waits and bounds.
 """
 
 from sim.screening.approximation import LABEL, Screening, StationScreening, keyed, screen, screen_flow

@@ -1,9 +1,9 @@
-"""What arithmetic says about a scenario before anything is simulated: which station is busiest, how much it can bear.
+"""Approximate a scenario analytically, before anything is simulated: utilization, waits, bottleneck, largest rate.
 
-Demand times rate is utilization, whatever the distributions and the order of service: exact where the demand is.
-The waits are not: each station is taken by itself, as if requests came to it at random (Kingman; Allen and Cunneen).
-So this is a **screening**, an approximation in some thirty milliseconds of processor time (a recorded trace can take
-two seconds), to be shown beside a simulation and to tell a search where to begin; never a verdict.
+Utilization is demand times rate, whatever the distributions and the order of service: exact where the demand is. Waits
+are approximate: each station is treated independently, with arrivals that are random (Kingman; Allen and Cunneen).
+This **screening** takes some thirty milliseconds of processor time (a recorded trace up to two seconds). It is shown
+beside a simulation and gives a search its starting point; it is never a verdict.
 
 >>> from sim.scenario.scenario import load_scenario
 >>> screen(load_scenario("launch")).bottleneck
@@ -40,45 +40,45 @@ if TYPE_CHECKING:
 
     from sim.scenario.scenario import Scenario
 
-WALKS_MOST = 60
+WALKS_MAX = 60
 SETTLED = 1e-4
-"""Walks end when no utilization changes by more than this share of a server."""
+"""The iteration ends when no utilization changes by more than this share of a server."""
 
 SHORTEST_MS = 1e-100
-"""A shorter service is none: its square would be 0."""
+"""A shorter service counts as none: its square would underflow to 0."""
 
-BOUND_STEPS, RATE_MOST_PER_S = 12, 1e9
-"""A search that goes beyond looks for a bound that is not there: work that does not grow with the rate."""
+BOUND_STEPS, RATE_MAX_PER_S = 12, 1e9
+"""Beyond these there is no bound: the work does not grow with the rate."""
 
-SLOPE_LEAST, SLOPE_MOST = 0.3, 3.0
-"""Of the logarithm of utilization over that of the rate: 1 where demand is fixed, 2 where it grows with a log."""
+SLOPE_MIN, SLOPE_MAX = 0.3, 3.0
+"""Limits of d log(utilization) / d log(rate): 1 where demand is constant, 2 where it grows with the length of a log."""
 
 LABEL = "approximation, not simulated"
 
 
 @dataclass(frozen=True)
 class StationScreening:
-    """One station, as arithmetic sees it.
+    """The analytical approximation of one station.
 
     Attributes
     ----------
     station : str
     servers, instances : int
     visits_mean : float
-        Visits of one request of the deployment; flows that it sets off included.
+        Mean visits per request of the deployment, including those of flows that it spawns.
     service_ms_mean : float
-        Time that a visit holds a server.
+        Mean time for which a visit holds a server.
     demand_ms : float
-        Time that a request of the deployment asks of the busiest instance, on the average.
+        Mean service demand of a request of the deployment on the busiest instance.
     utilization, busiest_utilization : float
-        Share of the time that a server is held: mean of all instances, and busiest instance; 1 and more is overload.
-        NaN where the station scales out, which bears any rate.
+        Utilization per server: mean over all instances, and busiest instance; 1 or more is overload.
+        NaN for an elastic station, which bears any rate.
     wait_ms_mean : float
-        Of a visit, before it is served.
+        Mean wait of a visit before service.
     queue_mean : float
-        Requests waiting, all instances together.
+        Mean number of waiting requests over all instances.
     rate_per_s_max : float
-        Requests of the deployment a second with which the busiest instance never rests, if nobody waited elsewhere.
+        Arrival rate of the deployment that saturates the busiest instance, if there were no waits elsewhere.
     """
 
     station: str
@@ -96,24 +96,24 @@ class StationScreening:
 
 @dataclass(frozen=True)
 class Screening(Shown):
-    """A scenario, as arithmetic sees it: an approximation.
+    """The analytical approximation of a scenario.
 
     Attributes
     ----------
     rate_per_s : float
-        Mean arrival rate that it holds for.
+        Mean arrival rate.
     rows : tuple of StationScreening
-        By name.
+        Stations, by name.
     bottleneck : str
-        The station that bears least.
+        The station with the lowest `rate_per_s_max`.
     rate_per_s_max : float
-        What it bears: no higher rate can last.
+        The rate that saturates the bottleneck: no higher rate can be sustained.
     latency_ms_mean : float
-        Of all requests.
+        Mean latency of all requests.
     routes : dict of str to float
         Mean latency of each route, ms.
     approximations : tuple of str
-        What was taken for granted beyond the independence of stations.
+        Assumptions beyond the independence of stations.
     """
 
     rate_per_s: float
@@ -126,12 +126,12 @@ class Screening(Shown):
 
     @property
     def label(self) -> str:
-        """What must stand beside these numbers."""
+        """The label that must stand beside these numbers."""
         return LABEL
 
     @property
     def frame(self) -> "pd.DataFrame":
-        """One row a station, columns as :class:`StationScreening`."""
+        """Return one row per station, with the columns of :class:`StationScreening`."""
         import pandas as pd
 
         return pd.DataFrame([asdict(row) for row in self.rows])
@@ -146,14 +146,14 @@ class Screening(Shown):
 
 
 def screen(scenario: "Scenario", rate_per_s: float | None = None) -> Screening:
-    """Look at *scenario* without simulating it.
+    """Approximate *scenario* analytically, without simulating it.
 
     Parameters
     ----------
     scenario : Scenario
-        In a closed loop the rate follows from the users.
+        In a closed loop the rate follows from the number of users.
     rate_per_s : float, optional
-        Another mean arrival rate than the scenario's.
+        Mean arrival rate in place of the scenario's.
 
     Raises
     ------
@@ -174,12 +174,12 @@ def screen(scenario: "Scenario", rate_per_s: float | None = None) -> Screening:
 
 
 def screen_flow(flow: f.Flow, coming: Traffic) -> Screening:
-    """Look at any Flow under the traffic that comes to it.
+    """Approximate any Flow analytically under the traffic that it receives.
 
     Raises
     ------
     UsageError
-        The Flow holds a process of the user's own.
+        The Flow holds a :class:`~sim.flow.Custom` step.
     """
     walker = Walker(flow)
     seen = _settled(walker, coming, waiting=True)
@@ -199,12 +199,12 @@ def screen_flow(flow: f.Flow, coming: Traffic) -> Screening:
 
 
 def keyed(flow: f.Flow) -> set[int]:
-    """How many instances there are of each thing in *flow* that has several."""
+    """Return the instance counts of all parts of *flow* that have several instances."""
     return {part.instances for part in f.walk(flow) if getattr(part, "instances", 1) > 1}
 
 
 class _Seen(NamedTuple):
-    """One level of the rate, settled: its share of the time, the traffic, and what the last walk found."""
+    """One level of the rate in equilibrium: its share of the time, the traffic, and the result of the last walk."""
 
     time_share: float
     coming: Traffic
@@ -213,14 +213,14 @@ class _Seen(NamedTuple):
 
 
 def _settled(walker: Walker, coming: Traffic, *, waiting: bool) -> tuple[_Seen, ...]:
-    """Each level of the rate at rest; without *waiting*, as if every server were free."""
+    """Find the equilibrium of each level of the rate; without *waiting*, as if no request ever waited."""
     return tuple(_Seen(share, level, *_at_rest(walker, level, waiting=waiting)) for share, level in coming.at_rest())
 
 
 def _at_rest(walker: Walker, coming: Traffic, *, waiting: bool, guess: Notes | None = None) -> tuple[Passage, Notes]:
-    """Walk until the notes no longer change, from a *guess* at them on."""
+    """Repeat the walk until its notes no longer change, starting from *guess*."""
     notes = guess or Notes()
-    for _ in range(WALKS_MOST):
+    for _ in range(WALKS_MAX):
         before = notes
         passage, notes = walker.walk(coming, before)
         if waiting:
@@ -235,7 +235,7 @@ def _at_rest(walker: Walker, coming: Traffic, *, waiting: bool, guess: Notes | N
 
 
 def _is_settled(stations: Sequence[f.Station], before: Notes, *, notes: Notes) -> bool:
-    """Whether the last walk has found what the one before did: servers held, and touches of all that remembers."""
+    """Whether the last two walks agree on utilizations and on the use of all other state."""
     if before.use.keys() != notes.use.keys() or before.rates.keys() != notes.rates.keys():
         return False
     held = [
@@ -251,7 +251,7 @@ def _is_settled(stations: Sequence[f.Station], before: Notes, *, notes: Notes) -
 
 
 def _wait_ms(station: f.Station, use: Use, *, coming: Traffic) -> Array:
-    """Mean wait at each instance: Allen and Cunneen's, and what a run of this length can build up at most."""
+    """Return the mean wait at each instance: Allen and Cunneen's, capped at what a run of this length can build up."""
     visited = use.visits > 0
     visits = np.where(visited, use.visits, 1.0)
     service_ms = np.where(visited, use.work_ms / visits, 0.0)
@@ -262,7 +262,7 @@ def _wait_ms(station: f.Station, use: Use, *, coming: Traffic) -> Array:
     scatter = (np.maximum(1 + part * (coming.arrival_cv2 - 1), 0) + service_cv2) / 2
     busy = use.work_ms / station.servers
     wait_ms = _erlang_c(use.work_ms, station.servers) * service_ms / (station.servers * np.maximum(1 - busy, 1e-9))
-    if station.discipline != "ps":  # Shared servers do not care how even the work is.
+    if station.discipline != "ps":  # Processor sharing is insensitive to the service-time distribution.
         wait_ms = wait_ms * scatter
     stay_ms = coming.levels[0].stay_ms
     built_ms = np.sqrt(service_ms * stay_ms * np.maximum(scatter, 1e-9) / station.servers)
@@ -273,21 +273,21 @@ def _wait_ms(station: f.Station, use: Use, *, coming: Traffic) -> Array:
 
 
 def _erlang_c(offered: Array, servers: int) -> Array:
-    """Share of requests that must wait, by the Poisson distribution; 1 at overload."""
+    """Return Erlang C, the probability of waiting, computed by the Poisson distribution; 1 at overload."""
     load = np.clip(offered, 1e-12, servers)
     blocked = np.exp(xlogy(servers, load) - load - gammaln(servers + 1)) / pdtr(servers, load)
     return np.asarray(blocked / (1 - load / servers * (1 - blocked)))
 
 
 def _work_ms(station: f.Station, seen: Sequence[_Seen]) -> Array:
-    """Servers held on the average at each instance, over all levels; 0 where nobody comes by."""
+    """Return the mean number of busy servers at each instance, over all levels; 0 without visits."""
     return np.asarray(
         sum(s.time_share * s.notes.use[station.name].work_ms for s in seen if station.name in s.notes.use)
     )
 
 
 def _bound(walker: Walker, coming: Traffic) -> tuple[float, tuple[_Seen, ...]]:
-    """The rate at which the busiest instance of all never rests, and what is seen there: secants on logarithms."""
+    """Find the rate that saturates the busiest instance, and the equilibrium there, by the secant method on logs."""
     coming, rate_per_s, slope = coming.evenly, coming.rate_per_s, 1.0
     known: tuple[float, float] | None = None
     guess: Notes | None = None
@@ -296,15 +296,15 @@ def _bound(walker: Walker, coming: Traffic) -> tuple[float, tuple[_Seen, ...]]:
         seen = _Seen(1.0, now, *_at_rest(walker, now, waiting=False, guess=guess))
         limited = [station for station in walker.stations if station.servers < f.ELASTIC]
         busy = max((float(np.max(_work_ms(s, [seen]))) / s.servers for s in limited), default=0.0)
-        if busy <= 0 or rate_per_s > RATE_MOST_PER_S:
+        if busy <= 0 or rate_per_s > RATE_MAX_PER_S:
             return inf, (seen,)
         here = (log(rate_per_s), log(busy))
         if abs(here[1]) < SETTLED:
             break
         if known and abs(here[0] - known[0]) > SETTLED:
-            slope = min(max((here[1] - known[1]) / (here[0] - known[0]), SLOPE_LEAST), SLOPE_MOST)
-        # No higher than where the search gives up: an almost instant server would overflow the exponential.
-        known, rate_per_s = here, exp(min(here[0] - here[1] / slope, log(RATE_MOST_PER_S) + 1))
+            slope = min(max((here[1] - known[1]) / (here[0] - known[0]), SLOPE_MIN), SLOPE_MAX)
+        # Limited to where the search gives up: an almost instant server would overflow the exponential.
+        known, rate_per_s = here, exp(min(here[0] - here[1] / slope, log(RATE_MAX_PER_S) + 1))
         guess = seen.notes.at_rate(rate_per_s / now.rate_per_s)
     return exp(here[0]), (seen,)
 
@@ -337,7 +337,7 @@ def _row(station: f.Station, seen: Sequence[_Seen], *, free: Sequence[_Seen], bo
 
 
 def _latency(seen: Sequence[_Seen]) -> tuple[Array, Array]:
-    """Requests of each route a second, and the time that they take together; shape (routes,)."""
+    """Return the requests per second of each route, and their total latency per second; shape (routes,)."""
     requests = spent_ms = np.zeros(len(seen[0].coming.routes))
     for level in seen:
         share = level.coming.share * (level.time_share * level.coming.rate_per_s)
@@ -347,7 +347,7 @@ def _latency(seen: Sequence[_Seen]) -> tuple[Array, Array]:
 
 
 def _closed_rate_per_s(walker: Walker, coming: Traffic, *, arrivals: Closed) -> float:
-    """The rate at which as many requests are under way, or thought about, as there are users."""
+    """Find the rate at which requests in flight plus thinking users equal the number of users."""
     think_ms, bound_per_s = arrivals.think_ms.expected(), _bound(walker, coming)[0]
 
     def users(rate_per_s: float) -> float:

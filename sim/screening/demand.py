@@ -1,11 +1,11 @@
-"""What a Flow asks of each station, on the average, found by walking it with shares in place of requests.
+"""Compute the mean demand of a Flow on each station, by walking it with shares of traffic in place of requests.
 
-A stream of requests goes in at the top, split by route and by group of organisations (:mod:`sim.screening.traffic`). A
-branch divides it, a guard thins it, a retry adds to it; a station notes how much of it comes by and how long each visit
-takes. What a step does may depend on how busy things are (an object is cold the more often, the less it is asked), so
-the walk is repeated, each with what the one before has noted, until the notes no longer change.
+The traffic enters at the top, split by route and by group of organisations (:mod:`sim.screening.traffic`). A branch
+splits it, a guard removes some of it, a retry adds to it; a station records its visits and how long each takes. Steps
+may depend on load (an object that is called less often is cold more often), so the walk is a fixed-point iteration:
+each walk uses the notes of the previous one, until they no longer change.
 
-Exact where steps do not depend on state. What is approximated is said in :attr:`Notes.approximations`.
+Exact where steps do not depend on state. Approximations are listed in :attr:`Notes.approximations`.
 
 Sources
 -------
@@ -27,14 +27,14 @@ from sim.theory import squared_variation
 
 
 class Follows(NamedTuple):
-    """What started the steps that are being walked, when nobody waits for them: how long ago, holding what."""
+    """The origin of a spawned flow: the delay since it was spawned, and the stations its parent held then."""
 
     after_ms: float
     held: tuple[f.Station, ...]
 
 
 class Walker:
-    """Who walks over a Flow, once or again.
+    """Walks a Flow with the mean traffic, any number of times.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ class Walker:
         self.steps = f.StepTable("screening", handlers)
 
     def walk(self, traffic: Traffic, past: Notes) -> tuple[Passage, Notes]:
-        """What happens to the whole *traffic*, and the notes taken on the way, by those of the walk before."""
+        """Send *traffic* through the flow, given the notes of the previous walk; return its passage and new notes."""
         self.traffic, self.log = traffic, Logbook(traffic, past)
         return self._go(self.flow, ALL), self.log.now
 
     def _go(self, steps: f.Flow, weight: Array) -> Passage:
-        """A stream of *weight* times the traffic goes through *steps*."""
+        """Send *weight* times the traffic through *steps*."""
         passage = Passage()
         for step in steps:
             passage = passage.then(self.steps[type(step)](step, weight * passage.through))
@@ -102,8 +102,8 @@ class Walker:
 
     def _transfer(self, step: f.Transfer, weight: Array) -> Passage:
         each_ms = 1000 / step.link.bytes_per_s
-        mean, spread = self._carried(step.size, None)
-        alone = Passage(mean * each_ms, spread * each_ms**2)
+        mean, variance = self._carried(step.size, None)
+        alone = Passage(mean * each_ms, variance * each_ms**2)
         if not step.link.shared:
             return alone
         self._visit(_sharing(step.link), weight, held=alone)
@@ -116,29 +116,29 @@ class Walker:
 
     def _match(self, step: f.Match, weight: Array) -> Passage:
         passage = Passage()
-        for route, way in dict(step.routes).items():  # Of two ways for one route the last counts.
+        for route, steps in dict(step.routes).items():  # Of two entries for one route the last counts.
             if route in self.traffic.routes:
                 here = (np.array(self.traffic.routes) == route)[:, np.newaxis] * 1.0
-                passage = self._go(way, weight * here).mixed(passage, here)
+                passage = self._go(steps, weight * here).mixed(passage, here)
         return passage
 
     def _repeat(self, step: f.Repeat, weight: Array) -> Passage:
-        condition, spread = step.condition, NONE
+        condition, variance = step.condition, NONE
         if isinstance(condition, f.CountAtLeast):
             turns = self._turns(step, condition.counter, weight, condition.at_least)
         else:
             share = self._true(condition, weight)
             more = np.clip(share, 0, 1 - 1e-12)
             turns = more * (1 - more**step.limit) / (1 - more)
-            spread = turns * (1 + turns)  # Of a geometric number.
+            variance = turns * (1 + turns)  # Of a geometric number.
         turns = np.minimum(turns, step.limit)
         once = self._go(step.steps, weight * turns)
         self.pending.pop(condition.counter.name if isinstance(condition, f.CountAtLeast) else "", None)
         failed = {error: np.minimum(share * turns, 1) for error, share in once.failed.items()}
-        return Passage(once.time_ms * turns, once.spread * turns + once.time_ms**2 * spread, failed)
+        return Passage(once.time_ms * turns, once.variance * turns + once.time_ms**2 * variance, failed)
 
     def _turns(self, step: f.Repeat, counter: f.Counter, weight: Array, least: float) -> Array:
-        """Turns of a loop that empties *counter*: what came since the last time, so much a turn."""
+        """Return the iterations of a loop that drains *counter*: what has accumulated, over what an iteration takes."""
         self.log.empty(counter, weight)
         if id(step) not in self.drains:
             self.drains[id(step)] = _drain(step.steps, counter)
@@ -161,7 +161,7 @@ class Walker:
         through = np.sort(np.stack(np.broadcast_arrays(*(way.through for way in ways))), axis=0)[-step.need]
         errors = [error for way in ways for error in way.failed]
         failed = {errors[0]: 1 - through} if errors else {}
-        return Passage(times[step.need - 1], ways[0].spread, failed)
+        return Passage(times[step.need - 1], ways[0].variance, failed)
 
     def _hedge(self, step: f.Hedge, weight: Array) -> Passage:
         first = self._go(step.steps, weight)
@@ -179,7 +179,7 @@ class Walker:
         share = np.clip(sum(again.values(), NONE), 0, 1 - 1e-12)
         if step.timeout_ms is not None and float(np.max(once.time_ms)) > step.timeout_ms:
             self.log.say(f"Attempt({step.stream!r}) times out often: the load of these retries is left out")
-            once = Passage(np.minimum(once.time_ms, step.timeout_ms), once.spread, once.failed)
+            once = Passage(np.minimum(once.time_ms, step.timeout_ms), once.variance, once.failed)
         if step.retries == 0 or not share.any():
             return once
         more = share * (1 - share**step.retries) / (1 - share)
@@ -188,7 +188,7 @@ class Walker:
         self._go(step.steps, weight * more)
         pause_ms = min(step.backoff_max_ms, step.backoff_ms) * (0.5 if step.jitter else 1.0)
         left = {error: part * share**step.retries if error in again else part for error, part in once.failed.items()}
-        return Passage(once.time_ms * (1 + more) + pause_ms * more, once.spread * (1 + more), left)
+        return Passage(once.time_ms * (1 + more) + pause_ms * more, once.variance * (1 + more), left)
 
     def _spawn(self, step: f.Spawn, weight: Array) -> Passage:
         after = self._time(step.after).time_ms
@@ -197,9 +197,9 @@ class Walker:
             self.returns[id(step)] = f.states(step.steps, f.Station)
         for station in set(self.held).intersection(self.returns[id(step)]):
             self.log.touch("armed", station, weight=weight * after)
-        # Whoever comes so late comes at all levels of the rate.
+        # A flow delayed this long sees the time-averaged rate, not the current one.
         lasting = self.log.lasting(after_ms) if self.log.evened == 1 else 1.0
-        if step.once is not None:  # One in so many starts a flow: the first after each start.
+        if step.once is not None:  # While one flow is pending no other is started.
             self.log.touch("latched", step.once, weight=weight)
             weight = weight / (1 + self.log.touched("latched", step.once) * lasting * after)
         weight = weight * lasting
@@ -240,34 +240,34 @@ class Walker:
     # ------------------------------------------------------------ times and conditions
 
     def _visit(self, station: f.Station, weight: Array, *, held: Passage) -> None:
-        """A stream comes by *station*; whether somebody who held it set this off is noted too."""
+        """Record a visit to *station*, and whether the visitor was spawned by a flow that held it."""
         if self._follows(station):
             self.log.touch("followed", station, weight=weight)
         self.log.use(station, weight, held=held)
 
     def _follows(self, station: f.Station) -> bool:
-        """Whether these steps were set off by somebody who held *station*."""
+        """Whether these steps were spawned by a flow that held *station*."""
         return self.follows is not None and station in self.follows.held
 
     def _time(self, time: Any) -> Passage:
-        """Mean and variance of a step's time."""
+        """Return the mean and variance of a step's time."""
         if id(time) in self.fixed:
             return self.fixed[id(time)]
-        told = f.as_time(time)
-        mean_ms = told.scale * told.distribution.expected()
-        spread = squared_variation(told.distribution) * mean_ms**2
-        if told.of is None:
-            fixed = self.fixed[id(time)] = Passage(np.full((1, 1), mean_ms), np.full((1, 1), spread))
+        spec = f.as_time(time)
+        mean_ms = spec.scale * spec.distribution.expected()
+        variance = squared_variation(spec.distribution) * mean_ms**2
+        if spec.of is None:
+            fixed = self.fixed[id(time)] = Passage(np.full((1, 1), mean_ms), np.full((1, 1), variance))
             return fixed
-        if isinstance(told.of, f.Counter):
-            amount = self.pending.get(told.of.name, self.log.top(told.of) / 2)
-            amount = amount if told.at_most is None else np.minimum(amount, told.at_most)
-            return Passage(mean_ms + told.each_ms * amount, np.full((1, 1), spread))
-        carried, scatter = self._carried(told.of, told.at_most)
-        return Passage(mean_ms + told.each_ms * carried, spread + told.each_ms**2 * scatter)
+        if isinstance(spec.of, f.Counter):
+            amount = self.pending.get(spec.of.name, self.log.top(spec.of) / 2)
+            amount = amount if spec.at_most is None else np.minimum(amount, spec.at_most)
+            return Passage(mean_ms + spec.each_ms * amount, np.full((1, 1), variance))
+        carried, scatter = self._carried(spec.of, spec.at_most)
+        return Passage(mean_ms + spec.each_ms * carried, variance + spec.each_ms**2 * scatter)
 
     def _carried(self, attribute: str, at_most: float | None) -> tuple[Array, Array]:
-        """Mean and variance of an attribute of the requests."""
+        """Return the mean and variance of an attribute of the requests."""
         if attribute == "key":
             keys = self.traffic.key[np.newaxis].astype(np.float64)
             return (keys if at_most is None else np.minimum(keys, at_most)), NONE
@@ -276,7 +276,7 @@ class Walker:
         return np.array(mean)[:, np.newaxis], np.array([one.variance for one in numbers])[:, np.newaxis]
 
     def _true(self, condition: f.Condition, weight: Array) -> Array:
-        """How often a condition is true."""
+        """Return the probability that a condition is true."""
         match condition:
             case f.Chance(probability=share):
                 return np.full((1, 1), share)
@@ -302,16 +302,19 @@ class Walker:
                 raise f.unknown(condition, "screening")
 
     def _idle(self, station: f.Station, longer_ms: float) -> Array:
-        """No visit for so long, or none since the run began; a follower knows that its leader was there."""
+        """Return the probability of no visit for *longer_ms*, or since the start of the run.
+
+        A spawned flow (a follower) knows that its parent (its leader) was there.
+        """
         self.log.say(f"visits of {station.name!r} are taken to come at random times (how often it is idle for long)")
         follows = self.follows if self._follows(station) else None
         if station.name not in self.log.past.use or (follows and follows.after_ms <= longer_ms):
             return NONE
         lasting, followed = self.log.lasting(longer_ms), self.log.touched("followed", station)
         leaders = (self.log.visits(station) - followed) * lasting
-        # Nobody led for so long, nor came a follower: one that was armed before, and comes later than its leader.
+        # No leader for that long, and no follower: one that was spawned earlier and comes later than its leader.
         behind = NONE if follows else np.minimum(self.log.touched("armed", station) * lasting, followed * longer_ms)
-        # Earlier in the run than that, nobody since it began.
+        # In the first *longer_ms* of the run: no visit since the start.
         whole_ms = self.traffic.duration_ms
         early = np.minimum(longer_ms / whole_ms, 1.0)
         asked = np.maximum(leaders, 1e-15)
@@ -334,17 +337,17 @@ def _grows(step: f.Count | f.Reset | f.Move) -> bool:
 
 
 def stations(flow: f.Flow) -> tuple[f.Station, ...]:
-    """All stations of *flow* by name, its shared links among them."""
+    """Return all stations of *flow* by name, including its shared links."""
     links = tuple(_sharing(link) for link in f.states(flow, f.Link) if link.shared)
     return tuple(sorted((*f.states(flow, f.Station), *links), key=lambda station: station.name))
 
 
 def _sharing(link: f.Link) -> f.Station:
-    """A shared link as the station that it is: all bytes at once, at a share of its speed."""
+    """Return a shared link as a processor-sharing station."""
     return f.Station(link.name, instances=link.instances, discipline="ps")
 
 
 def _drain(steps: f.Flow, counter: f.Counter) -> float:
-    """How much one turn of *steps* takes from *counter*: all of it where it is reset, or moved."""
+    """Return how much one iteration of *steps* takes from *counter*: all of it where it is reset, or moved."""
     parts = (part for part in f.walk(steps) if isinstance(part, f.Count | f.Reset | f.Move) and part.counter == counter)
     return sum(-float(part.by) if isinstance(part, f.Count) else float("inf") for part in parts if not _grows(part))

@@ -1,8 +1,8 @@
-"""The traffic of a scenario on the average: how much of what comes from whom, without drawing a single request.
+"""The mean traffic of a scenario: its rate, and the share of each route and organisation, without sampling requests.
 
-What a schedule samples is here a table of shares: the mean rate, and which part of it each route and each group of
-organisations has. Organisations whose requests always meet in the same instance of everything are one group; the many
-small ones of a long tail are put together, as *copies* of their average.
+What a schedule samples is here a table of shares: the mean rate, and the share of each route and each group of
+organisations. Organisations whose requests use the same instance of every station form one group; the many small ones
+of a long tail are merged, as *copies* of their average.
 
 Sources
 -------
@@ -30,13 +30,13 @@ Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 GRID = 4096
-"""Points at which a distribution is asked how often it exceeds a limit."""
+"""Number of quantiles that represent a distribution."""
 
-LEVELS_MOST = 6
-"""Heights of a moving rate that are told apart."""
+LEVELS_MAX = 6
+"""Most levels by which a varying rate is approximated."""
 
 GROUPS_SINGLE, GROUPS_TAIL = 256, 128
-"""Busiest groups that stay single, and into how many the others are put together."""
+"""Number of the busiest groups that stay single, and number of groups into which all others are merged."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Numbers:
 
     @property
     def variance(self) -> float:
-        """In the square of the number's unit."""
+        """The variance, in the square of the number's unit."""
         return self.cv2 * self.mean**2
 
     @classmethod
     def of(cls, observed: ArrayLike) -> "Numbers":
-        """Numbers that were observed, shape (n,); none at all count as 0."""
+        """Build from observed values, shape (n,); no values at all count as 0."""
         values = np.sort(np.asarray(observed, dtype=np.float64))
         values = values if values.size else np.zeros(1)
         mean = float(values.mean())
@@ -62,7 +62,7 @@ class Numbers:
 
     @classmethod
     def drawn(cls, distribution: AnyDistribution) -> "Numbers":
-        """Numbers that a distribution will draw."""
+        """Build from a distribution."""
         return cls(
             distribution.expected(),
             squared_variation(distribution),
@@ -70,17 +70,17 @@ class Numbers:
         )
 
     def over(self, limit: float) -> float:
-        """Share that is greater than *limit*."""
+        """Return the share of values greater than *limit*."""
         return 1 - float(np.searchsorted(self.values, limit, side="right")) / self.values.size
 
     def at_most(self, limit: float) -> float:
-        """Mean of the smaller of the number and *limit*."""
+        """Return the mean of min(value, *limit*)."""
         return float(np.minimum(self.values, limit).mean())
 
 
 @dataclass(frozen=True)
 class Level:
-    """A height of the rate: how many times the mean, for which share of the time, how long without a break."""
+    """A level of a varying rate: its ratio to the mean, its share of the time, and the mean length of a stay."""
 
     rate_ratio: float
     time_share: float
@@ -89,7 +89,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What comes, on the average.
+    """The mean traffic by route and group of organisations.
 
     Attributes
     ----------
@@ -98,23 +98,23 @@ class Traffic:
     duration_ms : float
         Length of the run.
     routes : tuple of str
-        Those that are asked for.
+        Routes with traffic.
     share : ndarray, shape (routes, groups)
-        Of all requests, for one copy of each group; with the copies counted, the shares add up to 1.
+        Share of all requests, for one copy of each group; times the copies, the shares add up to 1.
     key : ndarray of int64, shape (groups,)
         An organisation of each group.
     copies : ndarray, shape (groups,)
-        Groups of this kind.
+        Number of groups that each column stands for.
     merged : bool
-        Whether a group stands for an instance of everything that is keyed, not for one organisation.
+        Whether a group stands for an instance of every keyed part, not for one organisation.
     numbers : dict of str to tuple of Numbers
-        What requests carry, by attribute, one a route.
+        Attributes of the requests by name, one entry per route.
     arrival_cv2 : float
-        Squared variation of the gaps between arrivals, or what takes its place in the long run; 1 is Poisson.
+        Squared coefficient of variation of the gaps between arrivals, or its asymptotic equivalent; 1 is Poisson.
     levels : tuple of Level
-        Heights of the rate, from low to high; what moves slowly is at rest at each.
+        Levels of the rate, from low to high; the system is taken to be in equilibrium at each.
     counted : bool
-        Whether a number of requests ends the run, and not a time.
+        Whether the run ends after a number of requests rather than a time.
     """
 
     rate_per_s: float
@@ -131,7 +131,7 @@ class Traffic:
 
     @property
     def rate_per_ms(self) -> Array:
-        """Requests a millisecond of each route and one copy of each group, shape (routes, groups)."""
+        """Requests per millisecond of each route and one copy of each group, shape (routes, groups)."""
         return self.share * (self.rate_per_s / 1000)
 
     @property
@@ -140,26 +140,26 @@ class Traffic:
         return np.asarray(self.share @ self.copies)
 
     def at_rate(self, rate_per_s: float) -> "Traffic":
-        """The same traffic, faster or slower."""
+        """Return the same traffic at another mean rate."""
         stretch = self.rate_per_s / rate_per_s if self.counted else 1.0
         levels = tuple(replace(level, stay_ms=level.stay_ms * stretch) for level in self.levels)
         return replace(self, rate_per_s=rate_per_s, duration_ms=self.duration_ms * stretch, levels=levels)
 
     @property
     def evenly(self) -> "Traffic":
-        """The same traffic at its mean rate all the time."""
+        """Return the same traffic at a constant rate."""
         return replace(self, levels=(Level(1.0, 1.0, self.duration_ms),))
 
     def at_rest(self) -> Iterator[tuple[float, "Traffic"]]:
-        """Each level of the rate as a traffic of its own, with its share of the time."""
+        """Yield each level of the rate as traffic of its own, with its share of the time."""
         for level in self.levels:
             yield level.time_share, replace(self, rate_per_s=self.rate_per_s * level.rate_ratio, levels=(level,))
 
 
 def traffic(scenario: "Scenario", instances: Collection[int]) -> Traffic:
-    """The mean traffic of *scenario*, in groups that suit things of which there are so many *instances*.
+    """Return the mean traffic of *scenario*, in groups that suit the *instances* counts of its keyed parts.
 
-    A closed loop has no rate of its own: it counts as one request a second.
+    A closed loop has no rate of its own: it is given one request per second.
     """
     workload, arrivals = scenario.workload, scenario.workload.arrivals
     recorded = schedule(scenario) if isinstance(arrivals, TraceReplay) else None
@@ -192,7 +192,7 @@ def traffic(scenario: "Scenario", instances: Collection[int]) -> Traffic:
 
 
 def _joint(scenario: "Scenario", recorded: "Schedule | None") -> Array:
-    """Share of each route and key, shape (routes, keys)."""
+    """Return the share of each route and key, shape (routes, keys)."""
     if recorded is not None:
         counts = np.zeros((len(recorded.routes), int(recorded.key.max()) + 1))
         np.add.at(counts, (recorded.route_code, recorded.key), 1.0)
@@ -205,10 +205,10 @@ def _joint(scenario: "Scenario", recorded: "Schedule | None") -> Array:
 
 
 def _grouped(joint: Array, instances: Collection[int]) -> tuple[Array, IntArray, Array, bool]:
-    """Keys that always meet, as one group; then the tail of small groups, as copies of their average."""
+    """Group keys that share every instance; then merge the tail of small groups into copies of their average."""
     keys = joint.shape[1]
     sizes = {min(count, keys) for count in instances if count > 1}
-    if len(sizes) > 1:  # Keys meet in one place and not in another: each stays by itself.
+    if len(sizes) > 1:  # Keys share an instance of one part and not of another: each stays single.
         return joint, np.arange(keys), np.ones(keys), False
     count = next(iter(sizes), 1)
     place = np.arange(keys) % count
@@ -220,7 +220,7 @@ def _grouped(joint: Array, instances: Collection[int]) -> tuple[Array, IntArray,
 
 
 def _edges(count: int) -> IntArray:
-    """Where groups of neighbours begin and end: single at first, then wider and wider."""
+    """Return the edges of groups of neighbours: single at first, then ever wider."""
     if count <= GROUPS_SINGLE + GROUPS_TAIL:
         return np.arange(count + 1)
     tail = np.geomspace(GROUPS_SINGLE, count, GROUPS_TAIL + 1).round().astype(np.int64)
@@ -228,12 +228,12 @@ def _edges(count: int) -> IntArray:
 
 
 def _levels(profile_per_s: Array, stay_ms: float) -> Iterator[Level]:
-    """Rates over time as a few heights, each of which brings about as many requests."""
+    """Approximate a rate over time by a few levels with about equal numbers of requests."""
     rates, mean = np.sort(profile_per_s), profile_per_s.mean()
     heights, times = np.unique(rates, return_counts=True)
-    if heights.size > LEVELS_MOST:
+    if heights.size > LEVELS_MAX:
         come = np.cumsum(rates) / rates.sum()
-        edges = np.searchsorted(come, np.arange(1, LEVELS_MOST) / LEVELS_MOST)
+        edges = np.searchsorted(come, np.arange(1, LEVELS_MAX) / LEVELS_MAX)
         parts = [part for part in np.split(rates, edges) if part.size]
         heights, times = np.array([part.mean() for part in parts]), np.array([part.size for part in parts])
     for height, share in zip(heights / mean, times / rates.size, strict=True):
@@ -242,7 +242,7 @@ def _levels(profile_per_s: Array, stay_ms: float) -> Iterator[Level]:
 
 
 def _drawn(scenario: "Scenario", used: IntArray) -> dict[str, tuple[Numbers, ...]]:
-    """What the distributions of the scenario will give to each of the *used* routes."""
+    """Return the attributes of requests on the *used* routes, from the scenario's distributions."""
     routes, tokens = list(scenario.routes.values()), scenario.workload.tokens
     none = (Numbers.of(np.zeros(1)),) * len(used)
     return {
@@ -253,14 +253,14 @@ def _drawn(scenario: "Scenario", used: IntArray) -> dict[str, tuple[Numbers, ...
 
 
 def _sizes(route: "Route") -> Numbers:
-    """Bytes that requests of one route carry or ask for."""
+    """Return the bytes that requests of one route upload or download."""
     if route.size_bytes is None:
         return Numbers.of(np.zeros(1))
     return Numbers.drawn(route.size_bytes) if route.objects is None else Numbers.of(stored_bytes(route))
 
 
 def _recorded(planned: "Schedule", used: IntArray) -> dict[str, tuple[Numbers, ...]]:
-    """What the requests of a trace carry."""
+    """Return the attributes of the requests of a trace."""
     names = ("size_bytes", "tokens_in", "tokens_out")
     return {
         name: tuple(Numbers.of(getattr(planned, name)[planned.route_code == place]) for place in used) for name in names

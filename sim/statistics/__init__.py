@@ -1,5 +1,5 @@
-"""How far a run may be believed: where its warm-up ends, and how wide the interval around a mean or a quantile is.
+"""Statistics of simulation output: warm-up detection, and confidence intervals of means, shares and quantiles.
 
-Numbers in, numbers out. :mod:`~sim.statistics.intervals` first, then :mod:`~sim.statistics.quantiles`. Whether the
-intervals keep their promise is counted in :mod:`tests.evidence.coverage`.
+Start with :mod:`~sim.statistics.intervals`, then :mod:`~sim.statistics.quantiles`. The coverage of the intervals is
+measured in :mod:`tests.evidence.coverage`.
 """

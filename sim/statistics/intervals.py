@@ -1,11 +1,11 @@
-"""How sure a number is: a mean, a share, with the interval that the data allow.
+"""Confidence intervals of means and shares from autocorrelated data.
 
 Latencies of one run are not independent: one long queue makes hundreds of neighbours slow together, so a million of
-them may know no more than a few thousand drawn apart. The way out is to cut the run, in order, into a few long
-*batches*, and to read the uncertainty from how much the batches differ. Runs made apart (*replications*) are
-batches by birth.
+them may hold no more information than a few thousand independent ones. So the run is cut, in order, into a few long
+*batches*, and the variance is estimated from the differences between the batches. Independent runs (*replications*)
+serve as batches directly.
 
-What is left of the correlation between neighbouring batches widens the interval; skew bends it. Too little data
+The residual correlation of neighbouring batches widens the interval, and their skewness shifts it. Too little data
 gives an infinite bound, never a narrow one.
 
 Sources
@@ -32,31 +32,31 @@ Array = NDArray[np.float64]
 Method = Literal["batches", "independent"]
 
 BATCHES = 20
-"""Batches a run is cut into: Schmeiser's range is 10 to 30; docs/COVERAGE.md shows what 20 gives."""
+"""Batches per run: Schmeiser's range is 10 to 30; docs/COVERAGE.md shows the coverage with 20."""
 
 BATCH_LENGTH_MIN = 10
-"""A shorter batch says nothing about correlation, so short runs get fewer batches."""
+"""Shortest batch: shorter ones do not reduce correlation, so short runs get fewer batches."""
 
 CORRELATION_MAX = 0.9
-"""Lag-1 correlation of batches is cut here: beyond it the run is far too short and the factor means nothing."""
+"""Upper limit on the lag-1 correlation of batches: beyond it the run is far too short for a meaningful factor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number and the interval that should hold the truth.
+    """A point estimate with its confidence interval.
 
     Parameters
     ----------
     value, low, high : float
-        In the unit of the data; *low* is -inf and *high* is inf where the data cannot bound the truth.
+        In the unit of the data; *low* is -inf and *high* is inf where the data give no bound.
     n : int
         Observations used.
     method : str
-        How the interval was made, for the reader of a table.
+        How the interval was computed, for the reader of a table.
     level : float
-        Share of such intervals that hold the truth.
+        Nominal coverage.
     effective_trials : int
-        Independent observations that would know as much; 0 where the method does not say.
+        Equivalent number of independent observations; 0 where the method gives none.
     """
 
     value: float
@@ -78,7 +78,7 @@ class Estimate:
         return self.half_width / abs(self.value) if self.value else inf
 
     def holds(self, truth: float) -> bool:
-        """Whether *truth* lies inside."""
+        """Whether *truth* lies in the interval."""
         return self.low <= truth <= self.high
 
     def __str__(self) -> str:
@@ -88,7 +88,7 @@ class Estimate:
 def mean_interval(
     values: ArrayLike, *, level: float = 0.95, method: Method = "batches", batches: int = BATCHES
 ) -> Estimate:
-    """Mean of one run, with its interval.
+    """Estimate the mean of one run, with its interval.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def mean_interval(
 
 
 def replicated_mean_interval(runs: Sequence[ArrayLike], *, level: float = 0.95) -> Estimate:
-    """Mean over independent replications, each an array in its own right; arguments as :func:`mean_interval`."""
+    """Estimate the mean over independent replications, one array each; arguments as :func:`mean_interval`."""
     data = clean_runs(runs, finite=True)
     _check(level=level)
     means = np.array([run.mean() for run in data])
@@ -129,7 +129,7 @@ def replicated_mean_interval(runs: Sequence[ArrayLike], *, level: float = 0.95) 
 
 
 def proportion_interval(successes: int, n: int, *, level: float = 0.95, n_effective: float | None = None) -> Estimate:
-    """Share of successes among *n* trials, by Clopper and Pearson: never less than *level* for independent trials.
+    """Estimate a proportion by Clopper and Pearson: coverage of at least *level* for independent trials.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def proportion_interval(successes: int, n: int, *, level: float = 0.95, n_effect
     level : float
         Coverage asked for, in (0, 1).
     n_effective : float, optional
-        Independent trials that know as much as these *n*, where trials came in clusters; see :func:`share_interval`.
+        Equivalent number of independent trials where trials are clustered; see :func:`share_interval`.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def proportion_interval(successes: int, n: int, *, level: float = 0.95, n_effect
 
 
 def share_interval(flags: ArrayLike, *, level: float = 0.95, batches: int = BATCHES) -> Estimate:
-    """Share of true flags in one run, where failures come in clusters (an outage, a full queue).
+    """Estimate the share of true flags in one run, where failures come in clusters (an outage, a full queue).
 
     Parameters
     ----------
@@ -176,10 +176,10 @@ def share_interval(flags: ArrayLike, *, level: float = 0.95, batches: int = BATC
 
 
 def requests_to_settle(estimate: Estimate, line: float) -> int | None:
-    """Requests after which the interval would no longer straddle *line*, by the square-root law.
+    """Estimate how many requests are needed until the interval no longer contains *line*, by the square-root rule.
 
-    The present *n* when the interval does not straddle it now; None when the value stands on the line, which no
-    number settles. Where the bound towards the line is infinite, the answer is a floor: run that many and ask again.
+    The present *n* when the interval does not contain it now; None when the value equals the line, which no number
+    settles. Where the bound towards the line is infinite, the answer is a lower limit: run that many and ask again.
     """
     if not estimate.low <= line <= estimate.high:
         return estimate.n
@@ -193,15 +193,15 @@ def requests_to_settle(estimate: Estimate, line: float) -> int | None:
 
 
 def batch_starts(n: int, batches: int = BATCHES) -> NDArray[np.int64]:
-    """First index of each batch: *batches* of nearly equal length, fewer when *n* is small, one at least."""
+    """Return the first index of each batch: *batches* of nearly equal length, fewer for small *n*, at least one."""
     count = max(1, min(batches, n // BATCH_LENGTH_MIN))
     return np.arange(count, dtype=np.int64) * n // count
 
 
 def correlation_factor(batch_values: Array) -> float:
-    """How many times the variance is that of independent batches: (1 + r)/(1 - r), r the lag-1 correlation.
+    """Return the variance inflation by correlated batches: (1 + r)/(1 - r), with r the lag-1 correlation.
 
-    Only what *r* exceeds its own standard error by counts: independent batches would else be widened by chance.
+    Only the excess of *r* over its standard error counts, so that independent batches are not inflated by chance.
     """
     gap = batch_values - batch_values.mean()
     square = float(gap @ gap)
@@ -212,21 +212,21 @@ def correlation_factor(batch_values: Array) -> float:
 
 
 def effective_trials(flags: NDArray[np.bool_], starts: NDArray[np.int64], *, level: float, ordered: bool) -> float:
-    """Independent trials that know the share of true *flags* as well as these groups of them do.
+    """Return the effective number of independent trials for the share of true *flags*, given in groups.
 
-    The group-to-group variance of the share replaces the binomial one; the few degrees of freedom of that variance
-    are paid for by the squared ratio of the normal to Student's quantile (Korn and Graubard).
+    The variance of the share between groups replaces the binomial one; its few degrees of freedom are accounted for by
+    the squared ratio of the normal to Student's quantile (Korn and Graubard).
 
     Parameters
     ----------
     flags : ndarray of bool, shape (n,)
-        Groups one after the other.
+        Flags of all groups, concatenated.
     starts : ndarray of int64, shape (groups,)
         First index of each group.
     level : float
-        Coverage of the interval to come.
+        Confidence level of the interval that will use it.
     ordered : bool
-        Groups are neighbours in time: their correlation counts.
+        Whether groups are consecutive in time, so that their correlation counts.
 
     Returns
     -------
@@ -251,7 +251,7 @@ def effective_trials(flags: NDArray[np.bool_], starts: NDArray[np.int64], *, lev
 
 
 def clean(values: ArrayLike, *, finite: bool) -> Array:
-    """Values as a flat float array; refuses none at all, NaN, and (with *finite*) infinities."""
+    """Return values as a flat float array; refuse an empty one, NaN, and (with *finite*) infinities."""
     data = np.asarray(values, dtype=np.float64).ravel()
     if not data.size:
         raise UsageError("values=[] must hold at least one number (did the warm-up cut everything?)")
@@ -263,7 +263,7 @@ def clean(values: ArrayLike, *, finite: bool) -> Array:
 
 
 def clean_runs(runs: Sequence[ArrayLike], *, finite: bool) -> list[Array]:
-    """Each replication cleaned; refuses fewer than two."""
+    """Return each replication as an array; refuse fewer than two."""
     if len(runs) < 2:
         raise UsageError(f"{len(runs)} replications must be >= 2 (use the interval by batches for one run)")
     return [clean(run, finite=finite) for run in runs]
@@ -277,7 +277,7 @@ def _check(*, level: float, batches: int = BATCHES) -> None:
 
 
 def _skewed_t(means: Array, sizes: Array, *, level: float, n: int, method: str, inflation: float = 1.0) -> Estimate:
-    """Student's interval from group means, bent by their skew (Willink): exact for normal means, honest for others."""
+    """Return Student's t interval from group means, corrected for skewness (Willink); exact for normal means."""
     groups, weights = means.size, sizes / sizes.sum()
     centre = float(weights @ means)
     if groups < 2:
@@ -294,7 +294,7 @@ def _skewed_t(means: Array, sizes: Array, *, level: float, n: int, method: str, 
 
 
 def _bend(t: float, skew: float) -> float:
-    """Willink's transform of a Student quantile; the identity without skew."""
+    """Apply Willink's skewness transform to a Student quantile; the identity without skewness."""
     if abs(skew) < 1e-6:
         return t
     return float((np.cbrt(1 + 6 * skew * (t - skew)) - 1) / (2 * skew))

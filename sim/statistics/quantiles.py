@@ -1,14 +1,14 @@
-"""Percentiles of latency: the value that a stated share of the requests did not exceed.
+"""Percentiles of latency and their confidence intervals, by order statistics.
 
-A percentile here is always a latency that was observed, found by rank: P99 of 1,000 requests is the 990th in order.
-It is never interpolated and never averaged over runs or minutes.
+A percentile here is always an observed latency, found by rank: P99 of 1,000 requests is the 990th order statistic. It
+is never interpolated and never averaged over runs or time windows.
 
-The interval is two other observed latencies. For independent requests their ranks follow from the binomial
-distribution, with no assumption about the shape of the tail. Neighbours in a queue are not independent: so the variance
-of the share of requests below the percentile, from batch to batch, gives the number of independent requests that the
-run is equivalent to (*effective n*), and the binomial ranks are taken for that number. A run too short to bound a
-percentile says so: its bound is infinite. The usual alternative, sectioning (percentiles of batches around the whole
-run's), covers the truth far less often on short runs: docs/COVERAGE.md.
+The bounds of the interval are two other observed latencies. For independent requests their ranks follow from the
+binomial distribution, without any assumption about the shape of the tail. Neighbours in a queue are not independent: so
+the variance between batches of the share of requests below the percentile gives the equivalent number of independent
+requests (*effective n*), and the binomial ranks are computed for that number. Where a run is too short to bound a
+percentile, the bound is infinite. The usual alternative, sectioning, has far lower coverage on short runs:
+docs/COVERAGE.md.
 
 Sources
 -------
@@ -53,19 +53,19 @@ __all__ = [
 ]
 
 QuantileEstimate = Estimate
-"""An estimate whose value and finite bounds are observations."""
+"""An estimate whose value and finite bounds are observed values."""
 
 ROUNDING = 4 * np.finfo(np.float64).eps
 """Relative error of n x probability: 0.07 x 100 is 7.000000000000001, and must be rank 7."""
 
 
 def quantile(values: ArrayLike, probability: float) -> float:
-    """Smallest observed value that at least a share *probability* of the values does not exceed.
+    """Return the smallest observed value that at least a share *probability* of the values does not exceed.
 
     Parameters
     ----------
     values : array_like, shape (n,)
-        In any order; infinity stands for an answer that never came.
+        In any order; infinity stands for a request without an answer.
     probability : float
         In (0, 1]; 0.99 for P99.
 
@@ -78,7 +78,7 @@ def quantile(values: ArrayLike, probability: float) -> float:
 
 
 def quantiles(values: ArrayLike, probabilities: Sequence[float]) -> Array:
-    """Several percentiles in one pass: as :func:`quantile`, shape (len(probabilities),)."""
+    """Return several percentiles in one pass: as :func:`quantile`, shape (len(probabilities),)."""
     data = clean(values, finite=False)
     ranks = [_rank(data.size, probability) for probability in probabilities]
     return _at_ranks(data, ranks)
@@ -87,7 +87,7 @@ def quantiles(values: ArrayLike, probabilities: Sequence[float]) -> Array:
 def quantile_interval(
     values: ArrayLike, probability: float, *, level: float = 0.95, method: Method = "batches", batches: int = BATCHES
 ) -> QuantileEstimate:
-    """Percentile of one run, with its interval.
+    """Estimate a percentile of one run, with its interval.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def quantile_interval(
 def replicated_quantile_interval(
     runs: Sequence[ArrayLike], probability: float, *, level: float = 0.95
 ) -> QuantileEstimate:
-    """Percentile of all independent replications together, each an array; arguments as :func:`quantile_interval`."""
+    """Estimate a percentile over independent replications, one array each; arguments as :func:`quantile_interval`."""
     parts = clean_runs(runs, finite=False)
     _check(probability, level, BATCHES)
     starts = np.cumsum([0, *(part.size for part in parts[:-1])], dtype=np.int64)
@@ -143,7 +143,7 @@ def _check(probability: float, level: float, batches: int) -> None:
 
 
 def _rank(n: int, probability: float) -> int:
-    """Rank, counted from 1, of the percentile among *n* values in order."""
+    """Return the rank, from 1, of the percentile among *n* sorted values."""
     if not 0 < probability <= 1:
         raise UsageError(f"probability={probability:g} must be in (0, 1] (0.99 for P99)")
     return min(n, max(1, ceil(n * probability * (1 - ROUNDING))))
@@ -155,7 +155,7 @@ def _at_ranks(data: Array, ranks: Sequence[int]) -> Array:
 
 
 def _trials(data: Array, starts: NDArray[np.int64], probability: float, *, level: float, ordered: bool) -> float:
-    """Independent requests that know the percentile as well; the fewer of "at most" and "below" where values tie."""
+    """Return the effective number of independent requests; the smaller of those for <= and < where values tie."""
     value = quantile(data, probability)
     at_most = effective_trials(data <= value, starts, level=level, ordered=ordered)
     below = effective_trials(data < value, starts, level=level, ordered=ordered)
@@ -163,7 +163,7 @@ def _trials(data: Array, starts: NDArray[np.int64], probability: float, *, level
 
 
 def _ranked(data: Array, probability: float, *, level: float, trials: float, method: str) -> QuantileEstimate:
-    """Order-statistic interval for *trials* independent draws, its ranks stretched to the whole sample."""
+    """Return the order-statistic interval for *trials* independent draws, with ranks scaled to the whole sample."""
     n, draws = data.size, int(trials)
     tail = (1 - level) / 2
     low = _binomial_quantile(tail, draws, probability)
@@ -183,7 +183,7 @@ def _ranked(data: Array, probability: float, *, level: float, trials: float, met
 
 
 def _binomial_quantile(share: float, trials: int, probability: float) -> int:
-    """Smallest k with P(Binomial(trials, probability) <= k) >= share."""
+    """Return the smallest k with P(Binomial(trials, probability) <= k) >= share."""
     if trials < 1:
         return 0
     k = max(0, ceil(float(bdtrik(share, trials, probability))) - 1)

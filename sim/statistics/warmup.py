@@ -1,12 +1,12 @@
-"""Warm-up: where a run has forgotten that it began empty.
+"""Warm-up detection: find the end of the initial transient by MSER-5.
 
-The first requests of a simulation meet idle servers, later ones meet queues. What comes before the queues have formed
-must not be averaged with the rest. MSER-5 finds the truncation point that leaves the most precise mean: cutting more
-lowers the variance of what is left as long as transient values are removed, and raises it once only data are.
+The first requests of a simulation meet idle servers, later ones meet queues; the transient must not be averaged with
+the rest. MSER-5 finds the truncation point that minimises the standard error of the mean: truncating more lowers it as
+long as transient values are removed, and raises it once steady-state data are.
 
-Near its minimum that curve is flat, and chance decides where exactly it is lowest: a run that happened to begin with a
-lull would lose it. So the earliest point within three per cent of the minimum is taken. It can leave a bias of a sixth
-of the standard error at most, since the square of that is the three per cent.
+Near its minimum that curve is flat, and the position of the minimum is random: a run that happened to begin with a lull
+would lose it. So the earliest point within 3 % of the minimum is taken. It leaves a bias of at most a sixth of the
+standard error, whose square is the 3 %.
 
 Sources
 -------
@@ -31,14 +31,14 @@ AS_GOOD = 1.03
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How many observations to truncate.
+    """The truncation point of a run.
 
     Parameters
     ----------
     requests : int
         Observations to cut from the beginning.
     settled : bool
-        False when the best cut lies in the third quarter: the run ended before it settled, and must be longer.
+        False when the minimum lies in the third quarter: the run ended within its transient, and must be longer.
     """
 
     requests: int
@@ -56,7 +56,7 @@ def warm_up(values: ArrayLike) -> WarmUp:
     Returns
     -------
     WarmUp
-        No cut, and not settled, for a run of fewer than two batches.
+        Truncates nothing, and is not settled, for a run of fewer than two batches.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def warm_up(values: ArrayLike) -> WarmUp:
 def replicated_warm_up(runs: Sequence[ArrayLike]) -> WarmUp:
     """Find one truncation point for all replications: MSER-5 on their average, as far as the shortest reaches.
 
-    Noise averages out while the initial transient does not, and a point that no single run chose cannot bias it.
+    Noise averages out while the initial transient does not, and a common point cannot be biased by any single run.
     """
     data = [clean(run, finite=True) for run in runs]
     shortest = min(run.size for run in data)
@@ -88,7 +88,7 @@ def replicated_warm_up(runs: Sequence[ArrayLike]) -> WarmUp:
 
 
 def _marginal_error(means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return, for a cut before each batch, the sum of squares of what is left over the square of its number."""
+    """Return MSER for truncation before each batch: the remaining sum of squares over the squared remaining number."""
     centred = means - means.mean()
     left = np.arange(means.size, 0, -1)
     total = np.cumsum(centred[::-1])[::-1]

@@ -1,6 +1,6 @@
 """Every planted defect is found.
 
-Goal: the tests of the ledger are sharp: whoever breaks it in one of these ways is told. Method: each defect of
+Goal: the tests of the ledger detect each of these defects. Method: each defect of
 ``tests/defects/catalogue.txt`` is planted in a process of its own, which plays fault schedules, beginning with the seed
 that ``docs/DEFECTS.md`` tells, and then the tests that are named beside the defect.
 """

@@ -255,31 +255,32 @@ def broken(row: CoverageRow) -> bool:
     return not low <= row.coverage.value <= high or row.unbounded_share > 0
 
 
-PREFACE = """# Coverage: do the intervals keep their promise?
+PREFACE = """# Coverage: do the intervals have their nominal coverage?
 
 Written by `python -m tests.evidence.coverage --experiments {experiments} --seed {seed}`; not edited by hand.
 
 M/M/1 from an empty start; the truth is the closed form. A 95 % interval should hold it in 95 % of the experiments.
-Rows marked ✓ are promised: counted over {promised:,} experiments with seeds from {seed}, they must lie between 93 and
-97 %; the command fails otherwise. The others show what happens to shorter runs and to other ways. A count is itself
+Rows marked ✓ are guaranteed: counted over {promised:,} experiments with seeds from {seed}, they must lie between 93 and
+97 %; the command fails otherwise. The others show shorter runs and other methods. A count is itself
 uncertain (the interval in brackets: some {noise:.1f} points of {experiments} experiments, {noise_promised:.1f} of
-{promised:,}). An interval with an infinite bound ("no bound") says that the run was too short for it: it holds the
-truth, but nobody can act on it.
+{promised:,}). An interval with an infinite bound ("no bound") says that the run was too short for it: it contains the
+true value, but is of no use.
 
 """
 
 READING = """
 Reading it:
 
-- Intervals by batches and by replications keep what they promise once a run is long enough for its load; at load 0.9
-  a hundred thousand requests are not: neighbours are so alike that they are worth a few hundred independent ones.
-- Sequential stopping (`headroom run --until`) chooses the number of replications by itself, and is right at every load,
-  give or take a point: it ends where other replications, too, say that the interval should be that narrow. Ended by
-  the first interval that is narrow enough, be it by chance, it would save a quarter of the requests and cover a point
-  or two less (mean ± 4 % at load 0.5: 92.9 % instead of 94.7 %). Its queue begins in equilibrium; its requests count
-  all looks.
-- Sectioning, the common way to get an interval for a percentile, needs several times longer runs to be right.
-- Intervals that take the requests of a queue as independent are nearly always wrong.
+- Intervals by batch means and by replications have their nominal coverage once a run is long enough for its load; at
+  load 0.9 a hundred thousand requests are too few: they are so correlated that they are worth a few hundred independent
+  ones.
+- Sequential stopping (`headroom run --until`) chooses the number of replications itself, and its coverage is nominal at
+  every load to about one point: it stops only when independent replications confirm that the interval should be that
+  narrow. Stopping at the first interval that is narrow enough, perhaps by chance, would save a quarter of the requests
+  and lose one or two points of coverage (mean ± 4 % at load 0.5: 92.9 % instead of 94.7 %). Its queue starts in
+  equilibrium; its requests include those of all looks.
+- Sectioning, the common method for an interval of a percentile, needs runs several times longer.
+- Intervals that treat the requests of a queue as independent are nearly always wrong.
 """
 
 

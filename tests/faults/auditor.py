@@ -104,7 +104,7 @@ class Auditor:
         self._seen.append(Seen(len(self._rows), settled_seq, sealed_seq, accounts))
 
     def lost_power(self, survivors: int) -> None:
-        """Check after a power cut that what is there is what was there after so many commits."""
+        """Check after a power cut that the disk holds the state after some number of commits."""
         del self._seen[survivors + 1 :]
         then = self._seen[-1]
         for organization, event in self._acknowledged:

@@ -57,7 +57,7 @@ def measured(took_s: float, latencies_ms: list[float]) -> Run:
 
 
 def sqlite_alone(folder: Path, fsync: Fsync, *, events: int) -> Run:
-    """Insert so many rows, one transaction each."""
+    """Insert rows, one transaction each."""
     with closing(sqlite3.connect(folder / "plain.sqlite", isolation_level=None)) as connection:
         for pragma in pragmas(is_new=False, fsync=fsync):
             connection.execute(pragma)
@@ -74,7 +74,7 @@ def sqlite_alone(folder: Path, fsync: Fsync, *, events: int) -> Run:
 
 
 def over_http(address: str, label: str, *, events: int, connections: int) -> Run:
-    """Log so many events over some connections, each with one request at a time."""
+    """Log events over some connections, each with one request at a time."""
 
     async def log_all() -> Run:
         latencies_ms: list[float] = []

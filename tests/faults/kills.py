@@ -146,7 +146,7 @@ def ask(url: str, method: str, path: str) -> dict[str, int]:
 
 
 def run(times: int, *, seed: int, fsync: str = "normal") -> Book:
-    """Kill so many times, then check the files; return what the clients knew.
+    """Kill the server *times* times, then check the files; return what the clients knew.
 
     Raises
     ------

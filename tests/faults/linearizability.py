@@ -1,4 +1,4 @@
-"""Whether what clients saw can be told as a story of one operation at a time.
+"""A linearizability checker: whether some sequential order of the operations explains what the clients saw.
 
 Every operation took effect at one moment between its beginning and its end, says linearizability. The checker looks for
 an order of operations that keeps to that and in which every answer is the right one. It follows Wing and Gong: of the

@@ -19,7 +19,7 @@ EVENTS = ("e1", "e2", "1:e1", "e3", "e4", "e5")
 MODELS = ("sonnet", "opus", "gpt-4-turbo")
 TIERS = ("managed", "byok", "free")
 SPREADS_MS = (8, 60, HORIZON_MS)
-"""Operations come within so many ms: a crowd, a walk, or one by one."""
+"""Time span of the operations, in ms: concurrent, overlapping, or one by one."""
 SYNCS_MS = (1, 3, 25)
 KINDS = ("log", "log", "log", "log", "log", "log", "balance", "balance", "flush")
 

@@ -210,7 +210,7 @@ class Schedule:
         self._scheduler.call_in(DOWN_MS, self._start)
 
     def _take_apart(self) -> None:
-        """Leave only what is told of a schedule that is over."""
+        """Drop everything but the results of a finished schedule."""
         take_apart(self._namespace)
         for name in [name for name in vars(self) if name.startswith("_")]:
             delattr(self, name)

@@ -39,7 +39,7 @@ def log(began: float, ended: float, event: str = "e1", *, owes: int = 1, again: 
 
 
 def balance(began: float, ended: float, owes: int, *, events: int | None = None) -> Any:
-    """A balance of so many events of one price."""
+    """Return a reading of the balance: *owes* events of one price."""
     answer = {"balance_microusd": owes * PRICE_MICROUSD, "events_pending": owes if events is None else events}
     return Operation(began, ended, Delivery(op("balance"), began, ended, 200, answer))
 

@@ -30,7 +30,7 @@ RETRIED_SEED = 1_117
 
 
 PLANS_DIGEST = "0673ff13e126daac"
-"""Of the first 1,000 plans. Whoever changes how plans are drawn changes what every seed in a report means."""
+"""Digest of the first 1,000 plans: a change of the generator changes the meaning of every seed in a report."""
 
 
 def digest(seeds: range) -> str:

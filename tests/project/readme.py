@@ -6,7 +6,7 @@ Each table stands between two comments that name it. The test in ``test_readme.p
 from collections.abc import Callable
 from functools import cache
 
-from sim.experiments.plan import REHEARSALS
+from sim.experiments.plan import WINDOW_REPLICATIONS
 from sim.judgement.comparison import Comparison, compare
 from sim.report.wording import percent, significant, target_name
 from sim.results.storage import load_run
@@ -25,7 +25,7 @@ def recorded_comparison() -> Comparison:
     """The recorded run of the reference, and the model on the same requests."""
     launch = load_scenario("launch")
     part = schedule(launch).live(launch.workload.live_s, launch.workload.live_rate_max_per_s)
-    seeds = range(launch.seed, launch.seed + REHEARSALS)
+    seeds = range(launch.seed, launch.seed + WINDOW_REPLICATIONS)
     return compare([play(launch, part, on="compiled", seed=seed) for seed in seeds], load_run(BASELINE))
 
 

@@ -60,7 +60,7 @@ def test_pattern_matches_its_example(kind: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['Distribution, "Modeling", 5th ed., 2015, section 9.4', "RFC 9110 section 13.2", "the next section", "a SPECIAL"],
+    ['Law, "Modeling", 5th ed., 2015, section 9.4', "RFC 9110 section 13.2", "the next section", "a SPECIAL"],
 )
 def test_a_citation_that_leads_somewhere_is_left_alone(text: str) -> None:
     assert not [kind for kind, (pattern, _) in NOWHERE.items() if re.search(pattern, text)]

@@ -1,7 +1,8 @@
-"""The layers, as the contracts say them and as the page shows them.
+"""The layers and the modules on the page, compared with the import contracts and with the tree.
 
-Goal: docs/ARCHITECTURE.md and the contracts of import-linter never part, and the contracts hold. Method: both are read
-as data and compared; ``lint-imports`` is run on a tree with one import too many, which it must refuse.
+Goal: docs/ARCHITECTURE.md agrees with the contracts of import-linter and lists every module, and the contracts hold.
+Method: page, contracts and tree are read as data and compared; ``lint-imports`` runs on a tree with a forbidden import,
+which it must refuse.
 """
 
 import re
@@ -38,6 +39,22 @@ def test_the_page_shows_the_layers_that_are_checked() -> None:
             assert isinstance(containers, list)
             shown = layers_of_the_page(containers[0])
             assert shown == [set(re.split(r"\s*[|:]\s*", layer)) for layer in layers], containers
+
+
+def modules_of_the_page() -> dict[str, list[str]]:
+    """Modules of each folder in the table of the page, sorted."""
+    table = PAGE.split("<!-- begin modules -->")[1].split("<!-- end modules -->")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    return {row[1].strip(" `/"): sorted(re.findall(r"`(\w+)`", row[2])) for row in rows}
+
+
+def test_the_page_lists_every_module() -> None:
+    tree: dict[str, list[str]] = {}
+    for package in ("sim", "reference_impl"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if path.name != "__init__.py":
+                tree.setdefault(path.parent.relative_to(ROOT).as_posix(), []).append(path.stem)
+    assert modules_of_the_page() == tree
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 """The walk: one name, five faces, and one entry from which everything else follows.
 
-Goal: whoever follows a component from scenario to model to reference to test meets the same name, and whoever adds one
+Goal: a component has the same name in scenario, model, reference and test, and a reader who adds one
 edits no list. Method: the registries say which components exist, and every other place must have each of them; the
 source is searched for lists of names; the page about a component of one's own is run word by word.
 """

@@ -1,4 +1,4 @@
-"""The house rules as functions from source to findings, each told by its number in docs/ARCHITECTURE.md.
+"""The house rules as functions from source to findings, each identified by its number in docs/ARCHITECTURE.md.
 
 A finding is one line, ``path:line message``. No rule imports the code it reads, so a half-written module is judged too.
 """
@@ -38,7 +38,7 @@ DIMENSIONLESS = {
         "seed key user lora route request outcome schema_version version status port pid number priority line context"
         " seq index free_month"
     ),
-    "a parameter of a law, or a line for a metric: its unit is the unit of what it stands for": (
+    "a parameter of a distribution, or a threshold of a metric: its unit is the unit of what it stands for": (
         "value low high mean median p99 minimum maximum values target alert"
     ),
     "the number of things that wait, on average": "queue_mean",

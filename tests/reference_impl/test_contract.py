@@ -1,4 +1,4 @@
-"""The contract over HTTP: what any deployment of the Worker answers, whoever runs it.
+"""The contract over HTTP: the responses of any deployment of the Worker.
 
 Goal: the same tests judge the reference, the local runtime and a real deployment. Method: plain HTTP and WebSockets
 against a base URL: that of ``HEADROOM_CONTRACT_URL`` if it is set, else a reference that is started for the tests.

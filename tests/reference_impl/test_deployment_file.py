@@ -63,7 +63,7 @@ BAD_BUILDS: list[tuple[dict[str, Any], str]] = [
     ({"ledger": {}, "durable_objects": {}}, "system.ledger.database='d1' must name an instance of d1; there is none"),
     (
         {"ledger": {}, "tally": {"component": "ledger"}, "durable_objects": {}, "d1": {}},
-        "system.tally.objects='durable_objects' houses a ledger already; give it its own",
+        "system.tally.objects='durable_objects' hosts a ledger already; give it its own",
     ),
     (
         {"ledger": {}, "durable_objects": {"storage": "kv"}, "d1": {}},

@@ -1,34 +1,40 @@
 """The command line: what it prints, where, and with which status.
 
-Goal: a wrong call is one line and status 2, never a traceback; a right one is a table, a document, and a status that
+Goal: a usage error is one line and status 2, never a traceback; a right one is a table, a document, and a status that
 tells the verdict. Method: the installed command as a process, with short scenarios; load goes to loopback only.
 """
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
 
 from sim.cli import app, main
+from sim.judgement.judge import status_of, worst
+from sim.judgement.targets import Verdict
 from tests.project.tidy import ROOT
 
 SHORT = "--set workload.duration_s=20 --set workload.warm_up_s=2 --set workload.live_s=2".split()
 
 
-def headroom(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def headroom(
+    *arguments: str | Path, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160", **(environment or {})}
     return subprocess.run(
         [sys.executable, "-m", "sim.cli", *arguments],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False,
+        cwd=cwd, env=variables, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 
@@ -58,7 +64,8 @@ WRONG = {
     "run launch --set system.durable_objects.shards=1000000000000": "instances of stations and other state need about",
     "run launch --on simpy --set system.durable_objects.shards=1000000000000": "ask for fewer instances (shards)",
     "run launch --set system.ledger.flush_interval_s=1e305": "Constant reaches 1e+308, must stay <= 1e+15",
-    "run launch --json tests/sim/test_cli.py/x.json --requests 9": "cannot be written",
+    "run launch --json tests/sim/test_cli.py/x.json --requests 9": "must exist",
+    "capacity launch --json tests/sim": "is a folder",
     "run": "Missing argument",
     "run launch --sed 3": "No such option: --sed",
     "pla": "did you mean 'plan'",
@@ -151,7 +158,7 @@ def test_sweep_plays_every_combination() -> None:
     vary = ["--vary", "system.durable_objects.shards=1,per_key", "--vary", "system.d1.rtt_ms=[2, 8]"]
     ended = headroom("sweep", "launch", *SHORT, *vary, "--seeds", "2", "--json", "-")
     found = json.loads(ended.stdout)
-    assert ended.returncode == 0
+    assert ended.returncode == status_of(worst(Verdict(point["verdict"]) for point in found["points"]))
     assert len(found["points"]) == 4
     assert len(found["runs"]) == 8
     assert {point["system.durable_objects.shards"] for point in found["points"]} == {1, "per_key"}
@@ -176,14 +183,60 @@ def test_every_command_has_help() -> None:
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[str]:
-    """A reference that `headroom serve` keeps running: its address; stopped by Ctrl-C."""
+def served(*arguments: str, end: signal.Signals = signal.SIGINT, status: int = 0) -> Iterator[str]:
+    """A reference that `headroom serve` keeps running: its ready line; ended by a signal to that command alone."""
     command = [sys.executable, "-m", "sim.cli", "serve", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield json.loads(process.stdout.readline())["http"]
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        yield process.stdout.readline()
+        process.send_signal(end)
+        assert process.wait(timeout=30) == status
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[str]:
+    """The address of such a reference."""
+    with served(*arguments) as line:
+        yield json.loads(line)["http"]
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_the_end_of_serve_is_the_end_of_its_server(end: signal.Signals, status: int) -> None:
+    with served(end=end, status=status) as line:
+        address = urlsplit(json.loads(line)["http"])
+    deadline_s = time.monotonic() + 30
+    while time.monotonic() < deadline_s:
+        with socket.socket() as probe:
+            if probe.connect_ex((str(address.hostname), address.port or 0)):
+                return
+        time.sleep(0.05)
+    pytest.fail("the port is still taken")
+
+
+def test_launch_plays_on_a_server_of_ones_own_with_its_tunnel(tmp_path: Path) -> None:
+    with served("--pace", "launch") as line:
+        (tmp_path / "server.json").write_text(line)
+        ended = headroom("run", "launch", "--requests", "60", "--on", tmp_path / "server.json", "--json", "-")
+    said = json.loads(ended.stdout)
+    assert said["on"] == json.loads(line)["http"]
+    assert {route["route"] for route in said["routes"]} >= {"log", "device_log"}
+
+
+def test_version_and_an_ascii_terminal_of_60_columns() -> None:
+    assert headroom("--version").stdout.startswith("headroom 0.")
+    narrow = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "COLUMNS": "60"}
+    ended = headroom("run", "launch", *SHORT, environment=narrow)
+    assert ended.returncode in (0, 1, 3)
+    assert max(map(len, ended.stdout.splitlines())) <= 60
+
+
+def test_more_requests_than_the_schedule_has_are_said() -> None:
+    ended = headroom("run", "launch", *SHORT, "--requests", "1000000", "--json", "-")
+    assert any(
+        "requests=1,000,000 were asked for, the schedule has" in note for note in json.loads(ended.stdout)["notes"]
+    )
 
 
 def test_serve_serves_and_a_taken_port_is_an_error() -> None:
@@ -235,4 +288,4 @@ def test_interrupt_before_anything_can_be_kept_is_one_line(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "headroom: interrupted, before there was anything to keep\n"
+    assert capsys.readouterr().err == "headroom: interrupted before there was a result\n"

@@ -11,7 +11,7 @@ from typing import Any
 from sim.experiments.capacity import Capacity
 from sim.experiments.plan import Plan
 from sim.experiments.probe import Probe
-from sim.experiments.sensitivity import Sensitivity, doubtful
+from sim.experiments.sensitivity import Sensitivity, low_confidence_numbers
 from sim.judgement.comparison import compare
 from sim.judgement.cost import cost
 from sim.judgement.judge import TargetRow, judge
@@ -45,7 +45,7 @@ def example_plan() -> Plan:
     whole = schedule(scenario, SEED)
     part = whole.live(scenario.workload.live_s, scenario.workload.live_rate_max_per_s)
     simulated = tuple(play(scenario, whole, on="simpy", seed=SEED + step) for step in range(2))
-    rehearsed = tuple(play(scenario, part, on="simpy", seed=SEED + step) for step in range(3))
+    simulated = tuple(play(scenario, part, on="simpy", seed=SEED + step) for step in range(3))
     measured = replace(play(scenario, part, on="simpy", seed=SEED + 50), on="reference", generator=dict(GENERATOR))
     return Plan(
         scenario,
@@ -54,8 +54,8 @@ def example_plan() -> Plan:
         simulated=simulated,
         targets=judge(simulated),
         measured=measured,
-        rehearsed=rehearsed,
-        comparison=compare(rehearsed, measured),
+        simulated_window=simulated,
+        comparison=compare(simulated, measured),
         capacity=example_capacity(),
         cost=cost(scenario),
         sensitivity=example_sensitivity(scenario),
@@ -87,7 +87,7 @@ def example_capacity(**changes: Any) -> Capacity:
 
 def example_sensitivity(scenario: Any) -> tuple[Sensitivity, ...]:
     """Twelve doubtful numbers; the first moves the P99 by 20 %, each next one by less."""
-    sources = doubtful(scenario)[:12]
+    sources = low_confidence_numbers(scenario)[:12]
     swings = [0.2 / (place + 1) for place in range(len(sources))]
     return tuple(
         Sensitivity(source, 1 - swing / 2, 1 + swing / 2, 1 - swing / 3, 1 + swing)

@@ -1,4 +1,4 @@
-"""The engine for volume: a Flow lowered to arrays, run by a compiled event loop."""
+"""The fast engine: a Flow lowered to arrays, run by a compiled event loop."""
 
 from sim.engines.compiled_engine.engine import simulate
 

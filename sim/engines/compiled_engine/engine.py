@@ -1,4 +1,4 @@
-"""Execute a Flow in a compiled event loop: the same latency for every request as the SimPy engine, for volume.
+"""Execute a Flow in a compiled event loop, with the same latency for every request as the SimPy engine.
 
 The Flow becomes a list of instructions (:mod:`sim.engines.compiled_engine.lowering`), its state a few tables
 (:mod:`sim.engines.compiled_engine.placement`), and one machine (:mod:`sim.engines.compiled_engine.kernel`), compiled
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
 
 TURNS = 1_000_000
-"""Flows and events between two checks for Ctrl-C: a tenth of a second or two."""
+"""Flows and events between two checks for Ctrl-C: one or two tenths of a second."""
 
 BYTES_PER_INSTANCE = 350
-"""A row of a server's table, its waiting lists, and what they are made from (measured, rounded up)."""
+"""Memory of an instance: a row of the server table, its waiting lists and their construction (measured, rounded up)."""
 
 
 def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
@@ -93,7 +93,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
 
 
 def _uses(placement: Placement, world: World) -> tuple[StationUse, ...]:
-    """Sum up how each station, then each shared link, was used, all instances together."""
+    """Return the usage of each station, then of each shared link, over all instances."""
     uses = []
     declared: tuple[f.Station | f.Link, ...] = (*placement.stations, *placement.links)
     for station in declared:

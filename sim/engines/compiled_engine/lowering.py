@@ -1,7 +1,7 @@
 """Translate a Flow into instructions of the compiled machine.
 
-Steps become straight code with jumps; flows that run side by side (attempts, copies, followers) become bodies of their
-own that end in ``END``. The instruction of a step that may fail holds the address at which what is held is released.
+Steps become linear code with jumps; concurrent flows (attempts, copies, background flows) become separate bodies that
+end in ``END``. The instruction of a step that may fail holds the address at which held servers are released.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ NEUTRAL = {"goto": k.NONE, "fail": k.NONE, "first": k.NONE, "instances": 1, "tim
 
 @dataclass(frozen=True)
 class Program:
-    """A Flow for the machine.
+    """A Flow lowered to instructions and tables.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ def lower(flow: f.Flow, routes: tuple[str, ...], *, seed: int) -> Program:
 
 
 class _Writer:
-    """Writes one body after the other; a body may request further ones."""
+    """Emits one body after the other; a body may request further ones."""
 
     def __init__(self, flow: f.Flow, routes: tuple[str, ...], *, seed: int) -> None:
         self.flow, self.routes, self.seed = flow, routes, seed
@@ -206,7 +206,7 @@ class _Writer:
         self._add(k.WORK if step.link.shared else k.SLEEP, **operands)
         self._add(k.WORKED, category=self.categories[step.category])
 
-    # ------------------------------------------------------------ ways
+    # ------------------------------------------------------------ branches and loops
 
     def _branch(self, step: f.Branch) -> None:
         branch = self._add(k.BRANCH, condition=self.tables.condition(step.condition))
@@ -245,7 +245,7 @@ class _Writer:
         self._add(k.NEXT, slot=slot, goto=again)
         turn["goto"] = len(self.code)
 
-    # ------------------------------------------------------------ flows that start and meet
+    # ------------------------------------------------------------ fork and join
 
     def _parallel(self, step: f.Parallel) -> None:
         row = len(self.jumps)

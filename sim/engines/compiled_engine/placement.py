@@ -1,7 +1,7 @@
-"""The place of each instance of each piece of state in the tables of the compiled machine, and its initial contents.
+"""The position of each instance of state in the tables of the compiled machine, and its initial contents.
 
-All instances of all stations lie in one table, those of all counters in another, and so on; a declaration becomes the
-place of its first instance and how many follow.
+All instances of all stations are in one table, those of all counters in another, and so on; a declaration becomes the
+index of its first instance and the number of instances.
 """
 
 from collections.abc import Iterable
@@ -93,7 +93,7 @@ class Placement:
 
 
 def _levels(flow: f.Flow, stations: tuple[f.Station, ...]) -> dict[str, list[int]]:
-    """The priorities that occur at each station; one level where priority does not count."""
+    """Return the priorities that occur at each station; one level where priority has no effect."""
     found: dict[str, set[int]] = {station.name: set() for station in stations}
     for step in f.walk(flow):
         if isinstance(step, f.Serve | f.Hold):

@@ -33,7 +33,7 @@ PARAMETERS: dict[type, tuple[int, Callable[[Any], tuple[float, ...]]]] = {
 
 
 class Tables:
-    """Rows in the order in which they were added.
+    """The rows of times and conditions, in order of addition.
 
     Parameters
     ----------

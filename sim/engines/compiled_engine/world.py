@@ -1,4 +1,4 @@
-"""All tables of one run: allocated before the machine starts, enlarged when it stops for lack of room."""
+"""The tables of one run: allocated before the machine starts, enlarged when it stops for lack of room."""
 
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ class World:
     tables : dict of str to ndarray, shape (rows,)
         By the names of :data:`sim.engines.compiled_engine.kernel.layout.TABLES`.
     record : ndarray of WORLD, shape (1,)
-        The clock, and where the tables lie.
+        The clock, and the addresses of the tables.
     """
 
     def __init__(self, program: Program, schedule: "Schedule", *, categories: int) -> None:

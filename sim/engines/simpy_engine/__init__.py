@@ -1,4 +1,4 @@
-"""The engine to read: each step of a Flow, executed with SimPy."""
+"""The readable engine: each step of a Flow, executed with SimPy."""
 
 from sim.engines.simpy_engine.engine import simulate
 

@@ -1,8 +1,8 @@
 """Sample the times of a run in blocks, before the clock starts.
 
-Most streams are drawn from once for each request, on its first attempt (context 0): all these numbers are made with a
-few NumPy calls. Retries, repeats and spawned flows have contexts of their own; there a few hundred neighbouring
-requests are drawn at once, since the next one is likely to be among them.
+Most streams are used once per request, on its first attempt (context 0): all these numbers are computed with a few
+NumPy calls. Retries, iterations and spawned flows have contexts of their own; there a few hundred neighbouring requests
+are sampled at once, since the next one is likely to be among them.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 NEIGHBOURS = 256
-"""Requests that are drawn together in a context of their own."""
+"""Requests that are sampled together in a context other than 0."""
 
 BLOCKS_MAX = 1000
 """Contexts whose last block of numbers is cached."""
@@ -32,7 +32,7 @@ def drawing_steps(flow: f.Flow) -> list[Any]:
 
 
 class Sampler:
-    """The times that one step draws.
+    """The sampled times of one step.
 
     Attributes
     ----------

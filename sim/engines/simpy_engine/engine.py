@@ -1,10 +1,10 @@
-"""Execute a Flow with SimPy: the definition of what every step means.
+"""Execute a Flow with SimPy: the reference semantics of every step.
 
-Each request is a SimPy process that walks its steps. One method below is one step of ``sim/flow/steps.py``; read them
-side by side. This engine favours clarity over speed; the compiled engine gives the same latency for every request, for
-volume.
+Each request is a SimPy process that walks its steps. Each method below implements one step of ``sim/flow/steps.py``;
+read them side by side. This engine favours clarity over speed; the compiled engine gives the same latency for every
+request, faster.
 
-The order of events at one instant is part of the definition: SimPy's own, first scheduled, first served.
+The order of events at one instant is part of the semantics: SimPy's own, first scheduled, first served.
 """
 
 from collections.abc import Callable, Generator
@@ -35,10 +35,10 @@ Walk = Generator[Event, Any, None]
 OUTCOME_CODE = {name: code for code, name in enumerate(f.OUTCOMES)}
 
 BYTES_PER_INSTANCE = 1100
-"""A station's queue and meter (measured, rounded up); other state needs less."""
+"""Memory of a station's queue and meter (measured, rounded up); other state needs less."""
 
 DOUBLINGS_MAX = 1000
-"""Of the pause between tries; beyond it 2.0**number would overflow, and the bound is reached long before."""
+"""Most doublings of the back-off: beyond it 2.0**number would overflow; its maximum is reached long before."""
 
 
 def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
@@ -91,7 +91,7 @@ class _Simulation:
         self.attempts = np.ones(requests, dtype=np.int16)
         self.attributed_ms = np.zeros((requests, len(self.categories)))
         self.spawned_failures = 0
-        # A handler of a step that takes time, or chooses a way, returns the walk; one that acts at once returns None.
+        # The handler of a step that takes time, or branches, returns a generator; one that acts at once returns None.
         handlers: dict[type, Callable[[Any, Token], Walk | None]] = {
             f.Delay: self._delay,
             f.Serve: self._serve,
@@ -322,7 +322,7 @@ class _Simulation:
             yield Timeout(self.env, pause_ms)
             token.attributed_ms[client] += pause_ms
 
-    # ------------------------------------------------------------ steps that choose a way
+    # ------------------------------------------------------------ steps that branch
 
     def _branch(self, step: f.Branch, token: Token) -> Walk:
         return self._walk(step.then if self.memory.holds(step.condition, token) else step.otherwise, token)

@@ -1,6 +1,6 @@
-"""The state of a running deployment: stations in use, counters, alarms, tokens, budgets.
+"""The state of a simulated deployment: stations, counters, alarms, token buckets, retry budgets.
 
-It is declared in ``sim/flow/state.py``. A request's key chooses among the instances of each.
+It is declared in ``sim/flow/state.py``. A request's key selects the instance of each.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ class Memory:
     Parameters
     ----------
     env : Environment
-        Gives the clock.
+        Provides the clock.
     flow : Flow
     schedule : Schedule
     seed : int
@@ -66,7 +66,7 @@ class Memory:
         return instances[self.key[token.request] % len(instances)]
 
     def duration_ms(self, sampler: Sampler, token: Token) -> float:
-        """Return how long a time takes now: the drawn value, and what grows with a counter or an attribute."""
+        """Return the duration of a time now: the sampled value, and what grows with a counter or an attribute."""
         duration_ms = sampler.value(token.request, token.context)
         time = sampler.time
         if time.of is None:
@@ -109,7 +109,7 @@ class Memory:
         return drained
 
     def count(self, step: f.Count, token: Token) -> None:
-        """Add to a counter, which stops at 0."""
+        """Add to a counter, which never falls below 0."""
         counts = self.counters[step.counter.name]
         place = self.key[token.request] % len(counts)
         by = self.draws.attribute(step.by, token.request) if isinstance(step.by, str) else step.by
@@ -128,17 +128,17 @@ class Memory:
         source[key % len(source)] = 0.0
 
     def latch(self, latch: f.Latch, token: Token) -> tuple[list[bool], int]:
-        """Return the flags of *latch*, and the place of this token's."""
+        """Return the flags of *latch*, and the index of this token's."""
         flags = self.latches[latch.name]
         return flags, self.key[token.request] % len(flags)
 
     def deposit(self, budget: f.RetryBudget | None) -> None:
-        """Add what a first attempt pays into its budget."""
+        """Add a first attempt's share to its budget."""
         if budget is not None:
             self.budgets[budget.name] = min(budget.burst, self.budgets[budget.name] + budget.ratio)
 
     def withdraw(self, budget: f.RetryBudget | None) -> bool:
-        """Pay for a retry; return whether the budget allowed it."""
+        """Withdraw a retry from the budget; return whether it allowed one."""
         if budget is None:
             return True
         if self.budgets[budget.name] < 1.0:
@@ -147,13 +147,13 @@ class Memory:
         return True
 
     def uses(self) -> tuple[StationUse, ...]:
-        """Return how each station, then each shared link, was used."""
+        """Return the usage of each station, then of each shared link."""
         stations = [_use(name, instances) for name, instances in self.stations.items()]
         return (*stations, *(_use(name, instances) for name, instances in self.links.items()))
 
 
 def _use(name: str, instances: list[Any]) -> StationUse:
-    """Sum up how a station was used, all *instances* together."""
+    """Return the usage of a station over all its *instances*."""
     meters = [instance.meter for instance in instances]
     return StationUse(
         name=name,

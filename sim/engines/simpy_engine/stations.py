@@ -1,7 +1,7 @@
-"""Servers behind a queue, as SimPy events: in order of arrival, by priority, or sharing the processor.
+"""Servers behind a queue, as SimPy events: in order of arrival, by priority, or processor sharing.
 
-One object here is one *instance* of a station. It keeps two integrals over time, of busy servers and of waiting
-requests, next to the plain sum of waits, so that every run can check itself by Little's law.
+One object here is one *instance* of a station. It accumulates two integrals over time, of busy servers and of waiting
+requests, and the sum of the waits, so that every run can be checked by Little's law.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from sim.flow import Station
 
 
 class Meter:
-    """Integrals over time of busy servers and waiting requests; clipped at the horizon, and whole."""
+    """Integrals over time of busy servers and waiting requests, both up to the horizon and over the whole run."""
 
     __slots__ = (
         "busy",
@@ -80,7 +80,7 @@ class Instance:
         self.idle_ms = now - self.released_ms
 
     def join(self, priority: int) -> Event:
-        """Wait at the end of the queue; the event happens when a server is handed over."""
+        """Join the end of the queue; the event happens when a server is passed to this request."""
         self.meter.advance(self.env.now)
         self.meter.waiting += 1
         place = Event(self.env)
@@ -88,7 +88,7 @@ class Instance:
         return place
 
     def release(self) -> None:
-        """Hand the server to the request that has waited longest, or leave it idle."""
+        """Pass the server to the request that has waited longest, or leave it idle."""
         now = self.env.now
         meter = self.meter
         meter.advance(now)
@@ -111,7 +111,7 @@ class Instance:
 
 
 class PriorityInstance(Instance):
-    """Servers with one queue, the lowest priority number first, then in order of arrival."""
+    """Servers with one queue: lowest priority number first, then in order of arrival."""
 
     __slots__ = ("order",)
 
@@ -129,10 +129,10 @@ class PriorityInstance(Instance):
 
 
 class SharingInstance:
-    """Servers that share their speed among all present: each runs at ``min(1, servers / present)``.
+    """Processor sharing: each of the jobs present is served at speed ``min(1, servers / present)``.
 
-    It uses a *virtual clock* that runs at that speed: a job that needs w ms ends when the virtual clock has advanced by
-    w, so the order of ends does not change when jobs arrive or leave.
+    A *virtual clock* runs at that speed: a job that needs w ms ends when the virtual clock has advanced by w, so the
+    order of completions does not change when jobs arrive or leave.
 
     Sources
     -------
@@ -152,7 +152,7 @@ class SharingInstance:
         self.version = 0
 
     def work(self, work_ms: float) -> Generator[Event, Any, None]:
-        """Be served *work_ms* of work, however long that takes among the others."""
+        """Receive *work_ms* of service, however long that takes with the other jobs present."""
         self._advance()
         end = Event(self.env)
         heappush(self.jobs, (self.clock_ms + work_ms, next(self.order), end))
@@ -171,7 +171,7 @@ class SharingInstance:
         self.meter.last_ms = now
 
     def _plan(self) -> None:
-        """Set a timer for the next end; an older timer is ignored when it expires."""
+        """Schedule the next completion; an earlier schedule is ignored when its time comes."""
         self.version += 1
         if not self.jobs:
             return

@@ -6,7 +6,7 @@ from sim.errors import SimError
 
 
 class FlowFailed(SimError):  # noqa: N818 - it is an outcome of the modelled platform, not an error of this program
-    """A flow ended in an error of the platform; the message is the outcome."""
+    """Raised when a flow ends in an error of the simulated platform; the message is the outcome."""
 
 
 class Token:
@@ -22,7 +22,7 @@ class Token:
 
 
 class Join:
-    """A join: children report here; the parent waits until *need* have succeeded or no longer can."""
+    """A join, to which children report: the parent waits until *need* have succeeded or no longer can."""
 
     __slots__ = ("child", "decided", "error", "failures", "flows", "need", "successes")
 
@@ -45,7 +45,7 @@ class Join:
             self.decided.succeed()
 
     def time_out(self, _: Event) -> None:
-        """Stop the parent's waiting, unless the join was decided before."""
+        """End the parent's wait, unless the join was decided before."""
         if not self.decided.triggered:
             self.error = "timeout"
             self.decided.succeed()

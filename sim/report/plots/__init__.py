@@ -7,10 +7,10 @@
 from sim.report.plots.agreement import errors, qq
 from sim.report.plots.bill import cost
 from sim.report.plots.demand import arrivals
-from sim.report.plots.doubt import tornado
 from sim.report.plots.latency import ccdf, over_time
 from sim.report.plots.load import latency_against_load
 from sim.report.plots.parts import waterfall
+from sim.report.plots.sensitivity import tornado
 from sim.report.plots.utilization import stations, utilization_against_load
 
 __all__ = [

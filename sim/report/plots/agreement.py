@@ -25,7 +25,7 @@ NAMED = (0.25, 0.75, 0.95, 0.99, 0.999)
 REACH_MIN, REACH_MAX = 0.25, 1.0
 """Errors are drawn at least and at most so far each way; an interval that goes on ends in an arrow."""
 
-NAMED_MOST = 2
+NAMED_MAX = 2
 """Statistics that differ are named up to so many."""
 
 SHADE = {"agrees": TARGET, "inside": TARGET, "differs": ALERT, "too few": MUTED, "no data": MUTED}
@@ -141,7 +141,7 @@ def _error_finding(rows: "list[ComparisonRow]") -> str:
     told = f"{len(agree)} of {len(rows)} statistics agree with the measurement"
     if not differ:
         return told
-    if len(differ) <= NAMED_MOST:
+    if len(differ) <= NAMED_MAX:
         return f"{told}; {listed([_row_name(row) for row in differ])} {'differs' if len(differ) == 1 else 'differ'}"
     worst = max(differ, key=lambda row: abs(row.relative_error))
     return f"{told}; {len(differ)} differ, {_row_name(worst)} most: {percent(worst.relative_error, signed=True)}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sim.experiments.plan import Plan
 
-BINS_MOST = 600
+BINS_MAX = 600
 
 
 def arrivals(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
@@ -32,7 +32,7 @@ def arrivals(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
     frame, warm_up_s = plan.simulated[0].frame, plan.simulated[0].warm_up_ms / 1000
     arrival_s = frame["arrival_ms"].to_numpy() / 1000
     span_s = max(float(arrival_s.max()), 1e-3)
-    bin_s = float(ceil(span_s / BINS_MOST))
+    bin_s = float(ceil(span_s / BINS_MAX))
     edges = np.arange(0.0, span_s + bin_s, bin_s)
     rate = np.histogram(arrival_s, edges)[0] / bin_s
     with canvas(ax, height_in=2.9) as axes:

@@ -29,7 +29,7 @@ BEYOND_MIN = 10
 CLEAR_OF = 1.4
 """A curve that ends so many times further right leaves room for its name there."""
 
-WINDOWS_MOST = 60
+WINDOWS_MAX = 60
 WINDOW_LENGTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400)
 """Lengths that a reader has a feeling for; the shortest that cuts the run into few enough windows is taken."""
 
@@ -55,8 +55,8 @@ def ccdf(source: Source, *, ax: "Axes | None" = None) -> "Axes":
         plain_log(axes, "x")
         axes.set_yscale("log")
         _curve(axes, ours, label=found.name, shade=INK)
-        if found.rehearsed:
-            _dashed(axes, latencies(found.rehearsed), beside=np.concatenate(ours))
+        if found.simulated_window:
+            _dashed(axes, latencies(found.simulated_window), beside=np.concatenate(ours))
         if found.measured is not None:
             _curve(axes, latencies([found.measured]), label="measured", shade=MEASURED, dots=True)
         targets = latency_targets(found.runs[0].scenario)
@@ -216,7 +216,7 @@ def _heat(axes: "Axes", arrival_s: Array, latency_ms: Array) -> None:
         return
     low, high = float(latency_ms[shown].min()), float(latency_ms[shown].max())
     rows = np.geomspace(low * 0.95, high * 1.05, MAP_ROWS + 1)
-    columns = np.linspace(0, max(float(arrival_s.max()), 1e-3), 2 * WINDOWS_MOST + 1)
+    columns = np.linspace(0, max(float(arrival_s.max()), 1e-3), 2 * WINDOWS_MAX + 1)
     counts, _, _ = np.histogram2d(arrival_s[shown], latency_ms[shown], bins=[columns, rows])
     shade = LinearSegmentedColormap.from_list("shade", [(0.34, 0.71, 0.91, 0.0), (0.0, 0.45, 0.7, 0.85)])
     axes.pcolormesh(columns, rows, np.log1p(counts.T), cmap=shade, rasterized=True, zorder=1)
@@ -225,7 +225,7 @@ def _heat(axes: "Axes", arrival_s: Array, latency_ms: Array) -> None:
 def _windows(arrival_s: Array, latency_ms: Array) -> tuple[Array, Array, Array]:
     """Edges of windows of equal length, and P50 and P99 of the requests that arrived in each; NaN for too few."""
     span_s = max(float(arrival_s[-1]), 1e-3)
-    length_s = next((length for length in WINDOW_LENGTHS_S if span_s / length <= WINDOWS_MOST), span_s / WINDOWS_MOST)
+    length_s = next((length for length in WINDOW_LENGTHS_S if span_s / length <= WINDOWS_MAX), span_s / WINDOWS_MAX)
     edges = np.arange(0.0, span_s + length_s, length_s)
     parts = np.split(latency_ms, np.searchsorted(arrival_s, edges[1:-1]))
     found = [quantiles(part, [0.5, 0.99]) if len(part) >= WINDOW_REQUESTS_MIN else np.full(2, np.nan) for part in parts]

@@ -34,14 +34,14 @@ class Sides:
         What to call them.
     measured : Result or None
         A measurement to lay beside them.
-    rehearsed : tuple of Result
+    simulated_window : tuple of Result
         Simulations of exactly what was measured.
     """
 
     runs: tuple[Result, ...]
     name: str
     measured: Result | None = None
-    rehearsed: tuple[Result, ...] = ()
+    simulated_window: tuple[Result, ...] = ()
 
 
 def sides(source: Source) -> Sides:
@@ -54,7 +54,7 @@ def sides(source: Source) -> Sides:
     """
     if isinstance(source, Plan):
         measured = source.measured if source.measured is not None and len(source.measured.frame) else None
-        found = Sides(source.simulated, "simulated", measured, source.rehearsed if measured else ())
+        found = Sides(source.simulated, "simulated", measured, source.simulated_window if measured else ())
     else:
         runs = (source,) if isinstance(source, Result) else tuple(source)
         engines = {run.on for run in runs} <= {"simpy", "compiled"}
@@ -81,7 +81,7 @@ def live_part(source: Plan) -> "pd.DataFrame | None":
 
     A schedule keeps route, key and size of every request through cutting and stretching, so the part is found by them.
     """
-    played = source.rehearsed[0] if source.rehearsed else source.measured
+    played = source.simulated_window[0] if source.simulated_window else source.measured
     if played is None or played.frame.empty or not source.simulated:
         return None
     whole, part = (

@@ -1,1 +1,1 @@
-"""The open-loop load driver: when to send, how to send, what to write down, and when to stop."""
+"""The open-loop load driver: pacing, senders, recording, and limits."""

@@ -1,11 +1,12 @@
-"""Where a running deployment can be reached: its HTTP address, and the far end of its tunnel.
+"""Addresses of a running deployment: HTTP, and its QUIC tunnel.
 
-A deployment that starts prints one *ready line* of JSON on its standard output. Everything that a runner knows about
-it comes from that line, never from shared memory or shared code.
+A deployment prints one *ready line* of JSON on standard output when it is ready. A runner knows nothing else about it:
+there is no shared memory and no shared code.
 """
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sim.errors import RunnerError
@@ -13,14 +14,14 @@ from sim.errors import RunnerError
 
 @dataclass(frozen=True)
 class TunnelAddress:
-    """The far end of a QUIC tunnel with mutual TLS, and the files that let a client in.
+    """The address of a QUIC tunnel with mutual TLS, and the files that a client needs.
 
     Attributes
     ----------
     host, port
         UDP address.
     server_name : str
-        Name that the server's certificate is checked against.
+        Expected name in the server's certificate.
     ca, cert, key : str
         Paths of PEM files: the authority to trust, the client's own certificate, and its private key.
     """
@@ -35,12 +36,12 @@ class TunnelAddress:
 
 @dataclass(frozen=True)
 class Deployment:
-    """Something that answers the routes of the Worker.
+    """The addresses of a deployment that answers the routes.
 
     Attributes
     ----------
     http : str
-        ``http://HOST:PORT`` or ``https://HOST``, without a path at its end.
+        ``http://HOST:PORT`` or ``https://HOST``, without a path.
     tunnel : TunnelAddress or None
         None: the route ``device_log`` cannot be played.
     """
@@ -49,13 +50,28 @@ class Deployment:
     tunnel: TunnelAddress | None = None
 
 
-def read_ready_line(line: str) -> Deployment:
-    """The deployment that printed *line*.
+def read_ready_file(path: Path) -> Deployment:
+    """The deployment whose ready line was kept in a file: ``headroom serve > FILE``.
 
     Raises
     ------
     RunnerError
-        The line is not the JSON object that the contract asks for.
+        The file cannot be read, or its first line is no ready line.
+    """
+    try:
+        line, *_ = path.read_text(encoding="utf-8").splitlines() or [""]
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunnerError(f"ready line in {str(path)!r} cannot be read: {error}") from None
+    return read_ready_line(line)
+
+
+def read_ready_line(line: str) -> Deployment:
+    """Return the deployment that printed *line*.
+
+    Raises
+    ------
+    RunnerError
+        The line is not the expected JSON object.
     """
     try:
         ready = json.loads(line)

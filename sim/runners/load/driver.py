@@ -1,12 +1,11 @@
-"""The load driver: sends every request at its intended time, whatever became of the ones before.
+"""The load driver: sends every request at its intended time, independently of earlier ones.
 
-Picture a turnstile with a clock and no eyes. It lets people in by the timetable alone; if the hall behind it is
-full to the bound, it turns the next one away and writes that down, but it never holds people back to let them in as
-a bunch later. (With a closed-loop schedule there is one turnstile a user, who thinks, asks, waits for the answer,
-and thinks again.)
+The open loop follows the schedule alone. If too many requests are in flight, the next one is skipped and recorded as
+such; it is never delayed and sent later in a bunch. (In a closed loop each user thinks, sends a request, waits for the
+answer, and thinks again.)
 
-Stopping is polite: nothing new is sent, requests under way get DRAIN_S to end and be measured, and what is then
-still waiting is written down as ``aborted`` with the time that it had waited.
+A stop is graceful: nothing new is sent, requests in flight get DRAIN_S to complete and be measured, and those still
+waiting then are recorded as ``aborted`` with the time that they had waited.
 """
 
 import asyncio
@@ -29,28 +28,28 @@ if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
 
 DRAIN_S = 2.0
-"""After a stop: enough for nearly every request that will be answered, short for a person who pressed Ctrl-C."""
+"""Time to drain after a stop: enough for nearly every answer, short for a person who pressed Ctrl-C."""
 
 FINAL = ("too_large", "refused")
-"""Answers that a second attempt would only get again."""
+"""Outcomes that are not retried: a second attempt would end in the same way."""
 
 BACKOFF_MS_MAX = 60_000.0
 
 UNREACHABLE = (OSError, aiohttp.ClientError)
-"""No answer, or none that can be read."""
+"""Errors that mean no answer, or an unreadable one."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """What the caller does about slow and failed answers.
+    """The client's timeout and retries.
 
     Attributes
     ----------
     timeout_ms : float
-        Each attempt is given up after this; the first counts from the intended send.
+        Timeout of each attempt; that of the first counts from the intended send.
     retries : int
     backoff_ms : float
-        Wait before the first retry; doubled before each later one.
+        Pause before the first retry; doubled before each later one.
     """
 
     timeout_ms: float
@@ -59,7 +58,7 @@ class Client:
 
 
 class Driver:
-    """Plays one schedule once and writes it on its *tape*."""
+    """Plays one schedule once and records it on its *tape*."""
 
     def __init__(
         self,
@@ -110,7 +109,7 @@ class Driver:
             raise self._defect
 
     def stop(self, reason: str) -> None:
-        """Send nothing more; the first *reason* is kept."""
+        """Send nothing more; only the first *reason* is recorded."""
         if self.stopped_because is None:
             self.stopped_because = reason
             if self._sending is not None:
@@ -119,7 +118,7 @@ class Driver:
     # ------------------------------------------------------------ when to send
 
     async def _send_all(self) -> None:
-        """The open loop: every request at its time, or skipped."""
+        """Run the open loop: send every request at its time, or skip it."""
         for request, arrival_ms in enumerate(self.schedule.arrival_ms.tolist()):
             await wait_until(self._start_s + arrival_ms / 1000)
             if len(self.in_flight) >= self.caps.in_flight:
@@ -130,7 +129,7 @@ class Driver:
         await self._under_way()
 
     async def _let_users_in(self) -> None:
-        """The closed loop: one task a user."""
+        """Run the closed loop: one task per user."""
         assert self.schedule.user is not None
         requests_of: dict[int, list[int]] = {}
         for request, user in enumerate(self.schedule.user.tolist()):
@@ -150,7 +149,7 @@ class Driver:
             ended_s = self._loop.time()
 
     def _launch(self, request: int) -> asyncio.Task[None]:
-        """Send *request* in a task of its own, which nobody need await."""
+        """Send *request* in a background task."""
         task = self._loop.create_task(self._request(request))
         self.in_flight.add(task)
         self.in_flight_peak = max(self.in_flight_peak, len(self.in_flight))
@@ -168,7 +167,7 @@ class Driver:
             await asyncio.wait(self.in_flight)
 
     async def _drain(self) -> None:
-        """After a stop: give requests under way a moment, then give them up."""
+        """Give requests in flight some time to complete after a stop, then cancel them."""
         if self.in_flight:
             _, late = await asyncio.wait(self.in_flight, timeout=DRAIN_S)
             for task in late:
@@ -178,7 +177,7 @@ class Driver:
     # ------------------------------------------------------------ one request
 
     async def _request(self, request: int) -> None:
-        """One request with all its attempts."""
+        """Send one request with all its attempts, and record its end."""
         tape = self.tape
         tape.send(request, at_ms=self._now_ms())
         intended_s = self._start_s + tape.arrival_ms[request] / 1000
@@ -193,7 +192,7 @@ class Driver:
             self.stop(str(self.watch.rule))
 
     async def _attempts(self, request: int, began_s: float) -> str:
-        """Try, wait, try again, as the scenario's client does; the last attempt's outcome."""
+        """Make attempts with back-off, as the scenario's client does; return the last attempt's outcome."""
         client, tape = self.client, self.tape
         for retry in range(client.retries + 1):
             tape.attempts[request] = retry + 1
@@ -201,7 +200,7 @@ class Driver:
             if outcome == "ok" or outcome in FINAL or retry == client.retries:
                 break
             wait_ms = min(BACKOFF_MS_MAX, client.backoff_ms * 2.0**retry)
-            tape.book_client(request, wait_ms)
+            tape.attribute_client(request, wait_ms)
             began_s = self._loop.time() + wait_ms / 1000
             await wait_until(began_s)
         return outcome
@@ -212,11 +211,11 @@ class Driver:
             async with asyncio.timeout_at(began_s + self.client.timeout_ms / 1000):
                 answer = await self._send(message)
         except TimeoutError:
-            self.tape.book_client(request, (self._loop.time() - began_s) * 1000)
+            self.tape.attribute_client(request, (self._loop.time() - began_s) * 1000)
             return "timeout"
         except UNREACHABLE:
             return "error"
-        self.tape.book(request, answer.server_timing)
+        self.tape.attribute(request, answer.server_timing)
         return outcome_of(message, answer)
 
     async def _send(self, message: Message) -> Answer:

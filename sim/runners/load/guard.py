@@ -1,7 +1,7 @@
-"""What keeps a load generator from doing harm: whom it may load, how much, and when it must stop.
+"""Safety limits of the load generator: permitted hosts, hard caps, and an abort rule.
 
-Load goes to this machine alone unless a host is named on an *allow list*. Nothing here needs the network, so a
-forbidden host is refused before a single packet.
+Only this machine may be loaded unless a host is on the *allow list*. Nothing here uses the network, so a forbidden host
+is refused before a single packet is sent.
 """
 
 from collections import deque
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Caps:
-    """Hard bounds of one run. A larger run is refused before it starts, a longer one is stopped.
+    """Hard limits of one run. A larger run is refused before it starts, a longer one is stopped.
 
     Attributes
     ----------
     requests : int
-        A quarter of an hour at the driver's proven 1,000 requests/s would be 900,000; the bound keeps the prepared
+        Fifteen minutes at the driver's measured 1,000 requests/s would be 900,000; the limit keeps the prepared
         messages under half a gigabyte.
     duration_s : float
         Fifteen minutes: long enough for three flush intervals of five minutes.
     upload_bytes : int
-        All uploads together: what a temporary directory can be trusted to hold.
+        All uploads together: what a temporary directory can be expected to hold.
     in_flight : int
-        Requests that wait for their answer at one time; half of the usual limit of 1,024 open files.
+        Concurrent requests; half of the usual limit of 1,024 open files.
     """
 
     requests: int = 500_000
@@ -45,16 +45,16 @@ class Caps:
 
 @dataclass(frozen=True)
 class AbortRule:
-    """Stop when too large a share of the latest answers are failures: more load would only add to the damage.
+    """Stop when too large a share of recent answers are failures, since more load would do more damage.
 
     Attributes
     ----------
     failed_fraction : float
-        1 or more never stops.
+        Largest share of failures; 1 or more never stops.
     window_s : float
-        How far back answers count.
+        Length of the sliding window.
     answers : int
-        Fewer answers in the window prove nothing.
+        Least number of answers in the window for the rule to apply.
     """
 
     failed_fraction: float = 0.5
@@ -66,7 +66,7 @@ class AbortRule:
 
 
 class AbortWatch:
-    """The answers of the latest window, and whether they break a *rule*."""
+    """Applies an abort *rule* to a sliding window of answers."""
 
     def __init__(self, rule: AbortRule) -> None:
         self.rule = rule
@@ -74,7 +74,7 @@ class AbortWatch:
         self._failed = 0
 
     def count(self, *, at_s: float, failed: bool) -> bool:
-        """Count one answer; True when the rule says to stop."""
+        """Count one answer; return True when the rule says to stop."""
         self._answers.append((at_s, failed))
         self._failed += failed
         while self._answers[0][0] < at_s - self.rule.window_s:
@@ -85,12 +85,12 @@ class AbortWatch:
 
 
 def check_schedule(schedule: "Schedule", *, caps: Caps, uploading: Collection[str]) -> None:
-    """Refuse a schedule beyond the hard bounds; *uploading* are the routes whose requests carry their bytes.
+    """Refuse a schedule beyond the hard limits; *uploading* are the routes whose requests upload their bytes.
 
     Raises
     ------
     UsageError
-        Says which bound, and how to get under it.
+        Names the limit, and what to lower.
     """
     is_upload = np.array([route in uploading for route in schedule.routes])[schedule.route_code]
     users = 0 if schedule.user is None else len(np.unique(schedule.user))
@@ -138,7 +138,7 @@ def is_this_machine(host: str) -> bool:
 def check_host(host: str, *, allow_hosts: tuple[str, ...] = ()) -> None:
     """Refuse a host that may not be loaded.
 
-    A name other than ``localhost`` is not even looked up: what it resolves to now says nothing about the next second.
+    A name other than ``localhost`` is not resolved: its address could change after the check.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""HDR histograms of a live run: small, mergeable across runs and machines, and known to other tools.
+"""HDR histograms of a live run: small, mergeable across runs and machines, and readable by other tools.
 
 The exact frame stays the primary record; these are for runs that are merged. Each route has two: *corrected* latencies,
 from the intended send, and *raw* ones, from the actual send.
@@ -21,7 +21,7 @@ KINDS = {"corrected": "latency_ms", "raw": "service_latency_ms"}
 
 
 def histograms(frame: "pd.DataFrame") -> dict[str, dict[str, str]]:
-    """Encoded histograms by route and kind, in microseconds, of requests that were answered.
+    """Return encoded histograms by route and kind, in microseconds, of requests that were answered.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""The HTTP client of the load driver: many connections kept open, one request at a time on each.
+"""The HTTP client of the load driver: many keep-alive connections, one request at a time on each.
 
-It adds as little of its own as it can: no cookies, no redirects (a redirect could send the load elsewhere), no
-proxy from the environment, no retries but the scenario's, nothing decompressed, answers counted and thrown away.
+It is as plain as possible: no cookies, no redirects (a redirect could send the load elsewhere), no proxy from the
+environment, no retries but the scenario's, no decompression; bodies of answers are counted and discarded.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from yarl import URL
 from sim.runners.load.messages import HEALTH, Answer, Message, upload_parts
 
 KEEP_ALIVE_S = 4.0
-"""Idle connections are closed by us before the server does it: uvicorn, Node and workerd close after 5 s, and a request
-that meets a closing connection would look like an error of the deployment."""
+"""Idle connections are closed before the server does it: uvicorn, Node and workerd close after 5 s, and a request on a
+closing connection would look like an error of the deployment."""
 
 READ_BYTES = 2**18
 
@@ -34,7 +34,7 @@ class HttpSender:
         Raises
         ------
         OSError, aiohttp.ClientError
-            Nobody answers there.
+            The server cannot be reached.
         """
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self.connections_max, keepalive_timeout=KEEP_ALIVE_S),
@@ -76,7 +76,7 @@ class HttpSender:
             return Answer(response.status, timing, body_bytes)
 
     def _url(self, path: str) -> URL:
-        """The parsed address of *path*; parsing costs as much as sending, so each path is parsed once."""
+        """Return the parsed URL of *path*, cached, since parsing costs as much as sending."""
         url = self.urls.get(path)
         if url is None:
             url = self.urls[path] = URL(self.base_url + path, encoded=True)

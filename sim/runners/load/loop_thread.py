@@ -1,7 +1,7 @@
-"""The thread that a load driver's event loop lives in, so that Ctrl-C, and a notebook's own loop, stay outside.
+"""Run a load driver's event loop in a thread of its own, isolated from Ctrl-C and from a notebook's own loop.
 
-The thread that asked waits. The first Ctrl-C only reports an interruption to the loop, which then ends in good
-order with what it has; the second gives the run up.
+The calling thread waits. The first Ctrl-C only reports an interruption to the loop, which then stops gracefully and
+returns what it has; the second cancels the run.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ Main = Callable[["asyncio.Future[None]"], Coroutine[Any, Any, T]]
 
 
 def run_in_thread(main: Main[T]) -> T:
-    """Run a coroutine to its end in a loop of its own.
+    """Run a coroutine to completion in an event loop of its own.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def _live(
     interrupted: "asyncio.Future[None]",
     outcome: "Future[T]",
 ) -> None:
-    """All that happens in the thread."""
+    """Run the event loop: the body of the thread."""
     go_ahead()
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -76,7 +76,7 @@ def _report(interrupted: "asyncio.Future[None]") -> None:
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    """Have *function* called in the loop, unless that has ended meanwhile."""
+    """Call *function* in the loop, unless that has ended meanwhile."""
     try:
         loop.call_soon_threadsafe(function)
     except RuntimeError:

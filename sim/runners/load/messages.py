@@ -1,7 +1,7 @@
-"""What one request looks like on its way out, and what its answer says.
+"""Messages and answers of a live run.
 
-All messages are built before the first one is sent: the time of sending is for sending. A message knows nothing of
-HTTP or QUIC libraries, so that both ways in carry the same one.
+All messages are built before the first one is sent, so that no time is spent on it during the run. A message is
+independent of HTTP and QUIC libraries, so that both transports send the same one.
 """
 
 import re
@@ -37,11 +37,11 @@ class Message:
         Empty for reads, and for uploads, whose body is *upload_bytes* of the shared block.
     upload_bytes : int
     download_bytes : int
-        Length that the answer must have; -1 where any will do.
+        Required length of the answer; -1 for any.
     tunnel : bool
-        Goes through the QUIC tunnel.
+        Whether it is sent through the QUIC tunnel.
     headers : mapping of str to str
-        Beside those that its body asks for.
+        Headers in addition to those of its body.
     """
 
     method: str
@@ -73,14 +73,14 @@ def messages(
     Parameters
     ----------
     scenario : Scenario
-        Gives each route's request.
+        Provides each route's request.
     schedule : Schedule
     run : str
-        Goes into ids, so that two runs against one deployment never send the same one.
+        Part of ids, so that two runs against one deployment never send the same one.
     start_time_ms : float
-        Wall clock at the first intended send; events carry the time at which they are meant to happen.
+        Wall clock at the first intended send; events carry their intended time.
     identified : bool
-        Whether to say in headers what each request is about, for a deployment of ours.
+        Whether to add headers with the request's attributes, for a deployment of ours.
     """
     write = [
         _writer(scenario, scenario.request(name), enter=scenario.routes[name].enter, identified=identified)
@@ -95,10 +95,10 @@ def messages(
 def preparations(
     scenario: "Scenario", schedule: "Schedule", *, run: str, identified: bool
 ) -> list[tuple[Message, ...]]:
-    """Return what puts the stored objects in place that the schedule will fetch: for each, messages to send in turn.
+    """Return the messages that create the stored objects that the schedule will fetch: for each object, a sequence.
 
-    A route's own ``prepare`` request does it, and its request then shows that it worked. A deployment of ours that
-    plays the steps of routes is asked by a header instead.
+    A route's own ``prepare`` request creates it, and its request then verifies it. A deployment of ours that executes
+    the steps of routes is asked by a header instead.
     """
     found: list[tuple[Message, ...]] = []
     for code, name in enumerate(schedule.routes):
@@ -123,7 +123,7 @@ def preparations(
 
 
 def uploading_routes(scenario: "Scenario") -> frozenset[str]:
-    """Return the routes whose requests carry as many bytes as the schedule says."""
+    """Return the routes whose requests upload the schedule's ``size_bytes``."""
     return frozenset(name for name in scenario.routes if scenario.request(name).body == SIZE)
 
 
@@ -148,7 +148,7 @@ def _fetches(scenario: "Scenario", route: str) -> bool:
 
 
 def _writer(scenario: "Scenario", request: Request, *, enter: str, identified: bool) -> Callable[[Values], Message]:
-    """A function from the values of a request to its message."""
+    """Return a function from the values of a request to its message."""
     path, body = path_of(request), body_of(request, scenario.bodies)
     tunnel = scenario.system.instances[enter].component.transport == "quic"
     uploads, downloads = request.body == SIZE, request.answer == SIZE
@@ -168,7 +168,7 @@ def _writer(scenario: "Scenario", request: Request, *, enter: str, identified: b
 
 
 def upload_block(seed: int) -> memoryview:
-    """The block of bytes that all uploads repeat: noise, so that nothing on the way can compress it."""
+    """Return the block of bytes that all uploads repeat: random, so that it cannot be compressed."""
     return memoryview(np.random.default_rng(seed).bytes(UPLOAD_BLOCK_BYTES))
 
 
@@ -179,7 +179,7 @@ def upload_parts(block: memoryview, *, size_bytes: int) -> Iterator[memoryview]:
 
 
 def outcome_of(message: Message, answer: Answer) -> str:
-    """How a request ended, by its answer's status; a download of the wrong length is an error."""
+    """Return the outcome of a request from its answer's status; a download of the wrong length is an error."""
     status = answer.status
     if 200 <= status < 300:
         wrong = message.download_bytes >= 0 and answer.body_bytes != message.download_bytes

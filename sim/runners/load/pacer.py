@@ -1,11 +1,10 @@
-"""A clock that wakes a load generator on time.
+"""Precise timing for the load generator.
 
-Picture a runner who must leave the blocks at given instants, each counted from the start and none from the one
-before, so that lateness never adds up. The pacer sleeps until shortly before the instant, then stays awake for the
-last stretch while the event loop goes on reading answers.
+Send times are absolute, so lateness does not accumulate. The pacer sleeps until shortly before the instant, then polls
+for the rest while the event loop continues to read answers.
 
-The event loop's own wait is the trap: ``epoll`` counts in whole milliseconds and rounds up, which alone makes
-every second request a millisecond late (measured: median 0.8 ms, with this selector and the stretch 0.1 ms).
+The event loop's own timers are too coarse: ``epoll`` waits in whole milliseconds and rounds up, which alone makes
+requests late (measured: median 0.8 ms; with this selector and polling 0.1 ms).
 """
 
 import asyncio
@@ -14,17 +13,17 @@ import selectors
 from math import inf
 
 AWAKE_S = 0.0003
-"""Last stretch before an instant that is spent awake: three times the usual 0.1 ms by which Linux wakes a sleeper late.
-Longer stretches (1 ms) bring nothing more and cost a third of a core at 500 requests/s."""
+"""Time before an instant that is spent polling: three times the usual 0.1 ms by which Linux wakes a sleeper late.
+More (1 ms) brings no gain and costs a third of a core at 500 requests/s."""
 
 FD_SELECT_MAX = 1024
 """``select`` cannot watch a descriptor at or above this number (FD_SETSIZE)."""
 
 
 class PreciseSelector(selectors.DefaultSelector):
-    """The platform's selector, waiting with the microseconds of ``select`` where its own wait is coarser.
+    """The platform's selector with the microsecond timeouts of ``select`` where its own are coarser.
 
-    An ``epoll`` descriptor is itself something to wait on: it is readable when any of its own descriptors is.
+    An ``epoll`` descriptor can itself be waited on: it is readable when any of its own descriptors is.
     """
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -37,7 +36,7 @@ class PreciseSelector(selectors.DefaultSelector):
 
 
 def precise_loop() -> asyncio.AbstractEventLoop:
-    """A new event loop whose timers are not rounded to milliseconds."""
+    """Return a new event loop whose timers are not rounded to milliseconds."""
     return asyncio.SelectorEventLoop(PreciseSelector())
 
 

@@ -1,7 +1,7 @@
-"""The device's end of the tunnel: one QUIC connection with mutual TLS, one stream a request, a heartbeat beside them.
+"""The device's end of the tunnel: one QUIC connection with mutual TLS, one stream per request, and a heartbeat.
 
 A request is a JSON object on a bidirectional stream that its sender ends; so is the answer. A heartbeat is a datagram
-``ping``, answered ``pong``.
+``ping``, answered by ``pong``.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from sim.runners.load.messages import HEALTH, Answer, Message
 
 ALPN = "superinstance"
 HEARTBEAT_S = 5.0
-"""Far below the 30 s after which home routers forget a UDP mapping."""
+"""Heartbeat interval, far below the 30 s after which home routers drop a UDP mapping."""
 
 ANSWER_BYTES_MAX = 2 * 2**20
-"""Twice the tunnel's own response limit: more than this on one stream is not an answer."""
+"""Longest answer accepted: twice the tunnel's own response limit."""
 
 HANDSHAKE_S = 10.0
 
@@ -43,7 +43,7 @@ class TunnelProtocol(QuicConnectionProtocol):
         self.closed_because: str | None = None
 
     def quic_event_received(self, event: QuicEvent) -> None:
-        """Take what arrived."""
+        """Dispatch an event of the connection."""
         if isinstance(event, StreamDataReceived):
             self._receive(event)
         elif isinstance(event, StreamReset):
@@ -82,7 +82,7 @@ class TunnelProtocol(QuicConnectionProtocol):
 
     def _receive(self, event: StreamDataReceived) -> None:
         entry = self.waiting.get(event.stream_id)
-        if entry is None:  # Given up already: its time was over.
+        if entry is None:  # Timed out already.
             return
         buffer, answer = entry
         buffer += event.data
@@ -111,15 +111,15 @@ class QuicSender:
         self._heart: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connect, ask for one answer, and start the heartbeat.
+        """Connect, make one request, and start the heartbeat.
 
-        The client's handshake is complete before the server has looked at the client's certificate; only an answer
+        The client's handshake is complete before the server has verified the client's certificate; only an answer
         proves that it was accepted.
 
         Raises
         ------
         ConnectionError, TimeoutError
-            Nobody answers there, or one of the two certificates is refused.
+            The server cannot be reached, or one of the two certificates is rejected.
         """
         await self.send(HEALTH)
         self._heart = asyncio.create_task(self._beat())
@@ -191,7 +191,7 @@ class QuicSender:
 
 
 def read_answer(raw: bytes) -> Answer:
-    """The answer in a stream's bytes.
+    """Parse the answer in a stream's bytes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A route's request, rendered for each row of a schedule: placeholders in its path and body filled in."""
+"""Render a route's request for each row of a schedule: fill in the placeholders of its path and body."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
 
 Values = Mapping[str, Any]
-"""What placeholders stand for in one request: numbers, and the run's name."""
+"""Values of the placeholders in one request: numbers, and the run's name."""
 
 IDENTITY = {
     "headroom-request": "request",
@@ -19,14 +19,14 @@ IDENTITY = {
     "headroom-size-bytes": "size_bytes",
     "headroom-run": "run",
 }
-"""Headers that tell a deployment of ours what a request is about, and the value each carries."""
+"""Headers with a request's attributes for a deployment of ours, and the value that each carries."""
 
 PREPARE = {"headroom-prepare": "1"}
-"""Asks a deployment of ours to put in place what the request will need, without its pace."""
+"""Header that asks a deployment of ours to create what the request will need, without pacing."""
 
 
 def values_of(schedule: "Schedule", request: int, *, run: str, start_time_ms: float) -> dict[str, Any]:
-    """Return what the placeholders of row *request* stand for.
+    """Return the values of the placeholders for row *request*.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def values_of(schedule: "Schedule", request: int, *, run: str, start_time_ms: fl
     request : int
         Its number.
     run : str
-        Goes into ids, so that two runs against one deployment never send the same one.
+        Part of ids, so that two runs against one deployment never send the same one.
     start_time_ms : float
         Wall clock at the first intended send.
     """
@@ -56,7 +56,7 @@ def path_of(request: Request) -> Callable[[Values], str]:
 
 
 def body_of(request: Request, bodies: Mapping[str, Any]) -> Callable[[Values], bytes]:
-    """Return a function from values to the JSON body; empty for no body, or for one of bytes."""
+    """Return a function from values to the JSON body; the body is empty for none, or for one of raw bytes."""
     if request.body in ("", SIZE):
         return lambda _: b""
     render = _json(bodies[request.body])
@@ -64,7 +64,7 @@ def body_of(request: Request, bodies: Mapping[str, Any]) -> Callable[[Values], b
 
 
 def _json(node: Any) -> Callable[[Values], Any]:
-    """A JSON value with its texts filled in; a text that is one placeholder becomes the value itself."""
+    """Return a function that fills in a JSON value; a string that is one placeholder becomes the value itself."""
     if isinstance(node, dict):
         inside = {key: _json(value) for key, value in node.items()}
         return lambda values: {key: render(values) for key, render in inside.items()}
@@ -78,7 +78,7 @@ def _json(node: Any) -> Callable[[Values], Any]:
 
 
 def _text(template: str) -> Callable[[Values], str]:
-    # Literals and names in turn: "/a/{key}/b" is "/a/", "key", "/b".
+    # Literals and names alternate: "/a/{key}/b" is "/a/", "key", "/b".
     parts = PLACEHOLDER.split(template)
     literals, names = parts[::2], parts[1::2]
     if not names:

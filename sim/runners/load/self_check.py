@@ -1,6 +1,6 @@
-"""Whether the load generator can be believed: was it on time, did it have time, did it send what it was asked to send.
+"""Self-check of the load generator: was it on time, did it have spare CPU, did it send the planned load.
 
-A generator that is late or saturated shows its own limit and calls it the server's. A run that fails this check is
+A generator that is late or saturated measures its own limit instead of the server's. A run that fails this check is
 INVALID: no verdict may rest on it.
 
 Sources
@@ -16,16 +16,16 @@ import numpy as np
 from sim.runners.load.tape import Tape
 
 SEND_LAG_P99_MS_MAX = 10.0
-"""A request this late arrives in other company than the schedule meant: the queues it sees are not the workload's."""
+"""A request this late meets queues that are not those of the intended workload."""
 
 SEND_LAG_FRACTION_MAX = 0.10
-"""Sending late by a tenth of the median latency moves the median by a tenth, the whole tolerance of a comparison."""
+"""Sending late by a tenth of the median latency shifts the median by a tenth, the whole tolerance of a comparison."""
 
 SEND_LAG_FLOOR_MS = 1.0
-"""A general-purpose kernel cannot promise better; when the median is below 10 ms, the lag is told but not judged."""
+"""A general-purpose kernel guarantees no less; with a median below 10 ms the lag is reported but not judged."""
 
 SKIPPED_FRACTION_MAX = 0.001
-"""A tenth of the 1 % that a P99 looks at: skipped requests are the slow ones, so more would hide in the tail."""
+"""A tenth of the 1 % beyond a P99: skipped requests would have been slow ones, so more would distort the tail."""
 
 CPU_RATIO_MAX = 0.90
 """Above this an M/D/1 queue in front of the driver's one core is longer than four requests."""
@@ -36,7 +36,7 @@ SHORTFALL_FRACTION_MAX = 0.02
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """Measurements that a load generator makes of itself.
+    """Measurements of the load generator itself.
 
     Attributes
     ----------
@@ -47,15 +47,15 @@ class SelfCheck:
         Rate of the intended sends that were reached, and of the actual ones.
     send_lag_ms_p50, send_lag_ms_p99, send_lag_ms_max : float
     latency_ms_p50 : float
-        Median of answered requests, that the lag is measured against.
+        Median latency of answered requests, to which the lag is compared.
     overhead_ms_p50, overhead_ms_p99 : float
-        Latency that no component accounts for.
+        Latency not attributed to any component.
     floor_ms_p50 : float
         Median of unpaced, sequential ``/health`` requests before the run: driver, wire and HTTP server alone.
     cpu_ratio : float
-        Processor time of this process over wall time.
+        CPU time of this process over wall time.
     in_flight_requests : int
-        Most requests that waited at one time.
+        Largest number of concurrent requests.
     """
 
     planned_requests: int
@@ -76,7 +76,7 @@ class SelfCheck:
     in_flight_requests: int
 
     def reasons(self) -> tuple[str, ...]:
-        """Why this run is INVALID, one sentence a broken rule; empty when it is not."""
+        """Why this run is INVALID, one sentence per violated rule; empty when it is valid."""
         lag_ms_max = max(SEND_LAG_FLOOR_MS, SEND_LAG_FRACTION_MAX * np.nan_to_num(self.latency_ms_p50))
         reached = self.sent_requests + self.skipped_requests
         rules = (
@@ -93,21 +93,21 @@ class SelfCheck:
 
     @property
     def shortfall_fraction(self) -> float:
-        """How much slower requests left than they were meant to."""
+        """The share by which the achieved rate falls short of the offered one."""
         return 0.0 if self.offered_per_s == 0 else 1 - self.achieved_per_s / self.offered_per_s
 
     def summary(self) -> str:
-        """How far the run came."""
+        """Return one sentence on how far the run got."""
         reached = self.sent_requests + self.skipped_requests
         return f"{reached} of {self.planned_requests} requests reached, {self.aborted_requests} of them given up"
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``Result.generator``."""
+        """Return the measurements as a dict, for ``Result.generator``."""
         return asdict(self)
 
 
 def self_check(tape: Tape, *, floor_ms_p50: float, cpu_ratio: float, in_flight_requests: int) -> SelfCheck:
-    """The check of the run on *tape*."""
+    """Return the self-check of the run on *tape*."""
     sent = tape.sent
     lag_ms = tape.send_lag_ms[sent]
     lag_p50, lag_p99, lag_max = _quantiles(lag_ms, 0.5, 0.99, 1.0)
@@ -135,12 +135,12 @@ def self_check(tape: Tape, *, floor_ms_p50: float, cpu_ratio: float, in_flight_r
 
 
 def _quantiles(values: Any, *shares: float) -> list[float]:
-    """Quantiles of *values*; NaN where there are none."""
+    """Return quantiles of *values*; NaN where there are none."""
     return np.quantile(values, shares).tolist() if len(values) else [float("nan")] * len(shares)
 
 
 def _rates(tape: Tape) -> tuple[float, float]:
-    """Offered and achieved rate per second, between the first and the last send that was reached."""
+    """Return the offered and the achieved rate per second, from the first to the last send that was reached."""
     reached = tape.sent | (tape.outcome >= 0)
     intended_ms = tape.arrival_ms[reached]
     actual_ms = (tape.arrival_ms + tape.send_lag_ms)[tape.sent]

@@ -1,7 +1,7 @@
-"""What the answers of a live run say about the stations behind them: how many came, how long they waited.
+"""Station statistics of a live run, derived from its answers: visits, waits, mean queue, busy time.
 
-Waits come from the deployment's own Server-Timing. The mean queue follows from them by Little's law. Busy time is only
-known where a component can tell it from the answers (``Component.busy_ms``): the CPU of the isolates, the streams of a
+Waits come from the deployment's own Server-Timing. The mean queue follows from them by Little's law. Busy time is known
+only where a component can derive it from the answers (``Component.busy_ms``): the CPU of the isolates, the streams of a
 tunnel (held for the whole request), work in objects without their cold starts and flushes; elsewhere, and
 where a station scales out, it is NaN.
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 def live_stations(frame: pd.DataFrame, scenario: "Scenario") -> pd.DataFrame:
-    """Return one row for each station that any request met.
+    """Return one row for each station that some request visited.
 
     Parameters
     ----------
     frame : DataFrame
         A live run's frame.
     scenario : Scenario
-        Gives the number of servers and instances.
+        Provides the number of servers and instances.
     """
     answered = frame.loc[~frame["outcome"].isin(("skipped", "aborted", "timeout"))]
     span_ms = max(float(frame["arrival_ms"].max()), 1.0) if len(frame) else 1.0
@@ -40,7 +40,7 @@ def live_stations(frame: pd.DataFrame, scenario: "Scenario") -> pd.DataFrame:
 
 
 def _row(instance: "Instance", answered: pd.DataFrame, span_ms: float) -> dict[str, Any]:
-    """One station."""
+    """Return the row of one station."""
     station, busy = instance.station, instance.component.busy_ms
     assert station is not None
     elastic = station.servers >= ELASTIC

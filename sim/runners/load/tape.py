@@ -1,8 +1,8 @@
-"""What a load driver writes down while it plays: one line a request, in arrays that are there before the first one.
+"""The record of a live run: one row per request, in arrays allocated before the run.
 
-All times are milliseconds. ``latency_ms`` counts from the *intended* send, so that a server which stalls is charged
+All times are in milliseconds. ``latency_ms`` counts from the *intended* send, so that a server that stalls is charged
 for every request that it delays; ``service_latency_ms`` counts from the *actual* send, as tools with coordinated
-omission do; ``send_lag_ms`` is what the driver itself was late.
+omission do; ``send_lag_ms`` is the lateness of the driver itself.
 """
 
 from typing import TYPE_CHECKING
@@ -42,48 +42,48 @@ class Tape:
         self.times_ms = np.zeros((len(self.columns), n))
 
     def send(self, request: int, *, at_ms: float) -> None:
-        """The first attempt of *request* leaves now; *at_ms* counts from the start of the run."""
+        """Record that the first attempt of *request* leaves at *at_ms* from the start of the run."""
         self.send_lag_ms[request] = at_ms - self.arrival_ms[request]
 
     def skip(self, request: int) -> None:
-        """*request* was not sent: too many others were waiting for their answers."""
+        """Record that *request* was not sent, because too many others were in flight."""
         self.outcome[request] = OUTCOME["skipped"]
 
     def end(self, request: int, outcome: str, *, at_ms: float) -> None:
-        """*request* ended now."""
+        """Record the end of *request* at *at_ms*."""
         self.outcome[request] = OUTCOME[outcome]
         self.latency_ms[request] = at_ms - self.arrival_ms[request]
         self.service_latency_ms[request] = self.latency_ms[request] - self.send_lag_ms[request]
 
-    def book(self, request: int, server_timing: str) -> None:
-        """Add what an answer says of where its time went."""
+    def attribute(self, request: int, server_timing: str) -> None:
+        """Attribute the durations in an answer's Server-Timing header to time categories."""
         for name, spent_ms in read_server_timing(server_timing):
-            # A name that is no column is something that the deployment alone knows of.
+            # A name that is no column is internal to the deployment.
             if name in self._place:
                 self.times_ms[self._place[name], request] += spent_ms
 
-    def book_client(self, request: int, spent_ms: float) -> None:
-        """Add time that the client gave away: attempts that timed out, and the waits before the next."""
+    def attribute_client(self, request: int, spent_ms: float) -> None:
+        """Attribute time spent in timed-out attempts and back-off to the client."""
         self.times_ms[self._place["client"], request] += spent_ms
 
     def count(self, outcome: str) -> int:
-        """How many requests ended so."""
+        """Return how many requests ended with *outcome*."""
         return int((self.outcome == OUTCOME[outcome]).sum())
 
     @property
     def sent(self) -> NDArray[np.bool_]:
-        """Which requests left, shape (n,)."""
+        """Which requests were sent, shape (n,)."""
         sent: NDArray[np.bool_] = ~np.isnan(self.send_lag_ms)
         return sent
 
     @property
     def overhead_ms(self) -> NDArray[np.float64]:
-        """The part of each latency, shape (n,), that no component accounts for: driver, wire, the server's own HTTP."""
-        booked_ms: NDArray[np.float64] = self.times_ms.sum(axis=0) - self.times_ms[self._inner].sum(axis=0)
-        return self.latency_ms - booked_ms
+        """The part of each latency, shape (n,), not attributed to any component: driver, wire, the server's HTTP."""
+        attributed_ms: NDArray[np.float64] = self.times_ms.sum(axis=0) - self.times_ms[self._inner].sum(axis=0)
+        return self.latency_ms - attributed_ms
 
     def frame(self) -> pd.DataFrame:
-        """Requests that ended or were skipped, in order of request number; those never reached are left out."""
+        """Return the requests that ended or were skipped, in order of their numbers, without those never reached."""
         frame = request_frame(
             self.schedule,
             arrival_ms=self.arrival_ms,

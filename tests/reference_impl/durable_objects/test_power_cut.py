@@ -63,7 +63,7 @@ class Scene:
                 if self.rng.random() < 0.5:
                     self.confirm()
         except (PowerCutError, apsw.Error):
-            # Whoever had the file open is gone and writes nothing more.
+            # The process that had the file open is gone and writes nothing more.
             self.disk.operations_left = 0
             with contextlib.suppress(PowerCutError, apsw.Error):
                 self.database.close()

@@ -44,7 +44,7 @@ DOCUMENTED: list[tuple[str, Callable[[Storage], Any], Any]] = [
         lambda s: list(s.list(reverse=True, start="b")),
         ["d", "c", "b"],
     ),
-    ("list limit: at most so many", lambda s: list(s.list(limit=2)), ["a", "b"]),
+    ("list limit: at most two keys", lambda s: list(s.list(limit=2)), ["a", "b"]),
     ("list reverse and limit: the last ones", lambda s: list(s.list(reverse=True, limit=2)), ["d", "c"]),
     ("deleteAll: nothing is left", emptied, {}),
 ]

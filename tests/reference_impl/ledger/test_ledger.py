@@ -92,7 +92,7 @@ def test_what_is_owed_is_the_sum_of_unflushed_charges_whatever_is_cut(
     with memory_disk() as connection:
         ledger = HardenedLedger(Storage(connection, on_step=plug.step))
         for n, (kind, first, second) in enumerate(history):
-            # Some steps lose power after so many storage steps; the rest go through.
+            # Some operations lose power after a number of storage steps; the rest complete.
             plug.steps_left = cut_after[n] if n < len(cut_after) else None
             try:
                 if kind == "append":
@@ -154,7 +154,7 @@ def test_an_acknowledged_append_survives_every_later_cut() -> None:
             balance = HardenedLedger(Storage(connection)).balance("org-1")
             outcomes.add((acknowledged, balance.events_pending))
             assert balance.balance_microusd == 9_270 * balance.events_pending
-    # Cut before the commit: not there. Cut after it: there, though nobody was told. Else both.
+    # Cut before the commit: not there. Cut after it: there, though unacknowledged. Else both.
     assert outcomes == {(False, 1), (False, 2), (True, 2)}
 
 

@@ -72,7 +72,7 @@ def test_h1_seed_meets_the_larger_limit_exactly_where_predicted(event_bytes: int
     with memory_disk() as database:
         storage = Storage(database, limits=SQLITE_LIMITS)
         seed(storage, event_bytes).append(usage_event("e"), EVENT_TIME_MS)
-        # Nearly full: writing so many whole logs would take a minute and show nothing more.
+        # Start nearly full: writing every log would take a minute and show nothing more.
         storage.put(LOG_KEY, storage.get(LOG_KEY) * nearly)
         assert fill(seed(storage, event_bytes), already=nearly) == predicted
 

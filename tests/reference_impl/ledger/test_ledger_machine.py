@@ -92,7 +92,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 raise PowerCutError(name)
 
     def cut(self, steps: int, call: Any) -> Any:
-        """Call with the plug pulled after so many steps; None if it was."""
+        """Call with a power cut after a number of steps; return None if it was cut."""
         self.steps_left = steps
         try:
             return call()

@@ -27,7 +27,7 @@ ROLE_MS = 1_000.0
 
 
 class Council:
-    """Roles that take a second, agree in a given round, and fail so many times."""
+    """Roles that take a second, agree in a given round, and fail a given number of times."""
 
     def __init__(self, agrees_in_round: int = 1) -> None:
         self.agrees_in_round = agrees_in_round

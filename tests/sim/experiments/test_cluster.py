@@ -126,7 +126,7 @@ def test_death_of_a_worker_loses_and_doubles_nothing(scenario: Scenario, expecte
         if done == 5:
             cluster.kill(0)
 
-    found = sweep(scenario, vary=VARY, seeds=SEEDS, cluster=cluster.address, progress=watch)
+    found = sweep(scenario, vary=VARY, seeds=SEEDS, cluster=cluster.address, on_progress=watch)
     assert cluster.count() == 1
     assert reported == list(range(1, RUNS + 1))
     assert not found.interrupted
@@ -141,7 +141,7 @@ def test_interrupt_keeps_what_the_cluster_had_done(scenario: Scenario, expected:
         if done == 4:
             signal.raise_signal(signal.SIGINT)
 
-    partial = sweep(scenario, vary=VARY, seeds=SEEDS, cluster=cluster.address, progress=stop)
+    partial = sweep(scenario, vary=VARY, seeds=SEEDS, cluster=cluster.address, on_progress=stop)
     assert partial.ended_early == "stopped by hand"
     assert 4 <= len(partial.frame) < RUNS
     assert_frame_equal(partial.frame.merge(expected.frame, how="left"), partial.frame, check_exact=True)

@@ -69,7 +69,7 @@ def test_a_plan_has_all_its_parts(whole: Plan) -> None:
 
 def test_model_and_reference_play_the_same_requests(whole: Plan) -> None:
     assert whole.measured is not None
-    for run in whole.rehearsed:
+    for run in whole.simulated_window:
         for column in ("arrival_ms", "key", "size_bytes"):
             assert np.array_equal(run.frame[column], whole.measured.frame[column])
         assert run.frame["route"].astype(str).tolist() == whole.measured.frame["route"].astype(str).tolist()
@@ -124,7 +124,7 @@ def test_a_trace_is_simulated_whole_and_scaled_for_the_live_part(tmp_path: Path)
     found = plan(load_scenario("launch").vary("workload.live_s", 1), trace=trace, replications=1)
     assert found.measured is not None
     assert len(found.simulated[0].frame) == 2_000
-    assert len(found.measured.frame) == len(found.rehearsed[0].frame) == 60
+    assert len(found.measured.frame) == len(found.simulated_window[0].frame) == 60
 
 
 def test_a_closed_loop_has_no_capacity_and_says_so() -> None:

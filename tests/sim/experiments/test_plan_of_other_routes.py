@@ -40,7 +40,7 @@ def test_no_route_is_the_briefs(found: Plan) -> None:
 
 
 def test_every_request_is_answered_and_its_time_attributed(found: Plan, measured: Result) -> None:
-    for result in (*found.simulated, *found.rehearsed, measured):
+    for result in (*found.simulated, *found.simulated_window, measured):
         frame = result.frame
         assert (frame["outcome"] == "ok").all()
         assert set(frame["route"].astype(str)) == {"feed", "post", "picture"}

@@ -7,7 +7,7 @@ truth is plain.
 import pytest
 
 from sim import load_scenario
-from sim.experiments.sensitivity import FACTOR, doubtful, sensitivity
+from sim.experiments.sensitivity import FACTOR, low_confidence_numbers, sensitivity
 from sim.scenario.scenario import Scenario
 
 NEAR = 1e-9
@@ -42,7 +42,7 @@ def test_a_number_that_no_request_meets_changes_nothing(only_searches: Scenario)
 
 def test_only_doubtful_numbers_are_varied() -> None:
     launch = load_scenario("launch")
-    paths = {source.path for source in doubtful(launch)}
+    paths = {source.path for source in low_confidence_numbers(launch)}
     certain = {source.path for source in launch.provenance if not source.low_confidence}
     assert paths
     assert not paths & certain

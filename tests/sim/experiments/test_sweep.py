@@ -18,7 +18,7 @@ from pandas.testing import assert_frame_equal
 
 from sim.errors import ScenarioError, UsageError
 from sim.experiments.replications import replicate, spawned_seeds
-from sim.experiments.sweep import RUNS_MOST, Sweep, sweep
+from sim.experiments.sweep import RUNS_MAX, Sweep, sweep
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.theory import MMc
 
@@ -163,13 +163,13 @@ def test_a_law_may_be_varied_as_a_whole(scenario: Scenario) -> None:
     assert points[P99].iloc[0] < points[P99].iloc[1]
 
 
-def test_progress_is_told_after_each_run(scenario: Scenario) -> None:
+def test_progress_is_reported_after_each_run(scenario: Scenario) -> None:
     reported: list[tuple[int, int]] = []
     sweep(
         scenario,
         vary={"system.d1.read_ms.mean": [1.0]},
         seeds=3,
-        progress=lambda done, runs: reported.append((done, runs)),
+        on_progress=lambda done, runs: reported.append((done, runs)),
     )
     assert reported == [(1, 3), (2, 3), (3, 3)]
 
@@ -188,7 +188,7 @@ def test_interrupt_keeps_what_was_done_and_says_so(scenario: Scenario, found: Sw
             signal.raise_signal(signal.SIGINT)
 
     with ThreadPoolExecutor(1) as one:
-        partial = sweep(scenario, vary=VARY, seeds=4, executor=one, progress=stop)
+        partial = sweep(scenario, vary=VARY, seeds=4, executor=one, on_progress=stop)
     assert partial.interrupted
     assert partial.ended_early == "stopped by hand"
     assert "interrupted: stopped by hand" in repr(partial)
@@ -271,7 +271,7 @@ def test_seeds_are_far_apart_and_the_same_again() -> None:
         (
             {"vary": {"system.d1.rtt_ms": range(60_000)}, "seeds": 2},
             UsageError,
-            f"120,000 runs must be <= {RUNS_MOST:,}",
+            f"120,000 runs must be <= {RUNS_MAX:,}",
         ),
         ({"vary": VARY, "seeds": 0}, UsageError, "seeds=0 must be >= 1"),
         ({"vary": VARY, "engine": "fast"}, UsageError, "engine='fast' must be one of compiled, simpy"),

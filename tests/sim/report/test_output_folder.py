@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sim.errors import UsageError
-from sim.report.output_folder import prepare_folder, write_plan
+from sim.report.output_folder import prepared_folder, write_plan
 from sim.results.storage import load_run
 from tests.support.plans import example_plan
 
@@ -31,11 +31,23 @@ def test_report_document_and_measurement_are_written(tmp_path: Path) -> None:
     [("launch", "launch"), ("../../etc", "etc"), ("a b/c", "a-b-c"), ("..", "plan"), ("/", "plan"), ("Ü 7", "Ü-7")],
 )
 def test_the_folder_stays_where_it_was_asked_for(name: str, folder: str, tmp_path: Path) -> None:
-    assert prepare_folder(tmp_path, name) == tmp_path / folder
+    with prepared_folder(tmp_path, name) as made:
+        assert made == tmp_path / folder
     assert (tmp_path / folder).is_dir()
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    with prepared_folder(tmp_path, "launch"):
+        with pytest.raises(UsageError, match="is being written by another run"), prepared_folder(tmp_path, "launch"):
+            pass
+        with prepared_folder(tmp_path, "phase4"):
+            pass
+    with prepared_folder(tmp_path, "launch"):
+        pass
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="must be a folder that can be written"):
-        prepare_folder(tmp_path / "file", "launch")
+    refused = pytest.raises(UsageError, match="must be a folder that can be written")
+    with refused, prepared_folder(tmp_path / "file", "launch"):
+        pass

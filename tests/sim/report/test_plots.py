@@ -252,8 +252,8 @@ def test_waterfall_falls_from_nothing_to_the_whole_latency(statistic: str, ax: A
 def test_waterfall_beside_a_measurement_names_both_sums(ax: Axes) -> None:
     plan = example_plan()
     assert plan.measured is not None
-    plots.waterfall(plan.rehearsed, "p50", beside=plan.measured, ax=ax)
-    sums = [significant(float(waterfall(side)["p50_ms"].sum())) for side in (plan.rehearsed, [plan.measured])]
+    plots.waterfall(plan.simulated_window, "p50", beside=plan.measured, ax=ax)
+    sums = [significant(float(waterfall(side)["p50_ms"].sum())) for side in (plan.simulated_window, [plan.measured])]
     assert f"{sums[0]} ms simulated, {sums[1]} ms measured" in title(ax)
 
 
@@ -342,8 +342,10 @@ def test_live_part_is_that_stretch_of_the_schedule() -> None:
     assert pace == pytest.approx(np.full_like(pace, pace[0])), "stretched or compressed as a whole"
 
 
-NOTHING = replace(example_plan(), simulated=(), measured=None, rehearsed=(), comparison=None, capacity=None, cost=None,
-                  sensitivity=())  # fmt: skip
+NOTHING = replace(
+    example_plan(), simulated=(), measured=None, simulated_window=(), comparison=None, capacity=None, cost=None,
+    sensitivity=(),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("draw", OF_PLAN.values(), ids=OF_PLAN)

@@ -16,9 +16,10 @@ import pytest
 from sim.errors import UsageError
 from sim.experiments.plan import Plan
 from sim.judgement.targets import Verdict
-from sim.report import report_html, tables, write_report
+from sim.report import tables
 from sim.report.html import VERDICT_CLASS, badge, picture
 from sim.report.html import table as drawn
+from sim.report.page import report_html, write_report
 from sim.report.sentences import summary
 from sim.report.wording import amount, significant, span, usd
 from tests.support.plans import example_plan, target_row
@@ -231,8 +232,8 @@ def test_foreign_text_is_escaped_everywhere() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"measured": None, "rehearsed": (), "comparison": None}, "Nothing was measured"),
-        ({"rehearsed": (), "comparison": None}, "was cut short after"),
+        ({"measured": None, "simulated_window": (), "comparison": None}, "Nothing was measured"),
+        ({"simulated_window": (), "comparison": None}, "was cut short after"),
         ({"capacity": None, "notes": ("no capacity: its users set the rate",)}, "No capacity: its users set the rate."),
         ({"cost": None}, "Nothing was priced."),
         ({"sensitivity": ()}, "No doubtful number was varied."),
@@ -258,7 +259,7 @@ def test_measurement_without_a_finished_request_is_no_measurement() -> None:
     plan = example_plan()
     assert plan.measured is not None
     nothing = replace(plan.measured, frame=plan.measured.frame.head(0), interrupted=True)
-    cut = replace(plan, measured=nothing, rehearsed=(), comparison=None, interrupted=True)
+    cut = replace(plan, measured=nothing, simulated_window=(), comparison=None, interrupted=True)
     assert "Nothing was measured" in Page(report_html(cut)).words
 
 

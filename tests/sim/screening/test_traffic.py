@@ -10,7 +10,7 @@ import pytest
 from sim.scenario.arrivals import Bursty, Poisson, Ramp, Spike, Steady
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
-from sim.screening.traffic import LEVELS_MOST, Numbers, traffic
+from sim.screening.traffic import LEVELS_MAX, Numbers, traffic
 
 SHIPPED = ["launch", "shapes/ramp", "shapes/spike", "shapes/step", "shapes/bursty", "shapes/steady", "shapes/trace"]
 
@@ -80,7 +80,7 @@ def test_moving_rate_is_told_in_levels_of_the_same_mean() -> None:
     for name in ("shapes/ramp", "shapes/bursty", "shapes/spike", "phase3"):
         coming = traffic(load_scenario(name), ())
         levels = coming.levels
-        assert 2 <= len(levels) <= LEVELS_MOST
+        assert 2 <= len(levels) <= LEVELS_MAX
         assert [level.rate_ratio for level in levels] == sorted(level.rate_ratio for level in levels)
         assert sum(level.time_share * level.rate_ratio for level in levels) == pytest.approx(1)
         rates = [share * level.rate_per_s for share, level in coming.at_rest()]

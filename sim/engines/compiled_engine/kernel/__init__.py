@@ -1,7 +1,7 @@
-"""The compiled engine's inside: a machine with a few instructions, run without any Python object.
+"""The compiled engine's kernel: a machine with a small instruction set, run without any Python object.
 
-Read in this order: :mod:`layout` (what is remembered), :mod:`loop` (what happens next, and to whom),
-:mod:`instructions` (one operation at a time), then one file a noun: :mod:`agenda` (events), :mod:`tokens` (flows of
-control and their joins), :mod:`timers`, :mod:`attempts`, :mod:`servers`, :mod:`conditions`, :mod:`distributions`
-(draws). Each mirrors a part of ``sim/engines/simpy_engine/engine.py``, which defines what must happen.
+Read in this order: :mod:`layout` (the state), :mod:`loop` (the event loop), :mod:`instructions` (one operation at a
+time), then :mod:`agenda` (events), :mod:`tokens` (flows of control and their joins), :mod:`timers`, :mod:`attempts`,
+:mod:`servers`, :mod:`conditions`, :mod:`distributions` (draws). Each mirrors a part of
+``sim/engines/simpy_engine/engine.py``, which defines the semantics.
 """

@@ -1,14 +1,14 @@
-"""Future events, in the order of the SimPy engine: by time, then by the sequence number given when they were set.
+"""Future events, in the order of the SimPy engine: by time, then by the sequence number assigned when scheduled.
 
-Four places hold events, because most of them come in an order that is known already:
+Events are held in four places, because the order of most of them is known in advance:
 
-* *events*: a heap, for what ends after some time,
-* *soon*: a ring, for what was set for the present instant,
-* the next arrival of the schedule, kept in the world,
-* *timer queues*: time-outs of one step last equally long, so they expire in the order in which they were set; only the
-  first of a queue stands in the heap, and those that no longer matter are skipped.
+* *events*: a heap, for events after some duration,
+* *soon*: a ring buffer, for events at the current instant,
+* the next arrival of the schedule, in the world record,
+* *timer queues*: all time-outs of one step have the same duration, so they expire in the order in which they were set;
+  only the first of a queue is in the heap, and cancelled ones are skipped.
 
-Beside them *urgent* lists the flows that start as soon as the present one pauses.
+In addition, *urgent* lists the flows that start as soon as the current one pauses.
 """
 
 from math import inf
@@ -19,7 +19,7 @@ from sim.engines.compiled_engine.kernel.jit import jit
 from sim.engines.compiled_engine.kernel.reach import event_at, soon_at
 
 CHILDREN = 4
-"""Of a node of the heap: flatter than a binary heap, and four neighbours share a cache line or two."""
+"""Children of a heap node: flatter than a binary heap, and four neighbours share a cache line or two."""
 
 
 @jit
@@ -31,7 +31,7 @@ def next_sequence(w: Any) -> Any:
 
 @jit
 def set_after(w: Any, duration_ms: Any, kind: Any, index: Any) -> None:
-    """Schedule something after *duration_ms*."""
+    """Schedule an event after *duration_ms*."""
     time_ms = w.now_ms + duration_ms
     if time_ms > w.now_ms:
         push_event(w, time_ms, next_sequence(w), kind, index)
@@ -41,7 +41,7 @@ def set_after(w: Any, duration_ms: Any, kind: Any, index: Any) -> None:
 
 @jit
 def set_soon(w: Any, kind: Any, index: Any) -> None:
-    """Schedule something for now, after all that is set for now already."""
+    """Schedule an event at the current instant, after all that are scheduled for it already."""
     event = soon_at(w, (w.soon_head + w.soon_count) & (w.soon_room - 1))
     w.soon_count += 1
     fill(event, w.now_ms, next_sequence(w), kind, index)
@@ -58,7 +58,7 @@ def fill(event: Any, time_ms: Any, number: Any, kind: Any, index: Any) -> None:
 
 @jit
 def copy(event: Any, other: Any) -> None:
-    """Make *event* what *other* is."""
+    """Copy *other* into *event*."""
     fill(event, other.time_ms, other.sequence, other.kind, other.index)
 
 
@@ -70,7 +70,7 @@ def before(one: Any, time_ms: Any, number: Any) -> Any:
 
 @jit
 def push_event(w: Any, time_ms: Any, number: Any, kind: Any, index: Any) -> None:
-    """Put an event into the heap."""
+    """Push an event onto the heap."""
     place = w.events_count
     w.events_count += 1
     while place > 0:
@@ -85,7 +85,7 @@ def push_event(w: Any, time_ms: Any, number: Any, kind: Any, index: Any) -> None
 
 @jit
 def drop_first(w: Any) -> None:
-    """Take the first event out of the heap."""
+    """Remove the first event from the heap."""
     w.events_count -= 1
     count = w.events_count
     last = event_at(w, count)
@@ -107,7 +107,7 @@ def drop_first(w: Any) -> None:
 
 @jit
 def next_event(w: Any) -> Any:
-    """Go to the next instant; return what happens then as kind, index, sequence; kind NONE when nothing is left."""
+    """Advance the clock to the next event; return its kind, index and sequence; kind NONE when none is left."""
     time_ms, number, kind, index = inf, 0, k.NONE, k.NONE
     if w.soon_count > 0:
         soon = soon_at(w, w.soon_head)

@@ -1,4 +1,4 @@
-"""A caller's policy: judge a try that has ended, pause, and try again, if there are retries and a budget left."""
+"""Retries: evaluate an attempt that has ended, back off, and try again while retries and budget are left."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from sim.engines.compiled_engine.kernel.reach import budget_at, frame_at, step_a
 from sim.engines.compiled_engine.kernel.tokens import add_time
 
 DOUBLINGS_MAX = 1000
-"""Of the pause between tries; beyond it 2.0**number would overflow, and the bound is reached long before."""
+"""Most doublings of the back-off: beyond it 2.0**number would overflow; its maximum is reached long before."""
 
 
 @jit_apart
 def try_again(w: Any, token: Any, pc: Any) -> Any:
-    """Begin to try, or judge a try, or come back from a pause; returns where to go on, or NONE for a pause."""
+    """Start or evaluate an attempt, or resume after a back-off; return the next instruction, NONE for a back-off."""
     step = step_at(w, pc)
     frame = frame_at(w, token.index * w.slots + step.slot)
     if step.op == k.ATTEMPT:
@@ -43,7 +43,7 @@ def try_again(w: Any, token: Any, pc: Any) -> Any:
 
 @jit
 def pause_ms(token: Any, step: Any, number: Any) -> Any:
-    """How long to wait before retry *number* + 1."""
+    """Return the back-off before retry *number* + 1."""
     longest_ms = min(step.backoff_ms_max, step.backoff_ms * 2.0 ** min(number, DOUBLINGS_MAX))
     if step.jitter:
         return longest_ms * uniform(step.key, token.request, token.context, number + 1)
@@ -52,7 +52,7 @@ def pause_ms(token: Any, step: Any, number: Any) -> Any:
 
 @jit
 def withdraw(w: Any, place: Any) -> Any:
-    """Pay for a retry, if there is a budget."""
+    """Withdraw a retry from the budget, if there is one; return whether it is allowed."""
     if place == k.NONE:
         return True
     budget = budget_at(w, place)

@@ -1,4 +1,4 @@
-"""Reading state: whether a condition holds for a token here and now, and how long a time takes."""
+"""Evaluate conditions and times for a token in the current state."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from sim.engines.compiled_engine.kernel.servers import place_of
 
 @jit_apart
 def attribute(w: Any, which: Any, request: Any) -> Any:
-    """What a request carries."""
+    """Return an attribute of a request."""
     if which == k.KEY:
         return float(key_at(w, request).value)
     if which == k.SIZE_BYTES:
@@ -33,7 +33,7 @@ def attribute(w: Any, which: Any, request: Any) -> Any:
 
 @jit_apart
 def sampled(w: Any, token: Any, step: Any) -> Any:
-    """How long a time takes now: the drawn value and what grows with state, or bytes on a wire of *amount* a second."""
+    """Return the duration of a step's time now: the drawn value plus what grows with state, or a transfer time."""
     if step.time == k.NONE:
         return attribute(w, step.attribute, token.request) / step.amount * 1000.0
     time = time_at(w, step.time)
@@ -49,7 +49,7 @@ def sampled(w: Any, token: Any, step: Any) -> Any:
 
 @jit_apart
 def holds(w: Any, token: Any, which: Any) -> Any:
-    """Whether a condition is true for a token, here and now."""
+    """Return whether a condition is true for a token now."""
     condition = condition_at(w, which)
     kind = condition.kind
     if kind == k.CHANCE:
@@ -70,7 +70,7 @@ def holds(w: Any, token: Any, which: Any) -> Any:
 
 @jit
 def drained(w: Any, bucket: Any) -> Any:
-    """Take a token from a bucket; true when there was none to take."""
+    """Take a token from a bucket; return true when it was empty."""
     tokens = min(bucket.burst, bucket.tokens + (w.now_ms - bucket.filled_ms) * bucket.per_ms)
     empty = tokens < 1.0
     bucket.tokens = tokens if empty else tokens - 1.0

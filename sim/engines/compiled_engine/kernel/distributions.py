@@ -1,6 +1,6 @@
 """Draws, one at a time: :mod:`sim.randomness.streams` and :mod:`sim.randomness.distributions` in compiled code.
 
-The formulas use the same basic operations in the same order as those on arrays, so the values have equal bits.
+The formulas use the same basic operations in the same order as those on arrays, so the values are bit-identical.
 """
 
 from math import copysign, sqrt
@@ -35,7 +35,7 @@ def mix64(word: Any) -> Any:
 
 @jit
 def uniform(key: Any, request: Any, context: Any, draw: Any) -> Any:
-    """One number in (0, 1) for one request."""
+    """Return one uniform number in (0, 1) for one request."""
     line = mix64(key + GOLDEN * np.uint64(request + 1))
     word = mix64((line ^ context) + GOLDEN * np.uint64(draw))
     return (np.float64(np.int64(word >> UNUSED_BITS)) + 0.5) * TO_UNIT
@@ -43,13 +43,13 @@ def uniform(key: Any, request: Any, context: Any, draw: Any) -> Any:
 
 @jit
 def child_context(context: Any, key: Any, branch: Any) -> Any:
-    """The context of retry, or spawned copy, number *branch*; branch 0 keeps the parent's."""
+    """Return the context of retry, or spawned copy, number *branch*; branch 0 returns the parent's."""
     return context if branch == 0 else mix64(context ^ mix64(key + GOLDEN * np.uint64(branch)))
 
 
 @jit_apart
 def normal_quantile(u: Any) -> Any:
-    """Value below which a share *u* of the standard normal distribution lies."""
+    """Return the quantile of the standard normal distribution at probability *u*."""
     q = u - 0.5
     if abs(q) <= el.CENTRE:
         middle = el.CENTRE_SQUARE - q * q
@@ -64,13 +64,13 @@ def normal_quantile(u: Any) -> Any:
 
 @jit_apart
 def power(x: Any, y: Any) -> Any:
-    """Positive *x* to the power *y*."""
+    """Return positive *x* to the power *y*."""
     return exp(y * log(x))
 
 
 @jit_apart
 def erlang(time: Any, request: Any, context: Any) -> Any:
-    """The sum of several exponential stages."""
+    """Return the sum of several exponential stages."""
     total = 0.0
     for draw in range(time.draws):
         total += log(1.0 - uniform(time.key, request, context, draw))
@@ -79,7 +79,7 @@ def erlang(time: Any, request: Any, context: Any) -> Any:
 
 @jit_apart
 def empirical(w: Any, time: Any, u: Any) -> Any:
-    """A straight line between two of the measured values."""
+    """Return the linear interpolation between two of the measured values."""
     position = u * (time.knots_count - 1)
     left = min(int(position), time.knots_count - 2)
     low = knot_at(w, time.knots + left).value
@@ -88,7 +88,7 @@ def empirical(w: Any, time: Any, u: Any) -> Any:
 
 @jit_apart
 def hyperexponential(time: Any, u: Any) -> Any:
-    """One of two exponentials; *c* is the share of the short one."""
+    """Return a draw from one of two exponentials; *c* is the probability of the short one."""
     if u < time.c:
         return -time.a * log(1.0 - u / time.c)
     return -time.b * log(1.0 - (u - time.c) / (1.0 - time.c))
@@ -96,7 +96,7 @@ def hyperexponential(time: Any, u: Any) -> Any:
 
 @jit
 def drawn(w: Any, time: Any, request: Any, context: Any) -> Any:
-    """The value of a time's distribution for *request* in *context*."""
+    """Return the value of a time's distribution for *request* in *context*."""
     if time.kind == k.CONSTANT:
         return time.a
     if time.kind == k.ERLANG:

@@ -1,7 +1,7 @@
-"""One operation of the machine at a time: mirrors the methods of ``sim/engines/simpy_engine/engine.py``.
+"""The instructions of the machine, which mirror the methods of ``sim/engines/simpy_engine/engine.py``.
 
-Each function executes one instruction for one token. It returns where the token goes on, or NONE when it waits or has
-ended, or FULL when there is no room for the flows that it starts.
+Each function executes one instruction for one token. It returns the token's next instruction, or NONE when it waits or
+has ended, or FULL when there is no room for the flows that it starts.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ FULL = -2
 
 @jit
 def execute(w: Any, token: Any, pc: Any) -> Any:
-    """One instruction."""
+    """Execute one instruction."""
     step = step_at(w, pc)
     if step.op < k.FIRST_AT_ONCE:
         return take_time(w, token, pc)
@@ -45,7 +45,7 @@ def execute(w: Any, token: Any, pc: Any) -> Any:
 
 @jit
 def take_time(w: Any, token: Any, pc: Any) -> Any:
-    """Queues, delays and service."""
+    """Execute an instruction that takes time: queues, delays and service."""
     step = step_at(w, pc)
     op = step.op
     if op == k.SLEEP:
@@ -74,7 +74,7 @@ def take_time(w: Any, token: Any, pc: Any) -> Any:
 
 @jit
 def seize(w: Any, token: Any, pc: Any, server: Any) -> Any:
-    """Take a server, or wait for one, unless the queue is full."""
+    """Occupy a server, or wait for one, unless the queue is full."""
     step = step_at(w, pc)
     if server.free > 0:
         take(w, server)
@@ -91,7 +91,7 @@ def seize(w: Any, token: Any, pc: Any, server: Any) -> Any:
 
 @jit
 def sleep(w: Any, token: Any, pc: Any) -> Any:
-    """Wait for a time of one's own."""
+    """Wait for a sampled time."""
     token.began_ms = w.now_ms
     token.duration_ms = sampled(w, token, step_at(w, pc))
     token.pc = pc + 1
@@ -101,7 +101,7 @@ def sleep(w: Any, token: Any, pc: Any) -> Any:
 
 @jit
 def work(w: Any, token: Any, pc: Any, server: Any) -> Any:
-    """Be served together with others."""
+    """Add work to a processor-sharing server."""
     token.began_ms = w.now_ms
     token.pc = pc + 1
     add_job(w, server, token, sampled(w, token, step_at(w, pc)))
@@ -113,7 +113,7 @@ def work(w: Any, token: Any, pc: Any, server: Any) -> Any:
 
 @jit
 def take_no_time(w: Any, token: Any, pc: Any) -> Any:
-    """Jumps, loops and counters."""
+    """Execute an instruction that takes no time: jumps, loops and counters."""
     step = step_at(w, pc)
     op = step.op
     if op == k.JUMP:
@@ -145,7 +145,7 @@ def take_no_time(w: Any, token: Any, pc: Any) -> Any:
 
 @jit
 def loop(w: Any, token: Any, pc: Any) -> Any:
-    """Begin a loop, ask whether there is another turn, or come back from one."""
+    """Enter a loop, test its condition, or return from an iteration."""
     step = step_at(w, pc)
     frame = frame_at(w, token.index * w.slots + step.slot)
     if step.op == k.LOOP:
@@ -163,12 +163,12 @@ def loop(w: Any, token: Any, pc: Any) -> Any:
     return step.goto
 
 
-# ---------------------------------------------------------------- flows that start and meet
+# ---------------------------------------------------------------- fork and join
 
 
 @jit
 def meet(w: Any, token: Any, pc: Any) -> Any:
-    """Start flows, wait for them, and end."""
+    """Execute an instruction that forks, joins or ends flows."""
     step = step_at(w, pc)
     op = step.op
     if op == k.END:
@@ -190,7 +190,7 @@ def meet(w: Any, token: Any, pc: Any) -> Any:
 
 @jit
 def spawn(w: Any, token: Any, pc: Any) -> Any:
-    """Start a follower, unless one is still to start."""
+    """Start a background flow, unless one is still pending."""
     step = step_at(w, pc)
     if step.first != k.NONE:
         latch = latch_at(w, place_of(w, step.first, step.instances, token.request))

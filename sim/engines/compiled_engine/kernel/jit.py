@@ -1,4 +1,4 @@
-"""How functions of this package are compiled: once per machine, cached on disk, without the interpreter lock."""
+"""Compilation of the kernel by Numba: once per machine, cached on disk, without the GIL."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _njit: Any = numba.njit
 _settings: Any = numba.config
 _PART = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Of a function that only compiled code calls: division gives infinity, and Python has no way in."""
+"""Options of a function that only compiled code calls: division by zero gives infinity; no Python wrapper."""
 
 
 def jit(function: Function) -> Function:
@@ -28,7 +28,7 @@ def jit(function: Function) -> Function:
 
 
 def jit_apart(function: Function) -> Function:
-    """Compile a part that is seldom called, or from many places, as a function: this keeps the machine small."""
+    """Compile a part that is called rarely, or from many places, as a function that is not inlined."""
     part: Function = _njit(**_PART)(function)
     return part
 
@@ -36,9 +36,9 @@ def jit_apart(function: Function) -> Function:
 def jit_cached(function: Function) -> Function:
     """Compile the machine itself, cached on disk, so that only the first run ever waits for the compiler.
 
-    Numba keeps it beside the source or, where that folder cannot be written, in the user's cache folder. Where there is
-    neither, as in a container with a read-only image and no home, it is kept among the temporary files. Where even that
-    fails, every process compiles anew.
+    Numba stores it beside the source or, where that folder cannot be written, in the user's cache folder. Where there
+    is neither, as in a container with a read-only image and no home, it is stored in the folder of temporary files.
+    Where that fails too, every process compiles again.
     """
     compiled: Function
     for keep in (_kept, _kept_among_temporary_files):
@@ -57,7 +57,7 @@ def _kept(function: Any) -> Any:
 
 def _kept_among_temporary_files(function: Any) -> Any:
     before = _settings.CACHE_DIR
-    _settings.CACHE_DIR = str(_private_folder())  # Looked at while the function is decorated, never afterwards.
+    _settings.CACHE_DIR = str(_private_folder())  # Read only while the function is decorated.
     try:
         return _kept(function)
     finally:
@@ -65,7 +65,7 @@ def _kept_among_temporary_files(function: Any) -> Any:
 
 
 def _private_folder() -> Path:
-    """Make a folder that nobody else may write to: what lies in it will be executed."""
+    """Create a folder that only this user can write to, since its contents will be executed."""
     folder = Path(gettempdir()) / f"headroom-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
@@ -75,7 +75,7 @@ def _private_folder() -> Path:
 
 
 def _drop_stale(machine: Any) -> None:
-    """Delete what was compiled from other sources than these: Numba's cache itself checks only one file."""
+    """Delete a cache compiled from other sources than these: Numba itself checks only one file."""
     sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(portable_math.__file__), Path(streams.__file__)]
     fingerprint = blake2b(b"".join(source.read_bytes() for source in sources)).hexdigest()
     folder, name = Path(machine.stats.cache_path), machine.py_func.__name__

@@ -1,6 +1,6 @@
-"""What the compiled machine remembers: instructions, states, flows of control, and what is still to happen.
+"""The data layout of the compiled machine: instructions, state, flows of control, and pending events.
 
-Everything lies in a few arrays of records, so that one compiled machine runs every Flow: a Flow is data.
+Everything is held in a few arrays of records, so that one compiled machine runs every Flow: a Flow is data.
 """
 
 import numpy as np
@@ -15,15 +15,15 @@ NONE = -1
     JUMP, BRANCH, MATCH, GUARD, COUNT, RESET, MOVE, LOOP, TURN, NEXT, UNLATCH,
     SPAWN, FORK, JOINED, HEDGE, HEDGED, ATTEMPT, TRY, TRIED, RETRY, END,
 ) = range(29)  # fmt: skip
-"""Operations: those of queues and delays, those that take no time, those that start and end flows."""
+"""Opcodes: those of queues and delays, those that take no time, those that start and end flows."""
 
 FIRST_AT_ONCE, FIRST_JOIN = JUMP, SPAWN
 
 INSTRUCTION = np.dtype(
     [
         ("op", "i8"),
-        ("goto", "i8"),  # the other way out; the body of a flow that is started; the counter that is moved into
-        ("fail", "i8"),  # where servers are given back before the flow ends
+        ("goto", "i8"),  # the other branch; the body of a flow that is started; the counter that is moved into
+        ("fail", "i8"),  # address at which servers are released before the flow ends
         ("category", "i8"),
         ("first", "i8"),  # state of instance 0: a server, a counter, a latch, a budget, a row of jumps
         ("instances", "i8"),
@@ -164,7 +164,7 @@ TOKEN = np.dtype(
 """One flow of control: a request, one of its attempts, or a spawned follower."""
 
 FRAME = np.dtype([("context", "u8"), ("number", "i8")], align=True)
-"""What a loop, or a caller that tries again, remembers."""
+"""The state of a loop, or of a caller that retries."""
 
 # ---------------------------------------------------------------- what is still to happen
 

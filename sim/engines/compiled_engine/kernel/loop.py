@@ -1,7 +1,7 @@
-"""The machine's loop: take the next event, let the flow that it wakes run until it waits again, and so on.
+"""The event loop: take the next event, run the flow that it wakes until it waits again, repeat.
 
-A run may pause between any two instructions, for the user's Ctrl-C or for more memory, and go on later: all that the
-machine knows is in its tables.
+A run may pause between any two instructions, for Ctrl-C or for more memory, and resume later: all its state is in the
+tables.
 """
 
 from math import inf
@@ -20,7 +20,7 @@ DONE, TURNS_SPENT, NO_ROOM = range(3)
 """Why the machine stopped."""
 
 ROOM = 2
-"""Entries that one event, or one flow until it waits, may add to the heap: never more than one."""
+"""Free entries that the heap must have: one event, or one flow until it waits, adds at most one."""
 
 
 @jit_cached
@@ -53,7 +53,7 @@ def machine(world: Any, turns: Any) -> Any:
 
 @jit
 def walk(w: Any, token: Any) -> Any:
-    """Let a token run until it waits or ends; false when there is no room for what it starts."""
+    """Run a token until it waits or ends; return false when there is no room for the flows that it starts."""
     pc = token.pc
     while pc >= 0:
         pc = execute(w, token, pc)
@@ -62,7 +62,7 @@ def walk(w: Any, token: Any) -> Any:
 
 @jit
 def happen(w: Any, kind: Any, index: Any, number: Any) -> Any:
-    """Execute an event; return the place of the token that runs now, or NONE."""
+    """Execute an event; return the index of the token that runs now, or NONE."""
     if kind == k.WAKE:
         return index
     if kind == k.ARRIVE:

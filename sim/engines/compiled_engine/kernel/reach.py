@@ -1,9 +1,8 @@
-"""How the machine reaches its tables: by address.
+"""Access to the machine's tables by address.
 
-A compiled function takes an array as seven words, so thirty arrays would be two hundred words on every call. The
-machine is given one record instead, the *world*, which holds the address of each table; an entry of a table is again a
-record, one word when it is passed on. The arrays themselves stay with the caller, who keeps them alive
-(``sim/engines/compiled_engine/world.py``).
+Numba passes an array as seven words, so thirty arrays would be two hundred words on every call. Instead the machine
+receives one record, the *world*, which holds the address of each table; an entry of a table is again a record, passed
+as one word. The caller owns the arrays and keeps them alive (``sim/engines/compiled_engine/world.py``).
 """
 
 from typing import Any
@@ -16,7 +15,7 @@ from sim.engines.compiled_engine.kernel import layout as k
 
 
 def _table(name: str, kind: Any) -> Any:
-    """A function of the compiled code: the entry number *index* of the table *name*."""
+    """Return a compiled function that gives entry *index* of the table *name*."""
     record = from_dtype(kind)
 
     @intrinsic

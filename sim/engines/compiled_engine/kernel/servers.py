@@ -1,7 +1,7 @@
-"""Servers behind queues: the records of :mod:`sim.engines.simpy_engine.stations`, with the same arithmetic in order.
+"""Servers behind queues: :mod:`sim.engines.simpy_engine.stations` as records, with the same arithmetic.
 
-A waiting list is a chain through the tokens themselves, one list a priority level; the jobs of a sharing server form a
-skew heap through the tokens. So queues need no memory of their own.
+A waiting list is a linked list through the tokens, one per priority level; the jobs of a processor-sharing server form
+a skew heap through the tokens. So queues need no memory of their own.
 
 Sources
 -------
@@ -18,7 +18,7 @@ from sim.engines.compiled_engine.kernel.reach import key_at, list_at, token_at
 
 @jit
 def place_of(w: Any, first: Any, instances: Any, request: Any) -> Any:
-    """The instance that a request's key selects."""
+    """Return the instance that a request's key selects."""
     return first if instances == 1 else first + key_at(w, request).value % instances
 
 
@@ -65,7 +65,7 @@ def join_queue(w: Any, server: Any, token: Any, level: Any) -> None:
 
 @jit
 def release(w: Any, server: Any) -> None:
-    """Hand the server to the request that has waited longest, or leave it idle."""
+    """Pass the server to the request that has waited longest, or leave it idle."""
     advance(w, server)
     server.served += 1
     server.released_ms = w.now_ms
@@ -89,7 +89,7 @@ def release(w: Any, server: Any) -> None:
 
 @jit
 def speed(server: Any) -> Any:
-    """How fast the virtual clock runs with the jobs present."""
+    """Return the speed of the virtual clock with the jobs present."""
     return min(1.0, server.servers / server.present)
 
 
@@ -105,7 +105,7 @@ def advance_shared(w: Any, server: Any) -> None:
 
 @jit
 def plan(w: Any, server: Any) -> None:
-    """Set a timer for the next end; an older timer is ignored when it expires."""
+    """Schedule the next completion; an earlier schedule is ignored when its time comes."""
     server.alarm = k.NONE
     if server.present == 0:
         return
@@ -116,7 +116,7 @@ def plan(w: Any, server: Any) -> None:
 
 @jit_apart
 def add_job(w: Any, server: Any, token: Any, work_ms: Any) -> None:
-    """Begin to serve a token's work among the others."""
+    """Add a token's work to the jobs in service."""
     advance_shared(w, server)
     token.end_ms = server.clock_ms + work_ms
     token.order = next_sequence(w)
@@ -128,7 +128,7 @@ def add_job(w: Any, server: Any, token: Any, work_ms: Any) -> None:
 
 @jit_apart
 def ring_alarm(w: Any, server: Any, number: Any) -> None:
-    """The job whose end comes first has ended, if the alarm is not an old one."""
+    """Complete the job that ends first, unless this alarm is outdated."""
     if server.alarm != number:
         return
     advance_shared(w, server)
@@ -143,14 +143,14 @@ def ring_alarm(w: Any, server: Any, number: Any) -> None:
 
 @jit
 def ends_before(w: Any, one: Any, other: Any) -> Any:
-    """Whether job *one* ends before job *other*."""
+    """Return whether job *one* ends before job *other*."""
     a, b = token_at(w, one), token_at(w, other)
     return a.end_ms < b.end_ms or (a.end_ms == b.end_ms and a.order < b.order)
 
 
 @jit_apart
 def merge(w: Any, one: Any, other: Any) -> Any:
-    """One skew heap out of two: walk down the right sides, and swap left and right on the way."""
+    """Merge two skew heaps: walk down the right spines, swapping left and right children."""
     if one == k.NONE:
         return other
     if other == k.NONE:

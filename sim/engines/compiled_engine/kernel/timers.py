@@ -1,7 +1,7 @@
-"""Time-outs and hedges: timers that expire for a join, unless it was decided before.
+"""Time-outs and hedges: timers that expire for a join, unless it was decided earlier.
 
-All timers of one step last equally long, so they stand in a *timer queue* in the order in which they were set, and only
-the first is in the heap. Most never matter: they are skipped when they come to the front.
+All timers of one step have the same duration, so they are in a *timer queue* in the order in which they were set, and
+only the first is in the heap. Most are cancelled: they are skipped when they reach the front.
 """
 
 from typing import Any
@@ -13,12 +13,12 @@ from sim.engines.compiled_engine.kernel.reach import step_at, timer_at, timer_qu
 from sim.engines.compiled_engine.kernel.tokens import decide, start_child
 
 TIMED_OUT = 1
-"""Place of ``timeout`` in :data:`sim.flow.OUTCOMES`."""
+"""Index of ``timeout`` in :data:`sim.flow.OUTCOMES`."""
 
 
 @jit_apart
 def set_timer(w: Any, place: Any, after_ms: Any, token: Any) -> None:
-    """Set a timer for the join of *token* after *after_ms*, which is the same for all timers of a queue."""
+    """Set a timer of *after_ms*, the same for all timers of a queue, for the join of *token*."""
     timer_queue, index = timer_queue_at(w, place), w.free_timer
     timer = timer_at(w, index)
     w.free_timer = timer.next
@@ -37,7 +37,7 @@ def set_timer(w: Any, place: Any, after_ms: Any, token: Any) -> None:
 
 @jit_apart
 def ring(w: Any, place: Any) -> None:
-    """Let the first timer of a queue expire; then the next that still matters moves up."""
+    """Let the first timer of a queue expire; then the next one that is not cancelled moves up."""
     timer_queue = timer_queue_at(w, place)
     timer = timer_at(w, timer_queue.head)
     token, join = token_at(w, timer.token), timer.join

@@ -1,8 +1,8 @@
-"""Flows of control: requests, their attempts and copies, spawned followers; and the joins where they meet again.
+"""Flows of control: requests, their attempts and copies, background flows; and the joins at which they meet.
 
-A token that started children waits in a *join* with a number of its own. Children and timers carry that number: when
-the join is decided the token's number is cleared, so a later report changes nothing. The number is
-never used twice, so a token may be used again as soon as its flow has ended.
+A token that started children waits in a *join* with a unique number. Children and timers carry that number: when the
+join is decided the token's number is cleared, so a later report has no effect. Numbers are never reused, so a token can
+be reused as soon as its flow has ended.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ from sim.engines.compiled_engine.kernel.reach import (
 
 @jit
 def new_token(w: Any, request: Any, context: Any, kind: Any, pc: Any) -> Any:
-    """A flow that begins at instruction *pc*, from the list of free tokens."""
+    """Return a token, from the list of free ones, for a flow that begins at instruction *pc*."""
     token = token_at(w, w.free_token)
     w.free_token = token.next
     w.free_tokens -= 1
@@ -39,14 +39,14 @@ def new_token(w: Any, request: Any, context: Any, kind: Any, pc: Any) -> Any:
 
 @jit
 def start(w: Any, token: Any) -> None:
-    """Let a token run as soon as the present one pauses."""
+    """Make a token run as soon as the current one pauses."""
     urgent_at(w, (w.urgent_head + w.urgent_count) & (w.urgent_room - 1)).value = token.index
     w.urgent_count += 1
 
 
 @jit
 def next_started(w: Any) -> Any:
-    """The place of the token that was started first and has not run yet."""
+    """Return the index of the token that was started first and has not run yet."""
     index = urgent_at(w, w.urgent_head).value
     w.urgent_head = (w.urgent_head + 1) & (w.urgent_room - 1)
     w.urgent_count -= 1
@@ -83,7 +83,7 @@ def open_join(w: Any, token: Any, flows: Any, need: Any) -> None:
 
 @jit
 def add_time(w: Any, token: Any, category: Any, spent_ms: Any) -> None:
-    """Attribute time: in the record for a request itself, in its accumulators for a child, nowhere for a follower."""
+    """Attribute time: in the record for a request, in its accumulators for a child, nowhere for a background flow."""
     if token.kind == k.MAIN:
         attributed_at(w, category * w.requests + token.request).value += spent_ms
     elif token.kind == k.CHILD:
@@ -92,7 +92,7 @@ def add_time(w: Any, token: Any, category: Any, spent_ms: Any) -> None:
 
 @jit
 def end(w: Any, token: Any) -> None:
-    """A flow has ended: record it or report it, and free its token."""
+    """End a flow: record or report it, and free its token."""
     if token.kind == k.MAIN:
         request = token.request
         latency_ms_at(w, request).value = w.now_ms - arrival_ms_at(w, request).value
@@ -110,7 +110,7 @@ def end(w: Any, token: Any) -> None:
 
 @jit
 def report(w: Any, child: Any) -> None:
-    """Report to the parent how a child ended; that may decide the join."""
+    """Report a child's end to its parent, which may decide the join."""
     parent = token_at(w, child.parent)
     if parent.join != child.parent_join:
         return

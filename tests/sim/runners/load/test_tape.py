@@ -20,7 +20,7 @@ def taped(*timings: str, latency_ms: float = 100.0) -> Tape:
     tape = Tape(at(np.arange(len(timings)) * 10.0, key=np.arange(len(timings))), TWO)
     for request, timing in enumerate(timings):
         tape.send(request, at_ms=request * 10.0)
-        tape.book(request, timing)
+        tape.attribute(request, timing)
         tape.end(request, "ok", at_ms=request * 10.0 + latency_ms)
     return tape
 
