@@ -20,13 +20,13 @@ Kleinrock, "Power and deterministic rules of thumb for probabilistic problems in
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from math import exp, inf, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from scipy.special import stdtrit
@@ -38,12 +38,14 @@ from sim.experiments.root import crossing
 from sim.experiments.search import REQUESTS_MAX, REQUESTS_MIN, Search, Settling, Stretch
 from sim.screening import Screening
 from sim.statistics.intervals import Estimate
-from sim.statistics.warmup import replicated_warm_up
+from sim.statistics.warmup import forgotten_after
 from sim.views import Shown
 
 if TYPE_CHECKING:
     from sim.scenario.provenance import Provenance
     from sim.scenario.scenario import Scenario
+
+T = TypeVar("T")
 
 START_S = 180.0
 """What "after a cold start" means: the first three minutes from empty, all of them judged."""
@@ -53,8 +55,14 @@ LENGTH_S = 600.0
 
 DOUBLINGS_MAX = 2
 
-CUTS = 5
-"""Cuts among which the warm-up is chosen, evenly spaced up to the middle of a probe."""
+SECTIONS = 10
+"""Of a probe, compared with its second half to find where the start ends."""
+
+BROKEN = 1.02
+"""Times the answer: there, what breaks first is looked at."""
+
+SHARED = 4
+"""Times the tolerance: so far apart may the shared rates be between which a seed's own answer is interpolated."""
 
 NEAR_RATIO = 0.1
 """How near the first, short probes must come."""
@@ -168,9 +176,8 @@ def capacity(
         raise UsageError("capacity: every target is missed at any load (see `headroom run` for by how much)")
     near = _near(search, ladder)
     with nullcontext(executor) if executor else ThreadPoolExecutor(os.cpu_count()) as workers:
-        hunt = _Hunt(search, near, tuple(scenario.seed + step for step in range(seeds)), tolerance_ratio, workers)
-        found = hunt.rates()
-        return _answer(search, ladder, found=found)
+        found = _Hunt(search, near, seeds=seeds, tolerance_ratio=tolerance_ratio, workers=workers).rates()
+    return _answer(search, ladder, found=found)
 
 
 def _near(search: Search, ladder: Sequence[Probe]) -> float:
@@ -202,75 +209,107 @@ class _Rates:
     settled: bool
 
 
-@dataclass(frozen=True)
 class _Hunt:
-    """All seeds, from one rate that is near the answer."""
+    """All seeds, from one rate that is near the answer.
 
-    search: Search
-    near: float
-    seeds: tuple[int, ...]
-    tolerance_ratio: float
-    workers: Executor
-    tasks: "_Tasks" = field(init=False)
+    They first play the same few rates, so that together they tell how long the start lasts there; then each looks for
+    its own breaking point between them.
+    """
 
-    def __post_init__(self) -> None:
-        tasks = _Tasks(self.search.scenario, self.search.engine, self.search.keepable, self.tolerance_ratio)
-        object.__setattr__(self, "tasks", tasks)
+    def __init__(self, search: Search, near: float, *, seeds: int, tolerance_ratio: float, workers: Executor) -> None:
+        self.search, self.near, self.tolerance_ratio, self.workers = search, near, tolerance_ratio, workers
+        self.seeds = tuple(search.seed + step for step in range(seeds))
+        self.tasks = _Tasks(search.scenario, search.engine, search.keepable, SHARED * tolerance_ratio)
 
     def rates(self) -> _Rates:
-        """Each seed's breaking rate."""
+        """Find each seed's breaking rates."""
         if not self.search.is_steady:
-            stretch = self.search.ladder
-            steady = tuple(self.workers.map(partial(self.tasks.steady, stretch, self.near), self.seeds, [{}] * self.n))
-            return _Rates(steady, (), stretch, settled=True)
-        stretch, settled, known = self._settled()
-        self._say(f"searching {self.n} seeds, {stretch.length_s:,.0f} s each probe, {stretch.cut_s:,.0f} s of them cut")
-        steady = tuple(self.workers.map(partial(self.tasks.steady, stretch, self.near), self.seeds, known))
-        self._say("searching the rate that a cold start bears")
+            nothing: list[dict[float, float]] = [{} for _ in self.seeds]
+            steady = tuple(self._each(self.tasks.steady, self.search.ladder, self.near, of_seed=nothing))
+            return _Rates(steady, (), self.search.ladder, settled=True)
+        shared = self._shared()
+        steady = tuple(self._each(self.tasks.steady, shared.stretch, self.near, of_seed=shared.known))
+        self.search.on_progress("searching for the rate that a cold start bears")
         floor = min(self.near, self.search.own_per_s) / 64
-        first = self.tasks.cold(floor, self.seeds[0], steady[0], steady[0])
-        others = self.workers.map(
-            partial(self.tasks.cold, floor), self.seeds[1:], [first or self.near] * (self.n - 1), steady[1:]
-        )
-        return _Rates(steady, (first, *others), stretch, settled)
+        known = shared.known_of_start
+        first = self.tasks.cold(floor, min(known[0]), self.seeds[0], known[0])
+        others = self._each(self.tasks.cold, floor, first or self.near, of_seed=known, skipped=1)
+        return _Rates(steady, (first, *others), shared.stretch, shared.settled)
 
-    @property
-    def n(self) -> int:
-        """How many seeds."""
-        return len(self.seeds)
+    def _each(self, task: Callable[..., T], *same: Any, of_seed: Sequence[Any] = (), skipped: int = 0) -> Iterator[T]:
+        """Run ``task(*same, seed, own)`` for every seed but the first *skipped*, side by side."""
+        own = [of_seed[skipped:]] if of_seed else []
+        return self.workers.map(partial(task, *same), self.seeds[skipped:], *own)
 
-    def _settled(self) -> tuple[Stretch, bool, list[dict[float, float]]]:
-        """Find how long the start lasts near the answer, and what each seed said of its targets after it."""
+    def _shared(self) -> "_Shared":
+        """Play rates around the answer for as long as it takes to forget the start."""
         warm_up_s = self.search.scenario.workload.warm_up_s
         length_s = max(LENGTH_S, 2 * warm_up_s, 2 * REQUESTS_MIN / self.near)
-        for doubling in range(DOUBLINGS_MAX + 1):
-            cuts_s = [length_s / 2 * (place + 1) / CUTS for place in range(CUTS)]
-            self._say(
-                f"{self.n} seeds of {length_s:,.0f} s at {self.near:.3g} requests/s, to find how long a start lasts"
-            )
-            found = list(
-                self.workers.map(
-                    self.tasks.settling, self.seeds, [self.near] * self.n, [length_s] * self.n, [cuts_s] * self.n
-                )
-            )
-            cut_s, settled = _cut(found, cuts_s, at_least_s=warm_up_s)
-            full = self.near * length_s >= REQUESTS_MAX[self.search.engine]
-            if settled or full or doubling == DOUBLINGS_MAX:
+        near = self.near
+        for _ in range(DOUBLINGS_MAX + 1):
+            shared = _Shared(length_s, warm_up_s)
+            near = crossing(partial(self._mean_gap, shared), near, tolerance_ratio=self.tolerance_ratio)
+            if shared.settled or near * length_s >= REQUESTS_MAX[self.search.engine]:
                 break
             length_s *= 2
-        known = [{self.near: one.gaps[cut_s]} for one in found]
-        return Stretch(cut_s, length_s - cut_s), settled, known
+        return shared
 
-    def _say(self, what: str) -> None:
+    def _mean_gap(self, shared: "_Shared", rate_per_s: float) -> float:
+        """Play all seeds at one rate; return their mean gap."""
+        what = f"{len(self.seeds)} seeds of {shared.length_s:,.0f} s at {rate_per_s:,.4g} requests/s"
         self.search.on_progress(what)
+        shared.found[rate_per_s] = list(self._each(self.tasks.settling, rate_per_s, shared.length_s))
+        return shared.gap(rate_per_s)
 
 
-def _cut(found: Sequence[Settling], cuts_s: Sequence[float], *, at_least_s: float) -> tuple[float, bool]:
-    """Return the first of *cuts_s* after which the seeds, averaged, have forgotten their start; the last if none."""
-    warm_up = replicated_warm_up([one.series for one in found])
-    needed_s = max(warm_up.requests * found[0].bin_s, at_least_s)
-    enough = [cut_s for cut_s in cuts_s if cut_s >= needed_s - 1e-9]
-    return (enough[0] if enough else cuts_s[-1]), warm_up.settled
+@dataclass
+class _Shared:
+    """What all seeds showed at the rates that they share."""
+
+    length_s: float
+    warm_up_s: float
+    found: dict[float, list[Settling]] = field(default_factory=dict)
+
+    def gap(self, rate_per_s: float) -> float:
+        """Mean of the seeds' gaps after the cut that is best there."""
+        found = self.found[rate_per_s]
+        cut_s, _ = self._cut(found)
+        return float(np.mean([one.gaps[cut_s] for one in found]))
+
+    @property
+    def stretch(self) -> Stretch:
+        """The cut at the rate nearest to the answer, and what is left."""
+        cut_s, _ = self._nearest
+        return Stretch(cut_s, self.length_s - cut_s)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the start is over by then."""
+        return self._nearest[1]
+
+    @property
+    def known(self) -> list[dict[float, float]]:
+        """Gap by rate, for each seed."""
+        cut_s, seeds = self.stretch.cut_s, range(len(next(iter(self.found.values()))))
+        return [{rate: found[seed].gaps[cut_s] for rate, found in self.found.items()} for seed in seeds]
+
+    @property
+    def known_of_start(self) -> list[dict[float, float]]:
+        """The same of the first :data:`START_S`."""
+        seeds = range(len(next(iter(self.found.values()))))
+        return [{rate: found[seed].start_gap for rate, found in self.found.items()} for seed in seeds]
+
+    @property
+    def _nearest(self) -> tuple[float, bool]:
+        return self._cut(self.found[min(self.found, key=lambda rate: abs(self.gap(rate)))])
+
+    def _cut(self, found: Sequence[Settling]) -> tuple[float, bool]:
+        """Return the first cut after which the seeds have forgotten their start, and whether they have at all."""
+        cuts_s = sorted(found[0].gaps)
+        sections = forgotten_after([one.slow_share for one in found])
+        needed_s = max(cuts_s[-1] if sections is None else cuts_s[sections - 1], self.warm_up_s)
+        enough = [cut_s for cut_s in cuts_s if cut_s >= needed_s - 1e-9]
+        return (enough[0] if enough else cuts_s[-1]), sections is not None
 
 
 @dataclass(frozen=True)
@@ -282,22 +321,20 @@ class _Tasks:
     keepable: tuple[bool, ...]
     tolerance_ratio: float
 
-    def settling(self, seed: int, rate_per_s: float, length_s: float, cuts_s: Sequence[float]) -> Settling:
-        """Play one long run, and keep what each cut would make of it."""
-        return self._search(seed).settling(rate_per_s, length_s, cuts_s)
+    def settling(self, rate_per_s: float, length_s: float, seed: int) -> Settling:
+        """Play one long run; keep what each cut would make of it, and what its start is."""
+        return self._search(seed).settling(rate_per_s, length_s, sections=SECTIONS, start_s=START_S)
 
     def steady(self, stretch: Stretch, near: float, seed: int, known: dict[float, float]) -> float:
         """Find the rate at which the steady state breaks a target."""
-        search = self._search(seed)
-        return self._crossing(search, near, stretch, known=known)
+        return self._crossing(self._search(seed), near, stretch, known=known)
 
-    def cold(self, floor: float, seed: int, start: float, most: float) -> float:
-        """Find the rate, up to *most*, at which the start breaks a target; 0 where every rate does."""
-        search, stretch = self._search(seed), Stretch(0.0, START_S)
-        at_most = search.gap(most, stretch)
-        if at_most <= 0:
+    def cold(self, floor: float, start: float, seed: int, known: dict[float, float]) -> float:
+        """Find the rate at which the start breaks a target, at most the *known* ones; 0 where every rate does."""
+        most = max(known)
+        if known[most] <= 0:
             return most
-        return min(most, self._crossing(search, start, stretch, known={most: at_most}, floor=floor))
+        return self._crossing(self._search(seed), start, Stretch(0.0, START_S), known=known, floor=floor)
 
     def _crossing(
         self, search: Search, start: float, stretch: Stretch, *, known: dict[float, float], floor: float = 0.0
@@ -314,9 +351,9 @@ class _Tasks:
 def _answer(search: Search, ladder: Sequence[Probe], *, found: _Rates) -> Capacity:
     """Put the seeds together; *search* is the first one's."""
     estimate = over_seeds(found.steady)
-    broken = search.probe(estimate.value * (1 + NEAR_RATIO / 2), found.stretch)
+    broken = search.probe(estimate.value * BROKEN, found.stretch)
     names = [f"{line.metric} {line.statistic}" for line in search.targets]
-    first = tuple(names[place] for place in np.flatnonzero(search.keepable) if search.missed(int(place), broken))
+    first = tuple(names[place] for place in search.first_to_break(broken))
     probes = tuple(sorted([*ladder, broken], key=lambda probe: probe.rate_per_s))
     bottleneck = broken.bottleneck if first else broken.busiest
     return Capacity(

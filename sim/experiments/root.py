@@ -1,8 +1,9 @@
 """The rate at which a noisy, rising function crosses zero, in as few evaluations as can be.
 
-Each evaluation plays millions of requests, so halving an interval would waste them: a secant on logarithms comes near
-in two or three. It is safeguarded: the root stays between a rate below and a rate above, and an end that would stay
-for ever is made to weigh half (the Illinois rule). The last step is an interpolation that is not played.
+Each evaluation plays millions of requests, so halving an interval would waste them. Near saturation a latency goes as
+1/(bound - rate), so its reciprocal is about a straight line, and a secant through that comes near in two or three. It
+is safeguarded: the root stays between a rate below and a rate above, and an end that would stay for ever is made to
+weigh half (the Illinois rule). The last step is an interpolation that is not played.
 
 Sources
 -------
@@ -14,11 +15,8 @@ from math import exp, isnan, log
 
 from sim.errors import UsageError
 
-STEP_MIN, STEP_MAX = 0.02, 0.7
-"""Of the logarithm of the rate, while no evaluation lies on the other side."""
-
-SLOPE = 4.0
-"""First guess of the function's slope on the logarithm of the rate."""
+STEP_MIN, STEP_MAX = 0.05, 0.08
+"""Of the logarithm of the rate, while no evaluation lies on the other side; far from the targets up to half the gap."""
 
 EVALUATIONS_MAX = 40
 
@@ -36,11 +34,11 @@ def crossing(
     Parameters
     ----------
     gap : callable
-        Of a rate; finite.
+        Logarithm of a statistic over its target, of a rate.
     start : float
         First rate to be looked at.
     tolerance_ratio : float
-        The rates between which the answer is interpolated are this near, or the interpolated one is to one of them.
+        The rates between which the answer is interpolated are this near; or it is a third as near to one of them.
     known : dict of float to float, optional
         Evaluations that are there already.
     floor : float
@@ -75,34 +73,52 @@ def _bracket(
 ) -> tuple[float, float] | None:
     """Return places below and above the crossing; None where there is none above *floor*."""
     step = 0.0
-    value = at(place)
+    at(place)
     for _ in range(EVALUATIONS_MAX):
         below = [x for x, y in seen.items() if y <= 0]
         above = [x for x, y in seen.items() if y > 0 and (not below or x > max(below))]
         if below and above:
             return max(below), min(above)
-        step = min(max(2 * step, 1.3 * abs(value) / SLOPE, STEP_MIN), STEP_MAX)
-        place = min(above) - step if above else max(below) + step
+        end = min(above) if above else max(below)
+        step = min(max(_secant(seen, end), STEP_MIN), max(2 * step, STEP_MAX, abs(seen[end]) / 2))
+        place = end - step if above else end + step
         if floor and above and place < log(floor):
             return None
-        value = at(place)
+        at(place)
     raise UsageError(
         f"rate={exp(place):.4g} after {EVALUATIONS_MAX} probes: no rate lies on the other side of the targets"
     )
 
 
+def _secant(seen: dict[float, float], end: float) -> float:
+    """Return a little more than the distance from *end* to where a line through it and its neighbour is 0."""
+    other = min((place for place in seen if place != end), key=lambda place: abs(place - end), default=end)
+    rise, run = _straight(seen[end]) - _straight(seen[other]), end - other
+    return 1.2 * abs(_straight(seen[end]) * run / rise) if rise and run and rise / run > 0 else 0.0
+
+
 def _illinois(at: Callable[[float], float], low: float, high: float, *, tolerance: float) -> float:
     """Narrow the bracket until it, or the interpolated place's distance from one of its ends, is small enough."""
-    weight_low, weight_high, kept = at(low), at(high), 0
+    weight_low, weight_high, kept = _straight(at(low)), _straight(at(high)), 0
     for _ in range(EVALUATIONS_MAX):
-        place = low + (high - low) * weight_low / (weight_low - weight_high)
-        if high - low <= tolerance or min(place - low, high - place) <= tolerance / 4:
+        place = _between(low, high, weight_low, weight_high)
+        if high - low <= tolerance or min(place - low, high - place) <= tolerance / 3:
             break
         value = at(place)
         if value > 0:
             weight_low = weight_low / 2 if kept < 0 else weight_low
-            high, weight_high, kept = place, value, -1
+            high, weight_high, kept = place, _straight(value), -1
         else:
             weight_high = weight_high / 2 if kept > 0 else weight_high
-            low, weight_low, kept = place, value, 1
-    return low + (high - low) * at(low) / (at(low) - at(high))
+            low, weight_low, kept = place, _straight(value), 1
+    return _between(low, high, _straight(at(low)), _straight(at(high)))
+
+
+def _straight(gap: float) -> float:
+    """Return 1 - target / value, which is about linear in the rate, from log(value / target)."""
+    return 1 - exp(-gap)
+
+
+def _between(low: float, high: float, weight_low: float, weight_high: float) -> float:
+    """Return the logarithm of the rate at which a line through both ends is 0."""
+    return log(exp(low) + (exp(high) - exp(low)) * weight_low / (weight_low - weight_high))

@@ -4,7 +4,7 @@ All probes of one seed share their random numbers, so a higher rate is the same 
 
 A deployment that starts empty is not the deployment at work: all objects wake at once, flush at the same moments, and
 drift apart only over minutes. What a probe says of the steady state is said of what comes after that, and how long it
-takes is found, not assumed (:func:`sim.statistics.warmup.replicated_warm_up`).
+takes is found, not assumed (:func:`sim.statistics.warmup.forgotten_after`).
 
 Sources
 -------
@@ -14,7 +14,7 @@ Law, "Simulation Modeling and Analysis", 5th ed., 2015, chapter 11 (common rando
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, log
+from math import inf, isfinite, log
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,14 +62,14 @@ LADDER_START, LADDER_SPAN = 0.25, 16
 LADDER_STEPS_TO_BOUND, LADDER_STEPS_MAX = 11, 16
 """Steps are at least doublings; larger, if it would take more than these to come to the bound."""
 
+BEYOND = 1.05
+"""Times the bound: the last step of the ladder, where a station is overloaded unless arithmetic errs."""
+
 GAP_MAX = log(4.0)
 """A statistic four times beyond its target tells no more than that it is far beyond: a failed request is infinite."""
 
 UTILIZATION_WEIGHT = 10.0
 """Of the logarithm of utilization beside those of the targets: it decides at overload, and is far below them before."""
-
-BINS_MAX = 2_000
-"""Of the series in which the end of the start is looked for."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +92,21 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Settling:
-    """One long run: what it says of the targets for each cut, and the series that tells which cut is right.
+    """One long run: what it says of the targets for each cut, and how slow each part of it is.
 
     Attributes
     ----------
     gaps : dict of float to float
         By seconds cut.
-    series : ndarray, shape (bins,)
-        Share of slow requests in each bin of :attr:`bin_s`.
-    bin_s : float
+    start_gap : float
+        Of the first seconds of a cold start.
+    slow_share : ndarray, shape (sections,)
+        Share of slow requests in each section of the run.
     """
 
     gaps: dict[float, float]
-    series: NDArray[np.float64]
-    bin_s: float
+    start_gap: float
+    slow_share: NDArray[np.float64]
 
 
 class Search:
@@ -180,14 +181,15 @@ class Search:
         values = [None if found is None else found.value for found in probe.judged]
         return self._worst(values, max(probe.utilization.values(), default=0.0))
 
-    def settling(self, rate_per_s: float, length_s: float, cuts_s: Sequence[float]) -> Settling:
-        """Play one long run, and keep what each cut would make of it."""
+    def settling(self, rate_per_s: float, length_s: float, *, sections: int, start_s: float) -> Settling:
+        """Play one long run; keep what a cut at each section's end up to the middle makes of it, and the start."""
         stretch = Stretch(0.0, length_s).within(REQUESTS_MAX[self.engine], rate_per_s)
         shorter = stretch.length_s / length_s
         result, _ = self._play(rate_per_s, stretch)
+        cuts_s = [length_s * (place + 1) / sections for place in range(sections // 2)]
         gaps = {cut_s: self._gap(result, cut_s * shorter * 1000) for cut_s in cuts_s}
-        bins = min(BINS_MAX, max(20, round(length_s)))
-        return Settling(gaps, _slow_share(result.frame, stretch.length_s * 1000, bins), length_s / bins)
+        start_gap = self._gap(result, 0.0, start_s * shorter * 1000)
+        return Settling(gaps, start_gap, _slow_share(result.frame, stretch.length_s * 1000, sections))
 
     def climb(self) -> list[Probe]:
         """Turn up to the bound until a station is overloaded, or so much slower that no target can be kept."""
@@ -197,9 +199,10 @@ class Search:
             step_ratio = max(2.0, (self.bound_per_s / rate_per_s) ** (1 / LADDER_STEPS_TO_BOUND))
         ladder: list[Probe] = []
         for step in range(LADDER_STEPS_MAX):
-            ladder.append(self.probe(rate_per_s * step_ratio**step, self.ladder))
+            ladder.append(self.probe(min(rate_per_s * step_ratio**step, BEYOND * self.bound_per_s), self.ladder))
             beyond = [self._verdict(place, ladder[-1]) != Verdict.PASS for place in range(len(self.targets))]
-            if ladder[-1].overloaded or (step > 1 and all(beyond)):
+            topped = ladder[-1].rate_per_s >= BEYOND * self.bound_per_s
+            if topped or ladder[-1].overloaded or (step > 1 and all(beyond)):
                 break
         return ladder
 
@@ -209,18 +212,23 @@ class Search:
             any(self._verdict(place, probe) == Verdict.PASS for probe in ladder) for place in range(len(self.targets))
         )
 
-    def missed(self, place: int, probe: Probe) -> bool:
-        """Whether the target at *place* is missed, by the probe's estimate."""
-        found = probe.judged[place]
-        return found is not None and decide(found.value, found.value, line=self.targets[place]) != Verdict.PASS
+    def first_to_break(self, probe: Probe) -> list[int]:
+        """Return the places of the keepable targets that *probe* misses, or nearly; none when it is overloaded."""
+        gaps = {
+            place: _beyond(found.value, line)
+            for place, (found, line) in enumerate(zip(probe.judged, self.targets, strict=True))
+            if found is not None and self.keepable[place]
+        }
+        worst = self.gap_of(probe)
+        return [place for place, gap in gaps.items() if gap > 0 or gap == worst]
 
     def _verdict(self, place: int, probe: Probe) -> Verdict:
         found = probe.judged[place]
         return Verdict.PASS if found is None else decide(found.low, found.high, line=self.targets[place])
 
-    def _gap(self, result: "Result", cut_ms: float) -> float:
-        first = int(np.searchsorted(result.frame["arrival_ms"].to_numpy(), cut_ms))
-        frame = result.frame.iloc[first:]
+    def _gap(self, result: "Result", cut_ms: float, end_ms: float = inf) -> float:
+        first, last = np.searchsorted(result.frame["arrival_ms"].to_numpy(), [cut_ms, end_ms])
+        frame = result.frame.iloc[int(first) : int(last)]
         values: list[float | None] = []
         for line, can in zip(self.targets, self.keepable, strict=True):
             sample = metric_values(frame, line.metric, scenario=self.scenario) if can else ()

@@ -132,8 +132,12 @@ def _judged(line: Target, found: Estimate, *, reason: str = "") -> TargetRow:
 
 def settled_by(found: Estimate, line: Target) -> str:
     """Return a sentence on how many requests would move the interval off the lines that it contains."""
-    straddled = [edge for edge in (line.target, line.alert) if found.low <= edge <= found.high]
-    needed = [requests_to_settle(found, edge) for edge in straddled]
+    return would_settle(found, (line.target, line.alert))
+
+
+def would_settle(found: Estimate, edges: Iterable[float]) -> str:
+    """Return a sentence on how many requests would move the interval off the *edges* that it contains."""
+    needed = [requests_to_settle(found, edge) for edge in edges if found.low <= edge <= found.high]
     if None in needed:
         return "the estimate stands on the line"
     most = max((count for count in needed if count is not None), default=0)

@@ -178,6 +178,7 @@ def comparison_document(found: "Comparison") -> list[Document]:
             "high": row.high,
             "tolerance_ratio": row.tolerance_ratio,
             "verdict": row.verdict,
+            "reason": row.reason,
         }
         for row in found.rows
     ]

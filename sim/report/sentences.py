@@ -8,6 +8,7 @@ from sim.judgement.targets import Verdict
 from sim.report.wording import (
     amount,
     component_name,
+    error_span,
     line_of,
     listed,
     percent,
@@ -127,13 +128,17 @@ def confirmation(plan: "Plan") -> str:
     if not found.valid:
         return "The measurement is INVALID, since its load generator was late: this run does not confirm the model."
     shown = [
-        f"{row.statistic.upper()} {percent(row.relative_error, signed=True)}"
-        f" [{percent(row.low, signed=True)}, {percent(row.high, signed=True)}]"
-        for row in found.rows
-        if (row.metric, row.route) == ("api_latency_ms", "all") and row.statistic in ("p50", "p99")
+        f"{row.statistic.upper()} {percent(row.relative_error, signed=True)} [{error_span(row.low, row.high)}]"
+        for row in found.judged
     ]
-    word = "confirms" if found.agrees else "contradicts"
-    return f"The measurement {word} the model: its error is {listed(shown)} of the latency."
+    error = f"its error is {listed(shown)} of the latency"
+    if found.verdict == "agrees":
+        return f"The measurement confirms the model: {error}."
+    if found.verdict == "differs":
+        return f"The measurement contradicts the model: {error}."
+    open_rows = [f"{row.statistic.upper()}: {row.reason}" for row in found.judged if row.reason]
+    why = f" ({'; '.join(open_rows)})" if open_rows else ""
+    return f"The measurement does not settle whether the model is right: {error}{why}."
 
 
 def screened(plan: "Plan") -> str:

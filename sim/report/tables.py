@@ -14,9 +14,9 @@ from sim.judgement.targets import decide
 from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.wording import (
     NONE,
-    UNBOUNDED,
     amount,
     component_name,
+    error_span,
     line_of,
     meter_name,
     percent,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sim.experiments.sensitivity import Sensitivity
     from sim.experiments.stopping import SequentialEstimate
     from sim.experiments.sweep import Sweep
-    from sim.judgement.comparison import Comparison, ComparisonRow
+    from sim.judgement.comparison import Comparison
     from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
     from sim.results.result import Result
@@ -57,6 +57,7 @@ GENERATOR = {
     "send_lag_ms_p99": ("lateness of sending, P99", "ms"),
     "send_lag_ms_max": ("lateness of sending, worst", "ms"),
     "latency_ms_p50": ("latency that the lateness is measured against, P50", "ms"),
+    "latency_ms_p99": ("latency that the lateness is measured against, P99", "ms"),
     "overhead_ms_p50": ("latency that no component accounts for, P50", "ms"),
     "overhead_ms_p99": ("latency that no component accounts for, P99", "ms"),
     "floor_ms_p50": ("driver, wire and HTTP server alone, P50", "ms"),
@@ -218,9 +219,12 @@ def comparison(found: "Comparison") -> Grid:
             _estimate(row.simulated, row.metric),
             _estimate(row.measured, row.metric),
             f"{row.measured.n:,}",
-            Cell(percent(row.relative_error, signed=True), _error_span(row)),
+            Cell(
+                percent(row.relative_error, signed=True),
+                "" if isnan(row.relative_error) else error_span(row.low, row.high),
+            ),
             f"±{percent(row.tolerance_ratio)}",
-            row.verdict,
+            Cell(row.verdict, row.reason),
         )
         for row in found.rows
     ]
@@ -232,7 +236,7 @@ def comparison(found: "Comparison") -> Grid:
         ">n measured",
         Column("error", "number", below="joint 95 % interval"),
         ">tolerance",
-        Column("verdict", "verdict"),
+        Column("verdict", "verdict", below="what would settle it"),
     )
     return grid("The model against the measurement, on the same requests", columns, rows=rows)
 
@@ -240,14 +244,6 @@ def comparison(found: "Comparison") -> Grid:
 def _estimate(found: "Estimate", metric: str) -> Cell:
     unit = unit_of(metric)
     return Cell(amount(found.value, unit), span(found.low, found.high, unit=unit))
-
-
-def _error_span(row: "ComparisonRow") -> str:
-    if isnan(row.relative_error):
-        return ""
-    if row.low <= -1 or row.high == inf:
-        return UNBOUNDED
-    return f"{percent(row.low, signed=True)} to {percent(row.high, signed=True)}"
 
 
 def capacity(found: "Capacity") -> Grid:

@@ -27,8 +27,7 @@ COLOURS: dict[str, str] = {
     Verdict.INCONCLUSIVE: "cyan",
     Verdict.INVALID: "magenta",
     Agreement.AGREES: "green",
-    Agreement.INSIDE: "green",
-    Agreement.TOO_FEW: "cyan",
+    Agreement.NOT_SETTLED: "cyan",
     Agreement.DIFFERS: "red",
     Agreement.NO_DATA: "cyan",
 }

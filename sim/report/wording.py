@@ -18,6 +18,7 @@ UNATTRIBUTED = "overhead"
 
 NONE = "no data"
 UNBOUNDED = "unbounded"
+NOT_BOUNDED = "not bounded"
 
 NOTHING = 1e-9
 """What is less, in any unit that is shown, is a formula's remainder, and one zero tells as much as ten."""
@@ -111,6 +112,17 @@ def percent(ratio: float, *, signed: bool = False) -> str:
     places = 0 if abs(ratio) >= 0.0995 else 1
     shown = f"{100 * ratio:{'+' if signed else ''},.{places}f}"
     return f"{'0.0' if shown in ('-0.0', '+0.0') else shown} %"
+
+
+def error_span(low: float, high: float) -> str:
+    """Return the interval of a relative error; an end that the data do not bound says so.
+
+    >>> error_span(-0.29, 0.15), error_span(-1.0, 0.24)
+    ('-29 % to +15 %', 'not bounded to +24 %')
+    """
+    ends = [NOT_BOUNDED if low <= -1 else percent(low, signed=True)]
+    ends.append(percent(high, signed=True) if isfinite(high) else NOT_BOUNDED)
+    return NOT_BOUNDED if ends == [NOT_BOUNDED] * 2 else " to ".join(ends)
 
 
 def usd(value: float) -> str:

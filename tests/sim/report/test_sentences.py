@@ -52,6 +52,7 @@ def test_headroom_warns_of_a_target_that_only_higher_loads_keep() -> None:
 def test_confirmation_follows_the_comparison() -> None:
     plan = example_plan()
     assert plan.comparison is not None
-    assert "confirms" in confirmation(plan) or "contradicts" in confirmation(plan)
+    said = {"agrees": "confirms", "differs": "contradicts", "not settled": "does not settle"}
+    assert f"The measurement {said[plan.comparison.verdict]}" in confirmation(plan)
     assert ("confirms" in confirmation(plan)) is plan.comparison.agrees
     assert "INVALID" in confirmation(replace(plan, comparison=replace(plan.comparison, valid=False)))
