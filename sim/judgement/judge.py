@@ -20,7 +20,7 @@ from sim.errors import UsageError
 from sim.judgement.availability import availability
 from sim.judgement.targets import Target, Verdict, decide, targets_of
 from sim.results.metrics import UPTIME, estimate
-from sim.statistics.intervals import Estimate, requests_to_settle
+from sim.statistics.intervals import Estimate, requests_to_settle, round_up
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,13 +142,7 @@ def would_settle(found: Estimate, edges: Iterable[float]) -> str:
         return "the estimate stands on the line"
     most = max((count for count in needed if count is not None), default=0)
     floor = ">=" if isfinite(found.low) and isfinite(found.high) else ">"
-    return f"n {floor} {_round_up(most):,} would settle it"
-
-
-def _round_up(count: int) -> int:
-    """Round up to two significant digits, the precision of the square-root rule."""
-    unit: int = 10 ** max(0, len(str(count)) - 2)
-    return -(-count // unit) * unit
+    return f"n {floor} {round_up(most):,} would settle it"
 
 
 def overall(rows: Iterable[TargetRow]) -> Verdict:
