@@ -182,11 +182,14 @@ def capacity(
 
 def _near(search: Search, ladder: Sequence[Probe]) -> float:
     """Find about the answer, by short probes of the first seed."""
-    known = {probe.rate_per_s: search.gap_of(probe) for probe in ladder}
-    kept = [rate for rate, gap in known.items() if gap <= 0]
-    start = max(kept, default=ladder[0].rate_per_s / 2)
+    gaps = {probe.rate_per_s: search.gap_of(probe) for probe in ladder}
+    # A start that a short probe has not forgotten makes it worse: what it keeps is kept, the rest is asked anew.
+    known = {
+        probe.rate_per_s: gaps[probe.rate_per_s] for probe in ladder if probe.overloaded or gaps[probe.rate_per_s] <= 0
+    }
+    start = max((rate for rate, gap in known.items() if gap <= 0), default=ladder[0].rate_per_s / 2)
     found = crossing(
-        lambda rate_per_s: search.gap(rate_per_s, search.ladder),
+        lambda rate_per_s: search.gap(rate_per_s, search.longer),
         start,
         tolerance_ratio=NEAR_RATIO,
         known=known,
@@ -225,8 +228,8 @@ class _Hunt:
         """Find each seed's breaking rates."""
         if not self.search.is_steady:
             nothing: list[dict[float, float]] = [{} for _ in self.seeds]
-            steady = tuple(self._each(self.tasks.steady, self.search.ladder, self.near, of_seed=nothing))
-            return _Rates(steady, (), self.search.ladder, settled=True)
+            steady = tuple(self._each(self.tasks.steady, self.search.longer, self.near, of_seed=nothing))
+            return _Rates(steady, (), self.search.longer, settled=True)
         shared = self._shared()
         steady = tuple(self._each(self.tasks.steady, shared.stretch, self.near, of_seed=shared.known))
         self.search.on_progress("searching for the rate that a cold start bears")
@@ -352,7 +355,7 @@ def _answer(search: Search, ladder: Sequence[Probe], *, found: _Rates) -> Capaci
     """Put the seeds together; *search* is the first one's."""
     estimate = over_seeds(found.steady)
     broken = search.probe(estimate.value * BROKEN, found.stretch)
-    names = [f"{line.metric} {line.statistic}" for line in search.targets]
+    names = [line.name for line in search.targets]
     first = tuple(names[place] for place in search.first_to_break(broken))
     probes = tuple(sorted([*ladder, broken], key=lambda probe: probe.rate_per_s))
     bottleneck = broken.bottleneck if first else broken.busiest

@@ -201,7 +201,7 @@ class _Work:
         results = [self._simulated(planned, self.scenario.seed)]
         results += [self._simulated(schedule(self.scenario, seed), seed) for seed in others]
         notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
-        absent = [f"{line.metric} {line.statistic}" for line in left_out(self.scenario)]
+        absent = [line.name for line in left_out(self.scenario)]
         notes += (f"not judged, since no route can have it: {', '.join(absent)}",) if absent else ()
         cut_short = any(result.interrupted for result in results)
         simulated = tuple(results)

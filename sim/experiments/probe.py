@@ -82,7 +82,9 @@ def probe_of(result: "Result", *, start_ms: float, targets: Sequence[Target], ra
         latency_ms_mean=float(frame["latency_ms"].mean()),
         p50=p50,
         p99=p99,
-        judged=tuple(estimate([frame], line.metric, statistic=line.statistic, scenario=scenario) for line in targets),
+        judged=tuple(
+            estimate([line.select(frame)], line.metric, statistic=line.statistic, scenario=scenario) for line in targets
+        ),
         utilization={str(name): float(share) for name, share in busy.items()},
         tail_queue_ms={name: float(tail[f"{name}_queue_ms"].mean()) for name in queues(scenario.system.ordered)},
     )

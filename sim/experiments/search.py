@@ -163,6 +163,11 @@ class Search:
         """What a probe of the ladder plays."""
         return Stretch(max(LADDER_START_S, self.scenario.workload.warm_up_s), LADDER_S)
 
+    @property
+    def longer(self) -> Stretch:
+        """What a probe near the answer plays: twice as much."""
+        return Stretch(2 * self.ladder.cut_s, 2 * self.ladder.judged_s)
+
     def probe(self, rate_per_s: float, stretch: Stretch) -> Probe:
         """Play the scenario at one rate, once."""
         key = (rate_per_s, stretch)
@@ -231,7 +236,7 @@ class Search:
         frame = result.frame.iloc[int(first) : int(last)]
         values: list[float | None] = []
         for line, can in zip(self.targets, self.keepable, strict=True):
-            sample = metric_values(frame, line.metric, scenario=self.scenario) if can else ()
+            sample = metric_values(line.select(frame), line.metric, scenario=self.scenario) if can else ()
             values.append(statistic_of(np.asarray(sample), line.statistic) if len(sample) else None)
         busiest = result.stations["utilization_busiest"].dropna()
         return self._worst(values, float(busiest.max()) if len(busiest) else 0.0)

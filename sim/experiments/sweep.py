@@ -182,7 +182,9 @@ def sweep(
     table = _Table(places, chosen, lines=lines)
     metrics = tuple(dict.fromkeys(metric for metric, _ in table.statistics))
     tasks = [
-        partial(replicate, variant, seed, engine=engine, metrics=metrics) for variant in variants for seed in chosen
+        partial(replicate, variant, seed, engine=engine, metrics=metrics, lines=tuple(lines))
+        for variant in variants
+        for seed in chosen
     ]
     done = count(1)
     with (
@@ -205,7 +207,7 @@ class _Table:
 
     def __init__(self, places: Sequence[Point], seeds: Sequence[int], *, lines: Sequence[Target]) -> None:
         self.places, self.seeds, self.lines = places, seeds, lines
-        judged = [(line.metric, line.statistic) for line in lines]
+        judged = [(line.measure, line.statistic) for line in lines]
         self.statistics = list(dict.fromkeys([*ALWAYS, *judged]))
         self.runs: dict[int, dict[str, Any]] = {}
         self.points: dict[int, dict[str, Any]] = {}
@@ -260,7 +262,7 @@ class _Table:
         stations = [run.busiest_station for run in played]
         row["busiest_station"] = max(dict.fromkeys(stations), key=stations.count)
         row["busiest_utilization"] = sum(run.busiest_utilization for run in played) / len(played)
-        row["verdict"] = worst(_verdict(estimates[line.metric, line.statistic], line) for line in self.lines)
+        row["verdict"] = worst(_verdict(estimates[line.measure, line.statistic], line) for line in self.lines)
         self.points[point] = row
 
     def _place(self, point: int) -> Point:

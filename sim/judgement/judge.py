@@ -47,6 +47,8 @@ class TargetRow:
     verdict : Verdict
     reason : str
         What would settle an inconclusive row; empty otherwise.
+    scope : str
+        Route, or keys, that it is of; empty for all requests.
     """
 
     metric: str
@@ -61,6 +63,12 @@ class TargetRow:
     direction: str
     verdict: Verdict
     reason: str = ""
+    scope: str = ""
+
+    @property
+    def name(self) -> str:
+        """Metric, statistic and scope, as in a capacity's lists."""
+        return f"{self.metric} {self.statistic} {self.scope}".strip()
 
 
 def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
@@ -97,7 +105,8 @@ def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
 
 
 def _row(line: Target, frames: Sequence["pd.DataFrame"], scenario: "Scenario") -> TargetRow:
-    found = estimate(frames, line.metric, statistic=line.statistic, scenario=scenario)
+    chosen = [line.select(frame) for frame in frames]
+    found = estimate(chosen, line.metric, statistic=line.statistic, scenario=scenario)
     if found is None:
         return _judged(line, Estimate(np.nan, -inf, inf, 0, "none"), reason="no request met this metric")
     return _judged(line, found)
@@ -127,6 +136,7 @@ def _judged(line: Target, found: Estimate, *, reason: str = "") -> TargetRow:
         direction=line.direction,
         verdict=verdict,
         reason=reason,
+        scope=line.scope,
     )
 
 

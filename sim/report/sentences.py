@@ -58,8 +58,8 @@ def _missed(rows: Sequence["TargetRow"]) -> list[str]:
     missed = [row for row in rows if row.verdict in (Verdict.WARN, Verdict.ALERT)]
     if not missed:
         return ["none is missed for certain"]
-    beyond = [f"{row.metric} {row.statistic}" for row in missed if row.verdict == Verdict.ALERT]
-    told = listed([f"{target_name(row.metric, row.statistic)} ({_against(row)})" for row in missed])
+    beyond = [row.name for row in missed if row.verdict == Verdict.ALERT]
+    told = listed([f"{target_name(row.name)} ({_against(row)})" for row in missed])
     tail = f"{target_names(beyond)} beyond the alert line" if beyond else "none beyond its alert line"
     return [f"{told} {'is' if len(missed) == 1 else 'are'} missed, {tail}"]
 
@@ -71,7 +71,7 @@ def _against(row: "TargetRow") -> str:
 
 def _open(rows: Sequence["TargetRow"]) -> list[str]:
     """Targets that the numbers do not settle."""
-    names = [f"{row.metric} {row.statistic}" for row in rows if row.verdict in (Verdict.INCONCLUSIVE, Verdict.INVALID)]
+    names = [row.name for row in rows if row.verdict in (Verdict.INCONCLUSIVE, Verdict.INVALID)]
     return [f"{target_names(names)} {'is' if len(names) == 1 else 'are'} not settled"] if names else []
 
 
@@ -99,7 +99,7 @@ def headroom(plan: "Plan") -> str:
 def _but_today(plan: "Plan") -> str:
     """A warning, if a target that higher loads keep is missed at today's, as when all objects are cold."""
     assert plan.capacity is not None
-    missed = [f"{row.metric} {row.statistic}" for row in plan.targets if row.verdict in (Verdict.WARN, Verdict.ALERT)]
+    missed = [row.name for row in plan.targets if row.verdict in (Verdict.WARN, Verdict.ALERT)]
     names = [name for name in plan.capacity.kept if name in missed]
     if not names:
         return ""

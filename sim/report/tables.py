@@ -90,7 +90,7 @@ def targets(
     heading : str
         What the values of *rows* are.
     """
-    beside = {(row.metric, row.statistic): row for row in measured}
+    beside = {row.name: row for row in measured}
     columns = [
         Column("metric"),
         Column("target", "number"),
@@ -107,7 +107,7 @@ def targets(
     caption = f"Measured: {shared.pop()}." if len(shared) == 1 and measured[0].reason else ""
     lines = []
     for row in rows:
-        theirs = beside.get((row.metric, row.statistic))
+        theirs = beside.get(row.name)
         line = [*_line_cells(row), Cell(data=(row, theirs)), *_value_cells(row)]
         if measured:
             line += [Cell()] * 3 if theirs is None else _value_cells(theirs, silent=bool(caption))
@@ -118,7 +118,7 @@ def targets(
 def _line_cells(row: "TargetRow") -> list[Cell]:
     good, bad = ("≤", ">") if row.direction == "below" else ("≥", "<")
     return [
-        Cell(target_name(row.metric, row.statistic)),
+        Cell(target_name(row.name)),
         Cell(f"{good} {line_of(row.target, row.unit)}"),
         Cell(f"{bad} {line_of(row.alert, row.unit)}"),
     ]

@@ -151,14 +151,15 @@ def meter_name(meter: str) -> str:
 def target_name(metric: str, statistic: str = "") -> str:
     """A target, as one says it; *metric* may hold the statistic, as in ``Capacity.limited_by``.
 
-    >>> target_name("api_latency_ms", "p99"), target_name("api_latency_ms p99"), target_name("uptime_ratio", "ratio")
-    ('API latency P99', 'API latency P99', 'Uptime')
+    >>> target_name("api_latency_ms", "p99"), target_name("api_latency_ms p99 of search"), target_name("uptime_ratio")
+    ('API latency P99', 'API latency P99 of search', 'Uptime')
     """
     name, _, inside = metric.partition(" ")
-    which = statistic or inside
+    which, _, scope = (statistic or inside).partition(" ")
     known = {metric: found.label for metric, (_, found) in metrics().items()}
     said = {**known, **WHOLE}.get(name, name)
-    return said if which in ("", "ratio") else f"{said} {which.upper() if which[0] == 'p' else which}"
+    which = "" if which == "ratio" else which.upper() if which[:1] == "p" else which
+    return " ".join(part for part in (said, which, scope) if part)
 
 
 def target_names(names: Sequence[str]) -> str:
@@ -171,7 +172,8 @@ def target_names(names: Sequence[str]) -> str:
     previous = ""
     for name in names:
         metric, _, statistic = name.partition(" ")
-        told.append(target_name(name) if metric != previous else statistic.upper())
+        same = metric == previous and " " not in statistic
+        told.append(statistic.upper() if same else target_name(name))
         previous = metric
     return listed(told).replace("Uptime", "uptime")
 
