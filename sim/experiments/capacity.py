@@ -32,6 +32,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from sim.errors import UsageError
+from sim.experiments.durations import START_S
 from sim.experiments.limits import assumption_that_limits
 from sim.experiments.probe import OVERLOAD, Probe
 from sim.experiments.root import crossing
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
 
 T = TypeVar("T")
-
-START_S = 180.0
-"""What "after a cold start" means: the first three minutes from empty, all of them judged."""
 
 LENGTH_S = 600.0
 """A steady probe begins so long; it is doubled where the start is not over by its middle."""
@@ -96,6 +94,8 @@ class Capacity(Shown):
         arrivals change over time, and with them every start.
     warm_up_s : float
         Cut from each probe: simulated seconds that the start was found to last.
+    longest_s : float
+        Simulated seconds of the longest probes.
     settled : bool
         False when the longest probes had not forgotten their start: the rate holds for runs of that length.
     assumption : Provenance or None
@@ -112,6 +112,7 @@ class Capacity(Shown):
     bound_per_s: float = inf
     cold_start: Estimate | None = None
     warm_up_s: float = 0.0
+    longest_s: float = 0.0
     settled: bool = True
     assumption: "Provenance | None" = None
 
@@ -370,6 +371,7 @@ def _answer(search: Search, ladder: Sequence[Probe], *, found: _Rates) -> Capaci
         bound_per_s=search.bound_per_s,
         cold_start=over_seeds(found.cold) if found.cold else None,
         warm_up_s=found.stretch.cut_s,
+        longest_s=found.stretch.length_s,
         settled=found.settled,
         assumption=assumption_that_limits(search.scenario, bottleneck),
     )

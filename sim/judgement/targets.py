@@ -3,7 +3,7 @@
 A verdict depends on the whole 95 % interval of an estimate: all of it on the good side of the target is PASS, all of it
 between the lines is WARN, all of it beyond the alert line is ALERT. An interval that contains a line is INCONCLUSIVE.
 
-A target can be of one route, and of the keys with the most requests: the largest customers, who meet the longest queues::
+A target can be of one route, and of the keys with the most requests, whose objects have the longest queues::
 
     [[targets]]
     metric = "api_latency_ms"

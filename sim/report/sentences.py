@@ -4,9 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sim.experiments.durations import START_S
+from sim.judgement.judge import judge
 from sim.judgement.targets import Verdict
 from sim.report.wording import (
     amount,
+    assumption,
     component_name,
     error_span,
     line_of,
@@ -21,6 +24,7 @@ from sim.report.wording import (
 from sim.version import __version__
 
 if TYPE_CHECKING:
+    from sim.experiments.capacity import Capacity
     from sim.experiments.plan import Plan
     from sim.judgement.judge import TargetRow
     from sim.results.result import Result
@@ -92,8 +96,31 @@ def headroom(plan: "Plan") -> str:
     )
     return (
         f"{kept} up to {significant(rate.value)} requests/s ({interval}), {significant(times)} times today's "
-        f"{significant(today_per_s)} requests/s; {end}.{_but_today(plan)}"
+        f"{significant(today_per_s)} requests/s; {end}.{_because(plan.capacity)}{_after_start(plan.capacity)}"
+        f"{_but_today(plan)}"
     )
+
+
+def _because(found: "Capacity") -> str:
+    """The assumption that the answer hangs on, and whether it is one of the long run."""
+    said = "" if found.assumption is None else f" It is limited by your assumption {assumption(found.assumption)}."
+    if found.settled:
+        return said
+    return f"{said} It holds for runs of about {significant(found.longest_s / 60)} min: longer ones still change."
+
+
+def _after_start(found: "Capacity") -> str:
+    """What a start from empty bears."""
+    rate = found.cold_start
+    if rate is None:
+        return ""
+    start = f"After a cold start or a deploy, the first {START_S / 60:.0f} minutes"
+    if not rate.value:
+        return f" {start} keep them at no load."
+    if rate.value >= found.estimate.value:
+        return f" {start} keep them as long."
+    interval = f"95 % interval {span(rate.low, rate.high, unit='requests/s')}"
+    return f" {start} keep them up to {significant(rate.value)} requests/s ({interval})."
 
 
 def _but_today(plan: "Plan") -> str:
@@ -139,6 +166,27 @@ def confirmation(plan: "Plan") -> str:
     open_rows = [f"{row.statistic.upper()}: {row.reason}" for row in found.judged if row.reason]
     why = f" ({'; '.join(open_rows)})" if open_rows else ""
     return f"The measurement does not settle whether the model is right: {error}{why}."
+
+
+def from_cold(plan: "Plan") -> str:
+    """Why measured and simulated verdicts differ, where the live part, simulated alone, differs in the same way."""
+    if not plan.simulated_window or not plan.measured_targets:
+        return ""
+    simulated = {row.name: row for row in plan.targets}
+    alone = {row.name: row.verdict for row in judge(plan.simulated_window)}
+    differ = [
+        row
+        for row in plan.measured_targets
+        if row.name in simulated and row.verdict not in (simulated[row.name].verdict, Verdict.INVALID)
+    ]
+    cold = [row for row in differ if alone[row.name] != simulated[row.name].verdict]
+    if not cold:
+        return ""
+    told = [f"{target_name(row.name)} {row.verdict} against {simulated[row.name].verdict}" for row in cold]
+    return (
+        f"Measured and simulated verdicts differ ({listed(told)}) because the live part is short and starts on cold "
+        "objects: simulated alone, it differs from the whole schedule as well."
+    )
 
 
 def screened(plan: "Plan") -> str:
@@ -193,6 +241,10 @@ def tiles(plan: "Plan") -> Iterator[tuple[str, str, str]]:
         first = listed([target_name(name) for name in plan.capacity.limited_by])
         told = "of" if plan.capacity.ends_in_overload else "the slowest then wait longest for"
         yield "Gives way first", first, f"{told} {component_name(plan.capacity.bottleneck)}"
+        if plan.capacity.cold_start is not None:
+            start = plan.capacity.cold_start
+            below = f"after a cold start or a deploy; 95 % interval {span(start.low, start.high, unit='requests/s')}"
+            yield "Start bears", f"{significant(start.value)} requests/s", below
     if plan.cost is not None:
         each = f"{usd(plan.cost.usd_per_1000_requests)} per 1,000 requests"
         yield "A month costs", usd(plan.cost.month_usd), each

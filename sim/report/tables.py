@@ -15,6 +15,7 @@ from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.wording import (
     NONE,
     amount,
+    assumption,
     component_name,
     error_span,
     line_of,
@@ -251,12 +252,23 @@ def capacity(found: "Capacity") -> Grid:
     rate, unit = found.estimate, "requests/s"
     rows: list[tuple[Cell | str, ...]] = [
         ("highest load", Cell(amount(rate.value, unit), span(rate.low, rate.high, unit=unit))),
+        *_start_row(found.cold_start),
         ("breaks first", target_names(found.limited_by)),
         ("longest wait then", component_name(found.bottleneck)),
         ("knee", f"{significant(found.knee_per_s)} requests/s"),
+        *([("limited by your assumption", assumption(found.assumption))] if found.assumption else []),
         *([("missed at any load", target_names(found.missed))] if found.missed else []),
+        *([] if found.settled else [("not settled", f"probes of {found.longest_s / 60:.0f} min still change")]),
     ]
     return grid("Headroom", ("", Column("", below=INTERVAL)), rows=rows)
+
+
+def _start_row(rate: "Estimate | None") -> list[tuple[Cell | str, ...]]:
+    """What the first minutes from empty bear."""
+    if rate is None:
+        return []
+    said = amount(rate.value, "requests/s") if rate.value else "no load keeps the targets"
+    return [("after a cold start or a deploy", Cell(said, span(rate.low, rate.high, unit="requests/s")))]
 
 
 def cost(bill: "Cost", *, every_line: bool = True) -> Grid:

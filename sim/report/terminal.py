@@ -13,7 +13,7 @@ from sim.judgement.judge import judge, overall
 from sim.judgement.targets import Verdict
 from sim.report import tables
 from sim.report.grid import Cell, Column, Grid
-from sim.report.sentences import answer, confirmation, headroom, screened
+from sim.report.sentences import answer, confirmation, from_cold, headroom, screened
 
 if TYPE_CHECKING:
     from sim.experiments.plan import Plan
@@ -76,7 +76,7 @@ def plan_tables(plan: "Plan") -> Iterator[RenderableType]:
 
 def summary(plan: "Plan") -> str:
     """The scenario's question, and what was found, a sentence a line."""
-    sentences = (plan.scenario.question, answer(plan), headroom(plan), confirmation(plan))
+    sentences = (plan.scenario.question, answer(plan), headroom(plan), confirmation(plan), from_cold(plan))
     return "\n".join(said for said in sentences if said)
 
 

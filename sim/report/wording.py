@@ -5,11 +5,15 @@ Pages, figures and tables take their words from here, so that one thing has one 
 
 from collections.abc import Iterable, Sequence
 from math import isfinite, isnan
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sim.models.registry import components, metrics
 from sim.results.metrics import LATENCY, UPTIME
+
+if TYPE_CHECKING:
+    from sim.scenario.provenance import Provenance
 
 WHOLE = {LATENCY: "API latency", UPTIME: "Uptime"}
 """Metrics of whole requests, and of the whole deployment."""
@@ -134,6 +138,16 @@ def usd(value: float) -> str:
     if value and abs(value) < 0.01:
         return f"{significant(value)} USD"
     return f"{value:,.0f} USD" if abs(value) >= 100 else f"{value:,.2f} USD"
+
+
+def assumption(source: "Provenance") -> str:
+    """An assumption of the scenario's author, by its path, with its value if that is a number or a word.
+
+    >>> from types import SimpleNamespace
+    >>> assumption(SimpleNamespace(path="system.workers.isolates", value=8))
+    'system.workers.isolates = 8'
+    """
+    return source.path if isinstance(source.value, dict) else f"{source.path} = {source.value}"
 
 
 METERS = {"cpu": "CPU time", "class_a": "class A operations", "class_b": "class B operations"}
