@@ -177,7 +177,7 @@ def capacity(
         raise UsageError("capacity: every target is missed at any load (see `headroom run` for by how much)")
     near = _near(search, ladder)
     with nullcontext(executor) if executor else ThreadPoolExecutor(os.cpu_count()) as workers:
-        found = _Hunt(search, near, seeds=seeds, tolerance_ratio=tolerance_ratio, workers=workers).rates()
+        found = Hunt(search, near, seeds=seeds, tolerance_ratio=tolerance_ratio, workers=workers).rates()
     return _answer(search, ladder, found=found)
 
 
@@ -213,7 +213,7 @@ class _Rates:
     settled: bool
 
 
-class _Hunt:
+class Hunt:
     """All seeds, from one rate that is near the answer.
 
     They first play the same few rates, so that together they tell how long the start lasts there; then each looks for
@@ -231,34 +231,41 @@ class _Hunt:
             nothing: list[dict[float, float]] = [{} for _ in self.seeds]
             steady = tuple(self._each(self.tasks.steady, self.search.longer, self.near, of_seed=nothing))
             return _Rates(steady, (), self.search.longer, settled=True)
+        shared, steady = self.steady()
+        return _Rates(steady, self._cold(shared), shared.stretch, shared.settled)
+
+    def steady(self) -> "tuple[Shared, tuple[float, ...]]":
+        """Find each seed's rate for the deployment at work, and what the seeds showed together."""
         shared = self._shared()
-        steady = tuple(self._each(self.tasks.steady, shared.stretch, self.near, of_seed=shared.known))
+        return shared, tuple(self._each(self.tasks.steady, shared.stretch, self.near, of_seed=shared.known))
+
+    def _cold(self, shared: "Shared") -> tuple[float, ...]:
+        """Find each seed's rate for the start."""
         self.search.on_progress("searching for the rate that a cold start bears")
         floor = min(self.near, self.search.own_per_s) / 64
         known = shared.known_of_start
         first = self.tasks.cold(floor, min(known[0]), self.seeds[0], known[0])
-        others = self._each(self.tasks.cold, floor, first or self.near, of_seed=known, skipped=1)
-        return _Rates(steady, (first, *others), shared.stretch, shared.settled)
+        return (first, *self._each(self.tasks.cold, floor, first or self.near, of_seed=known, skipped=1))
 
     def _each(self, task: Callable[..., T], *same: Any, of_seed: Sequence[Any] = (), skipped: int = 0) -> Iterator[T]:
         """Run ``task(*same, seed, own)`` for every seed but the first *skipped*, side by side."""
         own = [of_seed[skipped:]] if of_seed else []
         return self.workers.map(partial(task, *same), self.seeds[skipped:], *own)
 
-    def _shared(self) -> "_Shared":
+    def _shared(self) -> "Shared":
         """Play rates around the answer for as long as it takes to forget the start."""
         warm_up_s = self.search.scenario.workload.warm_up_s
         length_s = max(LENGTH_S, 2 * warm_up_s, 2 * REQUESTS_MIN / self.near)
         near = self.near
         for _ in range(DOUBLINGS_MAX + 1):
-            shared = _Shared(length_s, warm_up_s)
+            shared = Shared(length_s, warm_up_s)
             near = crossing(partial(self._mean_gap, shared), near, tolerance_ratio=self.tolerance_ratio)
             if shared.settled or near * length_s >= REQUESTS_MAX[self.search.engine]:
                 break
             length_s *= 2
         return shared
 
-    def _mean_gap(self, shared: "_Shared", rate_per_s: float) -> float:
+    def _mean_gap(self, shared: "Shared", rate_per_s: float) -> float:
         """Play all seeds at one rate; return their mean gap."""
         what = f"{len(self.seeds)} seeds of {shared.length_s:,.0f} s at {rate_per_s:,.4g} requests/s"
         self.search.on_progress(what)
@@ -267,7 +274,7 @@ class _Hunt:
 
 
 @dataclass
-class _Shared:
+class Shared:
     """What all seeds showed at the rates that they share."""
 
     length_s: float
