@@ -18,6 +18,18 @@ from sim.errors import UsageError
 STEP_MIN, STEP_MAX = 0.05, 0.08
 """Of the logarithm of the rate, while no evaluation lies on the other side; far from the targets up to half the gap."""
 
+SLOPE = 4.0
+"""Guess at the gap's slope on the logarithm of the rate, where only one rate is known."""
+
+WIDE = 6
+"""Times the tolerance: in a wider bracket an interpolated place is not believed, however near to one of its ends."""
+
+FAR = 25.0
+"""Of the logarithm of the rate: nobody looks eleven powers of ten from where the search began."""
+
+GAP_MAX = 1.4
+"""A gap beyond it, either way, only tells the side."""
+
 EVALUATIONS_MAX = 40
 
 
@@ -38,7 +50,8 @@ def crossing(
     start : float
         First rate to be looked at.
     tolerance_ratio : float
-        The rates between which the answer is interpolated are this near; or it is a third as near to one of them.
+        The rates between which the answer is interpolated are this near; or they are rather near, and it is a third as
+        near to one of them.
     known : dict of float to float, optional
         Evaluations that are there already.
     floor : float
@@ -72,7 +85,7 @@ def _bracket(
     at: Callable[[float], float], place: float, seen: dict[float, float], *, floor: float
 ) -> tuple[float, float] | None:
     """Return places below and above the crossing; None where there is none above *floor*."""
-    step = 0.0
+    step, first = 0.0, place
     at(place)
     for _ in range(EVALUATIONS_MAX):
         below = [x for x, y in seen.items() if y <= 0]
@@ -80,14 +93,15 @@ def _bracket(
         if below and above:
             return max(below), min(above)
         end = min(above) if above else max(below)
-        step = min(max(_secant(seen, end), STEP_MIN), max(2 * step, STEP_MAX, abs(seen[end]) / 2))
+        wanted = _secant(seen, end) or max(2 * step, abs(seen[end]) / SLOPE)
+        step = min(max(wanted, STEP_MIN), max(2 * step, STEP_MAX, abs(seen[end]) / 2))
         place = end - step if above else end + step
         if floor and above and place < log(floor):
             return None
+        if abs(place - first) > FAR:
+            break
         at(place)
-    raise UsageError(
-        f"rate={exp(place):.4g} after {EVALUATIONS_MAX} probes: no rate lies on the other side of the targets"
-    )
+    raise UsageError(f"rate={exp(place):.4g} after {EVALUATIONS_MAX} probes: all on one side of the targets")
 
 
 def _secant(seen: dict[float, float], end: float) -> float:
@@ -102,7 +116,8 @@ def _illinois(at: Callable[[float], float], low: float, high: float, *, toleranc
     weight_low, weight_high, kept = _straight(at(low)), _straight(at(high)), 0
     for _ in range(EVALUATIONS_MAX):
         place = _between(low, high, weight_low, weight_high)
-        if high - low <= tolerance or min(place - low, high - place) <= tolerance / 3:
+        near = high - low <= WIDE * tolerance and min(place - low, high - place) <= tolerance / 3
+        if near or high - low <= tolerance:
             break
         value = at(place)
         if value > 0:
@@ -116,7 +131,7 @@ def _illinois(at: Callable[[float], float], low: float, high: float, *, toleranc
 
 def _straight(gap: float) -> float:
     """Return 1 - target / value, which is about linear in the rate, from log(value / target)."""
-    return 1 - exp(-gap)
+    return 1 - exp(-min(max(gap, -GAP_MAX), GAP_MAX))
 
 
 def _between(low: float, high: float, weight_low: float, weight_high: float) -> float:

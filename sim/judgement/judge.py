@@ -19,7 +19,7 @@ import numpy as np
 from sim.errors import UsageError
 from sim.judgement.availability import availability
 from sim.judgement.targets import Target, Verdict, decide, targets_of
-from sim.results.metrics import UPTIME, estimate
+from sim.results.metrics import UPTIME, assumed_by, estimate
 from sim.statistics.intervals import Estimate, requests_to_settle, round_up
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
     from sim.results.result import Result
     from sim.scenario.scenario import Scenario
+
+
+MODELLED = ("simpy", "compiled", "reference")
+"""Runners whose service times are the scenario's own numbers."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class TargetRow:
         What would settle an inconclusive row; empty otherwise.
     scope : str
         Route, or keys, that it is of; empty for all requests.
+    follows_from : str
+        Path of the assumption that the row only restates, so that its verdict is the assumption's: measure that number.
+        Empty for all others, and for runs on what nobody here has paced.
     """
 
     metric: str
@@ -64,6 +71,7 @@ class TargetRow:
     verdict: Verdict
     reason: str = ""
     scope: str = ""
+    follows_from: str = ""
 
     @property
     def name(self) -> str:
@@ -95,9 +103,11 @@ def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
     valid = all(run.valid for run in runs)
     frames = [run.steady().frame for run in runs]
     scenario = runs[0].scenario
+    modelled = all(run.on in MODELLED for run in runs)
     rows = []
     for line in targets_of(scenario):
         row = _uptime_row(line, runs) if line.metric == UPTIME else _row(line, frames, scenario)
+        row = replace(row, follows_from=assumed_by(line.metric, scenario)) if modelled else row
         rows.append(
             row if valid else replace(row, verdict=Verdict.INVALID, reason="the load generator itself was late")
         )

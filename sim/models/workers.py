@@ -93,6 +93,6 @@ COMPONENT = Component(
         per_million("workers.cpu", "ms", fact="cpu_ms"),
     ),
     background=plan_fee,
-    metrics=(Metric("worker_cpu_ms", "Worker CPU", "ms", cpu_ms, compared=("p99",)),),
+    metrics=(Metric("worker_cpu_ms", "Worker CPU", "ms", cpu_ms, compared=("p99",), restates="cpu_ms"),),
     busy_ms=busy_ms,
 )

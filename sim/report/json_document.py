@@ -260,7 +260,16 @@ def _estimate(found: "Estimate") -> Document:
 
 def _sensitivity(row: "Sensitivity") -> Document:
     numbers = {name: value for name, value in vars(row).items() if name != "source"}
-    return {"path": row.source.path, "confidence": row.source.confidence, "swing_ratio": row.swing_ratio} | numbers
+    return (
+        {"path": row.source.path, "confidence": row.source.confidence, "swing_ratio": row.swing_ratio}
+        | numbers
+        | _most(row)
+    )
+
+
+def _most(row: "Sensitivity") -> Document:
+    name, swing = row.most
+    return {"moves_most": name, "moves_most_ratio": swing, "targets": dict(row.targets)}
 
 
 def _provenance(scenario: "Scenario") -> list[Document]:

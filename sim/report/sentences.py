@@ -70,7 +70,8 @@ def _missed(rows: Sequence["TargetRow"]) -> list[str]:
 
 def _against(row: "TargetRow") -> str:
     lines = (row.target, row.alert)
-    return f"{amount(row.value, row.unit, apart_from=lines)} against {line_of(row.target, row.unit)}"
+    follows = f", which follows from your assumption {row.follows_from}" if row.follows_from else ""
+    return f"{amount(row.value, row.unit, apart_from=lines)} against {line_of(row.target, row.unit)}{follows}"
 
 
 def _open(rows: Sequence["TargetRow"]) -> list[str]:

@@ -125,6 +125,12 @@ def _line_cells(row: "TargetRow") -> list[Cell]:
     ]
 
 
+def remark(row: "TargetRow") -> str:
+    """Return what stands below a verdict: what would settle it, or which assumption it only restates."""
+    follows = f"follows from your assumption {row.follows_from}: measure it" if row.follows_from else ""
+    return "; ".join(part for part in (row.reason, follows) if part)
+
+
 def _value_cells(row: "TargetRow", *, silent: bool = False) -> list[Cell]:
     """The estimate over its interval, the requests that it rests on, the verdict over its reason."""
     lines = (row.target, row.alert)
@@ -133,7 +139,7 @@ def _value_cells(row: "TargetRow", *, silent: bool = False) -> list[Cell]:
     )
     if not isfinite(row.value) and not isfinite(row.low):
         value = Cell(NONE if row.n == 0 else amount(row.value, row.unit))
-    return [value, Cell(f"{row.n:,}"), Cell(row.verdict, "" if silent else row.reason)]
+    return [value, Cell(f"{row.n:,}"), Cell(row.verdict, "" if silent else remark(row))]
 
 
 def routes(simulated: "Sequence[Result]", measured: "Result | None" = None) -> Grid:
@@ -305,14 +311,24 @@ def sensitivity(rows: "Sequence[Sensitivity]") -> Grid:
             row.source.confidence,
             _changes(row.p50_ratio_low, row.p50_ratio_high),
             _changes(row.p99_ratio_low, row.p99_ratio_high),
+            _moved(row),
             row.source.source,
         )
         for row in rows
     ]
     columns = (
-        Column("number", "path"), "confidence", f">P50, ÷ and × {FACTOR:g}", f">P99, ÷ and × {FACTOR:g}", "why",
+        Column("number", "path"), "confidence", f">P50, ÷ and × {FACTOR:g}", f">P99, ÷ and × {FACTOR:g}", "moves most",
+        "why",
     )  # fmt: skip
-    return grid("Low-confidence numbers that the P99 depends on most", columns, rows=lines)
+    return grid("Low-confidence numbers that the targets depend on most", columns, rows=lines)
+
+
+def _moved(row: "Sensitivity") -> str:
+    """Name the target that moves most, and by how much; none where nothing moves by a thousandth."""
+    name, swing = row.most
+    if swing < 0.001:
+        return "none"
+    return f"{target_name(name)}: {_changes(*row.targets[name])}" if name in row.targets else target_name(name)
 
 
 def _changes(*ratios: float) -> str:

@@ -102,6 +102,24 @@ def applies(metric: str, scenario: "Scenario") -> bool:
     return found.applies(uses(component.name, scenario.system.instances.values(), operations=scenario.operations))
 
 
+def assumed_by(metric: str, scenario: "Scenario") -> str:
+    """Return the path of the assumption that *metric* only restates; empty where it is measured, or more than that.
+
+    >>> from sim.scenario.scenario import load_scenario
+    >>> [assumed_by(metric, load_scenario("launch")) for metric in ("worker_cpu_ms", "api_latency_ms")]
+    ['system.workers.cpu_ms', '']
+    """
+    if metric not in metrics():
+        return ""
+    component, found = metrics()[metric]
+    instances = scenario.system.of(component.name)
+    paths = [f"system.{instance.name}.{found.restates}" for instance in instances if found.restates]
+    beliefs = [source for source in scenario.provenance if source.low_confidence]
+    # A distribution is an assumption if one of its parameters is, whatever the source of the others.
+    assumed = [path for path in paths if any(f"{one.path}.".startswith(f"{path}.") for one in beliefs)]
+    return assumed[0] if len(paths) == 1 and assumed else ""
+
+
 def metric_names() -> tuple[str, ...]:
     """List all metrics that a target may name: latency, the components' metrics, uptime."""
     return (LATENCY, *metrics(), UPTIME)
