@@ -188,7 +188,7 @@ def main() -> int:
         ]
         plans = [plan for plan in plans if plan[4]]
         for title, scenario, near, closed_form, groups, warm_ups in plans:
-            times, long_groups = (4, 2) if title == "launch" else (10, 10)
+            times, long_groups = (4, 4) if title == "launch" else (4, 8)
             truth = closed_form or long_run(scenario, near, times=times, groups=long_groups, workers=workers, tell=tell)
             for warm_up_s in warm_ups:
                 asked_for = scenario.with_(**{"workload.warm_up_s": warm_up_s, "workload.duration_s": 1_200})
@@ -214,7 +214,7 @@ Written by `{command} --seed {asked.seed}`; not edited by hand.
 Groups of five seeds are searched as `headroom capacity` does. Of {SETS} sets of five seeds, drawn from all that were
 searched, those are counted whose 95 % interval holds the long-run answer: promised are
 {100 * PROMISE[0]:g} to {100 * PROMISE[1]:g} %. The long-run answer of M/M/1 is the closed form, that of the others a
-search with runs ten times (launch: four times) as long. *Slow launch* is launch with twenty organisations and
+search with runs four times as long. *Slow launch* is launch with twenty organisations and
 slower services: the same flush storm after an empty start, in a thirtieth of the requests. *Cut* is the start
 that the searches found, in s, with the warm-up that the scenario names as its floor.
 
