@@ -60,7 +60,10 @@ def _beliefs(scenario: "Scenario") -> Iterator[Provenance]:
 def _elasticity(scenario: "Scenario", source: Provenance, station: str, bound: float) -> float:
     """Return by how many per cent the bound moves, for each per cent of the number."""
     more = multiplied(source.value, FACTOR)
-    more = source.value + 1 if more == source.value else more
+    if more == source.value:
+        if not isinstance(source.value, int):
+            return 0.0  # Nothing times anything.
+        more = source.value + 1
     try:
         moved = _bound(scenario.vary(source.path, more), station)
     except ScenarioError:
