@@ -11,6 +11,7 @@ import numpy as np
 import simpy
 
 from benchmarks.jobs import SEED, Job, Times
+from sim.flow import ELASTIC
 from sim.randomness.distributions import AnyDistribution
 from sim.randomness.streams import child_context, stream_key, uniforms
 from sim.scenario.scenario import load_scenario
@@ -44,7 +45,8 @@ class Deployment:
         self.key = job.schedule.key.tolist()
         self.size_bytes = job.schedule.size_bytes.tolist()
         self.latency_ms = [0.0] * self.requests
-        self.isolates = simpy.Resource(self.env, system.workers.isolates)
+        isolates = system.workers.isolates
+        self.isolates = simpy.Resource(self.env, ELASTIC if isolates == "elastic" else isolates)
         self.database = simpy.Resource(self.env, 1)
         self.streams = simpy.Resource(self.env, system.tunnel.streams)
         objects = range(scenario.workload.keys.count)

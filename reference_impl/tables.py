@@ -77,13 +77,16 @@ class Table:
         value = self.count(key, at_least=at_least, at_most=at_most)
         return default if value is None else value
 
-    def count(self, key: str, *, at_least: int = 1, at_most: int | None = None) -> int | None:
-        """Return the whole number at *key*, or None if it is absent."""
+    def count(
+        self, key: str, *, at_least: int = 1, at_most: int | None = None, or_word: str | None = None
+    ) -> int | None:
+        """Return the whole number at *key*, or None if it is absent or the word *or_word*."""
         value = self.take(key, None)
-        if value is None:
+        if value is None or (or_word is not None and value == or_word):
             return None
         if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-            raise ConfigError(f"{self.where(key)}={shown(value)} must be a whole number >= {at_least}")
+            other = f" or {or_word!r}" if or_word else ""
+            raise ConfigError(f"{self.where(key)}={shown(value)} must be a whole number >= {at_least}{other}")
         if at_most is not None and value > at_most:
             raise ConfigError(f"{self.where(key)}={shown(value)} must be a whole number <= {at_most}")
         return value

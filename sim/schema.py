@@ -11,7 +11,15 @@ from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from sim.errors import ScenarioError, rule
 from sim.randomness.distributions import AnyDistribution
@@ -23,6 +31,18 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def count_or(word: str) -> Any:
+    """Return the validator of a key that is a whole number >= 1 or *word*, for ``Annotated``."""
+
+    def read(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            raise ValueError(f'must be a whole number >= 1, or "{word}"') from None
+
+    return WrapValidator(read)
 
 
 class Table(BaseModel):

@@ -9,10 +9,13 @@ from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Station, Stopwatch
 from reference_impl.timing.tape import Tape
 
+ELASTIC = "elastic"
+"""As many isolates as the load needs: no request waits for a CPU."""
+
 
 @dataclass(frozen=True)
 class WorkersSettings:
-    """Settings of the isolates; *isolates* is the number of requests that use a CPU at once (None: no bound)."""
+    """Settings of the isolates; *isolates* is the number of requests that use a CPU at once (None: elastic)."""
 
     isolates: int | None
     cpu_ms: Tape
@@ -26,7 +29,7 @@ class WorkersSettings:
         """Read the table of a Worker."""
         table.number("log_bytes", 0)  # For the bill alone: nothing is logged here.
         return cls(
-            isolates=table.count("isolates"),
+            isolates=table.count("isolates", or_word=ELASTIC),
             cpu_ms=table.tape("cpu_ms"),
             cold_start_ms=table.tape("cold_start_ms"),
             cold_fraction=table.number("cold_fraction", 0, at_most=1),

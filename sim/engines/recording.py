@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.flow import ELASTIC
+
 UNFINISHED = -1
 """Outcome code of a request that had not ended when the run was interrupted."""
 
@@ -38,6 +40,11 @@ class StationUse:
     """``busy_ms`` of the busiest instance alone; the same number for a station of one instance."""
     offered_ms: float
     """Largest offered load of an instance: its service time, extrapolated to the requests that it rejected."""
+
+    @property
+    def elastic(self) -> bool:
+        """Whether the station scales out, so that no share of its servers says how busy it is."""
+        return self.servers >= ELASTIC
 
     def offered_ratio(self, horizon_ms: float) -> float:
         """Return the busiest instance's offered load, as a share of its capacity while requests arrive."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sim.errors import UsageError
 from sim.experiments.capacity import Capacity, capacity
 from sim.experiments.sensitivity import Sensitivity, sensitivity
-from sim.judgement.comparison import Comparison, compare
+from sim.judgement.comparison import Agreement, Comparison, compare
 from sim.judgement.cost import Cost, cost
 from sim.judgement.judge import TargetRow, exit_status, judge, overall
 from sim.judgement.targets import Verdict, left_out
@@ -91,7 +91,9 @@ class Plan(Shown):
     def verdict(self) -> Verdict:
         """The targets' verdict; a PASS that the measurement contradicts, or that was cut short, is INCONCLUSIVE."""
         found = overall(self.targets) if self.targets else Verdict.INCONCLUSIVE
-        unconfirmed = self.interrupted or not (self.comparison is None or self.comparison.agrees)
+        compared = self.comparison
+        contradicted = compared is not None and (not compared.valid or compared.verdict is Agreement.DIFFERS)
+        unconfirmed = self.interrupted or contradicted
         return Verdict.INCONCLUSIVE if found == Verdict.PASS and unconfirmed else found
 
     @property
@@ -203,7 +205,7 @@ class _Work:
         results += [self._simulated(schedule(self.scenario, seed), seed) for seed in others]
         played = (note for result in results for note in result.notes)
         notes = tuple(dict.fromkeys((*trace_notes(self.scenario), *played)))
-        absent = [f"{line.metric} {line.statistic}" for line in left_out(self.scenario)]
+        absent = [line.name for line in left_out(self.scenario)]
         notes += (f"not judged, since no route can have it: {', '.join(absent)}",) if absent else ()
         notes += findings(self.scenario)
         cut_short = any(result.interrupted for result in results)

@@ -34,7 +34,7 @@ class Probe:
     judged : tuple of Estimate or None
         One per target that a model can estimate, in their order; None when no request has its metric.
     utilization : dict of str to float
-        Utilization of each station's busiest instance while requests arrive; 1 is saturation.
+        Utilization of each station's busiest instance, without elastic stations; 1 is saturation.
     tail_queue_ms : dict of str to float
         Mean wait at each station, over the slowest 1 % of requests.
     """
@@ -69,7 +69,7 @@ class Probe:
 
 def probe_of(result: "Result", *, start_ms: float, targets: Sequence[Target], rate_per_s: float) -> Probe:
     """Summarise a run at *rate_per_s* from *start_ms* on."""
-    scenario, stations = result.scenario, result.stations
+    scenario, busy = result.scenario, result.stations.set_index("station")["utilization_busiest"].dropna()
     frame = result.frame[result.frame["arrival_ms"] >= start_ms]
     p50, p99 = (estimate([frame], LATENCY, statistic=name, scenario=scenario) for name in ("p50", "p99"))
     assert p50 is not None
@@ -82,7 +82,9 @@ def probe_of(result: "Result", *, start_ms: float, targets: Sequence[Target], ra
         latency_ms_mean=float(frame["latency_ms"].mean()),
         p50=p50,
         p99=p99,
-        judged=tuple(estimate([frame], line.metric, statistic=line.statistic, scenario=scenario) for line in targets),
-        utilization=dict(zip(stations["station"], stations["utilization_busiest"].astype(float), strict=True)),
+        judged=tuple(
+            estimate([line.select(frame)], line.metric, statistic=line.statistic, scenario=scenario) for line in targets
+        ),
+        utilization={str(name): float(share) for name, share in busy.items()},
         tail_queue_ms={name: float(tail[f"{name}_queue_ms"].mean()) for name in queues(scenario.met)},
     )

@@ -16,6 +16,9 @@ from sim.randomness.streams import checked_seed
 from sim.results.metrics import NOT_JUDGED, metric_values
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.judgement.targets import Target
     from sim.scenario.scenario import Scenario
 
 Array = NDArray[np.float64]
@@ -72,7 +75,9 @@ def spawned_seeds(seed: int, count: int, *, batch: int = 0) -> tuple[int, ...]:
     return tuple(int(word) >> 1 for word in words)
 
 
-def replicate(scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence[str]) -> Replication | None:
+def replicate(
+    scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence[str], lines: Sequence["Target"] = ()
+) -> Replication | None:
     """Simulate *scenario* once with this seed.
 
     Parameters
@@ -83,6 +88,8 @@ def replicate(scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence
     engine : {"compiled", "simpy"}
     metrics : sequence of str
         Metrics whose values are recorded.
+    lines : sequence of Target
+        Those whose measures may stand among *metrics*.
 
     Returns
     -------
@@ -97,12 +104,20 @@ def replicate(scenario: "Scenario", seed: int, *, engine: str, metrics: Sequence
         return None
     frame = result.steady().frame
     judged = frame[~frame["outcome"].isin(NOT_JUDGED)]
-    busy = result.stations.set_index("station")["utilization_busiest"]
+    busy = result.stations.set_index("station")["utilization_busiest"].dropna()  # An elastic one is never busy.
     return Replication(
         seed=seed,
         requests=len(judged),
         failed_share=float((judged["outcome"] != "ok").mean()),
-        metrics={metric: metric_values(frame, metric, scenario=scenario) for metric in metrics},
+        metrics={name: _values(frame, name, scenario, lines=lines) for name in metrics},
         busiest_station=str(busy.idxmax()) if len(busy) else "none",
         busiest_utilization=float(busy.max()) if len(busy) else 0.0,
     )
+
+
+def _values(frame: "pd.DataFrame", name: str, scenario: "Scenario", *, lines: Sequence["Target"]) -> Array:
+    """Return the values of a metric, or of the measure of one of *lines*."""
+    line = next((line for line in lines if line.measure == name), None)
+    if line is None:
+        return metric_values(frame, name, scenario=scenario)
+    return metric_values(line.select(frame), line.metric, scenario=scenario)

@@ -1,6 +1,10 @@
-"""Search, with one seed, for the highest rate that meets the targets: up in large steps, then by bisection.
+"""What one seed shows of a scenario at any rate: probes, how far each is from its targets, and when the start is over.
 
-All probes of one seed share their random numbers, so a higher rate is the same requests arriving faster.
+All probes of one seed share their random numbers, so a higher rate is the same requests coming faster.
+
+A deployment that starts empty is not the deployment at work: all objects wake at once, flush at the same moments, and
+drift apart only over minutes. What a probe says of the steady state is said of what comes after that, and how long it
+takes is found, not assumed (:func:`sim.statistics.warmup.forgotten_after`).
 
 Sources
 -------
@@ -8,54 +12,117 @@ Law, "Simulation Modeling and Analysis", 5th ed., 2015, chapter 11 (common rando
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, sqrt
+from math import inf, isfinite, log
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.errors import UsageError
 from sim.experiments.probe import Probe, probe_of
-from sim.judgement.targets import Verdict, decide, targets_of
-from sim.results.metrics import UPTIME
+from sim.judgement.targets import Target, Verdict, decide, targets_of
+from sim.results.metrics import NOT_JUDGED, UPTIME, metric_values, statistic_of
 from sim.runners.play import play_whole
 from sim.scenario.generation import schedule
 from sim.screening import Screening, screen
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.results.result import Result
     from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
 
 STEADY = ("poisson", "constant", "bursty")
-"""Arrival processes with stationary increments: a probe may be as short as its rate allows."""
-
+"""Kinds of arrivals that look the same at any time, so that a probe may be as long as it has to be."""
 
 REQUESTS_MIN = 20_000
-"""A P99 then has 200 requests beyond it: a relative error of about 5 % for the distributions in use (hazard H60)."""
+"""A P99 then rests on 200 requests beyond it: about 5 % of relative error for the distributions in use (hazard H60)."""
 
+REQUESTS_MAX = {"compiled": 3_000_000, "simpy": 200_000}
+"""Of one probe; a rate that brings more in the time that is wanted gets less time."""
 
-REQUESTS_MAX = 200_000
+BUSIEST_REQUESTS_MAX = 200_000
+"""Of a plan whose rate changes, the busiest stretch of so many requests is played."""
 
+LADDER_S = 30.0
+"""Judged by a probe that only has to tell which side of the targets its rate is on, in simulated seconds."""
 
-PROBE_S = 30.0
-"""Simulated seconds after the warm-up: three flush intervals."""
-
+LADDER_START_S = 120.0
+"""Cut before it."""
 
 WARM_UP_SHARE = 0.2
-"""Share cut from a probe of a scenario that names no warm-up. The initial transient is long: objects that start empty
-flush at the same moments until their alarms have drifted apart."""
-
+"""Cut from the busiest stretch of a plan that names no warm-up."""
 
 LADDER_START, LADDER_SPAN = 0.25, 16
-"""The ladder starts at the lower of the scenario's rate times LADDER_START and the bound divided by LADDER_SPAN."""
-
+"""The ladder begins at this share of the scenario's own rate, or so many times below the bound, whichever is lower."""
 
 LADDER_STEPS_TO_BOUND, LADDER_STEPS_MAX = 11, 16
-"""Each step at least doubles the rate; more, where the bound would otherwise take more steps than this."""
+"""Steps are at least doublings; larger, if it would take more than these to come to the bound."""
+
+BEYOND = 1.05
+"""Times the bound: the last step of the ladder, where a station is overloaded unless arithmetic errs."""
+
+GAP_MAX = log(4.0)
+"""A statistic four times beyond its target tells no more than that it is far beyond: a failed request is infinite."""
+
+UTILIZATION_WEIGHT = 10.0
+"""Of the logarithm of utilization beside those of the targets: it decides at overload, and is far below them before."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """How much of a run is cut, and how much is judged, in simulated seconds."""
+
+    cut_s: float
+    judged_s: float
+
+    @property
+    def length_s(self) -> float:
+        """Both together."""
+        return self.cut_s + self.judged_s
+
+    def within(self, requests: int, rate_per_s: float) -> "Stretch":
+        """Return the stretch, shortened to hold at most *requests* at *rate_per_s*."""
+        shorter = min(1.0, requests / (rate_per_s * self.length_s))
+        return Stretch(self.cut_s * shorter, self.judged_s * shorter)
+
+
+@dataclass(frozen=True)
+class Settling:
+    """One long run: what it says of the targets for each cut, and how slow each part of it is.
+
+    Attributes
+    ----------
+    gaps : dict of float to float
+        By seconds cut.
+    start_gap : float
+        Of the first seconds of a cold start.
+    slow_share : ndarray, shape (sections,)
+        Share of slow requests in each section of the run.
+    """
+
+    gaps: dict[float, float]
+    start_gap: float
+    slow_share: NDArray[np.float64]
 
 
 class Search:
-    """The search of one seed, with a record of every rate that it probed."""
+    """The scenario at any rate, with one seed.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        With an open loop of arrivals.
+    seed : int
+    engine : {"compiled", "simpy"}
+    screening : Screening, optional
+        Of *scenario*, if it was asked for already.
+    on_progress : callable, optional
+        Given each probe in a few words.
+    """
 
     def __init__(
         self,
@@ -63,102 +130,182 @@ class Search:
         seed: int,
         *,
         engine: str,
-        tolerance_ratio: float,
         screening: Screening | None = None,
         on_progress: Callable[[str], None] | None = None,
     ) -> None:
-        self.scenario, self.seed, self.engine, self.tolerance_ratio = scenario, seed, engine, tolerance_ratio
+        self.scenario, self.seed, self.engine = scenario, seed, engine
         self.on_progress = on_progress or (lambda _: None)
         self.targets = [line for line in targets_of(scenario) if line.metric != UPTIME]
-        self.whole = schedule(scenario, seed)
-        if self.whole.user is not None:
-            raise UsageError("capacity needs arrivals of an open loop, not kind=closed: its users set the rate")
-        self.own_per_s = len(self.whole) / (self.whole.duration_ms / 1000)
+        self.keepable = (True,) * len(self.targets)
         self.screening = screening
-        self.seen: dict[float, Probe] = {}
+        self.seen: dict[tuple[float, Stretch], Probe] = {}
 
-    def probe(self, rate_per_s: float) -> Probe:
-        """Simulate the scenario at one rate; a rate probed before is not simulated again."""
-        if rate_per_s not in self.seen:
-            self.on_progress(f"seed {self.seed} at {rate_per_s:.3g} requests/s")
-            self.seen[rate_per_s] = self._probe(rate_per_s)
-        return self.seen[rate_per_s]
+    @cached_property
+    def whole(self) -> "Schedule":
+        """The scenario's own schedule."""
+        planned = schedule(self.scenario, self.seed)
+        if planned.user is not None:
+            raise UsageError("capacity needs arrivals of an open loop, not kind=closed: its users set the rate")
+        return planned
+
+    @cached_property
+    def own_per_s(self) -> float:
+        """The scenario's own mean arrival rate."""
+        return len(self.whole) / (self.whole.duration_ms / 1000)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether arrivals look the same at any time, so that there is a steady state."""
+        return self.scenario.workload.arrivals.kind in STEADY
+
+    @property
+    def ladder(self) -> Stretch:
+        """What a probe of the ladder plays."""
+        return Stretch(max(LADDER_START_S, self.scenario.workload.warm_up_s), LADDER_S)
+
+    @property
+    def longer(self) -> Stretch:
+        """What a probe near the answer plays: twice as much."""
+        return Stretch(2 * self.ladder.cut_s, 2 * self.ladder.judged_s)
+
+    def probe(self, rate_per_s: float, stretch: Stretch) -> Probe:
+        """Play the scenario at one rate, once."""
+        key = (rate_per_s, stretch)
+        if key not in self.seen:
+            result, cut_ms = self._play(rate_per_s, stretch)
+            self.seen[key] = probe_of(result, start_ms=cut_ms, targets=self.targets, rate_per_s=rate_per_s)
+        return self.seen[key]
+
+    def gap(self, rate_per_s: float, stretch: Stretch) -> float:
+        """Return how far the worst keepable target, or station, is beyond its line: a logarithm, negative within."""
+        result, cut_ms = self._play(rate_per_s, stretch)
+        return self._gap(result, cut_ms)
+
+    def gap_of(self, probe: Probe) -> float:
+        """Return the same of a probe that was played."""
+        values = [None if found is None else found.value for found in probe.judged]
+        return self._worst(values, max(probe.utilization.values(), default=0.0))
+
+    def settling(self, rate_per_s: float, length_s: float, *, sections: int, start_s: float) -> Settling:
+        """Play one long run; keep what a cut at each section's end up to the middle makes of it, and the start."""
+        stretch = Stretch(0.0, length_s).within(REQUESTS_MAX[self.engine], rate_per_s)
+        shorter = stretch.length_s / length_s
+        result, _ = self._play(rate_per_s, stretch)
+        cuts_s = [length_s * (place + 1) / sections for place in range(sections // 2)]
+        gaps = {cut_s: self._gap(result, cut_s * shorter * 1000) for cut_s in cuts_s}
+        start_gap = self._gap(result, 0.0, start_s * shorter * 1000)
+        return Settling(gaps, start_gap, _slow_share(result.frame, stretch.length_s * 1000, sections))
 
     def climb(self) -> list[Probe]:
-        """Raise the rate step by step until a station is overloaded or every target is missed."""
+        """Turn up to the bound until a station is overloaded, or so much slower that no target can be kept."""
         rate_per_s, step_ratio = self.own_per_s * LADDER_START, 2.0
         if isfinite(self.bound_per_s):
             rate_per_s = min(rate_per_s, self.bound_per_s / LADDER_SPAN)
             step_ratio = max(2.0, (self.bound_per_s / rate_per_s) ** (1 / LADDER_STEPS_TO_BOUND))
         ladder: list[Probe] = []
         for step in range(LADDER_STEPS_MAX):
-            ladder.append(self.probe(rate_per_s * step_ratio**step))
+            ladder.append(self.probe(min(rate_per_s * step_ratio**step, BEYOND * self.bound_per_s), self.ladder))
             beyond = [self._verdict(place, ladder[-1]) != Verdict.PASS for place in range(len(self.targets))]
-            if ladder[-1].overloaded or (step > 1 and all(beyond)):
+            topped = ladder[-1].rate_per_s >= BEYOND * self.bound_per_s
+            if topped or ladder[-1].overloaded or (step > 1 and all(beyond)):
                 break
         return ladder
 
-    def keepable(self, ladder: Sequence[Probe]) -> tuple[bool, ...]:
-        """Return which targets some probe meets with its whole interval."""
+    def kept_by_any(self, ladder: Sequence[Probe]) -> tuple[bool, ...]:
+        """Return which targets some rate keeps, with its whole interval."""
         return tuple(
             any(self._verdict(place, probe) == Verdict.PASS for probe in ladder) for place in range(len(self.targets))
         )
 
-    def bracket(self, ladder: Sequence[Probe], keepable: tuple[bool, ...]) -> tuple[float, float]:
-        """Return the highest rate of the ladder that meets the achievable targets, and the next, which does not."""
-        good = [place for place, probe in enumerate(ladder) if not self.breaks(probe, keepable)]
-        low = ladder[good[-1]].rate_per_s if good else ladder[0].rate_per_s / 2
-        high = ladder[good[-1] + 1].rate_per_s if good and good[-1] + 1 < len(ladder) else 2 * low
-        return low, high
-
-    def close_in(self, low: float, high: float, *, keepable: tuple[bool, ...]) -> tuple[float, Probe]:
-        """Bisect the bracket in log rate; return the midpoint of the final bracket and the lowest probe that breaks."""
-        while high / low > 1 + self.tolerance_ratio:
-            middle = sqrt(low * high)
-            low, high = (low, middle) if self.breaks(self.probe(middle), keepable) else (middle, high)
-        return sqrt(low * high), self.probe(high)
-
-    def breaks(self, probe: Probe, keepable: tuple[bool, ...]) -> bool:
-        """Whether this rate overloads a station or, by its point estimate, misses an achievable target."""
-        return probe.overloaded or any(self.missed(place, probe) for place in np.flatnonzero(keepable).tolist())
+    def first_to_break(self, probe: Probe) -> list[int]:
+        """Return the places of the keepable targets that *probe* misses, or nearly; none when it is overloaded."""
+        gaps = {
+            place: _beyond(found.value, line)
+            for place, (found, line) in enumerate(zip(probe.judged, self.targets, strict=True))
+            if found is not None and self.keepable[place]
+        }
+        worst = self.gap_of(probe)
+        return [place for place, gap in gaps.items() if gap > 0 or gap == worst]
 
     def _verdict(self, place: int, probe: Probe) -> Verdict:
         found = probe.judged[place]
         return Verdict.PASS if found is None else decide(found.low, found.high, line=self.targets[place])
 
-    def missed(self, place: int, probe: Probe) -> bool:
-        """Whether the target at *place* is missed, by the probe's point estimate."""
-        found = probe.judged[place]
-        return found is not None and decide(found.value, found.value, line=self.targets[place]) != Verdict.PASS
+    def _gap(self, result: "Result", cut_ms: float, end_ms: float = inf) -> float:
+        first, last = np.searchsorted(result.frame["arrival_ms"].to_numpy(), [cut_ms, end_ms])
+        frame = result.frame.iloc[int(first) : int(last)]
+        values: list[float | None] = []
+        for line, can in zip(self.targets, self.keepable, strict=True):
+            sample = metric_values(line.select(frame), line.metric, scenario=self.scenario) if can else ()
+            values.append(statistic_of(np.asarray(sample), line.statistic) if len(sample) else None)
+        busiest = result.stations["utilization_busiest"].dropna()
+        return self._worst(values, float(busiest.max()) if len(busiest) else 0.0)
 
-    def _probe(self, rate_per_s: float) -> Probe:
-        planned = self._planned(rate_per_s)
-        result = play_whole(self.scenario, planned, on=self.engine, seed=self.seed)
-        start_ms = planned.warm_up_ms or WARM_UP_SHARE * planned.duration_ms
-        return probe_of(result, start_ms=start_ms, targets=self.targets, rate_per_s=rate_per_s)
+    def _worst(self, values: Sequence[float | None], busiest: float) -> float:
+        beyond = [UTILIZATION_WEIGHT * _bounded(busiest)]
+        for line, value, can in zip(self.targets, values, self.keepable, strict=True):
+            if can and value is not None:
+                beyond.append(_beyond(value, line))
+        return max(beyond)
+
+    def _play(self, rate_per_s: float, stretch: Stretch) -> "tuple[Result, float]":
+        """Play one probe; return the result, and the time up to which it is cut."""
+        self.on_progress(f"seed {self.seed} at {rate_per_s:.3g} requests/s")
+        if not self.is_steady:
+            planned = busiest(self.whole, BUSIEST_REQUESTS_MAX).scaled(self.own_per_s / rate_per_s)
+            cut_ms = planned.warm_up_ms or WARM_UP_SHARE * planned.duration_ms
+        else:
+            shortened = self._long_enough(rate_per_s, stretch)
+            length = {"workload.duration_s": shortened.length_s, "workload.requests": None, "workload.warm_up_s": 0.0}
+            planned = schedule(self.scenario.at_rate(rate_per_s).with_(**length), self.seed)
+            cut_ms = shortened.cut_s * 1000
+        return play_whole(self.scenario, planned, on=self.engine, seed=self.seed), cut_ms
+
+    def _long_enough(self, rate_per_s: float, stretch: Stretch) -> Stretch:
+        """Give slow arrivals the time that they take to be enough, and fast ones no more than is allowed."""
+        if stretch.cut_s:
+            stretch = Stretch(stretch.cut_s, max(stretch.judged_s, REQUESTS_MIN / rate_per_s))
+        return stretch.within(REQUESTS_MAX[self.engine], rate_per_s)
 
     @cached_property
     def bound_per_s(self) -> float:
-        """The upper bound for runs as long as a probe there: a log that grows carries less the longer it runs."""
+        """The bound for runs as long as a probe at the bound is: a log that grows bears less the longer it grows."""
         bound_per_s = (self.screening or screen(self.scenario)).rate_per_s_max
-        if self.scenario.workload.arrivals.kind in STEADY and isfinite(bound_per_s):
-            bound_per_s = screen(self.scenario.with_(**self._as_long_as(bound_per_s))).rate_per_s_max
+        if self.is_steady and isfinite(bound_per_s):
+            length_s = self._long_enough(bound_per_s, self.ladder).length_s
+            changes = {"workload.duration_s": length_s, "workload.requests": None, "workload.warm_up_s": 0.0}
+            bound_per_s = screen(self.scenario.with_(**changes)).rate_per_s_max
         return bound_per_s
 
-    def _as_long_as(self, rate_per_s: float) -> dict[str, float | None]:
-        """Return the changes that give a scenario with stationary arrivals the length of a probe at this rate."""
-        judged_s = min(max(PROBE_S, REQUESTS_MIN / rate_per_s), REQUESTS_MAX / rate_per_s)
-        return {"workload.duration_s": self.scenario.workload.warm_up_s + judged_s, "workload.requests": None}
 
-    def _planned(self, rate_per_s: float) -> "Schedule":
-        """Return a schedule at *rate_per_s*: new arrivals if they are stationary, else the planned ones compressed."""
-        if self.scenario.workload.arrivals.kind in STEADY:
-            return schedule(self.scenario.at_rate(rate_per_s).with_(**self._as_long_as(rate_per_s)), self.seed)
-        return busiest(self.whole, REQUESTS_MAX).scaled(self.own_per_s / rate_per_s)
+def _beyond(value: float, line: Target) -> float:
+    """Return how far *value* is on the bad side of *line*, as a logarithm within :data:`GAP_MAX`."""
+    if line.direction == "below":
+        return _bounded(value / line.target)
+    return _bounded(line.target / value if value > 0 else np.inf)
+
+
+def _bounded(ratio: float) -> float:
+    if not ratio > 0:
+        return -GAP_MAX
+    return min(max(log(ratio), -GAP_MAX), GAP_MAX) if isfinite(ratio) else GAP_MAX
+
+
+def _slow_share(frame: "pd.DataFrame", length_ms: float, bins: int) -> NDArray[np.float64]:
+    """Share of slow requests by time of arrival, shape (bins,); slow is what 1 % of the second half exceed."""
+    arrival_ms, latency_ms = frame["arrival_ms"].to_numpy(), frame["latency_ms"].to_numpy()
+    answered = frame["outcome"].isin((*NOT_JUDGED, "ok", "timeout")).to_numpy()
+    latency_ms = np.where(answered, latency_ms, np.inf)
+    later = latency_ms[arrival_ms >= length_ms / 2]
+    line = np.partition(later, int(0.99 * len(later)))[int(0.99 * len(later))] if len(later) else 0.0
+    at = np.minimum((arrival_ms / length_ms * bins).astype(np.int64), bins - 1)
+    count = np.bincount(at, minlength=bins)
+    slow = np.bincount(at, weights=latency_ms > line, minlength=bins)
+    return np.asarray(slow / np.maximum(count, 1))
 
 
 def busiest(planned: "Schedule", requests: int) -> "Schedule":
-    """Return the shortest window of *planned* with this many *requests*; all of it when it holds no more."""
+    """The stretch of *planned* in which so many requests come fastest; all of it when it holds no more."""
     spare = len(planned) - requests
     if spare <= 0:
         return planned

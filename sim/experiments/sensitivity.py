@@ -9,15 +9,17 @@ Sources
 Law, "Simulation Modeling and Analysis", 5th ed., 2015, section 11.4 (sensitivity under common random numbers).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.errors import ScenarioError
-from sim.results.metrics import LATENCY, metric_values
+from sim.judgement.targets import Target, targets_of
+from sim.results.metrics import LATENCY, UPTIME, metric_values, statistic_of
 from sim.statistics.quantiles import quantiles
 
 if TYPE_CHECKING:
@@ -30,13 +32,15 @@ FACTOR = 1.25
 REQUESTS_MAX = 20_000
 """Requests after the warm-up: a P99 then has 200 requests beyond it, and common random numbers do the rest."""
 
+LATENCY_P99 = f"{LATENCY} p99"
+
 PLACES = ("value", "mean", "median", "p99", "low", "high", "minimum", "maximum", "values")
 """Scale and location parameters: multiplying them multiplies the distribution."""
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The effect on latency of one low-confidence number, a quarter larger and smaller.
+    """The effect on latency, and on every judged target, of one low-confidence number, a quarter larger and smaller.
 
     Attributes
     ----------
@@ -47,6 +51,8 @@ class Sensitivity:
         where the schema forbids the changed number.
     p99_ratio_low, p99_ratio_high : float
         The same for the P99.
+    targets : mapping of str to (float, float)
+        The same two ratios for each judged target, by its name; uptime, which no run shows, is left out.
     """
 
     source: "Provenance"
@@ -54,12 +60,22 @@ class Sensitivity:
     p50_ratio_high: float
     p99_ratio_low: float
     p99_ratio_high: float
+    targets: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def swing_ratio(self) -> float:
         """The larger relative change of the P99 over both variations."""
-        moved = (abs(ratio - 1) for ratio in (self.p99_ratio_low, self.p99_ratio_high))
-        return max((by for by in moved if isfinite(by)), default=0.0)
+        return _swing((self.p99_ratio_low, self.p99_ratio_high))
+
+    @property
+    def most(self) -> tuple[str, float]:
+        """The target that moves most, and its larger relative change; the P99 of latency where none was judged."""
+        swings = {name: _swing(ratios) for name, ratios in self.targets.items()} or {LATENCY_P99: self.swing_ratio}
+        return max(swings.items(), key=lambda one: one[1])
+
+
+def _swing(ratios: tuple[float, float]) -> float:
+    return max((abs(ratio - 1) for ratio in ratios if isfinite(ratio)), default=0.0)
 
 
 def sensitivity(
@@ -77,20 +93,20 @@ def sensitivity(
     Returns
     -------
     tuple of Sensitivity
-        Largest effect on the P99 first.
+        Largest effect on any judged target first.
     """
-    base = _quantiles(scenario, engine)
+    lines = [line for line in targets_of(scenario) if line.metric != UPTIME]
+    base = _statistics(scenario, lines, engine)
     rows = []
     for source in low_confidence_numbers(scenario):
         if on_progress is not None:
             on_progress(source.path)
-        ratios = []
-        for factor in (1 / FACTOR, FACTOR):
-            p50, p99 = _varied(scenario, source, factor, engine=engine)
-            ratios.append((p50 / base[0], p99 / base[1]))
-        (p50_low, p99_low), (p50_high, p99_high) = ratios
-        rows.append(Sensitivity(source, p50_low, p50_high, p99_low, p99_high))
-    return tuple(sorted(rows, key=lambda row: -row.swing_ratio))
+        low, high = (
+            _varied(scenario, source, factor, lines=lines, engine=engine) / base for factor in (1 / FACTOR, FACTOR)
+        )
+        targets = {line.name: (float(low[place]), float(high[place])) for place, line in enumerate(lines, start=2)}
+        rows.append(Sensitivity(source, float(low[0]), float(high[0]), float(low[1]), float(high[1]), targets))
+    return tuple(sorted(rows, key=lambda row: -max(row.swing_ratio, row.most[1])))
 
 
 def low_confidence_numbers(scenario: "Scenario") -> list["Provenance"]:
@@ -101,11 +117,11 @@ def low_confidence_numbers(scenario: "Scenario") -> list["Provenance"]:
         for source in scenario.provenance
         if source.low_confidence
         and (source.path.startswith(places) or source.path.endswith(".size_bytes"))
-        and _multiplied(source.value, 1.0) is not None
+        and multiplied(source.value, 1.0) is not None
     ]
 
 
-def _multiplied(value: Any, factor: float) -> Any:
+def multiplied(value: Any, factor: float) -> Any:
     """Return a number, or a distribution, times *factor*; None for anything else."""
     if isinstance(value, bool):
         return None
@@ -122,21 +138,28 @@ def _scaled(entry: Any, factor: float) -> Any:
     return [part * factor for part in entry] if isinstance(entry, Sequence) else entry * factor
 
 
-def _varied(scenario: "Scenario", source: "Provenance", factor: float, *, engine: str) -> tuple[float, float]:
+def _varied(
+    scenario: "Scenario", source: "Provenance", factor: float, *, lines: Sequence[Target], engine: str
+) -> NDArray[np.float64]:
     try:
-        varied = scenario.vary(source.path, _multiplied(source.value, factor))
+        varied = scenario.vary(source.path, multiplied(source.value, factor))
     except ScenarioError:
-        return nan, nan
-    return _quantiles(varied, engine)
+        return np.full(2 + len(lines), nan)
+    return _statistics(varied, lines, engine)
 
 
-def _quantiles(scenario: "Scenario", engine: str) -> tuple[float, float]:
-    """Simulate, and return the P50 and P99 of the latency that the verdicts use."""
+def _statistics(scenario: "Scenario", lines: Sequence[Target], engine: str) -> NDArray[np.float64]:
+    """Simulate, and return P50 and P99 of latency, then the statistic of each of *lines*; shape (2 + len(lines),)."""
     from sim.runners.play import play_whole
     from sim.scenario.generation import schedule
 
     planned = schedule(scenario)
     warm_up = int(np.searchsorted(planned.arrival_ms, planned.warm_up_ms))
     played = play_whole(scenario, planned.head(warm_up + REQUESTS_MAX), on=engine, seed=scenario.seed)
-    p50, p99 = quantiles(metric_values(played.steady().frame, LATENCY, scenario=scenario), [0.5, 0.99])
-    return float(p50), float(p99)
+    frame = played.steady().frame
+    latency_ms = metric_values(frame, LATENCY, scenario=scenario)
+    judged = (
+        statistic_of(metric_values(line.select(frame), line.metric, scenario=scenario), line.statistic)
+        for line in lines
+    )
+    return np.array([*quantiles(latency_ms, [0.5, 0.99]), *judged])

@@ -232,7 +232,7 @@ def replicate_until(
 def target_of(goal: Precision, scenario: "Scenario") -> Target | None:
     """Return the scenario's target for the estimated statistic, if it has one."""
     lines = targets_of(scenario)
-    return next((line for line in lines if (line.metric, line.statistic) == (goal.metric, goal.statistic)), None)
+    return next((line for line in lines if (line.measure, line.statistic) == (goal.metric, goal.statistic)), None)
 
 
 def _first(replications: int, *, requests: int, requests_max: int) -> int:

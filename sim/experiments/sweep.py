@@ -19,7 +19,6 @@ from math import inf, nan, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from sim.errors import UsageError
@@ -28,10 +27,9 @@ from sim.experiments.paired import paired_difference
 from sim.experiments.replications import Replication, replicate, spawned_seeds
 from sim.judgement.judge import worst
 from sim.judgement.targets import Target, Verdict, decide, targets_of
-from sim.results.metrics import UPTIME, estimate_of, probability
+from sim.results.metrics import UPTIME, estimate_of, statistic_of
 from sim.schema import shown
 from sim.statistics.intervals import Estimate
-from sim.statistics.quantiles import quantile
 from sim.views import Shown
 
 if TYPE_CHECKING:
@@ -184,7 +182,9 @@ def sweep(
     table = _Table(places, chosen, lines=lines)
     metrics = tuple(dict.fromkeys(metric for metric, _ in table.statistics))
     tasks = [
-        partial(replicate, variant, seed, engine=engine, metrics=metrics) for variant in variants for seed in chosen
+        partial(replicate, variant, seed, engine=engine, metrics=metrics, lines=tuple(lines))
+        for variant in variants
+        for seed in chosen
     ]
     done = count(1)
     with (
@@ -207,7 +207,7 @@ class _Table:
 
     def __init__(self, places: Sequence[Point], seeds: Sequence[int], *, lines: Sequence[Target]) -> None:
         self.places, self.seeds, self.lines = places, seeds, lines
-        judged = [(line.metric, line.statistic) for line in lines]
+        judged = [(line.measure, line.statistic) for line in lines]
         self.statistics = list(dict.fromkeys([*ALWAYS, *judged]))
         self.runs: dict[int, dict[str, Any]] = {}
         self.points: dict[int, dict[str, Any]] = {}
@@ -221,7 +221,8 @@ class _Table:
         point, replication = divmod(number, len(self.seeds))
         self.open.setdefault(point, {})[replication] = found
         statistics = {
-            f"{metric}_{statistic}": _of_one(found.metrics[metric], statistic) for metric, statistic in self.statistics
+            f"{metric}_{statistic}": statistic_of(found.metrics[metric], statistic)
+            for metric, statistic in self.statistics
         }
         self.runs[number] = {
             "point": point,
@@ -261,7 +262,7 @@ class _Table:
         stations = [run.busiest_station for run in played]
         row["busiest_station"] = max(dict.fromkeys(stations), key=stations.count)
         row["busiest_utilization"] = sum(run.busiest_utilization for run in played) / len(played)
-        row["verdict"] = worst(_verdict(estimates[line.metric, line.statistic], line) for line in self.lines)
+        row["verdict"] = worst(_verdict(estimates[line.measure, line.statistic], line) for line in self.lines)
         self.points[point] = row
 
     def _place(self, point: int) -> Point:
@@ -270,13 +271,6 @@ class _Table:
 
 def _verdict(found: Estimate | None, line: Target) -> Verdict:
     return decide(found.low, found.high, line=line) if found else decide(-inf, inf, line=line)
-
-
-def _of_one(values: "NDArray[np.float64]", statistic: str) -> float:
-    """Return a statistic of one run; NaN where no request has the metric."""
-    if not len(values):
-        return nan
-    return float(values.mean()) if statistic == "mean" else quantile(values, probability(statistic))
 
 
 def _cell(value: Any) -> Any:

@@ -30,6 +30,7 @@ from sim.flow.inspection import (
     walk,
 )
 from sim.flow.state import (
+    ELASTIC,
     OUTCOMES,
     Attribute,
     Bucket,
@@ -63,6 +64,7 @@ from sim.flow.steps import (
 )
 
 __all__ = [
+    "ELASTIC",
     "OUTCOMES",
     "ZERO",
     "Attempt",

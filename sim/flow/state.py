@@ -23,6 +23,10 @@ Discipline = Literal["fcfs", "priority", "ps"]
 """Order of service; see :class:`Station`."""
 
 
+ELASTIC = 2**40
+"""Servers of a station that scales out with its load: more than there are ever requests, so nobody waits."""
+
+
 @part
 class Station:
     """Servers behind one queue.
@@ -31,7 +35,7 @@ class Station:
     ----------
     name : str
     servers : int
-        Requests served at once by one instance.
+        Requests served at once by one instance; :data:`ELASTIC` for one that scales out.
     instances : int
         Independent copies; a request's key modulo this number selects its own.
     queue_limit : int or None

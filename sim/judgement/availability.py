@@ -15,10 +15,10 @@ Availability Engineering", 2017, chapter 3 (serial components: availabilities mu
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
+from math import ceil, inf, isfinite, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +31,7 @@ from sim.models.component import Operation
 from sim.randomness.streams import stream_key, uniforms
 from sim.results.metrics import ended, judged
 from sim.scenario.routes import Step
-from sim.statistics.intervals import Estimate, share_interval
+from sim.statistics.intervals import Estimate, round_up, share_interval
 from sim.views import Shown
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ GAMMA_NODES, GAMMA_Z_MAX = 513, 5.0
 
 GROWTH_MAX = 10_000
 """Growth of the record beyond which a verdict counts as never settled."""
+
+REQUESTS_FACTOR_MAX = 1e9
+"""No run grows further."""
+
+SPARE = 1.25
+"""Times the record that settles with a run that is known exactly: the requests are asked for beside so much."""
 
 MINUTES_PER_DAY = 1_440
 DAYS_PER_YEAR = 365.25
@@ -173,27 +179,47 @@ class Availability(Shown):
         return (1 - self.estimate.value) * 30 * MINUTES_PER_DAY
 
     def settled_by(self, line: Target) -> str:
-        """Say how long a record, and how many requests, would settle the verdict if both went on as they are."""
-        years = self.record.days / DAYS_PER_YEAR
-        growth = self._growth_that_settles(line)
+        """Return a sentence on the record, and the requests, that would settle the verdict if both went on alike.
+
+        The uptime is a product ``P (1 - f)``: of the platform, known from years of record, and of the run, known from
+        requests. Each is asked for what it can settle. The years are those after which P alone decides, with f as
+        observed: they do not depend on how many requests were played. The requests are those after which f, too, is
+        known well enough beside such a record. Growing both together would be wrong: 0 failures in n requests still
+        leave a mean f of 1 / (2 n + 2), so that a short run pushes the uptime down, away from a target, and "settles"
+        early what a longer one leaves open.
+        """
+        growth = self._least(lambda factor: self._settled(line, growth=factor, trials=inf), factor_max=GROWTH_MAX)
         if growth is None:
             return "the estimate stands on the line"
-        return f"{years * growth:.0f} years of such incidents on record would settle it (there are {years:.1f})"
+        years, trials = self.record.days / DAYS_PER_YEAR, max(self.estimate.effective_trials, 1)
+        spare = growth if growth == 1 else SPARE * growth  # The very record that just settles leaves f no room at all.
+        more = self._least(
+            lambda factor: self._settled(line, growth=spare, trials=factor * trials), factor_max=REQUESTS_FACTOR_MAX
+        )
+        needs = [] if growth == 1 else [f"{years * growth:.0f} years of such incidents on record"]
+        if more is not None and more > 1:
+            needs.append(f"n >= {round_up(ceil(more * self.estimate.n)):,}")
+        if not needs:
+            return "a few more requests would settle it"
+        has = f" (there are {years:.1f})" if growth > 1 else ""
+        return f"{' and '.join(needs)} would settle it{has}"
 
-    def _growth_that_settles(self, line: Target) -> float | None:
-        """Return how many times longer the record must be, within a tenth; None beyond GROWTH_MAX."""
+    @staticmethod
+    def _least(settled: Callable[[float], bool], *, factor_max: float) -> float | None:
+        """Return the least factor, within a tenth and at least 1, that settles; None beyond *factor_max*."""
+        if settled(1.0):
+            return 1.0
         below, above = 1.0, 2.0
-        while not self._settled(line, above):
+        while not settled(above):
             below, above = above, 4 * above
-            if above > GROWTH_MAX:
+            if above > factor_max:
                 return None
         while above / below > 1.1:
             middle = (below * above) ** 0.5
-            below, above = (below, middle) if self._settled(line, middle) else (middle, above)
+            below, above = (below, middle) if settled(middle) else (middle, above)
         return above
 
-    def _settled(self, line: Target, growth: float) -> bool:
-        trials = self.estimate.effective_trials
+    def _settled(self, line: Target, *, growth: float, trials: float) -> bool:
         low, high = _interval(self.record, self.paths, self.failed_ratio, trials=trials, growth=growth)
         return decide(low, high, line=line) != Verdict.INCONCLUSIVE
 
@@ -314,12 +340,18 @@ def read_record(platform: "Platform") -> Record:
 def _interval(
     record: Record, routes: Sequence[Path], failed_ratio: float, *, trials: float, growth: float = 1.0
 ) -> tuple[float, float]:
-    """Return the 95 % interval of the availability, given a record and run *growth* times as long."""
+    """Return the 95 % interval of the availability, given a record *growth* times as long and a run of *trials*.
+
+    Infinitely many trials know the failed share exactly.
+    """
     up = np.zeros(DRAWS)
     for route in routes:
         up += route.share * route.up_ratio_draws(record, growth=growth)
-    hits, trials = failed_ratio * trials * growth, trials * growth
-    up *= 1 - betaincinv(hits + 0.5, trials - hits + 0.5, _draws("run", 0))
+    if isfinite(trials):
+        hits = failed_ratio * trials
+        up *= 1 - betaincinv(hits + 0.5, trials - hits + 0.5, _draws("run", 0))
+    else:
+        up *= 1 - failed_ratio
     low, high = np.quantile(up, [0.025, 0.975])
     return float(low), float(high)
 

@@ -1,13 +1,15 @@
 """Compare a simulation with a measurement of the same schedule.
 
 Both played the same requests at the same times, so they differ by the model's error and by sampling error. Each side
-has a confidence interval, and the two give the joint interval of the relative error. A row *agrees* when the error is
-within the tolerance of its statistic. Otherwise a row is *inside* when the joint interval contains zero, *too few* when
-there are too few requests to bound the percentile, and else it *differs*, which calls for finding the cause, not for a
-wider tolerance.
+has a confidence interval, and the two give the joint interval of the relative error. Agreement is equivalence: a row
+*agrees* when its whole joint interval lies within the tolerance of its statistic, it *differs* when all of it lies
+outside, which calls for finding the cause and not for a wider tolerance, and otherwise it is *not settled*: the row
+says how many requests would settle it.
 
 Sources
 -------
+Schuirmann, "A comparison of the two one-sided tests procedure and the power approach", J. Pharmacokinet. Biopharm. 15,
+1987 (equivalence is shown by an interval inside the margin, not by a difference that is not significant).
 Donner and Zou, "Closed-form confidence intervals for functions of the normal mean and standard deviation",
 Stat. Methods Med. Res. 21, 2012 (MOVER: the interval of a difference from two intervals), here on the logarithm.
 """
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import UsageError
+from sim.judgement.judge import would_settle
 from sim.models.registry import metrics
 from sim.results.metrics import LATENCY, NOT_JUDGED, applies, estimate
 from sim.statistics.intervals import Estimate
@@ -44,9 +47,8 @@ class Agreement(StrEnum):
     """The verdict of a comparison of one statistic."""
 
     AGREES = "agrees"
-    INSIDE = "inside"
-    TOO_FEW = "too few"
     DIFFERS = "differs"
+    NOT_SETTLED = "not settled"
     NO_DATA = "no data"
 
 
@@ -83,11 +85,12 @@ class ComparisonRow:
     high: float
     tolerance_ratio: float
     verdict: Agreement
+    reason: str = ""
 
     @property
     def agrees(self) -> bool:
-        """Whether the row does not contradict the model."""
-        return self.verdict in (Agreement.AGREES, Agreement.INSIDE)
+        """Whether the whole joint interval lies within the tolerance."""
+        return self.verdict is Agreement.AGREES
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,25 @@ class Comparison(Shown):
         return f"<Comparison of {len(found)} statistics: {counts}{'' if self.valid else '; INVALID'}>"
 
     @property
+    def verdict(self) -> Agreement:
+        """What P50 and P99 of latency over all routes say together: both agree, one differs, or it is not settled."""
+        found = {row.verdict for row in self.judged}
+        if not self.valid or not found:
+            return Agreement.NO_DATA
+        if Agreement.DIFFERS in found:
+            return Agreement.DIFFERS
+        return Agreement.AGREES if found == {Agreement.AGREES} else Agreement.NOT_SETTLED
+
+    @property
     def agrees(self) -> bool:
-        """Whether P50 and P99 of latency over all routes agree, or their joint intervals contain zero error."""
-        judged = [row for row in self.rows if row.route == EVERY_ROUTE and row.metric == LATENCY]
-        return self.valid and all(row.agrees for row in judged if row.statistic in ("p50", "p99"))
+        """Whether the measurement confirms the model."""
+        return self.verdict is Agreement.AGREES
+
+    @property
+    def judged(self) -> list[ComparisonRow]:
+        """List the rows that decide: P50 and P99 of latency over all routes."""
+        rows = (row for row in self.rows if (row.route, row.metric) == (EVERY_ROUTE, LATENCY))
+        return [row for row in rows if row.statistic in ("p50", "p99")]
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -154,6 +172,7 @@ def compare(simulated: "Result | Sequence[Result]", measured: "Result") -> Compa
     if not frames or min(len(frame) for frame in [*frames, measured.frame]) == 0:
         raise UsageError("nothing to compare: one side holds no request (run longer, or at a higher rate)")
     scenario = measured.scenario
+    frames = [_matched(frame, measured) for frame in frames]
     rows = [
         _row(frames, measured.frame, metric, statistic=statistic, scenario=scenario)
         for metric, statistic in compared(scenario)
@@ -163,6 +182,28 @@ def compare(simulated: "Result | Sequence[Result]", measured: "Result") -> Compa
         theirs = measured.frame[measured.frame["route"] == route]
         rows.append(_row(ours, theirs, LATENCY, statistic="p50", scenario=scenario, route=str(route)))
     return Comparison(tuple(rows), _qq_ms(frames, measured.frame), all(run.valid for run in [*runs, measured]))
+
+
+def _matched(frame: "pd.DataFrame", measured: "Result") -> "pd.DataFrame":
+    """Return the rows of *frame* that *measured* played too; refuse a run of other requests."""
+    theirs = measured.frame
+    common = frame[frame["request"].isin(theirs["request"])]
+    aligned = theirs[theirs["request"].isin(common["request"])]
+    way_out = "play both with the same scenario, rate, seed and requests"
+    if len(common) < min(len(frame), len(theirs)):
+        raise UsageError(f"only {len(common):,} of {len(theirs):,} measured requests are in the other run; {way_out}")
+    what = ["route", "key"] if measured.scenario.workload.arrivals.kind == "closed" else ["route", "key", "arrival_ms"]
+    for column in what:
+        ours, other = (
+            side[column].astype("str" if column == "route" else float).to_numpy() for side in (common, aligned)
+        )
+        same = ours == other if column == "route" else np.isclose(ours, other, rtol=1e-6, atol=1.0)
+        if not same.all():
+            first = int(np.argmin(same))
+            number = int(common["request"].iloc[first])
+            said = f"request {number} has {column} {ours[first]} in one run, {other[first]} in the other"
+            raise UsageError(f"{said}: these are different requests; {way_out}")
+    return common
 
 
 def compared(scenario: "Scenario") -> list[tuple[str, str]]:
@@ -209,6 +250,7 @@ def _row(
     simulated = estimate(ours, metric, statistic=statistic, scenario=scenario) or nothing
     measured = estimate([theirs], metric, statistic=statistic, scenario=scenario) or nothing
     error, tolerance = relative_error(simulated, measured), TOLERANCE[statistic]
+    verdict = equivalence(error, tolerance)
     return ComparisonRow(
         metric=metric,
         route=route,
@@ -219,18 +261,38 @@ def _row(
         low=error.low,
         high=error.high,
         tolerance_ratio=tolerance,
-        verdict=_verdict(error, tolerance),
+        verdict=verdict,
+        reason=settled_by(error, tolerance) if verdict is Agreement.NOT_SETTLED else "",
     )
 
 
-def _verdict(error: Estimate, tolerance: float) -> Agreement:
+def equivalence(error: Estimate, tolerance_ratio: float) -> Agreement:
+    """Judge the joint interval of a relative error.
+
+    >>> around = [(-0.05, 0.08), (0.12, 0.3), (-0.02, 0.15), (-1.0, 0.24)]
+    >>> [str(equivalence(Estimate(0.0, low, high, 100, ""), 0.1)) for low, high in around]
+    ['agrees', 'differs', 'not settled', 'not settled']
+    """
     if not isfinite(error.value):
         return Agreement.NO_DATA
-    if abs(error.value) <= tolerance:
+    if -tolerance_ratio <= error.low and error.high <= tolerance_ratio:
         return Agreement.AGREES
-    if error.low <= 0 <= error.high:
-        return Agreement.INSIDE if error.low > -1 and isfinite(error.high) else Agreement.TOO_FEW
-    return Agreement.DIFFERS
+    if error.low > tolerance_ratio or error.high < -tolerance_ratio:
+        return Agreement.DIFFERS
+    return Agreement.NOT_SETTLED
+
+
+def settled_by(error: Estimate, tolerance_ratio: float) -> str:
+    """Return how many requests would move the interval inside the tolerance, or out of it, by the square-root law."""
+    edges = [log(1 - tolerance_ratio), log(1 + tolerance_ratio)]
+    logs = Estimate(log(1 + error.value), _log(1 + error.low), _log(1 + error.high), error.n, error.method)
+    return would_settle(logs, edges)
+
+
+def _log(ratio: float) -> float:
+    if ratio <= 0:
+        return -inf
+    return inf if ratio == inf else log(ratio)
 
 
 def _qq_ms(ours: Sequence["pd.DataFrame"], theirs: "pd.DataFrame") -> NDArray[np.float64]:

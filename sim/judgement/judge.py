@@ -19,14 +19,18 @@ import numpy as np
 from sim.errors import UsageError
 from sim.judgement.availability import availability
 from sim.judgement.targets import Target, Verdict, decide, targets_of
-from sim.results.metrics import UPTIME, estimate
-from sim.statistics.intervals import Estimate, requests_to_settle
+from sim.results.metrics import UPTIME, assumed_by, estimate
+from sim.statistics.intervals import Estimate, requests_to_settle, round_up
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sim.results.result import Result
     from sim.scenario.scenario import Scenario
+
+
+MODELLED = ("simpy", "compiled", "reference")
+"""Runners whose service times are the scenario's own numbers."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class TargetRow:
     verdict : Verdict
     reason : str
         What would settle an inconclusive row; empty otherwise.
+    scope : str
+        Route, or keys, that it is of; empty for all requests.
+    follows_from : str
+        Path of the assumption that the row only restates, so that its verdict is the assumption's: measure that number.
+        Empty for all others, and for runs on what nobody here has paced.
     """
 
     metric: str
@@ -61,6 +70,13 @@ class TargetRow:
     direction: str
     verdict: Verdict
     reason: str = ""
+    scope: str = ""
+    follows_from: str = ""
+
+    @property
+    def name(self) -> str:
+        """Metric, statistic and scope, as in a capacity's lists."""
+        return f"{self.metric} {self.statistic} {self.scope}".strip()
 
 
 def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
@@ -87,9 +103,11 @@ def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
     valid = all(run.valid for run in runs)
     frames = [run.steady().frame for run in runs]
     scenario = runs[0].scenario
+    modelled = all(run.on in MODELLED for run in runs)
     rows = []
     for line in targets_of(scenario):
         row = _uptime_row(line, runs) if line.metric == UPTIME else _row(line, frames, scenario)
+        row = replace(row, follows_from=assumed_by(line.metric, scenario)) if modelled else row
         rows.append(
             row if valid else replace(row, verdict=Verdict.INVALID, reason="the load generator itself was late")
         )
@@ -97,7 +115,8 @@ def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
 
 
 def _row(line: Target, frames: Sequence["pd.DataFrame"], scenario: "Scenario") -> TargetRow:
-    found = estimate(frames, line.metric, statistic=line.statistic, scenario=scenario)
+    chosen = [line.select(frame) for frame in frames]
+    found = estimate(chosen, line.metric, statistic=line.statistic, scenario=scenario)
     if found is None:
         return _judged(line, Estimate(np.nan, -inf, inf, 0, "none"), reason="no request met this metric")
     return _judged(line, found)
@@ -127,24 +146,23 @@ def _judged(line: Target, found: Estimate, *, reason: str = "") -> TargetRow:
         direction=line.direction,
         verdict=verdict,
         reason=reason,
+        scope=line.scope,
     )
 
 
 def settled_by(found: Estimate, line: Target) -> str:
     """Return a sentence on how many requests would move the interval off the lines that it contains."""
-    straddled = [edge for edge in (line.target, line.alert) if found.low <= edge <= found.high]
-    needed = [requests_to_settle(found, edge) for edge in straddled]
+    return would_settle(found, (line.target, line.alert))
+
+
+def would_settle(found: Estimate, edges: Iterable[float]) -> str:
+    """Return a sentence on how many requests would move the interval off the *edges* that it contains."""
+    needed = [requests_to_settle(found, edge) for edge in edges if found.low <= edge <= found.high]
     if None in needed:
         return "the estimate stands on the line"
     most = max((count for count in needed if count is not None), default=0)
     floor = ">=" if isfinite(found.low) and isfinite(found.high) else ">"
-    return f"n {floor} {_round_up(most):,} would settle it"
-
-
-def _round_up(count: int) -> int:
-    """Round up to two significant digits, the precision of the square-root rule."""
-    unit: int = 10 ** max(0, len(str(count)) - 2)
-    return -(-count // unit) * unit
+    return f"n {floor} {round_up(most):,} would settle it"
 
 
 def overall(rows: Iterable[TargetRow]) -> Verdict:

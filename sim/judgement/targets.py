@@ -2,19 +2,34 @@
 
 A verdict depends on the whole 95 % interval of an estimate: all of it on the good side of the target is PASS, all of it
 between the lines is WARN, all of it beyond the alert line is ALERT. An interval that contains a line is INCONCLUSIVE.
+
+A target can be of one route, and of the keys with the most requests, whose objects have the longest queues::
+
+    [[targets]]
+    metric = "api_latency_ms"
+    quantile = 0.995
+    route = "search"
+    hottest_keys = 10
+    target = 300
+    alert = 600
+    direction = "below"
+    unit = "ms"
 """
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from sim.errors import ScenarioError
 from sim.results.metrics import UPTIME, applies, metric_names
 from sim.scenario.platform import read_toml
-from sim.schema import Positive, Table, nearest, validated
+from sim.schema import PAGE, Count, Positive, Table, nearest, validated
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sim.scenario.scenario import Scenario
 
 
@@ -49,6 +64,23 @@ class Target(Table):
     """The good side of both lines."""
     unit: str
     """Unit of both lines; ``1`` for a ratio."""
+    route: str | None = None
+    """Only requests of this route; all without it."""
+    hottest_keys: Count | None = None
+    """Only requests of this many keys, those with the most requests; all without it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        """Write ``quantile = 0.995`` as the statistic ``p995``."""
+        if not isinstance(raw, dict) or "quantile" not in raw:
+            return raw
+        quantile = raw["quantile"]
+        if "statistic" in raw:
+            raise ValueError("must have a statistic or a quantile, not both")
+        if isinstance(quantile, bool) or not isinstance(quantile, int | float) or not 0 < quantile < 1:
+            raise ValueError(f"must have a quantile in (0, 1), not {quantile!r}")
+        return {**{name: value for name, value in raw.items() if name != "quantile"}, "statistic": percentile(quantile)}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -56,7 +88,60 @@ class Target(Table):
             raise ValueError(f"must have its alert line beyond its target: {self.alert:g} is not {self.direction}")
         if (self.metric == UPTIME) != (self.statistic == "ratio"):
             raise ValueError("must have the statistic ratio for uptime_ratio, and for nothing else")
+        if self.metric == UPTIME and self.scope:
+            raise ValueError("must be of all requests for uptime_ratio: no route, no hottest_keys")
         return self
+
+    @property
+    def scope(self) -> str:
+        """Which requests it is of, in words; empty for all."""
+        parts = [f"of {self.route}"] if self.route else []
+        parts += [f"of the {self.hottest_keys} hottest keys"] if self.hottest_keys else []
+        return " ".join(parts)
+
+    @property
+    def measure(self) -> str:
+        """The metric, with its scope."""
+        return f"{self.metric} {self.scope}".strip()
+
+    @property
+    def name(self) -> str:
+        """Metric, statistic and scope: ``api_latency_ms p99 of search``."""
+        return f"{self.metric} {self.statistic} {self.scope}".strip()
+
+    def select(self, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """Return the requests of *frame* that the target is of."""
+        if self.route is not None:
+            frame = frame[frame["route"] == self.route]
+        if self.hottest_keys is not None:
+            counts = frame["key"].value_counts()
+            # Ties by key, so that the same run always has the same hottest keys.
+            hottest = sorted(counts.index, key=lambda key: (-counts[key], key))[: self.hottest_keys]
+            frame = frame[frame["key"].isin(hottest)]
+        return frame
+
+    def applies(self, scenario: "Scenario") -> bool:
+        """Whether some request of *scenario* can have its metric.
+
+        Raises
+        ------
+        ScenarioError
+            There is no such route.
+        """
+        if self.route is not None and self.route not in scenario.routes:
+            near = nearest(self.route, scenario.routes)
+            raise ScenarioError(f'targets: route="{self.route}" is not a route of {scenario.name}; {near} ({PAGE})')
+        return applies(self.metric, scenario)
+
+
+def percentile(quantile: float) -> str:
+    """Name a quantile as a statistic.
+
+    >>> [percentile(quantile) for quantile in (0.5, 0.99, 0.995, 0.05)]
+    ['p50', 'p99', 'p995', 'p05']
+    """
+    digits = f"{quantile:.12f}".partition(".")[2].rstrip("0")
+    return f"p{digits if len(digits) > 1 else digits + '0'}"
 
 
 class _File(Table):
@@ -79,12 +164,12 @@ def load_targets(path: str | Path) -> tuple[Target, ...]:
 
 def targets_of(scenario: "Scenario") -> list[Target]:
     """Return the scenario's targets whose metric applies to some route."""
-    return [line for line in load_targets(scenario.targets_path) if applies(line.metric, scenario)]
+    return [line for line in load_targets(scenario.targets_path) if line.applies(scenario)]
 
 
 def left_out(scenario: "Scenario") -> list[Target]:
     """Return the scenario's targets whose metric applies to no route, which are not judged."""
-    return [line for line in load_targets(scenario.targets_path) if not applies(line.metric, scenario)]
+    return [line for line in load_targets(scenario.targets_path) if not line.applies(scenario)]
 
 
 def decide(low: float, high: float, *, line: Target) -> Verdict:

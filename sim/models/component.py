@@ -174,6 +174,9 @@ class Metric:
         Statistics shown by a comparison of two runs.
     operations : tuple of str
         The metric applies if some route uses one of these operations; empty: any operation of the component.
+    restates : str
+        Key of the component's table whose values the metric shows as they are, no queue between: what is said of the
+        metric then follows from the number in the scenario.
     """
 
     name: str
@@ -182,6 +185,7 @@ class Metric:
     values: Callable[["pd.DataFrame", Uses], "NDArray[np.float64]"]
     compared: tuple[str, ...] = ()
     operations: tuple[str, ...] = ()
+    restates: str = ""
 
     def applies(self, uses: Uses) -> bool:
         """Whether the metric applies to some route."""

@@ -13,29 +13,21 @@ were measured by one user (lumenize.com). The start time has no published figure
 from collections.abc import Callable
 from dataclasses import replace
 from math import isinf
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from sim.flow import Branch, Delay, Flow, Hold, Idle, Station, Time
 from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, meter, per_million, storage
 from sim.models.component import Component, Instance, Operation, Tier
-from sim.schema import Count, Distribution, NotNegative, Positive, Table
+from sim.schema import Count, Distribution, NotNegative, Positive, Table, count_or
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
 
-def _shards(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return check(value)
-    except ValidationError:
-        raise ValueError('must be a whole number >= 1, or "per_key"') from None
-
-
-Shards = Annotated[Annotated[int, Field(ge=1)] | Literal["per_key"], WrapValidator(_shards)]
+Shards = Annotated[Count | Literal["per_key"], count_or("per_key")]
 
 
 class DurableObjects(Table):

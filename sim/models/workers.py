@@ -1,27 +1,30 @@
 """Workers: an isolate, sometimes after a cold start, runs the Worker's code for some milliseconds of CPU time.
 
 CPU time holds one of the deployment's isolates; waiting for a Durable Object, D1 or R2 does not, since an isolate
-serves other requests meanwhile. A cold start delays its own request and no other.
+serves other requests meanwhile. A cold start delays its own request and no other. The platform starts isolates with the
+load and publishes no limit of their number, so they are elastic by default; a number is its author's assumption.
 
 Sources
 -------
 Workers limits page (mean CPU over all Workers); the share of cold requests is Cloudflare's own figure for
-enterprise traffic; cold start time and number of isolates are assumptions (``[system.workers]``).
+enterprise traffic; cold start time and a number of isolates are assumptions (``[system.workers]``).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from sim.flow import Branch, Chance, Delay, Flow, Serve, Station
+from sim.flow import ELASTIC, Branch, Chance, Delay, Flow, Serve, Station
 from sim.models.billing import GB, Call, Demand, Meter, Usage, meter, per_million
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses, cpu_category
-from sim.schema import Count, Distribution, Fraction, NotNegative, Table
+from sim.schema import Count, Distribution, Fraction, NotNegative, Table, count_or
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+
+Isolates = Annotated[Count | Literal["elastic"], count_or("elastic")]
 
 LOGS = "observability.pricing"
 """Group of the facts that price logs and traces: ingested once, stored for the days that they are kept."""
@@ -30,8 +33,8 @@ LOGS = "observability.pricing"
 class Workers(Table):
     """The code at the edge, run by isolates."""
 
-    isolates: Count
-    """Number of isolates that can compute at the same time."""
+    isolates: Isolates
+    """Number of isolates that can compute at the same time; ``elastic``: as many as the load needs."""
     cpu_ms: Distribution
     """CPU time of one request; it holds an isolate."""
     cold_start_ms: Distribution
@@ -43,8 +46,9 @@ class Workers(Table):
 
 
 def station(workers: Instance) -> Station:
-    """Return the isolates, as servers of one queue."""
-    return Station(workers.name, servers=workers.table.isolates)
+    """Return the isolates, as servers of one queue; nobody waits for elastic ones."""
+    isolates = workers.table.isolates
+    return Station(workers.name, servers=ELASTIC if isolates == "elastic" else isolates)
 
 
 def compute(workers: Instance, _: NoParameters) -> Flow:
@@ -124,6 +128,6 @@ COMPONENT = Component(
         ),
     ),
     background=plan_fee,
-    metrics=(Metric("worker_cpu_ms", "Worker CPU", "ms", cpu_ms, compared=("p99",)),),
+    metrics=(Metric("worker_cpu_ms", "Worker CPU", "ms", cpu_ms, compared=("p99",), restates="cpu_ms"),),
     busy_ms=busy_ms,
 )

@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 VERDICT_CLASS: dict[str, str] = {
     Verdict.PASS: "good",
     Agreement.AGREES: "good",
-    Agreement.INSIDE: "good",
     Verdict.WARN: "warn",
     Verdict.ALERT: "bad",
     Agreement.DIFFERS: "bad",
     Verdict.INVALID: "void",
     Verdict.INCONCLUSIVE: "open",
-    Agreement.TOO_FEW: "open",
+    Agreement.NOT_SETTLED: "open",
     Agreement.NO_DATA: "open",
 }
 """A verdict is a word and, beside that, a colour."""

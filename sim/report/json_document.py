@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sim.errors import UsageError
 from sim.experiments.stopping import target_of
 from sim.files import plain, whole_file
+from sim.flow import ELASTIC
 from sim.judgement.judge import judge, overall
 from sim.judgement.targets import Verdict, decide
 from sim.results.breakdown import by_route, waterfall
@@ -20,6 +21,8 @@ from sim.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from sim.experiments.capacity import Capacity
     from sim.experiments.plan import Plan
@@ -115,7 +118,11 @@ def capacity_document(found: "Capacity") -> Document:
         "rate_per_s": found.estimate.value,
         "low": found.estimate.low,
         "high": found.estimate.high,
+        "warm_up_s": found.warm_up_s,
+        "settled": found.settled,
+        "cold_start": None if found.cold_start is None else _estimate(found.cold_start),
         "limited_by": list(found.limited_by),
+        "assumption": None if found.assumption is None else found.assumption.path,
         "bottleneck": found.bottleneck,
         "kept": list(found.kept),
         "missed": list(found.missed),
@@ -182,6 +189,7 @@ def comparison_document(found: "Comparison") -> list[Document]:
             "high": row.high,
             "tolerance_ratio": row.tolerance_ratio,
             "verdict": row.verdict,
+            "reason": row.reason,
         }
         for row in found.rows
     ]
@@ -237,9 +245,14 @@ def _judged(results: "Sequence[Result]", rows: "Sequence[TargetRow]") -> Documen
     return {
         "targets": [vars(row) for row in rows],
         "routes": by_route(results) if results else [],
-        "stations": results[0].stations if results else [],
+        "stations": _stations(results[0].stations) if results else [],
         "waterfall": waterfall(results) if results else [],
     }
+
+
+def _stations(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """One row a station; one that scales out has no number of servers."""
+    return frame.assign(servers=frame["servers"].astype(object).where(frame["servers"] < ELASTIC, None))
 
 
 def _measured(plan: "Plan") -> Document:
@@ -254,7 +267,16 @@ def _estimate(found: "Estimate") -> Document:
 
 def _sensitivity(row: "Sensitivity") -> Document:
     numbers = {name: value for name, value in vars(row).items() if name != "source"}
-    return {"path": row.source.path, "confidence": row.source.confidence, "swing_ratio": row.swing_ratio} | numbers
+    return (
+        {"path": row.source.path, "confidence": row.source.confidence, "swing_ratio": row.swing_ratio}
+        | numbers
+        | _most(row)
+    )
+
+
+def _most(row: "Sensitivity") -> Document:
+    name, swing = row.most
+    return {"moves_most": name, "moves_most_ratio": swing, "targets": dict(row.targets)}
 
 
 def _provenance(scenario: "Scenario") -> list[Document]:

@@ -53,10 +53,7 @@ def availability_html(found: "Availability") -> str:
 
 def screening_html(found: "Screening") -> str:
     """Each station by arithmetic alone."""
-    rows = [
-        (row.station, percent(row.busiest_utilization), amount(row.wait_ms_mean, "ms"), f"{row.rate_per_s_max:,.0f}/s")
-        for row in found.rows
-    ]
+    rows = [(row.station, *tables.screened_cells(row)) for row in found.rows]
     return grid_html(grid("By arithmetic, not simulated", ("station", ">busiest", ">mean wait", ">bears"), rows=rows))
 
 

@@ -141,7 +141,8 @@ def _rest(plan: "Plan") -> str:
     others = plan.sensitivity[SENSITIVITIES_MAX:]
     if not others:
         return ""
-    return f"{len(others)} further numbers move the P99 by at most {percent(others[0].swing_ratio)} each."
+    most = max(max(row.swing_ratio, row.most[1]) for row in others)
+    return f"{len(others)} further numbers move each target by at most {percent(most)}."
 
 
 def _command(plan: "Plan") -> str:

@@ -5,10 +5,14 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sim.experiments.durations import START_S
+from sim.judgement.judge import judge
 from sim.judgement.targets import Verdict
 from sim.report.wording import (
     amount,
+    assumption,
     component_name,
+    error_span,
     line_of,
     listed,
     percent,
@@ -21,6 +25,7 @@ from sim.report.wording import (
 from sim.version import __version__
 
 if TYPE_CHECKING:
+    from sim.experiments.capacity import Capacity
     from sim.experiments.plan import Plan
     from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
@@ -59,20 +64,21 @@ def _missed(rows: Sequence["TargetRow"]) -> list[str]:
     missed = [row for row in rows if row.verdict in (Verdict.WARN, Verdict.ALERT)]
     if not missed:
         return ["none is missed for certain"]
-    beyond = [f"{row.metric} {row.statistic}" for row in missed if row.verdict == Verdict.ALERT]
-    told = listed([f"{target_name(row.metric, row.statistic)} ({_against(row)})" for row in missed])
+    beyond = [row.name for row in missed if row.verdict == Verdict.ALERT]
+    told = listed([f"{target_name(row.name)} ({_against(row)})" for row in missed])
     tail = f"{target_names(beyond)} beyond the alert line" if beyond else "none beyond its alert line"
     return [f"{told} {'is' if len(missed) == 1 else 'are'} missed, {tail}"]
 
 
 def _against(row: "TargetRow") -> str:
     lines = (row.target, row.alert)
-    return f"{amount(row.value, row.unit, apart_from=lines)} against {line_of(row.target, row.unit)}"
+    follows = f", which follows from your assumption {row.follows_from}" if row.follows_from else ""
+    return f"{amount(row.value, row.unit, apart_from=lines)} against {line_of(row.target, row.unit)}{follows}"
 
 
 def _open(rows: Sequence["TargetRow"]) -> list[str]:
     """Targets that the numbers do not settle."""
-    names = [f"{row.metric} {row.statistic}" for row in rows if row.verdict in (Verdict.INCONCLUSIVE, Verdict.INVALID)]
+    names = [row.name for row in rows if row.verdict in (Verdict.INCONCLUSIVE, Verdict.INVALID)]
     return [f"{target_names(names)} {'is' if len(names) == 1 else 'are'} not settled"] if names else []
 
 
@@ -94,14 +100,36 @@ def headroom(plan: "Plan") -> str:
     today = f"{'peak of ' if plan.scenario.demand is not None else ''}{significant(today_per_s)} requests/s"
     return (
         f"{kept} up to {significant(rate.value)} requests/s ({interval}), {significant(times)} times today's "
-        f"{today}; {end}.{_but_today(plan)}"
+        f"{today}; {end}.{_because(plan.capacity)}{_after_start(plan.capacity)}{_but_today(plan)}"
     )
+
+
+def _because(found: "Capacity") -> str:
+    """The assumption that the answer hangs on, and whether it is one of the long run."""
+    said = "" if found.assumption is None else f" It is limited by your assumption {assumption(found.assumption)}."
+    if found.settled:
+        return said
+    return f"{said} It holds for runs of about {significant(found.longest_s / 60)} min: longer ones still change."
+
+
+def _after_start(found: "Capacity") -> str:
+    """What a start from empty bears."""
+    rate = found.cold_start
+    if rate is None:
+        return ""
+    start = f"After a cold start or a deploy, the first {START_S / 60:.0f} minutes"
+    if not rate.value:
+        return f" {start} keep them at no load."
+    if rate.value >= found.estimate.value:
+        return f" {start} keep them as long."
+    interval = f"95 % interval {span(rate.low, rate.high, unit='requests/s')}"
+    return f" {start} keep them up to {significant(rate.value)} requests/s ({interval})."
 
 
 def _but_today(plan: "Plan") -> str:
     """A warning, if a target that higher loads keep is missed at today's, as when all objects are cold."""
     assert plan.capacity is not None
-    missed = [f"{row.metric} {row.statistic}" for row in plan.targets if row.verdict in (Verdict.WARN, Verdict.ALERT)]
+    missed = [row.name for row in plan.targets if row.verdict in (Verdict.WARN, Verdict.ALERT)]
     names = [name for name in plan.capacity.kept if name in missed]
     if not names:
         return ""
@@ -160,13 +188,38 @@ def confirmation(plan: "Plan") -> str:
     if not found.valid:
         return "The measurement is INVALID, since its load generator was late: this run does not confirm the model."
     shown = [
-        f"{row.statistic.upper()} {percent(row.relative_error, signed=True)}"
-        f" [{percent(row.low, signed=True)}, {percent(row.high, signed=True)}]"
-        for row in found.rows
-        if (row.metric, row.route) == ("api_latency_ms", "all") and row.statistic in ("p50", "p99")
+        f"{row.statistic.upper()} {percent(row.relative_error, signed=True)} [{error_span(row.low, row.high)}]"
+        for row in found.judged
     ]
-    word = "confirms" if found.agrees else "contradicts"
-    return f"The measurement {word} the model: its error is {listed(shown)} of the latency."
+    error = f"its error is {listed(shown)} of the latency"
+    if found.verdict == "agrees":
+        return f"The measurement confirms the model: {error}."
+    if found.verdict == "differs":
+        return f"The measurement contradicts the model: {error}."
+    open_rows = [f"{row.statistic.upper()}: {row.reason}" for row in found.judged if row.reason]
+    why = f" ({'; '.join(open_rows)})" if open_rows else ""
+    return f"The measurement does not settle whether the model is right: {error}{why}."
+
+
+def from_cold(plan: "Plan") -> str:
+    """Why measured and simulated verdicts differ, where the live part, simulated alone, differs in the same way."""
+    if not plan.simulated_window or not plan.measured_targets:
+        return ""
+    simulated = {row.name: row for row in plan.targets}
+    alone = {row.name: row.verdict for row in judge(plan.simulated_window)}
+    differ = [
+        row
+        for row in plan.measured_targets
+        if row.name in simulated and row.verdict not in (simulated[row.name].verdict, Verdict.INVALID)
+    ]
+    cold = [row for row in differ if alone[row.name] != simulated[row.name].verdict]
+    if not cold:
+        return ""
+    told = [f"{target_name(row.name)} {row.verdict} against {simulated[row.name].verdict}" for row in cold]
+    return (
+        f"Measured and simulated verdicts differ ({listed(told)}) because the live part is short and starts on cold "
+        "objects: simulated alone, it differs from the whole schedule as well."
+    )
 
 
 def screened(plan: "Plan") -> str:
@@ -221,6 +274,10 @@ def tiles(plan: "Plan") -> Iterator[tuple[str, str, str]]:
         first = listed([target_name(name) for name in plan.capacity.limited_by])
         told = "of" if plan.capacity.ends_in_overload else "the slowest then wait longest for"
         yield "Gives way first", first, f"{told} {component_name(plan.capacity.bottleneck)}"
+        if plan.capacity.cold_start is not None:
+            start = plan.capacity.cold_start
+            below = f"after a cold start or a deploy; 95 % interval {span(start.low, start.high, unit='requests/s')}"
+            yield "Start bears", f"{significant(start.value)} requests/s", below
     if plan.cost is not None:
         each = f"{usd(plan.cost.usd_per_1000_requests)} per 1,000 requests"
         held = plan.cost.volume is not None and plan.cost.volume.is_peak

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from sim.experiments.sensitivity import FACTOR
 from sim.experiments.stopping import target_of
+from sim.flow import ELASTIC
 from sim.judgement.targets import decide
 from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.wording import (
     INTERVAL,
     NONE,
-    UNBOUNDED,
     amount,
+    assumption,
     component_name,
+    error_span,
     line_of,
     percent,
     significant,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from sim.experiments.sensitivity import Sensitivity
     from sim.experiments.stopping import SequentialEstimate
     from sim.experiments.sweep import Sweep
-    from sim.judgement.comparison import Comparison, ComparisonRow
+    from sim.judgement.comparison import Comparison
     from sim.judgement.judge import TargetRow
     from sim.results.result import Result
     from sim.scenario.provenance import Provenance
@@ -52,6 +54,7 @@ GENERATOR = {
     "send_lag_ms_p99": ("lateness of sending, P99", "ms"),
     "send_lag_ms_max": ("lateness of sending, worst", "ms"),
     "latency_ms_p50": ("latency that the lateness is measured against, P50", "ms"),
+    "latency_ms_p99": ("latency that the lateness is measured against, P99", "ms"),
     "overhead_ms_p50": ("latency that no component accounts for, P50", "ms"),
     "overhead_ms_p99": ("latency that no component accounts for, P99", "ms"),
     "floor_ms_p50": ("driver, wire and HTTP server alone, P50", "ms"),
@@ -84,7 +87,7 @@ def targets(
     heading : str
         What the values of *rows* are.
     """
-    beside = {(row.metric, row.statistic): row for row in measured}
+    beside = {row.name: row for row in measured}
     columns = [
         Column("metric"),
         Column("target", "number"),
@@ -101,7 +104,7 @@ def targets(
     caption = f"Measured: {shared.pop()}." if len(shared) == 1 and measured[0].reason else ""
     lines = []
     for row in rows:
-        theirs = beside.get((row.metric, row.statistic))
+        theirs = beside.get(row.name)
         line = [*_line_cells(row), Cell(data=(row, theirs)), *_value_cells(row)]
         if measured:
             line += [Cell()] * 3 if theirs is None else _value_cells(theirs, silent=bool(caption))
@@ -112,10 +115,16 @@ def targets(
 def _line_cells(row: "TargetRow") -> list[Cell]:
     good, bad = ("≤", ">") if row.direction == "below" else ("≥", "<")
     return [
-        Cell(target_name(row.metric, row.statistic)),
+        Cell(target_name(row.name)),
         Cell(f"{good} {line_of(row.target, row.unit)}"),
         Cell(f"{bad} {line_of(row.alert, row.unit)}"),
     ]
+
+
+def remark(row: "TargetRow") -> str:
+    """Return what stands below a verdict: what would settle it, or which assumption it only restates."""
+    follows = f"follows from your assumption {row.follows_from}: measure it" if row.follows_from else ""
+    return "; ".join(part for part in (row.reason, follows) if part)
 
 
 def _value_cells(row: "TargetRow", *, silent: bool = False) -> list[Cell]:
@@ -126,7 +135,7 @@ def _value_cells(row: "TargetRow", *, silent: bool = False) -> list[Cell]:
     )
     if not isfinite(row.value) and not isfinite(row.low):
         value = Cell(NONE if row.n == 0 else amount(row.value, row.unit))
-    return [value, Cell(f"{row.n:,}"), Cell(row.verdict, "" if silent else row.reason)]
+    return [value, Cell(f"{row.n:,}"), Cell(row.verdict, "" if silent else remark(row))]
 
 
 def routes(simulated: "Sequence[Result]", measured: "Result | None" = None) -> Grid:
@@ -172,14 +181,14 @@ def stations(results: "Sequence[Result]", screening: "Screening | None" = None) 
     rows = [
         [
             component_name(str(name)),
-            f"{row['servers']:,.0f}",
+            "elastic" if row["servers"] >= ELASTIC else f"{row['servers']:,.0f}",
             f"{row['instances']:,.0f}",
             f"{row['served']:,.0f}",
-            _utilization(row["utilization"]),
-            _utilization(row["utilization_busiest"]),
+            _utilization(row["utilization"], elastic=row["servers"] >= ELASTIC),
+            _utilization(row["utilization_busiest"], elastic=row["servers"] >= ELASTIC),
             significant(row["queue_mean"]),
             amount(row["wait_mean_ms"], "ms"),
-            *(_screened_cells(screened[str(name)]) if screened else ()),
+            *(screened_cells(screened[str(name)]) if screened else ()),
         ]
         for name, row in mean.sort_values("utilization_busiest", ascending=False).iterrows()
     ]
@@ -191,12 +200,16 @@ def stations(results: "Sequence[Result]", screening: "Screening | None" = None) 
     return grid("Stations", columns, rows=rows)
 
 
-def _screened_cells(row: "StationScreening") -> list[str]:
+def screened_cells(row: "StationScreening") -> list[str]:
+    """Return what arithmetic says of a station: how busy its busiest instance, the mean wait, the rate it bears."""
     most = "no bound" if row.rate_per_s_max == inf else f"{significant(row.rate_per_s_max)}/s"
-    return [percent(row.busiest_utilization), amount(row.wait_ms_mean, "ms"), most]
+    busy = _utilization(row.busiest_utilization, elastic=row.servers >= ELASTIC)
+    return [busy, amount(row.wait_ms_mean, "ms"), most]
 
 
-def _utilization(ratio: float) -> str:
+def _utilization(ratio: float, *, elastic: bool) -> str:
+    if elastic:
+        return "scales out"
     return "not reported" if isnan(ratio) else percent(ratio)
 
 
@@ -209,9 +222,12 @@ def comparison(found: "Comparison") -> Grid:
             _estimate(row.simulated, row.metric),
             _estimate(row.measured, row.metric),
             f"{row.measured.n:,}",
-            Cell(percent(row.relative_error, signed=True), _error_span(row)),
+            Cell(
+                percent(row.relative_error, signed=True),
+                "" if isnan(row.relative_error) else error_span(row.low, row.high),
+            ),
             f"±{percent(row.tolerance_ratio)}",
-            row.verdict,
+            Cell(row.verdict, row.reason),
         )
         for row in found.rows
     ]
@@ -223,7 +239,7 @@ def comparison(found: "Comparison") -> Grid:
         ">n measured",
         Column("error", "number", below="joint 95 % interval"),
         ">tolerance",
-        Column("verdict", "verdict"),
+        Column("verdict", "verdict", below="what would settle it"),
     )
     return grid("The model against the measurement, on the same requests", columns, rows=rows)
 
@@ -233,25 +249,28 @@ def _estimate(found: "Estimate", metric: str) -> Cell:
     return Cell(amount(found.value, unit), span(found.low, found.high, unit=unit))
 
 
-def _error_span(row: "ComparisonRow") -> str:
-    if isnan(row.relative_error):
-        return ""
-    if row.low <= -1 or row.high == inf:
-        return UNBOUNDED
-    return f"{percent(row.low, signed=True)} to {percent(row.high, signed=True)}"
-
-
 def capacity(found: "Capacity") -> Grid:
     """Return the highest load that keeps the targets."""
     rate, unit = found.estimate, "requests/s"
     rows: list[tuple[Cell | str, ...]] = [
         ("highest load", Cell(amount(rate.value, unit), span(rate.low, rate.high, unit=unit))),
+        *_start_row(found.cold_start),
         ("breaks first", target_names(found.limited_by)),
         ("longest wait then", component_name(found.bottleneck)),
         ("knee", f"{significant(found.knee_per_s)} requests/s"),
+        *([("limited by your assumption", assumption(found.assumption))] if found.assumption else []),
         *([("missed at any load", target_names(found.missed))] if found.missed else []),
+        *([] if found.settled else [("not settled", f"probes of {found.longest_s / 60:.0f} min still change")]),
     ]
     return grid("Headroom", ("", Column("", below=INTERVAL)), rows=rows)
+
+
+def _start_row(rate: "Estimate | None") -> list[tuple[Cell | str, ...]]:
+    """What the first minutes from empty bear."""
+    if rate is None:
+        return []
+    said = amount(rate.value, "requests/s") if rate.value else "no load keeps the targets"
+    return [("after a cold start or a deploy", Cell(said, span(rate.low, rate.high, unit="requests/s")))]
 
 
 def sensitivity(rows: "Sequence[Sensitivity]") -> Grid:
@@ -262,14 +281,24 @@ def sensitivity(rows: "Sequence[Sensitivity]") -> Grid:
             row.source.confidence,
             _changes(row.p50_ratio_low, row.p50_ratio_high),
             _changes(row.p99_ratio_low, row.p99_ratio_high),
+            _moved(row),
             row.source.source,
         )
         for row in rows
     ]
     columns = (
-        Column("number", "path"), "confidence", f">P50, ÷ and × {FACTOR:g}", f">P99, ÷ and × {FACTOR:g}", "why",
+        Column("number", "path"), "confidence", f">P50, ÷ and × {FACTOR:g}", f">P99, ÷ and × {FACTOR:g}", "moves most",
+        "why",
     )  # fmt: skip
-    return grid("Low-confidence numbers that the P99 depends on most", columns, rows=lines)
+    return grid("Low-confidence numbers that the targets depend on most", columns, rows=lines)
+
+
+def _moved(row: "Sensitivity") -> str:
+    """Name the target that moves most, and by how much; none where nothing moves by a thousandth."""
+    name, swing = row.most
+    if swing < 0.001:
+        return "none"
+    return f"{target_name(name)}: {_changes(*row.targets[name])}" if name in row.targets else target_name(name)
 
 
 def _changes(*ratios: float) -> str:

@@ -14,7 +14,7 @@ from sim.judgement.judge import judge, overall
 from sim.judgement.targets import Verdict
 from sim.report import bill_tables, tables
 from sim.report.grid import Cell, Column, Grid
-from sim.report.sentences import answer, confirmation, free_plan, growth, headroom, screened
+from sim.report.sentences import answer, confirmation, free_plan, from_cold, growth, headroom, screened
 
 if TYPE_CHECKING:
     from sim.experiments.plan import Plan
@@ -28,8 +28,7 @@ COLOURS: dict[str, str] = {
     Verdict.INCONCLUSIVE: "cyan",
     Verdict.INVALID: "magenta",
     Agreement.AGREES: "green",
-    Agreement.INSIDE: "green",
-    Agreement.TOO_FEW: "cyan",
+    Agreement.NOT_SETTLED: "cyan",
     Agreement.DIFFERS: "red",
     Agreement.NO_DATA: "cyan",
 }
@@ -79,7 +78,7 @@ def plan_tables(plan: "Plan") -> Iterator[RenderableType]:
 def summary(plan: "Plan") -> str:
     """The scenario's question, and what was found, a sentence a line."""
     grown = growth(plan.cost) if plan.cost is not None else ""
-    sentences = (plan.scenario.question, answer(plan), headroom(plan), grown, confirmation(plan))
+    sentences = (plan.scenario.question, answer(plan), headroom(plan), grown, confirmation(plan), from_cold(plan))
     return "\n".join(said for said in sentences if said)
 
 

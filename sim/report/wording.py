@@ -5,11 +5,15 @@ Pages, figures and tables take their words from here, so that one thing has one 
 
 from collections.abc import Iterable, Sequence
 from math import isfinite, isnan
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sim.models.registry import components, metrics
 from sim.results.metrics import LATENCY, UPTIME
+
+if TYPE_CHECKING:
+    from sim.scenario.provenance import Provenance
 
 WHOLE = {LATENCY: "API latency", UPTIME: "Uptime"}
 """Metrics of whole requests, and of the whole deployment."""
@@ -20,6 +24,7 @@ INTERVAL = "95 % interval"
 
 NONE = "no data"
 UNBOUNDED = "unbounded"
+NOT_BOUNDED = "not bounded"
 
 NOTHING = 1e-9
 """What is less, in any unit that is shown, is a formula's remainder, and one zero tells as much as ten."""
@@ -115,6 +120,17 @@ def percent(ratio: float, *, signed: bool = False) -> str:
     return f"{'0.0' if shown in ('-0.0', '+0.0') else shown} %"
 
 
+def error_span(low: float, high: float) -> str:
+    """Return the interval of a relative error; an end that the data do not bound says so.
+
+    >>> error_span(-0.29, 0.15), error_span(-1.0, 0.24)
+    ('-29 % to +15 %', 'not bounded to +24 %')
+    """
+    ends = [NOT_BOUNDED if low <= -1 else percent(low, signed=True)]
+    ends.append(percent(high, signed=True) if isfinite(high) else NOT_BOUNDED)
+    return NOT_BOUNDED if ends == [NOT_BOUNDED] * 2 else " to ".join(ends)
+
+
 def usd(value: float) -> str:
     """An amount of money: whole dollars from 100 on, cents below, and three digits of what is less than a cent.
 
@@ -124,6 +140,16 @@ def usd(value: float) -> str:
     if value and abs(value) < 0.01:
         return f"{significant(value)} USD"
     return f"{value:,.0f} USD" if abs(value) >= 100 else f"{value:,.2f} USD"
+
+
+def assumption(source: "Provenance") -> str:
+    """An assumption of the scenario's author, by its path, with its value if that is a number or a word.
+
+    >>> from types import SimpleNamespace
+    >>> assumption(SimpleNamespace(path="system.workers.isolates", value=8))
+    'system.workers.isolates = 8'
+    """
+    return source.path if isinstance(source.value, dict) else f"{source.path} = {source.value}"
 
 
 METERS = {"cpu": "CPU time", "class_a": "class A operations", "class_b": "class B operations"}
@@ -141,14 +167,15 @@ def meter_name(meter: str) -> str:
 def target_name(metric: str, statistic: str = "") -> str:
     """A target, as one says it; *metric* may hold the statistic, as in ``Capacity.limited_by``.
 
-    >>> target_name("api_latency_ms", "p99"), target_name("api_latency_ms p99"), target_name("uptime_ratio", "ratio")
-    ('API latency P99', 'API latency P99', 'Uptime')
+    >>> target_name("api_latency_ms", "p99"), target_name("api_latency_ms p99 of search"), target_name("uptime_ratio")
+    ('API latency P99', 'API latency P99 of search', 'Uptime')
     """
     name, _, inside = metric.partition(" ")
-    which = statistic or inside
+    which, _, scope = (statistic or inside).partition(" ")
     known = {metric: found.label for metric, (_, found) in metrics().items()}
     said = {**known, **WHOLE}.get(name, name)
-    return said if which in ("", "ratio") else f"{said} {which.upper() if which[0] == 'p' else which}"
+    which = "" if which == "ratio" else which.upper() if which[:1] == "p" else which
+    return " ".join(part for part in (said, which, scope) if part)
 
 
 def target_names(names: Sequence[str]) -> str:
@@ -161,7 +188,8 @@ def target_names(names: Sequence[str]) -> str:
     previous = ""
     for name in names:
         metric, _, statistic = name.partition(" ")
-        told.append(target_name(name) if metric != previous else statistic.upper())
+        same = metric == previous and " " not in statistic
+        told.append(statistic.upper() if same else target_name(name))
         previous = metric
     return listed(told).replace("Uptime", "uptime")
 

@@ -5,7 +5,7 @@ failure as infinitely slow. Requests that the load generator skipped or aborted 
 """
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sim.errors import UsageError
 from sim.models.registry import metrics, uses
 from sim.statistics.intervals import Estimate, mean_interval, replicated_mean_interval
-from sim.statistics.quantiles import quantile_interval, replicated_quantile_interval
+from sim.statistics.quantiles import quantile, quantile_interval, replicated_quantile_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,6 +102,24 @@ def applies(metric: str, scenario: "Scenario") -> bool:
     return found.applies(uses(component.name, scenario.met, operations=scenario.operations))
 
 
+def assumed_by(metric: str, scenario: "Scenario") -> str:
+    """Return the path of the assumption that *metric* only restates; empty where it is measured, or more than that.
+
+    >>> from sim.scenario.scenario import load_scenario
+    >>> [assumed_by(metric, load_scenario("launch")) for metric in ("worker_cpu_ms", "api_latency_ms")]
+    ['system.workers.cpu_ms', '']
+    """
+    if metric not in metrics():
+        return ""
+    component, found = metrics()[metric]
+    instances = scenario.system.of(component.name)
+    paths = [f"system.{instance.name}.{found.restates}" for instance in instances if found.restates]
+    beliefs = [source for source in scenario.provenance if source.low_confidence]
+    # A distribution is an assumption if one of its parameters is, whatever the source of the others.
+    assumed = [path for path in paths if any(f"{one.path}.".startswith(f"{path}.") for one in beliefs)]
+    return assumed[0] if len(paths) == 1 and assumed else ""
+
+
 def metric_names() -> tuple[str, ...]:
     """List all metrics that a target may name: latency, the components' metrics, uptime."""
     return (LATENCY, *metrics(), UPTIME)
@@ -140,6 +158,13 @@ def estimate_of(runs: Sequence[NDArray[np.float64]], *, statistic: str) -> Estim
     if len(samples) == 1:
         return quantile_interval(samples[0], share)
     return replicated_quantile_interval(samples, share)
+
+
+def statistic_of(values: NDArray[np.float64], statistic: str) -> float:
+    """Compute one statistic of one run; NaN where no request met the metric."""
+    if not len(values):
+        return nan
+    return float(values.mean()) if statistic == "mean" else quantile(values, probability(statistic))
 
 
 def probability(statistic: str) -> float:

@@ -6,6 +6,7 @@ The two give the same numbers; ``Result.on`` names the one that ran.
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
+from math import nan
 from typing import cast
 
 import numpy as np
@@ -82,6 +83,8 @@ def result_of(scenario: Scenario, schedule: Schedule, *, recording: Recording, s
 def station_frame(stations: tuple[StationUse, ...], horizon_ms: float) -> pd.DataFrame:
     """Return one row per station: utilization and mean queue over the time in which requests arrived.
 
+    A station that scales out has no utilization: NaN.
+
     Parameters
     ----------
     stations : tuple of StationUse
@@ -95,8 +98,8 @@ def station_frame(stations: tuple[StationUse, ...], horizon_ms: float) -> pd.Dat
             use.servers,
             use.instances,
             use.served,
-            use.busy_ms / (span_ms * use.servers * use.instances),
-            use.busiest_ms / (span_ms * use.servers),
+            nan if use.elastic else use.busy_ms / (span_ms * use.servers * use.instances),
+            nan if use.elastic else use.busiest_ms / (span_ms * use.servers),
             use.queue_ms / span_ms,
             use.waited_ms / max(use.served, 1),
         )

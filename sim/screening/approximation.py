@@ -7,7 +7,7 @@ beside a simulation and gives a search its starting point; it is never a verdict
 
 >>> from sim.scenario.scenario import load_scenario
 >>> screen(load_scenario("launch")).bottleneck
-'workers'
+'durable_objects'
 
 Sources
 -------
@@ -18,7 +18,7 @@ Kingman, "The single server queue in heavy traffic", 1961; Allen, "Probability, 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import exp, inf, isfinite, log
+from math import exp, inf, isfinite, isnan, log, nan
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -72,6 +72,7 @@ class StationScreening:
         Mean service demand of a request of the deployment on the busiest instance.
     utilization, busiest_utilization : float
         Utilization per server: mean over all instances, and busiest instance; 1 or more is overload.
+        NaN for an elastic station, which bears any rate.
     wait_ms_mean : float
         Mean wait of a visit before service.
     queue_mean : float
@@ -136,7 +137,8 @@ class Screening(Shown):
         return pd.DataFrame([asdict(row) for row in self.rows])
 
     def __str__(self) -> str:
-        stations = ", ".join(f"{row.station} {row.busiest_utilization:.2f}" for row in self.rows)
+        busy = ((row.station, row.busiest_utilization) for row in self.rows)
+        stations = ", ".join(f"{name} {'elastic' if isnan(share) else f'{share:.2f}'}" for name, share in busy)
         return (
             f"at {self.rate_per_s:.4g} requests/s: mean latency {self.latency_ms_mean:.4g} ms, busy {stations}; "
             f"{self.bottleneck} bears at most {self.rate_per_s_max:.4g}/s ({LABEL})"
@@ -292,7 +294,8 @@ def _bound(walker: Walker, coming: Traffic) -> tuple[float, tuple[_Seen, ...]]:
     for _ in range(BOUND_STEPS):
         now = coming.at_rate(rate_per_s)
         seen = _Seen(1.0, now, *_at_rest(walker, now, waiting=False, guess=guess))
-        busy = max((float(np.max(_work_ms(s, [seen]))) / s.servers for s in walker.stations), default=0.0)
+        limited = [station for station in walker.stations if station.servers < f.ELASTIC]
+        busy = max((float(np.max(_work_ms(s, [seen]))) / s.servers for s in limited), default=0.0)
         if busy <= 0 or rate_per_s > RATE_MAX_PER_S:
             return inf, (seen,)
         here = (log(rate_per_s), log(busy))
@@ -317,6 +320,7 @@ def _row(station: f.Station, seen: Sequence[_Seen], *, free: Sequence[_Seen], bo
     )
     rate_per_ms = sum(s.time_share * s.coming.rate_per_s for s in seen) / 1000
     held = float(work_ms @ copies) if levels else 0.0
+    elastic = station.servers >= f.ELASTIC
     return StationScreening(
         station=station.name,
         servers=station.servers,
@@ -324,11 +328,11 @@ def _row(station: f.Station, seen: Sequence[_Seen], *, free: Sequence[_Seen], bo
         visits_mean=visits / rate_per_ms,
         service_ms_mean=held / visits if visits else 0.0,
         demand_ms=float(np.max(work_ms)) / rate_per_ms,
-        utilization=held / (station.servers * station.instances),
-        busiest_utilization=float(np.max(work_ms)) / station.servers,
+        utilization=nan if elastic else held / (station.servers * station.instances),
+        busiest_utilization=nan if elastic else float(np.max(work_ms)) / station.servers,
         wait_ms_mean=waiting / visits if visits else 0.0,
         queue_mean=waiting,
-        rate_per_s_max=bound_per_s * station.servers / unhindered if unhindered else inf,
+        rate_per_s_max=bound_per_s * station.servers / unhindered if unhindered and not elastic else inf,
     )
 
 

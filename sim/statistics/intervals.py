@@ -192,6 +192,12 @@ def requests_to_settle(estimate: Estimate, line: float) -> int | None:
     return max(estimate.n + 1, ceil(estimate.n * (reach / gap) ** 2))
 
 
+def round_up(count: int) -> int:
+    """Round up to two significant digits, the precision of the square-root rule."""
+    unit: int = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // unit) * unit
+
+
 def batch_starts(n: int, batches: int = BATCHES) -> NDArray[np.int64]:
     """Return the first index of each batch: *batches* of nearly equal length, fewer for small *n*, at least one."""
     count = max(1, min(batches, n // BATCH_LENGTH_MIN))

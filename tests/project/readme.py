@@ -8,7 +8,7 @@ from functools import cache
 
 from sim.experiments.plan import WINDOW_REPLICATIONS
 from sim.judgement.comparison import Comparison, compare
-from sim.report.wording import percent, significant, target_name
+from sim.report.wording import error_span, percent, significant, target_name
 from sim.results.storage import load_run
 from sim.runners.play import play
 from sim.scenario.generation import schedule
@@ -32,17 +32,18 @@ def recorded_comparison() -> Comparison:
 def fidelity() -> str:
     """The model's error against the recorded run."""
     lines = [
-        "| metric | simulated | measured | n | error, joint 95 % interval |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| metric | simulated | measured | n | error, joint 95 % interval | verdict |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in recorded_comparison().rows:
         if row.route != "all" or row.measured.n < 100:
             continue
-        error, low, high = (percent(ratio, signed=True) for ratio in (row.relative_error, row.low, row.high))
+        error = f"{percent(row.relative_error, signed=True)} [{error_span(row.low, row.high)}]"
         unit = row.metric.rsplit("_", 1)[1]
         numbers = [f"{significant(side.value)} {unit}" for side in (row.simulated, row.measured)]
         name = target_name(row.metric, row.statistic)
-        lines.append(f"| {name} | {' | '.join(numbers)} | {row.measured.n:,} | {error} [{low}, {high}] |")
+        verdict = f"{row.verdict}: {row.reason}" if row.reason else str(row.verdict)
+        lines.append(f"| {name} | {' | '.join(numbers)} | {row.measured.n:,} | {error} | {verdict} |")
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ REACH_MIN, REACH_MAX = 0.25, 1.0
 NAMED_MAX = 2
 """Statistics that differ are named up to so many."""
 
-SHADE = {"agrees": TARGET, "inside": TARGET, "differs": ALERT, "too few": MUTED, "no data": MUTED}
+SHADE = {"agrees": TARGET, "differs": ALERT, "not settled": MUTED, "no data": MUTED}
 
 
 def qq(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":

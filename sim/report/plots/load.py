@@ -111,7 +111,7 @@ def _load_finding(plan: "Plan", found: "Capacity") -> str:
     times = f"{significant(rate / today_per_s)} times today's load" if today_per_s else "today's load is unknown"
     if found.ends_in_overload:
         return f"{component_name(found.bottleneck)} is overloaded beyond {significant(rate)} requests/s, {times}"
-    lines = {f"{line.metric} {line.statistic}": line for line in latency_targets(plan.scenario)}
+    lines = {line.name: line for line in latency_targets(plan.scenario)}
     crossed = [
         f"{lines[name].statistic.upper()} crosses {lines[name].target:g} ms"
         if name in lines

@@ -27,7 +27,7 @@ def tornado(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
     """
     if not plan.sensitivity:
         raise UsageError("no doubtful number was varied")
-    rows = plan.sensitivity[:ROWS_MAX]
+    rows = sorted(plan.sensitivity, key=lambda row: -row.swing_ratio)[:ROWS_MAX]
     with canvas(ax, height_in=1.0 + 0.3 * len(rows)) as axes:
         for place, row in enumerate(rows):
             _bar(axes, row, place)

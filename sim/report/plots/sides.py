@@ -72,7 +72,7 @@ def latencies(runs: Sequence[Result]) -> list[NDArray[np.float64]]:
 
 def latency_targets(scenario: "Scenario") -> list[Target]:
     """The targets of latency percentiles, those of the most usual requests first."""
-    lines = [line for line in targets_of(scenario) if line.metric == LATENCY]
+    lines = [line for line in targets_of(scenario) if line.measure == LATENCY]
     return sorted((line for line in lines if line.statistic[0] == "p"), key=lambda line: line.statistic)
 
 

@@ -108,7 +108,7 @@ def stations(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
         raise UsageError("nothing was simulated")
     tables = [run.stations.set_index("station")["utilization_busiest"].astype(float) for run in plan.simulated]
     mean = sum(tables[1:], tables[0]) / len(tables)
-    mean = mean.sort_values()
+    mean = mean.dropna().sort_values()  # A station that scales out has none.
     with canvas(ax, height_in=2.4) as axes:
         places, ends = np.arange(len(mean)), mean.to_numpy()
         axes.barh(places, mean.to_numpy(), color=[colour(str(name)) for name in mean.index], height=0.62)

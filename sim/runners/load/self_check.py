@@ -15,14 +15,10 @@ import numpy as np
 
 from sim.runners.load.tape import Tape
 
-SEND_LAG_P99_MS_MAX = 10.0
-"""A request this late meets queues that are not those of the intended workload."""
-
-SEND_LAG_FRACTION_MAX = 0.10
-"""Sending late by a tenth of the median latency shifts the median by a tenth, the whole tolerance of a comparison."""
-
-SEND_LAG_FLOOR_MS = 1.0
-"""A general-purpose kernel guarantees no less; with a median below 10 ms the lag is reported but not judged."""
+SEND_LAG_SHARE_MAX = 0.10
+"""Latency counts from the intended send, so lateness is a part of it: of each quantile that is judged, the lag's own
+quantile may be a tenth, the smallest tolerance of a comparison. In ms it says nothing: 1.2 ms matter to a latency of
+2 ms and not to one of 40 ms."""
 
 SKIPPED_FRACTION_MAX = 0.001
 """A tenth of the 1 % beyond a P99: skipped requests would have been slow ones, so more would distort the tail."""
@@ -46,8 +42,8 @@ class SelfCheck:
     offered_per_s, achieved_per_s : float
         Rate of the intended sends that were reached, and of the actual ones.
     send_lag_ms_p50, send_lag_ms_p99, send_lag_ms_max : float
-    latency_ms_p50 : float
-        Median latency of answered requests, to which the lag is compared.
+    latency_ms_p50, latency_ms_p99 : float
+        Latency of the requests that were sent, to which the lag is compared.
     overhead_ms_p50, overhead_ms_p99 : float
         Latency not attributed to any component.
     floor_ms_p50 : float
@@ -69,6 +65,7 @@ class SelfCheck:
     send_lag_ms_p99: float
     send_lag_ms_max: float
     latency_ms_p50: float
+    latency_ms_p99: float
     overhead_ms_p50: float
     overhead_ms_p99: float
     floor_ms_p50: float
@@ -77,10 +74,10 @@ class SelfCheck:
 
     def reasons(self) -> tuple[str, ...]:
         """Why this run is INVALID, one sentence per violated rule; empty when it is valid."""
-        lag_ms_max = max(SEND_LAG_FLOOR_MS, SEND_LAG_FRACTION_MAX * np.nan_to_num(self.latency_ms_p50))
         reached = self.sent_requests + self.skipped_requests
         rules = (
-            ("send lag P99 in ms", self.send_lag_ms_p99, min(SEND_LAG_P99_MS_MAX, lag_ms_max)),
+            ("lateness of sending, as a share of the P50 of latency,", self.lag_share("p50"), SEND_LAG_SHARE_MAX),
+            ("lateness of sending, as a share of the P99 of latency,", self.lag_share("p99"), SEND_LAG_SHARE_MAX),
             ("fraction of requests skipped", self.skipped_requests / max(reached, 1), SKIPPED_FRACTION_MAX),
             ("the generator's fraction of a core", self.cpu_ratio, CPU_RATIO_MAX),
             ("fraction of the load not sent", self.shortfall_fraction, SHORTFALL_FRACTION_MAX),
@@ -90,6 +87,11 @@ class SelfCheck:
             for what, value, bound in rules
             if value > bound
         )
+
+    def lag_share(self, statistic: str) -> float:
+        """Return the lag's part of a quantile of latency: how far lateness could change what is said of it."""
+        lag_ms, latency_ms = (getattr(self, f"{name}_ms_{statistic}") for name in ("send_lag", "latency"))
+        return lag_ms / latency_ms if latency_ms > 0 and lag_ms > 0 else 0.0
 
     @property
     def shortfall_fraction(self) -> float:
@@ -114,6 +116,7 @@ def self_check(tape: Tape, *, floor_ms_p50: float, cpu_ratio: float, in_flight_r
     answered = sent & (tape.times_ms.sum(axis=0) > 0)
     overhead_p50, overhead_p99 = _quantiles(tape.overhead_ms[answered], 0.5, 0.99)
     offered_per_s, achieved_per_s = _rates(tape)
+    latency_p50, latency_p99 = _quantiles(tape.latency_ms[sent], 0.5, 0.99)
     return SelfCheck(
         planned_requests=len(tape.outcome),
         sent_requests=int(sent.sum()),
@@ -125,7 +128,8 @@ def self_check(tape: Tape, *, floor_ms_p50: float, cpu_ratio: float, in_flight_r
         send_lag_ms_p50=lag_p50,
         send_lag_ms_p99=lag_p99,
         send_lag_ms_max=lag_max,
-        latency_ms_p50=_quantiles(tape.latency_ms[sent], 0.5)[0],
+        latency_ms_p50=latency_p50,
+        latency_ms_p99=latency_p99,
         overhead_ms_p50=overhead_p50,
         overhead_ms_p99=overhead_p99,
         floor_ms_p50=floor_ms_p50,

@@ -2,7 +2,8 @@
 
 Waits come from the deployment's own Server-Timing. The mean queue follows from them by Little's law. Busy time is known
 only where a component can derive it from the answers (``Component.busy_ms``): the CPU of the isolates, the streams of a
-tunnel (held for the whole request), work in objects without their cold starts and flushes; elsewhere it is NaN.
+tunnel (held for the whole request), work in objects without their cold starts and flushes; elsewhere, and
+where a station scales out, it is NaN.
 
 Sources
 -------
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sim.flow import ELASTIC
 from sim.models.registry import ordered
 from sim.results.result import STATION_COLUMNS
 
@@ -42,7 +44,8 @@ def _row(instance: "Instance", answered: pd.DataFrame, span_ms: float) -> dict[s
     """Return the row of one station."""
     station, busy = instance.station, instance.component.busy_ms
     assert station is not None
-    busy_ms = np.array([np.nan]) if busy is None else busy(answered, instance)
+    elastic = station.servers >= ELASTIC
+    busy_ms = np.array([np.nan]) if busy is None or elastic else busy(answered, instance)
     met = answered[f"{instance.name}_ms"] > 0
     wait_ms = answered.loc[met, f"{instance.name}_queue_ms"]
     return {

@@ -14,6 +14,7 @@ import pytest
 
 from sim.errors import UsageError
 from sim.experiments.capacity import Capacity, capacity
+from sim.experiments.limits import assumption_that_limits
 from sim.experiments.probe import Probe
 from sim.experiments.search import busiest
 from sim.models.registry import queues
@@ -187,3 +188,66 @@ def test_half_a_probe_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_same_seed_gives_the_same_answer(tmp_path: Path) -> None:
     scenario = one_queue(tmp_path, ("api_latency_ms", 200.0))
     assert capacity(scenario, seeds=2, tolerance_ratio=0.2) == capacity(scenario, seeds=2, tolerance_ratio=0.2)
+
+
+# The start, the warm-up, and what limits.
+
+STORM = {
+    "workload.keys.count": 20,
+    "workload.arrivals": {"kind": "poisson", "rate_per_s": 20.0},
+    "system.ledger.write_ms": {"distribution": "exponential", "mean": 15.0},
+    "system.durable_objects.write_ms": {"distribution": "exponential", "mean": 15.0},
+    "system.d1.read_ms": {"distribution": "lognormal", "median": 12.0, "p99": 40.0},
+    "system.d1.write_ms": {"distribution": "lognormal", "median": 150.0, "p99": 400.0},
+}
+"""A slow launch, whose objects flush together after an empty start."""
+
+
+def storm(folder: Path, **changes: Any) -> Scenario:
+    targets = folder / "targets.toml"
+    targets.write_text(TARGETS.format(metric="api_latency_ms", target=1_000, alert=2_000), encoding="utf-8")
+    return load_scenario("launch").with_(**{"targets": str(targets), "workload.duration_s": 1_200, **STORM, **changes})
+
+
+def test_answer_does_not_hang_on_the_warm_up_that_is_named(tmp_path: Path) -> None:
+    """A floor of 1, 60 or 600 s: the intervals overlap, since the start is found and cut."""
+    found = [capacity(storm(tmp_path, **{"workload.warm_up_s": warm_up_s})) for warm_up_s in (1, 60, 600)]
+    assert max(one.estimate.low for one in found) < min(one.estimate.high for one in found)
+    assert found[2].warm_up_s >= 600
+    assert all(one.settled for one in found)
+
+
+def test_start_is_a_verdict_of_its_own(tmp_path: Path) -> None:
+    """All objects flush together after an empty start, and break the target at a lower rate than the steady state."""
+    found = capacity(storm(tmp_path, **{"workload.warm_up_s": 60}))
+    assert found.cold_start is not None
+    assert 0 < found.cold_start.high < found.estimate.low
+
+
+def test_start_of_a_deployment_without_memory_bears_as_much(found: Capacity) -> None:
+    assert found.cold_start is not None
+    assert found.cold_start.value == pytest.approx(found.estimate.value, rel=0.05)
+
+
+def test_arrivals_that_change_have_no_start_of_their_own(tmp_path: Path) -> None:
+    ramp = {"kind": "ramp", "rate_per_s": 10.0, "to_rate_per_s": 50.0}
+    assert (
+        capacity(one_queue(tmp_path, ("api_latency_ms", 200.0), **{"workload.arrivals": ramp}), seeds=2).cold_start
+        is None
+    )
+
+
+def test_assumption_that_limits_is_named(tmp_path: Path) -> None:
+    """Two isolates of 10 ms bear 200/s; elastic ones do not limit, and D1, a fact of the platform, does."""
+    slow = {"system.workers.cpu_ms": {"distribution": "exponential", "mean": 10.0}, "system.d1.read_ms": 0.3}
+    bound = one_queue(tmp_path, ("api_latency_ms", 400.0), **slow, **{"system.workers.isolates": 2})
+    limited = capacity(bound, seeds=2)
+    assert limited.bottleneck == "workers"
+    assert limited.assumption is not None
+    assert (limited.assumption.path, limited.assumption.value) == ("system.workers.isolates", 2)
+    assert assumption_that_limits(load_scenario("launch"), "workers") is None
+
+
+def test_no_probe_goes_far_beyond_the_bound(found: Capacity) -> None:
+    """A search of a station that cannot be overloaded further costs time and says nothing."""
+    assert max(probe.rate_per_s for probe in found.probes) <= 1.06 * found.bound_per_s

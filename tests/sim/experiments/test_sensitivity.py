@@ -8,6 +8,8 @@ import pytest
 
 from sim import load_scenario
 from sim.experiments.sensitivity import FACTOR, low_confidence_numbers, sensitivity
+from sim.judgement.targets import targets_of
+from sim.results.metrics import assumed_by
 from sim.scenario.scenario import Scenario
 
 NEAR = 1e-9
@@ -26,7 +28,7 @@ def only_searches() -> Scenario:
 
 
 def test_the_number_that_latency_is_made_of_comes_first(only_searches: Scenario) -> None:
-    first, *others = sensitivity(only_searches)
+    first, *others = sorted(sensitivity(only_searches), key=lambda row: -row.swing_ratio)
     assert first.source.path == "system.d1.rtt_ms"
     assert 1.2 < first.p50_ratio_high < FACTOR
     assert 1 / FACTOR < first.p50_ratio_low < 0.85
@@ -58,3 +60,24 @@ def test_a_number_that_the_schema_forbids_is_none_and_counts_for_nothing() -> No
     row = next(row for row in sensitivity(crowded) if row.source.path == "system.d1.write_ms.median")
     assert row.p99_ratio_high != row.p99_ratio_high  # NaN: a median above the P99.
     assert row.swing_ratio == abs(row.p99_ratio_low - 1)
+
+
+def test_every_judged_target_is_covered() -> None:
+    """A number that the P99 of latency hardly feels may move another target, and stands where that one puts it."""
+    launch = load_scenario("launch").with_(**{"workload.duration_s": 200})
+    rows = sensitivity(launch)
+    names = {line.name for line in targets_of(launch)} - {"uptime_ratio ratio"}
+    assert all(row.targets.keys() == names for row in rows)
+    most = [max(row.swing_ratio, row.most[1]) for row in rows]
+    assert most == sorted(most, reverse=True)
+    by_path = {row.source.path: row for row in rows}
+    bandwidth = by_path["system.r2.bandwidth_bytes_per_s"]
+    assert bandwidth.most[0] == "r2_upload_mb_per_s p50"
+    assert bandwidth.most[1] > 2 * bandwidth.swing_ratio
+
+
+def test_target_that_only_restates_a_number_moves_with_it_exactly() -> None:
+    """Which is why it is marked: CPU per request is the scenario's own number, through no queue."""
+    launch = load_scenario("launch").with_(**{"workload.duration_s": 120})
+    row = next(row for row in sensitivity(launch) if row.source.path == assumed_by("worker_cpu_ms", launch))
+    assert row.targets["worker_cpu_ms p99"] == pytest.approx((1 / FACTOR, FACTOR), rel=1e-9)

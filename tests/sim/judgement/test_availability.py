@@ -4,6 +4,7 @@ Goal: the point estimate is plain arithmetic on the record, and the interval nev
 holds. Method: the platform file's own incidents, and records made here.
 """
 
+from dataclasses import replace
 from itertools import product
 from math import prod
 from types import SimpleNamespace
@@ -65,6 +66,38 @@ def test_two_incidents_do_not_settle_four_nines() -> None:
     found = availability(played())
     assert found.estimate.low < TARGET.alert < TARGET.target < found.estimate.high
     assert found.settled_by(TARGET).startswith(f"{int(found.settled_by(TARGET).split()[0])} years of such incidents")
+
+
+def years_of(sentence: str) -> int:
+    """The years that a sentence asks for."""
+    assert " years of such incidents" in sentence
+    return int(sentence.split(maxsplit=1)[0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(few=st.integers(30, 5_000), times=st.integers(2, 1_000))
+def test_more_requests_never_ask_for_more_years(few: int, times: int) -> None:
+    """Years are the record's, requests the run's: a longer run of the same failures needs no other record."""
+    short, long = (availability(played(n)).settled_by(TARGET) for n in (few, few * min(times, 100_000 // few)))
+    assert years_of(short) == years_of(long)
+
+
+def test_requests_that_are_asked_for_come_down_to_none_as_the_run_grows() -> None:
+    asked = [availability(played(n)).settled_by(TARGET) for n in (500, 5_000, 2_000_000)]
+    assert " and n >= " in asked[0]
+    assert " and n >= " not in asked[-1]
+
+
+@settings(max_examples=20, deadline=None)
+@given(minutes=st.integers(20, 120), growth=st.integers(2, 6))
+def test_record_that_went_on_as_it_is_asks_for_about_the_same_years(minutes: int, growth: int) -> None:
+    """The sentence is about the world, not about how long somebody has looked."""
+    incidents = (Incident("edge_http", minutes, 1.0, 1.0), Incident("edge_http", minutes, 1.0, 1.0))
+    found = availability(played(1_000_000))
+    asked = [replace(found, record=Record(925 * times, incidents * times)).settled_by(TARGET) for times in (1, growth)]
+    numbers = [years_of(one) for one in asked if "years" in one]
+    if len(numbers) == 2:
+        assert numbers[1] == pytest.approx(numbers[0], rel=0.25, abs=1.5)
 
 
 def test_service_without_an_incident_is_unknown_not_perfect() -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sim.errors import ScenarioError, UsageError
 from sim.judgement.judge import exit_status, judge, overall
-from sim.judgement.targets import Verdict, decide, load_targets
+from sim.judgement.targets import Verdict, decide, load_targets, percentile
 from sim.results.metrics import estimate, metric_values, probability
+from sim.scenario.scenario import load_scenario
 from tests.support import frames
 
 BELOW, ABOVE = frames.TARGETS[1], frames.TARGETS[4]
@@ -268,3 +269,105 @@ def test_metric_of_a_component_that_the_scenario_lacks_has_no_value() -> None:
     requests = frames.frame(np.ones(5), route="fetch")
     assert metric_values(requests, "d1_query_ms", scenario=lean).tolist() == []
     assert metric_values(requests, "worker_cpu_ms", scenario=lean).tolist() == []
+
+
+# Own targets: of a route, of the hottest keys, of any quantile.
+
+OWN = """
+[[targets]]
+metric = "api_latency_ms"
+{statistic}
+target = 50
+alert = 100
+direction = "below"
+unit = "ms"
+{scope}
+"""
+
+
+def own(folder: Path, statistic: str = 'statistic = "p50"', scope: str = "") -> Path:
+    """A file with one target."""
+    path = folder / "own.toml"
+    path.write_text(OWN.format(statistic=statistic, scope=scope), encoding="utf-8")
+    return path
+
+
+def two_routes(keys: int = 4) -> pd.DataFrame:
+    """Searches take 10 ms, logs 200; key 0 has most requests, and is slow."""
+    n = 4_000
+    requests = frames.frame(np.where(np.arange(n) % 2, 200.0, 10.0))
+    requests["route"] = pd.Categorical(np.where(np.arange(n) % 2, "log", "search"))
+    requests["key"] = np.where(np.arange(n) % 3 == 0, 0, 1 + np.arange(n) % (keys - 1))
+    requests["latency_ms"] = requests["latency_ms"] + np.where(requests["key"] == 0, 300.0, 0.0)
+    return requests
+
+
+@pytest.mark.parametrize(
+    ("scope", "value", "name"),
+    [
+        ("", 200.0, "api_latency_ms p50"),
+        ('route = "search"', 10.0, "api_latency_ms p50 of search"),
+        ('route = "log"', 200.0, "api_latency_ms p50 of log"),
+        ('route = "search"\nhottest_keys = 1', 310.0, "api_latency_ms p50 of search of the 1 hottest keys"),
+    ],
+)
+def test_target_is_of_the_requests_that_it_names(tmp_path: Path, scope: str, value: float, name: str) -> None:
+    scenario = frames.scenario(shares={"log": 1.0, "search": 1.0}).with_(targets=str(own(tmp_path, scope=scope)))
+    (row,) = judge(frames.result(two_routes(), scenario=scenario))
+    assert (row.value, row.name) == (value, name)
+
+
+@given(st.floats(0.001, 0.999))
+def test_quantile_is_the_statistic_of_its_digits(quantile: float) -> None:
+    quantile = round(quantile, 6)
+    assume(0 < quantile < 1)
+    assert probability(percentile(quantile)) == pytest.approx(quantile, abs=1e-9)
+
+
+def test_quantile_stands_for_a_statistic(tmp_path: Path) -> None:
+    (line,) = load_targets(own(tmp_path, "quantile = 0.995"))
+    assert (line.statistic, line.name) == ("p995", "api_latency_ms p995")
+
+
+@pytest.mark.parametrize(
+    ("statistic", "scope", "message"),
+    [
+        ("quantile = 1.5", "", "a quantile in .0, 1., not 1.5"),
+        ('quantile = 0.9\nstatistic = "p90"', "", "a statistic or a quantile, not both"),
+        ('statistic = "p50"', "hottest_keys = 0", "hottest_keys=0 must be >= 1"),
+        ('statistic = "p50"', 'rout = "log"', "rout is not a key; did you mean route"),
+    ],
+)
+def test_wrong_own_target_is_one_line(tmp_path: Path, statistic: str, scope: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        load_targets(own(tmp_path, statistic, scope))
+
+
+def test_target_of_a_route_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+    scenario = frames.scenario().with_(targets=str(own(tmp_path, scope='route = "serch"')))
+    with pytest.raises(ScenarioError, match=r'route="serch" is not a route of .* did you mean search'):
+        judge(frames.result(two_routes(), scenario=scenario))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(1, 6))
+def test_hottest_keys_have_no_fewer_requests_than_any_other(keys: list[int], hottest: int) -> None:
+    requests = frames.frame(np.ones(len(keys)))
+    requests["key"] = keys
+    line = BELOW.model_copy(update={"hottest_keys": hottest})
+    chosen = set(line.select(requests)["key"])
+    counts = {key: keys.count(key) for key in set(keys)}
+    assert len(chosen) == min(hottest, len(counts))
+    assert min(counts[key] for key in chosen) >= max((counts[key] for key in counts if key not in chosen), default=0)
+
+
+def test_row_that_restates_an_assumption_says_which() -> None:
+    """In a simulation CPU time is the scenario's own number; in a measured run it is the deployment's."""
+    requests = frames.frame(np.ones(2_000))
+    requests["worker_cpu_ms"] = np.random.default_rng(1).exponential(2.2, 2_000)
+    launch = load_scenario("launch")
+    simulated = replace(frames.result(requests, scenario=launch), on="compiled")
+    marked = {row.name: row.follows_from for row in judge(simulated)}
+    assert marked.pop("worker_cpu_ms p99") == "system.workers.cpu_ms"
+    assert not any(marked.values())
+    measured = replace(simulated, on="https://example.com")
+    assert not any(row.follows_from for row in judge(measured))

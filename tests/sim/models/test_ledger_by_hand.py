@@ -13,6 +13,7 @@ import numpy as np
 import simpy
 
 from sim import load_scenario, run
+from sim.flow import ELASTIC
 
 REPLICATIONS = 10
 REQUESTS = 4000
@@ -41,7 +42,7 @@ class PlainLedger:
     def __init__(self, numbers: dict[str, Any], *, keys: int, zipf: float, rng: np.random.Generator) -> None:
         self.numbers, self.rng = numbers, rng
         self.env = simpy.Environment()
-        self.isolates = simpy.Resource(self.env, numbers["workers"]["isolates"])
+        self.isolates = simpy.Resource(self.env, ELASTIC)
         self.objects = [simpy.Resource(self.env, 1) for _ in range(keys)]
         self.last_used_ms: list[float | None] = [None] * keys
         weights = 1 / np.arange(1, keys + 1) ** zipf

@@ -9,7 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from sim.report.sentences import answer, confirmation, headroom
+from sim.judgement.targets import Verdict
+from sim.report.sentences import answer, confirmation, from_cold, headroom
+from sim.report.wording import target_name
+from sim.scenario.provenance import Provenance
+from sim.statistics.intervals import Estimate
 from tests.support.plans import example_capacity, example_plan, judged
 
 
@@ -52,6 +56,32 @@ def test_headroom_warns_of_a_target_that_only_higher_loads_keep() -> None:
 def test_confirmation_follows_the_comparison() -> None:
     plan = example_plan()
     assert plan.comparison is not None
-    assert "confirms" in confirmation(plan) or "contradicts" in confirmation(plan)
+    said = {"agrees": "confirms", "differs": "contradicts", "not settled": "does not settle"}
+    assert f"The measurement {said[plan.comparison.verdict]}" in confirmation(plan)
     assert ("confirms" in confirmation(plan)) is plan.comparison.agrees
     assert "INVALID" in confirmation(replace(plan, comparison=replace(plan.comparison, valid=False)))
+
+
+def test_headroom_names_the_start_the_assumption_and_the_length() -> None:
+    """What a cold start bears, what the author believes, and whether the probes settled."""
+    isolates = Provenance("system.workers.isolates", None, 8, "1", "enough", "A", low_confidence=True)
+    start = Estimate(600.0, 550.0, 650.0, 5, "by hand")
+    found = example_capacity(cold_start=start, assumption=isolates, settled=False, longest_s=1_200.0)
+    said = headroom(replace(example_plan(), capacity=found))
+    assert "It is limited by your assumption system.workers.isolates = 8." in said
+    assert "After a cold start or a deploy, the first 3 minutes keep them up to 600 requests/s" in said
+    assert "It holds for runs of about 20.0 min" in said
+    none = replace(found, cold_start=Estimate(0.0, 0.0, 0.0, 5, "by hand"), settled=True, assumption=None)
+    assert "keep them at no load" in headroom(replace(example_plan(), capacity=none))
+
+
+def test_verdicts_that_differ_because_the_live_part_starts_cold_say_so() -> None:
+    plan = example_plan()
+    target = plan.targets[0]
+    others = plan.targets[1:]
+    measured = {row.name: row.verdict for row in plan.measured_targets}
+    opposite = Verdict.ALERT if measured[target.name] != Verdict.ALERT else Verdict.PASS
+    told = from_cold(replace(plan, targets=(replace(target, verdict=opposite), *others)))
+    assert "starts on cold objects" in told
+    assert f"{target_name(target.name)} {measured[target.name]} against {opposite}" in told
+    assert from_cold(replace(plan, simulated_window=())) == ""

@@ -5,6 +5,7 @@ Flow. Method: closed forms, the compiled engine on a dozen deployments, and Hypo
 """
 
 from dataclasses import replace
+from math import inf, isnan
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from sim.theory import MG1, JacksonNetwork, MMc
 from tests.support.flows import any_flow
 
 LAUNCH = load_scenario("launch")
+EIGHT = {"system.workers.isolates": 8}
+"""Stations of every kind then have servers to count."""
 SEARCH = LAUNCH.with_shares(search=1.0)
 
 
@@ -186,7 +189,7 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_screening_is_near_the_simulation(name: str) -> None:
     """Utilization within 5 %, busiest instance within 6 % or 0.005, mean latency within 4 %, all routes within 8 %."""
-    scenario = LAUNCH.with_(**DEPLOYMENTS[name])
+    scenario = LAUNCH.with_(**{**EIGHT, **DEPLOYMENTS[name]})
     seen = screen(scenario)
     result = play(scenario, schedule(scenario), on="compiled", seed=scenario.seed)
     stations = result.stations.set_index("station")
@@ -338,7 +341,7 @@ def test_screening_is_labelled_and_says_what_it_took_for_granted() -> None:
     seen = screen(LAUNCH)
     assert seen.label == LABEL
     assert LABEL in str(seen)
-    assert "workers bears at most" in str(seen)
+    assert "workers elastic; durable_objects bears at most" in str(seen)
     assert any("durable_objects" in sentence for sentence in seen.approximations)
 
 
@@ -350,10 +353,18 @@ def test_frame_has_a_row_a_station_with_units_in_its_columns() -> None:
 
 def test_another_rate_is_asked_without_changing_the_scenario() -> None:
     """Work in proportion; the bound stays where it is."""
-    once, twice = screen(LAUNCH), screen(LAUNCH, 2 * 57.9)
+    eight = LAUNCH.with_(**EIGHT)
+    once, twice = screen(eight), screen(eight, 2 * 57.9)
     workers = [next(row for row in seen.rows if row.station == "workers") for seen in (once, twice)]
     assert workers[1].utilization == pytest.approx(2 * workers[0].utilization)
     assert twice.rate_per_s_max == pytest.approx(once.rate_per_s_max, rel=1e-3)
+
+
+def test_station_that_scales_out_bears_any_rate_and_nobody_waits_for_it() -> None:
+    workers = next(row for row in screen(LAUNCH, 100_000).rows if row.station == "workers")
+    assert workers.rate_per_s_max == inf
+    assert workers.wait_ms_mean == 0
+    assert isnan(workers.busiest_utilization)
 
 
 def test_same_scenario_gives_the_same_screening() -> None:

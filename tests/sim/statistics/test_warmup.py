@@ -6,9 +6,11 @@ known climb, the definition evaluated by brute force, and an overfull M/M/1 queu
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sim.errors import UsageError
-from sim.statistics.warmup import replicated_warm_up, warm_up
+from sim.statistics.warmup import forgotten_after, replicated_warm_up, warm_up
 from sim.theory import lindley
 
 
@@ -78,3 +80,29 @@ def test_empty_run_is_refused() -> None:
     """One line, not a traceback of NumPy's."""
     with pytest.raises(UsageError, match="must hold at least one number"):
         warm_up([])
+
+
+@given(length=st.integers(1, 4), height=st.floats(3.0, 50.0), seed=st.integers(0, 10_000))
+def test_start_that_shows_is_cut_and_no_more(length: int, height: float, seed: int) -> None:
+    """Five runs of twenty sections: the first few are raised, the rest is noise of 1."""
+    rng = np.random.default_rng(seed)
+    runs = rng.normal(10.0, 0.1, (5, 20))
+    runs[:, :length] += height
+    assert (forgotten_after(list(runs)) or 10) in range(length, 11)
+
+
+def test_cut_is_right_as_often_as_the_bound_promises() -> None:
+    """Two-sided at 1.5 standard errors of four degrees of freedom: one section in five is cut without need."""
+    rng = np.random.default_rng(3)
+    cuts = []
+    for _ in range(400):
+        runs = rng.normal(0.0, 1.0, (5, 20))
+        runs[:, :3] += 30.0
+        cuts.append(forgotten_after(list(runs)))
+    assert 0.7 < np.mean([cut == 3 for cut in cuts]) < 0.9
+
+
+def test_runs_that_never_settle_say_so() -> None:
+    """A log that grows: each section is slower than the one before."""
+    rng = np.random.default_rng(4)
+    assert forgotten_after(list(np.arange(10.0) + rng.normal(0, 0.05, (5, 10)))) is None

@@ -63,6 +63,7 @@ def test_stations_of_instances_are_told_apart() -> None:
 def test_busy_time_is_that_of_the_instance() -> None:
     """CPU that the answers report, over eight isolates and 100 ms."""
     frame = taped(*["auth;dur=6, auth_cpu;dur=4"] * 11).frame()
-    stations = live_stations(frame, TWO).set_index("station")
+    stations = live_stations(frame, TWO.with_(**{"system.auth.isolates": 8})).set_index("station")
     assert list(stations.index) == ["auth"]
     assert stations.loc["auth", "utilization"] == pytest.approx(11 * 4 / 100 / 8)
+    assert np.isnan(live_stations(frame, TWO)["utilization"].item())  # It scales out.
