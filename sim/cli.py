@@ -70,7 +70,8 @@ def plan(
     seed: Seed = None,
     changes: Changes = None,
     engine: Engine = "compiled",
-    live: Annotated[bool, typer.Option(help="Play a part on the embedded reference, in real time.")] = True,
+    live: Annotated[bool, typer.Option(help="Play a part on a deployment, in real time.")] = True,
+    on: Annotated[str, typer.Option(help="That deployment: reference, or workerd (the real runtime).")] = "reference",
     out: Annotated[Path, typer.Option(help="Folder for report, result and recorded run.")] = Path("out"),
     json: Json = None,
 ) -> int:
@@ -83,7 +84,7 @@ def plan(
     tell = _teller()
     asked = _asked(scenario, rate=rate, trace=trace, changes=changes)
     folder = prepare_folder(out, asked.name)
-    found = do_plan(asked, rng=seed, engine=engine, live=live, tell=tell, progress=True)
+    found = do_plan(asked, rng=seed, engine=engine, live=live, on=on, tell=tell, progress=True)
     tell("writing the report")
     files = write_plan(found, folder)
     _show(plan_tables(found), document=plan_document(found), json=json)
@@ -96,7 +97,9 @@ def plan(
 def run(
     scenario: ScenarioName,
     *,
-    on: Annotated[str, typer.Option(help="simpy, compiled, reference, a URL, or a .parquet run.")] = "compiled",
+    on: Annotated[
+        str, typer.Option(help="simpy, compiled, reference, workerd, a URL, or a .parquet run.")
+    ] = "compiled",
     requests: Annotated[int | None, typer.Option(metavar="N", help="Play only the first N requests.")] = None,
     until: Annotated[
         str | None, typer.Option(metavar="PRECISION", help='Play replications until "p99 ± 2 %" is reached.')
@@ -254,17 +257,28 @@ def compare(
 @app.command(epilog="Example: headroom serve --pace launch --port 8787")
 def serve(
     *,
-    pace: Annotated[str | None, typer.Option(metavar="SCENARIO", help="Keep this scenario's latencies.")] = None,
+    on: Annotated[str, typer.Option(help="reference, or workerd (the real runtime, at its own pace).")] = "reference",
+    pace: Annotated[
+        str | None,
+        typer.Option(metavar="SCENARIO", help="Serve this scenario's routes; the reference keeps its latencies too."),
+    ] = None,
     port: Annotated[int, typer.Option(help="HTTP port on 127.0.0.1; 0 takes any.")] = 0,
     quic_port: Annotated[int, typer.Option(help="UDP port of the tunnel; 0 takes any.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder of all state; default: gone at the end.")] = None,
 ) -> int:
-    """Run the reference deployment until Ctrl-C."""
-    from sim.runners.reference import serve as do_serve
+    """Run a deployment until Ctrl-C."""
+    from sim.errors import UsageError
+    from sim.runners import reference, workerd
     from sim.scenario.scenario import load_scenario
 
     paced = None if pace is None else load_scenario(pace)
-    return do_serve(paced, port=port, quic_port=quic_port, data=data)
+    if on == "reference":
+        return reference.serve(paced, port=port, quic_port=quic_port, data=data)
+    if on != "workerd":
+        raise UsageError(f"on={on!r} must be reference or workerd")
+    if quic_port:
+        raise UsageError(f"quic_port={quic_port}: the runtime has no tunnel; leave it out")
+    return workerd.serve(paced, port=port, data=data)
 
 
 @app.command(epilog="Example: headroom report reports/targets.ipynb")

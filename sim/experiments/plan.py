@@ -34,6 +34,9 @@ REPLICATIONS = 5
 REHEARSALS = 20
 """Simulations of the live part: their interval is then small beside that of the one measurement."""
 
+DEPLOYMENTS = ("reference", "workerd")
+"""What a plan can start to play the live part on."""
+
 Tell = Callable[[str], None]
 
 
@@ -52,7 +55,7 @@ class Plan(Shown):
     targets : tuple of TargetRow
         The simulation, judged.
     measured : Result or None
-        The live part, played on the reference; None when nothing was to be measured.
+        The live part, played on a deployment; None when nothing was to be measured.
     rehearsed : tuple of Result
         The same live part, simulated.
     comparison : Comparison or None
@@ -114,6 +117,7 @@ def plan(
     rate_per_s: float | None = None,
     engine: str = "compiled",
     live: bool = True,
+    on: str = "reference",
     replications: int = REPLICATIONS,
     tell: Tell | None = None,
     progress: bool = False,
@@ -133,7 +137,9 @@ def plan(
         What simulates the schedule. The searches for capacity and sensitivity, hundreds of runs, are always the
         compiled engine's: the two give the same numbers.
     live : bool
-        Whether to play the live part on the reference and compare.
+        Whether to play the live part on a deployment.
+    on : {"reference", "workerd"}
+        That deployment. Times of the reference, which keeps the scenario's, are compared with the model's.
     replications : int
         Simulations of the whole schedule.
     tell : callable, optional
@@ -155,14 +161,17 @@ def plan(
         raise UsageError(f"replications={replications} must be >= 1")
     if engine not in ("simpy", "compiled"):
         raise UsageError(f"engine={engine!r} must be simpy or compiled")
+    if on not in DEPLOYMENTS:
+        raise UsageError(f"on={on!r} must be {' or '.join(DEPLOYMENTS)}")
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     asked = asked if rng is None else asked.vary("seed", rng)
-    work = _Work(asked, engine, tell=tell or (lambda _: None))
+    work = _Work(asked, engine, on, tell=tell or (lambda _: None))
     draft = Plan(asked, asked.seed)
     steps: list[Callable[[Plan], Plan]] = [
         work.screen,
         lambda found: work.simulate(found, replications),
-        *([lambda found: work.measure(found, progress=progress), work.rehearse] if live else []),
+        *([lambda found: work.measure(found, progress=progress)] if live else []),
+        *([work.rehearse] if live and on == "reference" else []),
         work.find_capacity,
         work.bill,
         work.doubt,
@@ -185,6 +194,7 @@ class _Work:
 
     scenario: "Scenario"
     engine: str
+    on: str
     tell: Tell
 
     def screen(self, draft: Plan) -> Plan:
@@ -206,13 +216,11 @@ class _Work:
         return replace(draft, simulated=simulated, targets=judge(results), notes=notes, interrupted=cut_short)
 
     def measure(self, draft: Plan, *, progress: bool) -> Plan:
-        """Play the live part on the reference, in real time."""
+        """Play the live part on the deployment, in real time."""
         part = self._live_part()
-        self.tell(f"playing {len(part):,} requests on the reference, {part.duration_ms / 1000:.0f} s in real time")
-        measured = play(
-            self.scenario, schedule(self.scenario), on="reference", seed=self.scenario.seed, progress=progress
-        )
-        notes = tuple(f"reference: {note}" for note in measured.notes)
+        self.tell(f"playing {len(part):,} requests on {self._spoken}, {part.duration_ms / 1000:.0f} s in real time")
+        measured = play(self.scenario, schedule(self.scenario), on=self.on, seed=self.scenario.seed, progress=progress)
+        notes = tuple(f"{self.on}: {note}" for note in measured.notes)
         return replace(draft, measured=measured, notes=(*draft.notes, *notes), interrupted=measured.interrupted)
 
     def rehearse(self, draft: Plan) -> Plan:
@@ -240,6 +248,10 @@ class _Work:
         """Vary every doubtful number."""
         self.tell("varying every number of low confidence")
         return replace(draft, sensitivity=sensitivity(self.scenario))
+
+    @property
+    def _spoken(self) -> str:
+        return "the reference" if self.on == "reference" else self.on
 
     def _simulated(self, planned: "Schedule", seed: int) -> Result:
         return play(self.scenario, planned, on=self.engine, seed=seed)

@@ -16,7 +16,7 @@ from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
 
-RUNNERS = ("simpy", "compiled", "reference")
+RUNNERS = ("simpy", "compiled", "reference", "workerd")
 """Runners known by name; beside them a URL and the file of a recorded run."""
 
 
@@ -36,8 +36,8 @@ def run(
     ----------
     scenario : Scenario, path, or name of one in ``scenarios/``
     on : str
-        ``"simpy"``, ``"compiled"``, ``"reference"``, ``"http://127.0.0.1:PORT"``, or ``"run.parquet"``.
-        The reference and a URL get the scenario's live part (``workload.live_s``), a model all of it.
+        ``"simpy"``, ``"compiled"``, ``"reference"``, ``"workerd"``, ``"http://127.0.0.1:PORT"``, or ``"run.parquet"``.
+        The reference, the real runtime and a URL get the scenario's live part (``workload.live_s``), a model all of it.
     rng : int or None
         Seed; None takes the scenario's own. The seed used is ``Result.seed``.
     requests : int or None
@@ -81,7 +81,7 @@ def _uncut(scenario: Scenario, planned: Schedule) -> tuple[str, ...]:
 
 
 def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress: bool = False) -> Result:
-    """Play a given schedule on a given runner; what a URL or the reference gets is its live part."""
+    """Play a given schedule on a given runner; what is no model gets its live part."""
     seed = checked_seed(seed)
     if on in ("simpy", "compiled"):
         from sim.runners import simulated
@@ -93,6 +93,10 @@ def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress:
         from sim.runners import reference
 
         return reference.play(scenario, live_part, seed=seed, progress=progress)
+    if on == "workerd":
+        from sim.runners import workerd
+
+        return workerd.play(scenario, live_part, seed=seed, progress=progress)
     from sim.runners import live
 
     return live.play(scenario, live_part, seed=seed, url=on, progress=progress)

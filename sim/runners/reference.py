@@ -47,6 +47,7 @@ class Running:
     deployment: Deployment
     process: "subprocess.Popen[bytes]"
     messages: IO[bytes]
+    name: str = "reference"
 
     def last_message(self) -> str:
         """The last line that it wrote on its standard error."""
@@ -100,9 +101,9 @@ def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Ru
         process = _start(Path(folder), scenario, seed=seed, messages=messages)
         try:
             reference = Running(Deployment(""), process, messages)
-            yield replace(reference, deployment=_wait_until_ready(reference))
+            yield replace(reference, deployment=wait_until_ready(reference))
         finally:
-            _stop(process)
+            stop(process)
 
 
 def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int = 0, data: Path | None = None) -> int:
@@ -139,8 +140,8 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int =
             return process.returncode
 
 
-def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
-    """What the reference is to be: the system's numbers, and the routes that it answers."""
+def deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
+    """Write what the deployment is to be: the system's numbers, and the routes that it answers."""
     tables = scenario.model_dump(mode="json", include={"api", "system", "routes"})
     for name, route in tables["routes"].items():
         route["request"] = scenario.request(name).model_dump(mode="json", include={"method", "path"})
@@ -156,7 +157,7 @@ def _arguments(folder: Path, scenario: "Scenario | None", *, seed: int) -> list[
         return []
     own = dict.fromkeys(instance.component.reference for instance in scenario.system.instances.values())
     parts = [argument for file in own if file is not None for argument in ("--part", file)]
-    return [*parts, "--deployment", _deployment_file(folder, scenario, seed=seed)]
+    return [*parts, "--deployment", deployment_file(folder, scenario, seed=seed)]
 
 
 def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -172,8 +173,14 @@ def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO
     )
 
 
-def _wait_until_ready(reference: Running) -> Deployment:
-    """Read standard output up to the first line's end."""
+def wait_until_ready(reference: Running) -> Deployment:
+    """Read standard output up to the end of the ready line.
+
+    Raises
+    ------
+    RunnerError
+        The deployment ended, or was not ready in time.
+    """
     assert reference.process.stdout is not None
     pipe = reference.process.stdout
     line = b""
@@ -183,16 +190,16 @@ def _wait_until_ready(reference: Running) -> Deployment:
         while not line.endswith(b"\n") and len(line) < LINE_BYTES_MAX:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0 or not selector.select(left_s):
-                raise RunnerError(f"the reference was not ready after {READY_S:g} s: {reference.last_message()}")
+                raise RunnerError(f"the {reference.name} was not ready after {READY_S:g} s: {reference.last_message()}")
             part = os.read(pipe.fileno(), LINE_BYTES_MAX)
             if not part:
-                raise RunnerError(f"the reference did not start: {reference.last_message()}")
+                raise RunnerError(f"the {reference.name} did not start: {reference.last_message()}")
             line += part
     return read_ready_line(line.decode(errors="replace"))
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ask it to stop, and kill it if it does not, or if we are in a hurry ourselves."""
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a process to stop, and kill it if it does not, or if we are in a hurry ourselves."""
     with process:
         process.terminate()
         try:
