@@ -15,10 +15,6 @@ import { bundle } from "./bundle.mjs";
 
 const FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
 export const COMPATIBILITY = { compatibilityDate: "2026-11-01", compatibilityFlags: ["nodejs_compat"] };
-const CLASSES = {
-  worker: ["BillingLedger", "CloudSynapse", "UsageMeter"],
-  twin: ["RouteObject", "UsageMeter"],
-};
 const NAMESPACES = {
   BillingLedger: "BILLING_LEDGER",
   CloudSynapse: "CLOUD_SYNAPSE",
@@ -31,6 +27,24 @@ function instances(system, component) {
   return Object.keys(system).filter((name) => (system[name].component ?? name) === component);
 }
 
+/** Return the bindings of the brief's API, and the settings of its ledger. */
+function apiBindings(system) {
+  const ledger = system.ledger ?? {};
+  const shards = system[ledger.objects ?? "durable_objects"]?.shards;
+  const texts = {
+    OPEN_ACCESS: "1",
+    LEDGER_POLICY: ledger.policy,
+    LEDGER_FLUSH_INTERVAL_S: ledger.flush_interval_s,
+    LEDGER_FLUSH_CHUNK_ROWS: ledger.flush_chunk_rows,
+    LEDGER_SHARDS: typeof shards === "number" ? shards : null,
+  };
+  const env = { DB: { type: "d1", id: ledger.database ?? "d1" }, STORAGE: { type: "r2", name: "r2" } };
+  for (const [name, value] of Object.entries(texts)) {
+    if (value !== undefined && value !== null) env[name] = { type: "text", value: String(value) };
+  }
+  return env;
+}
+
 /** Return the bindings that the instances of a system are bound to, by name. */
 function bindings(deployment, classes) {
   const { system } = deployment;
@@ -38,6 +52,7 @@ function bindings(deployment, classes) {
   for (const name of instances(system, "d1")) env[name] = { type: "d1", id: name };
   for (const name of instances(system, "r2")) env[name] = { type: "r2", name };
   for (const name of instances(system, "kv")) env[name] = { type: "kv", id: name };
+  if (deployment.api) Object.assign(env, apiBindings(system));
   for (const exportName of classes) env[NAMESPACES[exportName]] = { type: "durable-object", worker: "main", exportName };
   return env;
 }
@@ -61,11 +76,10 @@ async function migrate(database) {
 
 async function start(options) {
   const { deployment } = options;
-  const kind = deployment.api ? "worker" : "twin";
-  const contents = await bundle(join(FOLDER, kind === "worker" ? "src/index.ts" : "twin/index.ts"));
-  const classes = CLASSES[kind];
+  const contents = await bundle(join(FOLDER, "twin/index.ts"));
+  const classes = Object.keys(NAMESPACES);
   const exports = Object.fromEntries(classes.map((name) => [name, { type: "durable-object", storage: "sqlite" }]));
-  const env = { ...bindings(deployment, classes), ...options.env };
+  const env = bindings(deployment, classes);
   const miniflare = new Miniflare({
     host: "127.0.0.1",
     port: 0,
@@ -90,8 +104,7 @@ async function start(options) {
   });
   await miniflare.ready;
   const ledgers = instances(deployment.system, "ledger").map((name) => deployment.system[name].database ?? "d1");
-  const migrated = new Set([...ledgers, ...(options.migrate ?? [])]);
-  for (const name of migrated) await migrate(await miniflare.getD1Database(name, "main"));
+  for (const name of new Set(ledgers)) await migrate(await miniflare.getD1Database(name, "main"));
   const url = await miniflare.unsafeGetDirectURL("main");
   return { miniflare, url };
 }

@@ -5,6 +5,7 @@ import { RequestError } from "./errors.ts";
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
 const SHOWN_CHARACTERS = 80;
 // What Unicode calls white space, and four separators that count as such in text.
+// oxlint-disable-next-line no-control-regex -- they are meant
 const BLANK = /^[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$/;
 
 export type Fields = Record<string, unknown>;

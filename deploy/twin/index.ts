@@ -1,12 +1,13 @@
-/** The twin: a Worker that plays the routes of any scenario on real bindings.
+/** The twin: a Worker that plays the routes of any scenario on real bindings, beside the brief's API if it is asked for.
  *
  * Its routes and instances come from the deployment file, which is a binding; no route's name stands in code. It keeps
  * no scenario's pace: what it takes is what the runtime takes.
  */
 
-import { RequestError } from "../src/errors.ts";
-import { UsageMeter } from "../src/ledger/meter.ts";
+import type { Env as ApiEnv } from "../src/env.ts";
+import { BillingLedger, CloudSynapse, UsageMeter, serve } from "../src/index.ts";
 import { decodedPath, errorResponse, json, withoutBody } from "../src/messages.ts";
+import { checkMethod, hasPath } from "../src/worker.ts";
 import { readCall } from "./call.ts";
 import type { DeploymentFile } from "./deployment.ts";
 import { Operations } from "./operations.ts";
@@ -14,12 +15,15 @@ import { Player } from "./player.ts";
 import { RouteObject } from "./route_object.ts";
 import { RouteTable } from "./routes.ts";
 import { Spent } from "./spent.ts";
+import { timed } from "./timed.ts";
 
-export { RouteObject, UsageMeter };
+export { BillingLedger, CloudSynapse, RouteObject, UsageMeter };
 
 interface Env extends Record<string, unknown> {
   DEPLOYMENT: DeploymentFile;
 }
+
+const OPERATOR = ["/metrics", "/openapi.json"];
 
 let table: RouteTable | undefined;
 
@@ -28,6 +32,7 @@ export default {
     const spent = new Spent();
     const response = await answer(request, env, ctx, spent).catch(errorResponse);
     const full = request.method === "HEAD" ? await withoutBody(response) : response;
+    if (full.webSocket) return full;
     full.headers.set("server-timing", spent.serverTiming());
     return full;
   },
@@ -35,7 +40,11 @@ export default {
 
 async function answer(request: Request, env: Env, ctx: ExecutionContext, spent: Spent): Promise<Response> {
   const path = decodedPath(new URL(request.url));
-  if (path === "/health") return health(request);
+  if (path === "/health") {
+    checkMethod(request.method, ["GET"]);
+    return json({ success: true, status: "ok" });
+  }
+  if (env.DEPLOYMENT.api && (hasPath(path) || OPERATOR.includes(path))) return mutable(await serve(request, timedEnv(env, spent)));
   table ??= new RouteTable(env.DEPLOYMENT);
   const found = table.find(request.method, path);
   const call = readCall(found, request.headers, await request.bytes(), spent);
@@ -45,8 +54,19 @@ async function answer(request: Request, env: Env, ctx: ExecutionContext, spent: 
   return (await player.play(found.route.steps, call)) ?? json({ success: true });
 }
 
-function health(request: Request): Response {
-  if (request.method === "GET" || request.method === "HEAD") return json({ success: true, status: "ok" });
-  const named = "GET, HEAD";
-  throw new RequestError(405, "method_not_allowed", `${request.method}: use ${named}`, { allow: named });
+/** Return an answer whose headers can be added to: those of an object's own answer cannot. */
+function mutable(response: Response): Response {
+  return response.webSocket ? response : new Response(response.body, response);
+}
+
+/** Return the bindings of the API, whose time is attributed to the instances that they are bound to. */
+function timedEnv(env: Env, spent: Spent): ApiEnv {
+  const api = env as unknown as ApiEnv;
+  return {
+    ...api,
+    DB: timed(api.DB, "d1", spent),
+    STORAGE: timed(api.STORAGE, "r2", spent),
+    BILLING_LEDGER: timed(api.BILLING_LEDGER, "durable_objects", spent),
+    CLOUD_SYNAPSE: timed(api.CLOUD_SYNAPSE, "synapse", spent),
+  };
 }
