@@ -3,7 +3,8 @@
  *     node runtime/start.mjs OPTIONS.json
  *
  * Options: deployment (the deployment file's content), port, state (folder of all state), scratch (folder to remove at
- * the end). One JSON line on standard output when it is ready; SIGTERM or SIGINT ends it with status 0.
+ * the end, in which the runtime's starter keeps its process number). One JSON line on standard output when it is ready;
+ * SIGTERM or SIGINT ends it with status 0.
  */
 
 import { readFileSync, readdirSync, rmSync } from "node:fs";
@@ -14,7 +15,8 @@ import { Log, LogLevel, Miniflare } from "miniflare";
 import { bundle } from "./bundle.mjs";
 
 const FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
-export const COMPATIBILITY = { compatibilityDate: "2026-11-01", compatibilityFlags: ["nodejs_compat"] };
+const COMPATIBILITY = { compatibilityDate: "2026-11-01", compatibilityFlags: ["nodejs_compat"] };
+const WATCH_MS = 250;
 const NAMESPACES = {
   BillingLedger: "BILLING_LEDGER",
   CloudSynapse: "CLOUD_SYNAPSE",
@@ -119,16 +121,36 @@ async function stop(status) {
   try {
     await running?.miniflare.dispose();
   } finally {
-    if (options.scratch) rmSync(options.scratch, { recursive: true, force: true });
     process.exit(status);
   }
 }
 
-for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => void stop(0));
-try {
-  running = await start(options);
-  process.stdout.write(`${JSON.stringify({ http: running.url.origin, quic: null, pid: process.pid })}\n`);
-} catch (error) {
+/** End with one line on standard error. */
+async function fail(error) {
   process.stderr.write(`${String(error?.message ?? error).split("\n", 1)[0]}\n`);
   await stop(2);
+}
+
+/** End when the runtime does: Miniflare would go on without it. */
+function watch() {
+  const pid = Number(readFileSync(join(options.scratch, "workerd.pid"), "utf8"));
+  setInterval(() => {
+    try {
+      process.kill(pid, 0);
+    } catch {
+      void fail("the runtime's process is gone");
+    }
+  }, WATCH_MS).unref();
+}
+
+// Whatever ends it: before it is ready, Miniflare's own handlers of signals do.
+process.on("exit", () => rmSync(options.scratch, { recursive: true, force: true }));
+try {
+  running = await start(options);
+  // Miniflare's own handlers end the process by the signal, and not with status 0.
+  for (const signal of ["SIGTERM", "SIGINT"]) process.removeAllListeners(signal).on(signal, () => void stop(0));
+  watch();
+  process.stdout.write(`${JSON.stringify({ http: running.url.origin, quic: null, pid: process.pid })}\n`);
+} catch (error) {
+  await fail(error);
 }

@@ -8,7 +8,8 @@ import { exposition, observe } from "./monitoring.ts";
 import OPENAPI from "./openapi.json" with { type: "json" };
 import { sweep } from "./sweep.ts";
 import { CloudSynapse } from "./synapse/cloud_synapse.ts";
-import { answer, checkMethod } from "./worker.ts";
+import { checkMethod } from "./methods.ts";
+import { answer } from "./worker.ts";
 
 export { BillingLedger, CloudSynapse, UsageMeter };
 

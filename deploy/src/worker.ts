@@ -10,6 +10,7 @@ import type { Env } from "./env.ts";
 import { HttpError, RequestError } from "./errors.ts";
 import { usageEvent } from "./ledger/policy.ts";
 import { decodedPath, json } from "./messages.ts";
+import { checkMethod } from "./methods.ts";
 import { objectName } from "./sharding.ts";
 import { checkUpgrade, readQuestion } from "./synapse/cloud_synapse.ts";
 import * as validation from "./validation.ts";
@@ -88,14 +89,6 @@ export async function answer(request: Request, env: Env): Promise<Response> {
   access?.check(request, found.scope);
   const body = await readBody(request, found.bodyBytesMax);
   return found.handler({ request, env, query: url.searchParams, name, body, access });
-}
-
-/** Return which of some methods handles a request: its own, or GET for HEAD. Throws 405. */
-export function checkMethod(method: string, methods: string[]): string {
-  const meant = method === "HEAD" ? "GET" : method;
-  if (methods.includes(meant)) return meant;
-  const named = (methods.includes("GET") ? [...methods, "HEAD"] : methods).join(", ");
-  throw new RequestError(405, "method_not_allowed", `${method.slice(0, 20)}: use ${named}`, { allow: named });
 }
 
 function find(method: string, path: string): [Route, string] {

@@ -7,7 +7,8 @@
 import type { Env as ApiEnv } from "../src/env.ts";
 import { BillingLedger, CloudSynapse, UsageMeter, serve } from "../src/index.ts";
 import { decodedPath, errorResponse, json, withoutBody } from "../src/messages.ts";
-import { checkMethod, hasPath } from "../src/worker.ts";
+import { checkMethod } from "../src/methods.ts";
+import { hasPath } from "../src/worker.ts";
 import { readCall } from "./call.ts";
 import type { DeploymentFile } from "./deployment.ts";
 import { Operations } from "./operations.ts";

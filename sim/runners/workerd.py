@@ -168,6 +168,7 @@ def _environment(scratch: Path, runtime: Runtime) -> dict[str, str]:
     words = [shlex.quote(str(word)) for word in command]
     words[words.index("0")] = "$PPID"
     starter = scratch / "workerd"
-    starter.write_text(f'#!/bin/sh\nexec {" ".join(words)} "$@"\n')
+    note = f"echo $$ > {shlex.quote(str(scratch / 'workerd.pid'))}"
+    starter.write_text(f'#!/bin/sh\n{note}\nexec {" ".join(words)} "$@"\n')
     starter.chmod(0o700)
     return {**os.environ, "MINIFLARE_WORKERD_PATH": str(starter), "NO_COLOR": "1"}
