@@ -1,6 +1,6 @@
 /** Bundle a Worker into one module, as wrangler does: what the platform brings itself stays outside. */
 
-import { build } from "esbuild";
+import { build, stop } from "esbuild";
 
 /** Return the text of the module. */
 export async function bundle(entry) {
@@ -14,5 +14,7 @@ export async function bundle(entry) {
     external: ["cloudflare:*", "node:*"],
     logLevel: "error",
   });
+  // Its service is a process of its own, and would stay as long as this one.
+  await stop();
   return built.outputFiles[0].text;
 }

@@ -2,9 +2,9 @@
  *
  *     node runtime/start.mjs OPTIONS.json
  *
- * Options: deployment (the deployment file's content), port, state (folder of all state), scratch (folder to remove at
- * the end, in which the runtime's starter keeps its process number). One JSON line on standard output when it is ready;
- * SIGTERM or SIGINT ends it with status 0.
+ * Options: deployment (the deployment file's content), worker (its module), port, state (folder of all state), scratch
+ * (folder to remove at the end, in which the runtime's starter keeps its process number). One JSON line on standard output
+ * when it is ready; SIGTERM or SIGINT ends it with status 0.
  */
 
 import { readFileSync, readdirSync, rmSync } from "node:fs";
@@ -50,7 +50,10 @@ function apiBindings(system) {
 /** Return the bindings that the instances of a system are bound to, by name. */
 function bindings(deployment, classes) {
   const { system } = deployment;
-  const env = { DEPLOYMENT: { type: "json", value: deployment } };
+  const env = {
+    DEPLOYMENT: { type: "json", value: deployment },
+    OPENED_MS: { type: "text", value: String(Date.now()) },
+  };
   for (const name of instances(system, "d1")) env[name] = { type: "d1", id: name };
   for (const name of instances(system, "r2")) env[name] = { type: "r2", name };
   for (const name of instances(system, "kv")) env[name] = { type: "kv", id: name };
@@ -78,7 +81,7 @@ async function migrate(database) {
 
 async function start(options) {
   const { deployment } = options;
-  const contents = await bundle(join(FOLDER, "twin/index.ts"));
+  const contents = await bundle(join(FOLDER, options.worker));
   const classes = Object.keys(NAMESPACES);
   const exports = Object.fromEntries(classes.map((name) => [name, { type: "durable-object", storage: "sqlite" }]));
   const env = bindings(deployment, classes);

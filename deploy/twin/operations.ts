@@ -24,7 +24,8 @@ const FILL =
 const FILLED_MAX = 100_000;
 /** Tokens of a route's usage event: so few that no ceiling of what an account may owe is met in a run. */
 const TOKENS = 1;
-const EVENT_TIME_MS = 1_795_000_000_000;
+/** Events of so long a time have one date: sent again, an event must be the same to the last field. */
+const EVENT_TIMES_MS = 30 * 86_400_000;
 
 type Bindings = Record<string, unknown>;
 type Operation = (operations: Operations, instance: string, call: Call) => Promise<Answer>;
@@ -76,6 +77,12 @@ export class Operations {
       throw new HttpError(answer.status, code, message);
     }
     return new Response(answer.body, { status: answer.status, headers: { "content-type": "application/json" } });
+  }
+
+  /** Return the date of a route's usage event: at most 30 days ago, the same for a while. */
+  eventTimeMs(): number {
+    const openedMs = Number(this.env["OPENED_MS"] ?? 0);
+    return openedMs + Math.floor((Date.now() - openedMs) / EVENT_TIMES_MS) * EVENT_TIMES_MS;
   }
 
   objectsOf(ledger: string): string {
@@ -167,7 +174,7 @@ async function append(operations: Operations, ledger: string, call: Call): Promi
     model: "sonnet",
     tokens_in: TOKENS,
     tokens_out: TOKENS,
-    event_time_ms: EVENT_TIME_MS + call.requestIndex,
+    event_time_ms: operations.eventTimeMs(),
   };
   const init = { method: "POST", body: JSON.stringify(event) };
   await operations.askObject(operations.objectsOf(ledger), call, "/log", init);

@@ -140,14 +140,18 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int =
             return process.returncode
 
 
-def deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
-    """Write what the deployment is to be: the system's numbers, and the routes that it answers."""
+def deployment_tables(scenario: "Scenario", *, seed: int) -> dict[str, Any]:
+    """Return what a deployment is to be: the system's numbers, and the routes that it answers."""
     tables = scenario.model_dump(mode="json", include={"api", "system", "routes"})
     for name, route in tables["routes"].items():
         route["request"] = scenario.request(name).model_dump(mode="json", include={"method", "path"})
         tables["routes"][name] = {key: route[key] for key in ("enter", "request", "steps")}
+    return {"seed": seed, **tables}
+
+
+def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
     file = folder / "deployment.json"
-    file.write_text(json.dumps({"seed": seed, **tables}))
+    file.write_text(json.dumps(deployment_tables(scenario, seed=seed)))
     return file
 
 
@@ -157,7 +161,7 @@ def _arguments(folder: Path, scenario: "Scenario | None", *, seed: int) -> list[
         return []
     own = dict.fromkeys(instance.component.reference for instance in scenario.system.instances.values())
     parts = [argument for file in own if file is not None for argument in ("--part", file)]
-    return [*parts, "--deployment", deployment_file(folder, scenario, seed=seed)]
+    return [*parts, "--deployment", _deployment_file(folder, scenario, seed=seed)]
 
 
 def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO[bytes]) -> "subprocess.Popen[bytes]":

@@ -10,7 +10,7 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from sim.errors import UsageError
 from sim.results.result import Result
 from sim.runners import live
 from sim.runners.load.address import Deployment
-from sim.runners.reference import PORT_MAX, Running, deployment_file, stop, wait_until_ready
+from sim.runners.reference import PORT_MAX, Running, deployment_tables, stop, wait_until_ready
 from sim.runners.runtime import Runtime, find, tethered
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
 
 NAME = "workerd"
+TWIN = "twin/index.ts"
+"""Module of the Worker that plays routes."""
 
 BRIEF: dict[str, Any] = {
     "api": "superinstance",
@@ -71,11 +73,14 @@ def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: boo
         return replace(result, interrupted=True, valid=False, notes=(*notes, note))
 
 
+def deployment_of(scenario: "Scenario | None", *, seed: int) -> dict[str, Any]:
+    """Return the deployment of a scenario; of none, the brief's API."""
+    return BRIEF if scenario is None else deployment_tables(scenario, seed=seed)
+
+
 @contextmanager
-def running(
-    scenario: "Scenario | None" = None, *, seed: int = 0, state: Path | None = None, port: int = 0
-) -> Iterator[Running]:
-    """Serve on the real runtime; stop it on every way out.
+def running(scenario: "Scenario | None" = None, *, seed: int = 0, state: Path | None = None) -> Iterator[Running]:
+    """Serve a scenario's routes on the real runtime, on any free port; stop it on every way out.
 
     Parameters
     ----------
@@ -85,8 +90,6 @@ def running(
         Decides what routes do by chance.
     state : Path, optional
         Folder of all state, which survives; by default it is gone at the end.
-    port : int
-        On 127.0.0.1; 0 takes any that is free.
 
     Raises
     ------
@@ -95,10 +98,18 @@ def running(
     RunnerError
         It ended, or was not ready in time.
     """
+    with serving(deployment_of(scenario, seed=seed), state=state) as started:
+        yield started
+
+
+@contextmanager
+def serving(
+    deployment: Mapping[str, Any], *, state: Path | None = None, port: int = 0, worker: str = TWIN
+) -> Iterator[Running]:
+    """Serve a deployment as :func:`running` does a scenario's; *worker* is the module in ``deploy/`` that answers."""
     runtime = find()
     with TemporaryDirectory(prefix="headroom-workerd-", ignore_cleanup_errors=True) as folder, TemporaryFile() as said:
-        scratch = Path(folder)
-        options = _options(scratch, scenario, seed=seed, state=state, port=port)
+        options = _options(Path(folder), deployment, state=state, port=port, worker=worker)
         # A session of its own, so that a Ctrl-C meant for the load run does not reach it.
         process = subprocess.Popen(
             tethered(os.getpid(), signal.SIGTERM, command=runtime.starter(options)),
@@ -106,7 +117,7 @@ def running(
             stdout=subprocess.PIPE,
             stderr=said,
             start_new_session=True,
-            env=_environment(scratch, runtime),
+            env=_environment(Path(folder), runtime),
         )
         try:
             started = Running(Deployment(""), process, said, NAME)
@@ -138,7 +149,8 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, data: Path | Non
         raise UsageError(f"port={port} must be 0 to {PORT_MAX} (0 takes any that is free)")
     runtime = find()
     with TemporaryDirectory(prefix="headroom-serve-", ignore_cleanup_errors=True) as folder:
-        options = _options(Path(folder), scenario, seed=0 if scenario is None else scenario.seed, state=data, port=port)
+        deployment = deployment_of(scenario, seed=0 if scenario is None else scenario.seed)
+        options = _options(Path(folder), deployment, state=data, port=port, worker=TWIN)
         command = tethered(os.getpid(), signal.SIGTERM, command=runtime.starter(options))
         with subprocess.Popen(command, env=_environment(Path(folder), runtime)) as process:
             while process.returncode is None:
@@ -147,12 +159,11 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, data: Path | Non
             return process.returncode
 
 
-def _options(scratch: Path, scenario: "Scenario | None", *, seed: int, state: Path | None, port: int) -> Path:
+def _options(scratch: Path, deployment: Mapping[str, Any], *, state: Path | None, port: int, worker: str) -> Path:
     """Write what is to be started."""
-    deployment = BRIEF if scenario is None else json.loads(deployment_file(scratch, scenario, seed=seed).read_text())
-    # Only a folder of our own is removed by the process itself, should this one be gone by then.
     options = {
         "deployment": deployment,
+        "worker": worker,
         "port": port,
         "state": str(scratch / "state" if state is None else state.absolute()),
         "scratch": str(scratch),

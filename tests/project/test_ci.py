@@ -128,7 +128,7 @@ def test_a_newer_push_cancels_the_checks_but_never_a_deployment() -> None:
 
 def test_dependency_updates_are_grouped() -> None:
     dependabot = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text("utf-8"))
-    assert {update["package-ecosystem"] for update in dependabot["updates"]} == {"github-actions", "pip"}
+    assert {update["package-ecosystem"] for update in dependabot["updates"]} == {"github-actions", "pip", "npm"}
     assert all(update["groups"] for update in dependabot["updates"])
 
 

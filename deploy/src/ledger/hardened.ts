@@ -9,7 +9,8 @@
 import { RequestError } from "../errors.ts";
 import { sha256Hex } from "../hashing.ts";
 import { type Account, NEW_ACCOUNT, charge, monthOf } from "./charge.ts";
-import type { Balance, Batch, LedgerPolicy, Receipt, UsageEvent, UsageRow } from "./policy.ts";
+import { checkDate, type Balance, type Batch, type LedgerPolicy } from "./policy.ts";
+import type { Receipt, UsageEvent, UsageRow } from "./policy.ts";
 
 export const GENESIS = "0".repeat(64);
 
@@ -107,6 +108,8 @@ export class HardenedLedger implements LedgerPolicy {
       let account = this.account(organizationId);
       const earlier = this.earlier(event, account);
       if (earlier) return earlier;
+      // After the look for an earlier delivery: what was accepted once is answered again, however late.
+      checkDate(usage.event_time_ms, receivedMs);
       if (account.tier === "free") account = this.withMonth(organizationId, account, monthOf(usage.event_time_ms));
       const [price, after] = charge(usage, account);
       this.writeAccount(organizationId, after);

@@ -6,6 +6,9 @@ import { PRICES, type Usage } from "./charge.ts";
 const TOKENS_MAX = 10_000_000;
 /** The year 2100: a later date is a unit mistaken. */
 const DATE_MS_MAX = 4_102_444_800_000;
+const DAY_MS = 86_400_000;
+const DATE_BACK_MS_MAX = 35 * DAY_MS;
+const DATE_AHEAD_MS_MAX = 5 * 60_000;
 const NAMES = ["event_id", "organization_id", "user_id", "model"] as const;
 const NUMBERS = { tokens_in: TOKENS_MAX, tokens_out: TOKENS_MAX, event_time_ms: DATE_MS_MAX };
 
@@ -75,4 +78,16 @@ export function usageEvent(body: Uint8Array | string): UsageEvent {
   ) as [number, number, number];
   const usage = { model, tokens_in: tokensIn, tokens_out: tokensOut, event_time_ms: eventTimeMs };
   return { event_id: eventId, organization_id: organizationId, user_id: userId, usage };
+}
+
+/** Refuse an event whose date is too far from the time of its receipt: what the payment provider's meter refuses. */
+export function checkDate(eventTimeMs: number, receivedMs: number): void {
+  if (receivedMs - DATE_BACK_MS_MAX <= eventTimeMs && eventTimeMs <= receivedMs + DATE_AHEAD_MS_MAX) return;
+  const rule = "must be milliseconds since 1970, at most 35 days before and 5 minutes after now";
+  refuse("event_time_ms", eventTimeMs, `${rule} (${receivedMs})`);
+}
+
+/** Return the dates that an event which is sent now may have, for whoever asks beforehand. */
+export function dateBounds(nowMs: number): { minimum: number; maximum: number } {
+  return { minimum: nowMs - DATE_BACK_MS_MAX + DATE_AHEAD_MS_MAX, maximum: nowMs };
 }

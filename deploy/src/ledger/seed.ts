@@ -7,7 +7,8 @@
  */
 
 import { exactNanousd } from "./charge.ts";
-import type { Balance, Batch, LedgerPolicy, Receipt, UsageEvent } from "./policy.ts";
+import { checkDate, type Balance, type Batch, type LedgerPolicy } from "./policy.ts";
+import type { Receipt, UsageEvent } from "./policy.ts";
 
 const NANOUSD_PER_USD = 1_000_000_000;
 const MICROUSD_PER_USD = 1_000_000;
@@ -30,6 +31,7 @@ export class SeedLedger implements LedgerPolicy {
   constructor(private readonly storage: DurableObjectStorage) {}
 
   append(event: UsageEvent, receivedMs: number): Receipt {
+    checkDate(event.usage.event_time_ms, receivedMs);
     const usd = exactNanousd(event.usage, "managed") / NANOUSD_PER_USD;
     const { usage } = event;
     const entry = {
