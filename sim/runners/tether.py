@@ -2,9 +2,9 @@
 
     python -I -S tether.py KEEPER SIGNAL COMMAND [arguments]
 
-KEEPER is the number of the process that started it. On Linux the kernel sends SIGNAL when that process is gone, whatever
-became of it; that survives becoming another program. Run as a file: it needs nothing but the standard library, and
-starts in a few hundredths of a second.
+KEEPER is the number of the process that started it. On Linux the kernel sends SIGNAL when that process is gone,
+whatever became of it; that survives becoming another program. Run as a file: it needs nothing but the standard library,
+and starts in a few hundredths of a second.
 """
 
 import ctypes

@@ -12,8 +12,8 @@ from sim.runners import workerd
 from tests.reference_impl.test_contract import *  # noqa: F403  # every test of the contract
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:  # type: ignore[no-redef]  # in place of the one of the reference
+@pytest.fixture(scope="module")  # type: ignore[no-redef]  # in place of the reference's
+def url() -> Iterator[str]:
     """The base URL of the brief's Worker on the real runtime."""
     with workerd.running() as running:
         yield running.deployment.http
