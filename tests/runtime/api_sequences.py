@@ -222,8 +222,8 @@ strange = st.builds(
     st.sampled_from(
         [
             "/", "/nothing", "/log", "/log/", "/balance", "/flush", "/loras", "/loras/a b/adapter.safetensors",
-            "/loras/a..b/adapter.safetensors", "/loras/a:b/adapter.safetensors", "/synapse/s/nothing", "/synapse/a b/state",
-            "/synapse/s/socket", "/synapse/s/consensus", "/health", "/loras//adapter.safetensors",
+            "/loras/a..b/adapter.safetensors", "/loras/a:b/adapter.safetensors", "/synapse/s/nothing",
+            "/synapse/a b/state", "/synapse/s/socket", "/synapse/s/consensus", "/health", "/loras//adapter.safetensors",
         ]
     ),
 )  # fmt: skip

@@ -6,13 +6,17 @@ what differs stands in docs/CONFORMANCE.md. Method: sequences by Hypothesis, pla
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from sim.runners import workerd
-from tests.runtime import api_sequences
+from tests.runtime import api_sequences, binding_sequences
+from tests.runtime.probe import probing
+from tests.runtime.sides import Reference, Runtime, Side
 from tests.support.process import started
+from tests.support.world import memory_engine
 
 SEQUENCES_MIN = 300
 
@@ -40,3 +44,24 @@ def test_the_api_answers_alike(
     clients: tuple[api_sequences.Client, api_sequences.Client], asked: list[api_sequences.Ask]
 ) -> None:
     assert api_sequences.differences(clients, asked) == []
+
+
+@pytest.fixture(scope="module")
+def sides() -> Iterator[tuple[Side, Side]]:
+    """Database and bucket of the reference and of the real runtime."""
+    engine = memory_engine()
+    with probing() as probe:
+        yield Reference(engine), Runtime(probe)
+    engine.close()
+
+
+@settings(max_examples=examples(), suppress_health_check=list(HealthCheck), deadline=None)
+@given(calls=binding_sequences.d1_calls)
+def test_sql_has_the_same_outcome(sides: tuple[Side, Side], calls: list[Any]) -> None:
+    assert binding_sequences.sql_differences(sides, calls) == []
+
+
+@settings(max_examples=examples(), suppress_health_check=list(HealthCheck), deadline=None)
+@given(calls=binding_sequences.r2_calls)
+def test_calls_of_a_bucket_have_the_same_outcome(sides: tuple[Side, Side], calls: list[Any]) -> None:
+    assert binding_sequences.r2_differences(sides, calls) == []
