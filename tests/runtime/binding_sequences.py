@@ -1,7 +1,7 @@
 """Random sequences of SQL and of calls of a bucket, and what is compared of their outcomes.
 
-Compared are rows, changes, the last row id, whether a call failed and, of an error, SQLite's own sentence. What is known
-to differ (docs/CONFORMANCE.md) is not drawn.
+Compared are rows, changes, the last row id, whether a call failed and, of an error, SQLite's own sentence. What is
+known to differ (docs/CONFORMANCE.md) is not drawn.
 """
 
 import re
@@ -64,9 +64,7 @@ selects = st.one_of(
     st.sampled_from(
         [
             _sql("SELECT count(*) AS n, sum(size) AS s, max(name) AS m FROM item"),
-            _sql(
-                "SELECT i.name, count(c.n) AS n FROM item i LEFT JOIN child c ON c.item = i.id GROUP BY i.id ORDER BY i.id"
-            ),
+            _sql("SELECT i.name, count(c.n) AS n FROM item i LEFT JOIN child c ON c.item = i.id GROUP BY 1 ORDER BY 1"),
             _sql(
                 "WITH RECURSIVE k (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < 4) SELECT i * i AS q FROM k"
             ),
@@ -102,12 +100,13 @@ d1_calls = st.lists(
 
 KEYS = ["a", "a/b", "a/c", "b", "é", "x" * 1_024, "a b?c#d"]
 keys = st.sampled_from([*KEYS, "x" * 1_025])
+PREFIXES = st.sampled_from(["", "a", "a/", "é", "x"])
 r2_calls = st.lists(
     st.one_of(
         st.builds(lambda key, text: {"op": "put", "key": key, "text": text}, keys, st.text(max_size=20)),
         st.builds(lambda key: {"op": "get", "key": key}, keys),
         st.builds(lambda key: {"op": "delete", "key": key}, st.sampled_from(KEYS)),
-        st.builds(lambda prefix: {"op": "list", "options": {"prefix": prefix}}, st.sampled_from(["", "a", "a/", "é", "x"])),
+        st.builds(lambda prefix: {"op": "list", "options": {"prefix": prefix}}, PREFIXES),
     ),
     min_size=3,
     max_size=15,
