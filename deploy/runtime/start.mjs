@@ -17,6 +17,7 @@ import { bundle } from "./bundle.mjs";
 const FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
 const COMPATIBILITY = { compatibilityDate: "2026-11-01", compatibilityFlags: ["nodejs_compat"] };
 const WATCH_MS = 250;
+const OF_THE_API = ["d1", "r2", "durable_objects", "ledger"];
 const NAMESPACES = {
   BillingLedger: "BILLING_LEDGER",
   CloudSynapse: "CLOUD_SYNAPSE",
@@ -79,8 +80,15 @@ async function migrate(database) {
   }
 }
 
+/** Return a deployment that has an instance of every component that its API needs. */
+function completed(deployment) {
+  if (!deployment.api) return deployment;
+  const missing = OF_THE_API.filter((name) => !(name in deployment.system));
+  return { ...deployment, system: { ...deployment.system, ...Object.fromEntries(missing.map((name) => [name, {}])) } };
+}
+
 async function start(options) {
-  const { deployment } = options;
+  const deployment = completed(options.deployment);
   const contents = await bundle(join(FOLDER, options.worker));
   const classes = Object.keys(NAMESPACES);
   const exports = Object.fromEntries(classes.map((name) => [name, { type: "durable-object", storage: "sqlite" }]));

@@ -32,12 +32,8 @@ NAME = "workerd"
 TWIN = "twin/index.ts"
 """Module of the Worker that plays routes."""
 
-BRIEF: dict[str, Any] = {
-    "api": "superinstance",
-    "system": {name: {} for name in ("d1", "r2", "durable_objects", "ledger")},
-    "routes": {},
-}
-"""What is served where no scenario is given: the brief's API."""
+BRIEF: Mapping[str, Any] = {"api": "superinstance", "system": {}, "routes": {}}
+"""What is served where no scenario is given: the brief's API, with an instance of every component that it needs."""
 
 DISTANCES = (
     "the runtime ran on this machine: no network, no distant storage and no neighbour is in its times, "
@@ -73,7 +69,7 @@ def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: boo
         return replace(result, interrupted=True, valid=False, notes=(*notes, note))
 
 
-def deployment_of(scenario: "Scenario | None", *, seed: int) -> dict[str, Any]:
+def deployment_of(scenario: "Scenario | None", *, seed: int) -> Mapping[str, Any]:
     """Return the deployment of a scenario; of none, the brief's API."""
     return BRIEF if scenario is None else deployment_tables(scenario, seed=seed)
 

@@ -306,9 +306,9 @@ them moves, and plays hundreds of random sequences of requests, SQL and bucket c
         parts += [f"## {area}", "\n".join(lines)]
     parts += [
         "## What the local runtime does not enforce",
-        """CPU time, memory, the number of subrequests, the sizes of an object's values and keys, and the rate of writes to
-one key of a bucket: these limits come from the platform file, and the reference enforces them. A tunnel is no part of
-the runtime: routes that come in by one are played on the reference only.""",
+        """CPU time, memory, the number of subrequests, the sizes of an object's values and keys, and the rate of
+writes to one key of a bucket: these limits come from the platform file, and the reference enforces them. A tunnel is no
+part of the runtime: routes that come in by one are played on the reference only.""",
     ]
     return "\n\n".join(parts) + "\n"
 
