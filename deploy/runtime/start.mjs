@@ -15,7 +15,7 @@ import { Log, LogLevel, Miniflare } from "miniflare";
 import { bundle } from "./bundle.mjs";
 
 const FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
-const COMPATIBILITY = { compatibilityDate: "2026-11-01", compatibilityFlags: ["nodejs_compat"] };
+const COMPATIBILITY = { compatibilityDate: "2026-11-01" };
 const WATCH_MS = 250;
 const OF_THE_API = ["d1", "r2", "durable_objects", "ledger"];
 const NAMESPACES = {

@@ -101,7 +101,7 @@ def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Ru
         process = _start(Path(folder), scenario, seed=seed, messages=messages)
         try:
             reference = Running(Deployment(""), process, messages)
-            yield replace(reference, deployment=wait_until_ready(reference))
+            yield replace(reference, deployment=read_ready_line(wait_until_ready(reference)))
         finally:
             stop(process)
 
@@ -177,8 +177,8 @@ def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO
     )
 
 
-def wait_until_ready(reference: Running) -> Deployment:
-    """Read standard output up to the end of the ready line.
+def wait_until_ready(reference: Running) -> str:
+    """Return the first line that a deployment prints.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def wait_until_ready(reference: Running) -> Deployment:
             if not part:
                 raise RunnerError(f"the {reference.name} did not start: {reference.last_message()}")
             line += part
-    return read_ready_line(line.decode(errors="replace"))
+    return line.decode(errors="replace")
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from sim.errors import UsageError
 from sim.results.result import Result
-from sim.runners import live
-from sim.runners.load.address import Deployment
+from sim.runners import live, raw_workerd
+from sim.runners.load.address import Deployment, read_ready_line
 from sim.runners.reference import PORT_MAX, Running, deployment_tables, stop, wait_until_ready
 from sim.runners.runtime import Runtime, find, tethered
 
@@ -103,21 +103,29 @@ def serving(
     deployment: Mapping[str, Any], *, state: Path | None = None, port: int = 0, worker: str = TWIN
 ) -> Iterator[Running]:
     """Serve a deployment as :func:`running` does a scenario's; *worker* is the module in ``deploy/`` that answers."""
-    runtime = find()
+    runtime, is_raw = find(), worker == TWIN and raw_workerd.suffices(deployment)
     with TemporaryDirectory(prefix="headroom-workerd-", ignore_cleanup_errors=True) as folder, TemporaryFile() as said:
-        options = _options(Path(folder), deployment, state=state, port=port, worker=worker)
+        scratch = Path(folder)
+        kept = _state(scratch, state)
+        if is_raw:
+            command = raw_workerd.command(scratch, deployment, runtime=runtime, state=kept, port=port, worker=worker)
+        else:
+            options = _options(scratch, deployment, state=kept, port=port, worker=worker)
+            command = tethered(os.getpid(), signal.SIGTERM, command=runtime.starter(options))
         # A session of its own, so that a Ctrl-C meant for the load run does not reach it.
         process = subprocess.Popen(
-            tethered(os.getpid(), signal.SIGTERM, command=runtime.starter(options)),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=said,
             start_new_session=True,
-            env=_environment(Path(folder), runtime),
+            env=_environment(scratch, runtime),
         )
         try:
             started = Running(Deployment(""), process, said, NAME)
-            yield replace(started, deployment=wait_until_ready(started))
+            line = wait_until_ready(started)
+            at = Deployment(raw_workerd.read_listening(line)) if is_raw else read_ready_line(line)
+            yield replace(started, deployment=at)
         finally:
             stop(process)
 
@@ -146,7 +154,7 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, data: Path | Non
     runtime = find()
     with TemporaryDirectory(prefix="headroom-serve-", ignore_cleanup_errors=True) as folder:
         deployment = deployment_of(scenario, seed=0 if scenario is None else scenario.seed)
-        options = _options(Path(folder), deployment, state=data, port=port, worker=TWIN)
+        options = _options(Path(folder), deployment, state=_state(Path(folder), data), port=port, worker=TWIN)
         command = tethered(os.getpid(), signal.SIGTERM, command=runtime.starter(options))
         with subprocess.Popen(command, env=_environment(Path(folder), runtime)) as process:
             while process.returncode is None:
@@ -155,18 +163,22 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, data: Path | Non
             return process.returncode
 
 
-def _options(scratch: Path, deployment: Mapping[str, Any], *, state: Path | None, port: int, worker: str) -> Path:
+def _options(scratch: Path, deployment: Mapping[str, Any], *, state: Path, port: int, worker: str) -> Path:
     """Write what is to be started."""
     options = {
         "deployment": deployment,
         "worker": worker,
         "port": port,
-        "state": str(scratch / "state" if state is None else state.absolute()),
+        "state": str(state),
         "scratch": str(scratch),
     }
     file = scratch / "options.json"
     file.write_text(json.dumps(options))
     return file
+
+
+def _state(scratch: Path, asked: Path | None) -> Path:
+    return scratch / "state" if asked is None else asked.absolute()
 
 
 def _environment(scratch: Path, runtime: Runtime) -> dict[str, str]:
