@@ -228,6 +228,8 @@ strange = st.builds(
 )  # fmt: skip
 requests = st.one_of(logs, logs, logs, of_organization, searches, downloads, downloads, councils, states, strange)
 
+ledger_sequences = st.lists(st.one_of(logs, logs, of_organization), min_size=5, max_size=15)
+
 
 def stored(adapter: str, content: bytes, *, domain: str = "@-x") -> Ask:
     """Return the request that stores an adapter."""

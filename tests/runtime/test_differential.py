@@ -47,6 +47,27 @@ def test_the_api_answers_alike(
 
 
 @pytest.fixture(scope="module")
+def seed_clients() -> Iterator[tuple[api_sequences.Client, api_sequences.Client]]:
+    """The same with the ledger as the brief's code writes it."""
+    deployment = {**workerd.BRIEF, "system": {"ledger": {"policy": "seed"}}}
+    with started("--fsync", "off", "--policy", "seed") as (_, ready), workerd.serving(deployment) as running:
+        ours, theirs = api_sequences.Client(str(ready["http"])), api_sequences.Client(running.deployment.http)
+        try:
+            yield ours, theirs
+        finally:
+            ours.close()
+            theirs.close()
+
+
+@settings(max_examples=examples() // 3, suppress_health_check=list(HealthCheck), deadline=None)
+@given(asked=api_sequences.ledger_sequences)
+def test_the_seed_policy_answers_alike(
+    seed_clients: tuple[api_sequences.Client, api_sequences.Client], asked: list[api_sequences.Ask]
+) -> None:
+    assert api_sequences.differences(seed_clients, asked) == []
+
+
+@pytest.fixture(scope="module")
 def sides() -> Iterator[tuple[Side, Side]]:
     """Database and bucket of the reference and of the real runtime."""
     engine = memory_engine()
