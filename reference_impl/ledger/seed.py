@@ -15,6 +15,7 @@ Hazards H1 to H11 and H69 (docs/HAZARDS.md).
 """
 
 import json
+import math
 from typing import Any
 
 from reference_impl.durable_objects.storage import Storage
@@ -61,12 +62,12 @@ class SeedLedger:
             log.append(self._record(event, received_ms))
             self._storage.put(LOG_KEY, log)
         self._events = len(log)
-        return Receipt(round(usd * MICROUSD_PER_USD), round(balance_usd * MICROUSD_PER_USD))
+        return Receipt(rounded(usd * MICROUSD_PER_USD), rounded(balance_usd * MICROUSD_PER_USD))
 
     def balance(self, organization_id: str) -> Balance:
         """Return the amount that the object's organisation owes."""
         balance_usd = self._storage.get(BALANCE_KEY, 0)
-        return Balance(round(balance_usd * MICROUSD_PER_USD), self._events)
+        return Balance(rounded(balance_usd * MICROUSD_PER_USD), self._events)
 
     def events_held(self) -> int:
         """Return the length of the log, which every append rewrites."""
@@ -91,10 +92,10 @@ class SeedLedger:
             organization_id=organization_id,
             event_type="invoice",
             tokens=sum(entry["tokensIn"] + entry["tokensOut"] for entry in log),
-            cost_cents=round(balance_usd * 100),
+            cost_cents=rounded(balance_usd * 100),
             model=log[-1]["model"],
             created_at_ms=now_ms,
-            charge_microusd=round(balance_usd * MICROUSD_PER_USD),
+            charge_microusd=rounded(balance_usd * MICROUSD_PER_USD),
         )
         return Batch(invoice.id, [invoice])
 
@@ -125,3 +126,8 @@ class SeedLedger:
             weight = len(json.dumps(record, separators=(",", ":"))) + 1
             record["pad"] = " " * max(0, self._event_bytes - weight)
         return record
+
+
+def rounded(number: float) -> int:
+    """Round as the brief's language does: a half goes up, where Python goes to the even neighbour."""
+    return math.floor(number + 0.5)

@@ -37,7 +37,8 @@ def plan(
     seed: Seed = None,
     changes: Changes = None,
     engine: Engine = "compiled",
-    live: Annotated[bool, typer.Option(help="Play a part on the embedded reference, in real time.")] = True,
+    live: Annotated[bool, typer.Option(help="Play a part on a deployment, in real time.")] = True,
+    on: Annotated[str, typer.Option(help="That deployment: reference, or workerd (the real runtime).")] = "reference",
     out: Annotated[Path, typer.Option(help="Folder for the report, the results and the recorded run.")] = Path("out"),
     json: Json = None,
 ) -> int:
@@ -51,7 +52,7 @@ def plan(
     how = (columns, unmatched)
     asked = scenario_asked(scenario, rate=rate, trace=trace, how=how, changes=changes, aloud=False)
     with prepared_folder(out, asked.name) as folder:
-        found = do_plan(asked, rng=seed, engine=engine, live=live, on_progress=on_progress, progress=True)
+        found = do_plan(asked, rng=seed, engine=engine, live=live, on=on, on_progress=on_progress, progress=True)
         on_progress("writing the report")
         files = write_plan(found, folder)
     show(plan_tables(found), document=plan_document(found), json=json)
@@ -64,7 +65,9 @@ def plan(
 def run(
     scenario: ScenarioName,
     *,
-    on: Annotated[str, typer.Option(help="simpy, compiled, reference, URL, server.json, or run.parquet.")] = "compiled",
+    on: Annotated[
+        str, typer.Option(help="simpy, compiled, reference, workerd, URL, server.json, or run.parquet.")
+    ] = "compiled",
     requests: Annotated[int | None, typer.Option(metavar="N", help="Play only the first N requests.")] = None,
     until: Annotated[
         str | None, typer.Option(metavar="PRECISION", help='Run replications until a precision such as "p99 ± 2 %".')

@@ -68,8 +68,10 @@ def compare(
 @app.command(epilog="Example: headroom serve --pace launch --port 8787")
 def serve(
     *,
+    on: Annotated[str, typer.Option(help="reference, or workerd (the real runtime, at its own pace).")] = "reference",
     pace: Annotated[
-        str | None, typer.Option(metavar="SCENARIO", help="Pace answers to this scenario's latencies.")
+        str | None,
+        typer.Option(metavar="SCENARIO", help="Serve this scenario's routes; the reference keeps its latencies too."),
     ] = None,
     port: Annotated[int, typer.Option(help="HTTP port on 127.0.0.1; 0 takes any.")] = 0,
     quic_port: Annotated[int, typer.Option(help="UDP port of the tunnel; 0 takes any.")] = 0,
@@ -77,8 +79,15 @@ def serve(
     seed: Seed = None,
     changes: Changes = None,
 ) -> int:
-    """Run the reference deployment until Ctrl-C; its first line says where, for `run --on FILE.json`."""
-    from sim.runners.reference import serve as do_serve
+    """Run a deployment until Ctrl-C; its first line says where, for `run --on FILE.json`."""
+    from sim.errors import UsageError
+    from sim.runners import reference, workerd
 
     paced = None if pace is None else scenario_asked(pace, seed=seed, changes=changes)
-    return do_serve(paced, port=port, quic_port=quic_port, data=data)
+    if on == "reference":
+        return reference.serve(paced, port=port, quic_port=quic_port, data=data)
+    if on != "workerd":
+        raise UsageError(f"on={on!r} must be reference or workerd")
+    if quic_port:
+        raise UsageError(f"quic_port={quic_port}: the runtime has no tunnel; leave it out")
+    return workerd.serve(paced, port=port, data=data)

@@ -36,6 +36,9 @@ REPLICATIONS = 5
 WINDOW_REPLICATIONS = 20
 """Simulations of the live window: enough for an interval that is small beside that of the single measurement."""
 
+DEPLOYMENTS = ("reference", "workerd")
+"""Deployments that a plan can start to play the live window on."""
+
 OnProgress = Callable[[str], None]
 
 
@@ -54,7 +57,7 @@ class Plan(Shown):
     targets : tuple of TargetRow
         The targets, judged on the simulation.
     measured : Result or None
-        The live window, played on the reference; None when the plan was made without a measurement.
+        The live window, played on a deployment; None when the plan was made without a measurement.
     simulated_window : tuple of Result
         Replications of the same window on the model.
     comparison : Comparison or None
@@ -118,6 +121,7 @@ def plan(
     rate_per_s: float | None = None,
     engine: str = "compiled",
     live: bool = True,
+    on: str = "reference",
     replications: int = REPLICATIONS,
     on_progress: OnProgress | None = None,
     progress: bool = False,
@@ -137,7 +141,9 @@ def plan(
         Engine that simulates the schedule. The hundreds of runs for capacity and sensitivity always use the compiled
         engine: both give the same numbers.
     live : bool
-        Whether to play the live window on the reference and compare.
+        Whether to play the live window on a deployment.
+    on : {"reference", "workerd"}
+        That deployment. Times of the reference, which keeps the scenario's, are compared with the model's.
     replications : int
         Simulations of the whole schedule.
     on_progress : callable, optional
@@ -159,15 +165,18 @@ def plan(
         raise UsageError(f"replications={replications} must be >= 1")
     if engine not in ("simpy", "compiled"):
         raise UsageError(f"engine={engine!r} must be simpy or compiled")
+    if on not in DEPLOYMENTS:
+        raise UsageError(f"on={on!r} must be {' or '.join(DEPLOYMENTS)}")
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     asked = asked if rng is None else asked.vary("seed", rng)
     check_rate(asked)
-    work = _Work(asked, engine, on_progress=on_progress or (lambda _: None))
+    work = _Work(asked, engine, on, on_progress=on_progress or (lambda _: None))
     draft = Plan(asked, asked.seed)
     steps: list[Callable[[Plan], Plan]] = [
         work.screen,
         lambda found: work.simulate(found, replications),
-        *([lambda found: work.measure(found, progress=progress), work.simulate_window] if live else []),
+        *([lambda found: work.measure(found, progress=progress)] if live else []),
+        *([work.simulate_window] if live and on == "reference" else []),
         work.find_capacity,
         work.bill,
         work.vary_numbers,
@@ -190,6 +199,7 @@ class _Work:
 
     scenario: "Scenario"
     engine: str
+    on: str
     on_progress: OnProgress
 
     def screen(self, draft: Plan) -> Plan:
@@ -213,15 +223,12 @@ class _Work:
         return replace(draft, simulated=simulated, targets=judge(results), notes=notes, interrupted=cut_short)
 
     def measure(self, draft: Plan, *, progress: bool) -> Plan:
-        """Play the live window on the reference, in real time."""
+        """Play the live window on the deployment, in real time."""
         part = self._live_part()
-        self.on_progress(
-            f"playing {len(part):,} requests on the reference, {part.duration_ms / 1000:.0f} s in real time"
-        )
-        measured = play(
-            self.scenario, schedule(self.scenario), on="reference", seed=self.scenario.seed, progress=progress
-        )
-        notes = tuple(f"reference: {note}" for note in measured.notes)
+        where = "the reference" if self.on == "reference" else self.on
+        self.on_progress(f"playing {len(part):,} requests on {where}, {part.duration_ms / 1000:.0f} s in real time")
+        measured = play(self.scenario, schedule(self.scenario), on=self.on, seed=self.scenario.seed, progress=progress)
+        notes = tuple(f"{self.on}: {note}" for note in measured.notes)
         return replace(draft, measured=measured, notes=(*draft.notes, *notes), interrupted=measured.interrupted)
 
     def simulate_window(self, draft: Plan) -> Plan:

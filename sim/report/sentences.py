@@ -183,6 +183,12 @@ def confirmation(plan: "Plan") -> str:
     found, measured = plan.comparison, plan.measured
     if measured is None or measured.frame.empty:
         return "Nothing was measured: these numbers rest on the model alone."
+    if measured.on == "workerd" and not measured.interrupted:
+        ok = int(measured.frame["outcome"].eq("ok").sum())
+        return (
+            f"The real runtime answered {ok:,} of {len(measured.frame):,} requests on this machine; its times have no "
+            "distance in them, so the latencies rest on the model alone."
+        )
     if found is None:
         return f"The measurement was cut short after {len(measured.frame):,} requests and not compared with the model."
     if not found.valid:
@@ -293,10 +299,14 @@ def untested(plan: "Plan") -> Iterator[str]:
         yield "Nothing was measured: no number here was checked against a working deployment."
     else:
         frame = plan.measured.frame
+        against = (
+            "the real runtime, which has none of the platform's latencies here"
+            if plan.measured.on == "workerd"
+            else "the reference deployment, whose platform latencies are drawn from the same assumptions as the model's"
+        )
         yield (
             f"Only {len(frame):,} requests were measured, in {significant(plan.measured.duration_s)} s over one "
-            "machine's loopback, against the reference deployment, whose platform latencies are drawn from the same "
-            "assumptions as the model's. The provider's own service was not loaded."
+            f"machine's loopback, against {against}. The provider's own service was not loaded."
         )
     if plan.capacity is not None:
         highest = max(probe.rate_per_s for probe in plan.capacity.probes)

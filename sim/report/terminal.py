@@ -61,8 +61,9 @@ def plan_tables(plan: "Plan") -> Iterator[RenderableType]:
         yield table(tables.stations(plan.simulated))
         yield Text(screened(plan))
     if plan.measured is not None and plan.measured_targets:
+        on = "the reference" if plan.measured.on == "reference" else plan.measured.on
         part = f"{len(plan.measured.frame):,} requests in {plan.measured.duration_s:.0f} s"
-        yield table(tables.targets(plan.measured_targets, title=f"{name}, measured on the reference: {part}"))
+        yield table(tables.targets(plan.measured_targets, title=f"{name}, measured on {on}: {part}"))
     if plan.comparison is not None:
         yield table(tables.comparison(plan.comparison))
     if plan.capacity is not None:

@@ -20,7 +20,7 @@ from sim.scenario.recorded import trace_notes
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
 
-RUNNERS = ("simpy", "compiled", "reference")
+RUNNERS = ("simpy", "compiled", "reference", "workerd")
 """Runners known by name; beside them a URL, the ready line of a server, and the file of a recorded run."""
 
 
@@ -40,9 +40,9 @@ def run(
     ----------
     scenario : Scenario, path, or name of one in ``scenarios/``
     on : str
-        ``"simpy"``, ``"compiled"``, ``"reference"``, ``"http://127.0.0.1:PORT"``, ``"server.json"`` (what
-        ``headroom serve`` printed: with its tunnel), or ``"run.parquet"``. The reference and a server get the
-        scenario's live part (``workload.live_s``), a model the whole schedule.
+        ``"simpy"``, ``"compiled"``, ``"reference"``, ``"workerd"`` (the real runtime), ``"http://127.0.0.1:PORT"``,
+        ``"server.json"`` (what ``headroom serve`` printed: with its tunnel), or ``"run.parquet"``. A deployment gets
+        the scenario's live part (``workload.live_s``), a model the whole schedule.
     rng : int or None
         Seed; None takes the scenario's own. The seed used is ``Result.seed``.
     requests : int or None
@@ -96,7 +96,7 @@ def _uncut(scenario: Scenario, planned: Schedule) -> tuple[str, ...]:
 
 
 def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress: bool = False) -> Result:
-    """Play a given schedule on a given runner; a URL or the reference gets only its live part."""
+    """Play a given schedule on a given runner; a deployment gets only its live part."""
     seed = checked_seed(seed)
     if on in ("simpy", "compiled"):
         from sim.runners import simulated
@@ -108,6 +108,10 @@ def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress:
         from sim.runners import reference
 
         return reference.play(scenario, live_part, seed=seed, progress=progress)
+    if on == "workerd":
+        from sim.runners import workerd
+
+        return workerd.play(scenario, live_part, seed=seed, progress=progress)
     from sim.runners import live
     from sim.runners.load.address import Deployment, read_ready_file
 

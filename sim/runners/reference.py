@@ -49,6 +49,7 @@ class Running:
     deployment: Deployment
     process: "subprocess.Popen[bytes]"
     messages: IO[bytes]
+    name: str = "reference"
 
     def last_message(self) -> str:
         """The last line that it wrote on its standard error."""
@@ -102,9 +103,9 @@ def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Ru
         process = _start(Path(folder), scenario, seed=seed, messages=messages)
         try:
             reference = Running(Deployment(""), process, messages)
-            yield replace(reference, deployment=_wait_until_ready(reference))
+            yield replace(reference, deployment=read_ready_line(wait_until_ready(reference)))
         finally:
-            _stop(process)
+            stop(process)
 
 
 def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int = 0, data: Path | None = None) -> int:
@@ -142,7 +143,7 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int =
             process.terminate()
             return process.wait()
         finally:
-            _stop(process)
+            stop(process)
 
 
 @contextmanager
@@ -158,16 +159,21 @@ def _as_interrupt(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
-    """Write the file that describes the reference: the system's numbers, and the routes that it answers."""
+def deployment_tables(scenario: "Scenario", *, seed: int) -> dict[str, Any]:
+    """Return the description of a deployment: the system's numbers, and the routes that it answers."""
     tables = scenario.model_dump(mode="json", include={"api", "system", "routes"})
     for name, route in tables["routes"].items():
         route["request"] = scenario.request(name).model_dump(mode="json", include={"method", "path"})
         tables["routes"][name] = {key: route[key] for key in ("enter", "request", "steps")}
         for step in route["steps"]:
             _complete(step, scenario)
+    return {"seed": seed, **tables}
+
+
+def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
+    """Write that description to a file."""
     file = folder / "deployment.json"
-    file.write_text(json.dumps({"seed": seed, **tables}))
+    file.write_text(json.dumps(deployment_tables(scenario, seed=seed)))
     return file
 
 
@@ -209,8 +215,14 @@ def _leashed(folder: Path, arguments: "list[str | Path]", **streams: Any) -> "su
     )
 
 
-def _wait_until_ready(reference: Running) -> Deployment:
-    """Read the first line of standard output."""
+def wait_until_ready(reference: Running) -> str:
+    """Return the first line that a deployment prints.
+
+    Raises
+    ------
+    RunnerError
+        The deployment ended, or was not ready in time.
+    """
     assert reference.process.stdout is not None
     pipe = reference.process.stdout
     line = b""
@@ -220,16 +232,16 @@ def _wait_until_ready(reference: Running) -> Deployment:
         while not line.endswith(b"\n") and len(line) < LINE_BYTES_MAX:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0 or not selector.select(left_s):
-                raise RunnerError(f"the reference was not ready after {READY_S:g} s: {reference.last_message()}")
+                raise RunnerError(f"the {reference.name} was not ready after {READY_S:g} s: {reference.last_message()}")
             part = os.read(pipe.fileno(), LINE_BYTES_MAX)
             if not part:
-                raise RunnerError(f"the reference did not start: {reference.last_message()}")
+                raise RunnerError(f"the {reference.name} did not start: {reference.last_message()}")
             line += part
-    return read_ready_line(line.decode(errors="replace"))
+    return line.decode(errors="replace")
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ask the process to stop; kill it if it does not, or on a further interrupt."""
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a process to stop; kill it if it does not, or on a further interrupt."""
     with process:
         process.terminate()
         try:

@@ -3,6 +3,7 @@
 Goal: the triggers, jobs and pins that the project promises. Method: parse the workflow and the locks as data.
 """
 
+import json
 import re
 import tomllib
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 
 from tests.project.tidy import ROOT
 
-LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-lab.lock"]
+LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-lab.lock", "requirements-runtime.lock"]
 
 
 def workflow() -> dict[Any, Any]:
@@ -75,13 +76,33 @@ def test_deploy_waits_for_both_and_runs_on_main_only() -> None:
 def test_remote_migrations_come_before_the_deployment() -> None:
     commands = [step["run"] for step in steps("deploy") if "run" in step]
     migrate = next(i for i, command in enumerate(commands) if "d1 migrations apply" in command)
-    deploy = next(i for i, command in enumerate(commands) if command.endswith(" deploy"))
-    assert "--remote" in commands[migrate]
+    deploy = next(i for i, command in enumerate(commands) if "wrangler deploy" in command)
+    assert commands[migrate].endswith("--remote")
     assert migrate < deploy
 
 
-def test_the_deployment_tool_is_pinned() -> None:
-    assert re.fullmatch(r"wrangler@\d+\.\d+\.\d+", workflow()["jobs"]["deploy"]["env"]["WRANGLER"])
+def test_staging_comes_before_production_which_waits_for_it() -> None:
+    strategy = workflow()["jobs"]["deploy"]["strategy"]
+    assert strategy == {"max-parallel": 1, "fail-fast": True, "matrix": {"stage": ["staging", "production"]}}
+    wrangler = tomllib.loads((ROOT / "deploy/wrangler.toml").read_text("utf-8"))
+    assert list(wrangler["env"]) == strategy["matrix"]["stage"]
+    for step in steps("deploy"):
+        if "wrangler" in step.get("run", ""):
+            assert "--env ${{ matrix.stage }}" in step["run"]
+
+
+def test_the_deployment_tool_is_pinned_by_the_lock() -> None:
+    assert "npm ci --ignore-scripts" in [step.get("run") for step in steps("deploy")]
+    package = json.loads((ROOT / "deploy/package.json").read_text("utf-8"))
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+(-beta)?", version) for version in package["devDependencies"].values())
+
+
+def test_the_lock_of_the_workers_names_no_address_to_fetch_from() -> None:
+    lock = json.loads((ROOT / "deploy/package-lock.json").read_text("utf-8"))
+    locked = {name: package for name, package in lock["packages"].items() if name}
+    assert locked
+    assert [name for name, package in locked.items() if "resolved" in package] == []
+    assert all("integrity" in package for package in locked.values())
 
 
 def test_actions_are_pinned_by_commit_with_their_version_beside() -> None:
@@ -107,7 +128,7 @@ def test_a_newer_push_cancels_the_checks_but_never_a_deployment() -> None:
 
 def test_dependency_updates_are_grouped() -> None:
     dependabot = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text("utf-8"))
-    assert {update["package-ecosystem"] for update in dependabot["updates"]} == {"github-actions", "pip"}
+    assert {update["package-ecosystem"] for update in dependabot["updates"]} == {"github-actions", "pip", "npm"}
     assert all(update["groups"] for update in dependabot["updates"])
 
 

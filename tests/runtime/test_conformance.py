@@ -1,0 +1,45 @@
+"""The conformance page holds on both sides.
+
+Goal: a difference between reference and runtime is known, and noticed when it goes or comes. Method: every row's check
+is played on both; the page is compared with its rows, also where there is no runtime.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sim.runners import workerd
+from tests.runtime import conformance
+from tests.runtime.api_sequences import Client
+from tests.runtime.probe import probing
+from tests.runtime.sides import Reference, Runtime, Side
+from tests.support.process import started
+from tests.support.world import memory_engine
+
+Sides = list[tuple[Side, Client]]
+
+
+@pytest.fixture(scope="module")
+def sides() -> Iterator[Sides]:
+    """Bindings and API of the reference and of the real runtime."""
+    engine = memory_engine()
+    with started("--fsync", "off") as (_, ready), workerd.running() as running, probing() as probe:
+        ours, theirs = Client(str(ready["http"])), Client(running.deployment.http)
+        try:
+            yield [(Reference(engine), ours), (Runtime(probe), theirs)]
+        finally:
+            ours.close()
+            theirs.close()
+            engine.close()
+
+
+@pytest.mark.parametrize("row", conformance.ROWS, ids=lambda row: f"{row.area}: {row.what}")
+def test_a_row_is_as_it_says(sides: Sides, row: conformance.Row) -> None:
+    assert conformance.moved(row, sides) is None
+
+
+def test_a_row_that_moves_is_noticed(sides: Sides) -> None:
+    for row in (conformance.ROWS[0], next(row for row in conformance.ROWS if row.status == "not yet")):
+        other = "not yet" if row.status == "implemented" else "implemented"
+        flipped = conformance.Row(row.area, row.what, other, row.calls, row.part)  # type: ignore[arg-type]  # a status
+        assert conformance.moved(flipped, sides)
