@@ -20,53 +20,33 @@ Kleinrock, "Power and deterministic rules of thumb for probabilistic problems in
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from math import exp, inf, sqrt
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import stdtrit
 
 from sim.errors import UsageError
-from sim.experiments.durations import START_S
 from sim.experiments.limits import assumption_that_limits
 from sim.experiments.probe import OVERLOAD, Probe
 from sim.experiments.root import crossing
-from sim.experiments.search import REQUESTS_MAX, Search, Settling, Stretch
+from sim.experiments.search import Search
+from sim.experiments.seeds import Hunt, Rates
 from sim.scenario.recorded import check_rate
 from sim.screening import Screening
 from sim.statistics.intervals import Estimate
-from sim.statistics.warmup import forgotten_after
 from sim.views import Shown
 
 if TYPE_CHECKING:
     from sim.scenario.provenance import Provenance
     from sim.scenario.scenario import Scenario
 
-T = TypeVar("T")
-
-LENGTH_S = 600.0
-"""A steady probe begins so long; it is doubled where the start is not over by its middle."""
-
-LONG_REQUESTS_MIN = 100_000
-"""Judged by a steady probe at least. A seed's answer from fewer is not only uncertain but too high: most short runs see
-fewer busy spells than the long run, and a few see many, so the mean of their answers lies above the answer of the mean
-by about the variance. docs/CAPACITY_COVERAGE.md shows what is left of it."""
-
-DOUBLINGS_MAX = 2
-
-SECTIONS = 10
-"""Of a probe, compared with its second half to find where the start ends."""
-
 BROKEN = 1.02
 """Times the answer: there, what breaks first is looked at."""
-
-SHARED = 4
-"""Times the tolerance: so far apart may the shared rates be between which a seed's own answer is interpolated."""
 
 NEAR_RATIO = 0.1
 """How near the first, short probes must come."""
@@ -210,163 +190,7 @@ def _near(search: Search, ladder: Sequence[Probe]) -> float:
     return found
 
 
-@dataclass(frozen=True)
-class _Rates:
-    """What the seeds found."""
-
-    steady: tuple[float, ...]
-    cold: tuple[float, ...]
-    stretch: Stretch
-    settled: bool
-
-
-class Hunt:
-    """All seeds, from one rate that is near the answer.
-
-    They first play the same few rates, so that together they tell how long the start lasts there; then each looks for
-    its own breaking point between them.
-    """
-
-    def __init__(self, search: Search, near: float, *, seeds: int, tolerance_ratio: float, workers: Executor) -> None:
-        self.search, self.near, self.tolerance_ratio, self.workers = search, near, tolerance_ratio, workers
-        self.seeds = tuple(search.seed + step for step in range(seeds))
-        self.tasks = _Tasks(search.scenario, search.engine, search.keepable, SHARED * tolerance_ratio)
-
-    def rates(self) -> _Rates:
-        """Find each seed's breaking rates."""
-        if not self.search.is_steady:
-            nothing: list[dict[float, float]] = [{} for _ in self.seeds]
-            steady = tuple(self._each(self.tasks.steady, self.search.longer, self.near, of_seed=nothing))
-            return _Rates(steady, (), self.search.longer, settled=True)
-        shared, steady = self.steady()
-        return _Rates(steady, self._cold(shared), shared.stretch, shared.settled)
-
-    def steady(self) -> "tuple[Shared, tuple[float, ...]]":
-        """Find each seed's rate for the deployment at work, and what the seeds showed together."""
-        shared = self._shared()
-        return shared, tuple(self._each(self.tasks.steady, shared.stretch, self.near, of_seed=shared.known))
-
-    def _cold(self, shared: "Shared") -> tuple[float, ...]:
-        """Find each seed's rate for the start."""
-        self.search.on_progress("searching for the rate that a cold start bears")
-        floor = min(self.near, self.search.own_per_s) / 64
-        known = shared.known_of_start
-        first = self.tasks.cold(floor, min(known[0]), self.seeds[0], known[0])
-        return (first, *self._each(self.tasks.cold, floor, first or self.near, of_seed=known, skipped=1))
-
-    def _each(self, task: Callable[..., T], *same: Any, of_seed: Sequence[Any] = (), skipped: int = 0) -> Iterator[T]:
-        """Run ``task(*same, seed, own)`` for every seed but the first *skipped*, side by side."""
-        own = [of_seed[skipped:]] if of_seed else []
-        return self.workers.map(partial(task, *same), self.seeds[skipped:], *own)
-
-    def _shared(self) -> "Shared":
-        """Play rates around the answer for as long as it takes to forget the start."""
-        warm_up_s = self.search.scenario.workload.warm_up_s
-        length_s = max(LENGTH_S, 2 * warm_up_s, 2 * LONG_REQUESTS_MIN / self.near)
-        near = self.near
-        for _ in range(DOUBLINGS_MAX + 1):
-            shared = Shared(length_s, warm_up_s)
-            near = crossing(partial(self._mean_gap, shared), near, tolerance_ratio=self.tolerance_ratio)
-            if shared.settled or near * length_s >= REQUESTS_MAX[self.search.engine]:
-                break
-            length_s *= 2
-        return shared
-
-    def _mean_gap(self, shared: "Shared", rate_per_s: float) -> float:
-        """Play all seeds at one rate; return their mean gap."""
-        what = f"{len(self.seeds)} seeds of {shared.length_s:,.0f} s at {rate_per_s:,.4g} requests/s"
-        self.search.on_progress(what)
-        shared.found[rate_per_s] = list(self._each(self.tasks.settling, rate_per_s, shared.length_s))
-        return shared.gap(rate_per_s)
-
-
-@dataclass
-class Shared:
-    """What all seeds showed at the rates that they share."""
-
-    length_s: float
-    warm_up_s: float
-    found: dict[float, list[Settling]] = field(default_factory=dict)
-
-    def gap(self, rate_per_s: float) -> float:
-        """Mean of the seeds' gaps after the cut that is best there."""
-        found = self.found[rate_per_s]
-        cut_s, _ = self._cut(found)
-        return float(np.mean([one.gaps[cut_s] for one in found]))
-
-    @property
-    def stretch(self) -> Stretch:
-        """The cut at the rate nearest to the answer, and what is left."""
-        cut_s, _ = self._nearest
-        return Stretch(cut_s, self.length_s - cut_s)
-
-    @property
-    def settled(self) -> bool:
-        """Whether the start is over by then."""
-        return self._nearest[1]
-
-    @property
-    def known(self) -> list[dict[float, float]]:
-        """Gap by rate, for each seed."""
-        cut_s, seeds = self.stretch.cut_s, range(len(next(iter(self.found.values()))))
-        return [{rate: found[seed].gaps[cut_s] for rate, found in self.found.items()} for seed in seeds]
-
-    @property
-    def known_of_start(self) -> list[dict[float, float]]:
-        """The same of the first :data:`START_S`."""
-        seeds = range(len(next(iter(self.found.values()))))
-        return [{rate: found[seed].start_gap for rate, found in self.found.items()} for seed in seeds]
-
-    @property
-    def _nearest(self) -> tuple[float, bool]:
-        return self._cut(self.found[min(self.found, key=lambda rate: abs(self.gap(rate)))])
-
-    def _cut(self, found: Sequence[Settling]) -> tuple[float, bool]:
-        """Return the first cut after which the seeds have forgotten their start, and whether they have at all."""
-        cuts_s = sorted(found[0].gaps)
-        sections = forgotten_after([one.slow_share for one in found])
-        needed_s = max(cuts_s[-1] if sections is None else cuts_s[sections - 1], self.warm_up_s)
-        enough = [cut_s for cut_s in cuts_s if cut_s >= needed_s - 1e-9]
-        return (enough[0] if enough else cuts_s[-1]), sections is not None
-
-
-@dataclass(frozen=True)
-class _Tasks:
-    """What one seed does, wherever the executor runs it."""
-
-    scenario: "Scenario"
-    engine: str
-    keepable: tuple[bool, ...]
-    tolerance_ratio: float
-
-    def settling(self, rate_per_s: float, length_s: float, seed: int) -> Settling:
-        """Play one long run; keep what each cut would make of it, and what its start is."""
-        return self._search(seed).settling(rate_per_s, length_s, sections=SECTIONS, start_s=START_S)
-
-    def steady(self, stretch: Stretch, near: float, seed: int, known: dict[float, float]) -> float:
-        """Find the rate at which the steady state breaks a target."""
-        return self._crossing(self._search(seed), near, stretch, known=known)
-
-    def cold(self, floor: float, start: float, seed: int, known: dict[float, float]) -> float:
-        """Find the rate at which the start breaks a target, at most the *known* ones; 0 where every rate does."""
-        most = max(known)
-        if known[most] <= 0:
-            return most
-        return self._crossing(self._search(seed), start, Stretch(0.0, START_S), known=known, floor=floor)
-
-    def _crossing(
-        self, search: Search, start: float, stretch: Stretch, *, known: dict[float, float], floor: float = 0.0
-    ) -> float:
-        gap = partial(search.gap, stretch=stretch)
-        return crossing(gap, start, tolerance_ratio=self.tolerance_ratio, known=known, floor=floor)
-
-    def _search(self, seed: int) -> Search:
-        search = Search(self.scenario, seed, engine=self.engine)
-        search.keepable = self.keepable
-        return search
-
-
-def _answer(search: Search, ladder: Sequence[Probe], *, found: _Rates) -> Capacity:
+def _answer(search: Search, ladder: Sequence[Probe], *, found: Rates) -> Capacity:
     """Put the seeds together; *search* is the first one's."""
     estimate = over_seeds(found.steady)
     broken = search.probe(estimate.value * BROKEN, found.stretch)

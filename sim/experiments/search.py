@@ -98,14 +98,14 @@ class Settling:
     ----------
     gaps : dict of float to float
         By seconds cut.
-    start_gap : float
+    start_log_ratio : float
         Of the first seconds of a cold start.
     slow_share : ndarray, shape (sections,)
         Share of slow requests in each section of the run.
     """
 
     gaps: dict[float, float]
-    start_gap: float
+    start_log_ratio: float
     slow_share: NDArray[np.float64]
 
 
@@ -193,8 +193,8 @@ class Search:
         result, _ = self._play(rate_per_s, stretch)
         cuts_s = [length_s * (place + 1) / sections for place in range(sections // 2)]
         gaps = {cut_s: self._gap(result, cut_s * shorter * 1000) for cut_s in cuts_s}
-        start_gap = self._gap(result, 0.0, start_s * shorter * 1000)
-        return Settling(gaps, start_gap, _slow_share(result.frame, stretch.length_s * 1000, sections))
+        start_log_ratio = self._gap(result, 0.0, start_s * shorter * 1000)
+        return Settling(gaps, start_log_ratio, _slow_share(result.frame, stretch.length_s * 1000, sections))
 
     def climb(self) -> list[Probe]:
         """Turn up to the bound until a station is overloaded, or so much slower that no target can be kept."""

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.experiments import capacity as module
 from sim.experiments import search as search_module
-from sim.experiments.capacity import Hunt, over_seeds
+from sim.experiments import seeds as module
+from sim.experiments.capacity import over_seeds
 from sim.experiments.search import Search
+from sim.experiments.seeds import Hunt
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.statistics.intervals import proportion_interval
 
