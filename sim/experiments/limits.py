@@ -61,8 +61,8 @@ def _elasticity(scenario: "Scenario", source: Provenance, station: str, bound: f
     """Return by how many per cent the bound moves, for each per cent of the number."""
     more = multiplied(source.value, FACTOR)
     if more == source.value:
-        if not isinstance(source.value, int):
-            return 0.0  # Nothing times anything.
+        if not isinstance(source.value, int) or not source.value:
+            return 0.0  # There is no per cent of nothing.
         more = source.value + 1
     try:
         moved = _bound(scenario.vary(source.path, more), station)

@@ -37,6 +37,8 @@ class Probe:
         Utilization of each station's busiest instance, without elastic stations; 1 is saturation.
     tail_queue_ms : dict of str to float
         Mean wait at each station, over the slowest 1 % of requests.
+    offered_ratio : float
+        Offered load of the most loaded station, as a share of its capacity.
     """
 
     rate_per_s: float
@@ -48,11 +50,12 @@ class Probe:
     judged: tuple[Estimate | None, ...]
     utilization: dict[str, float]
     tail_queue_ms: dict[str, float]
+    offered_ratio: float = 0.0
 
     @property
     def overloaded(self) -> bool:
         """Whether the offered load of some station exceeds its capacity: its queue would grow without bound."""
-        return max(self.utilization.values(), default=0.0) >= 1.0
+        return self.offered_ratio >= 1.0
 
     @property
     def bottleneck(self) -> str:
@@ -87,4 +90,5 @@ def probe_of(result: "Result", *, start_ms: float, targets: Sequence[Target], ra
         ),
         utilization={str(name): float(share) for name, share in busy.items()},
         tail_queue_ms={name: float(tail[f"{name}_queue_ms"].mean()) for name in queues(scenario.met)},
+        offered_ratio=max(result.offered_ratio.values(), default=0.0),
     )

@@ -69,7 +69,7 @@ GAP_MAX = log(4.0)
 """A statistic four times beyond its target tells no more than that it is far beyond: a failed request is infinite."""
 
 UTILIZATION_WEIGHT = 10.0
-"""Of the logarithm of utilization beside those of the targets: it decides at overload, and is far below them before."""
+"""Of the logarithm of the offered ratio beside those of the targets: it decides at overload, and is far below them before."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Search:
     def gap_of(self, probe: Probe) -> float:
         """Return the same of a probe that was played."""
         values = [None if found is None else found.value for found in probe.judged]
-        return self._worst(values, max(probe.utilization.values(), default=0.0))
+        return self._worst(values, probe.offered_ratio)
 
     def settling(self, rate_per_s: float, length_s: float, *, sections: int, start_s: float) -> Settling:
         """Play one long run; keep what a cut at each section's end up to the middle makes of it, and the start."""
@@ -238,11 +238,10 @@ class Search:
         for line, can in zip(self.targets, self.keepable, strict=True):
             sample = metric_values(line.select(frame), line.metric, scenario=self.scenario) if can else ()
             values.append(statistic_of(np.asarray(sample), line.statistic) if len(sample) else None)
-        busiest = result.stations["utilization_busiest"].dropna()
-        return self._worst(values, float(busiest.max()) if len(busiest) else 0.0)
+        return self._worst(values, max(result.offered_ratio.values(), default=0.0))
 
-    def _worst(self, values: Sequence[float | None], busiest: float) -> float:
-        beyond = [UTILIZATION_WEIGHT * _bounded(busiest)]
+    def _worst(self, values: Sequence[float | None], offered_ratio: float) -> float:
+        beyond = [UTILIZATION_WEIGHT * _bounded(offered_ratio)]
         for line, value, can in zip(self.targets, values, self.keepable, strict=True):
             if can and value is not None:
                 beyond.append(_beyond(value, line))

@@ -54,6 +54,9 @@ class Result(Shown):
         Requests that arrived earlier were played and are not judged.
     interrupted : bool
         Whether it was stopped by hand; the frame then holds what was finished.
+    offered_ratio : mapping of str to float
+        Offered load of each station's busiest instance, as a share of its capacity: 1 and more is overload. Empty for
+        live and recorded runs, and without stations that scale out.
     unstable : tuple of str
         Stations whose offered load exceeds their capacity: the numbers are those of a queue that still grows.
     valid : bool
@@ -72,6 +75,7 @@ class Result(Shown):
     duration_s: float
     warm_up_ms: float = 0.0
     interrupted: bool = False
+    offered_ratio: Mapping[str, float] = field(default_factory=dict)
     unstable: tuple[str, ...] = ()
     valid: bool = True
     notes: tuple[str, ...] = ()

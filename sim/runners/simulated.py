@@ -71,6 +71,9 @@ def result_of(scenario: Scenario, schedule: Schedule, *, recording: Recording, s
         duration_s=recording.end_ms / 1000,
         warm_up_ms=schedule.warm_up_ms,
         interrupted=recording.interrupted,
+        offered_ratio={
+            use.name: use.offered_ratio(recording.horizon_ms) for use in recording.stations if not use.elastic
+        },
         unstable=tuple(use.name for use in recording.unstable),
         notes=(*recording.notes, *_warnings(recording)),
     )
