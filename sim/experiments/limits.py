@@ -59,10 +59,12 @@ def _beliefs(scenario: "Scenario") -> Iterator[Provenance]:
 
 def _elasticity(scenario: "Scenario", source: Provenance, station: str, bound: float) -> float:
     """Return by how many per cent the bound moves, for each per cent of the number."""
+    if source.value == 0:
+        return 0.0  # There is no per cent of nothing.
     more = multiplied(source.value, FACTOR)
     if more == source.value:
-        if not isinstance(source.value, int) or not source.value:
-            return 0.0  # There is no per cent of nothing.
+        if not isinstance(source.value, int):
+            return 0.0  # Nothing times anything.
         more = source.value + 1
     try:
         moved = _bound(scenario.vary(source.path, more), station)

@@ -69,7 +69,7 @@ GAP_MAX = log(4.0)
 """A statistic four times beyond its target tells no more than that it is far beyond: a failed request is infinite."""
 
 UTILIZATION_WEIGHT = 10.0
-"""Of the logarithm of the offered ratio beside those of the targets: it decides at overload, and is far below them before."""
+"""Of the log of the offered ratio beside those of the targets: it decides at overload, and is far below them before."""
 
 
 @dataclass(frozen=True)
