@@ -23,7 +23,7 @@ from tests.support import frames
 
 @pytest.mark.parametrize(
     ("name", "requests", "usd"),
-    [("launch", 3e7, 37.5), ("phase4", 3e8, 1_200), ("phase2", 3e5, 5), ("phase3", 3e7, 37.5)],
+    [("launch", 3e7, 69.9), ("phase4", 3e8, 1_565), ("phase2", 3e5, 5), ("phase3", 3e7, 69.9)],
 )
 def test_shipped_scenarios_bill_the_volume_that_they_name(name: str, requests: float, usd: float) -> None:
     bill = cost(load_scenario(name))
@@ -147,9 +147,15 @@ def test_trace_of_a_week_is_a_measured_volume(tmp_path: Path) -> None:
     assert bill.volume.confidence == "M"
 
 
-@pytest.mark.parametrize("rows", ["5,log", "5,log\n5,log", "0,log\n300,log\n800,log"])
-def test_what_has_no_rate_is_refused(tmp_path: Path, rows: str) -> None:
+@pytest.mark.parametrize("rows", ["5,log", "5,log\n5,log"])
+def test_what_is_an_instant_is_refused(tmp_path: Path, rows: str) -> None:
     (tmp_path / "one.csv").write_text(f"arrival_ms,route\n{rows}\n", "utf-8")
+    with pytest.raises(ScenarioError, match="no rate can be known from an instant"):
+        cost(prepare("launch", trace=tmp_path / "one.csv"))
+
+
+def test_what_has_no_rate_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("arrival_ms,route\n0,log\n300,log\n2800,log\n", "utf-8")
     played = prepare("launch", trace=tmp_path / "one.csv")
     with pytest.raises(UsageError, match=r"must span >= 10 s to have a rate; say \[demand\]"):
         cost(played)
@@ -157,7 +163,7 @@ def test_what_has_no_rate_is_refused(tmp_path: Path, rows: str) -> None:
 
 
 def test_plan_of_such_a_trace_says_that_it_has_no_bill(tmp_path: Path) -> None:
-    (tmp_path / "burst.csv").write_text("arrival_ms,route\n" + "".join(f"{n},log\n" for n in range(200)), "utf-8")
+    (tmp_path / "burst.csv").write_text("arrival_ms,route\n" + "".join(f"{25 * n},log\n" for n in range(200)), "utf-8")
     found = plan(prepare("launch", trace=tmp_path / "burst.csv"), live=False)
     assert found.cost is None
     assert any(note.startswith("no bill: ") for note in found.notes)
