@@ -6,7 +6,7 @@ stored and never deleted, the day's peak for a rate.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Literal
@@ -131,11 +131,13 @@ def _quotas(traffic: Traffic, course: Course, *, first: MonthVolume) -> Iterator
             continue
         days = 1 if meter.free_period == "day" else DAYS_PER_MONTH
         asked = quota * DAYS_PER_MONTH / days
-        requests = _volume_at(asked, start, used=partial(_used, traffic, name=meter.name))
+        used = partial(_used, traffic, name=meter.name)
+        requests = _volume_at(asked, start, used=used)
         if requests is None:
             continue
         what = f"{meter.name}: the Free plan's {_whole(quota)} {meter.unit} a {meter.free_period} are used up"
-        yield _quota(course, requests, days=days, what=what, fact=meter.free)
+        found = _quota(course, requests, days=days, what=what, fact=meter.free)
+        yield _timed(found, quota, course, used=used) if days == 1 else found
 
 
 def _quota(course: Course, requests_per_month: float, *, days: int, what: str, fact: str) -> Reached:
@@ -143,13 +145,19 @@ def _quota(course: Course, requests_per_month: float, *, days: int, what: str, f
     daily = course.requests_per_day
     if days == 1:
         most = requests_per_month / DAYS_PER_MONTH
-        day_number, low, high = _interval(_first_day(daily > most))
-        on_it = daily[:, int(day_number) - 1] if np.isfinite(day_number) else np.array([most])
-        after_s = SECONDS_PER_DAY * min(1.0, most / float(np.median(on_it)))
-        return Reached(what, "quota", "free", day_number, low, high, after_s if np.isfinite(day_number) else 0.0, fact)
+        return Reached(what, "quota", "free", *_interval(_first_day(daily > most)), fact=fact)
     months = daily[:, : daily.shape[1] // days * days].reshape(len(daily), -1, days)
     within = np.cumsum(months, axis=2).reshape(len(daily), -1)
     return Reached(what, "quota", "free", *_interval(_first_day(within > requests_per_month)), fact=fact)
+
+
+def _timed(found: Reached, quota: float, course: Course, *, used: Callable[[float], float]) -> Reached:
+    """How far into its day a daily quota lasts: at what that day uses, for a busier day uses less a request."""
+    if not np.isfinite(found.day_number):
+        return found
+    requests = float(np.median(course.requests_per_day[:, int(found.day_number) - 1]))
+    of_day = used(requests * DAYS_PER_MONTH) / DAYS_PER_MONTH
+    return replace(found, after_s=SECONDS_PER_DAY * min(1.0, quota / of_day) if of_day else 0.0)
 
 
 def _used(traffic: Traffic, volume: float, *, name: str) -> float:

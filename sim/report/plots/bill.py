@@ -89,9 +89,8 @@ def cost_against_volume(bills: "Sequence[Cost]", *, ax: "Axes | None" = None) ->
         axes.legend(loc="upper left", frameon=False, reverse=True)
         first, last = ordered[0], ordered[-1]
         if first.requests_per_month and first.month_usd:
-            times = significant(last.requests_per_month / first.requests_per_month)
-            dearer = significant(last.month_usd / first.month_usd)
-            finding(axes, f"{times} times the requests cost {dearer} times as much")
+            times = last.requests_per_month / first.requests_per_month
+            finding(axes, f"{times:.3g} times the requests cost {last.month_usd / first.month_usd:.3g} times as much")
         else:
             finding(axes, f"{significant(volume[-1])} million requests cost {usd(last.month_usd)}")
     return axes
@@ -137,6 +136,6 @@ def volume_forecast(bills: "Sequence[Cost]", *, ax: "Axes | None" = None) -> "Ax
         finding(
             axes,
             f"Month {len(volumes)} brings {significant(last.requests / MILLION)} million requests, "
-            f"{significant(last.low / MILLION)} to {significant(last.high / MILLION)} of them with 95 % confidence",
+            f"95 % interval {significant(last.low / MILLION)} to {significant(last.high / MILLION)} million",
         )
     return axes
