@@ -6,7 +6,7 @@ stored and never deleted, the day's peak for a rate.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Literal
@@ -136,28 +136,30 @@ def _quotas(traffic: Traffic, course: Course, *, first: MonthVolume) -> Iterator
         if requests is None:
             continue
         what = f"{meter.name}: the Free plan's {_whole(quota)} {meter.unit} a {meter.free_period} are used up"
-        found = _quota(course, requests, days=days, what=what, fact=meter.free)
-        yield _timed(found, quota, course, used=used) if days == 1 else found
+        if days == 1:
+            yield _daily(course, requests, asked=asked, used=used, what=what, fact=meter.free)
+        else:
+            yield _monthly(course, requests, what=what, fact=meter.free)
 
 
-def _quota(course: Course, requests_per_month: float, *, days: int, what: str, fact: str) -> Reached:
-    """The day on which so many requests come within *days*, counted anew every *days*."""
-    daily = course.requests_per_day
-    if days == 1:
-        most = requests_per_month / DAYS_PER_MONTH
-        return Reached(what, "quota", "free", *_interval(_first_day(daily > most)), fact=fact)
-    months = daily[:, : daily.shape[1] // days * days].reshape(len(daily), -1, days)
-    within = np.cumsum(months, axis=2).reshape(len(daily), -1)
-    return Reached(what, "quota", "free", *_interval(_first_day(within > requests_per_month)), fact=fact)
+def _daily(
+    course: Course, requests: float, *, asked: float, used: Callable[[float], float], what: str, fact: str
+) -> Reached:
+    """The first day that brings more than its part of so many *requests* a month, which use what is *asked*."""
+    day_number, low, high = _interval(_first_day(course.requests_per_day > requests / DAYS_PER_MONTH))
+    after_s = 0.0
+    if np.isfinite(day_number):
+        on_it = float(np.median(course.requests_per_day[:, int(day_number) - 1]))
+        after_s = SECONDS_PER_DAY * min(1.0, asked / used(on_it * DAYS_PER_MONTH))
+    return Reached(what, "quota", "free", day_number, low, high, after_s, fact)
 
 
-def _timed(found: Reached, quota: float, course: Course, *, used: Callable[[float], float]) -> Reached:
-    """How far into its day a daily quota lasts: at what that day uses, for a busier day uses less a request."""
-    if not np.isfinite(found.day_number):
-        return found
-    requests = float(np.median(course.requests_per_day[:, int(found.day_number) - 1]))
-    of_day = used(requests * DAYS_PER_MONTH) / DAYS_PER_MONTH
-    return replace(found, after_s=SECONDS_PER_DAY * min(1.0, quota / of_day) if of_day else 0.0)
+def _monthly(course: Course, requests: float, *, what: str, fact: str) -> Reached:
+    """The first day by which more than so many *requests* have come within its month."""
+    days = course.requests_per_day
+    months = days[:, : days.shape[1] // DAYS_PER_MONTH * DAYS_PER_MONTH].reshape(len(days), -1, DAYS_PER_MONTH)
+    within = np.cumsum(months, axis=2).reshape(len(days), -1)
+    return Reached(what, "quota", "free", *_interval(_first_day(within > requests)), fact=fact)
 
 
 def _used(traffic: Traffic, volume: float, *, name: str) -> float:

@@ -51,7 +51,8 @@ def cost(of: "Plan | Cost", *, ax: "Axes | None" = None) -> "Axes":
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.16)
-        axes.set_xlabel("USD a month")
+        held = bill.volume is not None and bill.volume.is_peak
+        axes.set_xlabel("USD a month at the played rate" if held else "USD a month")
         share = percent(lines[0].usd / bill.month_usd)
         finding(axes, f"A month costs {usd(bill.month_usd)}, {share} of it: {names[0]}")
     return axes

@@ -43,14 +43,6 @@ def test_daily_quota_goes_at_its_hour_or_never() -> None:
     assert quiet.first_of_free_plan is None
 
 
-def test_hour_of_a_daily_quota_follows_from_what_the_bill_says_of_the_day() -> None:
-    """Flushes merge what a busy day brings: it uses fewer rows a request than a day that just keeps the quota."""
-    bill = cost(load_scenario("launch"))
-    for what, meter in (("durable_objects.rows_written", "rows_written"), ("durable_objects.requests", "requests")):
-        (line,) = [one for one in bill.lines if (one.component, one.meter) == ("durable_objects", meter)]
-        assert of(bill, what).after_s == pytest.approx(86_400 * 100_000 / (line.used / 30))
-
-
 def test_monthly_quota_starts_anew_each_month() -> None:
     """A bucket's million uploads a month: 50,000 a day use them up on the 21st; 30,000 a day never do."""
     busy, calm = (
