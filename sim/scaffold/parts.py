@@ -115,6 +115,10 @@ def _settings(config: Config) -> Iterator[str]:
         yield f"limits.cpu_ms = {limits['cpu_ms']}: longer computing is stopped; a scenario has no such limit"
     if isinstance(placement, dict):
         yield f"placement = {placement.get('mode', placement)}: say where the Worker runs by the rtt_ms of its stores"
+    logged = config.settings.get("observability")
+    if isinstance(logged, dict) and logged.get("enabled"):
+        sampled = logged.get("head_sampling_rate", 1)
+        yield f"observability, {sampled} of requests: say what the mean request logs as system.workers.log_bytes"
     if config.crons and not known("cron"):
         yield f"triggers.crons {', '.join(config.crons)}: there is no component cron yet"
 

@@ -5,7 +5,7 @@
 """
 
 from sim.report.plots.agreement import errors, qq
-from sim.report.plots.bill import cost
+from sim.report.plots.bill import cost, cost_against_volume, volume_forecast
 from sim.report.plots.demand import arrivals
 from sim.report.plots.latency import ccdf, over_time
 from sim.report.plots.load import latency_against_load
@@ -17,6 +17,7 @@ __all__ = [
     "arrivals",
     "ccdf",
     "cost",
+    "cost_against_volume",
     "errors",
     "latency_against_load",
     "over_time",
@@ -24,5 +25,6 @@ __all__ = [
     "stations",
     "tornado",
     "utilization_against_load",
+    "volume_forecast",
     "waterfall",
 ]

@@ -95,7 +95,7 @@ def test_what_is_not_expressed_stands_in_the_file_and_is_said(
     out = tmp_path / "plaza.toml"
     assert command(monkeypatch, "init", str(DATA), "--log", str(LOG), "--out", str(out)) == 0
     said, text = capsys.readouterr().err, out.read_text("utf-8")
-    for word in ("services AUTH (plaza-auth)", "limits.cpu_ms = 50", "staging"):
+    for word in ("services AUTH (plaza-auth)", "limits.cpu_ms = 50", "staging", "observability, 0.05 of"):
         assert f"not expressed: {word}" in said or word in said
         assert word in text
     assert "session=" not in text + said
