@@ -12,14 +12,13 @@ from importlib import import_module
 from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
-from sim.version import __version__
-from sim.views import VIEWS
+from sim.foundation.version import __version__
+from sim.foundation.views import VIEWS
 
 if TYPE_CHECKING:
     from sim import flow as flow
     from sim import models as models
     from sim import theory as theory
-    from sim.errors import SimError as SimError
     from sim.experiments.capacity import Capacity as Capacity
     from sim.experiments.capacity import capacity as capacity
     from sim.experiments.plan import Plan as Plan
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from sim.experiments.sensitivity import sensitivity as sensitivity
     from sim.experiments.stopping import run_until as run_until
     from sim.experiments.sweep import sweep as sweep
+    from sim.foundation.errors import SimError as SimError
     from sim.judgement.availability import availability as availability
     from sim.judgement.comparison import compare as compare
     from sim.judgement.cost import cost as cost
@@ -55,7 +55,7 @@ _HOME = {
     "Result": "sim.results.result",
     "Scenario": "sim.scenario.scenario",
     "Schedule": "sim.scenario.schedule",
-    "SimError": "sim.errors",
+    "SimError": "sim.foundation.errors",
     "availability": "sim.judgement.availability",
     "by_route": "sim.results.breakdown",
     "capacity": "sim.experiments.capacity",
@@ -111,7 +111,7 @@ def __getattr__(name: str) -> Any:
     else:
         found = getattr(import_module(home), name)
         if isfunction(found):
-            from sim.arguments import checked
+            from sim.foundation.arguments import checked
 
             found = checked(found, names=_public)
     globals()[name] = found

@@ -112,8 +112,8 @@ def run(
 def _run_until(
     asked: "Scenario", until: str | None, *, requests_max: int | None, save: Path | None, json: str | None, **how: Any
 ) -> int:
-    from sim.errors import UsageError
     from sim.experiments.stopping import REQUESTS_MAX, run_until, target_of
+    from sim.foundation.errors import UsageError
     from sim.judgement.judge import status_of
     from sim.judgement.targets import decide
     from sim.report.json_document import sequential_document

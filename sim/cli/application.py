@@ -25,7 +25,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001  # typer calls it so
     if asked:
-        from sim.version import __version__
+        from sim.foundation.version import __version__
 
         typer.echo(f"headroom {__version__}")
         raise typer.Exit
@@ -51,7 +51,7 @@ def components(
 
 def main() -> None:
     """Run the command; print an error as one line, with status 2 for a user's error and 4 for a defect of ours."""
-    from sim.errors import SimError
+    from sim.foundation.errors import SimError
 
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows no "±" shows a "?" in its place, and not a traceback.

@@ -80,7 +80,7 @@ def serve(
     changes: Changes = None,
 ) -> int:
     """Run a deployment until Ctrl-C; its first line says where, for `run --on FILE.json`."""
-    from sim.errors import UsageError
+    from sim.foundation.errors import UsageError
     from sim.runners import reference, workerd
 
     paced = None if pace is None else scenario_asked(pace, seed=seed, changes=changes)

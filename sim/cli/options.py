@@ -30,7 +30,7 @@ Engine = Annotated[str, typer.Option(help="simpy or compiled; both give the same
 def _check_json(place: str | None) -> str | None:
     """Refuse a place that cannot be written to before the work, not after it."""
     if place is not None:
-        from sim.files import check_place
+        from sim.foundation.files import check_place
 
         check_place(place, what="--json")
     return place
@@ -71,8 +71,8 @@ def scenario_asked(
 
 def check_save(path: Path, *, suffix: str) -> None:
     """Refuse a place for a run that cannot be written to, before the run."""
-    from sim.errors import UsageError
-    from sim.files import check_place
+    from sim.foundation.errors import UsageError
+    from sim.foundation.files import check_place
 
     if path.suffix != suffix:
         raise UsageError(f"save={str(path)!r} must end in {suffix}")

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.engines.recording import UNFINISHED, StationUse
-from sim.errors import ModelError, UsageError
 from sim.flow import Flow, walk
 from sim.flow.state import Attribute
-from sim.free_memory import check_fits
+from sim.foundation.errors import ModelError, UsageError
+from sim.foundation.free_memory import check_fits
 from sim.randomness.distributions import LARGEST
 
 if TYPE_CHECKING:

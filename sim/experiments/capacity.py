@@ -30,16 +30,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
-from sim.errors import UsageError
 from sim.experiments.limits import assumption_that_limits
 from sim.experiments.probe import OVERLOAD, Probe
 from sim.experiments.root import crossing
 from sim.experiments.search import Search
 from sim.experiments.seeds import Hunt, Rates
+from sim.foundation.errors import UsageError
+from sim.foundation.views import Shown
 from sim.scenario.recorded import check_rate
 from sim.screening import Screening
 from sim.statistics.intervals import Estimate
-from sim.views import Shown
 
 if TYPE_CHECKING:
     from sim.scenario.provenance import Provenance

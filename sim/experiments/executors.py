@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from sim.errors import RunnerError, UsageError
+from sim.foundation.errors import RunnerError, UsageError
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from math import isfinite, log
 from typing import TYPE_CHECKING
 
-from sim.errors import ScenarioError
 from sim.experiments.sensitivity import FACTOR, multiplied
+from sim.foundation.errors import ScenarioError
 from sim.scenario.provenance import Provenance
 from sim.screening import screen
 

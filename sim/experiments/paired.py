@@ -13,7 +13,7 @@ from math import inf
 
 from numpy.typing import ArrayLike
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.statistics.intervals import Estimate, clean, mean_interval
 
 

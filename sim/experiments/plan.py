@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sim.errors import UsageError
 from sim.experiments.capacity import Capacity, capacity
 from sim.experiments.sensitivity import Sensitivity, sensitivity
+from sim.foundation.errors import UsageError
+from sim.foundation.views import Shown, view
 from sim.judgement.comparison import Agreement, Comparison, compare
 from sim.judgement.cost import Cost, cost
 from sim.judgement.judge import TargetRow, exit_status, judge, overall
@@ -24,7 +25,6 @@ from sim.scenario.deployment import findings
 from sim.scenario.generation import schedule
 from sim.scenario.recorded import check_rate, trace_notes
 from sim.screening import Screening, screen
-from sim.views import Shown, view
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario

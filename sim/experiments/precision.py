@@ -8,7 +8,7 @@ from typing import Self
 
 from numpy.typing import NDArray
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.results.metrics import estimate_of, probability, unit_of
 from sim.statistics.intervals import Estimate
 

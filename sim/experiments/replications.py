@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.randomness.streams import checked_seed
 from sim.results.metrics import NOT_JUDGED, metric_values
 

@@ -13,7 +13,7 @@ Dowell and Jarratt, "A modified regula falsi method for computing the root of an
 from collections.abc import Callable
 from math import exp, isnan, log
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 
 STEP_MIN, STEP_MAX = 0.05, 0.08
 """Of the logarithm of the rate, while no evaluation lies on the other side; far from the targets up to half the gap."""

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import UsageError
 from sim.experiments.probe import Probe, probe_of
+from sim.foundation.errors import UsageError
 from sim.judgement.targets import Target, Verdict, decide, targets_of
 from sim.results.metrics import NOT_JUDGED, UPTIME, metric_values, statistic_of
 from sim.runners.play import play_whole

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 from sim.judgement.targets import Target, targets_of
 from sim.results.metrics import LATENCY, UPTIME, metric_values, statistic_of
 from sim.statistics.quantiles import quantiles

@@ -31,10 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from sim.errors import RunnerError, UsageError
 from sim.experiments.executors import INTERRUPTED, Here, executor_for, run_tasks
 from sim.experiments.precision import Precision
 from sim.experiments.replications import spawned_seeds
+from sim.foundation.errors import RunnerError, UsageError
 from sim.judgement.targets import Target, targets_of
 from sim.results.metrics import metric_values
 from sim.statistics.intervals import Estimate

@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from sim.errors import UsageError
 from sim.experiments.executors import executor_for, run_tasks
 from sim.experiments.paired import paired_difference
 from sim.experiments.replications import Replication, replicate, spawned_seeds
+from sim.foundation.errors import UsageError
+from sim.foundation.schema import shown
+from sim.foundation.views import Shown
 from sim.judgement.judge import worst
 from sim.judgement.targets import Target, Verdict, decide, targets_of
 from sim.results.metrics import UPTIME, estimate_of, statistic_of
-from sim.schema import shown
 from sim.statistics.intervals import Estimate
-from sim.views import Shown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sim.errors import ModelError
 from sim.flow.parts import Finite, Name, NaturalNumber, NotNegative, Real, Share, Whole, kind, part
 from sim.flow.state import ATTRIBUTES, Attribute, Bucket, Counter, Station
+from sim.foundation.errors import ModelError
 from sim.randomness.distributions import AnyDistribution, Constant
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Never, TypeVar, get_args
 
-from sim.errors import ModelError
 from sim.flow.conditions import Time
 from sim.flow.steps import (
     Attempt,
@@ -26,6 +25,7 @@ from sim.flow.steps import (
     Step,
     Transfer,
 )
+from sim.foundation.errors import ModelError
 from sim.randomness.distributions import AnyDistribution
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass, rebuild_dataclass
 
-from sim.errors import ModelError, rule
+from sim.foundation.errors import ModelError, rule
 
 Class = TypeVar("Class", bound=type)
 

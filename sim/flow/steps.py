@@ -30,7 +30,6 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
-from sim.errors import ModelError
 from sim.flow.conditions import ZERO, Condition, Duration, refuse_sharing
 from sim.flow.parts import (
     Finite,
@@ -45,6 +44,7 @@ from sim.flow.parts import (
     part,
 )
 from sim.flow.state import ATTRIBUTES, Attribute, Bucket, Counter, Failure, Latch, Link, RetryBudget, Station
+from sim.foundation.errors import ModelError
 
 Steps = Annotated["Flow", kind("a tuple of steps")]
 SomeSteps = Annotated["Flow", Field(min_length=1), kind("a tuple of at least one step")]

@@ -6,10 +6,10 @@ A flow that passes cannot hang an engine: loops have a bound, and no request can
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from sim.errors import ModelError
 from sim.flow.inspection import flows_of, states, walk
 from sim.flow.numbering import MARK
 from sim.flow.steps import Attempt, Flow, Hold, Repeat, Serve, Spawn, State, Step
+from sim.foundation.errors import ModelError
 
 TURNS_MAX = 20_000_000
 """Most iterations that nested loops and nested retries may take together."""

@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, gammaincinv, ndtr, ndtri
 
-from sim.errors import ScenarioError, UsageError
+from sim.foundation.errors import ScenarioError, UsageError
+from sim.foundation.views import Shown
 from sim.judgement.targets import Target, Verdict, decide
 from sim.models.component import Operation
 from sim.randomness.streams import stream_key, uniforms
 from sim.results.metrics import ended, judged
 from sim.scenario.routes import Step
 from sim.statistics.intervals import Estimate, round_up, share_interval
-from sim.views import Shown
 
 if TYPE_CHECKING:
     from sim.results.result import Result

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
+from sim.foundation.views import Shown
 from sim.judgement.judge import would_settle
 from sim.models.registry import metrics
 from sim.results.metrics import LATENCY, NOT_JUDGED, applies, estimate
 from sim.statistics.intervals import Estimate
 from sim.statistics.quantiles import quantiles
-from sim.views import Shown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.judgement.availability import availability
 from sim.judgement.targets import Target, Verdict, decide, targets_of
 from sim.results.metrics import UPTIME, assumed_by, estimate

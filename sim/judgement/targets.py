@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE, Count, Positive, Table, nearest, validated
 from sim.results.metrics import UPTIME, applies, metric_names
 from sim.scenario.platform import read_toml
-from sim.schema import PAGE, Count, Positive, Table, nearest, validated
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,10 +5,11 @@ their billed usage, and the ``COMPONENT`` that combines these. :mod:`sim.models.
 consists of; the names below are those that a user's own component needs.
 """
 
+from sim.foundation.schema import Count, Fraction, NotNegative, Positive, Table
 from sim.models.billing import Call, Demand, Meter, Runaway, StorageLimit, Usage, meter, per_million, storage
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
 from sim.models.registry import components, register
-from sim.schema import Count, Distribution, Fraction, NotNegative, Positive, Table
+from sim.randomness.distributions import Distribution
 
 __all__ = [
     "Call",

@@ -11,8 +11,9 @@ subrequest on the bill. No time of a look-up is published: the times are the sce
 """
 
 from sim.flow import AttributeOver, Delay, Flow, Guard
+from sim.foundation.schema import Count, Table
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
-from sim.schema import Count, Distribution, Table
+from sim.randomness.distributions import Distribution
 
 
 class Cache(Table):

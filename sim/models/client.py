@@ -12,8 +12,8 @@ from typing import Annotated
 from pydantic import Field
 
 from sim.flow import Attempt, Failure, Flow
+from sim.foundation.schema import NotNegative, Positive, Table
 from sim.models.component import Component, Instance, Tier
-from sim.schema import NotNegative, Positive, Table
 
 FINAL: tuple[Failure, ...] = ("refused", "too_large")
 """Outcomes that mean that the request itself is at fault, so that it is not retried."""

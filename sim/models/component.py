@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sim.flow import Flow, Station
+from sim.foundation.schema import Table
 from sim.models.billing import NOTHING, Call, Demand, Meter, Runaway, StorageLimit, Usage
-from sim.schema import Table
 
 if TYPE_CHECKING:
     import numpy as np

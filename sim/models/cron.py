@@ -18,9 +18,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from sim.flow import Delay, Flow
+from sim.foundation.schema import Table
 from sim.models.component import Component, Instance, Tier
 from sim.models.cron_schedule import read_schedule
-from sim.schema import Distribution, Table
+from sim.randomness.distributions import Distribution
 
 
 def _schedule(value: Any) -> str:

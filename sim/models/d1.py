@@ -17,12 +17,12 @@ import numpy as np
 from pydantic import Field
 
 from sim.flow import Attempt, Branch, Chance, Delay, Flow, Guard, Hold, Serve, Station, Step, Time
+from sim.foundation.schema import Count, Fraction, NotNegative, Table
+from sim.foundation.schema import Count as Number
 from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, per_million, storage
 from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses
 from sim.models.d1_plans import QueryPlan, plan_of
-from sim.randomness.distributions import Constant
-from sim.schema import Count, Distribution, Fraction, NotNegative, Table
-from sim.schema import Count as Number
+from sim.randomness.distributions import Constant, Distribution
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,8 +25,8 @@ from functools import lru_cache
 from math import ceil
 from pathlib import Path
 
-from sim.errors import ScenarioError
-from sim.schema import PAGE
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE
 
 LEVEL = re.compile(r"^(SCAN|SEARCH) (?:TABLE )?(\w+)(?: AS \w+)?(?: USING (.*))?$")
 INDEX = re.compile(r"INDEX (\w+) \((.*)\)")

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 
 from sim.flow import Branch, Delay, Flow, Hold, Idle, Station, Time
+from sim.foundation.schema import Count, NotNegative, Positive, Table, count_or
 from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, meter, per_million, storage
 from sim.models.component import Component, Instance, Operation, Tier
-from sim.schema import Count, Distribution, NotNegative, Positive, Table, count_or
+from sim.randomness.distributions import Distribution
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -30,11 +30,11 @@ from sim.flow import (
     Reset,
     Spawn,
 )
+from sim.foundation.schema import Count as Number
+from sim.foundation.schema import Fraction, Positive, Table
 from sim.models.billing import GB, Call, Usage, meter, per_million
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
-from sim.randomness.distributions import Constant
-from sim.schema import Count as Number
-from sim.schema import Distribution, Fraction, Positive, Table
+from sim.randomness.distributions import Constant, Distribution
 
 
 class KV(Table):

@@ -20,13 +20,13 @@ from typing import Any, Literal
 import numpy as np
 
 from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Latch, Move, Repeat, Spawn, Time
+from sim.foundation.schema import Count as Number
+from sim.foundation.schema import NotNegative, Positive, Table
 from sim.models import durable_objects
 from sim.models.billing import GB, SECONDS_PER_MONTH, Call, Demand, StorageLimit, Usage
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
 from sim.models.metered import rows_of
-from sim.randomness.distributions import Constant
-from sim.schema import Count as Number
-from sim.schema import Distribution, NotNegative, Positive, Table
+from sim.randomness.distributions import Constant, Distribution
 
 CHUNKS_MAX = 1_000_000
 """Upper limit on the chunks of one flush, far above any real one, so that every loop ends."""

@@ -9,8 +9,9 @@ round-trip times are the scenario's assumption (``[system.network]``).
 """
 
 from sim.flow import Delay, Flow, Time
+from sim.foundation.schema import Table
 from sim.models.component import Component, Instance, Tier
-from sim.schema import Distribution, Table
+from sim.randomness.distributions import Distribution
 
 
 class Network(Table):

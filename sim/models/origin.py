@@ -11,8 +11,9 @@ request) and no charge for egress. Everything else is the scenario's: nobody but
 """
 
 from sim.flow import Attempt, Chance, Delay, Flow, Guard, Link, Serve, Station, Time, Transfer
+from sim.foundation.schema import Count, Fraction, Positive, Table
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
-from sim.schema import Count, Distribution, Fraction, Positive, Table
+from sim.randomness.distributions import Distribution
 
 
 class Origin(Table):

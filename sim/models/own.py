@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.models import registry
 from sim.models.component import Component
 

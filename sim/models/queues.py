@@ -44,11 +44,11 @@ from sim.flow import (
     Station,
     Time,
 )
+from sim.foundation.schema import Count as Number
+from sim.foundation.schema import Fraction, NotNegative, Positive, Table
 from sim.models.billing import SECONDS_PER_MONTH, Call, Demand, Usage, per_million
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
-from sim.randomness.distributions import Constant
-from sim.schema import Count as Number
-from sim.schema import Distribution, Fraction, NotNegative, Positive, Table
+from sim.randomness.distributions import Constant, Distribution
 
 Retries = Annotated[int, Field(ge=0, le=100)]
 Batch = Annotated[int, Field(ge=1, le=100)]

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from sim.flow import Delay, Flow, Link, Transfer
+from sim.foundation.schema import Positive, Table
 from sim.models.billing import GB, Call, Usage, meter, storage
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
-from sim.schema import Distribution, Positive, Table
+from sim.randomness.distributions import Distribution
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,10 +10,10 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
+from sim.foundation.schema import nearest
 from sim.models.billing import Meter
 from sim.models.component import Component, Instance, Metric, Uses, cpu_category
-from sim.schema import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

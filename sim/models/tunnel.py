@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.flow import AttributeOver, Delay, Flow, Guard, Hold, Station, Time
+from sim.foundation.schema import Count, Table
 from sim.models.component import Component, Instance, Tier
-from sim.schema import Count, Distribution, Table
+from sim.randomness.distributions import Distribution
 
 if TYPE_CHECKING:
     import pandas as pd

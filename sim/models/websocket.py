@@ -24,11 +24,11 @@ from math import inf
 import numpy as np
 
 from sim.flow import AttributeOver, Delay, Flow, Guard
+from sim.foundation.schema import Count, Fraction, NotNegative, Positive, Table
 from sim.models import durable_objects
 from sim.models.billing import SECONDS_PER_MONTH, Call, Demand, Usage
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
-from sim.randomness.distributions import Constant
-from sim.schema import Count, Distribution, Fraction, NotNegative, Positive, Table
+from sim.randomness.distributions import Constant, Distribution
 
 
 class WebSocket(Table):

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 
 from sim.flow import ELASTIC, Branch, Chance, Delay, Flow, Serve, Station
+from sim.foundation.schema import Count, Fraction, NotNegative, Table, count_or
 from sim.models.billing import GB, Call, Demand, Meter, Usage, meter, per_million
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses, cpu_category
-from sim.schema import Count, Distribution, Fraction, NotNegative, Table, count_or
+from sim.randomness.distributions import Distribution
 
 if TYPE_CHECKING:
     import pandas as pd

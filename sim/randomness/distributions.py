@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from sim.errors import ModelError, rule
+from sim.foundation.errors import ModelError, rule
 from sim.randomness import portable_math
 
 Array = NDArray[np.float64]
@@ -309,13 +309,18 @@ class Empirical(_Distribution):
         return np.asarray(values[left] + (position - left) * (values[left + 1] - values[left]))
 
 
-Distribution = Annotated[
-    Constant | Uniform | Exponential | Lognormal | Weibull | Pareto | Erlang | Hyperexponential | Empirical,
-    Field(discriminator="distribution"),
-]
-"""Any of the distributions above, discriminated by its ``distribution`` key."""
-
 AnyDistribution = (
     Constant | Uniform | Exponential | Lognormal | Weibull | Pareto | Erlang | Hyperexponential | Empirical
 )
-"""The same union for annotations outside pydantic."""
+"""Any of the distributions above, for annotations outside pydantic."""
+
+
+def _of_number(value: Any) -> Any:
+    """A bare number is the distribution that always gives it."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"distribution": "constant", "value": value}
+    return value
+
+
+Distribution = Annotated[AnyDistribution, Field(discriminator="distribution"), BeforeValidator(_of_number)]
+"""Any of them in a table, told by its ``distribution`` key; a number stands for the constant distribution."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from tempfile import NamedTemporaryFile
 from traceback import format_exception
 
-from sim.version import __version__
+from sim.foundation.version import __version__
 
 CRASH_STATUS = 4
 """Exit status of an error that is no user's fault."""

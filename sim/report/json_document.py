@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim.errors import UsageError
 from sim.experiments.stopping import target_of
-from sim.files import plain, whole_file
 from sim.flow import ELASTIC
+from sim.foundation.errors import UsageError
+from sim.foundation.files import plain, whole_file
+from sim.foundation.version import __version__
 from sim.judgement.judge import judge, overall
 from sim.judgement.targets import Verdict, decide
 from sim.results.breakdown import by_route, waterfall
 from sim.results.metrics import unit_of
-from sim.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

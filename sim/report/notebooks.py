@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sim.errors import RunnerError, UsageError
+from sim.foundation.errors import RunnerError, UsageError
 from sim.report.json_document import write_text
 
 FIRST = "notebooks/00_start_here.ipynb"

@@ -13,7 +13,7 @@ from errno import EACCES
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.report.json_document import plan_document, write_document
 
 if TYPE_CHECKING:

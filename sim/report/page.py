@@ -8,8 +8,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sim.errors import UsageError
-from sim.files import whole_file
+from sim.foundation.errors import UsageError
+from sim.foundation.files import whole_file
+from sim.foundation.version import __version__
 from sim.report import bill_tables, tables
 from sim.report.figures import report_figures
 from sim.report.grid import Grid
@@ -28,7 +29,6 @@ from sim.report.sentences import (
 )
 from sim.report.wording import percent, significant, target_names, usd
 from sim.scenario.platform import CONFIDENCE, LOW_CONFIDENCE
-from sim.version import __version__
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim.experiments.durations import START_S
+from sim.foundation.version import __version__
 from sim.judgement.judge import judge
 from sim.judgement.targets import Verdict
 from sim.report.wording import (
@@ -22,7 +23,6 @@ from sim.report.wording import (
     target_names,
     usd,
 )
-from sim.version import __version__
 
 if TYPE_CHECKING:
     from sim.experiments.capacity import Capacity

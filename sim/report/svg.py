@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.report.plots.style import ALERT, FAINT, INK, MEASURED, MUTED, PAPER, TARGET, WIDTH_IN, styled
 
 if TYPE_CHECKING:

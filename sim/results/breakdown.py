@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.results.metrics import LATENCY, ended, estimate, judged
 from sim.statistics.quantiles import quantiles
 

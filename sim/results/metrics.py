@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.models.registry import metrics, uses
 from sim.statistics.intervals import Estimate, mean_interval, replicated_mean_interval
 from sim.statistics.quantiles import quantile, quantile_interval, replicated_quantile_interval

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sim.flow import OUTCOMES
-from sim.views import Shown
+from sim.foundation.views import Shown
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario

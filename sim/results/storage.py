@@ -16,9 +16,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sim.errors import RunnerError, SimError, UsageError
-from sim.files import plain, whole_file
 from sim.flow import OUTCOMES
+from sim.foundation.errors import RunnerError, SimError, UsageError
+from sim.foundation.files import plain, whole_file
 from sim.results.result import STATION_COLUMNS, Result
 from sim.scenario.scenario import Scenario, load_scenario
 

@@ -19,7 +19,7 @@ import aiohttp
 import numpy as np
 from tqdm.auto import tqdm
 
-from sim.errors import RunnerError, UsageError
+from sim.foundation.errors import RunnerError, UsageError
 from sim.results.result import Result
 from sim.runners.load.address import Deployment, TunnelAddress
 from sim.runners.load.driver import Client, Driver

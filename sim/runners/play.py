@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.randomness.streams import checked_seed
 from sim.results.result import Result
 from sim.scenario.generation import schedule

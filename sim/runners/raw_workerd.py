@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sim.errors import RunnerError
+from sim.foundation.errors import RunnerError
 from sim.runners.runtime import Runtime
 
 SITTER = Path(__file__).with_name("sitter.py")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 """Sources of the Workers; only in a clone of the repository."""

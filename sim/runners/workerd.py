@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.results.result import Result
 from sim.runners import live, raw_workerd
 from sim.runners.load.address import Deployment, read_ready_line

@@ -11,15 +11,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sim.errors import SimError, UsageError
-from sim.files import whole_file
+from sim.foundation.errors import SimError, UsageError
+from sim.foundation.files import whole_file
+from sim.foundation.schema import validated
 from sim.scaffold.migrations import Schema, read_migrations
 from sim.scaffold.parts import Parts, parts
 from sim.scaffold.routes import Guess
 from sim.scaffold.text import Known, scenario_text
 from sim.scaffold.wrangler import Config, read_config
 from sim.scenario.scenario import Scenario, load_scenario
-from sim.schema import validated
 
 EXAMPLE = "example"
 

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE
 from sim.scaffold.grouping import Paths, replaced
 from sim.scaffold.parts import free, slug
-from sim.schema import PAGE
 from sim.traces.blocks import blocks
 from sim.traces.formats import roles
 from sim.traces.opening import source

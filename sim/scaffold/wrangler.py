@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
+from sim.foundation.schema import nearest
 from sim.scaffold import jsonc
-from sim.schema import nearest
 
 FILES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
 """What a folder may hold, the first that is there counts."""

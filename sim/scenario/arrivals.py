@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from sim.errors import ScenarioError
-from sim.free_memory import check_fits
+from sim.foundation.errors import ScenarioError
+from sim.foundation.free_memory import check_fits
+from sim.foundation.schema import PAGE, Count, NotNegative, Positive, Table
 from sim.randomness import portable_math
+from sim.randomness.distributions import Distribution
 from sim.randomness.streams import in_blocks, stream_key, uniforms
-from sim.schema import PAGE, Count, Distribution, NotNegative, Positive, Table
 
 Array = NDArray[np.float64]
 

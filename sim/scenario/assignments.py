@@ -3,7 +3,7 @@
 import tomllib
 from typing import Any
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 
 
 def change(text: str) -> tuple[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE, Place, dotted, nearest, shown
 from sim.scenario.platform import read_toml
 from sim.scenario.volume import outdated
-from sim.schema import PAGE, Place, dotted, nearest, shown
 
 WHOLE = ("arrivals", "parameters")
 """Tables that a scenario replaces as a whole, as it does distributions; other tables are merged key by key."""

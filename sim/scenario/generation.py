@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import ScenarioError
-from sim.free_memory import check_fits
+from sim.foundation.errors import ScenarioError
+from sim.foundation.free_memory import check_fits
+from sim.foundation.schema import PAGE
 from sim.randomness.distributions import AnyDistribution
 from sim.randomness.streams import checked_seed, in_blocks, stream_key, uniforms
 from sim.scenario.arrivals import BYTES_PER_REQUEST, Closed, TraceReplay
@@ -18,7 +19,6 @@ from sim.scenario.recorded import recorded_weights, trace_of
 from sim.scenario.routes import Route
 from sim.scenario.schedule import Schedule
 from sim.scenario.workload import Keys, Workload
-from sim.schema import PAGE
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import ScenarioError
-from sim.schema import PAGE
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE
 
 DATES = ("date", "day", "timestamp")
 COUNTS = ("count", "requests")

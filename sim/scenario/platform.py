@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sim.errors import ScenarioError
-from sim.schema import nearest
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import nearest
 
 CONFIDENCE = {
     "O": "official: the provider's own documentation or source code",

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE, Place, dotted, nearest
 from sim.scenario.platform import CONFIDENCE, LOW_CONFIDENCE, Platform, unit_of
-from sim.schema import PAGE, Place, dotted, nearest
 
 REFERENCE = "platform:"
 """Prefix of a value that refers to a platform fact."""

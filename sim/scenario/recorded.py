@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import validated
 from sim.scenario.arrivals import TraceReplay
-from sim.schema import validated
 from sim.traces.options import TraceOptions
 from sim.traces.paths import Pattern, pattern
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sim.foundation.schema import NAME, PAGE, Place, as_tuples, dotted, nearest, problems
 from sim.models.component import Instance
 from sim.scenario.routes import PLACEHOLDER, PLACEHOLDERS, SIZE, Request, Route, Step
 from sim.scenario.system import System
-from sim.schema import NAME, PAGE, Place, as_tuples, dotted, nearest, problems
 
 
 @dataclass(frozen=True)

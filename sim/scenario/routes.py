@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from sim.schema import Count, Distribution, Fraction, NotNegative, Positive, Table
+from sim.foundation.schema import Count, Fraction, NotNegative, Positive, Table
+from sim.randomness.distributions import Distribution
 
 PLACEHOLDERS = ("key", "object", "request", "run", "size_bytes", "tokens_in", "tokens_out", "time_ms")
 """Placeholders, in braces, of a path or a body: attributes of the request, its number, the run's name, the time."""

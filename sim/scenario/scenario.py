@@ -18,7 +18,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_serializer
 
-from sim.errors import ScenarioError, UsageError
+from sim.foundation.errors import ScenarioError, UsageError
+from sim.foundation.schema import PAGE, Place, Table, as_tuples, problems, refuse
+from sim.foundation.views import Shown
 from sim.models.component import Instance, Tier
 from sim.models.registry import inner_columns, time_columns
 from sim.scenario.arrivals import Closed, TraceReplay
@@ -32,8 +34,6 @@ from sim.scenario.shares import shares_of
 from sim.scenario.system import System, filled, read_system
 from sim.scenario.volume import Volume, with_rate
 from sim.scenario.workload import Keys, Workload
-from sim.schema import PAGE, Place, Table, as_tuples, problems, refuse
-from sim.views import Shown
 
 
 class Scenario(Table, Shown):

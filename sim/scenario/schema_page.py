@@ -14,13 +14,13 @@ from typing import Any, get_args
 from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
+from sim.foundation.schema import entries, literals, tables, tag
 from sim.models.registry import components
 from sim.randomness.distributions import AnyDistribution
 from sim.scenario.provenance import REFERENCE
 from sim.scenario.scenario import Scenario
 from sim.scenario.system import system_model
-from sim.schema import entries, literals, tables, tag
 
 BEGIN, END = "<!-- keys: begin (python -m sim.scenario.schema_page) -->", "<!-- keys: end -->"
 

@@ -5,9 +5,9 @@ A route that comes in by a schedule has a rate of its own, so its share falls as
 
 from typing import TYPE_CHECKING
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE
 from sim.scenario.arrivals import Closed, TraceReplay
-from sim.schema import PAGE
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError, create_model
 
+from sim.foundation.schema import NAME, PAGE, Table, as_tuples, nearest, problems, shown
 from sim.models.component import Component, Instance
 from sim.models.registry import components, ordered
-from sim.schema import NAME, PAGE, Table, as_tuples, nearest, problems, shown
 
 LIKE = "like"
 """Key of a table that names the instance whose numbers it copies."""

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from sim.foundation.schema import Positive, Table
 from sim.models.billing import DAYS_PER_MONTH
-from sim.schema import Positive, Table
 
 SECONDS_PER_DAY = 86_400
 

@@ -4,8 +4,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from sim.foundation.schema import NotNegative, Positive, Table
+from sim.randomness.distributions import Distribution
 from sim.scenario.arrivals import CANDIDATES_MAX, Arrivals, Closed, Ramp, TraceReplay
-from sim.schema import Distribution, NotNegative, Positive, Table
 from sim.traces.options import TraceOptions
 
 

@@ -26,14 +26,14 @@ from scipy.optimize import brentq
 from scipy.special import gammaln, pdtr, xlogy
 
 from sim import flow as f
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
+from sim.foundation.views import Shown
 from sim.scenario.arrivals import Closed
 from sim.scenario.deployment import deployment
 from sim.screening.demand import Walker
 from sim.screening.logbook import Notes, Use
 from sim.screening.passage import Array, Passage
 from sim.screening.traffic import Traffic, traffic
-from sim.views import Shown
 
 if TYPE_CHECKING:
     import pandas as pd

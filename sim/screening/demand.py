@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim import flow as f
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.screening.logbook import Logbook, Notes
 from sim.screening.passage import ALL, NONE, Array, Passage
 from sim.screening.traffic import Traffic

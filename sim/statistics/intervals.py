@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, ndtri, stdtrit
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 
 Array = NDArray[np.float64]
 Method = Literal["batches", "independent"]

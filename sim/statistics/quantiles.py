@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, bdtrik
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.statistics.intervals import (
     BATCHES,
     Array,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.theory.memoryless_queues import erlang_c
 from sim.theory.parameters import MS_PER_S, not_negative, positive, stable, whole
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.theory.parameters import MS_PER_S, not_negative, positive, whole
 
 Array = NDArray[np.float64]

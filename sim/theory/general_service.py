@@ -19,7 +19,7 @@ from math import comb, exp, pi
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.randomness.distributions import AnyDistribution, Constant, Erlang, Exponential, Hyperexponential, Uniform
 from sim.theory.moments import squared_variation
 from sim.theory.parameters import MS_PER_S, invert_tail, not_negative, positive, stable

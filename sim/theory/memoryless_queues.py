@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincc
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.theory.parameters import MS_PER_S, invert_tail, positive, share, stable, whole
 
 Array = NDArray[np.float64]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.theory.memoryless_queues import MMc
 from sim.theory.parameters import MS_PER_S, invert_tail
 

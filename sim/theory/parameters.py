@@ -5,7 +5,7 @@ from math import inf, isfinite
 
 from scipy.optimize import brentq
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 
 MS_PER_S = 1000.0
 """Rates come per second, times in milliseconds; formulas work in milliseconds."""

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.theory.parameters import whole
 
 Array = NDArray[np.float64]

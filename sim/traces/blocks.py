@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 
-from sim.errors import ScenarioError
-from sim.schema import PAGE
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE
 from sim.traces.opening import ACCESS_LINE, Source, flat
 from sim.traces.spans import spans_of
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from sim.errors import ScenarioError
-from sim.schema import PAGE, nearest
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE, nearest
 from sim.traces.opening import Source
 from sim.traces.options import TraceColumns, TraceOptions
 

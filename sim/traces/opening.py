@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from sim.errors import ScenarioError
-from sim.schema import PAGE
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE
 
 SNIFFED_BYTES = 256 * 1024
 """How much of a file is looked at to find out what it is."""

@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
-from sim.errors import UsageError
-from sim.schema import Table, nearest
+from sim.foundation.errors import UsageError
+from sim.foundation.schema import Table, nearest
 
 Unit = Literal["s", "ms", "us", "ns"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import ScenarioError
-from sim.schema import PAGE, nearest
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE, nearest
 from sim.traces.blocks import Advance, blocks
 from sim.traces.formats import LATENCY_UNITS, Roles, plain, roles
 from sim.traces.keys import numbered

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sim.errors import ScenarioError
-from sim.free_memory import check_fits
-from sim.schema import PAGE
+from sim.foundation.errors import ScenarioError
+from sim.foundation.free_memory import check_fits
+from sim.foundation.schema import PAGE
 from sim.traces import numbers
 from sim.traces.blocks import Block, CellError, Cells, line_of
 from sim.traces.formats import Roles

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sim.errors import ScenarioError
-from sim.schema import PAGE
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE
 from sim.traces.blocks import CellError, Cells
 from sim.traces.numbers import decimal, scaled_ns
 from sim.traces.options import UNITS_NS

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE
 from sim.randomness.streams import stream_key, uniforms
-from sim.schema import PAGE
 
 IntArray = NDArray[np.int64]
 

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from sim.errors import UsageError
 from sim.experiments.precision import Precision
 from sim.experiments.stopping import replicate_until
+from sim.foundation.errors import UsageError
 from sim.statistics.intervals import (
     BATCHES,
     Estimate,

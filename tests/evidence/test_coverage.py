@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.statistics.intervals import Estimate, proportion_interval
 from sim.theory import MMc
 from tests.evidence.coverage import (

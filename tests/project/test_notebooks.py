@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from sim.errors import RunnerError, UsageError
+from sim.foundation.errors import RunnerError, UsageError
 from sim.report import notebooks
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from reference_impl.registry import built_in
 from sim import load_scenario, plan
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.models import registry
 from sim.models.component import Component
 from sim.models.own import load_components

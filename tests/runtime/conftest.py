@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.runners.runtime import find
 
 

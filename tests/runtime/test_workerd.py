@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sim import load_scenario, run
-from sim.errors import RunnerError, UsageError
+from sim.foundation.errors import RunnerError, UsageError
 from sim.runners import live, runtime, workerd
 from tests.reference_impl.routes.test_player import operations, trees
 from tests.runtime.probe import probing

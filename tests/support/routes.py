@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 from sim.scenario.scenario import Scenario, load_scenario
 
 OPERATION_MS = {

@@ -16,7 +16,7 @@ from sim import flow as f
 from sim.engines.compiled_engine.kernel import layout as k
 from sim.engines.compiled_engine.placement import SHARED, Placement
 from sim.engines.compiled_engine.tables import ATTRIBUTES, Tables, rows
-from sim.errors import ModelError
+from sim.foundation.errors import ModelError
 from sim.randomness.streams import stream_key
 
 OUTCOME_CODE = {name: code for code, name in enumerate(f.OUTCOMES)}

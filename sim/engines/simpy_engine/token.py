@@ -2,7 +2,7 @@
 
 from simpy import Environment, Event
 
-from sim.errors import SimError
+from sim.foundation.errors import SimError
 
 
 class FlowFailed(SimError):  # noqa: N818 - it is an outcome of the modelled platform, not an error of this program

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.judgement.cost.usage import number
 from sim.models.billing import Meter
 from sim.models.registry import meters

@@ -7,7 +7,7 @@ letter. The letter of a line is that of the least certain number that moves it.
 
 from typing import TYPE_CHECKING, Any
 
-from sim.errors import SimError
+from sim.foundation.errors import SimError
 from sim.judgement.cost.usage import Traffic
 from sim.judgement.cost.volume import MonthVolume, letter_of, worst
 from sim.scenario.arrivals import TraceReplay

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
+from sim.foundation.views import Shown
 from sim.judgement.cost.bill import Amount, CostLine, price
 from sim.judgement.cost.confidence import volume_confidence
 from sim.judgement.cost.limits import Bound, Reached, reached_limits
@@ -23,7 +24,6 @@ from sim.judgement.cost.usage import Traffic
 from sim.judgement.cost.volume import HORIZON_DAYS, MonthVolume, course_of, volume_of
 from sim.models.billing import DAYS_PER_MONTH
 from sim.screening import screen
-from sim.views import Shown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.judgement.cost.bill import merged
 from sim.judgement.cost.usage import Traffic, number
 from sim.judgement.cost.volume import MonthVolume

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import PAGE
 from sim.models.billing import GB, SECONDS_PER_MONTH, Call, Demand, Meter, StorageLimit, Usage
 from sim.models.registry import meters
 from sim.scenario.arrivals import TraceReplay
 from sim.scenario.generation import key_weights, schedule, stored_bytes
 from sim.scenario.routes import Route, expected_uses
-from sim.schema import PAGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.models.billing import DAYS_PER_MONTH, SECONDS_PER_MONTH
 from sim.scenario.arrivals import Closed, TraceReplay
 from sim.scenario.generation import mean_rate_per_s, schedule

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.judgement.comparison import QQ_PROBABILITIES
 from sim.report.plots.style import ALERT, INK, MEASURED, MUTED, TARGET, canvas, finding, plain_log
 from sim.report.wording import listed, percent, target_name

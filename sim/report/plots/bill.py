@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.report.plots.style import INK, canvas, colour, finding
 from sim.report.wording import component_name, meter_name, percent, significant, usd
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.report.plots.sides import live_part
 from sim.report.plots.style import INK, MEASURED, canvas, finding
 from sim.report.wording import significant

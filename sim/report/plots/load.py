@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.report.plots.sides import latency_targets
 from sim.report.plots.style import BEHIND, INK, MUTED, TARGET, canvas, finding, plain_log, reference_line
 from sim.report.sentences import load_per_s

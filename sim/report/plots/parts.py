@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.report.plots.sides import Source, sides
 from sim.report.plots.style import INK, MEASURED, MUTED, canvas, colour, finding
 from sim.report.wording import component_name, percent, significant

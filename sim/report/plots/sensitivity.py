@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.errors import UsageError
 from sim.experiments.sensitivity import FACTOR, Sensitivity
+from sim.foundation.errors import UsageError
 from sim.report.plots.style import INK, MUTED, canvas, colour, finding
 from sim.report.wording import percent
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.errors import UsageError
 from sim.experiments.plan import Plan
+from sim.foundation.errors import UsageError
 from sim.judgement.targets import Target, targets_of
 from sim.results.metrics import LATENCY, metric_values
 from sim.results.result import Result

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.report.plots.load import capacity_of, rates_of
 from sim.report.plots.style import ALERT, BEHIND, MEASURED, MUTED, TARGET, canvas, colour, finding, plain_log
 from sim.report.sentences import load_per_s

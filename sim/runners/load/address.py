@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sim.errors import RunnerError
+from sim.foundation.errors import RunnerError
 
 
 @dataclass(frozen=True)

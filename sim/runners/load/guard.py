@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 
 if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule

@@ -18,7 +18,7 @@ from sim.engines.checks import check_ended, check_little
 from sim.engines.compiled_engine.kernel import jit
 from sim.engines.compiled_engine.world import World
 from sim.engines.recording import UNFINISHED, Recording, StationUse
-from sim.errors import ModelError, UsageError
+from sim.foundation.errors import ModelError, UsageError
 from sim.randomness.distributions import Constant, Exponential
 from sim.runners.play import run
 from sim.scenario.scenario import load_scenario

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.errors import UsageError
 from sim.experiments.capacity import Capacity, capacity
 from sim.experiments.limits import assumption_that_limits
 from sim.experiments.probe import Probe
 from sim.experiments.search import busiest
+from sim.foundation.errors import UsageError
 from sim.models.registry import queues
 from sim.runners import simulated
 from sim.scenario.generation import schedule

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from pandas.testing import assert_frame_equal
 
-from sim.errors import RunnerError, UsageError
 from sim.experiments.sweep import Sweep, sweep
+from sim.foundation.errors import RunnerError, UsageError
 from sim.scenario.scenario import Scenario, load_scenario
 from tests.project.tidy import ROOT
 

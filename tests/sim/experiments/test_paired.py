@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim.errors import UsageError
 from sim.experiments.paired import PairedDifference, paired_difference
+from sim.foundation.errors import UsageError
 from sim.statistics.quantiles import quantile
 from sim.theory import lindley
 

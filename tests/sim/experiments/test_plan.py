@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from sim import load_scenario
-from sim.errors import UsageError
 from sim.experiments import plan as plan_module
 from sim.experiments.plan import Plan, plan
+from sim.foundation.errors import UsageError
 from sim.judgement.comparison import Comparison
 from sim.judgement.judge import TargetRow
 from sim.judgement.targets import Verdict

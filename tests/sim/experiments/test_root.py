@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import UsageError
 from sim.experiments.root import crossing
+from sim.foundation.errors import UsageError
 
 
 def queue(answer: float, bound: float) -> tuple[list[float], object]:

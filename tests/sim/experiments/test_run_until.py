@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sim import run_until
-from sim.errors import UsageError
 from sim.experiments.stopping import target_of
+from sim.foundation.errors import UsageError
 from sim.results.metrics import metric_values
 from sim.runners.play import run
 from sim.scenario.scenario import Scenario, load_scenario

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim.errors import RunnerError, UsageError
 from sim.experiments.executors import Here
 from sim.experiments.precision import Precision
 from sim.experiments.stopping import SequentialEstimate, replicate_until
+from sim.foundation.errors import RunnerError, UsageError
 from sim.theory import MMc
 from tests.evidence.coverage import sojourns
 

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from sim.errors import ScenarioError, UsageError
 from sim.experiments.replications import replicate, spawned_seeds
 from sim.experiments.sweep import RUNS_MAX, Sweep, sweep
+from sim.foundation.errors import ScenarioError, UsageError
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.theory import MMc
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from sim import flow as f
-from sim.errors import ModelError
 from sim.flow.validation import check
+from sim.foundation.errors import ModelError
 from sim.randomness.distributions import Constant, Exponential
 from tests.support.flows import any_flow
 

@@ -12,9 +12,9 @@ import pytest
 
 from sim import flow as f
 from sim.engines import compiled_engine, simpy_engine
-from sim.errors import ModelError
 from sim.flow.numbering import numbered
 from sim.flow.validation import check
+from sim.foundation.errors import ModelError
 from sim.scenario.scenario import load_scenario
 from sim.screening import screen_flow
 from sim.screening.traffic import traffic

@@ -18,9 +18,9 @@ from sim import flow as f
 from sim.engines import compiled_engine, simpy_engine
 from sim.engines.simpy_engine import engine, memory
 from sim.engines.simpy_engine.draws import Sampler
-from sim.errors import ModelError
 from sim.flow.numbering import numbered
 from sim.flow.validation import check
+from sim.foundation.errors import ModelError
 from sim.randomness.distributions import Constant, Exponential
 from sim.randomness.streams import stream_key, uniform
 from sim.scenario.deployment import deployment

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 from sim.judgement.availability import Incident, Path, Record, availability, paths, read_record
 from tests.support import frames
 

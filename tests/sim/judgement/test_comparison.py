@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.judgement.comparison import Agreement, Comparison, compare, equivalence, relative_error, settled_by
 from sim.statistics.intervals import Estimate
 from tests.support import frames

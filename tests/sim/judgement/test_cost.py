@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.judgement.cost import cost, price, usage_per_month
 from sim.models import ledger
 from sim.models.billing import SECONDS_PER_MONTH, Demand

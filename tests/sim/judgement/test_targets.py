@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sim.errors import ScenarioError, UsageError
+from sim.foundation.errors import ScenarioError, UsageError
 from sim.judgement.judge import exit_status, judge, overall
 from sim.judgement.targets import Verdict, decide, load_targets, percentile
 from sim.results.metrics import estimate, metric_values, probability

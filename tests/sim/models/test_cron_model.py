@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sim import run
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 from sim.judgement.cost import price, usage_per_month
 from sim.models.cron_schedule import read_schedule
 from sim.scenario.scenario import Scenario

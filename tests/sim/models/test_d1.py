@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from reference_impl.sqlite.row_count.meter import RowMeter
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 from sim.judgement.cost import usage_per_month
 from sim.models.d1_plans import plan_of
 from sim.runners.play import play

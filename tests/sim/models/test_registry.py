@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 
 from sim import run
-from sim.errors import UsageError
 from sim.flow import Delay, Flow, Serve, Station
 from sim.flow.validation import check
+from sim.foundation.errors import UsageError
+from sim.foundation.schema import Count, Table
 from sim.judgement.availability import paths
 from sim.judgement.cost import cost, usage_per_month
 from sim.judgement.judge import judge
@@ -27,6 +28,7 @@ from sim.models import registry
 from sim.models.billing import Meter, Usage
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
 from sim.models.registry import component, components, meters, metrics, queues, register, time_columns
+from sim.randomness.distributions import Distribution
 from sim.report.plots.style import colour
 from sim.report.wording import component_name, target_name
 from sim.results import storage
@@ -34,7 +36,6 @@ from sim.results.metrics import metric_names, metric_values, unit_of
 from sim.scenario.deployment import deployment
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schema_page import json_schema, key_tables
-from sim.schema import Count, Distribution, Table
 from tests.project.tidy import ROOT
 from tests.support.frames import PLATFORM
 from tests.support.routes import KNOWN_TIMES, of_steps, refusal

@@ -11,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
-from sim.errors import ModelError
+from sim.foundation.errors import ModelError
 from sim.randomness import distributions as d
 from sim.randomness.distributions import AnyDistribution, Distribution, Lognormal
 from sim.randomness.streams import stream_key, uniforms

@@ -14,9 +14,9 @@ from scipy.stats import kstest
 
 from sim import flow as f
 from sim.engines import compiled_engine, simpy_engine
-from sim.errors import SimError
 from sim.experiments.plan import plan
 from sim.experiments.replications import spawned_seeds
+from sim.foundation.errors import SimError
 from sim.randomness.streams import SEED_MAX, child_context, mix64, stream_key, uniform, uniforms
 from sim.runners.play import play, run
 from sim.scenario.generation import schedule

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.judgement.cost import cost
 from sim.report import plots
 from sim.report.wording import significant, usd

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sim.cli import app, main
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.report.crash import CRASH_STATUS, MESSAGE_CHARACTERS_MAX, report_crash
 from tests.project.tidy import ROOT
 

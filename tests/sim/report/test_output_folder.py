@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.report.output_folder import prepared_folder, write_plan
 from sim.results.storage import load_run
 from tests.support.plans import example_plan

@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from sim.errors import UsageError
 from sim.experiments.plan import Plan
+from sim.foundation.errors import UsageError
 from sim.judgement.comparison import Agreement
 from sim.models.registry import components
 from sim.report import plots

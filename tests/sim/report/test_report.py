@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from sim.errors import UsageError
 from sim.experiments.plan import Plan
+from sim.foundation.errors import UsageError
 from sim.judgement.targets import Verdict
 from sim.report import tables
 from sim.report.html import VERDICT_CLASS, badge, picture

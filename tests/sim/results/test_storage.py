@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sim import Result, load_scenario, run
-from sim.errors import RunnerError, UsageError
+from sim.foundation.errors import RunnerError, UsageError
 from sim.judgement.judge import judge
 from sim.results import storage as recorded
 

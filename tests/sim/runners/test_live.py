@@ -17,7 +17,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from sim import Result, Schedule, load_scenario
-from sim.errors import RunnerError, UsageError
+from sim.foundation.errors import RunnerError, UsageError
 from sim.runners import live
 from sim.runners.load.address import Deployment
 from sim.runners.load.guard import AbortRule, Caps

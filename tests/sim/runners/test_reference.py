@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from sim import Schedule, load_scenario
-from sim.errors import RunnerError
+from sim.foundation.errors import RunnerError
 from sim.runners import live, reference
 from tests.support import schedules
 

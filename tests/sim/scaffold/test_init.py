@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from sim import init, load_scenario, read_trace, run
 from sim.cli import main
-from sim.errors import SimError, UsageError
+from sim.foundation.errors import SimError, UsageError
 from sim.scaffold.grouping import Paths, counted
 from sim.scaffold.migrations import read_migrations
 from tests.project.tidy import ROOT

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.scaffold import jsonc
 from sim.scaffold.parts import parts
 from sim.scaffold.wrangler import TABLES, read_config

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from scipy.integrate import quad
 from scipy.stats import chisquare, expon, kstest, poisson
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 from sim.scenario.arrivals import Arrivals, Bursty, Diurnal, OpenArrivals, Poisson, Ramp, Spike, Steady, Stepwise
 
 SEED = 20261123

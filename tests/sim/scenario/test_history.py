@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 from sim.scenario.history import read_history
 
 DAYS = [f"2026-10-{day:02d}" for day in range(1, 21)]

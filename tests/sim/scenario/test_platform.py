@@ -12,9 +12,9 @@ from types import ModuleType
 
 import pytest
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
+from sim.foundation.schema import nearest
 from sim.scenario.platform import CONFIDENCE, Platform, load_platform, unit_of
-from sim.schema import nearest
 from tests.project.tidy import ROOT
 
 SHIPPED = ROOT / "scenarios/platform/2026-11.toml"

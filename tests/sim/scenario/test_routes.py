@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 from sim.scenario.generation import schedule
 from sim.scenario.routes import expected_uses
 from sim.scenario.scenario import load_scenario

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import ScenarioError, UsageError
+from sim.foundation.errors import ScenarioError, UsageError
 from sim.scenario.scenario import Scenario, load_scenario
 from tests.project.tidy import ROOT
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.scenario.schedule import Schedule
 from tests.support.schedules import at, poisson
 

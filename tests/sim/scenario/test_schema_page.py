@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from sim.errors import ScenarioError, UsageError
+from sim.foundation.errors import ScenarioError, UsageError
 from sim.scenario.bases import scenarios_folder
 from sim.scenario.schema_page import json_schema, page_with_tables
 from tests.project.tidy import ROOT

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim import Result, run
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.system import filled

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare, kstest
 
 from sim import free_memory
-from sim.errors import ScenarioError, UsageError
+from sim.foundation.errors import ScenarioError, UsageError
 from sim.randomness.streams import stream_key, uniforms
 from sim.scenario.generation import schedule, stored_bytes
 from sim.scenario.scenario import Scenario, load_scenario

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import ScenarioError, SimError
+from sim.foundation.errors import ScenarioError, SimError
 from sim.scenario.scenario import Scenario, load_scenario
 from tests.sim.scenario.test_scenario import LAUNCH, PATHS, saved
 

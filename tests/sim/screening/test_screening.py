@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sim import flow as f
 from sim.engines import compiled_engine
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.randomness import distributions as d
 from sim.runners.play import play
 from sim.runners.simulated import station_frame

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.signal import lfilter
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.statistics.intervals import (
     Estimate,
     batch_starts,

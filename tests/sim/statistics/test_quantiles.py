@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.statistics.quantiles import (
     quantile,
     quantile_interval,

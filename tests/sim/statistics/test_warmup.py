@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.statistics.warmup import forgotten_after, replicated_warm_up, warm_up
 from sim.theory import lindley
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.theory import MG1, MMc, Station, closed_throughput_bound_per_s, kiefer_wolfowitz, little, utilization
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.theory import MachineRepair, closed_throughput_bound_per_s, convolution, mean_value_analysis
 from tests.sim.theory.markov_chain import stationary
 

@@ -9,7 +9,7 @@ from decimal import Decimal, localcontext
 import numpy as np
 import pytest
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.theory import MD1, lindley
 
 

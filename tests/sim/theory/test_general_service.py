@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.randomness.distributions import (
     AnyDistribution,
     Constant,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.theory import MMc, MMcK, erlang_b, erlang_c
 from tests.sim.theory.markov_chain import stationary, survival
 

@@ -12,7 +12,7 @@ import ciw
 import numpy as np
 import pytest
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.theory import JacksonNetwork, MMc, lindley, tandem_quantile_ms, tandem_tail
 from tests.sim.theory.markov_chain import stationary
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 from sim.theory import MMc, kiefer_wolfowitz, lindley
 
 requests = st.lists(st.tuples(st.floats(0, 50), st.floats(0, 50)), max_size=60)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sim import Scenario, load_scenario, read_trace
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 
 ISO = "2026-01-01 00:00:0"
 SECONDS = 1_767_225_600

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sim import Scenario, capacity, cost, load_scenario, read_trace, run, schedule
-from sim.errors import ScenarioError, SimError
+from sim.foundation.errors import ScenarioError, SimError
 from sim.scenario.recorded import patterns
 from sim.traces.paths import Router, pattern, requests
 from sim.traces.reading import read

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sim import read_trace
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.traces.trace import Trace

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.errors import ScenarioError
+from sim.foundation.errors import ScenarioError
 from sim.judgement.cost import cost, usage_per_month
 from sim.judgement.cost.usage import Movement, Traffic
 from sim.models.billing import SECONDS_PER_MONTH, Usage

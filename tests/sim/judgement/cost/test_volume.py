@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.errors import ScenarioError, SimError, UsageError
 from sim.experiments.plan import plan
+from sim.foundation.errors import ScenarioError, SimError, UsageError
 from sim.judgement.cost import cost
 from sim.judgement.cost.volume import MEASURED_S
 from sim.models.billing import SECONDS_PER_MONTH

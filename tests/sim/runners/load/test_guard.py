@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sim import load_scenario
-from sim.errors import RunnerError, UsageError
+from sim.foundation.errors import RunnerError, UsageError
 from sim.runners import live
 from sim.runners.load.address import read_ready_line
 from sim.runners.load.guard import AbortRule, AbortWatch, Caps, check_host, check_schedule, check_url

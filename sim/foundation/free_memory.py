@@ -8,7 +8,7 @@ import os
 from math import inf
 from pathlib import Path
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 
 MEMINFO = Path("/proc/meminfo")
 CONTAINER = Path("/sys/fs/cgroup")

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -21,8 +20,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from sim.errors import ScenarioError, rule
-from sim.randomness.distributions import AnyDistribution
+from sim.foundation.errors import ScenarioError, rule
 
 PAGE = "scenarios/README.md"
 """Where every key is explained."""
@@ -50,16 +48,6 @@ class Table(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-
-def _distribution(value: Any) -> Any:
-    """A bare number is the distribution that always gives it."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return {"distribution": "constant", "value": value}
-    return value
-
-
-Distribution = Annotated[AnyDistribution, Field(discriminator="distribution"), BeforeValidator(_distribution)]
-"""A distribution, or a number that stands for the constant distribution."""
 
 Place = tuple[str | int, ...]
 """A dotted path, part by part; a number is a position in a list."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sim.errors import UsageError
-from sim.files import check_place, whole_file
+from sim.foundation.errors import UsageError
+from sim.foundation.files import check_place, whole_file
 
 
 def write(path: Path, content: bytes = b"new") -> None:

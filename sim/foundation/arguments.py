@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 import numpy as np
 import pandas as pd
 
-from sim.errors import UsageError
+from sim.foundation.errors import UsageError
 
 MODE = 0o644
 """Of a finished file; a temporary one starts unreadable for others."""
