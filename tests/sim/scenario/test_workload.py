@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chisquare, kstest
 
-from sim import free_memory
+from sim.foundation import free_memory
 from sim.foundation.errors import ScenarioError, UsageError
 from sim.randomness.streams import stream_key, uniforms
 from sim.scenario.generation import schedule, stored_bytes
