@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from sim import flow as f
-from sim import free_memory
 from sim.engines import compiled_engine, simpy_engine
 from sim.engines.checks import check_ended, check_little
 from sim.engines.compiled_engine.kernel import jit
 from sim.engines.compiled_engine.world import World
 from sim.engines.recording import UNFINISHED, Recording, StationUse
+from sim.foundation import free_memory
 from sim.foundation.errors import ModelError, UsageError
 from sim.randomness.distributions import Constant, Exponential
 from sim.runners.play import run
