@@ -15,6 +15,7 @@ from sim.scenario.provenance import Provenance
 from sim.screening import screen
 
 if TYPE_CHECKING:
+    from sim.models.component import Instance
     from sim.scenario.scenario import Scenario
 
 ELASTICITY_MIN = 0.5
@@ -39,22 +40,28 @@ def assumption_that_limits(scenario: "Scenario", station: str) -> Provenance | N
     bound = _bound(scenario, station)
     if not isfinite(bound):
         return None
-    found = [(_elasticity(scenario, source, station, bound), source) for source in _beliefs(scenario)]
+    found = [(_elasticity(scenario, source, station, bound), source) for source in _beliefs(scenario, station)]
     # Of equals a count comes first: two isolates that are busy for 10 ms each are too few rather than too slow.
     most = max(found, key=lambda one: (round(one[0], 1), isinstance(one[1].value, int)), default=None)
     return most[1] if most is not None and most[0] >= ELASTICITY_MIN else None
 
 
-def _beliefs(scenario: "Scenario") -> Iterator[Provenance]:
-    """Yield the author's numbers of the components that requests reach: those with a reason, and those without."""
+def _beliefs(scenario: "Scenario", station: str) -> Iterator[Provenance]:
+    """Yield the author's numbers, with and without a reason, of the station and of what lives in it."""
     given = {source.path: source for source in scenario.provenance}
     facts = [path for path, source in given.items() if source.platform_key is not None]
-    for name in sorted(scenario.reached):
+    instances = scenario.system.instances
+    inside = [name for name in scenario.reached if any(other.name == station for other in _linked(instances[name]))]
+    for name in sorted({station, *inside} & instances.keys()):
         for key, value in scenario.system[name].model_dump(mode="json").items():
             path = f"system.{name}.{key}"
             if any(f"{fact}.".startswith(f"{path}.") for fact in facts) or multiplied(value, FACTOR) is None:
                 continue
             yield given.get(path) or Provenance(path, None, value, "1", "", "A", low_confidence=True)
+
+
+def _linked(instance: "Instance") -> list["Instance"]:
+    return [instance.linked(key) for key in instance.component.links]
 
 
 def _elasticity(scenario: "Scenario", source: Provenance, station: str, bound: float) -> float:
