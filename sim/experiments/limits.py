@@ -66,8 +66,6 @@ def _linked(instance: "Instance") -> list["Instance"]:
 
 def _elasticity(scenario: "Scenario", source: Provenance, station: str, bound: float) -> float:
     """Return by how many per cent the bound moves, for each per cent of the number."""
-    if source.value == 0:
-        return 0.0  # There is no per cent of nothing.
     more = multiplied(source.value, FACTOR)
     if more == source.value:
         if not isinstance(source.value, int):

@@ -7,7 +7,7 @@ truth is plain.
 import pytest
 
 from sim import load_scenario
-from sim.experiments.sensitivity import FACTOR, low_confidence_numbers, sensitivity
+from sim.experiments.sensitivity import FACTOR, low_confidence_numbers, multiplied, sensitivity
 from sim.judgement.targets import targets_of
 from sim.results.metrics import assumed_by
 from sim.scenario.scenario import Scenario
@@ -81,3 +81,9 @@ def test_target_that_only_restates_a_number_moves_with_it_exactly() -> None:
     launch = load_scenario("launch").with_(**{"workload.duration_s": 120})
     row = next(row for row in sensitivity(launch) if row.source.path == assumed_by("worker_cpu_ms", launch))
     assert row.targets["worker_cpu_ms p99"] == pytest.approx((1 / FACTOR, FACTOR), rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, True, "per_key", None])
+def test_what_no_factor_changes_is_not_varied(value: object) -> None:
+    """A chance of 0 is not a chance of 1."""
+    assert multiplied(value, 1.25) is None
