@@ -122,7 +122,7 @@ def low_confidence_numbers(scenario: "Scenario") -> list["Provenance"]:
 
 
 def multiplied(value: Any, factor: float) -> Any:
-    """Return a number, or a distribution, times *factor*; None for anything else, and for 0, which no factor changes."""
+    """Return a number, or a distribution, times *factor*; None for anything else, and for 0, which stays 0."""
     if isinstance(value, bool) or (isinstance(value, int | float) and not value):
         return None
     if isinstance(value, int):
