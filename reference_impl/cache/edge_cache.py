@@ -81,7 +81,7 @@ class EdgeCache:
             self.delete(url)
             return None
         self._entries.move_to_end(url)
-        # A copy, since whoever answers with it writes headers of his own.
+        # A copy, since the caller adds headers of its own to the response.
         return replace(entry.response, headers=dict(entry.response.headers))
 
     def put(self, url: str, response: Response) -> bool:

@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from reference_impl.errors import ConfigError
 
 YEARS_AHEAD = 29
-"""A leap day comes on any weekday within so many years; what is not due by then never is."""
+"""Within this many years 29 February falls on every weekday; an expression not due by then never is."""
 MONTHS = [name.lower() for name in calendar.month_abbr[1:]]
 WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 

@@ -50,7 +50,7 @@ class Trigger:
     async def carry(
         self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, head_start: HeadStart
     ) -> Response:
-        """Call the handler; what it answers goes to whoever called it by hand."""
+        """Call the handler; its response goes to a manual caller."""
         stopwatch.delay(self._name, stopwatch.draw_ms(self._settings.dispatch_ms))
         response = await serve()
         await stopwatch.catch_up(early_ms=head_start.ms)

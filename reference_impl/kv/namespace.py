@@ -33,10 +33,10 @@ CACHE_TTL_S_MIN = 30.0
 EXPIRATION_TTL_S_MIN = 60
 LIST_KEYS_MAX = 1_000
 KEYS_REMEMBERED_MAX = 100_000
-"""Keys whose last write is kept in mind, and copies that a location holds; the oldest go first."""
+"""Keys whose last write is remembered, and copies that a location holds; the oldest are evicted first."""
 
 ROW_BYTES = 1_000_000
-"""A value is kept in rows of so many bytes; a row of the engine holds less than a value may have."""
+"""A value is stored in rows of this size: the engine's row limit is below the largest value allowed."""
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS pairs (key TEXT PRIMARY KEY, metadata TEXT NOT NULL, expires_unix_ms INTEGER)",

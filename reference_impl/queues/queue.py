@@ -208,7 +208,7 @@ class Queue:
             self._forget(message)
 
     def _count_message(self) -> None:
-        """Take a token of the bucket that lets so many messages a second in."""
+        """Take a token from the bucket that limits messages per second."""
         limit = self._settings.messages_per_s_max
         if math.isinf(limit):
             return

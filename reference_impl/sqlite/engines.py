@@ -28,7 +28,7 @@ WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "WITH")
 STEPS_MAX = 50_000
 """Instructions of one walk: some 5,000 rows, or 0.1 s."""
 STEPS_PER_CALL = 1_000
-"""How fine the standard library tells the instructions of a long statement."""
+"""Instructions between two progress callbacks of the standard library's SQLite."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class StdlibEngine:
 
 
 class ApswEngine:
-    """apsw: its SQLite tells the instructions of each statement."""
+    """apsw: its SQLite reports the instructions of each statement."""
 
     def __init__(self, connection: "apsw.Connection") -> None:
         import apsw

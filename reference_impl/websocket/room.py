@@ -83,4 +83,4 @@ class Room:
                 member.send(message)
 
     async def web_socket_close(self, socket: Socket, code: int, *, reason: str, event: Event) -> None:
-        """Take notice that a member has left; nobody is told."""
+        """Note that a member has left; the others are not notified."""

@@ -1,8 +1,8 @@
-"""The most traffic that the deployment carries with its targets kept, in the long run and from a cold start.
+"""The most traffic that the deployment carries with its targets met, in the long run and from a cold start.
 
 Picture a dial for the arrival rate. Arithmetic says where its end is (:mod:`sim.screening`): no rate beyond can last.
-It is turned up towards that end in large steps until a target breaks, which tells about where the answer is. There
-every seed plays a run so long that the start is over, and together the seeds tell how long that takes. From there on
+It is turned up towards that end in large steps until a target breaks, which shows roughly where the answer is. There
+every seed plays a run so long that the start is over, and together the seeds show how long that takes. From there on
 each seed looks for its own breaking point; their spread is the interval. All probes of one seed share their random
 numbers, so a higher rate is the same requests coming faster.
 
@@ -59,7 +59,7 @@ class Capacity(Shown):
     Attributes
     ----------
     estimate : Estimate
-        Highest rate in requests/s that the deployment at work bears, its 95 % interval over the seeds.
+        Highest rate in requests/s that the warm deployment sustains, its 95 % interval over the seeds.
     limited_by : tuple of str
         Targets that break first, as ``metric statistic``; ``overload`` when a station does.
     bottleneck : str
@@ -136,7 +136,7 @@ def capacity(
     tolerance_ratio : float
         A seed's search ends when the rates that keep and break are this near; its answer lies between them.
     screening : Screening, optional
-        Of *scenario*, if it was asked for already; it tells where the search ends.
+        Of *scenario*, if it was asked for already; it says where the search ends.
     executor : Executor, optional
         Where the seeds are searched; threads of this process by default, since the compiled engine lets them run side
         by side.

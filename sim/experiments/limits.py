@@ -1,8 +1,8 @@
-"""Which assumption a capacity hangs on: a number that its author believes, and that the station in the way is bound by.
+"""Which assumption limits a capacity: a number that its author believes, and that the station in the way is bound by.
 
 A bottleneck of eight isolates, when nobody measured that there are eight, is a statement about the eight. Arithmetic
-tells it from one that the load or a published fact sets: the number is raised, and the station bears more, or less,
-almost in proportion.
+distinguishes it from one that the load or a published fact sets: the number is raised, and the station
+sustains more, or less, almost in proportion.
 """
 
 from collections.abc import Iterator
@@ -80,6 +80,6 @@ def _elasticity(scenario: "Scenario", source: Provenance, station: str, bound: f
 
 
 def _bound(scenario: "Scenario", station: str) -> float:
-    """Return the rate that the station bears by arithmetic."""
+    """Return the rate that the station sustains by arithmetic."""
     rows = (row.rate_per_s_max for row in screen(scenario).rows if row.station == station)
     return next(rows, float("inf"))

@@ -1,4 +1,4 @@
-"""The rate at which a noisy, rising function crosses zero, in as few evaluations as can be.
+"""The rate at which a noisy, rising function crosses zero, in as few evaluations as possible.
 
 Each evaluation plays millions of requests, so halving an interval would waste them. Near saturation a latency goes as
 1/(bound - rate), so its reciprocal is about a straight line, and a secant through that comes near in two or three. It
@@ -28,7 +28,7 @@ FAR = 25.0
 """Of the logarithm of the rate: nobody looks eleven powers of ten from where the search began."""
 
 GAP_MAX = 1.4
-"""A gap beyond it, either way, only tells the side."""
+"""A gap beyond it, either way, only shows the side."""
 
 EVALUATIONS_MAX = 40
 

@@ -45,10 +45,10 @@ REQUESTS_MAX = {"compiled": 3_000_000, "simpy": 200_000}
 """Of one probe; a rate that brings more in the time that is wanted gets less time."""
 
 BUSIEST_REQUESTS_MAX = 200_000
-"""Of a plan whose rate changes, the busiest stretch of so many requests is played."""
+"""Of a plan whose rate changes, the busiest stretch of this many requests is played."""
 
 LADDER_S = 30.0
-"""Judged by a probe that only has to tell which side of the targets its rate is on, in simulated seconds."""
+"""Judged by a probe that only has to show which side of the targets its rate is on, in simulated seconds."""
 
 LADDER_START_S = 120.0
 """Cut before it."""
@@ -57,7 +57,7 @@ WARM_UP_SHARE = 0.2
 """Cut from the busiest stretch of a plan that names no warm-up."""
 
 LADDER_START, LADDER_SPAN = 0.25, 16
-"""The ladder begins at this share of the scenario's own rate, or so many times below the bound, whichever is lower."""
+"""The ladder begins at this share of the scenario's own rate, or below the bound by this factor, whichever is lower."""
 
 LADDER_STEPS_TO_BOUND, LADDER_STEPS_MAX = 11, 16
 """Steps are at least doublings; larger, if it would take more than these to come to the bound."""
@@ -66,7 +66,7 @@ BEYOND = 1.05
 """Times the bound: the last step of the ladder, where a station is overloaded unless arithmetic errs."""
 
 GAP_MAX = log(4.0)
-"""A statistic four times beyond its target tells no more than that it is far beyond: a failed request is infinite."""
+"""A statistic four times beyond its target says no more than that it is far beyond: a failed request is infinite."""
 
 UTILIZATION_WEIGHT = 10.0
 """Of the log of the offered ratio beside those of the targets: it decides at overload, and is far below them before."""
@@ -268,7 +268,7 @@ class Search:
 
     @cached_property
     def bound_per_s(self) -> float:
-        """The bound for runs as long as a probe at the bound is: a log that grows bears less the longer it grows."""
+        """The bound for runs as long as a probe at the bound is: a log that grows sustains less the longer it grows."""
         bound_per_s = (self.screening or screen(self.scenario)).rate_per_s_max
         if self.is_steady and isfinite(bound_per_s):
             length_s = self._long_enough(bound_per_s, self.ladder).length_s
@@ -304,7 +304,7 @@ def _slow_share(frame: "pd.DataFrame", length_ms: float, bins: int) -> NDArray[n
 
 
 def busiest(planned: "Schedule", requests: int) -> "Schedule":
-    """The stretch of *planned* in which so many requests come fastest; all of it when it holds no more."""
+    """Return the shortest stretch of *planned* with this many requests; all of it if it holds no more."""
     spare = len(planned) - requests
     if spare <= 0:
         return planned

@@ -1,6 +1,6 @@
 """All seeds of a search for capacity: how long a start lasts, and where each seed's own breaking point is.
 
-The seeds first play the same few rates around the answer, so that together they tell after how long a start no longer
+The seeds first play the same few rates around the answer, so that together they show after how long a start no longer
 shows; then each finds its own rate between them.
 """
 
@@ -52,7 +52,7 @@ class Rates:
 class Hunt:
     """All seeds, from one rate that is near the answer.
 
-    They first play the same few rates, so that together they tell how long the start lasts there; then each looks for
+    They first play the same few rates, so that together they show how long the start lasts there; then each looks for
     its own breaking point between them.
     """
 
@@ -79,7 +79,7 @@ class Hunt:
 
     def _cold(self, shared: "Shared") -> tuple[float, ...]:
         """Find each seed's rate for the start."""
-        self.search.on_progress("searching for the rate that a cold start bears")
+        self.search.on_progress("searching for the rate that a cold start sustains")
         floor = min(self.near, self.search.own_per_s) / 64
         known = shared.known_of_start
         first = self.tasks.cold(self.seeds[0], known[0], floor=floor, start=min(known[0]))

@@ -1,4 +1,4 @@
-"""How a scenario's tables are written, and what its author is told when one is wrong.
+"""How a scenario's tables are written, and the error messages when one is wrong.
 
 Every table is a frozen pydantic model that knows no key but its own. What pydantic finds is put in one line: the
 dotted path with the value, the rule, and the page that explains it.

@@ -104,7 +104,7 @@ def meter(name: str, unit: str, **fields: Any) -> Meter:
 
 
 def per_million(name: str, unit: str, *, fact: str, **fields: Any) -> Meter:
-    """Return the usual meter: some are included each month, every further million costs, so many a day are free.
+    """Return the usual meter: some are included each month, further millions cost; the Free plan has a daily quota.
 
     Facts ``FACT_included_month``, ``FACT_overage_per_million`` and ``FACT_free_per_day`` are its own unless *fields*
     name others; ``whole=1e6`` rounds the overage up to whole millions.

@@ -7,7 +7,7 @@ letters. All of this happens behind the request's back: its own time is that of 
 Taken to be simpler than it is: the clock of a partial batch starts with the first message after the last partial one,
 so that it waits as long as it may or less; of two partial batches at work at once the earlier one counts the messages
 of the later; all consumers are there from the beginning, while the provider adds them as the backlog grows; a message
-of which a batch disposes is not told apart (no acknowledgement of single ones); nothing reads the dead letters.
+of a batch has no outcome of its own (no acknowledgement of single ones); nothing reads the dead letters.
 
 Sources
 -------
@@ -64,9 +64,9 @@ class Queues(Table):
     messages_per_s_max: Positive
     """Messages that the queue takes; beyond it they are refused (429)."""
     batch_messages: Batch
-    """A batch of so many messages is delivered at once (``max_batch_size``)."""
+    """A batch of this size is delivered at once (``max_batch_size``)."""
     batch_timeout_s: NotNegative
-    """A smaller one is delivered after so long (``max_batch_timeout``)."""
+    """A smaller one is delivered after this time (``max_batch_timeout``)."""
     delivery_ms: Distribution
     """From a batch that is ready to its consumer."""
     consumers: Number

@@ -20,16 +20,16 @@ CAPTIONS = {
     "greatest.",
     "utilization": "Share of time in which the busiest instance of each station works. The first to reach "
     "100 % bounds the load; waits grow long well before, and sooner at one server than at several that are busier.",
-    "ccdf": "Read: so many per cent of requests are slower than so many ms. The curve must stay left of and below each "
-    "corner. Bands are 95 % intervals.",
-    "ccdf measured": "Read: so many per cent of requests are slower than so many ms. The curve must stay left of and "
-    "below each corner. Bands are 95 % intervals. Dots are measured; the dashed line is the model on the measured "
-    "requests alone, which start on cold objects.",
+    "ccdf": "Each point gives the share of requests that are slower than a latency. The curve must stay left of and "
+    "below each corner. Bands are 95 % intervals.",
+    "ccdf measured": "Each point gives the share of requests that are slower than a latency. The curve must stay "
+    "left of and below each corner. Bands are 95 % intervals. Dots are measured; the dashed line is the model on the "
+    "measured requests alone, which start on cold objects.",
     "time": "One simulation. Darker blue: more requests. The lines are P50 and P99 of each window that holds at least "
     f"{WINDOW_REQUESTS_MIN} requests.",
     "arrivals": "The schedule that every runner plays. Shaded in red: the part that was played in real time.",
-    "stations": "Bars: simulated. Dots: measured, where that was at about the same load and the reference tells busy "
-    "time apart.",
+    "stations": "Bars: simulated. Dots: measured, where that was at about the same load and the reference reports "
+    "busy time.",
     "p50": "Mean time of the requests between the 45th and the 55th percentile, part by part, simulated. Hatched: "
     "waiting.",
     "p99": "Mean time of the slowest 1 % of requests, part by part: what these requests really spent, not the P99 of "

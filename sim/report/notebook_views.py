@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def capacity_html(found: "Capacity") -> str:
-    """The highest load, and what gives way."""
+    """The highest load, and what breaks first."""
     return grid_html(tables.capacity(found))
 
 
@@ -54,7 +54,9 @@ def availability_html(found: "Availability") -> str:
 def screening_html(found: "Screening") -> str:
     """Each station by arithmetic alone."""
     rows = [(row.station, *tables.screened_cells(row)) for row in found.rows]
-    return grid_html(grid("By arithmetic, not simulated", ("station", ">busiest", ">mean wait", ">bears"), rows=rows))
+    return grid_html(
+        grid("By arithmetic, not simulated", ("station", ">busiest", ">mean wait", ">sustains"), rows=rows)
+    )
 
 
 def scenario_html(scenario: "Scenario") -> str:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 def summary(plan: "Plan") -> str:
     """A plan in half a line: what was asked, the verdict, the capacity."""
-    kept = sum(row.verdict == Verdict.PASS for row in plan.targets)
-    parts = [f"{plan.scenario.name}: {plan.verdict}", f"{kept} of {len(plan.targets)} targets kept"]
+    met = sum(row.verdict == Verdict.PASS for row in plan.targets)
+    parts = [f"{plan.scenario.name}: {plan.verdict}", f"{met} of {len(plan.targets)} targets met"]
     if plan.capacity is not None:
         parts.append(f"capacity {significant(plan.capacity.estimate.value)} requests/s")
     parts += [f"{len(plan.simulated)} simulations", f"seed {plan.seed}"]
@@ -47,15 +47,19 @@ def answer(plan: "Plan") -> str:
     rows = plan.targets
     if not rows:
         return "Nothing is judged: the plan was stopped before its simulation ended."
-    kept = [row for row in rows if row.verdict == Verdict.PASS]
-    if len(kept) == len(rows):
-        whole = f"All {len(rows)} targets are kept, each with its whole 95 % interval"
-        return f"{whole}." if plan.verdict == Verdict.PASS else f"{whole}, but {_doubt(plan)}, so nothing is settled."
-    parts = [f"{len(kept)} of {len(rows)} targets are kept", *_missed(rows), *_open(rows)]
+    met = [row for row in rows if row.verdict == Verdict.PASS]
+    if len(met) == len(rows):
+        whole = f"All {len(rows)} targets are met, each with its whole 95 % interval"
+        return (
+            f"{whole}."
+            if plan.verdict == Verdict.PASS
+            else f"{whole}, but {_reservation(plan)}, so nothing is settled."
+        )
+    parts = [f"{len(met)} of {len(rows)} targets are met", *_missed(rows), *_open(rows)]
     return "; ".join(parts) + "."
 
 
-def _doubt(plan: "Plan") -> str:
+def _reservation(plan: "Plan") -> str:
     return "the plan was interrupted" if plan.interrupted else "the measurement does not confirm the model"
 
 
@@ -65,9 +69,9 @@ def _missed(rows: Sequence["TargetRow"]) -> list[str]:
     if not missed:
         return ["none is missed for certain"]
     beyond = [row.name for row in missed if row.verdict == Verdict.ALERT]
-    told = listed([f"{target_name(row.name)} ({_against(row)})" for row in missed])
+    names = listed([f"{target_name(row.name)} ({_against(row)})" for row in missed])
     tail = f"{target_names(beyond)} beyond the alert line" if beyond else "none beyond its alert line"
-    return [f"{told} {'is' if len(missed) == 1 else 'are'} missed, {tail}"]
+    return [f"{names} {'is' if len(missed) == 1 else 'are'} missed, {tail}"]
 
 
 def _against(row: "TargetRow") -> str:
@@ -94,8 +98,8 @@ def headroom(plan: "Plan") -> str:
     end = (
         f"beyond that {bottleneck} is overloaded"
         if plan.capacity.ends_in_overload
-        else f"there {target_names(limits)} {_give(len(limits))} way, and the slowest requests wait longest for "
-        f"{bottleneck}"
+        else f"beyond that {target_names(limits)} {_break(len(limits))} first, and the slowest requests wait longest "
+        f"for {bottleneck}"
     )
     today = f"{'peak of ' if plan.scenario.demand is not None else ''}{significant(today_per_s)} requests/s"
     return (
@@ -105,39 +109,41 @@ def headroom(plan: "Plan") -> str:
 
 
 def _because(found: "Capacity") -> str:
-    """The assumption that the answer hangs on, and whether it is one of the long run."""
+    """The assumption that limits the answer, and whether the answer holds in the long run."""
     said = "" if found.assumption is None else f" It is limited by your assumption {assumption(found.assumption)}."
     if found.settled:
         return said
-    return f"{said} It holds for runs of about {significant(found.longest_s / 60)} min: longer ones still change."
+    return f"{said} It holds for runs of about {significant(found.longest_s / 60)} min: longer runs still change it."
 
 
 def _after_start(found: "Capacity") -> str:
-    """What a start from empty bears."""
+    """The rate that meets the targets after a start from empty."""
     rate = found.cold_start
     if rate is None:
         return ""
-    start = f"After a cold start or a deploy, the first {START_S / 60:.0f} minutes"
+    start = f"In the first {START_S / 60:.0f} minutes after a cold start or a deploy, the same targets"
     if not rate.value:
-        return f" {start} keep them at no load."
+        return f" {start} hold at no load."
     if rate.value >= found.estimate.value:
-        return f" {start} keep them as long."
+        return f" {start} hold up to the same rate."
     interval = f"95 % interval {span(rate.low, rate.high, unit='requests/s')}"
-    return f" {start} keep them up to {significant(rate.value)} requests/s ({interval})."
+    return f" {start} hold up to {significant(rate.value)} requests/s ({interval})."
 
 
 def _but_today(plan: "Plan") -> str:
-    """A warning, if a target that higher loads keep is missed at today's, as when all objects are cold."""
+    """A warning, if a target that holds at higher loads is missed at today's, as when all objects are cold."""
     assert plan.capacity is not None
     missed = [row.name for row in plan.targets if row.verdict in (Verdict.WARN, Verdict.ALERT)]
     names = [name for name in plan.capacity.kept if name in missed]
     if not names:
         return ""
-    return f" Yet at today's load {target_names(names)} {'is' if len(names) == 1 else 'are'} missed: see the figure."
+    return (
+        f" At today's load, however, {target_names(names)} {'is' if len(names) == 1 else 'are'} missed: see the figure."
+    )
 
 
-def _give(many: int) -> str:
-    return "gives" if many == 1 else "give"
+def _break(count: int) -> str:
+    return "breaks" if count == 1 else "break"
 
 
 def played(plan: "Plan") -> str:
@@ -149,11 +155,11 @@ def free_plan(bill: "Cost") -> str:
     """Which bound of the provider's Free plan is reached first, and when."""
     found = bill.first_of_free_plan
     if found is None:
-        return "On the Free plan nothing runs out within three years of this volume."
+        return "On the Free plan no limit is reached within three years at this volume."
     when = f"day {found.day_number:,.0f}"
     if found.kind == "quota" and found.after_s:
-        when += f", after {significant(found.after_s / 3600)} h of it"
-    return f"On the Free plan the first to go, on {when}: {found.what}."
+        when += f", after {significant(found.after_s / 3600)} h"
+    return f"On the Free plan the first limit is reached on {when}: {found.what}."
 
 
 def growth(bill: "Cost") -> str:
@@ -165,7 +171,7 @@ def growth(bill: "Cost") -> str:
     interval = f", 95 % interval {first.low:,.0f} to {first.high:,.0f}" if first.low != first.high else ""
     rate = "the played rate" if bill.volume is not None and bill.volume.is_peak else "the month's volume"
     return (
-        f"At {rate} the first to break is {first.what}: on day {first.day_number:,.0f}{interval} (month "
+        f"At {rate} the first limit reached is {first.what}, on day {first.day_number:,.0f}{interval} (month "
         f"{first.month_number:,.0f})."
     )
 
@@ -221,10 +227,10 @@ def from_cold(plan: "Plan") -> str:
     cold = [row for row in differ if alone[row.name] != simulated[row.name].verdict]
     if not cold:
         return ""
-    told = [f"{target_name(row.name)} {row.verdict} against {simulated[row.name].verdict}" for row in cold]
+    verdicts = [f"{target_name(row.name)} {row.verdict} against {simulated[row.name].verdict}" for row in cold]
     return (
-        f"Measured and simulated verdicts differ ({listed(told)}) because the live part is short and starts on cold "
-        "objects: simulated alone, it differs from the whole schedule as well."
+        f"Measured and simulated verdicts differ ({listed(verdicts)}) because the live part is short and starts on "
+        "cold objects: simulated alone, it differs from the whole schedule as well."
     )
 
 
@@ -236,8 +242,8 @@ def screened(plan: "Plan") -> str:
     bound = f"{significant(plan.screening.rate_per_s_max)} requests/s"
     return (
         f"By arithmetic alone ({plan.screening.label}) a request takes {amount(plan.screening.latency_ms_mean, 'ms')} "
-        f"in the mean, simulated {amount(sum(latency_ms) / len(latency_ms), 'ms')}; "
-        f"{component_name(plan.screening.bottleneck)} can never serve more than {bound}, whatever the waits."
+        f"on average, simulated {amount(sum(latency_ms) / len(latency_ms), 'ms')}; "
+        f"{component_name(plan.screening.bottleneck)} can never serve more than {bound}, however long requests wait."
     )
 
 
@@ -268,8 +274,8 @@ def tiles(plan: "Plan") -> Iterator[tuple[str, str, str]]:
     today_per_s = load_per_s(plan)
     if today_per_s:
         requests = len(plan.simulated[0].frame)
-        told = f"mean of {requests:,} requests, simulated {len(plan.simulated)} times"
-        yield f"Today's {played(plan)}", f"{significant(today_per_s)} requests/s", told
+        below = f"mean of {requests:,} requests, simulated {len(plan.simulated)} times"
+        yield f"Today's {played(plan)}", f"{significant(today_per_s)} requests/s", below
     if plan.capacity is not None:
         rate = plan.capacity.estimate
         interval = span(rate.low, rate.high, unit="requests/s")
@@ -278,12 +284,12 @@ def tiles(plan: "Plan") -> Iterator[tuple[str, str, str]]:
             times = [significant(bound / today_per_s) for bound in (rate.value, rate.low, rate.high)]
             yield "Headroom", f"{times[0]} ×", f"today's {played(plan)}; 95 % interval {times[1]} to {times[2]}"
         first = listed([target_name(name) for name in plan.capacity.limited_by])
-        told = "of" if plan.capacity.ends_in_overload else "the slowest then wait longest for"
-        yield "Gives way first", first, f"{told} {component_name(plan.capacity.bottleneck)}"
+        where = "of" if plan.capacity.ends_in_overload else "the slowest requests wait longest for"
+        yield "Breaks first", first, f"{where} {component_name(plan.capacity.bottleneck)}"
         if plan.capacity.cold_start is not None:
             start = plan.capacity.cold_start
             below = f"after a cold start or a deploy; 95 % interval {span(start.low, start.high, unit='requests/s')}"
-            yield "Start bears", f"{significant(start.value)} requests/s", below
+            yield "Cold-start capacity", f"{significant(start.value)} requests/s", below
     if plan.cost is not None:
         each = f"{usd(plan.cost.usd_per_1000_requests)} per 1,000 requests"
         held = plan.cost.volume is not None and plan.cost.volume.is_peak
@@ -319,9 +325,9 @@ def untested(plan: "Plan") -> Iterator[str]:
     absent = [name for name, route in plan.scenario.routes.items() if not route.share]
     if absent:
         yield f"Routes without traffic: {listed(absent)}."
-    yield "Numbers were varied one at a time; two that are wrong together were not tried."
+    yield "Numbers were varied one at a time; combined errors were not tried."
     yield (
-        "Not modelled: outages of a region or of the provider (but for the up-time line, from its record of "
+        "Not modelled: outages of a region or of the provider (but for the uptime target, from its record of "
         "incidents), deployments and restarts under load, the provider's own rate limits, quotas and noisy neighbours, "
         "attacks, and growth of stored data over months."
     )

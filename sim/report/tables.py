@@ -170,13 +170,13 @@ def stations(results: "Sequence[Result]", screening: "Screening | None" = None) 
     names = ("servers", "instances", "served", "utilization", "of the busiest", "mean queue", "mean wait")
     columns = [Column("station"), *(Column(name, "number") for name in names)]
     if screened:
-        arithmetic = ("by arithmetic: busiest", "wait", "bears")
+        arithmetic = ("by arithmetic: busiest", "wait", "sustains")
         columns += [Column(name, "number", page_only=True) for name in arithmetic]
     return grid("Stations", columns, rows=rows)
 
 
 def screened_cells(row: "StationScreening") -> list[str]:
-    """Return what arithmetic says of a station: how busy its busiest instance, the mean wait, the rate it bears."""
+    """Return what arithmetic says of a station: how busy its busiest instance, the mean wait, the rate it sustains."""
     most = "no bound" if row.rate_per_s_max == inf else f"{significant(row.rate_per_s_max)}/s"
     busy = _utilization(row.busiest_utilization, elastic=row.servers >= ELASTIC)
     return [busy, amount(row.wait_ms_mean, "ms"), most]
@@ -225,13 +225,13 @@ def _estimate(found: "Estimate", metric: str) -> Cell:
 
 
 def capacity(found: "Capacity") -> Grid:
-    """Return the highest load that keeps the targets."""
+    """Return the highest load that meets the targets."""
     rate, unit = found.estimate, "requests/s"
     rows: list[tuple[Cell | str, ...]] = [
         ("highest load", Cell(amount(rate.value, unit), span(rate.low, rate.high, unit=unit))),
         *_start_row(found.cold_start),
         ("breaks first", target_names(found.limited_by)),
-        ("longest wait then", component_name(found.bottleneck)),
+        ("slowest requests wait longest for", component_name(found.bottleneck)),
         ("knee", f"{significant(found.knee_per_s)} requests/s"),
         *([("limited by your assumption", assumption(found.assumption))] if found.assumption else []),
         *([("missed at any load", target_names(found.missed))] if found.missed else []),
@@ -241,10 +241,10 @@ def capacity(found: "Capacity") -> Grid:
 
 
 def _start_row(rate: "Estimate | None") -> list[tuple[Cell | str, ...]]:
-    """What the first minutes from empty bear."""
+    """The rate that meets the targets in the first minutes after a start from empty."""
     if rate is None:
         return []
-    said = amount(rate.value, "requests/s") if rate.value else "no load keeps the targets"
+    said = amount(rate.value, "requests/s") if rate.value else "no load meets the targets"
     return [("after a cold start or a deploy", Cell(said, span(rate.low, rate.high, unit="requests/s")))]
 
 

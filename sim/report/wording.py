@@ -1,4 +1,4 @@
-"""How numbers and names are spoken: three significant digits, a unit, an interval.
+"""How numbers and names are written: three significant digits, a unit, an interval.
 
 Pages, figures and tables take their words from here, so that one thing has one name and one number one spelling.
 """
@@ -27,14 +27,14 @@ UNBOUNDED = "unbounded"
 NOT_BOUNDED = "not bounded"
 
 NOTHING = 1e-9
-"""What is less, in any unit that is shown, is a formula's remainder, and one zero tells as much as ten."""
+"""Anything smaller, in any unit shown, is rounding error of a formula and is shown as 0."""
 
 DIGITS_MAX = 7
-"""However near two numbers are, nobody reads more digits."""
+"""Digits at most, however close two numbers are."""
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits, never in powers of ten; whole from 1,000 on.
+    """A number with *digits* significant digits, never in powers of ten; whole from 1,000 on.
 
     >>> [significant(number) for number in (39.4863, 0.0612, 1259.4, 2e-20, float("inf"), float("nan"))]
     ['39.5', '0.0612', '1,259', '0', 'unbounded', 'no data']
@@ -179,19 +179,19 @@ def target_name(metric: str, statistic: str = "") -> str:
 
 
 def target_names(names: Sequence[str]) -> str:
-    """Targets in a row, the metric told once: for the middle of a sentence.
+    """Targets in a row, the metric named once: for the middle of a sentence.
 
     >>> target_names(["api_latency_ms p50", "api_latency_ms p99", "uptime_ratio ratio"])
     'API latency P50, P99 and uptime'
     """
-    told: list[str] = []
+    named: list[str] = []
     previous = ""
     for name in names:
         metric, _, statistic = name.partition(" ")
         same = metric == previous and " " not in statistic
-        told.append(statistic.upper() if same else target_name(name))
+        named.append(statistic.upper() if same else target_name(name))
         previous = metric
-    return listed(told).replace("Uptime", "uptime")
+    return listed(named).replace("Uptime", "uptime")
 
 
 def component_name(column: str) -> str:

@@ -2,7 +2,7 @@
 
     python -I -S sitter.py KEEPER FOLDER COMMAND [arguments]
 
-KEEPER is the number of the process that started it. The command is told to stop when this process is, or when the
+KEEPER is the number of the process that started it. The command is asked to stop when this process is, or when the
 keeper is gone (Linux), whatever became of it; FOLDER is removed at the end. The command itself ends at once if this
 process is killed. Run as a file: it needs nothing but the standard library.
 """
@@ -20,16 +20,16 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    """Run the command to its end; return its exit status, 0 if it was told to stop."""
+    """Run the command to its end; return its exit status, 0 if it was asked to stop."""
     keeper, folder, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     tether = Path(__file__).with_name("tether.py")
     tied: list[str | Path] = [sys.executable, "-I", "-S", tether, str(os.getpid()), str(int(signal.SIGKILL)), *command]
-    told: list[int] = []
+    signals: list[int] = []
     try:
         with subprocess.Popen(tied, stdin=subprocess.DEVNULL) as process:
 
             def stop(number: int, _: object) -> None:
-                told.append(number)
+                signals.append(number)
                 process.terminate()
 
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -39,7 +39,7 @@ def main() -> int:
                 if os.getppid() != keeper:
                     process.terminate()
             status = process.wait()
-        return 0 if told else status
+        return 0 if signals else status
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -131,7 +131,7 @@ def serving(
 
 
 def serve(scenario: "Scenario | None" = None, *, port: int = 0, data: Path | None = None) -> int:
-    """Serve on the real runtime in the foreground until told to stop; return its exit status.
+    """Serve on the real runtime in the foreground until stopped; return its exit status.
 
     It prints its ready line, a JSON object that says where it listens. Ctrl-C reaches it as it reaches this process.
 

@@ -1,8 +1,8 @@
 """Paths of a log, grouped: what differs from request to request becomes ``:id``.
 
 A segment is an id when it looks like one (a number, a UUID, hexadecimal digits, a long token, a word with a number
-behind it, anything with three digits), or when so many different ones stand at its place that they cannot all be
-routes.
+behind it, anything with three digits), or when too many different ones stand at its place for all of them to
+be routes.
 """
 
 import re
@@ -36,7 +36,7 @@ FREQUENT_SHARE = 0.1
 """A word without digits that has this share of the requests at its place is a route of its own all the same."""
 
 PATHS_MAX = 50_000
-"""Different paths that are told apart while a log is read; of later ones only the first segment is."""
+"""Different paths that are distinguished while a log is read; of later ones only the first segment is."""
 
 Route = tuple[str, str]
 """Method and path."""

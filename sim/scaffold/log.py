@@ -22,13 +22,13 @@ from sim.traces.trace import Trace
 
 ROUTES_MAX = 24
 SHARE_MIN = 0.001
-"""Paths beyond so many, or rarer than this, are one route together."""
+"""Paths beyond ROUTES_MAX, or rarer than this, are one route together."""
 
 WINDOWS_S = (60, 300, 3_600)
 """The busiest minute, five minutes or hour is looked for."""
 
 WINDOWS_MIN, WINDOW_REQUESTS_MIN = 10, 100
-"""A log of so many windows with so many requests each, on average, tells its peak: fewer would tell luck."""
+"""Windows, and mean requests per window, for a log to show its peak: with fewer it would be mostly noise."""
 
 DAY_S, HOUR_S = 86_400, 3_600
 DAY_MIN_S = 22 * HOUR_S
@@ -40,12 +40,12 @@ SWITCHING, REFUSED = 101, 4
 OTHER = "other"
 
 RANKS_MAX, RANK_REQUESTS_MIN = 200, 5
-"""Popularity is fitted to so many of the most frequent keys, as far as each has some requests."""
+"""Popularity is fitted to RANKS_MAX of the most frequent keys, as far as each has some requests."""
 
 
 @dataclass(frozen=True)
 class LogRoute:
-    """A route of a log; sizes are 0 and times nan where it does not tell them.
+    """A route of a log; sizes are 0 and times nan where it does not record them.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class Log:
 def read_log(path: str | Path, options: TraceOptions, *, sample_share: float = 1.0) -> Log:
     """Read a log of requests, twice: once for its paths, once for everything else.
 
-    A log that holds a *sample_share* of the requests tells rates of all of them, and a part of the keys.
+    A log that holds a *sample_share* of the requests gives the rates of all of them, and a part of the keys.
 
     Raises
     ------
@@ -237,10 +237,10 @@ def _route(trace: Trace, code: int | None, *, name: str, method: str, path: str)
     found = LogRoute(name, method, path, count, count / len(trace))
     if not count:
         return found
-    sizes = _told(trace.size_bytes, mine)
+    sizes = _filled(trace.size_bytes, mine)
     waits = np.zeros(0) if trace.latency_ms is None else trace.latency_ms[mine]
     waits = waits[np.isfinite(waits)]
-    ids = _told(trace.key, mine)
+    ids = _filled(trace.key, mine)
     counts = np.sort(np.unique(ids, return_counts=True)[1])[::-1]
     return replace(
         found,
@@ -255,7 +255,7 @@ def _route(trace: Trace, code: int | None, *, name: str, method: str, path: str)
     )
 
 
-def _told(column: NDArray[np.int64] | None, mine: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _filled(column: NDArray[np.int64] | None, mine: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Cells of a route's rows that are not blank, shape (cells,)."""
     if column is None:
         return np.zeros(0, dtype=np.int64)

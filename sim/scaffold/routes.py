@@ -50,7 +50,7 @@ class Draft:
     objects : int
         Stored objects that the bytes belong to; 0 for new ones.
     measured : bool
-        Whether a log told its share.
+        Whether its share comes from a log.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Draft:
 
 @dataclass
 class Guess:
-    """What routes do, as far as bindings, methods and sizes tell; remembers what it could not say."""
+    """What routes do, as far as bindings, methods and sizes show; records what it could not infer."""
 
     parts: Parts
     schema: Schema | None = None

@@ -17,7 +17,7 @@ KEYS, ZIPF = 1_000, 0.8
 """What a scenario starts with when nothing was measured."""
 
 REQUESTS, DURATION_S_LOW, DURATION_S_HIGH = 30_000, 60, 3_600
-"""A run is so many requests long, within these bounds."""
+"""Requests of a run, within these bounds of its duration."""
 
 WARM_UP_SHARE = 0.1
 

@@ -56,7 +56,7 @@ QUIET = frozenset(
     " upload_source_maps find_additional_modules base_dir preserve_file_names first_party_worker dev alias migrations"
     " triggers limits placement observability secrets pages_build_output_dir legacy_env site".split()
 )
-"""Keys that are no bindings; what of them bears on load is looked at by itself."""
+"""Keys that are no bindings; those that affect load are read separately."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Binding:
 
 @dataclass(frozen=True)
 class Config:
-    """What of a configuration bears on load.
+    """The parts of a configuration that affect load.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ def _file(path: Path) -> Path:
 
 
 def _tables(file: Path) -> dict[str, Any]:
-    """The file's tables, by its ending or, if that tells nothing, by its first character."""
+    """The file's tables, by its ending or, if that is unknown, by its first character."""
     try:
         raw = file.read_bytes()[: CONFIG_BYTES_MAX + 1]
         text = raw.decode("utf-8-sig")

@@ -16,7 +16,7 @@ DATES = ("date", "day", "timestamp")
 COUNTS = ("count", "requests")
 
 DAYS_MIN, DAYS_MAX = 14, 20_000
-"""Two weeks tell a trend from a week; the other is a bound on what is read."""
+"""Two weeks at least, to separate the trend from the weekly cycle; the maximum bounds the input."""
 
 COUNT_MAX = 10**15
 

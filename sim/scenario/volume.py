@@ -1,4 +1,4 @@
-"""How much traffic a month brings, told apart from how much the busiest moment brings: the table ``[demand]``.
+"""A month's traffic, as opposed to that of the busiest moment: the table ``[demand]``.
 
 A scenario plays the peak, and a capacity must hold there; the provider bills the month's volume. The two differ by the
 peak factor, and by the days of growth.
@@ -43,13 +43,13 @@ class Volume(Table):
             raise ValueError(f"needs exactly one of requests_per_day, requests_per_month and history; it has {found}")
         if self.history and self.growth_per_month:
             raise ValueError(
-                f"must not hold growth_per_month={self.growth_per_month:g} beside a history, which tells it"
+                f"must not hold growth_per_month={self.growth_per_month:g} beside a history, which gives it"
             )
         return self
 
     @property
     def month(self) -> float | None:
-        """Requests of the first month; None where a history tells them."""
+        """Requests of the first month; None where a history gives them."""
         if self.requests_per_day is not None:
             return self.requests_per_day * DAYS_PER_MONTH
         return self.requests_per_month

@@ -23,7 +23,7 @@ SEASONAL_DAYS_MIN = 21
 """With fewer days a weekday is seen twice at most, and its factor is mostly chance."""
 
 AUTOCORRELATION_MAX = 0.9
-"""Beyond it a short series cannot be told from a random walk."""
+"""Beyond it a short series cannot be distinguished from a random walk."""
 
 Array = NDArray[np.float64]
 

@@ -69,7 +69,7 @@ def blocks(source: Source, columns: Sequence[str], *, advance: Advance = lambda 
     columns : sequence of str
         Those that are wanted, by name.
     advance : callable
-        Told after each block how many bytes of the file were read.
+        Called after each block with the bytes of the file read so far.
 
     Raises
     ------

@@ -71,7 +71,7 @@ class Format:
     has : tuple of str
         Columns by which it is known, in the form of :func:`plain`.
     columns : mapping of str to str
-        By role, where the column's name alone does not tell it.
+        By role, where the column's name alone does not show it.
     unit, latency_unit : str
         Of times that are numbers, and of latencies.
     only : tuple of pairs

@@ -1,4 +1,4 @@
-"""Keys of a trace: labels that are not kept, only told apart."""
+"""Keys of a trace: labels that are not kept, only distinguished."""
 
 import numpy as np
 import pandas as pd

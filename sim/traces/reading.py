@@ -189,8 +189,8 @@ def _check_summer_time(times: NDArray[np.int64], name: str, *, falls: NDArray[np
         zone = repeated_hour(int(times[place]), int(times[place + 1]))
         if zone:
             raise ScenarioError(
-                f"{name} falls back by an hour where clocks are put back ({zone}): local times of that hour cannot be "
-                f"told apart; export UTC, or say zone=UTC if they are ({PAGE})"
+                f"{name} falls back by an hour where clocks are put back ({zone}): local times of that hour are "
+                f"ambiguous; export UTC, or say zone=UTC if they are ({PAGE})"
             )
 
 

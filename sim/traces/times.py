@@ -49,7 +49,7 @@ class Clock:
     Attributes
     ----------
     unit : str
-        Of numbers: the reader's wish, or the name's, or the format's; empty if nobody said.
+        Of numbers: as the reader's options, the column's name or the format gives it; empty if none does.
     zone : str
         Of stamps without one.
     taken : str
@@ -104,7 +104,7 @@ class Clock:
             self.unit, *self._range = size[0], *size[1:]  # type: ignore[assignment]
             self.taken = f"{self.unit} {SINCE_1970}"
         elif not self.unit:
-            raise CellError(0, "has no unit that its magnitude tells: say unit=s, ms, us or ns")
+            raise CellError(0, "has no unit, and its magnitude does not give one: say unit=s, ms, us or ns")
         else:
             self.taken = f"{self.unit} since a start of its own"
         self._unit_ns = UNITS_NS[self.unit]

@@ -21,7 +21,7 @@ IntArray = NDArray[np.int64]
 ROW_COLUMNS = ("route_code", "key", "size_bytes", "tokens_in", "tokens_out", "latency_ms", "status")
 
 SPAN_MIN_MS = 1_000.0
-"""Requests within less than a second tell no rate that could be held for a month."""
+"""A trace shorter than a second gives no rate that could be extrapolated to a month."""
 
 
 @dataclass(frozen=True)

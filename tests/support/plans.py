@@ -74,7 +74,7 @@ def probe(rate_per_s: float, p50_ms: float, p99_ms: float, *, busy: dict[str, fl
 
 
 def example_capacity(**changes: Any) -> Capacity:
-    """D1 gives way between the second and the third of three probes."""
+    """D1 breaks between the second and the third of three probes."""
     probes = (
         probe(100, 40, 130, busy={"d1": 0.05, "workers": 0.02}),
         probe(1_200, 42, 180, busy={"d1": 0.5, "workers": 0.25}),
@@ -86,7 +86,7 @@ def example_capacity(**changes: Any) -> Capacity:
 
 
 def example_sensitivity(scenario: Any) -> tuple[Sensitivity, ...]:
-    """Twelve doubtful numbers; the first moves the P99 by 20 %, each next one by less."""
+    """Twelve low-confidence numbers; the first moves the P99 by 20 %, each next one by less."""
     sources = low_confidence_numbers(scenario)[:12]
     swings = [0.2 / (place + 1) for place in range(len(sources))]
     return tuple(

@@ -245,7 +245,7 @@ class Snapshots:
         Raises
         ------
         UnknownError
-            If its entries cannot be told from SQL: an index on an expression, a generated column.
+            If its entries cannot be derived from SQL: an index on an expression, a generated column.
         """
         if root not in self._trees:
             if root not in self._names:

@@ -69,7 +69,7 @@ class RowMeter:
         params
             Of its question marks, in order.
         steps_max
-            The walk ends after so many instructions.
+            The walk ends after this many instructions.
         """
         try:
             program = self._program(sql, params)

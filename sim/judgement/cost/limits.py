@@ -25,7 +25,7 @@ SECONDS_PER_DAY = 86_400
 
 SETTLED = 1e-6
 STEPS_MAX = 200
-"""The search for a quota's volume ends when a step changes it by less, or after so many."""
+"""The search for a quota's volume ends when a step changes it by less than SETTLED, or after STEPS_MAX steps."""
 
 SEARCH_MAX = 1e15
 """Requests a month; a quota that even these do not reach is never reached."""
@@ -69,7 +69,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class Bound:
-    """The highest rate that the deployment bears, and who says so."""
+    """The highest rate that the deployment sustains, and the source of that number."""
 
     rate_per_s: float
     source: str
@@ -103,7 +103,7 @@ def _storage(traffic: Traffic, course: Course) -> Iterator[Reached]:
 
 
 def _filled(course: Course, requests: float, *, plan: Literal["paid", "free"], what: str, fact: str) -> Reached:
-    """The day by which so many requests have come in all."""
+    """Return the day by which *requests* requests have arrived in total."""
     day_number, low, high = _interval(
         _first_day(course.stored + np.cumsum(course.requests_per_day, axis=1) >= requests)
     )
@@ -145,7 +145,7 @@ def _quotas(traffic: Traffic, course: Course, *, first: MonthVolume) -> Iterator
 def _daily(
     course: Course, requests: float, *, asked: float, used: Callable[[float], float], what: str, fact: str
 ) -> Reached:
-    """The first day that brings more than its part of so many *requests* a month, which use what is *asked*."""
+    """Return the first day whose requests exceed a day's share of *requests* a month, which use *asked* units."""
     day_number, low, high = _interval(_first_day(course.requests_per_day > requests / DAYS_PER_MONTH))
     after_s = 0.0
     if np.isfinite(day_number):
@@ -155,7 +155,7 @@ def _daily(
 
 
 def _monthly(course: Course, requests: float, *, what: str, fact: str) -> Reached:
-    """The first day by which more than so many *requests* have come within its month."""
+    """Return the first day by which more than *requests* requests have arrived within its month."""
     days = course.requests_per_day
     months = days[:, : days.shape[1] // DAYS_PER_MONTH * DAYS_PER_MONTH].reshape(len(days), -1, DAYS_PER_MONTH)
     within = np.cumsum(months, axis=2).reshape(len(days), -1)

@@ -126,7 +126,7 @@ def cost(
     Raises
     ------
     UsageError
-        *requests_per_month* is negative or not finite, *month* < 1, or nothing tells a rate.
+        *requests_per_month* is negative or not finite, *month* < 1, or nothing gives a rate.
     """
     course, first = course_of(scenario, requests_per_month=requests_per_month, history=history)
     _check_month(month)
@@ -197,7 +197,7 @@ def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: i
 
 
 def _usage(traffic: Traffic, requests: float, *, before: float) -> dict[str, float]:
-    """Amounts of a month of so many requests, *before* which others had come."""
+    """Return the usage of a month of *requests* requests, after *before* earlier ones."""
     middles = before + requests * (np.arange(DAYS_PER_MONTH) + 0.5) / DAYS_PER_MONTH
     usage = traffic.usage(requests)
     for name, stored in traffic.stored_mean_gb(middles).items():

@@ -136,7 +136,7 @@ def _storm(traffic: Traffic, volume: MonthVolume, spending_limit_usd: float) -> 
 
 
 def _client_attempts(scenario: "Scenario") -> int:
-    """Attempts of whoever sends the requests."""
+    """Return the most attempts that a client makes per request."""
     attempts = 1
     for instance in scenario.system.instances.values():
         if instance.component.tier == Tier.CALLER:

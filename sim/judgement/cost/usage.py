@@ -226,7 +226,7 @@ class Traffic:
         return found
 
     def stored_mean_gb(self, requests: "NDArray[np.float64]") -> dict[str, float]:
-        """Return the GB on every meter of storage, averaged over times at which so many *requests* had come in all.
+        """Return the GB on every meter of storage, averaged over times at which *requests* had arrived in total.
 
         Nothing is deleted, and nothing grows beyond the platform's bounds.
 

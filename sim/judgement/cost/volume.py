@@ -140,7 +140,7 @@ def course_of(
     Raises
     ------
     UsageError
-        A rate that nothing tells, or *requests_per_month* beside a history.
+        No rate is given, or *requests_per_month* beside a history.
     ScenarioError
         The history cannot be read.
     """

@@ -26,7 +26,7 @@ REACH_MIN, REACH_MAX = 0.25, 1.0
 """Errors are drawn at least and at most so far each way; an interval that goes on ends in an arrow."""
 
 NAMED_MAX = 2
-"""Statistics that differ are named up to so many."""
+"""At most this many statistics that differ are named."""
 
 SHADE = {"agrees": TARGET, "differs": ALERT, "not settled": MUTED, "no data": MUTED}
 
@@ -138,10 +138,10 @@ def _row_name(row: "ComparisonRow") -> str:
 def _error_finding(rows: "list[ComparisonRow]") -> str:
     agree = [row for row in rows if row.agrees]
     differ = [row for row in rows if row.verdict == "differs"]
-    told = f"{len(agree)} of {len(rows)} statistics agree with the measurement"
+    agreed = f"{len(agree)} of {len(rows)} statistics agree with the measurement"
     if not differ:
-        return told
+        return agreed
     if len(differ) <= NAMED_MAX:
-        return f"{told}; {listed([_row_name(row) for row in differ])} {'differs' if len(differ) == 1 else 'differ'}"
+        return f"{agreed}; {listed([_row_name(row) for row in differ])} {'differs' if len(differ) == 1 else 'differ'}"
     worst = max(differ, key=lambda row: abs(row.relative_error))
-    return f"{told}; {len(differ)} differ, {_row_name(worst)} most: {percent(worst.relative_error, signed=True)}"
+    return f"{agreed}; {len(differ)} differ, {_row_name(worst)} most: {percent(worst.relative_error, signed=True)}"

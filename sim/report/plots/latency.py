@@ -24,10 +24,10 @@ SHARES_PER_DECADE = 8
 """Points of a curve: enough for its bends."""
 
 BEYOND_MIN = 10
-"""A curve ends where only so many requests are slower: the rest is a few requests' luck."""
+"""A curve ends where fewer requests than this are slower: too few to estimate the tail beyond."""
 
 CLEAR_OF = 1.4
-"""A curve that ends so many times further right leaves room for its name there."""
+"""A curve that ends further right by this factor leaves room for its name there."""
 
 WINDOWS_MAX = 60
 WINDOW_LENGTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400)

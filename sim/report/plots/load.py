@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 NO_CAPACITY = "no capacity was searched"
 
 LATENCY_HIGH = 8.0
-"""Latency is drawn up to so many times its highest alert line: an overloaded queue has no top."""
+"""Latency is drawn up to this multiple of its highest alert line: an overloaded queue has no top."""
 
 
 def latency_against_load(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
@@ -106,7 +106,7 @@ def _loads(axes: "Axes", plan: "Plan", found: "Capacity") -> None:
 
 
 def _load_finding(plan: "Plan", found: "Capacity") -> str:
-    """What gives way, at which rate, and how far that is from today's load."""
+    """What breaks first, at which rate, and how far that is from today's load."""
     rate, today_per_s = found.estimate.value, load_per_s(plan)
     times = f"{significant(rate / today_per_s)} times today's load" if today_per_s else "today's load is unknown"
     if found.ends_in_overload:
@@ -115,7 +115,7 @@ def _load_finding(plan: "Plan", found: "Capacity") -> str:
     crossed = [
         f"{lines[name].statistic.upper()} crosses {lines[name].target:g} ms"
         if name in lines
-        else f"{target_name(name)} gives way"
+        else f"{target_name(name)} misses its target"
         for name in found.limited_by
     ]
     return f"{listed(crossed)} at {significant(rate)} requests/s, {times}"

@@ -1,4 +1,4 @@
-"""Which doubtful numbers the answer hangs on: the tornado."""
+"""Which low-confidence numbers the answer depends on: the tornado."""
 
 from typing import TYPE_CHECKING
 
@@ -23,10 +23,10 @@ def tornado(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
     Raises
     ------
     UsageError
-        No doubtful number was varied.
+        No low-confidence number was varied.
     """
     if not plan.sensitivity:
-        raise UsageError("no doubtful number was varied")
+        raise UsageError("no low-confidence number was varied")
     rows = sorted(plan.sensitivity, key=lambda row: -row.swing_ratio)[:ROWS_MAX]
     with canvas(ax, height_in=1.0 + 0.3 * len(rows)) as axes:
         for place, row in enumerate(rows):
@@ -71,7 +71,7 @@ def _bar(axes: "Axes", row: Sensitivity, place: int) -> None:
 
 def _finding(first: Sensitivity) -> str:
     if not first.swing_ratio:
-        return "No doubtful number moves the P99 when it is made a quarter larger or smaller"
+        return "No low-confidence number moves the P99 when it is made a quarter larger or smaller"
     return (
         f"A quarter more or less of {short(first)} moves the P99 by {percent(first.swing_ratio)}, more than any other"
     )

@@ -65,8 +65,8 @@ def _order_finding(found: "Capacity") -> str:
     at = min(found.probes, key=lambda probe: abs(np.log(probe.rate_per_s / found.estimate.value)))
     order = sorted(at.utilization, key=lambda name: -at.utilization[name])
     first, *rest = (f"{component_name(name)} {percent(at.utilization[name])}" for name in order)
-    told = f"The busiest station at the capacity is {first}"
-    return f"{told}; then {listed(rest)}" if rest else told
+    busiest = f"The busiest station at the capacity is {first}"
+    return f"{busiest}; then {listed(rest)}" if rest else busiest
 
 
 def _named_ends(axes: "Axes", at: float, ends: list[tuple[float, str]], *, gap: float) -> None:

@@ -1,4 +1,4 @@
-"""Which doubtful numbers matter.
+"""Which low-confidence numbers matter.
 
 Goal: a number that the latency is made of is found, one that it is not made of is not. Method: scenarios in which the
 truth is plain.

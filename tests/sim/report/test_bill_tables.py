@@ -56,12 +56,14 @@ def test_what_breaks_is_in_order_and_the_rest_is_said_to_be_later(bill: Cost) ->
 
 def test_sentences_name_the_first_of_each_plan(bill: Cost) -> None:
     assert growth(bill) == (
-        "At the month's volume the first to break is d1: a database of 10 GB is full: on day 85 (month 3)."
+        "At the month's volume the first limit reached is d1: a database of 10 GB is full, on day 85 (month 3)."
     )
-    assert free_plan(bill).startswith("On the Free plan the first to go, on day 1, after 1.05 h of it: d1.rows_written")
+    assert free_plan(bill).startswith(
+        "On the Free plan the first limit is reached on day 1, after 1.05 h: d1.rows_written"
+    )
     never = replace(bill, limits=tuple(replace(one, day_number=inf) for one in bill.limits))
     assert growth(never) == ""
-    assert "nothing runs out" in free_plan(never)
+    assert "no limit is reached" in free_plan(never)
 
 
 def test_what_nothing_stops_says_never(bill: Cost) -> None:

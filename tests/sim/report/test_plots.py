@@ -203,7 +203,7 @@ def test_load_names_what_breaks_at_the_capacity_and_how_far_that_is_from_today(a
     ("limited_by", "told"),
     [
         (("overload",), "D1 is overloaded beyond 1,234 requests/s"),
-        (("d1_query_ms p99",), "D1 query P99 gives way at 1,234 requests/s"),
+        (("d1_query_ms p99",), "D1 query P99 misses its target at 1,234 requests/s"),
         (("api_latency_ms p50", "api_latency_ms p99"), "P50 crosses 50 ms and P99 crosses 200 ms at 1,234"),
     ],
 )

@@ -236,7 +236,7 @@ def test_foreign_text_is_escaped_everywhere() -> None:
         ({"simulated_window": (), "comparison": None}, "was cut short after"),
         ({"capacity": None, "notes": ("no capacity: its users set the rate",)}, "No capacity: its users set the rate."),
         ({"cost": None}, "Nothing was priced."),
-        ({"sensitivity": ()}, "No doubtful number was varied."),
+        ({"sensitivity": ()}, "No low-confidence number was varied."),
         ({"targets": (), "simulated": (), "capacity": None}, "Nothing was judged"),
     ],
     ids=lambda case: ",".join(case) if isinstance(case, dict) else "",

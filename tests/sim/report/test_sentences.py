@@ -20,11 +20,11 @@ from tests.support.plans import example_capacity, example_plan, judged
 @pytest.mark.parametrize(
     ("verdicts", "told"),
     [
-        (("PASS", "PASS"), "All 2 targets are kept, each with its whole 95 % interval."),
+        (("PASS", "PASS"), "All 2 targets are met, each with its whole 95 % interval."),
         (("PASS", "WARN"), "API latency P99 (150 ms against 200 ms) is missed, none beyond its alert line."),
-        (("ALERT", "WARN"), "0 of 2 targets are kept; API latency P99 (150 ms against 200 ms) and"),
+        (("ALERT", "WARN"), "0 of 2 targets are met; API latency P99 (150 ms against 200 ms) and"),
         (("PASS", "ALERT"), "is missed, API latency P99 beyond the alert line."),
-        (("PASS", "INCONCLUSIVE"), "1 of 2 targets are kept; none is missed for certain; API latency P99 is not"),
+        (("PASS", "INCONCLUSIVE"), "1 of 2 targets are met; none is missed for certain; API latency P99 is not"),
     ],
 )
 def test_answer_says_what_the_rows_say(verdicts: tuple[str, ...], told: str) -> None:
@@ -42,14 +42,16 @@ def test_pass_that_was_cut_short_is_not_called_settled() -> None:
 def test_headroom_tells_the_limit_and_its_cause() -> None:
     plan = example_plan()
     assert "P50 and P99 hold up to 1,234 requests/s (95 % interval 1,100 to 1,400), " in headroom(plan)
-    assert headroom(plan).endswith("there API latency P99 gives way, and the slowest requests wait longest for D1.")
+    assert headroom(plan).endswith(
+        "beyond that API latency P99 breaks first, and the slowest requests wait longest for D1."
+    )
     overloaded = replace(plan, capacity=example_capacity(limited_by=("overload",)))
     assert headroom(overloaded).endswith("beyond that D1 is overloaded.")
     assert headroom(replace(plan, capacity=None)) == ""
 
 
 def test_headroom_warns_of_a_target_that_only_higher_loads_keep() -> None:
-    assert headroom(judged("WARN")).endswith("Yet at today's load API latency P99 is missed: see the figure.")
+    assert headroom(judged("WARN")).endswith("At today's load, however, API latency P99 is missed: see the figure.")
     assert "Yet" not in headroom(judged("PASS"))
 
 
@@ -63,16 +65,16 @@ def test_confirmation_follows_the_comparison() -> None:
 
 
 def test_headroom_names_the_start_the_assumption_and_the_length() -> None:
-    """What a cold start bears, what the author believes, and whether the probes settled."""
+    """What a cold start sustains, what the author believes, and whether the probes settled."""
     isolates = Provenance("system.workers.isolates", None, 8, "1", "enough", "A", low_confidence=True)
     start = Estimate(600.0, 550.0, 650.0, 5, "by hand")
     found = example_capacity(cold_start=start, assumption=isolates, settled=False, longest_s=1_200.0)
     said = headroom(replace(example_plan(), capacity=found))
     assert "It is limited by your assumption system.workers.isolates = 8." in said
-    assert "After a cold start or a deploy, the first 3 minutes keep them up to 600 requests/s" in said
+    assert "In the first 3 minutes after a cold start or a deploy, the same targets hold up to 600 requests/s" in said
     assert "It holds for runs of about 20.0 min" in said
     none = replace(found, cold_start=Estimate(0.0, 0.0, 0.0, 5, "by hand"), settled=True, assumption=None)
-    assert "keep them at no load" in headroom(replace(example_plan(), capacity=none))
+    assert "the same targets hold at no load" in headroom(replace(example_plan(), capacity=none))
 
 
 def test_verdicts_that_differ_because_the_live_part_starts_cold_say_so() -> None:

@@ -176,7 +176,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "stats.csv": ("Type,Name,Request Count,Failure Count,Median Response Time\nGET,/,12,0,20\n", "Locust statistics"),
     "one.csv": ("arrival_ms,route\n5,feed\n", "holds one request: no rate can be known from an instant"),
     "instant.csv": (f"timestamp\n{ISO}0\n{ISO}0\n", "holds 2 requests, all at one instant"),
-    "unitless.csv": ("timestamp\n3\n5\n", r':2 timestamp="3" has no unit that its magnitude tells: say unit=s'),
+    "unitless.csv": ("timestamp\n3\n5\n", r':2 timestamp="3" has no unit, and its magnitude does not give one: say'),
     "units.csv": (f"timestamp\n{SECONDS}\n{SECONDS}000\n", r":3 .* must be in s since 1970, as the times before it"),
     "headless.csv": (f"{SECONDS},1\n{SECONDS + 1},2\n", ":1 must name the columns in its first line"),
     "list.json": ('[{"time":1}]', r"is one JSON list; one object a line is read: jq -c '\.\[\]' list\.json"),
