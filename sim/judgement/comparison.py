@@ -27,7 +27,7 @@ from sim.foundation.errors import UsageError
 from sim.foundation.views import Shown
 from sim.judgement.judge import would_settle
 from sim.models.registry import metrics
-from sim.results.metrics import LATENCY, NOT_JUDGED, applies, estimate
+from sim.results.metrics import LATENCY, NOT_JUDGED, applies, estimate, metric_values
 from sim.statistics.intervals import Estimate
 from sim.statistics.quantiles import quantiles
 
@@ -250,6 +250,8 @@ def _row(
     simulated = estimate(ours, metric, statistic=statistic, scenario=scenario) or nothing
     measured = estimate([theirs], metric, statistic=statistic, scenario=scenario) or nothing
     error, tolerance = relative_error(simulated, measured), TOLERANCE[statistic]
+    if len(ours) == 1 and _same(ours[0], theirs, metric, scenario=scenario):
+        error = Estimate(0.0, 0.0, 0.0, error.n, "the same in every request")
     verdict = equivalence(error, tolerance)
     return ComparisonRow(
         metric=metric,
@@ -264,6 +266,12 @@ def _row(
         verdict=verdict,
         reason=settled_by(error, tolerance) if verdict is Agreement.NOT_SETTLED else "",
     )
+
+
+def _same(ours: "pd.DataFrame", theirs: "pd.DataFrame", metric: str, *, scenario: "Scenario") -> bool:
+    """Whether every request has the same value on both sides: then there is no error to estimate."""
+    values, others = (metric_values(side, metric, scenario=scenario) for side in (ours, theirs))
+    return len(values) > 0 and np.array_equal(values, others)
 
 
 def equivalence(error: Estimate, tolerance_ratio: float) -> Agreement:

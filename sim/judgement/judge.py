@@ -103,7 +103,7 @@ def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
     valid = all(run.valid for run in runs)
     frames = [run.steady().frame for run in runs]
     scenario = runs[0].scenario
-    modelled = all(run.on in MODELLED for run in runs)
+    modelled = all(run.on in MODELLED or not run.generator for run in runs)  # A saved run of a model has no generator.
     rows = []
     for line in targets_of(scenario):
         row = _uptime_row(line, runs) if line.metric == UPTIME else _row(line, frames, scenario)

@@ -52,7 +52,7 @@ class _Distribution(BaseModel):
             except ValidationError as error:
                 raise ModelError(_refusal(type(self).__name__, error)) from None
 
-        # The tables of a scenario are validated elsewhere, with their path in the message (sim/schema.py).
+        # The tables of a scenario are validated elsewhere, with their path in the message (sim/foundation/schema.py).
         __init__.__pydantic_base_init__ = True
 
     @model_validator(mode="after")

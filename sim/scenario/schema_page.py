@@ -48,6 +48,8 @@ def json_schema() -> dict[str, Any]:
     # Parameters of an operation stand beside its name, and the name alone is a step.
     step = {**schema["$defs"]["Step"], "additionalProperties": True}
     schema["$defs"]["Step"] = {"anyOf": [step, {"type": "string"}]}
+    for kind in ("Poisson", "Steady", "Diurnal"):  # Their rate may follow from [demand].
+        schema["$defs"][kind].pop("required", None)
     schema["properties"]["base"] = {"type": "string", "description": "Scenario whose tables this one takes over."}
     schema["anyOf"] = [{"required": ["base"]}, {"required": plain["required"]}]
     return schema

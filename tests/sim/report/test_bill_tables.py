@@ -59,7 +59,7 @@ def test_sentences_name_the_first_of_each_plan(bill: Cost) -> None:
         "At the month's volume the first limit reached is d1: a database of 10 GB is full, on day 85 (month 3)."
     )
     assert free_plan(bill).startswith(
-        "On the Free plan the first limit is reached on day 1, after 1.05 h: d1.rows_written"
+        "On the Free plan the first limit is reached on day 1, after 0.874 h: durable_objects.rows_written"
     )
     never = replace(bill, limits=tuple(replace(one, day_number=inf) for one in bill.limits))
     assert growth(never) == ""

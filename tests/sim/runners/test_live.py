@@ -100,7 +100,7 @@ def test_a_late_generator_counts_from_the_intended_send_and_is_invalid(monkeypat
     assert (frame["latency_ms"] > 200).sum() > (frame["service_latency_ms"] > 200).sum()
     assert np.allclose(frame["latency_ms"] - frame["service_latency_ms"], frame["send_lag_ms"])
     assert not result.valid
-    assert any("send lag" in note for note in result.notes)
+    assert any("lateness of sending" in note for note in result.notes)
 
 
 def test_beyond_the_bound_requests_are_skipped_and_not_sent_later() -> None:
