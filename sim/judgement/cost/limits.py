@@ -174,6 +174,8 @@ def _volume_at(asked: float, start: float, *, used: Callable[[float], float]) ->
         if amount <= 0 or volume > SEARCH_MAX:
             return None
         better = volume * asked / amount
+        if better < 1:
+            return 1.0  # A schedule uses it up, whatever the volume.
         if abs(better / volume - 1) < SETTLED:
             return better
         volume = better
