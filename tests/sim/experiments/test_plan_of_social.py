@@ -11,6 +11,7 @@ import pytest
 
 from sim import load_scenario, run
 from sim.experiments.plan import Plan, plan
+from sim.models.billing import SECONDS_PER_MONTH
 from sim.report.page import report_html
 from sim.results.result import Result
 from sim.scenario.scenario import Scenario
@@ -98,7 +99,13 @@ def test_plan_prices_what_there_is(found: Plan) -> None:
     assert found.cost is not None
     lines = {(line.component, line.meter): line for line in found.cost.lines}
     month = found.cost.requests_per_month
-    share = found.scenario.shares
+    # The schedule runs as often whatever the volume; the routes share the rest.
+    entry = found.scenario.system.instances["cron"]
+    assert entry.component.runs_per_s is not None
+    runs = entry.component.runs_per_s(entry) * found.scenario.routes["clean_up"].share * SECONDS_PER_MONTH
+    at_peak = found.scenario.shares
+    share = {name: part / (1 - at_peak["clean_up"]) * (1 - runs / month) for name, part in at_peak.items()}
+    share["clean_up"] = runs / month
     assert lines["kv", "reads"].used == pytest.approx(month * share["post"])
     assert lines["kv", "lists"].used == pytest.approx(month * share["clean_up"])
     assert lines["queues", "operations"].used == pytest.approx(month * share["post"] * 3, rel=0.01)
@@ -114,4 +121,4 @@ def test_plan_prices_what_there_is(found: Plan) -> None:
 
 def test_report_shows_its_routes_and_components(found: Plan) -> None:
     page = report_html(found)
-    assert all(name in page for name in (*ROUTES, "KV", "Queues", "WebSocket", "origin"))
+    assert all(name in page for name in (*ROUTES, "KV", "Queues", "websocket", "origin"))
