@@ -188,11 +188,6 @@ class Station:
         """Return a context in which one server is held; the wait is attributed to the category *queue*."""
         return Turn(self, stopwatch, queue)
 
-    @property
-    def is_idle(self) -> bool:
-        """Return whether no server is held."""
-        return self._held == 0
-
     async def acquire(self, stopwatch: Stopwatch, *, bounded: bool = True) -> float:
         """Wait for a server and return the planned waiting time (ms).
 

@@ -163,8 +163,7 @@ def _dask(address: str) -> Iterator[Executor]:
     except ImportError:
         raise UsageError(f'cluster={address!r} needs the extra "cluster": pip install "headroom[cluster]"') from None
     try:
-        # Dask has no types.
-        client: Any = Client(address, timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
+        client: Any = Client(address, timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]  # Dask has no types
     except (OSError, ValueError) as error:
         raise RunnerError(f"cluster={address!r} does not answer: {_line(error)}; start `dask scheduler`") from None
     try:

@@ -68,7 +68,7 @@ BEYOND = 1.05
 GAP_MAX = log(4.0)
 """A statistic four times beyond its target says no more than that it is far beyond: a failed request is infinite."""
 
-UTILIZATION_WEIGHT = 10.0
+OFFERED_WEIGHT = 10.0
 """Of the log of the offered ratio beside those of the targets: it decides at overload, and is far below them before."""
 
 
@@ -241,7 +241,7 @@ class Search:
         return self._worst(values, max(result.offered_ratio.values(), default=0.0))
 
     def _worst(self, values: Sequence[float | None], offered_ratio: float) -> float:
-        beyond = [UTILIZATION_WEIGHT * _bounded(offered_ratio)]
+        beyond = [OFFERED_WEIGHT * _bounded(offered_ratio)]
         for line, value, can in zip(self.targets, values, self.keepable, strict=True):
             if can and value is not None:
                 beyond.append(_beyond(value, line))

@@ -7,7 +7,7 @@ import builtins
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
 from importlib import import_module
-from inspect import signature
+from inspect import Parameter, signature
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -61,7 +61,7 @@ def checked(function: F, *, names: Callable[[str], Any] = lambda _: Any) -> F:
         except TypeError as error:
             raise UsageError(f"{function.__name__}: {error} (help({function.__name__}) lists its arguments)") from None
         for name, value in bound.arguments.items():
-            variadic = parameters.parameters[name].kind in (2, 4)
+            variadic = parameters.parameters[name].kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
             wanted = expected().get(name, Any)
             if not variadic and not fits(value, wanted):
                 shown = f"{value!r:.{SHOWN_CHARACTERS}}"

@@ -57,6 +57,19 @@ class Running:
         lines = self.messages.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
+    def judged(self, result: Result) -> Result:
+        """Return *result*, marked INVALID if the deployment ended while it was played."""
+        status = self.process.poll()
+        if status is None:
+            return result
+        note = f"INVALID: {self.spoken} ended with status {status}: {self.last_message()}"
+        return replace(result, interrupted=True, valid=False, notes=(*result.notes, note))
+
+    @property
+    def spoken(self) -> str:
+        """Its name in a sentence."""
+        return f"the {self.name}" if self.name == "reference" else self.name
+
 
 def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: bool = False, **options: Any) -> Result:
     """Play *schedule* on a reference that is started for it, paced by the scenario's numbers.
@@ -76,11 +89,7 @@ def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: boo
             scenario, schedule, seed=seed, url=reference.deployment.http,
             tunnel=reference.deployment.tunnel, on="reference", progress=progress, **options,
         )  # fmt: skip
-        status = reference.process.poll()
-        if status is None:
-            return result
-        note = f"INVALID: the reference ended with status {status}: {reference.last_message()}"
-        return replace(result, interrupted=True, valid=False, notes=(*result.notes, note))
+        return reference.judged(result)
 
 
 @contextmanager
@@ -232,10 +241,10 @@ def wait_until_ready(reference: Running) -> str:
         while not line.endswith(b"\n") and len(line) < LINE_BYTES_MAX:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0 or not selector.select(left_s):
-                raise RunnerError(f"the {reference.name} was not ready after {READY_S:g} s: {reference.last_message()}")
+                raise RunnerError(f"{reference.spoken} was not ready after {READY_S:g} s: {reference.last_message()}")
             part = os.read(pipe.fileno(), LINE_BYTES_MAX)
             if not part:
-                raise RunnerError(f"the {reference.name} did not start: {reference.last_message()}")
+                raise RunnerError(f"{reference.spoken} did not start: {reference.last_message()}")
             line += part
     return line.decode(errors="replace")
 

@@ -61,12 +61,7 @@ def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: boo
         result = live.play(
             scenario, schedule, seed=seed, url=runtime.deployment.http, on=NAME, progress=progress, **options
         )
-        notes = (*result.notes, DISTANCES)
-        status = runtime.process.poll()
-        if status is None:
-            return replace(result, notes=notes)
-        note = f"INVALID: workerd ended with status {status}: {runtime.last_message()}"
-        return replace(result, interrupted=True, valid=False, notes=(*notes, note))
+        return runtime.judged(replace(result, notes=(*result.notes, DISTANCES)))
 
 
 def deployment_of(scenario: "Scenario | None", *, seed: int) -> Mapping[str, Any]:

@@ -60,7 +60,8 @@ class LogLinear:
     def growth_per_month(self) -> tuple[float, float, float]:
         """Growth in 30 days as a fraction, and its 95 % interval."""
         slope, half = self.coefficients[1], student.ppf(0.975, self.degrees) * self.covariance[1, 1] ** 0.5
-        return tuple(float(np.expm1(DAYS_PER_MONTH * value)) for value in (slope, slope - half, slope + half))  # type: ignore[return-value]  # three of them
+        growth, low, high = np.expm1(DAYS_PER_MONTH * np.array([slope, slope - half, slope + half]))
+        return float(growth), float(low), float(high)
 
     def interval(self, ahead: NDArray[np.int64], *, level: float = 0.95) -> tuple[Array, Array, Array]:
         """Return median and prediction interval of the counts *ahead* days after the last one, each shape (n,)."""

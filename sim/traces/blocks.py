@@ -136,7 +136,7 @@ def _unreadable(source: Source, error: Exception, *, wrong: list[tuple[int, int]
     return f"{source.name} is not CSV: {said} ({PAGE})"
 
 
-def _csv_cells(source: Source, batch: Any, *, columns: Sequence[str], first_row_number: int) -> dict[str, Cells]:  # noqa: ARG001
+def _csv_cells(source: Source, batch: Any, *, columns: Sequence[str], first_row_number: int) -> dict[str, Cells]:  # noqa: ARG001  # one signature for all forms
     found = {name: _trimmed(batch[f"c{source.names.index(name)}"]) for name in columns}
     return {"": batch["c0"], **found}
 

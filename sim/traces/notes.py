@@ -16,7 +16,7 @@ WIDTHS_NS = (60_000_000_000, 1_000_000_000, 100_000_000, 10_000_000, 1_000_000, 
 
 SECOND_NS = 1_000_000_000
 
-WORDS = {60_000: "whole minutes", 1_000: "whole seconds", 1: "whole ms"}
+WORDS: dict[float, str] = {60_000: "whole minutes", 1_000: "whole seconds", 1: "whole ms"}
 
 UNITS = ((86_400_000, "days"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
 
@@ -79,7 +79,7 @@ def _notes(trace: Trace, taken: Taken, *, skipped: str) -> Iterator[str]:
     if taken.unsorted_rows:
         yield f"rows were not in order of time ({taken.unsorted_rows:,} came before the one above them): sorted"
     if trace.resolution_ms:
-        width = WORDS.get(round(trace.resolution_ms, 9), f"multiples of {trace.resolution_ms:g} ms")  # type: ignore[call-overload]
+        width = WORDS.get(round(trace.resolution_ms, 9), f"multiples of {trace.resolution_ms:g} ms")
         yield f"stamps are {width}, coarser than the traffic: requests are spread uniformly within them, by the seed"
     yield from _carried(trace)
     yield from _hole(trace)

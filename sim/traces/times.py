@@ -101,7 +101,8 @@ class Clock:
         first = float(values[0])
         size = next(((unit, low, high) for unit, low, high in MAGNITUDES if low <= first < high), None)
         if size is not None and (not self.explicit or size[0] == self.unit):
-            self.unit, *self._range = size[0], *size[1:]  # type: ignore[assignment]
+            self.unit, low, high = size
+            self._range = (low, high)
             self.taken = f"{self.unit} {SINCE_1970}"
         elif not self.unit:
             raise CellError(0, "has no unit, and its magnitude does not give one: say unit=s, ms, us or ns")

@@ -28,47 +28,22 @@ from sim.experiments import seeds as module
 from sim.experiments.capacity import over_seeds
 from sim.experiments.search import Search
 from sim.experiments.seeds import Hunt
-from sim.scenario.scenario import Scenario, load_scenario
+from sim.scenario.scenario import Scenario
 from sim.statistics.intervals import proportion_interval
+from tests.support.one_queue import MU_PER_S, as_one_queue, judged_by
 
 SEEDS = 5
 SETS = 400
 PROMISE = (0.925, 0.975)
 TOLERANCE_RATIO = 0.03
-MU_PER_S, TARGET_MS = 200.0, 200.0
+TARGET_MS = 200.0
 SLOW_NEAR = 77.0
-NOTHING = {"distribution": "constant", "value": 0.0}
 PAGE = Path("docs/CAPACITY_COVERAGE.md")
-
-TARGETS = """
-[[targets]]
-metric = "api_latency_ms"
-statistic = "p99"
-target = {target}
-alert = {alert}
-direction = "below"
-unit = "ms"
-"""
 
 
 def one_queue(folder: Path) -> Scenario:
     """Return one M/M/1 queue, whose P99 is ln 100 / (mu - lambda)."""
-    return (
-        _judged_by_p99(folder, TARGET_MS)
-        .with_(
-            **{
-                "workload.arrivals": {"kind": "poisson", "rate_per_s": 50.0},
-                "system.network.client_rtt_ms": NOTHING,
-                "system.workers.cpu_ms": NOTHING,
-                "system.workers.cold_fraction": 0.0,
-                "system.d1.rtt_ms": NOTHING,
-                "system.d1.read_ms": {"distribution": "exponential", "mean": 1000 / MU_PER_S},
-                "system.client.timeout_ms": 1e6,
-                "system.d1.queue_limit": 1_000_000,
-            }
-        )
-        .with_shares(search=1.0)
-    )
+    return as_one_queue(_judged_by_p99(folder, TARGET_MS))
 
 
 def slow_launch(folder: Path) -> Scenario:
@@ -91,10 +66,8 @@ def launch(folder: Path) -> Scenario:
     return _judged_by_p99(folder, 200.0)
 
 
-def _judged_by_p99(folder: Path, target: float) -> Scenario:
-    path = folder / "targets.toml"
-    path.write_text(TARGETS.format(target=target, alert=2 * target), encoding="utf-8")
-    return load_scenario("launch").with_(targets=str(path))
+def _judged_by_p99(folder: Path, target_ms: float) -> Scenario:
+    return judged_by(folder, ("api_latency_ms", target_ms))
 
 
 def _in(folder: Path, name: str) -> Path:

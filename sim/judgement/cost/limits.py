@@ -199,8 +199,11 @@ def _first_day(reached: "NDArray[np.bool_]") -> "NDArray[np.float64]":
 def _interval(days: "NDArray[np.float64]") -> tuple[float, float, float]:
     """Median, and the 95 % interval, of days of which some may never come."""
     ordered = np.sort(days)
-    places = [min(len(ordered) - 1, int(level * len(ordered))) for level in (0.5, 0.025, 0.975)]
-    return tuple(float(ordered[place]) for place in places)  # type: ignore[return-value]  # three of them
+
+    def at(level: float) -> float:
+        return float(ordered[min(len(ordered) - 1, int(level * len(ordered)))])
+
+    return at(0.5), at(0.025), at(0.975)
 
 
 def _size(size_bytes: float) -> str:

@@ -22,46 +22,15 @@ from sim.runners import simulated
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.statistics.intervals import Estimate
+from tests.support.one_queue import MU_PER_S, as_one_queue, judged_by
 
-MU_PER_S = 200.0
 QUEUES = queues(load_scenario("launch").system.instances.values())
-NOTHING = {"distribution": "constant", "value": 0.0}
-
-TARGETS = """
-[[targets]]
-metric = "{metric}"
-statistic = "p99"
-target = {target}
-alert = {alert}
-direction = "below"
-unit = "ms"
-"""
 
 
 def one_queue(folder: Path, *rows: tuple[str, float], **changes: Any) -> Scenario:
-    """Searches only, and of a search only the time in D1's queue and thread."""
-    targets = folder / "targets.toml"
-    targets.write_text("".join(TARGETS.format(metric=m, target=t, alert=2 * t) for m, t in rows), encoding="utf-8")
-    return (
-        load_scenario("launch")
-        .with_(
-            **{
-                "targets": str(targets),
-                "workload.duration_s": 60,
-                "workload.warm_up_s": 0,
-                "workload.arrivals": {"kind": "poisson", "rate_per_s": 50.0},
-                "system.network.client_rtt_ms": NOTHING,
-                "system.workers.cpu_ms": NOTHING,
-                "system.workers.cold_fraction": 0.0,
-                "system.d1.rtt_ms": NOTHING,
-                "system.d1.read_ms": {"distribution": "exponential", "mean": 1000 / MU_PER_S},
-                "system.client.timeout_ms": 1e6,
-                "system.d1.queue_limit": 1_000_000,
-                **changes,
-            }
-        )
-        .with_shares(search=1.0)
-    )
+    """One M/M/1 queue for a minute, judged by the P99s of *rows*."""
+    short = {"workload.duration_s": 60, "workload.warm_up_s": 0}
+    return as_one_queue(judged_by(folder, *rows), **{**short, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -204,9 +173,8 @@ STORM = {
 
 
 def storm(folder: Path, **changes: Any) -> Scenario:
-    targets = folder / "targets.toml"
-    targets.write_text(TARGETS.format(metric="api_latency_ms", target=1_000, alert=2_000), encoding="utf-8")
-    return load_scenario("launch").with_(**{"targets": str(targets), "workload.duration_s": 1_200, **STORM, **changes})
+    judged = judged_by(folder, ("api_latency_ms", 1_000))
+    return judged.with_(**{"workload.duration_s": 1_200, **STORM, **changes})
 
 
 def test_answer_does_not_hang_on_the_warm_up_that_is_named(tmp_path: Path) -> None:

@@ -7,23 +7,17 @@ that is hit by chance, a call that nobody waits for: simulated, played by the re
 import pytest
 
 from sim import load_scenario
-from sim.experiments.plan import Plan, plan
+from sim.experiments.plan import Plan
 from sim.report.page import report_html
 from sim.results.result import Result
-
-ATTEMPTS = 3
-"""A machine with other work gives invalid measurements; so often it may."""
+from tests.support.plans import measured_plan
 
 
 @pytest.fixture(scope="module")
 def found() -> Plan:
     """A plan with all its parts."""
     scenario = load_scenario("feed").with_(**{"workload.duration_s": 60, "workload.warm_up_s": 5, "workload.live_s": 5})
-    for _ in range(ATTEMPTS):
-        whole = plan(scenario, replications=2)
-        if whole.measured is not None and whole.measured.valid:
-            break
-    return whole
+    return measured_plan(scenario)
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,12 @@ import pandas as pd
 import pytest
 
 from sim import load_scenario, run
-from sim.experiments.plan import Plan, plan
+from sim.experiments.plan import Plan
 from sim.models.billing import SECONDS_PER_MONTH
 from sim.report.page import report_html
 from sim.results.result import Result
 from sim.scenario.scenario import Scenario
-
-ATTEMPTS = 3
-"""A machine with other work gives invalid measurements; so often it may."""
+from tests.support.plans import measured_plan
 
 ROUTES = {"feed", "post", "picture", "join", "say", "widget", "clean_up"}
 EDGE = {"cache", "kv", "queues", "cron", "origin", "websocket"}
@@ -35,11 +33,7 @@ def scenario() -> Scenario:
 @pytest.fixture(scope="module")
 def found(scenario: Scenario) -> Plan:
     """A plan with all its parts."""
-    for _ in range(ATTEMPTS):
-        whole = plan(scenario, replications=2)
-        if whole.measured is not None and whole.measured.valid:
-            break
-    return whole
+    return measured_plan(scenario)
 
 
 @pytest.fixture(scope="module")

@@ -40,11 +40,11 @@ def test_a_wrong_type_is_refused_in_one_line_that_names_the_argument(name: str) 
 
 def test_a_missing_and_an_unknown_argument_are_refused_in_one_line() -> None:
     with pytest.raises(UsageError, match=r"^run: missing a required argument: 'scenario'"):
-        sim.run()  # type: ignore[call-arg]
+        sim.run()  # type: ignore[call-arg]  # wrong on purpose
     with pytest.raises(UsageError, match=r"^run: got an unexpected keyword argument 'rate'"):
-        sim.run("launch", rate=3)  # type: ignore[call-arg]
+        sim.run("launch", rate=3)  # type: ignore[call-arg]  # wrong on purpose
     with pytest.raises(UsageError, match=r"a Scenario \(load_scenario\(\.\.\.\) makes one\)$"):
-        sim.capacity("launch")  # type: ignore[arg-type]
+        sim.capacity("launch")  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize("name", ["judge", "availability", "by_route", "waterfall"])

@@ -227,7 +227,7 @@ def test_any_file_is_a_config_and_a_log_or_a_clear_error(tmp_path_factory: pytes
     for asked in ({"config": path}, {"log": path}):
         said = ""
         try:
-            init(**asked)  # type: ignore[arg-type]
+            init(**asked)  # type: ignore[arg-type]  # of many types
         except SimError as error:  # Anything else would be a traceback.
             said = str(error)
         assert "defect" not in said
