@@ -56,7 +56,8 @@ deploy-check: .venv/runtime ## Build what would be deployed, staging and product
 	for stage in staging production; do (cd deploy && WRANGLER_SEND_METRICS=false \
 	$(NODE) node_modules/wrangler/bin/wrangler.js deploy --dry-run --env $$stage --outdir ../out/deploy/$$stage) || exit 1; done
 
-nightly: .venv/dev ## What takes longer: coverage with 400 runs, 10,000 examples of every property.
+nightly: .venv/dev ## What takes longer: coverage with 400 runs, new examples of every property, 10,000 random flows.
+	HYPOTHESIS_PROFILE=explore $(PYTEST) --dist worksteal $(ARGS)
 	$(BIN)/python -m pytest -m nightly $(ARGS)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/sim/engines/test_engines_agree.py $(ARGS)
 

@@ -162,14 +162,17 @@ class Namespace:
         Raises
         ------
         KVError
-            400: the limit is not 1 to 1,000.
+            400: the limit is not 1 to 1,000, or a lone surrogate in prefix or cursor.
         """
+        prefix_bytes = size_of(prefix, "prefix")
+        size_of(cursor, "cursor")
         if not 1 <= limit <= LIST_KEYS_MAX:
             raise KVError(400, f"limit={limit} must be 1 to {LIST_KEYS_MAX}")
         rows = self._engine.execute(
-            "SELECT key FROM pairs WHERE substr(key, 1, ?) = ? AND key > ? AND coalesce(expires_unix_ms, ?) > ?"
-            " ORDER BY key LIMIT ?",
-            (len(prefix), prefix, cursor, self._clock.unix_ms() + 1, self._clock.unix_ms(), limit + 1),
+            # As bytes: the text of a key ends for SQLite's functions at its first NUL.
+            "SELECT key FROM pairs WHERE substr(CAST(key AS BLOB), 1, ?) = CAST(? AS BLOB) AND key > ?"
+            " AND coalesce(expires_unix_ms, ?) > ? ORDER BY key LIMIT ?",
+            (prefix_bytes, prefix, cursor, self._clock.unix_ms() + 1, self._clock.unix_ms(), limit + 1),
         ).values
         keys = [str(row[0]) for row in rows[:limit]]
         return Page(keys, keys[-1] if len(rows) > limit else "")
@@ -243,9 +246,19 @@ def check_key(key: str) -> None:
     KVError
         400, unless it is 1 to 512 bytes of UTF-8, and neither ``.`` nor ``..``.
     """
-    try:
-        size_bytes = len(key.encode())
-    except UnicodeEncodeError:
-        raise KVError(400, f"key={key[:80]!a} must be Unicode without lone surrogates") from None
-    if not 1 <= size_bytes <= KEY_BYTES_MAX or key in (".", ".."):
+    if not 1 <= size_of(key, "key") <= KEY_BYTES_MAX or key in (".", ".."):
         raise KVError(400, f'key={key[:80]!a} must be 1 to {KEY_BYTES_MAX} bytes, and not "." or ".."')
+
+
+def size_of(text: str, name: str) -> int:
+    """Return the bytes of *text* in UTF-8; *name* is for the message.
+
+    Raises
+    ------
+    KVError
+        400: a lone surrogate.
+    """
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise KVError(400, f"{name}={text[:80]!a} must be Unicode without lone surrogates") from None

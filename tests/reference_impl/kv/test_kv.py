@@ -123,6 +123,22 @@ def test_any_other_key_is_stored_and_found(key: str, value: bytes) -> None:
         assert (kv.get(key), kv.list().keys) == (None, [])
 
 
+@pytest.mark.parametrize("key", ["\x00", "a\x00b", "\x00\x00", "é\x00", "\U0001f600"])
+def test_key_is_listed_under_every_prefix_of_it(key: str) -> None:
+    """SQLite's text functions end at a NUL; the platform's keys do not."""
+    with namespace() as (kv, _):
+        kv.put(key, b"")
+        kv.put("another", b"")
+        for length in range(1, len(key) + 1):
+            assert kv.list(key[:length]).keys == (["a\x00b", "another"] if key[:length] == "a" else [key])
+
+
+def test_prefix_that_is_no_text_is_refused() -> None:
+    with namespace() as (kv, _), pytest.raises(KVError, match="prefix") as caught:
+        kv.list("\ud800")
+    assert caught.value.status == 400
+
+
 def test_limits_are_met_to_the_byte() -> None:
     with namespace() as (kv, _):
         kv.put("x" * KEY_BYTES_MAX, b"v" * VALUE_BYTES_MAX, metadata="m" * (METADATA_BYTES_MAX - 2))
