@@ -60,8 +60,12 @@ class OverloadedError(PlatformError):
 
 
 class LimitError(PlatformError):
-    """A documented limit of the platform was exceeded; a retry fails again."""
+    """A documented limit of the platform was exceeded; a retry fails again.
 
+    On the platform this is an exception in the caller's code; who does not catch it answers 500.
+    """
+
+    status = 500
     code = "limit_exceeded"
 
 

@@ -7,7 +7,7 @@ value together 2,000,000 bytes on the SQLite back end; 128 keys a call. Only the
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reference_impl.errors import LimitError
 
@@ -28,6 +28,14 @@ class StorageLimits:
 SQLITE_LIMITS = StorageLimits("sqlite", 2_000_000, 2_000_000, 2_000_000)
 KV_LIMITS = StorageLimits("kv", 2_048, 131_072, 133_120, has_sql=False)
 BACK_ENDS: Mapping[str, StorageLimits] = {limits.name: limits for limits in (SQLITE_LIMITS, KV_LIMITS)}
+
+
+def limits_with(back_end: str, *, sqlite_value_bytes: int, kv_value_bytes: int) -> StorageLimits:
+    """Return the limits of a back end whose largest value (on SQLite, with its key) is another one."""
+    limits = BACK_ENDS[back_end]
+    if limits.has_sql:
+        return replace(limits, value_bytes=sqlite_value_bytes, key_plus_value_bytes=sqlite_value_bytes)
+    return replace(limits, value_bytes=kv_value_bytes, key_plus_value_bytes=kv_value_bytes + limits.key_bytes)
 
 
 def within(found: int, allowed: int, *, what: str) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from reference_impl.durable_objects.limits import BACK_ENDS, StorageLimits
+from reference_impl.durable_objects.limits import BACK_ENDS, KV_LIMITS, SQLITE_LIMITS, StorageLimits, limits_with
 from reference_impl.tables import Table
 from reference_impl.timing.tape import Tape
 
@@ -36,5 +36,9 @@ class DurableObjectsSettings:
             queue_limit=table.count("queue_limit", at_least=0),
             read_ms=table.tape("read_ms"),
             write_ms=table.tape("write_ms"),
-            limits=BACK_ENDS[table.choice("storage", "sqlite", choices=list(BACK_ENDS))],
+            limits=limits_with(
+                table.choice("storage", "sqlite", choices=list(BACK_ENDS)),
+                sqlite_value_bytes=table.whole("sqlite_value_bytes_max", SQLITE_LIMITS.value_bytes, at_least=1),
+                kv_value_bytes=table.whole("kv_value_bytes_max", KV_LIMITS.value_bytes, at_least=1),
+            ),
         )

@@ -12,7 +12,7 @@ were measured by one user (lumenize.com). The start time has no published figure
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import isinf
+from math import inf, isinf
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -50,6 +50,12 @@ class DurableObjects(Table):
     """Work of a request that reads the object's state; it holds the object."""
     write_ms: Distribution
     """Work of a request that changes the object's state; it holds the object."""
+    storage: Literal["sqlite", "kv"] = "sqlite"
+    """Back end of the objects' storage; the older ``kv`` has no SQL."""
+    sqlite_value_bytes_max: Count | None = None
+    """Largest stored value on the SQLite back end, with its key; no limit without it."""
+    kv_value_bytes_max: Count | None = None
+    """Largest stored value on the key-value back end; no limit without it."""
 
 
 class Write(Table):
@@ -73,6 +79,14 @@ def station(objects: Instance) -> Station:
     table: DurableObjects = objects.table
     shards = objects.keys if table.shards == "per_key" else table.shards
     return Station(objects.name, servers=1, instances=shards, queue_limit=table.queue_limit)
+
+
+def value_bytes_max(objects: Instance, *, key_bytes: int) -> float:
+    """Return the largest value under a key of *key_bytes*, which only SQLite counts with it; infinite for no limit."""
+    table: DurableObjects = objects.table
+    if table.storage == "kv":
+        return inf if table.kv_value_bytes_max is None else table.kv_value_bytes_max
+    return inf if table.sqlite_value_bytes_max is None else table.sqlite_value_bytes_max - key_bytes
 
 
 def held(objects: Instance, *, work: Flow, evict_idle_ms: float | None = None) -> Flow:

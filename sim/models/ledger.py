@@ -3,7 +3,8 @@
 ``hardened`` stores one row per event, so every append costs the same. An alarm, set by the first pending event, seals
 the pending events and reads them in chunks, holding the object for each chunk (hazard H70), and writes each chunk to D1
 while the object serves others. ``seed`` rewrites the whole log as one value, so the cost of an append grows with the
-log (hazard H3), and nothing ever truncates it.
+log (hazard H3). Nothing ever truncates it: once the log has reached the limit of a stored value, every further append
+does its work and fails (hazard H1).
 
 Sources
 -------
@@ -15,11 +16,13 @@ rows more.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf, isfinite
 from typing import Any, Literal
 
 import numpy as np
 
-from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Latch, Move, Repeat, Spawn, Time
+from sim.flow import ZERO, Count, CountAtLeast, Counter, Delay, Flow, Guard, Latch, Move, Repeat, Spawn, Time
+from sim.foundation.errors import ScenarioError
 from sim.foundation.schema import Count as Number
 from sim.foundation.schema import NotNegative, Positive, Table
 from sim.models import durable_objects
@@ -27,6 +30,10 @@ from sim.models.billing import GB, SECONDS_PER_MONTH, Call, Demand, StorageLimit
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
 from sim.models.metered import rows_of
 from sim.randomness.distributions import Constant, Distribution
+
+LOG_KEY_BYTES = len("usageLog")
+LOG_HEAD_BYTES = 1
+"""Bytes of the log besides its events and their separators: two brackets, and one separator less than events."""
 
 CHUNKS_MAX = 1_000_000
 """Upper limit on the chunks of one flush, far above any real one, so that every loop ends."""
@@ -80,7 +87,12 @@ def _append(ledger: Instance) -> Flow:
     if table.policy == "seed":
         log = Counter(f"{ledger.name}_log", instances=instances)
         rewrite = Time(table.write_ms, each_ms=table.append_us_per_event / 1000, of=log)
-        return (Delay(rewrite, ledger.stream("write")), Count(log))
+        most = events_max(ledger)
+        full = (Guard(CountAtLeast(log, most), "error"),) if isfinite(most) else ()
+        return (Delay(rewrite, ledger.stream("write")), *full, Count(log))
+    if _objects(ledger).table.storage == "kv":
+        where = f"system.{table.objects}.storage='kv'"
+        raise ScenarioError(f'{where} has no SQL, which the hardened ledger needs; use "sqlite" (scenarios/README.md)')
     alarm = Spawn(
         _flush(ledger),
         ledger.stream("alarm"),
@@ -88,6 +100,12 @@ def _append(ledger: Instance) -> Flow:
         once=Latch(f"{ledger.name}_alarm", instances=instances),
     )
     return (Delay(table.write_ms, ledger.stream("write")), Count(_pending(ledger)), alarm)
+
+
+def events_max(ledger: Instance) -> float:
+    """Return how many events the log of the policy ``seed`` holds: floor((limit - head) / event), or infinity."""
+    limit_bytes = durable_objects.value_bytes_max(_objects(ledger), key_bytes=LOG_KEY_BYTES)
+    return max(0.0, limit_bytes - LOG_HEAD_BYTES) // ledger.table.event_bytes if isfinite(limit_bytes) else inf
 
 
 def _flush(ledger: Instance) -> Flow:
