@@ -10,6 +10,7 @@ import numpy as np
 from sim.foundation.errors import ScenarioError
 from sim.foundation.schema import PAGE, Place, dotted, nearest, shown
 from sim.scenario.platform import read_toml
+from sim.scenario.system import LIKE, filled
 from sim.scenario.volume import outdated
 
 WHOLE = ("arrivals", "parameters")
@@ -130,8 +131,21 @@ def changed(raw: dict[str, Any], changes: dict[Place, Any]) -> dict[str, Any]:
         del raw["demand"]
         assumptions.pop("demand", None)
     for place, value in changes.items():
+        _copy_first(raw, place)
         _put(raw, place, value)
     return raw
+
+
+def _copy_first(raw: dict[str, Any], place: Place) -> None:
+    """Give an instance that is ``like`` another a copy of the table that is changed in part: a median, say."""
+    if place[0] != "system" or len(place) < len(("system", "instance", "key", "part")):
+        return
+    name, key = str(place[1]), str(place[2])
+    table = raw.get("system", {}).get(name)
+    if isinstance(table, dict) and LIKE in table and key not in table:
+        copied = filled(raw["system"])[name]
+        if key in copied:
+            table[key] = deepcopy(copied[key])
 
 
 def _put(raw: dict[str, Any], place: Place, value: Any) -> None:

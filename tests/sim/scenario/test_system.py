@@ -48,6 +48,13 @@ def test_one_that_is_like_another_follows_it_when_it_varies() -> None:
     assert varied.vary("system.archive.queue_limit", 9).system.d1.queue_limit == 7
 
 
+def test_part_of_a_number_that_is_copied_can_be_changed_alone() -> None:
+    varied = TWO_OF_EACH.vary("system.rooms.output_gate_ms.high", 77.0)
+    whole = LAUNCH.system.durable_objects.output_gate_ms
+    assert varied.system.rooms.output_gate_ms == type(whole)(low=whole.low, high=77.0)
+    assert varied.system.durable_objects.output_gate_ms == whole
+
+
 def test_chain_of_likeness_is_followed_to_its_end() -> None:
     chained = TWO_OF_EACH.vary("system.cold", {"like": "archive", "queue_limit": 5})
     assert chained.system.cold.rtt_ms == chained.system.archive.rtt_ms
