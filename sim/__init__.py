@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sim.experiments.sensitivity import sensitivity as sensitivity
     from sim.experiments.stopping import run_until as run_until
     from sim.experiments.sweep import sweep as sweep
+    from sim.experiments.uncertainty import uncertainty as uncertainty
     from sim.foundation.errors import SimError as SimError
     from sim.judgement.availability import availability as availability
     from sim.judgement.comparison import compare as compare
@@ -81,6 +82,7 @@ _HOME = {
     "sensitivity": "sim.experiments.sensitivity",
     "sweep": "sim.experiments.sweep",
     "theory": "sim",
+    "uncertainty": "sim.experiments.uncertainty",
     "waterfall": "sim.results.breakdown",
 }
 """Module of each name."""
@@ -88,7 +90,7 @@ _HOME = {
 _MODULES = frozenset({"flow", "models", "plots", "theory"})
 """Names that are modules themselves."""
 
-_VIEWED = ("Availability", "Capacity", "Comparison", "Cost", "Scenario", "Screening", "Sweep")
+_VIEWED = ("Availability", "Capacity", "Comparison", "Cost", "Scenario", "Screening", "Sweep", "Uncertainty")
 VIEWS.update(
     {
         "Plan.html": "sim.report.html:plan_html",

@@ -1,4 +1,4 @@
-"""Commands that analyse a scenario: ``plan``, ``run``, ``capacity``, ``sweep``, ``cost``."""
+"""Commands that analyse a scenario: ``plan``, ``run``, ``capacity``, ``sweep``, ``uncertainty``, ``cost``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -193,6 +193,39 @@ def sweep(
     if found.ended_early:
         say(f"headroom: {found.ended_early}")
     return USAGE_STATUS if found.interrupted else status_of(worst(found.points["verdict"]))
+
+
+@app.command(epilog="Example: headroom uncertainty launch --factor 1.5")
+def uncertainty(
+    scenario: ScenarioName,
+    *,
+    factor: Annotated[
+        float, typer.Option(help="Each low-confidence number is divided and multiplied by up to it.")
+    ] = 2.0,
+    draws: Annotated[int, typer.Option(help="Random variants behind the shares that meet each target.")] = 256,
+    rate: Rate = None,
+    seed: Seed = None,
+    trace: Trace = None,
+    columns: Columns = None,
+    unmatched: Unmatched = None,
+    changes: Changes = None,
+    engine: Engine = "compiled",
+    json: Json = None,
+) -> int:
+    """Vary all low-confidence numbers at once: what they leave open, and which to measure."""
+    from sim.experiments.uncertainty import uncertainty as study
+    from sim.report.json_document import uncertainty_document
+    from sim.report.terminal import table
+    from sim.report.uncertainty_tables import shares, spread
+
+    asked = scenario_asked(scenario, rate=rate, seed=seed, trace=trace, how=(columns, unmatched), changes=changes)
+    found = study(asked, factor=factor, draws=draws, engine=engine, on_progress=progress_printer())
+    grids = [spread(found), *([shares(found)] if any(one.shares for one in found.outputs) else [])]
+    show([table(one) for one in grids], document=uncertainty_document(found), json=json)
+    if found.ended_early:
+        say(f"headroom: {found.ended_early}")
+        return USAGE_STATUS
+    return 0
 
 
 @app.command(epilog="Example: headroom cost phase4 --runaway")

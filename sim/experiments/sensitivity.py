@@ -96,7 +96,7 @@ def sensitivity(
         Largest effect on any judged target first.
     """
     lines = [line for line in targets_of(scenario) if line.metric != UPTIME]
-    base = _statistics(scenario, lines, engine)
+    base = statistics(scenario, lines, engine=engine)
     rows = []
     for source in low_confidence_numbers(scenario):
         if on_progress is not None:
@@ -145,10 +145,10 @@ def _varied(
         varied = scenario.vary(source.path, multiplied(source.value, factor))
     except ScenarioError:
         return np.full(2 + len(lines), nan)
-    return _statistics(varied, lines, engine)
+    return statistics(varied, lines, engine=engine)
 
 
-def _statistics(scenario: "Scenario", lines: Sequence[Target], engine: str) -> NDArray[np.float64]:
+def statistics(scenario: "Scenario", lines: Sequence[Target], *, engine: str) -> NDArray[np.float64]:
     """Simulate, and return P50 and P99 of latency, then the statistic of each of *lines*; shape (2 + len(lines),)."""
     from sim.runners.play import play_whole
     from sim.scenario.generation import schedule

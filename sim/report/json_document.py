@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sim.experiments.sensitivity import Sensitivity
     from sim.experiments.stopping import SequentialEstimate
     from sim.experiments.sweep import Sweep
+    from sim.experiments.uncertainty import Uncertainty
     from sim.judgement.comparison import Comparison
     from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
@@ -110,6 +111,30 @@ def plan_document(plan: "Plan") -> Document:
 def screening_document(found: "Screening") -> Document:
     """What arithmetic said before anything was simulated."""
     return {"label": found.label, "approximation": True} | vars(found)
+
+
+def uncertainty_document(found: "Uncertainty") -> Document:
+    """What low-confidence numbers leave open."""
+    return {
+        "scenario": found.scenario,
+        "factor": found.factor,
+        "draws": found.draws,
+        "runs": found.runs,
+        "ended_early": found.ended_early,
+        "inputs": [vars(one) for one in found.inputs],
+        "outputs": [
+            {
+                **{name: getattr(one, name) for name in ("name", "value", "low", "median", "high")},
+                "met": None if one.met is None else _estimate(one.met),
+                "effects": dict(one.effects),
+                "shares": [
+                    {"path": share.path, "alone": _estimate(share.alone), "in_all": _estimate(share.in_all)}
+                    for share in one.shares
+                ],
+            }
+            for one in found.outputs
+        ],
+    }
 
 
 def capacity_document(found: "Capacity") -> Document:

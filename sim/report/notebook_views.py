@@ -3,7 +3,7 @@
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from sim.report import bill_tables, tables
+from sim.report import bill_tables, tables, uncertainty_tables
 from sim.report.grid import Cell, grid
 from sim.report.html import grid_html
 from sim.report.sentences import free_plan
@@ -12,6 +12,7 @@ from sim.report.wording import amount, percent, span
 if TYPE_CHECKING:
     from sim.experiments.capacity import Capacity
     from sim.experiments.sweep import Sweep
+    from sim.experiments.uncertainty import Uncertainty
     from sim.judgement.availability import Availability
     from sim.judgement.comparison import Comparison
     from sim.judgement.cost import Cost
@@ -38,6 +39,11 @@ def cost_html(bill: "Cost") -> str:
 def sweep_html(found: "Sweep") -> str:
     """A row a point."""
     return grid_html(tables.sweep(found))
+
+
+def uncertainty_html(found: "Uncertainty") -> str:
+    """Each target over what the assumptions allow, and what explains it."""
+    return grid_html(uncertainty_tables.spread(found)) + grid_html(uncertainty_tables.shares(found))
 
 
 def availability_html(found: "Availability") -> str:

@@ -11,10 +11,12 @@ from sim.report.plots.latency import ccdf, over_time
 from sim.report.plots.load import latency_against_load
 from sim.report.plots.parts import waterfall
 from sim.report.plots.sensitivity import tornado
+from sim.report.plots.uncertainty import assumptions
 from sim.report.plots.utilization import stations, utilization_against_load
 
 __all__ = [
     "arrivals",
+    "assumptions",
     "ccdf",
     "cost",
     "cost_against_volume",

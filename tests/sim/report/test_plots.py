@@ -32,10 +32,10 @@ from sim.scenario.scenario import load_scenario
 from tests.support import frames
 from tests.support.plans import CAPACITY_PER_S, example_capacity, example_plan
 
-OF_BILLS = {"cost_against_volume", "volume_forecast"}
-"""Figures of several bills, which no plan has."""
+OF_OTHERS = {"assumptions", "cost_against_volume", "volume_forecast"}
+"""Figures of several bills, and of a study of the assumptions, which no plan has."""
 
-OF_PLAN: dict[str, Callable[..., Axes]] = {name: getattr(plots, name) for name in plots.__all__ if name not in OF_BILLS}
+OF_PLAN: dict[str, Callable[..., Axes]] = {name: getattr(plots, name) for name in plots.__all__ if name not in OF_OTHERS}
 """Every other figure; all of them can be drawn from a plan."""
 
 

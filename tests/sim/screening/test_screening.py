@@ -359,8 +359,7 @@ def test_another_rate_is_asked_without_changing_the_scenario() -> None:
 
 
 def test_same_scenario_gives_the_same_screening() -> None:
-    # As texts: what has no number is NaN, which equals nothing since Python 3.13 compares dataclasses field by field.
-    assert repr(screen(LAUNCH)) == repr(screen(replace_nothing(LAUNCH)))
+    assert repr(screen(LAUNCH)) == repr(screen(replace_nothing(LAUNCH)))  # NaN equals nothing.
 
 
 def replace_nothing(scenario: Scenario) -> Scenario:
