@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sim.judgement.comparison import compare as compare
     from sim.judgement.cost import cost as cost
     from sim.judgement.judge import judge as judge
+    from sim.lint.linting import lint as lint
     from sim.models.registry import register as register
     from sim.report import plots as plots
     from sim.results.breakdown import by_route as by_route
@@ -66,6 +67,7 @@ _HOME = {
     "init": "sim.scaffold.drafting",
     "json_schema": "sim.scenario.schema_page",
     "judge": "sim.judgement.judge",
+    "lint": "sim.lint.linting",
     "load_run": "sim.results.storage",
     "load_scenario": "sim.scenario.scenario",
     "models": "sim",
@@ -90,7 +92,7 @@ _HOME = {
 _MODULES = frozenset({"flow", "models", "plots", "theory"})
 """Names that are modules themselves."""
 
-_VIEWED = ("Availability", "Capacity", "Comparison", "Cost", "Scenario", "Screening", "Sweep", "Uncertainty")
+_VIEWED = ("Availability", "Capacity", "Comparison", "Cost", "Linted", "Scenario", "Screening", "Sweep", "Uncertainty")
 VIEWS.update(
     {
         "Plan.html": "sim.report.html:plan_html",

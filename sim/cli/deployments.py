@@ -1,4 +1,4 @@
-"""Commands about a deployment: ``init``, ``compare``, ``serve``."""
+"""Commands about a deployment: ``init``, ``lint``, ``compare``, ``serve``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,6 +43,25 @@ def init(
         say(f"not expressed: {line}")
     say(f"written: {out}; next: headroom plan {out}")
     return 0
+
+
+@app.command(epilog="Example: headroom lint my-worker/")
+def lint(
+    path: Annotated[Path, typer.Argument(help="A Wrangler configuration, or a folder that holds one.")] = Path(),
+    *,
+    ignore: Annotated[list[str] | None, typer.Option(metavar="RULE", help="Leave this rule out; repeatable.")] = None,
+    json: Json = None,
+) -> int:
+    """Say what is wrong with a deployment's files, without running them; status 1 if there is more than notes."""
+    from sim.lint.linting import lint as do_lint
+    from sim.report.json_document import lint_document
+    from sim.report.lint_tables import findings, summary
+    from sim.report.terminal import table
+
+    found = do_lint(path, ignore=tuple(ignore or ()))
+    show([table(findings(found))] if found.findings else [], document=lint_document(found), json=json)
+    say(summary(found))
+    return 1 if found.failed else 0
 
 
 @app.command(epilog="Example: headroom compare simulated.parquet measured.parquet")

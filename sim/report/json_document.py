@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sim.judgement.comparison import Comparison
     from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
+    from sim.lint.linting import Linted
     from sim.results.result import Result
     from sim.scenario.scenario import Scenario
     from sim.screening import Screening
@@ -133,6 +134,23 @@ def uncertainty_document(found: "Uncertainty") -> Document:
                 ],
             }
             for one in found.outputs
+        ],
+    }
+
+
+def lint_document(found: "Linted") -> Document:
+    """What is wrong with a deployment's files."""
+    return {
+        "path": found.path,
+        "failed": found.failed,
+        "looked_at": dict(found.looked_at),
+        "findings": [
+            {
+                **{name: getattr(one, name) for name in ("rule", "line_number", "message", "remedy", "hazard")},
+                "severity": str(one.severity),
+                "file": one.file.as_posix(),
+            }
+            for one in found.findings
         ],
     }
 

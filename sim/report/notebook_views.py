@@ -3,7 +3,7 @@
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from sim.report import bill_tables, tables, uncertainty_tables
+from sim.report import bill_tables, lint_tables, tables, uncertainty_tables
 from sim.report.grid import Cell, grid
 from sim.report.html import grid_html
 from sim.report.sentences import free_plan
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sim.judgement.availability import Availability
     from sim.judgement.comparison import Comparison
     from sim.judgement.cost import Cost
+    from sim.lint.linting import Linted
     from sim.scenario.scenario import Scenario
     from sim.screening import Screening
 
@@ -39,6 +40,11 @@ def cost_html(bill: "Cost") -> str:
 def sweep_html(found: "Sweep") -> str:
     """A row a point."""
     return grid_html(tables.sweep(found))
+
+
+def linted_html(found: "Linted") -> str:
+    """A row a finding."""
+    return grid_html(lint_tables.findings(found), notes=lint_tables.summary(found))
 
 
 def uncertainty_html(found: "Uncertainty") -> str:

@@ -7,7 +7,8 @@ Cloudflare D1 pricing: an entry of an index is a row written, beside the row its
 
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +41,24 @@ class Schema:
 
 def read_migrations(folder: Path) -> Schema | None:
     """Apply the migrations in *folder* to an empty database in memory; None if there are none."""
+    with applied(folder) as (database, files, problem):
+        if not files:
+            return None
+        names = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        indexes = {
+            name: len(database.execute("SELECT 1 FROM pragma_index_list(?)", (name,)).fetchall())
+            for (name,) in names.fetchall()
+        }
+        return Schema(files, indexes, problem)
+
+
+@contextmanager
+def applied(folder: Path) -> Iterator[tuple[sqlite3.Connection, int, str]]:
+    """Yield a database in memory to which the migrations in *folder* are applied, their number, and the first problem.
+
+    What comes after a migration that cannot be applied is not applied either.
+    """
     files = sorted(folder.glob("*.sql"))[:FILES_MAX] if folder.is_dir() else []
-    if not files:
-        return None
     problem = ""
     with closing(sqlite3.connect(":memory:")) as database:
         for file in files:
@@ -52,9 +68,4 @@ def read_migrations(folder: Path) -> Schema | None:
             except (OSError, UnicodeDecodeError, sqlite3.Error) as error:
                 problem = f"{file.name}: {error}"
                 break
-        names = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-        indexes = {
-            name: len(database.execute("SELECT 1 FROM pragma_index_list(?)", (name,)).fetchall())
-            for (name,) in names.fetchall()
-        }
-    return Schema(len(files), indexes, problem)
+        yield database, len(files), problem

@@ -9,7 +9,7 @@ environments, everything else is; a folder's ``wrangler.json`` goes before ``wra
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,14 @@ class Config:
         ``limits``, ``placement``, ``observability``, as they are written.
     notes : tuple of str
         What a reader of the configuration would otherwise miss.
+    main : str
+        The Worker's entry file, relative to the configuration; empty if it names none.
+    environments : tuple of str
+        All that the file has.
+    classes : dict of str to str
+        Durable Object classes that its migrations make, with their storage: ``sqlite`` or ``kv``.
+    unnamed : tuple of str
+        Tables of bindings of the top level that the environment does not name, and so does not have.
     """
 
     path: Path
@@ -95,6 +103,10 @@ class Config:
     crons: tuple[str, ...]
     settings: dict[str, Any]
     notes: tuple[str, ...]
+    main: str = ""
+    environments: tuple[str, ...] = ()
+    classes: dict[str, str] = field(default_factory=dict)
+    unnamed: tuple[str, ...] = ()
 
 
 def read_config(path: str | Path, environment: str = "") -> Config:
@@ -129,8 +141,21 @@ def read_config(path: str | Path, environment: str = "") -> Config:
         raise UsageError(f"{file}: triggers.crons must be a list of texts")
     name = str(bound.get("name") or file.resolve().parent.name)
     settings = {key: bound[key] for key in ("limits", "placement", "observability") if bound.get(key)}
-    notes = tuple(_notes(top, own, environment=environment, bound=bound))
-    return Config(file, name, environment, bindings, tuple(crons), settings, notes)
+    unnamed = tuple(key for key in top if key in _BOUND and key not in own and top[key]) if environment else ()
+    classes = _classes(bound)
+    return Config(
+        path=file,
+        name=name,
+        environment=environment,
+        bindings=bindings,
+        crons=tuple(crons),
+        settings=settings,
+        notes=tuple(_notes(environment, unnamed, environments=tuple(environments), classes=classes)),
+        main=str(bound.get("main") or ""),
+        environments=tuple(environments),
+        classes=classes,
+        unnamed=unnamed,
+    )
 
 
 _BOUND = frozenset({*(table.partition(".")[0] for table in TABLES), "vars", "define"})
@@ -196,17 +221,29 @@ def _entries(bound: Mapping[str, Any], table: str, *, file: Path) -> list[dict[s
     return entries
 
 
+def _classes(bound: Mapping[str, Any]) -> dict[str, str]:
+    """The classes that the migrations leave, with their storage."""
+    found: dict[str, str] = {}
+    for step in bound.get("migrations") or ():
+        if not isinstance(step, dict):
+            continue
+        for key, storage in (("new_classes", "kv"), ("new_sqlite_classes", "sqlite")):
+            found |= {str(name): storage for name in step.get(key) or ()}
+        for renamed in (*(step.get("renamed_classes") or ()), *(step.get("transferred_classes") or ())):
+            if isinstance(renamed, dict):
+                found[str(renamed.get("to"))] = found.pop(str(renamed.get("from")), "sqlite")
+        for name in step.get("deleted_classes") or ():
+            found.pop(str(name), None)
+    return found
+
+
 def _notes(
-    top: Mapping[str, Any], own: Mapping[str, Any], *, environment: str, bound: Mapping[str, Any]
+    environment: str, unnamed: tuple[str, ...], *, environments: tuple[str, ...], classes: Mapping[str, str]
 ) -> Iterator[str]:
-    environments = list(top.get("env", {}))
     if not environment and environments:
         yield f"environments {', '.join(environments)}: not read, this is the top level (--env NAME reads one)"
-    if environment:
-        lost = [key for key in top if key in _BOUND and key not in own and top[key]]
-        if lost:
-            yield f"environment {environment} names no {', '.join(lost)}; those of the top level are not inherited"
-    steps = [step for step in bound.get("migrations") or () if isinstance(step, dict)]
-    old = [str(name) for step in steps for name in step.get("new_classes", ())]
+    if unnamed:
+        yield f"environment {environment} names no {', '.join(unnamed)}; those of the top level are not inherited"
+    old = [name for name, storage in classes.items() if storage == "kv"]
     if old:
         yield f"{', '.join(old)}: state in key-value storage, not in SQLite, is billed otherwise than here"

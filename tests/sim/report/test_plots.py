@@ -35,7 +35,9 @@ from tests.support.plans import CAPACITY_PER_S, example_capacity, example_plan
 OF_OTHERS = {"assumptions", "cost_against_volume", "volume_forecast"}
 """Figures of several bills, and of a study of the assumptions, which no plan has."""
 
-OF_PLAN: dict[str, Callable[..., Axes]] = {name: getattr(plots, name) for name in plots.__all__ if name not in OF_OTHERS}
+OF_PLAN: dict[str, Callable[..., Axes]] = {
+    name: getattr(plots, name) for name in plots.__all__ if name not in OF_OTHERS
+}
 """Every other figure; all of them can be drawn from a plan."""
 
 

@@ -1,0 +1,1 @@
+"""What is wrong with a deployment's files, found without running anything."""
