@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from reference_impl.kv.namespace import CACHE_TTL_S, VALUE_BYTES_MAX, Namespace
+from reference_impl.kv.namespace import CACHE_TTL_S, CACHE_TTL_S_MIN, VALUE_BYTES_MAX, Namespace
 from reference_impl.messages import Response, json_response
 from reference_impl.parts import Call, Context, Operation, Part
 from reference_impl.tables import Table
@@ -32,7 +32,7 @@ class KVSettings:
         return cls(
             hot_ms=table.tape("hot_ms"),
             cold_ms=table.tape("cold_ms"),
-            cache_ttl_s=table.number("cache_ttl_s", CACHE_TTL_S),
+            cache_ttl_s=table.number("cache_ttl_s", CACHE_TTL_S, at_least=CACHE_TTL_S_MIN),
             write_ms=table.tape("write_ms"),
             list_ms=table.tape("list_ms"),
             value_bytes_max=table.whole("value_bytes_max", VALUE_BYTES_MAX, at_least=1),

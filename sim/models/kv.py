@@ -15,10 +15,6 @@ Prices: the KV pricing page. Times of hot and cold reads have a weak source, tho
 scenario.
 """
 
-from typing import Annotated
-
-from pydantic import Field
-
 from sim.flow import (
     AttributeOver,
     Branch,
@@ -49,7 +45,7 @@ class KV(Table):
     """Read of a key that the location has in its cache."""
     cold_ms: Distribution
     """Read that goes to the central store."""
-    cache_ttl_s: Annotated[float, Field(ge=30, allow_inf_nan=False)]
+    cache_ttl_s: Positive
     """A location keeps what it has read for so long."""
     write_ms: Distribution
     """A write, or a delete."""

@@ -16,11 +16,11 @@ from tests.support.routes import KNOWN_TIMES, of_steps
 NEAR = KNOWN_TIMES.vary(
     "system.kv",
     {
-        "hot_ms": 7.0, "cold_ms": 200.0, "cache_ttl_s": 30.0, "write_ms": 60.0, "list_ms": 80.0,
+        "hot_ms": 7.0, "cold_ms": 200.0, "cache_ttl_s": 2.0, "write_ms": 60.0, "list_ms": 80.0,
         "value_bytes_max": 1_000, "writes_per_s": 1.0,
     },
 )  # fmt: skip
-"""A namespace whose every time is known; copies are kept for 30 s, the platform's least."""
+"""A namespace whose every time is known; copies are kept for two seconds."""
 
 
 def played(*steps: object, engine: str = "compiled", **route: object) -> Result:
@@ -36,7 +36,7 @@ def test_read_is_hot_while_a_copy_lasts() -> None:
         for filled_ms, other in [fill for fill in fills if fill[0] <= at_ms]:
             fills.remove((filled_ms, other))
             if kept_until_ms.get(other, -1.0) <= filled_ms:  # A second one on its way moves nothing.
-                kept_until_ms[other] = filled_ms + 30_000
+                kept_until_ms[other] = filled_ms + 2_000
         if kept_until_ms.get(key, -1.0) > at_ms:
             expected[row] = 7.0
         else:
