@@ -91,12 +91,12 @@ class Table:
             raise ConfigError(f"{self.where(key)}={shown(value)} must be a whole number <= {at_most}")
         return value
 
-    def number(self, key: str, default: float, *, at_most: float = math.inf) -> float:
-        """Return the number at *key*, at least 0."""
+    def number(self, key: str, default: float, *, at_least: float = 0, at_most: float = math.inf) -> float:
+        """Return the number at *key*, by default at least 0."""
         value = self.take(key, default)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 <= value <= at_most:
-            raise ConfigError(f"{self.where(key)}={shown(value)} must be a number in 0..{at_most:g}")
+        if not is_number or not at_least <= value <= at_most:
+            raise ConfigError(f"{self.where(key)}={shown(value)} must be a number in {at_least:g}..{at_most:g}")
         return float(value)
 
     def duration_ms(self, key: str) -> float | None:

@@ -1,1 +1,1 @@
-"""The cache of an edge location: entries that may be thrown away at any time."""
+"""The cache of an edge location: entries that may be evicted at any time."""

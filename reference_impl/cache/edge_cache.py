@@ -1,7 +1,7 @@
-"""The Cache API of one edge location: entries under URLs that live for their time, and longer for nobody.
+"""The Cache API of one edge location: responses stored by URL, until they are stale or evicted.
 
 A look-up finds what was stored here and nowhere else: the cache of another location is another cache. When the memory
-is full the entry that was not used for longest goes. Nothing is kept over a restart: a cache promises nothing.
+is full the least recently used entry is evicted. Nothing survives a restart.
 
 Sources
 -------
@@ -20,12 +20,12 @@ from reference_impl.timing.clock import Clock
 
 ENTRY_BYTES_MAX = 512_000_000
 MEMORY_BYTES_MAX = 256_000_000
-"""What this location keeps at most; the platform does not say how much it does."""
+"""Upper limit on what this location keeps: an assumption, since the platform publishes none."""
 NEVER = ("no-store", "no-cache", "private")
 
 
 class CacheError(PlatformError):
-    """The cache does not take an answer; *status* says why."""
+    """The cache refuses to store a response; *status* is 413 or 400, as :meth:`EdgeCache.put` says."""
 
     code = "cache_refused"
 
@@ -36,14 +36,14 @@ class CacheError(PlatformError):
 
 @dataclass(frozen=True)
 class Entry:
-    """An answer, and until when it is fresh."""
+    """A stored response, and the time at which it becomes stale."""
 
     response: Response
     expires_ms: float
 
 
 class EdgeCache:
-    """The cache itself.
+    """The cache of one location.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class EdgeCache:
     entry_bytes_max
         A larger entry is refused.
     memory_bytes_max
-        What all entries weigh at most together.
+        Upper limit on the total size of all bodies.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class EdgeCache:
 
     @property
     def stored_bytes(self) -> int:
-        """What the entries weigh together."""
+        """Total size of all bodies."""
         return self._bytes
 
     def match(self, url: str) -> Response | None:
-        """Return the answer under *url*, if it is there and fresh."""
+        """Return the response stored under *url*; None if there is none, or it is stale."""
         entry = self._entries.get(url)
         if entry is None:
             return None
@@ -90,7 +90,7 @@ class EdgeCache:
         Raises
         ------
         CacheError
-            413: it is too large. 400: it is a part of an answer, or varies with everything.
+            413: it is too large. 400: it is a partial response (206), or its ``Vary`` is ``*``.
         """
         if response.status == 206 or response.headers.get("vary", "").strip() == "*":
             what = f"status={response.status} with vary={response.headers.get('vary', '')!r}"
@@ -110,7 +110,7 @@ class EdgeCache:
         return url in self._entries
 
     def delete(self, url: str) -> bool:
-        """Throw the entry under *url* away; return whether there was one."""
+        """Delete the entry under *url*; return whether there was one."""
         entry = self._entries.pop(url, None)
         if entry is None:
             return False
@@ -119,7 +119,7 @@ class EdgeCache:
 
 
 def freshness_s(cache_control: str) -> int:
-    """Return for how long a shared cache may use an answer with this ``Cache-Control``; 0 for not at all.
+    """Return for how many seconds a shared cache may use a response with this ``Cache-Control``; 0: not at all.
 
     >>> freshness_s("public, max-age=60"), freshness_s("s-maxage=5, max-age=60"), freshness_s("no-store, max-age=60")
     (60, 5, 0)

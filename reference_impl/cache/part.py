@@ -1,4 +1,4 @@
-"""The edge cache as a component: what a route may ask of it, and how long that takes."""
+"""The component ``cache``: its settings, and the operations that routes may use."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ TTL_S = 60
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """What a scenario says of a cache."""
+    """Settings of a cache, read from its table in the deployment file."""
 
     get_ms: Tape
     put_ms: Tape
@@ -31,7 +31,7 @@ class CacheSettings:
 
 
 class RouteCache(EdgeCache):
-    """A cache that routes use, with the time that it takes."""
+    """A cache that routes use, with its service times."""
 
     def __init__(self, settings: CacheSettings, context: Context) -> None:
         super().__init__(context.clock, entry_bytes_max=settings.entry_bytes_max)
@@ -40,16 +40,16 @@ class RouteCache(EdgeCache):
 
 
 def url_of(call: Call) -> str:
-    """Return what the entry of a request is stored under: its object, or its key where it has no bytes."""
+    """Return the URL of a request's entry: that of its object, or of its key if the request has no bytes."""
     about = f"object-{call.object_index}" if call.size_bytes else f"key-{call.key}"
     return f"https://edge/{call.route}/{about}"
 
 
 async def get(cache: RouteCache, call: Call) -> Response | None:
-    """Look the request's entry up; a stored answer is the route's, unless a later step has one.
+    """Look the request's entry up; an entry that is found is the route's answer unless a later step returns one.
 
-    A hit that the route counts on, since it passes over the steps that a miss takes, is not played by what is stored:
-    the route's ``chance`` decides. So a request with bytes is answered with as many, stored or not.
+    Whether the request counts as a hit is decided by the ``chance`` of the route's later steps, not by what is stored
+    here. So a request with bytes is answered with that many bytes even when nothing is stored.
     """
     async with call.stopwatch.stage(cache.name, call.stopwatch.draw_ms(cache.settings.get_ms)):
         found = cache.match(url_of(call))
@@ -61,12 +61,14 @@ async def get(cache: RouteCache, call: Call) -> Response | None:
 async def put(cache: RouteCache, call: Call) -> None:
     """Store as many bytes as the request has, for a minute."""
     answer = Response(200, call.body or bytes(call.size_bytes), {"cache-control": f"public, max-age={TTL_S}"})
-    async with call.stopwatch.stage(cache.name, call.stopwatch.draw_ms(cache.settings.put_ms)):
+    # Sampled after the store: an entry that is refused takes no time, as in the model.
+    async with call.stopwatch.stage(cache.name) as stage:
         cache.put(url_of(call), answer)
+        stage.drawn_ms = call.stopwatch.draw_ms(cache.settings.put_ms)
 
 
 async def delete(cache: RouteCache, call: Call) -> None:
-    """Throw the request's entry away; that there is none is no error."""
+    """Delete the request's entry; a missing one is not an error."""
     async with call.stopwatch.stage(cache.name, call.stopwatch.draw_ms(cache.settings.put_ms)):
         cache.delete(url_of(call))
 

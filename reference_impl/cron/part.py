@@ -1,4 +1,4 @@
-"""A cron trigger as a component: an entry for scheduled runs."""
+"""The component ``cron``: an entry for scheduled runs."""
 
 from reference_impl.cron.trigger import CronSettings, Trigger
 from reference_impl.parts import Context, Part

@@ -1,10 +1,10 @@
-"""When a cron trigger is due: a schedule asked minute by minute.
+"""Cron schedules: decide whether a trigger is due at a minute, and find its next run.
 
 Sources
 -------
 Cloudflare Cron Triggers page: five fields, UTC; months and weekdays by number or name, weekdays from 1 (Sunday) to 7;
 ``*``, lists, ranges and steps everywhere, ``L`` and ``W`` among days, ``L`` and ``#`` among weekdays. POSIX crontab:
-when day and weekday are both restricted, either will do.
+when day and weekday are both restricted, a date that matches either is due.
 """
 
 import calendar
@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from reference_impl.errors import ConfigError
 
 YEARS_AHEAD = 29
-"""Within this many years 29 February falls on every weekday; an expression not due by then never is."""
+"""Within this many years 29 February falls on every weekday; a schedule that is not due by then never is."""
 MONTHS = [name.lower() for name in calendar.month_abbr[1:]]
 WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 
@@ -25,7 +25,7 @@ Due = Callable[[date], bool]
 
 @dataclass(frozen=True)
 class Field:
-    """One of the five fields: its name, its numbers, and names that stand for the first of them on."""
+    """One of the five fields: its bounds, and the names that stand for *low*, *low* + 1 and so on."""
 
     name: str
     low: int
@@ -33,12 +33,12 @@ class Field:
     names: tuple[str, ...] = ()
 
     def number(self, text: str) -> int:
-        """Return the number that *text* says.
+        """Return the number that *text* stands for.
 
         Raises
         ------
         ConfigError
-            It says none of this field.
+            *text* is not a number or a name of this field.
         """
         if text in self.names:
             return self.low + self.names.index(text)
@@ -67,17 +67,17 @@ MONTH, WEEKDAY = Field("month", 1, 12, tuple(MONTHS)), Field("weekday", 1, 7, tu
 
 
 class Schedule:
-    """A schedule.
+    """A cron schedule, in UTC.
 
     Parameters
     ----------
     text
-        Five fields.
+        Minute, hour, day of the month, month and weekday, separated by spaces.
 
     Raises
     ------
     ConfigError
-        If it is none.
+        If *text* is not a valid schedule.
     """
 
     def __init__(self, text: str) -> None:
@@ -91,9 +91,8 @@ class Schedule:
         self._months = {n for part in month for n in MONTH.numbers(part)}
         on_days = [] if day == ["*"] else [_on_day(part) for part in day]
         on_weekdays = [] if weekday == ["*"] else [_on_weekday(part) for part in weekday]
-        for part in (*day, *weekday):
-            if part == "*" and len(day if part in day else weekday) > 1:
-                raise ConfigError(f'schedule={text[:80]!r} must not have "*" in a list of days')
+        if any("*" in field and field != ["*"] for field in (day, weekday)):
+            raise ConfigError(f'schedule={text[:80]!r} must not have "*" in a list of days')
         self._days = [*on_days, *on_weekdays]
 
     def is_due_on(self, day: date) -> bool:
@@ -105,7 +104,7 @@ class Schedule:
         return moment.minute in self._minutes and moment.hour in self._hours and self.is_due_on(moment.date())
 
     def next_after(self, unix_ms: int) -> int | None:
-        """Return when it is due next, later than *unix_ms*; None if it never is."""
+        """Return the first time after *unix_ms* at which it is due, as Unix time in ms; None if it never is."""
         moment = datetime.fromtimestamp(unix_ms // 60_000 * 60, UTC) + timedelta(minutes=1)
         for days in range(YEARS_AHEAD * 366):
             day = moment.date() + timedelta(days=days)

@@ -1,7 +1,7 @@
-"""A cron trigger: an entry by which the platform calls the Worker, and nobody waits for the answer.
+"""A cron trigger: an entry by which the platform calls the Worker; no client waits for the answer.
 
-Runs are not started by the reference itself: the load driver calls the handler, as a developer does whose local runtime
-offers it under a path of its own. :meth:`Schedule.next_after` says when the platform would.
+The reference does not start runs by itself: the load driver calls the handler, as a developer calls it at the path that
+the local runtime offers. :meth:`Schedule.next_after` returns when the platform would.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ EVERY_MINUTE = "* * * * *"
 
 @dataclass(frozen=True)
 class CronSettings:
-    """What a scenario says of a trigger."""
+    """Settings of a trigger, read from its table in the deployment file."""
 
     schedule: Schedule
     dispatch_ms: Tape
@@ -30,7 +30,7 @@ class CronSettings:
 
 
 class Trigger:
-    """An entry for runs.
+    """The entry of scheduled runs.
 
     Parameters
     ----------

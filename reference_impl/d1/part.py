@@ -1,4 +1,7 @@
-"""D1 as a component: a database, and what a route may ask of one."""
+"""The component ``d1``: a database, and the operations that routes may use.
+
+The queue, the round trip and the query itself: :class:`reference_impl.d1.database.Database`.
+"""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ ROWS_MAX = 1_000_000
 """Rows of one query: the platform's limit on time ends a larger one."""
 ROWS_TIMED_MAX = 1_000_000_000
 ROWS_KEPT_MAX = 1_000
-"""Rows that are really there for a read that names its statement; the others only take their time."""
+"""Largest number of rows that exist for a read that names its statement; the others only add their time."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def rows_of_read(table: Table) -> Rows:
 
 def rows_of_write(table: Table) -> Rows:
     """Read the parameters of a write."""
-    table.number("stored_bytes", 0)  # A matter of the bill alone: rows here are as large as they are.
+    table.number("stored_bytes", 0)  # Only the bill uses it; it does not change the rows written here.
     return Rows(rows(table, "rows_read", default=0), rows(table, "rows_written", default=1))
 
 

@@ -3,9 +3,9 @@
 The scheduler's row is written before the object's own transaction commits: spurious wake-ups are possible (the
 object then says that it has no such alarm), lost ones are not.
 
-A handler that fails is retried after 2, 4, 8, 16, 32 and 64 s, each delay lengthened by up to 25 % of jitter; then
-the alarm is dropped. Failures of the platform itself (the queue was full, the object was reset) do not count towards
-the six retries; the delays after them grow up to 1,024 s.
+A handler that fails is retried after 2, 4, 8, 16, 32 and 64 s, each delay lengthened by up to 25 % of jitter; if the
+last retry fails too, the alarm is dropped. Failures of the platform itself (the queue was full, the object was reset)
+do not count towards the six retries; the delays after them grow up to 1,024 s.
 
 Sources
 -------
@@ -68,6 +68,7 @@ class AlarmScheduler:
         self._drop = drop
         self._jitter = jitter
         self.given_up = 0
+        """Number of alarms that were dropped after the last retry."""
 
     def set(self, object_id: str, at_unix_ms: int) -> None:
         """Schedule the object's alarm; it replaces one that is scheduled already."""
@@ -109,7 +110,9 @@ class AlarmScheduler:
                 delay_ms = 0.0 if is_last else self._backoff_ms(counted)
                 defect = None if isinstance(error, ImplError) else error
                 level = logging.WARNING if defect is None else logging.ERROR
-                LOG.log(level, "the alarm of object %s failed, time %d: %s", object_id, counted, error, exc_info=defect)
+                LOG.log(
+                    level, "the alarm of object %s failed (attempt %d): %s", object_id, counted, error, exc_info=defect
+                )
             else:
                 self.given_up += gives_up
                 return

@@ -11,7 +11,7 @@
 - *Output gate*: whatever leaves the object (a reply, a call to another service, a message on a socket) waits until
   every earlier commit is durable. The object itself does not wait.
 - A *critical section* (:meth:`Event.block_concurrency_while`, :meth:`Event.transaction`) keeps the
-  input gate closed even while it waits outside; the former may last 30 s.
+  input gate closed even while it waits outside; the former may last 30 s at most.
 - A reset ends the object's *generation*: an event that returns from outside after a reset is refused, and the storage
   that it holds is fenced.
 
@@ -154,7 +154,9 @@ class Event:
         Raises
         ------
         ResetError
-            If it takes more than 30 s, or fails; the object is then reset.
+            If it takes more than 30 s, or the object was reset meanwhile.
+        Exception
+            Whatever *closure* raised. After this, as after 30 s, the object is reset.
         """
         clock = self.stopwatch.clock
         ended = clock.waiter()

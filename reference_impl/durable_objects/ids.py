@@ -51,7 +51,7 @@ def from_string(namespace: str, text: str) -> str:
         body = bytes.fromhex(text)[:ENTROPY_BYTES]
         if _tagged(namespace, body) == text:
             return text
-    raise RequestError(400, "bad_id", f"{text[:80]!r} is no object id of {namespace}; take one that it gave")
+    raise RequestError(400, "bad_id", f"{text[:80]!r} is not an object id of {namespace}; use one that it issued")
 
 
 def _tagged(namespace: str, body: bytes) -> str:

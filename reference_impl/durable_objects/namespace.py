@@ -29,7 +29,7 @@ from reference_impl.durable_objects import ids as object_ids
 from reference_impl.durable_objects.alarms import AlarmScheduler, no_jitter
 from reference_impl.durable_objects.gates import Activation, Event, ResetError
 from reference_impl.durable_objects.settings import DurableObjectsSettings
-from reference_impl.durable_objects.sockets import MESSAGE_BYTES_MAX, Socket, Sockets
+from reference_impl.durable_objects.sockets import MESSAGE_BYTES_MAX, MESSAGES_PER_REQUEST, Socket, Sockets
 from reference_impl.durable_objects.state import State
 from reference_impl.durable_objects.storage import Storage
 from reference_impl.durable_objects.turns import no_step
@@ -42,7 +42,7 @@ from reference_impl.volumes.metered import Billed, MeteredDatabase
 
 Returned = TypeVar("Returned")
 Attempt = Callable[[Callable[[], Awaitable[Response]]], Awaitable[Response]]
-"""Makes a call, perhaps with retries."""
+"""A function that makes the call it is given, perhaps with retries."""
 
 OPEN_OBJECTS_MAX = 256
 """Objects with open files at once; the least recently used are closed first, which callers do not notice."""
@@ -110,7 +110,7 @@ class Namespace:
     Attributes
     ----------
     billed
-        Usage that the provider would have billed so far: ``requests``, and if they are counted the rows.
+        Usage that the provider would have billed so far: ``requests``, and the rows if *counts_rows*.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class Namespace:
 
     @asynccontextmanager
     async def trip(self, stopwatch: Stopwatch) -> AsyncIterator[None]:
-        """Travel to an object, and back unless what is done there fails."""
+        """Spend half a round trip before the block, and the other half after it unless the block raises."""
         half_rtt_ms = stopwatch.draw_ms(self.settings.rtt_ms) / 2
         stopwatch.delay(self.name, half_rtt_ms)
         yield
@@ -231,12 +231,12 @@ class Namespace:
         return self._activation(object_id).sockets
 
     async def receive(self, object_id: str, message: Message, *, socket: Socket, stopwatch: Stopwatch) -> None:
-        """Bring what a client said on *socket* to the object; done when what it says to that may leave.
+        """Deliver a client's message on *socket* to the object; return when the replies to it may leave.
 
         Raises
         ------
         LimitError
-            If it is more than 32 MiB.
+            If the message is larger than 32 MiB.
         OverloadedError
             If the object's queue is full.
         """
@@ -251,7 +251,7 @@ class Namespace:
         async def receive(instance: SocketObject, event: Event) -> None:
             await instance.web_socket_message(socket, message, event=event)
 
-        await self._enter(object_id, stopwatch, receive)
+        await self._enter(object_id, stopwatch, receive, requests=1.0 / MESSAGES_PER_REQUEST)
 
     async def _hang_up(self, object_id: str, socket: Socket, code: int, *, reason: str) -> None:
         self._activation(object_id).sockets.drop(socket)
@@ -269,9 +269,11 @@ class Namespace:
         object_id: str,
         stopwatch: Stopwatch,
         handle: Callable[[Any, Event], Awaitable[Returned]],
+        *,
+        requests: float = 1.0,
     ) -> Returned:
         activation = self._activation(object_id)
-        self.billed.add("requests")
+        self.billed.add("requests", requests)
         event = Event(activation, stopwatch)
         await event.enter()
         try:

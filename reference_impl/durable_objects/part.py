@@ -56,15 +56,15 @@ class RouteObjects(Namespace):
         self._tenant = build
 
     def host_room(self, build: BuildRoom, *, tenant: str) -> None:
-        """Let a room that *build* makes take the WebSockets of each object of the namespace.
+        """Let a room built by *build* handle the WebSockets of each object of the namespace.
 
         Raises
         ------
         ConfigError
-            If another one does.
+            If the namespace hosts rooms already.
         """
         if self._room is not None:
-            raise ConfigError(f"system.{tenant}.objects={self.name!r} houses rooms already; give these their own")
+            raise ConfigError(f"system.{tenant}.objects={self.name!r} hosts rooms already; give these their own")
         self._room = build
 
     async def join(self, object_id: str, stopwatch: Stopwatch) -> Pair:
@@ -89,7 +89,7 @@ def rows_of_read(table: Table) -> int:
 
 def rows_of_write(table: Table) -> int:
     """Return the number of rows that a write writes, from the step's parameters."""
-    table.number("stored_bytes", 0)  # For the bill alone: rows here are as large as they are.
+    table.number("stored_bytes", 0)  # Only the bill uses it; it does not change the rows written here.
     return math.ceil(table.number("rows_written", 1, at_most=ROWS_MAX))
 
 

@@ -33,18 +33,18 @@ def rows_request(method: str, *, rows: int) -> Request:
 
 
 class RoomObject(Protocol):
-    """What takes the WebSockets of a route's object."""
+    """The interface of the part of an object that handles its WebSockets: a room."""
 
     async def join(self, event: Event) -> Pair:
-        """Take a new socket, and return the client's end of it; the object is held."""
+        """Accept a new socket and return the client's end of it; the object is held."""
         ...
 
     async def web_socket_message(self, socket: Socket, message: Message, *, event: Event) -> None:
-        """Take a client's message; the object is held."""
+        """Handle a client's message; the object is held."""
         ...
 
     async def web_socket_close(self, socket: Socket, code: int, *, reason: str, event: Event) -> None:
-        """Take notice that a client is gone; the object is held."""
+        """Handle the end of a client's connection; the object is held."""
         ...
 
 
@@ -60,9 +60,9 @@ class RouteObject:
     category
         The time category of both.
     tenant
-        Answers every other request and the alarm; None: such a request is 404.
+        Answers every other request and the alarm; None: such a request is answered 404.
     room
-        Takes the messages of WebSocket clients; None: there are none.
+        Handles WebSockets; None: the object accepts none.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RouteObject:
         *,
         category: str,
         tenant: DurableObject | None,
-        room: "RoomObject | None" = None,
+        room: RoomObject | None = None,
     ) -> None:
         self._storage = state.storage
         self._settings = settings
@@ -90,17 +90,17 @@ class RouteObject:
         return await self._tenant.fetch(request, event)
 
     async def join(self, event: Event) -> Pair:
-        """Let the room take a new WebSocket."""
+        """Pass a new WebSocket to the room."""
         assert self._room is not None, "only a namespace with rooms is asked"
         return await self._room.join(event)
 
     async def web_socket_message(self, socket: Socket, message: Message, *, event: Event) -> None:
-        """Let the room take a client's message."""
+        """Pass a client's message to the room."""
         if self._room is not None:
             await self._room.web_socket_message(socket, message, event=event)
 
     async def web_socket_close(self, socket: Socket, code: int, *, reason: str, event: Event) -> None:
-        """Let the room take notice that a client is gone."""
+        """Pass the end of a client's connection to the room."""
         if self._room is not None:
             await self._room.web_socket_close(socket, code, reason=reason, event=event)
 

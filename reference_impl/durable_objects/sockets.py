@@ -13,7 +13,8 @@ the sockets; clients reconnect.
 Sources
 -------
 Durable Objects WebSocket API (``acceptWebSocket``, ``getWebSockets``, attachments, auto-response) and
-its limits: 10 tags of 256 characters, attachments of 16,384 bytes, received messages of 32 MiB.
+its limits: 10 tags of 256 characters, attachments of 16,384 bytes, received messages of 32 MiB. Pricing: 20 received
+messages are billed as one request.
 """
 
 import json
@@ -27,8 +28,10 @@ TAGS_MAX = 10
 TAG_CHARACTERS_MAX = 256
 ATTACHMENT_BYTES_MAX = 16_384
 MESSAGE_BYTES_MAX = 32 * 1_024 * 1_024
+MESSAGES_PER_REQUEST = 20
+"""Received messages that are billed as one request."""
 HIBERNATE_IDLE_MS = 10_000.0
-"""Idle time after which an object that only has hibernatable sockets is evicted."""
+"""Idle time after which an object whose open sockets are all hibernatable is evicted."""
 SOCKETS_MAX = 32_768
 """Open sockets of one object; the platform has the same limit."""
 NORMAL_CLOSURE = 1000
@@ -113,8 +116,8 @@ class Sockets:
     def __init__(
         self,
         *,
-        bring: "Callable[[Socket, Message], Coroutine[Any, Any, None]]",
-        hang_up: "Callable[[Socket, int, str], Coroutine[Any, Any, None]]",
+        bring: Callable[[Socket, Message], Coroutine[Any, Any, None]],
+        hang_up: Callable[[Socket, int, str], Coroutine[Any, Any, None]],
     ) -> None:
         self._bring = bring
         self._hang_up = hang_up

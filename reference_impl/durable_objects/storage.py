@@ -144,7 +144,13 @@ class Storage(Turns):
     @overload
     def delete(self, keys: Sequence[str]) -> int: ...
     def delete(self, keys: str | Sequence[str]) -> bool | int:
-        """Delete one key and return whether it existed; or at most 128 keys, and return how many existed."""
+        """Delete one key and return whether it existed; or a list of keys, and return how many existed.
+
+        Raises
+        ------
+        LimitError
+            If there are more than 128 keys.
+        """
         if not isinstance(keys, str):
             within(len(keys), KEYS_PER_CALL_MAX, what="keys in one delete")
             with self.transaction():

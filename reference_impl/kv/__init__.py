@@ -1,1 +1,1 @@
-"""Workers KV: a store of keys and values that is read near and written far."""
+"""Workers KV: a central key-value store with a cache at each location."""

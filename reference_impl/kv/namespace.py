@@ -1,12 +1,12 @@
-"""A KV namespace: one central store, and a cache of what was read at each location.
+"""A KV namespace: one central store, and a cache of past reads at each location.
 
 ::
 
-    get ──► cache of the location ──(not there, or run out)──► central store
-    put ──► central store; the writer's own location sees it at once, others when their copy has run out
+    get ──► cache of the location ──(missing or expired)──► central store
+    put ──► central store; the writer's own location sees it at once, others when their copy has expired
 
-- *Eventually consistent*: a location answers with what it has for ``cache_ttl_s``, even that a key is not there.
-- One write a second to one key, status 429 beyond; of two writes the later one stays.
+- *Eventually consistent*: a location answers from its copy for ``cache_ttl_s``; that a key is missing is cached too.
+- One write a second to one key, else status 429; the last write wins.
 - A key is 1 to 512 bytes and neither ``.`` nor ``..``; a value at most 25 MiB; metadata at most 1,024 bytes as JSON.
 - A pair may expire, at the earliest 60 s after it was written.
 
@@ -45,7 +45,7 @@ TABLES = (
 
 
 class KVError(PlatformError):
-    """The namespace's refusal: *status* as the platform's."""
+    """The namespace refuses a call; *status* is the platform's."""
 
     code = "kv_error"
 
@@ -56,7 +56,7 @@ class KVError(PlatformError):
 
 @dataclass(frozen=True)
 class Pair:
-    """A value, and what was stored beside it."""
+    """A value and its metadata."""
 
     value: bytes
     metadata: Any = None
@@ -64,7 +64,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a list: keys in order, and where the next page begins; an empty cursor is the end."""
+    """A page of a list: keys in order, and the cursor of the next page, empty on the last one."""
 
     keys: list[str]
     cursor: str
@@ -72,14 +72,14 @@ class Page:
 
 @dataclass(frozen=True)
 class Copy:
-    """What a location knows of a key until *expires_ms*; None: that it is not there."""
+    """A location's copy of a key until *expires_ms*; *pair* None: the key does not exist."""
 
     pair: Pair | None
     expires_ms: float
 
 
 class Namespace:
-    """The namespace itself.
+    """One namespace.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Namespace:
     value_bytes_max
         A larger value is refused.
     writes_per_s
-        Writes of one key; infinite turns the limit off.
+        Limit on writes of one key per second; infinite turns it off.
     """
 
     def __init__(
@@ -113,14 +113,14 @@ class Namespace:
     # --- reading -----------------------------------------------------------------------------
 
     def copy(self, key: str, *, location: str) -> Copy | None:
-        """Return what *location* has of *key*; None: nothing, so that the central store must be asked."""
+        """Return the copy of *key* that *location* holds; None: it has none, so the central store must be asked."""
         check_key(key)
         copies = self._copies.get(location)
         found = None if copies is None else copies.get(key)
         return found if found is not None and self._clock.now_ms() < found.expires_ms else None
 
     def fetch(self, key: str) -> Pair | None:
-        """Return what the central store has."""
+        """Return what the central store has under *key*; None: nothing, or it has expired."""
         check_key(key)
         rows = self._engine.execute(
             "SELECT metadata FROM pairs WHERE key = ? AND coalesce(expires_unix_ms, ?) > ?",
@@ -132,12 +132,12 @@ class Namespace:
         return Pair(b"".join(bytes(part[0]) for part in parts), json.loads(rows[0][0]))
 
     def keep(self, key: str, pair: Pair | None, *, location: str, cache_ttl_s: float = CACHE_TTL_S) -> None:
-        """Let *location* answer with *pair* from now on, for a time.
+        """Cache *pair* at *location* for *cache_ttl_s*.
 
         Raises
         ------
         KVError
-            400: less than 30 s.
+            400: *cache_ttl_s* is less than 30 s.
         """
         if cache_ttl_s < CACHE_TTL_S_MIN:
             raise KVError(400, f"cacheTtl={cache_ttl_s:g} must be >= {CACHE_TTL_S_MIN:g} s")
@@ -148,7 +148,7 @@ class Namespace:
             copies.popitem(last=False)
 
     def get(self, key: str, *, location: str = "", cache_ttl_s: float = CACHE_TTL_S) -> Pair | None:
-        """Return what a reader at *location* sees under *key*, at once."""
+        """Return what a reader at *location* sees under *key*; takes no simulated time."""
         found = self.copy(key, location=location)
         if found is not None:
             return found.pair
@@ -206,7 +206,7 @@ class Namespace:
         self._renew(key, Pair(value, metadata), location=location)
 
     def delete(self, key: str, *, location: str = "") -> None:
-        """Remove what is under *key*; that there is nothing is no error."""
+        """Delete *key*; a missing key is not an error."""
         check_key(key)
         with self._engine.transaction():
             for statement in ("DELETE FROM parts WHERE key = ?", "DELETE FROM pairs WHERE key = ?"):
@@ -214,13 +214,25 @@ class Namespace:
         self._renew(key, None, location=location)
 
     def check_put(self, key: str, value_bytes: int) -> None:
-        """Refuse a bad key, and a value that is too large."""
+        """Check the key and the size of a value before a write.
+
+        Raises
+        ------
+        KVError
+            400: a bad key. 413: the value is too large.
+        """
         check_key(key)
         if value_bytes > self._value_bytes_max:
             raise KVError(413, f"a value of {value_bytes} bytes; KV takes at most {self._value_bytes_max}")
 
     def count_write(self, key: str) -> None:
-        """Refuse a write that comes too soon after the last one that was taken."""
+        """Count a write against the limit of its key.
+
+        Raises
+        ------
+        KVError
+            429: it comes too soon after the last accepted write.
+        """
         now_ms = self._clock.now_ms()
         last_ms = self._written_ms.get(key)
         if last_ms is not None and now_ms - last_ms < self._write_gap_ms:
@@ -232,14 +244,14 @@ class Namespace:
             self._written_ms.popitem(last=False)
 
     def _renew(self, key: str, pair: Pair | None, *, location: str) -> None:
-        """Let the writer's location see the change, if it has a copy at all; when that runs out does not move."""
+        """Replace the copy at the writer's location, if it has one; its expiry does not change."""
         copies = self._copies.get(location, OrderedDict())
         if key in copies:
             copies[key] = Copy(pair, copies[key].expires_ms)
 
 
 def check_key(key: str) -> None:
-    """Refuse a key that KV does not take.
+    """Check that KV accepts a key.
 
     Raises
     ------

@@ -1,22 +1,22 @@
-"""KV as a component: a namespace, and what a route may ask of one."""
+"""The component ``kv``: a namespace, and the operations that routes may use."""
 
 import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from reference_impl.kv.namespace import CACHE_TTL_S, VALUE_BYTES_MAX, Namespace
+from reference_impl.kv.namespace import CACHE_TTL_S, CACHE_TTL_S_MIN, VALUE_BYTES_MAX, Namespace
 from reference_impl.messages import Response, json_response
 from reference_impl.parts import Call, Context, Operation, Part
 from reference_impl.tables import Table
 from reference_impl.timing.tape import Tape
 
 LOCATION = "here"
-"""All requests of a deployment come to one location."""
+"""The one location that all requests of a deployment come to."""
 
 
 @dataclass(frozen=True)
 class KVSettings:
-    """What a scenario says of a namespace."""
+    """Settings of a namespace, read from its table in the deployment file."""
 
     hot_ms: Tape
     cold_ms: Tape
@@ -32,7 +32,7 @@ class KVSettings:
         return cls(
             hot_ms=table.tape("hot_ms"),
             cold_ms=table.tape("cold_ms"),
-            cache_ttl_s=table.number("cache_ttl_s", CACHE_TTL_S),
+            cache_ttl_s=table.number("cache_ttl_s", CACHE_TTL_S, at_least=CACHE_TTL_S_MIN),
             write_ms=table.tape("write_ms"),
             list_ms=table.tape("list_ms"),
             value_bytes_max=table.whole("value_bytes_max", VALUE_BYTES_MAX, at_least=1),
@@ -42,14 +42,14 @@ class KVSettings:
 
 @dataclass(frozen=True)
 class Put:
-    """Which share of writes makes a key of its own."""
+    """The parameters of a write: *new_share* of the writes create a new key."""
 
     new_share: float
     chance: Tape
 
 
 class RouteKV:
-    """A namespace that routes use, with the times that it takes; its database is opened by the first of them."""
+    """A namespace that routes use, with its service times; its database is opened at the first use."""
 
     def __init__(self, settings: KVSettings, context: Context) -> None:
         self.name = context.name
@@ -79,7 +79,7 @@ def key_of(call: Call) -> str:
 
 
 async def get(kv: RouteKV, call: Call) -> Response:
-    """Read the value of the request's key: from this location if it was read here lately, else from far."""
+    """Read the value of the request's key: from the location's copy if it has one, else from the central store."""
     settings, key, watch = kv.settings, key_of(call), call.stopwatch
     await watch.catch_up()
     found = kv.namespace.copy(key, location=LOCATION)
@@ -93,7 +93,7 @@ async def get(kv: RouteKV, call: Call) -> Response:
 
 
 async def put(kv: RouteKV, call: Call) -> None:
-    """Write what the client sent, or as many bytes as the request has, under a new key or the request's."""
+    """Write the request's body, or as many zero bytes as it has if there is none, under a new key or the request's."""
     asked: Put = call.parameters
     is_new = asked.chance.draw() < asked.new_share
     key = f"new-{call.request_id}-{call.step_index}-{call.repetition_index}" if is_new else key_of(call)
@@ -105,7 +105,7 @@ async def put(kv: RouteKV, call: Call) -> None:
 
 
 async def delete(kv: RouteKV, call: Call) -> None:
-    """Delete the request's key; that it is not there is no error."""
+    """Delete the request's key; a missing key is not an error."""
     async with call.stopwatch.stage(kv.name, call.stopwatch.draw_ms(kv.settings.write_ms)):
         kv.namespace.delete(key_of(call), location=LOCATION)
 

@@ -1,4 +1,4 @@
-"""An origin server: its servers, a bounded queue, a share of errors; and a fetch that does not wait for ever.
+"""An origin: servers behind a bounded queue, a share of errors, and a time limit on each fetch.
 
 Sources
 -------
@@ -19,7 +19,7 @@ from reference_impl.timing.tape import Tape
 
 TIMEOUT_S = 120.0
 CALLER = "client"
-"""The time category of what a caller loses with a call that it gave up."""
+"""The time category of a call that timed out: the caller's lost time."""
 
 
 class OriginError(PlatformError):
@@ -30,7 +30,7 @@ class OriginError(PlatformError):
 
 
 class OriginTimeoutError(PlatformError):
-    """The origin did not answer in time; what it was asked for goes on."""
+    """The origin did not answer in time; it goes on working on the request."""
 
     status = 524
     code = "origin_timeout"
@@ -38,7 +38,7 @@ class OriginTimeoutError(PlatformError):
 
 @dataclass(frozen=True)
 class OriginSettings:
-    """What a scenario says of an origin; *servers* None: nobody waits, *queue_limit* None: no bound."""
+    """Settings of an origin; *servers* None: unlimited, so no request waits; *queue_limit* None: unbounded."""
 
     rtt_ms: Tape
     answer_ms: Tape
@@ -65,7 +65,7 @@ class OriginSettings:
 
 
 class Origin:
-    """The origin itself.
+    """One origin.
 
     Parameters
     ----------
@@ -82,17 +82,19 @@ class Origin:
         self._name = name
         self._servers = Station(clock, name, servers=settings.servers, queue_limit=settings.queue_limit)
         self.served = 0
-        """Answers, errors included, also those that nobody waited for any more."""
+        """Number of answers, including errors and answers whose caller had given up."""
 
     async def fetch(self, path: str, stopwatch: Stopwatch, *, size_bytes: int) -> bytes:
-        """Return *size_bytes* bytes that are the same for the same path, unless it takes too long.
+        """Return *size_bytes* bytes, always the same for one path.
 
         Raises
         ------
         OverloadedError
-            The origin's queue is full.
-        OriginError, OriginTimeoutError
-            The answer was an error; there was none in time.
+            If the origin's queue is full.
+        OriginError
+            If the answer is an error.
+        OriginTimeoutError
+            If there is no answer within the time limit.
         """
         branches: Branches[bytes] = Branches(stopwatch)
         branches.start(lambda watch: self._exchange(path, watch, size_bytes=size_bytes), stopwatch.fork())

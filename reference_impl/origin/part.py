@@ -1,4 +1,4 @@
-"""An origin as a component: what a route may fetch from it."""
+"""The component ``origin``: an origin, and the operation that routes may use."""
 
 from reference_impl.messages import Response
 from reference_impl.origin.origin import Origin, OriginSettings
@@ -11,7 +11,7 @@ def build(settings: OriginSettings, context: Context) -> Origin:
 
 
 async def fetch(origin: Origin, call: Call) -> Response:
-    """Fetch what the request is about: its object, or its key where it has no bytes."""
+    """Fetch the request's object, or its key if the request has no bytes."""
     about = f"objects/{call.object_index}" if call.size_bytes else f"keys/{call.key}"
     body = await origin.fetch(f"/{call.route}/{about}", call.stopwatch, size_bytes=call.size_bytes)
     return Response(200, body, {"content-type": "application/octet-stream"})

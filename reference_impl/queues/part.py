@@ -1,4 +1,4 @@
-"""Queues as a component: what a route may send, and the consumer that works on it."""
+"""The component ``queues``: a queue with its consumer, and the operation that routes may use."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -19,7 +19,7 @@ class RouteQueue:
         self._context = context
         self._consumers = Station(context.clock, context.name, servers=settings.consumers)
         self.consumed = 0
-        """Messages of batches that did not fail."""
+        """Number of messages in batches that did not fail."""
 
     @cached_property
     def queue(self) -> Queue:
@@ -28,12 +28,12 @@ class RouteQueue:
         return Queue(context.engine(), clock=context.clock, settings=self.settings, consume=self.consume)
 
     async def consume(self, batch: Sequence[Message]) -> None:
-        """Work on a batch for as long as the scenario says, and fail as often.
+        """Work on a batch for its sampled time; fail with the scenario's probability.
 
         Raises
         ------
         PlatformError
-            This delivery fails.
+            If this delivery fails.
         """
         settings = self.settings
         watch = Stopwatch(self._context.clock, keeps_plan=self._context.keeps_plan)
@@ -47,7 +47,7 @@ class RouteQueue:
 
 
 async def send(queue: RouteQueue, call: Call) -> None:
-    """Send what the client sent, or as many bytes as the request has."""
+    """Send the request's body, or as many zero bytes as the request has if there is none."""
     body = call.body or bytes(call.size_bytes)
     await call.stopwatch.catch_up()
     async with call.stopwatch.stage(queue.name) as stage:

@@ -1,19 +1,19 @@
-"""A queue: messages are stored before the sender goes on, delivered in batches, at least once, and again if they fail.
+"""A queue: messages are stored before the sender goes on, and delivered in batches, at least once, until consumed.
 
 ::
 
-    send ──► stored ──► batch (full, or its time is over) ──► consumer ──► acknowledged: deleted
+    send ──► stored ──► batch (full, or its timeout ended) ──► consumer ──► acknowledged: deleted
                 ▲                                                 └ failed: after a pause ─┐
-                └──────────────────────────────────────────────────────────────────────────┘ too often: dead letter
+                └──────────────────────────────────────────────────────────────────────────┘ no retry left: dead letter
 
-- A consumer that returns has acknowledged its batch, but for messages that it asked to have again; one that fails gets
-  the whole batch again, but for messages that it had acknowledged one by one.
-- What was stored outlives a restart; what was at work then is delivered once more.
+- A consumer that returns has acknowledged its batch, except for messages that it asked to retry; one that raises gets
+  the whole batch again, except for messages that it had acknowledged one by one.
+- Stored messages survive a restart, and are then ready at once; batches in work at that time are delivered again.
 - The meter counts as the bill does: an operation for each 64 KB written, read or deleted.
 
 Sources
 -------
-Queues: JavaScript API (``send``, ``ack``, ``retry``, ``ackAll``, ``retryAll``), batching and retries, limits, pricing.
+Queues: JavaScript API (``send``, ``ack``, ``retry``, delays of at most 12 h), batching and retries, limits, pricing.
 """
 
 import math
@@ -34,7 +34,7 @@ TABLES = (
 
 
 class QueueError(PlatformError):
-    """The queue's refusal."""
+    """The queue refuses a message; *status* is the platform's."""
 
     code = "queue_error"
 
@@ -50,9 +50,13 @@ class Message:
     Parameters
     ----------
     number, body
-        Of the message.
+        Its number in the queue, and its content.
     attempts
-        How often it has been delivered, this time included.
+        Number of deliveries, this one included.
+    verdict
+        ``ack`` or ``retry``, once the consumer has called one of them.
+    delay_s
+        Delay of the retry in s; None: the queue's.
     """
 
     number: int
@@ -62,18 +66,25 @@ class Message:
     delay_s: float | None = None
 
     def ack(self) -> None:
-        """Let the message count as consumed, whatever becomes of its batch; the first word counts."""
+        """Acknowledge the message, whatever its batch's outcome; only the first call of ack or retry counts."""
         self.verdict = self.verdict or "ack"
 
     def retry(self, delay_s: float | None = None) -> None:
-        """Ask for the message again, after a time."""
+        """Deliver the message again after *delay_s*; None: after the queue's own delay.
+
+        Raises
+        ------
+        QueueError
+            400: the delay is negative or too long.
+        """
+        _check_delay(delay_s or 0.0)
         if not self.verdict:
             self.verdict, self.delay_s = "retry", delay_s
 
 
 @dataclass
 class Meter:
-    """Operations so far, as the bill counts them, and what happened to messages."""
+    """Billed operations so far, and the sizes of the delivered batches."""
 
     writes: int = 0
     reads: int = 0
@@ -83,7 +94,7 @@ class Meter:
 
     @property
     def operations(self) -> int:
-        """All of them."""
+        """Number of all operations."""
         return self.writes + self.reads + self.deletes
 
 
@@ -91,7 +102,7 @@ Consume = Callable[[Sequence[Message]], Awaitable[None]]
 
 
 class Queue:
-    """The queue itself.
+    """One queue and the delivery of its messages.
 
     Parameters
     ----------
@@ -102,7 +113,7 @@ class Queue:
     settings
         Limits, batches, retries.
     consume
-        The consumer; called once for each batch, several at a time. It fails by raising.
+        The consumer; called once per batch, for several batches concurrently. It fails by raising.
     """
 
     def __init__(self, engine: Engine, *, clock: Clock, settings: QueueSettings, consume: Consume) -> None:
@@ -122,7 +133,7 @@ class Queue:
 
     @property
     def stored(self) -> int:
-        """Messages that are not yet consumed."""
+        """Number of messages that are not yet consumed."""
         return int(self._engine.execute("SELECT count(*) FROM messages").values[0][0])
 
     def dead_letters(self) -> list[bytes]:
@@ -130,12 +141,12 @@ class Queue:
         return [bytes(row[0]) for row in self._engine.execute("SELECT body FROM dead_letters ORDER BY id").values]
 
     def send(self, body: bytes, *, delay_s: float = 0.0) -> None:
-        """Store a message; it may be delivered after *delay_s*.
+        """Store a message; it is not delivered before *delay_s* have passed.
 
         Raises
         ------
         QueueError
-            413: it is too large. 400: the delay is. 429: the queue takes no more at present.
+            413: the message is too large. 400: the delay is negative or too long. 429: the rate limit is reached.
         """
         if len(body) > self._settings.message_bytes_max:
             rule = f"a queue takes at most {self._settings.message_bytes_max}"
@@ -156,7 +167,7 @@ class Queue:
             self._make_ready(number)
 
     def _make_ready(self, number: int) -> None:
-        """Let a message join the batch that is being filled; deliver it if that is full now."""
+        """Add a message to the batch that is being filled, and deliver the batch if it is now full."""
         self._ready.append(number)
         if len(self._ready) >= self._settings.batch_messages:
             self._deliver()
@@ -165,7 +176,7 @@ class Queue:
             self._timer = self._clock.call_at_ms(at_ms, self._deliver)
 
     def _deliver(self) -> None:
-        """Let a consumer work on what is ready; the next message begins a new batch, with a time of its own."""
+        """Pass the ready messages to a consumer; the next message begins a new batch with a timeout of its own."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -196,7 +207,7 @@ class Queue:
         self.meter.deletes += operations(message.body)
 
     def _fail(self, message: Message) -> None:
-        """Deliver a message again, unless that was its last time."""
+        """Deliver a message again, or make it a dead letter after its last retry."""
         if message.attempts <= self._settings.retries:
             self._engine.execute("UPDATE messages SET failures = ? WHERE id = ?", (message.attempts, message.number))
             self._later(message.number, self._settings.retry_delay_s if message.delay_s is None else message.delay_s)
@@ -221,7 +232,7 @@ class Queue:
 
 
 def operations(body: bytes) -> int:
-    """Return how many operations it is to write, read or delete a message: one for each 64 KB.
+    """Return the number of operations that writing, reading or deleting a message is billed as: one per 64 KB begun.
 
     >>> operations(b""), operations(bytes(64_000)), operations(bytes(64_001))
     (1, 1, 2)

@@ -1,4 +1,10 @@
-"""What a scenario says of a queue."""
+"""The settings of a queue, read from its table in the deployment file.
+
+Sources
+-------
+Queues limits (128 KB a message, 100 messages or 60 s a batch, 100 retries, delays of 12 h, 250 consumers) and defaults
+(a batch of 10 or 5 s, 3 retries).
+"""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +22,7 @@ DELAY_S_MAX = 43_200.0
 
 @dataclass(frozen=True)
 class QueueSettings:
-    """A queue and its consumer; *messages_per_s_max* infinite is no limit."""
+    """Settings of a queue and its consumer; *messages_per_s_max* infinite: no limit."""
 
     send_ms: Tape
     message_bytes_max: int
@@ -35,7 +41,7 @@ class QueueSettings:
 
     @classmethod
     def read(cls, table: Table) -> "QueueSettings":
-        """Read the table of a queue; what only the bill needs is passed over."""
+        """Read the table of a queue; keys that only the bill needs are checked and ignored."""
         for billed in ("consumer_cpu_ms", "operation_bytes", "message_operations"):
             table.number(billed, 0)
         return cls(

@@ -1,1 +1,1 @@
-"""What every layer may use: errors, files, checked arguments, free memory, the version."""
+"""What every layer may use: errors, scenario tables, checked arguments, files, free memory, views, the version."""

@@ -23,7 +23,7 @@ NUMBERS: dict[Any, type] = {int: Integral, float: Real}
 """NumPy's numbers are numbers too."""
 
 HINTS = {"Scenario": "load_scenario(...)", "Result": "run(...)", "Schedule": "schedule(...)"}
-"""What makes one."""
+"""The call that returns an object of each type, for messages."""
 
 
 class _Names(dict[str, Any]):
@@ -72,7 +72,7 @@ def checked(function: F, *, names: Callable[[str], Any] = lambda _: Any) -> F:
 
 
 def fits(value: Any, wanted: Any) -> bool:
-    """Tell whether *value* is of the annotated type; what a list or a mapping holds is looked at too."""
+    """Return whether *value* is of the annotated type; entries of lists and mappings are checked too."""
     origin, inner = get_origin(wanted), get_args(wanted)
     if wanted is Any or isinstance(wanted, TypeVar | str):
         return True
@@ -98,7 +98,7 @@ def _is(value: Any, wanted: Any) -> bool:
 
 
 def words(wanted: Any) -> str:
-    """Say what an annotation asks for."""
+    """Return an annotation in words, for messages: ``a list of a number``."""
     origin, inner = get_origin(wanted), get_args(wanted)
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(words(one) for one in inner))

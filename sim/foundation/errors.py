@@ -1,7 +1,8 @@
-"""What can go wrong, and whose fault it is.
+"""The errors that this package raises on purpose, and the wording of validation rules.
 
 Every error that a user can cause derives from :class:`SimError` and carries one line: the value, the rule, the way out.
-The command line prints that line and exits with status 2; anything else that escapes is a defect of ours, status 4.
+The command line prints that line and exits with status 2; any other exception that escapes is a defect of this package,
+status 4.
 """
 
 from typing import Any

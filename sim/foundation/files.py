@@ -1,4 +1,4 @@
-"""What goes to disk and to other programs: a file that is whole or not there, and values in the types of JSON."""
+"""Output files that are written whole or not at all, and the conversion of values to JSON types."""
 
 import os
 import shutil
@@ -17,14 +17,14 @@ import pandas as pd
 from sim.foundation.errors import UsageError
 
 MODE = 0o644
-"""Of a finished file; a temporary one starts unreadable for others."""
+"""Permissions of a finished file; a temporary file starts unreadable for others."""
 
 SPOOLED_BYTES = 2**24
-"""What waits in memory for a pipe; more waits on disk."""
+"""Output for a pipe that is held in memory; more is held on disk."""
 
 
 def check_place(path: Path | str, *, what: str) -> None:
-    """Refuse a place that cannot be written to, before the work and not after it; ``-`` is standard output.
+    """Check before the work that an output file can be written; ``-`` is standard output.
 
     Parameters
     ----------
@@ -51,10 +51,10 @@ def check_place(path: Path | str, *, what: str) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write into, which takes the place of *path* when the block ends well, and is gone when it does not.
+    """Yield a temporary file that replaces *path* when the block succeeds, and is deleted when it raises.
 
-    A link stays a link: the file that it leads to is replaced. A device or a pipe stays what it is: it is written to
-    when the block ends well.
+    If *path* is a symbolic link, the file that it points to is replaced. A device or a pipe is not replaced but written
+    to, when the block succeeds.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def _is_special(path: Path) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """*value* in the types of JSON; a number that is none becomes null."""
+    """Return *value* in the types of JSON; infinity and NaN become None."""
     if isinstance(value, pd.DataFrame):
         return [plain(row) for row in value.to_dict(orient="records")]
     if is_dataclass(value) and not isinstance(value, type):

@@ -1,7 +1,7 @@
-"""How much memory a run may take, asked before it starts.
+"""Check that a run fits into free memory, before it starts.
 
-The system grants far more memory than there is and stops the program when it is used, without a word. So what will be
-needed is reckoned first.
+Linux overcommits memory: an allocation that is too large succeeds, and the kernel kills the process without a message
+when it uses it. So the need is estimated first.
 """
 
 import os
@@ -13,18 +13,17 @@ from sim.foundation.errors import UsageError
 MEMINFO = Path("/proc/meminfo")
 CONTAINER = Path("/sys/fs/cgroup")
 
-
 FEWER = "ask for fewer requests, or for several replications one after the other"
 
 
 def check_fits(needed_bytes: float, what: str, *, way_out: str = FEWER) -> None:
-    """Refuse what does not fit into the memory that is free now.
+    """Check that *needed_bytes* fit into the memory that is free now.
 
     Parameters
     ----------
     needed_bytes : float
     what : str
-        Who needs it, as the first words of the message: ``"requests=1000 need"``.
+        What needs it, as the first words of the message: ``"requests=1000 need"``.
     way_out : str
         What to do about it, as the last words.
 
@@ -39,17 +38,17 @@ def check_fits(needed_bytes: float, what: str, *, way_out: str = FEWER) -> None:
 
 
 def free_bytes() -> float:
-    """Memory that can be had without swapping, within the limit of the container that we may be in."""
+    """Return the bytes that can be allocated without swapping, within the container's limit if there is one."""
     try:
         lines = dict(line.split(":", 1) for line in MEMINFO.read_text("ascii").splitlines())
         free = 1024 * float(lines["MemAvailable"].split()[0])
-    except OSError:  # Not Linux: all there is, for want of better knowledge.
+    except OSError:  # Not Linux: physical memory, since the free part is not known.
         free = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return min(free, _container_bytes())
 
 
 def _container_bytes() -> float:
-    """What is left of a container's limit; its cache of files counts as free, as it does outside."""
+    """Return what is left of the container's limit (cgroup v2); inactive page cache counts as free."""
     try:
         limit = (CONTAINER / "memory.max").read_text("ascii").strip()
         used = int((CONTAINER / "memory.current").read_text("ascii"))

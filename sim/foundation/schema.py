@@ -1,7 +1,7 @@
-"""How a scenario's tables are written, and the error messages when one is wrong.
+"""The base class of a scenario's tables, and the error messages for invalid ones.
 
-Every table is a frozen pydantic model that knows no key but its own. What pydantic finds is put in one line: the
-dotted path with the value, the rule, and the page that explains it.
+Every table is a frozen pydantic model without unknown keys. Each pydantic error becomes one line: the dotted path with
+the value, the rule, and the page that explains the key.
 """
 
 import json
@@ -84,7 +84,7 @@ def refuse(found: Iterable[str]) -> None:
 
 
 def problems(error: ValidationError, *, model: type[BaseModel], raw: Any, place: Place = ()) -> list[str]:
-    """Return a line for each thing that pydantic found wrong in *raw*, which stands at *place* of the scenario."""
+    """Return a line for each error that pydantic found in *raw*, the value at *place* of the scenario."""
     found = [one for one in error.errors(include_url=False) if not _echo(one)]
     return list(dict.fromkeys(_problem(one, model=model, raw=raw, above=place) for one in found))
 
@@ -124,7 +124,7 @@ def _words(expected: str) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """``=value`` as its author wrote it, cut short; nothing for a table."""
+    """Return ``=value`` as its author wrote it, at most 40 characters; empty for a table."""
     if isinstance(value, BaseModel | dict):
         return ""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, bool | str) else str(value)
@@ -138,7 +138,7 @@ def dotted(place: Place) -> str:
 
 
 def keys(model: type[BaseModel], raw: Any, *, place: Place) -> list[str]:
-    """Keys that are allowed in the table at *place* of *raw*."""
+    """Return the keys that are allowed in the table at *place* of *raw*."""
     inside: Any = model
     for part in place:
         raw = raw.get(part) if isinstance(raw, dict) else raw[int(part)] if isinstance(raw, list | tuple) else None
@@ -161,7 +161,7 @@ def entries(annotation: Any) -> Any:
 
 
 def tables(annotation: Any) -> list[type[BaseModel]]:
-    """The tables that a key may hold."""
+    """Return the models of the tables that a key may hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) in (Union, UnionType, Annotated):
@@ -170,7 +170,7 @@ def tables(annotation: Any) -> list[type[BaseModel]]:
 
 
 def choose(choices: list[type[BaseModel]], raw: Any) -> type[BaseModel] | None:
-    """The table that *raw* is meant to be: the only one, or the one of its ``kind`` or ``distribution``."""
+    """Return the model that *raw* is meant for: the only one, or that of its ``kind`` or ``distribution``, or None."""
     if len(choices) == 1:
         return choices[0]
     said = {raw.get("kind"), raw.get("distribution")} if isinstance(raw, dict) else set()
@@ -178,7 +178,7 @@ def choose(choices: list[type[BaseModel]], raw: Any) -> type[BaseModel] | None:
 
 
 def tag(table: type[BaseModel]) -> str | None:
-    """What the ``kind`` or ``distribution`` of a table must be; None for a table without either."""
+    """Return the required ``kind`` or ``distribution`` of a table; None for a table without either."""
     for key in ("kind", "distribution"):
         if key in table.model_fields:
             return str(get_args(table.model_fields[key].annotation)[0])
@@ -186,7 +186,7 @@ def tag(table: type[BaseModel]) -> str | None:
 
 
 def literals(annotation: Any) -> Iterator[str]:
-    """The words that a key allows."""
+    """Yield the words that a key allows."""
     if get_origin(annotation) is Literal:
         yield from (str(word) for word in get_args(annotation))
     else:

@@ -1,18 +1,18 @@
-"""How results show themselves: the object asks, and the layer that draws it answers.
+"""Views of results in notebooks and terminals, rendered by a higher layer.
 
-A Result lies below the pages that draw it. So the class only says that it can be shown, and the public face
-(:mod:`sim`) says where its text and its HTML are made; they are imported when somebody looks.
+A Result belongs to a lower layer than the code that renders it. So its class only declares that it has views, and the
+public face (:mod:`sim`) registers the functions that render them; they are imported at the first use.
 """
 
 from importlib import import_module
 from typing import Any
 
 VIEWS: dict[str, str] = {}
-"""Where views are made: ``module:function`` by class and kind, as in ``Plan.html``."""
+"""The function that renders each view: ``module:function`` by class and kind, as in ``Plan.html``."""
 
 
 class Shown:
-    """Something with a view in a notebook."""
+    """Base class of objects with an HTML view in notebooks."""
 
     def _repr_html_(self) -> str:
         return view(self, "html")

@@ -2,7 +2,7 @@
 
 Start with one of them, such as :mod:`sim.models.d1`: its table in the scenario, its station, its operations as Flows,
 their billed usage, and the ``COMPONENT`` that combines these. :mod:`sim.models.component` defines what a component
-consists of; the names below are those that a user's own component needs.
+consists of; the names below are those that a user's own component needs. ``docs/COMPONENTS.md`` adds one.
 """
 
 from sim.foundation.schema import Count, Fraction, NotNegative, Positive, Table

@@ -1,6 +1,6 @@
-"""What a component's operations move on the provider's bill: meters, and amounts on them.
+"""Billing meters, and the usage that a component's operations add to them.
 
-Picture the invoice: each line is a *meter* (requests, CPU milliseconds, rows written, ...) with an amount used, an
+Each line of the invoice is a *meter* (requests, CPU milliseconds, rows written, ...) with an amount used, an
 amount that the plan includes, and a price for the rest. A meter names the platform facts that hold price and
 inclusion; no price stands in a model.
 """
@@ -42,8 +42,8 @@ class Meter:
     free_period : {"day", "month", "total"}
         What the quota is for: it starts anew each day or month, or bounds what is stored.
     counts_as : str
-        Name of another meter on whose line the amounts are billed; empty for a line of its own. Twenty messages of a
-        WebSocket are one request of an object.
+        Name of another meter on whose line the amounts are billed; empty for a line of its own. Twenty WebSocket
+        messages are billed as one request of an object.
     divisor : str
         Key of the platform fact by which the amounts are divided on that line; empty for 1.
     active : bool
@@ -140,11 +140,11 @@ class StorageLimit:
     Attributes
     ----------
     meter : str
-        Whose ``stored_gb`` fills it: of what the component's own calls store, or others store in its instances.
+        The storage meter whose ``stored_gb`` fills it, whichever component's calls store them.
     fact : str
         Key of the platform fact that holds the bound, in bytes.
     what : str
-        What is full then, with its article: ``"a database"``.
+        What is full when the bound is reached, with its article: ``"a database"``.
     per : {"instance", "key"}
         Whether an instance has it, or each keyed part of one, as an object.
     plan : {"paid", "free"}
@@ -163,14 +163,14 @@ class StorageLimit:
 
 @dataclass(frozen=True)
 class Usage:
-    """What is moved on the meters.
+    """Amounts that are added to meters.
 
     Attributes
     ----------
     amounts : mapping of str to float
-        Amount by meter, in the unit that the meter's scale starts from.
+        Amount by meter, before the meter's *scale* is applied.
     stored_gb : mapping of str to float
-        What is added to a meter of storage and stays there, in GB.
+        GB that are added to a storage meter and stay stored.
     """
 
     amounts: Mapping[str, float] = field(default_factory=dict)
@@ -182,17 +182,16 @@ NOTHING = Usage()
 
 @dataclass(frozen=True)
 class Runaway:
-    """A way in which an instance can use without end what nobody asked for.
+    """A failure in which an instance consumes billed resources without limit, such as an alarm that sets itself again.
 
     Attributes
     ----------
     name : str
         ``"alarm loop"``.
     sentence : str
-        What happens then, about *the instance*.
+        What happens then, as a clause without the instance's name.
     usage_per_s : callable
-        ``(instance, fact) -> Usage``: what it moves on the meters each second; *fact* gives the platform's numbers by
-        key.
+        ``(instance, fact) -> Usage``: its usage per second; *fact* returns a platform fact by its key.
     """
 
     name: str
@@ -206,12 +205,12 @@ GB = 1_000_000 * 1_000
 
 @dataclass(frozen=True)
 class Call:
-    """What the bill must know of one call.
+    """The properties of one call that its bill depends on.
 
     Attributes
     ----------
     parameters : Table
-        What the step says of the operation.
+        The parameters that the step gives the operation.
     size_bytes : float
         Mean size of its request's body or answer.
     """
@@ -229,7 +228,7 @@ class Demand:
     calls_per_month : mapping of str to float
         By operation.
     key_share : ndarray, shape (keys,)
-        Of each key in the instance's calls.
+        Share of each key in the instance's calls.
     """
 
     calls_per_month: Mapping[str, float]

@@ -1,13 +1,13 @@
 """The cache of the edge location that a request came to: look-ups and stores of the Cache API, free of charge.
 
-Whether a look-up finds its entry is said by the route: what a miss asks for stands behind the look-up with a
-``chance``, the share of misses. So a look-up takes equally long in both cases. The bytes of a hit go to the client as
-those of any answer do, and like those take no time here (:mod:`sim.models.network`).
+The route decides whether a look-up is a hit: the steps that a miss needs follow the look-up with a ``chance``, the
+share of misses. So the look-up itself takes equally long in both cases. Sending the bytes of a hit to the client takes
+no time, as for any other answer (:mod:`sim.models.network`).
 
 Sources
 -------
-Workers limits page: an entry of at most 512 MB, and that many calls a request; a call is neither a request nor a
-subrequest on the bill. No time of a look-up is published: the times are the scenario's assumptions.
+Workers limits page: an entry of at most 512 MB. A call is neither a request nor a subrequest on the bill. No time of a
+look-up is published: the times are the scenario's assumptions.
 """
 
 from sim.flow import AttributeOver, Delay, Flow, Guard
@@ -28,7 +28,7 @@ class Cache(Table):
 
 
 def get(cache: Instance, _: NoParameters) -> Flow:
-    """Look an entry up; the share of misses is the ``chance`` of the steps behind it."""
+    """Look an entry up; the share of misses is the ``chance`` of the steps after it."""
     return (Delay(cache.table.get_ms, cache.stream("get")),)
 
 
@@ -39,7 +39,7 @@ def put(cache: Instance, _: NoParameters) -> Flow:
 
 
 def delete(cache: Instance, _: NoParameters) -> Flow:
-    """Throw an entry away."""
+    """Delete an entry."""
     return (Delay(cache.table.put_ms, cache.stream("delete")),)
 
 

@@ -4,7 +4,7 @@ The platform completes the work of a request that timed out: it does not know th
 
 Sources
 -------
-the policy is the scenario's (``[system.client]``); retries multiply load as in hazard H15.
+The policy is the scenario's (``[system.client]``); retries multiply load as in hazard H15.
 """
 
 from typing import Annotated
@@ -30,8 +30,8 @@ class Client(Table):
     """Pause before the first retry; it doubles with each further one."""
 
 
-def patient(client: Instance, inner: Flow) -> Flow:
-    """Try *inner* under the client's timeout and retries."""
+def with_retries(client: Instance, inner: Flow) -> Flow:
+    """Wrap *inner* in the client's timeout and retries."""
     table: Client = client.table
     return (
         Attempt(

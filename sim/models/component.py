@@ -106,7 +106,7 @@ class Operation:
     usage : callable
         ``(instance, call) -> Usage``: the billed usage of one call.
     services : tuple of str
-        Services of the incident record that it depends on.
+        Services of the provider's incident record that it depends on.
     reads : bool
         Whether it is read-only, so that an incident affects it with its share of failing reads.
     uploads, downloads : bool
@@ -114,7 +114,7 @@ class Operation:
     finding : callable
         ``(instance, parameters) -> str``: a sentence for a plan's notes, such as a missing index; empty if none.
     played : callable
-        ``(instance, parameters) -> mapping``: further parameters for the reference, which it cannot compute.
+        ``(instance, parameters) -> mapping``: further parameters for the reference, which it cannot compute itself.
     """
 
     flow: Callable[[Instance, Any], Flow]
@@ -130,7 +130,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Uses:
-    """The facts about a scenario that a metric needs: a component's instances, and the use that routes make of them.
+    """The facts about a scenario that a metric needs: a component's instances, and how often routes use them.
 
     Attributes
     ----------
@@ -175,8 +175,8 @@ class Metric:
     operations : tuple of str
         The metric applies if some route uses one of these operations; empty: any operation of the component.
     restates : str
-        Key of the component's table whose values the metric shows as they are, no queue between: what is said of the
-        metric then follows from the number in the scenario.
+        Key of the component's table whose values the metric shows unchanged, with no queue in between; the metric is
+        then an input of the scenario and not a prediction. Empty for a predicted metric.
     """
 
     name: str
@@ -223,7 +223,7 @@ class Component:
     limits : tuple of StorageLimit
         Bounds of the platform on what its instances store.
     runaways : tuple of Runaway
-        Ways in which an instance can use without end what nobody asked for.
+        Ways in which an instance can consume billed resources without limit.
     background : callable or None
         ``(instance, demand) -> Usage``: billed usage of a month besides its calls.
     metrics : tuple of Metric

@@ -1,9 +1,11 @@
-"""A schedule as a way in: the platform calls the Worker's ``scheduled`` handler, and nobody waits for the answer.
+"""Cron triggers, an entry: the platform calls the Worker's ``scheduled`` handler, and nobody waits for the answer.
 
-A route that comes in by a schedule runs as often as that says, however much other traffic there is; its ``share`` is a
-factor on that: 1 as it says, 0 for never. Taken to be simpler than it is: runs come at random
-instants at the schedule's rate, not on the minute, so that what several schedules do at the same instant is not seen,
-nor the platform's own delay of a run, about which nothing is published.
+A route entered by a schedule runs at the schedule's rate, however much other traffic there is; its ``share`` multiplies
+that rate (1: unchanged, 0: never).
+
+Simplifications: runs come at random instants at the schedule's mean rate, not on the minute, so the effect of several
+schedules that are due at the same instant is not seen; nor is the platform's delay in starting a run, about which
+nothing is published.
 
 A run is billed as any request is, by the ``workers.compute`` of its steps. In a live run the driver sends the route's
 request, as a developer does who calls the handler by hand.
@@ -38,12 +40,12 @@ class Cron(Table):
 
 
 def enter(cron: Instance, inner: Flow) -> Flow:
-    """Call the handler; nothing goes back to anyone."""
+    """Delay the call of the handler; no response travels back."""
     return (Delay(cron.table.dispatch_ms, cron.stream("dispatch")), *inner)
 
 
 def runs_per_s(cron: Instance) -> float:
-    """How often the schedule runs a second."""
+    """Return the schedule's mean number of runs per second."""
     return read_schedule(cron.table.schedule).runs_per_s
 
 

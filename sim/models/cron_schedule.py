@@ -1,13 +1,14 @@
-"""Schedules in cron's syntax, as the provider reads them: which minutes they name, and how many of these there are.
+"""Schedules in cron's syntax, as the provider reads them: parse one, and compute its mean rate of runs.
 
 Five fields: minute, hour, day of the month, month, day of the week; times are UTC. A field is a list of numbers, ranges
 and steps; months and weekdays have names. Weekdays count from 1, which is Sunday. ``L`` is the last day of the month,
 or after a weekday the month's last such day; ``5#2`` is the second Thursday; ``15W`` the working day nearest to the
-15th. Where day and weekday are both restricted, either will do.
+15th. Where day and weekday are both restricted, a date that matches either is due.
 
 Sources
 -------
-Cloudflare Cron Triggers page (fields, names, ``L``, ``W``, ``#``; UTC); POSIX crontab (either of the two kinds of day).
+Cloudflare Cron Triggers page (fields, names, ``L``, ``W``, ``#``; UTC); POSIX crontab (a match of day or weekday is
+enough).
 """
 
 import datetime as dt
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 DAYS = tuple(dt.date(2001, 1, 1) + dt.timedelta(days=n) for n in range(10_227))
-"""28 years: every weekday on every date, leap days too, as often as each other."""
+"""28 years, in which each date falls on each weekday equally often, 29 February included."""
 MONTHS = {name: n for n, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)}
 WEEKDAYS = {name: n for n, name in enumerate("sun mon tue wed thu fri sat".split(), start=1)}
 BOUNDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 1, 7))
@@ -29,7 +30,7 @@ OnDay = Callable[[dt.date], bool]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The minutes that a schedule names.
+    """A parsed schedule.
 
     Attributes
     ----------
@@ -37,7 +38,7 @@ class Schedule:
         As it was written.
     minutes, hours, months : frozenset of int
     is_on : callable
-        Whether it names a date, its month apart.
+        ``(date) -> bool``: whether day and weekday match a date; its month is tested separately.
     """
 
     text: str
@@ -48,24 +49,27 @@ class Schedule:
 
     @property
     def runs_per_s(self) -> float:
-        """How often it runs a second, on average over many years."""
+        """Mean number of runs per second, over 28 years."""
         days = sum(day.month in self.months and self.is_on(day) for day in DAYS)
         return days * len(self.hours) * len(self.minutes) / (len(DAYS) * 86_400)
 
 
 @lru_cache(maxsize=64)
 def read_schedule(text: str) -> Schedule:
-    """Read a schedule.
+    """Parse a schedule.
 
     Raises
     ------
     ValueError
-        It is none; the message is the rule.
+        *text* is not a valid schedule; the message states the rule.
     """
     fields = text.lower().split()
     if len(fields) != len(BOUNDS):
         raise ValueError(RULE)
     minute, hour, day, month, weekday = fields
+    for name, field in (("day", day), ("weekday", weekday)):
+        if field != "*" and "*" in field.split(","):
+            raise ValueError(f'{RULE}; {name}={field!r} must not have "*" in a list')
     days = [_day(part) for part in day.split(",")]
     weekdays = [_weekday(part) for part in weekday.split(",")]
     kinds = [tests for tests, field in ((days, day), (weekdays, weekday)) if field != "*"]
@@ -79,7 +83,7 @@ def read_schedule(text: str) -> Schedule:
 
 
 def _numbers(field: str, place: int, *, names: dict[str, int] | None = None) -> frozenset[int]:
-    """Numbers that a field names: ``*``, ``4``, ``1-5``, ``*/15``, ``10-30/5``, and lists of these."""
+    """Return the numbers that a field names: ``*``, ``4``, ``1-5``, ``*/15``, ``10-30/5``, and lists of these."""
     name, low, high = BOUNDS[place]
     found: set[int] = set()
     for part in field.split(","):
@@ -104,7 +108,7 @@ def _number(text: str, place: int, names: dict[str, int]) -> int:
 
 
 def _day(part: str) -> OnDay:
-    """Whether a date is one that a part of the field of days names."""
+    """Return the test of whether a date matches one part of the day field."""
     if part == "l":
         return lambda date: date.day == _last(date)
     if part.endswith("w"):
@@ -115,7 +119,7 @@ def _day(part: str) -> OnDay:
 
 
 def _weekday(part: str) -> OnDay:
-    """Whether a date is one that a part of the field of weekdays names."""
+    """Return the test of whether a date matches one part of the weekday field."""
     match = re.fullmatch(r"(\w+?)(?:#([1-5])|(l))", part)
     if match is None:
         numbers = _numbers(part, 4, names=WEEKDAYS)
@@ -135,7 +139,7 @@ def _last(date: dt.date) -> int:
 
 
 def _working_day(date: dt.date, wanted: int | None) -> dt.date | None:
-    """The working day of the month of *date* that is nearest to day *wanted*, its last day by default."""
+    """Return the working day nearest to day *wanted* (None: the last) of *date*'s month; None if it has no such day."""
     last = _last(date)
     if wanted is not None and wanted > last:
         return None

@@ -1,13 +1,13 @@
-"""One database, one query at a time: a distance to travel, a queue, and the SQL itself.
+"""D1: a database that runs one query at a time, a network round trip away from the Worker.
 
 The Worker runs near its user, the database stands where it was created; so every query pays a round trip before it
-waits for the single thread that executes it. All queries of one request travel the same distance: they share one draw.
+waits for the single thread that executes it. Both halves of a query's round trip are one sample; each query has its
+own.
 
 Sources
 -------
-D1 limits page: "each database processes queries one at a time"; a query of 1 ms allows about 1,000 a
-second (hazard H18). Times of reads and writes come from the platform file, partly as assumptions; the distance is the
-scenario's.
+D1 limits page: "each database processes queries one at a time"; a query of 1 ms allows about 1,000 a second (hazard
+H18). Times of reads and writes come from the platform file, partly as assumptions; the distance is the scenario's.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,6 @@ from pydantic import Field
 
 from sim.flow import Attempt, Branch, Chance, Delay, Flow, Guard, Hold, Serve, Station, Step, Time
 from sim.foundation.schema import Count, Fraction, NotNegative, Table
-from sim.foundation.schema import Count as Number
 from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, per_million, storage
 from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses
 from sim.models.d1_plans import QueryPlan, plan_of
@@ -42,7 +41,7 @@ class D1(Table):
     """Most queries that may wait; one more is refused as overloaded."""
     row_us: NotNegative = 0.0
     """Added to a read that names its ``sql``, for each row that it reads: 0.08 on the open-source runtime's SQLite."""
-    rows: Annotated[dict[str, Number], Field(default_factory=dict)]
+    rows: Annotated[dict[str, Count], Field(default_factory=dict)]
     """Rows of each table that a statement reads: ``{ loras = 50_000 }``."""
     migrations: str = ""
     """Folder of the schema's migrations, or an SQL file; empty for the deployment's own."""
@@ -58,7 +57,7 @@ class D1(Table):
 
 
 class Read(Table):
-    """What a step may say of a read."""
+    """The parameters of a read."""
 
     rows_read: NotNegative = 1.0
     """Rows that the query visits, in tables and indexes."""
@@ -71,7 +70,7 @@ class Read(Table):
 
 
 class Write(Table):
-    """What a step may say of a write."""
+    """The parameters of a write."""
 
     rows_written: NotNegative = 1.0
     """Rows that it writes; an entry of an index is a row."""
@@ -123,7 +122,7 @@ def rows_read(d1: Instance, asked: Read) -> float:
 
 
 def missing_index(d1: Instance, asked: Any) -> str:
-    """Return what to say of a read that lacks an index; empty if there is nothing to say."""
+    """Return a sentence about the index that a read lacks; empty if it lacks none."""
     if not isinstance(asked, Read) or not asked.sql:
         return ""
     plan = query_plan(d1, asked)
@@ -136,7 +135,7 @@ def missing_index(d1: Instance, asked: Any) -> str:
 
 
 def played_rows(d1: Instance, asked: Any) -> dict[str, float]:
-    """Return the rows of a read that names its statement, which the reference plays on rows of its own."""
+    """Return the rows that a read with ``sql`` visits; the reference cannot plan it, and visits as many of its own."""
     return {"rows_read": rows_read(d1, asked)} if asked.sql else {}
 
 
@@ -157,12 +156,12 @@ def _query(d1: Instance, kind: Literal["read", "write"], *, rows: Flow = ()) -> 
 
 
 def read_usage(d1: Instance, call: Call) -> Usage:
-    """Rows that a read visits."""
+    """Return the usage of a read: the rows that it visits."""
     return Usage({"d1.rows_read": rows_read(d1, call.parameters)})
 
 
 def write_usage(d1: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """Rows that a write visits and writes."""
+    """Return the usage of a write: the rows that it visits and writes, and the bytes that it adds."""
     stored_gb = call.parameters.stored_bytes / GB
     return Usage(
         {"d1.rows_read": call.parameters.rows_read, "d1.rows_written": call.parameters.rows_written},
@@ -171,9 +170,9 @@ def write_usage(d1: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signa
 
 
 def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
-    """Distance, queue and SQL of a query, in ms: a value for every request and database that it queried.
+    """Return round trip, wait and SQL time of a query, in ms: one value per request and database that it queried.
 
-    A run keeps the time of a request, so several queries of one request to one database count with their mean.
+    A result holds the total per request, so several queries of one request to one database give one value, their mean.
     """
     found, order = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     for name in uses.instances:
@@ -186,7 +185,7 @@ def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
 
 
 def full_scan(d1: Instance, fact: Callable[[str], float]) -> Usage:  # noqa: ARG001  # one signature for all
-    """Every query scans a table without an index: the one thread of the database reads rows without a rest."""
+    """Return the usage per second of queries that scan a table without an index: the one thread never stops reading."""
     return Usage({"d1.rows_read": fact("d1.performance.scan_rows_per_second_measured")})
 
 

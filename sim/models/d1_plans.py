@@ -1,12 +1,13 @@
-"""What a statement reads, from its text, the schema and the sizes of its tables: SQLite plans, arithmetic counts.
+"""Estimate the rows that a statement reads, from SQLite's query plan and the sizes of the tables.
 
-SQLite itself says by which index each table is found (``EXPLAIN QUERY PLAN`` on an empty database with the schema, as
-a database that nobody analysed is planned). Every table that is scanned counts all its rows, a search by a whole
-unique key one, any other search the rows that its condition leaves (``matching_rows``, by default all: the worst case);
-what is sorted is read once more; a limit ends the reading only where nothing is sorted or filtered afterwards. Then
-the index is tried that holds the statement's equalities and its order: if that reads far less, it is missing.
+SQLite itself says which index it would use for each table (``EXPLAIN QUERY PLAN`` on an empty database with the schema,
+that is, without the statistics of ``ANALYZE``). A scan reads all rows of its table, a search by a whole unique key one
+row, any other search the rows that its condition leaves (``matching_rows``, by default all: the worst case); sorted
+rows are read once more; a limit stops the reading only if nothing is sorted or filtered afterwards. Then the plan is
+made again with an index of the statement's equality and ORDER BY columns: if it reads at least 2 times fewer rows, that
+index is reported as missing.
 
-This is an estimate for tables that nobody has yet. On a table that is there the reference counts to the row
+This is an estimate, for tables that may not exist yet. On a real table the reference counts to the row
 (``reference_impl/sqlite/row_count``), and the provider's runtime has the last word: correlated subqueries, window
 functions and joins of unequal fan-out are beyond this arithmetic.
 
@@ -36,7 +37,7 @@ STATEMENT = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 GAIN_RATIO = 2.0
-"""An index is missing if it divides the rows read by this at least."""
+"""An index is reported as missing if it divides the rows read by at least this."""
 
 
 @dataclass(frozen=True)

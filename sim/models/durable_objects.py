@@ -158,13 +158,13 @@ def write_usage(objects: Instance, call: Call) -> Usage:
 
 
 def busy_ms(frame: "pd.DataFrame", objects: Instance) -> "NDArray[np.float64]":
-    """Return the busy time of each object, as far as answers report it: that of components in the namespace."""
+    """Return the busy time of each object in ms, as far as answers report it: that of the components it hosts."""
     inside = [
         f"{other.name}_ms"
         for other in objects.others.values()
         if any(other.linked(key).name == objects.name for key in other.component.links)
     ]
-    inside = [column for column in inside if column in frame]  # Nobody may use it.
+    inside = [column for column in inside if column in frame]  # An instance that no route uses has no column.
     instances = station(objects).instances
     if not inside:
         return np.full(instances, np.nan)
@@ -173,7 +173,7 @@ def busy_ms(frame: "pd.DataFrame", objects: Instance) -> "NDArray[np.float64]":
 
 
 def alarm_loop(objects: Instance, fact: Callable[[str], float]) -> Usage:
-    """Every object's alarm does a write's work and sets itself again at once: no object ever sleeps."""
+    """Return the usage per second of objects whose alarm does a write's work and sets itself again at once."""
     each_s = (objects.table.write_ms.expected() + objects.table.output_gate_ms.expected()) / 1000
     looping = station(objects).instances
     alarms_per_s = looping / each_s

@@ -1,17 +1,18 @@
-"""A key-value store that is read near and written far: a location keeps what it has read, for a minute.
+"""Workers KV: writes go to a central store, and each location caches what it has read, for a minute by default.
 
-A key that was read here within the cache's time is *hot* and answered at once; any other read goes to the central
-store. So the share of hot reads follows from the traffic: popular keys are nearly always hot, rare ones never. A write
-goes to the central store, and other locations may read the old value until theirs has run out.
+A key that was read here within the cache's time to live is *hot* and read from the cache; any other read goes to the
+central store. So the share of hot reads follows from the traffic: popular keys are nearly always hot, rare ones hardly
+ever. A write goes to the central store, and other locations may read the old value until their copies expire.
 
-Taken to be simpler than it is: all requests come to one location (with more, each has its own share of them and so
-more cold reads); a popular key is not renewed ahead of its end; reads at the same time each go to the centre.
+Simplifications: all requests come to one location (with several, each sees fewer requests and so more cold reads); a
+popular key is not refreshed before it expires; concurrent cold reads of one key each go to the central store.
 
 Sources
 -------
-KV limits (values of 25 MiB, one write a second to one key, beyond it status 429) and "how KV works" (a read is cached
-for ``cacheTtl``, 60 s unless said otherwise; changes may take 60 s and more). Prices: the KV pricing page. Times of hot
-and cold reads have a weak source, those of writes and lists none: see the scenario.
+KV limits (values of 25 MiB; one write a second to one key, else status 429; ``cacheTtl`` of 30 s or more) and "how KV
+works" (a read is cached for ``cacheTtl``, by default 60 s; a change may take 60 s or more to be seen everywhere).
+Prices: the KV pricing page. Times of hot and cold reads have a weak source, those of writes and lists none: see the
+scenario.
 """
 
 from sim.flow import (
@@ -57,14 +58,14 @@ class KV(Table):
 
 
 class Put(Table):
-    """What a step may say of a write."""
+    """The parameters of a write."""
 
     new_fraction: Fraction = 1.0
     """Share of writes that make a key of their own; the others write the request's key again."""
 
 
 def get(kv: Instance, _: NoParameters) -> Flow:
-    """Read the value of the request's key: hot or cold, as the requests before have left it."""
+    """Read the value of the request's key: hot if an earlier read's copy has not expired, else cold."""
     table: KV = kv.table
     cached = Counter(f"{kv.name}_cached", instances=kv.keys)
     expire = Spawn(
@@ -77,14 +78,14 @@ def get(kv: Instance, _: NoParameters) -> Flow:
     return (Branch(CountAtLeast(cached, 1), (Delay(table.hot_ms, kv.stream("hot")),), cold),)
 
 
-def put(kv: Instance, said: Put) -> Flow:
+def put(kv: Instance, asked: Put) -> Flow:
     """Write the request's bytes under a new key, or under the request's own."""
     table: KV = kv.table
     too_large = Guard(AttributeOver("size_bytes", table.value_bytes_max), "too_large")
     often = Bucket(f"{kv.name}_writes", per_s=table.writes_per_s, burst=1.0, instances=kv.keys)
     again = (Guard(Drained(often), "refused"),)
     write = Delay(table.write_ms, kv.stream("write"))
-    return (too_large, Branch(Chance(said.new_fraction, kv.stream("new")), (), again), write)
+    return (too_large, Branch(Chance(asked.new_fraction, kv.stream("new")), (), again), write)
 
 
 def delete(kv: Instance, _: NoParameters) -> Flow:
@@ -98,22 +99,22 @@ def list_keys(kv: Instance, _: NoParameters) -> Flow:
 
 
 def get_usage(kv: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One read; a key that is not there counts too."""
+    """Return the usage of a read: one, even if the key does not exist."""
     return Usage({"kv.reads": 1.0})
 
 
 def put_usage(kv: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One write, and what stays under a new key."""
+    """Return the usage of a write: one, and the bytes stored if its key is new."""
     return Usage({"kv.writes": 1.0}, stored_gb={"kv.storage": call.parameters.new_fraction * call.size_bytes / GB})
 
 
 def delete_usage(kv: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One delete."""
+    """Return the usage of a delete."""
     return Usage({"kv.deletes": 1.0})
 
 
 def list_usage(kv: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One list."""
+    """Return the usage of a list."""
     return Usage({"kv.lists": 1.0})
 
 

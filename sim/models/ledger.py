@@ -17,7 +17,7 @@ rows more.
 from collections.abc import Mapping
 from dataclasses import replace
 from math import inf, isfinite
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -154,7 +154,7 @@ def balance_usage(ledger: Instance, call: Call) -> Usage:  # noqa: ARG001  # one
     return durable_objects.call_usage(ledger.table.read_ms.expected(), **_rows(ledger, "balance"))
 
 
-def flush_usage(ledger: Instance, *_: Any) -> Usage:
+def flush_usage(ledger: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """Return the usage of a flush: one request, active until D1 has written; its rows are counted by the appends."""
     if ledger.table.policy != "hardened":
         return durable_objects.call_usage(0.0)
@@ -185,6 +185,7 @@ def _is_one_value(ledger: Ledger) -> bool:
 
 
 def _flush_usage(ledger: Instance, rows_written: float) -> Usage:
+    """Return the usage of one flush: a request to the object, active while D1 writes, and its rows."""
     database = ledger.linked("database").table
     active_ms = database.rtt_ms.expected() + database.write_ms.expected()
     rows_read = rows_of("ledger.hardened.flush")["rows_read"]

@@ -5,7 +5,7 @@ near, and the time of large bodies is attributed to where they are stored (``r2`
 
 Sources
 -------
-round-trip times are the scenario's assumption (``[system.network]``).
+Round-trip times are the scenario's assumption (``[system.network]``).
 """
 
 from sim.flow import Delay, Flow, Time

@@ -1,13 +1,13 @@
-"""An origin: a server of one's own, or of somebody else, that a Worker fetches from.
+"""An origin: a server outside of the provider, your own or a third party's, that a Worker fetches from.
 
 A fetch travels there, waits for one of the servers, is answered after the service time, and travels back with its
-bytes. A share of the answers are errors, and after the platform's limit the fetch is given up, while the origin goes on
-working on it. Neither the fetch nor its bytes are on the provider's bill.
+bytes. A share of the answers are errors. After the platform's time limit the Worker gives the fetch up, while the
+origin goes on working on it. Neither the fetch nor its bytes are on the provider's bill.
 
 Sources
 -------
 Cloudflare's connection limits (an answer must come within 120 s, else 524); Workers pricing (a subrequest is no
-request) and no charge for egress. Everything else is the scenario's: nobody but its owner knows an origin.
+request) and no charge for egress. Everything else is the scenario's: only its owner knows an origin's times.
 """
 
 from sim.flow import Attempt, Chance, Delay, Flow, Guard, Link, Serve, Station, Time, Transfer

@@ -1,13 +1,13 @@
-"""A queue: a request sends a message and goes on; consumers get messages in batches, again if they fail.
+"""A queue: a request sends a message and goes on; consumers get messages in batches, and again after a failure.
 
-A batch is ready when it is full, or when its time is over; it is delivered, waits for a consumer, and holds it. A batch
-that fails is delivered again after a pause, all of it, until its retries are used up; then its messages are dead
-letters. All of this happens behind the request's back: its own time is that of sending.
+A batch is ready when it is full, or when its timeout ends; it is delivered, waits for a consumer, and holds it. A batch
+that fails is delivered again as a whole after a pause, until its retries are used up; then its messages are dead
+letters. All of this is asynchronous: the request's own time is that of sending.
 
-Taken to be simpler than it is: the clock of a partial batch starts with the first message after the last partial one,
-so that it waits as long as it may or less; of two partial batches at work at once the earlier one counts the messages
-of the later; all consumers are there from the beginning, while the provider adds them as the backlog grows; a message
-of a batch has no outcome of its own (no acknowledgement of single ones); nothing reads the dead letters.
+Simplifications: the timeout of a partial batch runs from the first message after the previous partial batch, so it may
+be delivered early, never late; if two partial batches are in work at once, the earlier one is charged for the messages
+of the later; all consumers exist from the start, while the provider adds them as the backlog grows; messages are not
+acknowledged one by one, so a batch succeeds or fails as a whole; nothing reads the dead letters.
 
 Sources
 -------
@@ -92,12 +92,15 @@ class Queues(Table):
 
 
 def consumers(queues: Instance) -> Station:
-    """Return the consumers; batches wait for them."""
+    """Return the consumers, for which batches wait.
+
+    They are not the component's ``station``: no request waits here, so no request has a time in this queue.
+    """
     return Station(queues.name, servers=queues.table.consumers)
 
 
 def send(queues: Instance, _: NoParameters) -> Flow:
-    """Send the request's bytes as a message; what becomes of it happens behind the request's back."""
+    """Send the request's bytes as a message; delivery is asynchronous."""
     table: Queues = queues.table
     pending = Counter(f"{queues.name}_pending")
     limit = Bucket(f"{queues.name}_rate", per_s=table.messages_per_s_max, burst=max(1.0, table.messages_per_s_max))
@@ -121,14 +124,14 @@ def send(queues: Instance, _: NoParameters) -> Flow:
 
 
 def _partial(queues: Instance, pending: Counter) -> Flow:
-    """When the time is over: what is pending is the batch; nothing, if full ones have taken it all."""
+    """Deliver whatever is pending when the timeout ends; nothing, if full batches have taken it all."""
     sealed = Counter(f"{queues.name}_sealed")
     seal = (Reset(sealed), Move(pending, into=sealed))
     return (Branch(CountAtLeast(pending, 1), (*seal, *_deliver(queues, _each(queues, sealed)))),)
 
 
 def _each(queues: Instance, sealed: Counter | None) -> Time:
-    """Work of the messages of a batch: of a full one, or of as many as were sealed."""
+    """Return the work for a batch's messages: of a full batch, or of as many messages as were *sealed*."""
     table: Queues = queues.table
     if sealed is None:
         return Time(Constant(value=table.batch_messages * table.consume_message_ms))
@@ -151,7 +154,7 @@ def _deliver(queues: Instance, each: Time) -> Flow:
 
 
 def send_usage(queues: Instance, call: Call) -> Usage:
-    """What one message costs until it is gone: written, read, deleted; read again, and written as a dead letter."""
+    """Return the usage of a message over its life: a write, a read per delivery, a delete, perhaps a dead letter."""
     table: Queues = queues.table
     parts = max(1, ceil(call.size_bytes / table.operation_bytes))
     dead = table.failure_fraction ** (table.retries + 1) if table.dead_letters else 0.0
@@ -159,7 +162,7 @@ def send_usage(queues: Instance, call: Call) -> Usage:
 
 
 def batches(queues: Instance, demand: Demand) -> Usage:
-    """The month's deliveries: each is a request of the consumer's Worker, with its CPU time."""
+    """Return the usage of a month's deliveries: each is a request to the consumer's Worker, with its CPU time."""
     sent = sum(demand.calls_per_month.values())
     table: Queues = queues.table
     mean = mean_batch(sent / SECONDS_PER_MONTH * table.batch_timeout_s, table.batch_messages)
@@ -168,17 +171,17 @@ def batches(queues: Instance, demand: Demand) -> Usage:
 
 
 def _retries(table: Queues) -> float:
-    """Mean number of further deliveries of a batch."""
+    """Return the mean number of redeliveries of a batch."""
     return sum(table.failure_fraction**number for number in range(1, table.retries + 1))
 
 
 def mean_batch(expected: float, at_most: int) -> float:
-    """Mean size of a batch that ends when full or when its time is over.
+    """Return the mean size of a batch that is delivered when full or when its timeout ends.
 
     Parameters
     ----------
     expected : float
-        Messages that come within the time, on average; their number has Poisson's distribution.
+        Mean number of messages that arrive within the timeout; their number is Poisson distributed.
     at_most : int
         Size of a full batch.
 

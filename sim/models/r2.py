@@ -1,6 +1,6 @@
 """R2, the object store: an operation takes a first-byte latency, then a transfer at fixed bandwidth.
 
-Each transfer has a bandwidth of its own; there is no queue, since the store is far larger than any of its users.
+Transfers do not share bandwidth and never queue, since the store is far larger than the load of any one user.
 
 Sources
 -------

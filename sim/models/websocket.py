@@ -1,15 +1,15 @@
-"""WebSocket sessions into a Durable Object: a room whose members hear what each of them says.
+"""WebSocket sessions of a Durable Object: a room that sends each member's message to all its members.
 
-A connection is a request to the Worker and one to the object; a message goes past the Worker, straight into the object,
-holds it for its own work and for each member that it is sent to, and is heard half a round trip later. With the
+A connection is a request to the Worker and one to the object; a message goes straight to the object without the Worker,
+holds it for its own work and for each member that it is sent to, and is received half a round trip later. With the
 hibernation API the object leaves memory after ten idle seconds while the sockets stay, and the next message wakes it;
 without it the object stays in memory, and on the bill, for as long as a socket is open (its members came before the run
 began).
 
-Taken to be simpler than it is: a room always has its mean number of members; nothing is stored by a message; a member
-that leaves costs nothing. Other routes to the same objects keep the namespace's own time of eviction: a namespace of
-its own for the rooms is closer to the truth. In a live run a message is a request of the driver, which the reference
-brings to the object by a socket of its own.
+Simplifications: a room always has its mean number of members; a message stores nothing; a member that leaves costs
+nothing. Other routes to the same objects keep the namespace's own eviction time, so rooms are modelled best in a
+namespace of their own. In a live run a message is a request of the driver, which the reference passes to the object on
+a socket that it opens for it.
 
 Sources
 -------
@@ -81,24 +81,24 @@ def _send_ms(rooms: Instance) -> float:
 
 
 def connect_usage(rooms: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """One request to the object; the Worker's is that of its own step."""
+    """Return the usage of a connection: one request to the object; the Worker's request is billed by its own step."""
     return _usage(rooms, requests=1.0, active_ms=rooms.table.connect_ms.expected())
 
 
 def message_usage(rooms: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
-    """A twentieth of a request; what the object sends is free."""
+    """Return the usage of a message: a fraction of a request, by default 1/20; what the object sends is free."""
     active_ms = rooms.table.message_ms.expected() + _send_ms(rooms)
     return _usage(rooms, requests=1.0 / rooms.table.request_messages, active_ms=active_ms)
 
 
 def _usage(rooms: Instance, *, requests: float, active_ms: float) -> Usage:
-    """Requests, and the time in which the object is active; without hibernation that lies inside the open time."""
+    """Return requests and active time; without hibernation the time is part of the open time (:func:`open_rooms`)."""
     active_s = active_ms / 1_000 if rooms.table.hibernates else 0.0
     return Usage({"durable_objects.requests": requests, "durable_objects.duration": active_s})
 
 
 def open_rooms(rooms: Instance, demand: Demand) -> Usage:
-    """The month's duration of rooms that cannot hibernate: every room that is used, for as long as a socket is open."""
+    """Return a month's duration of rooms that cannot hibernate: each room in use, for as long as a socket is open."""
     if rooms.table.hibernates or not sum(demand.calls_per_month.values()):
         return Usage()
     instances = durable_objects.station(rooms.linked("objects")).instances

@@ -29,8 +29,8 @@ def deployment(scenario: "Scenario") -> Flow:
     ModelError
         The scenario's numbers describe a part that cannot exist.
     """
-    (patience,) = scenario.system.of("client")
-    flow = client.patient(patience, (Match(tuple(paths(scenario).items())),))
+    (policy,) = scenario.system.of("client")
+    flow = client.with_retries(policy, (Match(tuple(paths(scenario).items())),))
     check(flow)
     return flow
 

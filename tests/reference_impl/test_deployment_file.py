@@ -53,6 +53,7 @@ BAD_SYSTEMS: list[tuple[dict[str, Any], str]] = [
     ({"durable_objects": {"shards": "many"}}, "system.durable_objects.shards='many' must be a whole"),
     ({"durable_objects": {"storage": "disk"}}, "system.durable_objects.storage='disk' must be one of sqlite, kv"),
     ({"ledger": {"policy": "soft"}}, "system.ledger.policy='soft' must be one of seed, hardened"),
+    ({"kv": {"cache_ttl_s": 29.9}}, "system.kv.cache_ttl_s=29.9 must be a number in 30..inf"),
 ]
 BAD_BUILDS: list[tuple[dict[str, Any], str]] = [
     ({"ledger": {}}, "system.ledger.objects='durable_objects' must name an instance of durable_objects; there is none"),

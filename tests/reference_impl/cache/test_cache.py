@@ -123,3 +123,11 @@ def test_look_up_and_store_take_the_scenarios_time() -> None:
     system = {"network": {}, "cache": {"get_ms": 5, "put_ms": 7}}
     with routed({"one": route("cache.get", "cache.put", "cache.delete")}, system) as w:
         assert ask(w)[1].spent_ms["cache"] == 5 + 7 + 7
+
+
+def test_refused_entry_takes_no_time_as_in_the_model() -> None:
+    system = {"network": {}, "cache": {"put_ms": 7, "entry_bytes_max": 1_000}}
+    with routed({"one": route("cache.put")}, system) as w:
+        answer, watch = ask(w, size_bytes=1_001, object=1)
+        assert answer.status == 413
+        assert not watch.spent_ms.get("cache")

@@ -81,7 +81,7 @@ def test_schedule_is_due_as_the_calendar_says(text: str, since: str, due: str) -
     [
         "", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 0", "* * * * 8",
         "*/0 * * * *", "5-1 * * * *", "a * * * *", "* * * feb-jan *", "* * 40W * *", "* * * * 2#6", "@daily",
-        "1- * * * *",
+        "1- * * * *", "* * *,2 * *", "* * * * *,2", "* * *,2 * *,2", "* * 2 * 3,*",
     ],
 )  # fmt: skip
 def test_what_is_no_schedule_is_refused_by_both(text: str) -> None:

@@ -28,7 +28,7 @@ def test_a_name_always_gives_the_same_object_and_another_name_another() -> None:
 
 
 def test_a_strange_id_is_refused() -> None:
-    with scene() as s, pytest.raises(RequestError, match="'zz' is no object id of Counter"):
+    with scene() as s, pytest.raises(RequestError, match="'zz' is not an object id of Counter"):
         s.namespace.id_from_string("zz")
 
 
@@ -145,7 +145,7 @@ def test_unique_ids_are_unique_and_ids_of_other_namespaces_are_strange() -> None
         other = object_ids.from_name("Other", "a")
         mistyped = ids.pop()[:-1] + "x"
         for strange in (other, mistyped, "", "A" * 64):
-            with pytest.raises(RequestError, match="is no object id of Counter"):
+            with pytest.raises(RequestError, match="is not an object id of Counter"):
                 s.namespace.id_from_string(strange)
 
 

@@ -151,6 +151,9 @@ def test_limits_are_met_to_the_unit() -> None:
             with pytest.raises(QueueError) as caught:
                 queue.send(body, delay_s=delay_s)
             assert caught.value.status == status
+        for delay_s in (-1.0, DELAY_S_MAX + 1):
+            with pytest.raises(QueueError, match="delaySeconds"):
+                Message(1, b"", 1).retry(delay_s)
         queue.send(b"")
         queue.send(b"", delay_s=DELAY_S_MAX)
         with pytest.raises(QueueError, match="Too Many Requests") as caught:

@@ -46,6 +46,15 @@ def test_every_member_hears_a_message_once_and_no_other_room_does() -> None:
         assert [len(rooms.objects.sockets(rooms.objects.id_from_name(name))) for name in names] == [5, 5]
 
 
+def test_twenty_messages_are_billed_as_one_request() -> None:
+    with routed(ROUTES, system()) as w:
+        say(w)
+        before = w.deployment.billed()["durable_objects", "requests"]
+        for _ in range(20):
+            say(w)
+        assert w.deployment.billed()["durable_objects", "requests"] - before == pytest.approx(1)
+
+
 def test_message_holds_the_object_for_itself_and_for_every_send() -> None:
     with routed(ROUTES, system()) as w:
         first, second = say(w)[1], say(w)[1]
@@ -110,7 +119,7 @@ def test_two_kinds_of_rooms_in_one_namespace_are_refused() -> None:
     from tests.support.world import world_of
 
     with (
-        pytest.raises(ConfigError, match=r"system\.lounge\.objects='durable_objects' houses rooms already"),
+        pytest.raises(ConfigError, match=r"system\.lounge\.objects='durable_objects' hosts rooms already"),
         world_of(specification),
     ):
         pass

@@ -15,5 +15,5 @@ def test_a_client_gives_up_retries_and_reports_a_timeout() -> None:
     """Two tries of 15 ms with a pause of 5 between them, against a server that needs 20 ms."""
     table = client.Client(timeout_ms=15.0, retries=1, backoff_ms=5.0)
     patience = Instance("client", client.COMPONENT, table)
-    run = simulate(client.patient(patience, (f.Delay(Constant(value=20.0), "server.work"),)), at([0.0]), seed=1)
+    run = simulate(client.with_retries(patience, (f.Delay(Constant(value=20.0), "server.work"),)), at([0.0]), seed=1)
     assert (run.latency_ms[0], f.OUTCOMES[run.outcome[0]], run.attempts[0]) == (35.0, "timeout", 2)
