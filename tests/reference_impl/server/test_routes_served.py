@@ -109,7 +109,7 @@ def test_routes_are_served_on_real_parts_over_http_and_the_tunnel(tmp_path: Path
             assert (status, len(body)) == (200, 900)
             spent_ms = times_of(timing)
             met_archive += "archive" in spent_ms
-            assert spent_ms["network"] == 6
+            assert spent_ms["network"] >= 6  # A machine that is late is slower, never faster.
             assert spent_ms["worker_cpu"] == spent_ms["workers"] >= 1
             assert "rooms" not in spent_ms
         assert 0 < met_archive < REQUESTS / 2
