@@ -112,6 +112,10 @@ class _Counter:
         return round(self._counted.rows_read * scale), round(self._counted.rows_written * scale), is_whole
 
 
+STDLIB_ERRORS: tuple[type[Exception], ...] = (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError)
+"""What the standard library's SQLite raises for bad SQL, broken constraints and wrong types."""
+
+
 class StdlibEngine:
     """The standard library's SQLite.
 
@@ -121,7 +125,7 @@ class StdlibEngine:
         In autocommit mode.
     """
 
-    errors: tuple[type[Exception], ...] = (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError)
+    errors = STDLIB_ERRORS
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from reference_impl.errors import PlatformError
 from reference_impl.sqlite import rules as sql_rules
+from reference_impl.sqlite.engines import STDLIB_ERRORS
 
 Row = tuple[Any, ...]
 
@@ -133,7 +134,7 @@ class SqliteDatabase:
         In autocommit mode.
     """
 
-    errors: tuple[type[Exception], ...] = (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError)
+    errors = STDLIB_ERRORS
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

@@ -23,7 +23,7 @@ from sim.results.result import Result
 from sim.runners.play import play, prepare
 from sim.scenario.deployment import findings
 from sim.scenario.generation import schedule
-from sim.scenario.recorded import check_rate, trace_notes
+from sim.scenario.recorded import trace_notes
 from sim.screening import Screening, screen
 
 if TYPE_CHECKING:
@@ -169,7 +169,6 @@ def plan(
         raise UsageError(f"on={on!r} must be {' or '.join(DEPLOYMENTS)}")
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     asked = asked if rng is None else asked.vary("seed", rng)
-    check_rate(asked)
     work = _Work(asked, engine, on, on_progress=on_progress or (lambda _: None))
     draft = Plan(asked, asked.seed)
     steps: list[Callable[[Plan], Plan]] = [

@@ -173,11 +173,6 @@ class Availability(Shown):
         found = self.estimate
         return f"<Availability {found.value:.5f}, 95 % {found.low:.5f} to {found.high:.5f}: {found.method}>"
 
-    @property
-    def down_minutes_per_month(self) -> float:
-        """Minutes of downtime in 30 days, by the point estimate; 99.99 % allows 4.32."""
-        return (1 - self.estimate.value) * 30 * MINUTES_PER_DAY
-
     def settled_by(self, line: Target) -> str:
         """Return a sentence on the record, and the requests, that would settle the verdict if both went on alike.
 

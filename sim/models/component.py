@@ -226,6 +226,8 @@ class Component:
         Ways in which an instance can consume billed resources without limit.
     background : callable or None
         ``(instance, demand) -> Usage``: billed usage of a month besides its calls.
+    keeps : callable or None
+        ``(instance) -> str``: meter of the stored objects that its routes address, if it stores any.
     metrics : tuple of Metric
     busy_ms : callable or None
         ``(frame, instance) -> ndarray, shape (instances,)``: busy time of its servers in a live run, as far as the
@@ -251,6 +253,7 @@ class Component:
     limits: tuple[StorageLimit, ...] = ()
     runaways: tuple[Runaway, ...] = ()
     background: Callable[[Instance, Demand], Usage] | None = None
+    keeps: Callable[[Instance], str] | None = None
     metrics: tuple[Metric, ...] = ()
     busy_ms: Callable[["pd.DataFrame", Instance], "NDArray[np.float64]"] | None = None
     reference: Path | None = None

@@ -64,6 +64,11 @@ def get_usage(r2: Instance, call: Call) -> Usage:
     return Usage({f"{name}class_b": 1.0, "r2.egress": size_gb, **retrieved})
 
 
+def keeps(r2: Instance) -> str:
+    """Return the meter of what is stored in the bucket."""
+    return f"{_prefix(r2)}storage"
+
+
 def _prefix(r2: Instance) -> str:
     """Prefix of the meters of the bucket's storage class."""
     return "r2." if r2.table.storage_class == "standard" else "r2.infrequent_"
@@ -115,6 +120,7 @@ COMPONENT = Component(
         meter("r2.infrequent_retrieval", "GB", price="retrieval_ia_per_gb", per=1.0, whole=1.0),
         meter("r2.egress", "GB", price="egress_per_gb", per=1.0),
     ),
+    keeps=keeps,
     metrics=(
         Metric(
             "r2_upload_mb_per_s", "R2 upload rate", "MB/s", upload_mb_per_s,

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sim.foundation.errors import RunnerError, UsageError
 from sim.report.json_document import write_text
@@ -45,10 +46,13 @@ def render(path: Path, folder: Path) -> Path:
     except (ValueError, nbformat.ValidationError) as error:
         raise UsageError(f"notebook {str(path)!r} cannot be read: {_last_line(error)}") from None
     client = NotebookClient(notebook, timeout=CELL_S, resources={"metadata": {"path": str(path.parent)}})
-    try:
-        client.execute()
-    except (CellExecutionError, CellTimeoutError) as error:
-        raise RunnerError(f"notebook {str(path)!r} failed: {_last_line(error)}") from None
+    manager = client.create_kernel_manager()
+    with TemporaryDirectory(prefix="headroom-") as sockets:  # Over TCP every process of the machine could listen.
+        manager.transport, manager.ip = "ipc", f"{sockets}/kernel"
+        try:
+            client.execute()
+        except (CellExecutionError, CellTimeoutError) as error:
+            raise RunnerError(f"notebook {str(path)!r} failed: {_last_line(error)}") from None
     page, _ = HTMLExporter(exclude_input=False).from_notebook_node(notebook)
     target = folder / f"{path.stem}.html"
     write_text(page, target)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sim.flow import OUTCOMES
 from sim.foundation.views import Shown
+from sim.scenario.arrivals import Closed
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -88,9 +89,16 @@ class Result(Shown):
         unstable = f", UNSTABLE at {', '.join(self.unstable)}" if self.unstable else ""
         marks = "".join([", interrupted" if self.interrupted else "", unstable, "" if self.valid else ", INVALID"])
         return (
-            f"<Result {self.scenario.name} on {self.on}: {len(self.frame)} requests in {self.duration_s:.1f} s, "
+            f"<Result {self.scenario.name} on {self.on}: {len(self.frame)} requests in {self.played_s:.1f} s, "
             f"{ok.sum()} ok, P50 {p50:.1f} ms, P99 {p99:.1f} ms, seed {self.seed}{marks}>"
         )
+
+    @property
+    def played_s(self) -> float:
+        """Time in which the requests were played: of a closed loop, which sets no time, up to the last answer."""
+        if not isinstance(self.scenario.workload.arrivals, Closed) or self.frame.empty:
+            return self.duration_s
+        return float((self.frame["arrival_ms"] + self.frame["latency_ms"].fillna(0)).max()) / 1000
 
     @property
     def time_columns(self) -> tuple[str, ...]:

@@ -131,8 +131,8 @@ def check_rate(scenario: "Scenario") -> None:
 
     Raises
     ------
-    ScenarioError
-        All its requests lie within less than a second.
+    UsageError
+        It is too short to have one.
     """
     trace = trace_of(scenario)
     if trace is not None:

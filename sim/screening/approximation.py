@@ -16,10 +16,10 @@ Kingman, "The single server queue in heavy traffic", 1961; Allen, "Probability, 
 (Allen and Cunneen). Whitt, "The queueing network analyzer", Bell Syst. Tech. J. 62, 1983 (stations one by one).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import exp, inf, isfinite, isnan, log, nan
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
@@ -31,9 +31,10 @@ from sim.foundation.views import Shown
 from sim.scenario.arrivals import Closed
 from sim.scenario.deployment import deployment
 from sim.screening.demand import Walker
+from sim.screening.iteration import Iteration
 from sim.screening.logbook import Notes, Use
 from sim.screening.passage import Array, Passage
-from sim.screening.traffic import Traffic, traffic
+from sim.screening.traffic import EVERY_ROUTE, Traffic, traffic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,7 @@ SLOPE_MIN, SLOPE_MAX = 0.3, 3.0
 """Limits of d log(utilization) / d log(rate): 1 where demand is constant, 2 where it grows with the length of a log."""
 
 LABEL = "approximation, not simulated"
+UNSETTLED = f"its iteration had not settled after {WALKS_MAX} walks"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class Screening(Shown):
         Mean latency of each route, ms.
     approximations : tuple of str
         Assumptions beyond the independence of stations.
+    settled : bool
+        Whether the iteration settled; if not, all numbers are those of its last step.
     """
 
     rate_per_s: float
@@ -123,11 +127,12 @@ class Screening(Shown):
     latency_ms_mean: float
     routes: dict[str, float]
     approximations: tuple[str, ...]
+    settled: bool = True
 
     @property
     def label(self) -> str:
         """The label that must stand beside these numbers."""
-        return LABEL
+        return LABEL if self.settled else f"{LABEL}; {UNSETTLED}"
 
     @property
     def frame(self) -> "pd.DataFrame":
@@ -141,7 +146,7 @@ class Screening(Shown):
         stations = ", ".join(f"{name} {'elastic' if isnan(share) else f'{share:.2f}'}" for name, share in busy)
         return (
             f"at {self.rate_per_s:.4g} requests/s: mean latency {self.latency_ms_mean:.4g} ms, busy {stations}; "
-            f"{self.bottleneck} bears at most {self.rate_per_s_max:.4g}/s ({LABEL})"
+            f"{self.bottleneck} bears at most {self.rate_per_s_max:.4g}/s ({self.label})"
         )
 
 
@@ -195,12 +200,32 @@ def screen_flow(flow: f.Flow, coming: Traffic) -> Screening:
         latency_ms_mean=float(spent_ms.sum() / requests.sum()),
         routes=dict(zip(coming.routes, (spent_ms / requests).tolist(), strict=True)),
         approximations=tuple(dict.fromkeys(sentence for level in seen for sentence in level.notes.approximations)),
+        settled=all(level.settled for level in (*seen, *free)),
     )
 
 
-def keyed(flow: f.Flow) -> set[int]:
-    """Return the instance counts of all parts of *flow* that have several instances."""
-    return {part.instances for part in f.walk(flow) if getattr(part, "instances", 1) > 1}
+def keyed(flow: f.Flow) -> dict[int, frozenset[str]]:
+    """Return the instance counts of all parts of *flow* that have several, and the routes that meet such parts.
+
+    A part outside of every :class:`~sim.flow.Match` is met by :data:`~sim.screening.traffic.EVERY_ROUTE`.
+    """
+    found: dict[int, frozenset[str]] = {}
+    for count, routes in _keyed(flow, EVERY_ROUTE):
+        found[count] = found.get(count, frozenset()) | routes
+    return found
+
+
+def _keyed(part: Any, routes: frozenset[str]) -> Iterator[tuple[int, frozenset[str]]]:
+    if getattr(part, "instances", 1) > 1:
+        yield part.instances, routes
+    if isinstance(part, f.Match):
+        for route, steps in part.routes:
+            yield from _keyed(steps, frozenset({route}) if routes == EVERY_ROUTE else routes)
+        return
+    inside = part if isinstance(part, tuple) else [getattr(part, name) for name in part.__dataclass_fields__]
+    for item in inside:
+        if isinstance(item, tuple) or hasattr(item, "__dataclass_fields__"):
+            yield from _keyed(item, routes)
 
 
 class _Seen(NamedTuple):
@@ -210,18 +235,20 @@ class _Seen(NamedTuple):
     coming: Traffic
     passage: Passage
     notes: Notes
+    settled: bool
 
 
 def _settled(walker: Walker, coming: Traffic, *, waiting: bool) -> tuple[_Seen, ...]:
     """Find the equilibrium of each level of the rate; without *waiting*, as if no request ever waited."""
-    return tuple(_Seen(share, level, *_at_rest(walker, level, waiting=waiting)) for share, level in coming.at_rest())
+    found = ((share, _at_rest(walker, level, waiting=waiting)) for share, level in coming.at_rest())
+    return tuple(seen._replace(time_share=share) for share, seen in found)
 
 
-def _at_rest(walker: Walker, coming: Traffic, *, waiting: bool, guess: Notes | None = None) -> tuple[Passage, Notes]:
+def _at_rest(walker: Walker, coming: Traffic, *, waiting: bool, guess: Notes | None = None) -> _Seen:
     """Repeat the walk until its notes no longer change, starting from *guess*."""
-    notes = guess or Notes()
+    iteration = Iteration(guess or Notes())
     for _ in range(WALKS_MAX):
-        before = notes
+        before = iteration.point
         passage, notes = walker.walk(coming, before)
         if waiting:
             notes.wait_ms = {
@@ -230,8 +257,9 @@ def _at_rest(walker: Walker, coming: Traffic, *, waiting: bool, guess: Notes | N
                 if station.name in notes.use
             }
         if _is_settled(walker.stations, before, notes=notes):
-            break
-    return passage, notes
+            return _Seen(1.0, coming, passage, notes, settled=True)
+        iteration.advance(notes)
+    return _Seen(1.0, coming, passage, notes, settled=False)
 
 
 def _is_settled(stations: Sequence[f.Station], before: Notes, *, notes: Notes) -> bool:
@@ -293,7 +321,7 @@ def _bound(walker: Walker, coming: Traffic) -> tuple[float, tuple[_Seen, ...]]:
     guess: Notes | None = None
     for _ in range(BOUND_STEPS):
         now = coming.at_rate(rate_per_s)
-        seen = _Seen(1.0, now, *_at_rest(walker, now, waiting=False, guess=guess))
+        seen = _at_rest(walker, now, waiting=False, guess=guess)
         limited = [station for station in walker.stations if station.servers < f.ELASTIC]
         busy = max((float(np.max(_work_ms(s, [seen]))) / s.servers for s in limited), default=0.0)
         if busy <= 0 or rate_per_s > RATE_MAX_PER_S:

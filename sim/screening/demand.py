@@ -20,8 +20,10 @@ import numpy as np
 
 from sim import flow as f
 from sim.foundation.errors import UsageError
+from sim.screening.batching import Cycle, cycle
 from sim.screening.logbook import Logbook, Notes
 from sim.screening.passage import ALL, NONE, Array, Passage
+from sim.screening.structure import Batch, Flag, batch_of, drain, flag_of, grows, sharing, stations
 from sim.screening.traffic import Traffic
 from sim.theory import squared_variation
 
@@ -31,6 +33,7 @@ class Follows(NamedTuple):
 
     after_ms: float
     held: tuple[f.Station, ...]
+    once: f.Latch | None = None
 
 
 class Walker:
@@ -50,6 +53,13 @@ class Walker:
         self.held: tuple[f.Station, ...] = ()
         self.follows: Follows | None = None
         self.pending: dict[str, Array] = {}
+        self.added: dict[str, float] = {}
+        self.flags: dict[int, Flag | None] = {}
+        self.batches = {
+            batch.counter.name: batch
+            for part in f.walk(flow)
+            if isinstance(part, f.Branch) and (batch := batch_of(part)) is not None
+        }
         handlers: dict[type, Callable[[Any, Array], Passage]] = {
             f.Delay: self._delay,
             f.Serve: self._serve,
@@ -77,9 +87,10 @@ class Walker:
 
     def _go(self, steps: f.Flow, weight: Array) -> Passage:
         """Send *weight* times the traffic through *steps*."""
-        passage = Passage()
+        passage, before = Passage(), self.added
         for step in steps:
             passage = passage.then(self.steps[type(step)](step, weight * passage.through))
+        self.added = before
         return passage
 
     # ------------------------------------------------------------ steps that take time
@@ -106,11 +117,14 @@ class Walker:
         alone = Passage(mean * each_ms, variance * each_ms**2)
         if not step.link.shared:
             return alone
-        self._visit(_sharing(step.link), weight, held=alone)
-        return self.log.entry(_sharing(step.link)).then(alone)
+        self._visit(sharing(step.link), weight, held=alone)
+        return self.log.entry(sharing(step.link)).then(alone)
 
     def _branch(self, step: f.Branch, weight: Array) -> Passage:
-        share = self._true(step.condition, weight)
+        if id(step) not in self.flags:
+            self.flags[id(step)] = flag_of(step)
+        flag = self.flags[id(step)]
+        share = self._true(step.condition, weight) if flag is None else self._raised(flag, weight)
         then = self._go(step.then, weight * share)
         return then.mixed(self._go(step.otherwise, weight * (1 - share)), share)
 
@@ -141,7 +155,7 @@ class Walker:
         """Return the iterations of a loop that drains *counter*: what has accumulated, over what an iteration takes."""
         self.log.empty(counter, weight)
         if id(step) not in self.drains:
-            self.drains[id(step)] = _drain(step.steps, counter)
+            self.drains[id(step)] = drain(step.steps, counter)
         each, waiting = self.drains[id(step)], self.log.top(counter)
         if not each:
             turns = np.full_like(waiting, step.limit)
@@ -199,16 +213,26 @@ class Walker:
             self.log.touch("armed", station, weight=weight * after)
         # A flow delayed this long sees the time-averaged rate, not the current one.
         lasting = self.log.lasting(after_ms) if self.log.evened == 1 else 1.0
-        if step.once is not None:  # While one flow is pending no other is started.
-            self.log.touch("latched", step.once, weight=weight)
-            weight = weight / (1 + self.log.touched("latched", step.once) * lasting * after)
-        weight = weight * lasting
+        weight = weight * lasting * self._started(step, weight, after_ms=lasting * after)
         outside = self.held, self.follows, self.pending, self.log.evened
-        self.held, self.follows, self.pending = (), Follows(after_ms, self.held), {}
+        self.held, self.follows, self.pending = (), Follows(after_ms, self.held, once=step.once), {}
+        added, self.added = self.added, {}
         self.log.evened *= lasting
         self._go(step.steps, weight)
         self.held, self.follows, self.pending, self.log.evened = outside
+        self.added = added
         return Passage()
+
+    def _started(self, step: f.Spawn, weight: Array, *, after_ms: Array) -> Array:
+        """Return the share of spawned flows that are started: none while another one of the same latch is pending."""
+        if step.once is None or any(flag is not None and flag.lowers is step for flag in self.flags.values()):
+            return ALL
+        for batch in self.batches.values():
+            if batch.timer is step:  # One in each cycle, of all messages that find no full batch.
+                met = self._cycle(batch)
+                return np.asarray(1 / np.maximum(met.messages - met.full, 1e-12))
+        self.log.touch("latched", step.once, weight=weight)
+        return np.asarray(1 / (1 + self.log.touched("latched", step.once) * after_ms))
 
     # ------------------------------------------------------------ steps that take no time
 
@@ -216,9 +240,12 @@ class Walker:
         return Passage(failed={step.error: self._true(step.condition, weight)})
 
     def _count(self, step: f.Count, weight: Array) -> Passage:
-        if _grows(step):
+        if grows(step):
             by = self._carried(step.by, None)[0] if isinstance(step.by, str) else step.by
             self.log.count(step.counter, weight * by)
+            self.added = {**self.added, step.counter.name: float(np.max(by))}
+        elif step.counter.name in self.batches:
+            self.log.count(step.counter, weight * float(step.by))
         elif step.counter.name not in self.pending:
             self.log.empty(step.counter, weight)
         return Passage()
@@ -285,8 +312,7 @@ class Walker:
             case f.Waiting(station=station, at_least=least):
                 return self._waiting(station, least)
             case f.CountAtLeast(counter=counter, at_least=least):
-                self.log.say(f"counter {counter.name!r} is taken to rise steadily from 0 to what it holds at last")
-                return np.clip(1 - max(least, 0) / np.maximum(self.log.top(counter), 1e-9), float(least <= 0), 1)
+                return self._reached(counter, least, weight)
             case f.AttributeOver(attribute="key", limit=limit):
                 return (self.traffic.key > limit)[np.newaxis].astype(np.float64)
             case f.AttributeOver(attribute=attribute, limit=limit):
@@ -300,6 +326,34 @@ class Walker:
                 return np.clip(1 - bucket.per_s / 1000 / asked, 0, 1)
             case _:
                 raise f.unknown(condition, "screening")
+
+    def _reached(self, counter: f.Counter, least: float, weight: Array) -> Array:
+        """Return the probability that *counter* holds *least*: one who has just added to it sees his own part too."""
+        if counter.name in self.batches:
+            return self._batched(self.batches[counter.name], weight)
+        self.log.say(f"counter {counter.name!r} is taken to rise steadily from 0 to what it holds at last")
+        least -= self.added.get(counter.name, 0.0)
+        below = max(least, 0) / np.maximum(self.log.top(counter), 1e-9)
+        return np.clip(1 - below, float(least <= 0), 1)
+
+    def _batched(self, batch: Batch, weight: Array) -> Array:
+        """Return the probability that a message finds a full *batch*, or that the batch's timer finds a message."""
+        self.log.say(f"messages of {batch.counter.name!r} are taken to come at random times")
+        timer = self.follows is not None and self.follows.once == batch.timer.once
+        if not timer:
+            self.log.touch("asked", batch.counter, weight=weight)
+        met = self._cycle(batch)
+        return met.rest if timer else met.full / met.messages
+
+    def _cycle(self, batch: Batch) -> Cycle:
+        return cycle(self.log.touched("asked", batch.counter) * self._time(batch.timer.after).time_ms, batch.size)
+
+    def _raised(self, flag: Flag, weight: Array) -> Array:
+        """Return the share of time for which a *flag* is raised: the next request after it was lowered raises it."""
+        self.log.say(f"visits that ask for {flag.counter.name!r} are taken to come at random times")
+        self.log.touch("asked", flag.counter, weight=weight)
+        raised = self.log.touched("asked", flag.counter) * self._time(flag.lowers.after).time_ms
+        return raised / (1 + raised)
 
     def _idle(self, station: f.Station, longer_ms: float) -> Array:
         """Return the probability of no visit for *longer_ms*, or since the start of the run.
@@ -330,24 +384,3 @@ class Walker:
         self.log.say(f"the queue of {station.name!r} is taken to be as long as a memoryless one")
         busy = self.log.busy(station)
         return np.where(busy < 1, np.minimum(busy, 1) ** (least + station.servers), 1 - 1 / np.maximum(busy, 1))
-
-
-def _grows(step: f.Count | f.Reset | f.Move) -> bool:
-    return isinstance(step, f.Count) and (isinstance(step.by, str) or step.by > 0)
-
-
-def stations(flow: f.Flow) -> tuple[f.Station, ...]:
-    """Return all stations of *flow* by name, including its shared links."""
-    links = tuple(_sharing(link) for link in f.states(flow, f.Link) if link.shared)
-    return tuple(sorted((*f.states(flow, f.Station), *links), key=lambda station: station.name))
-
-
-def _sharing(link: f.Link) -> f.Station:
-    """Return a shared link as a processor-sharing station."""
-    return f.Station(link.name, instances=link.instances, discipline="ps")
-
-
-def _drain(steps: f.Flow, counter: f.Counter) -> float:
-    """Return how much one iteration of *steps* takes from *counter*: all of it where it is reset, or moved."""
-    parts = (part for part in f.walk(steps) if isinstance(part, f.Count | f.Reset | f.Move) and part.counter == counter)
-    return sum(-float(part.by) if isinstance(part, f.Count) else float("inf") for part in parts if not _grows(part))

@@ -9,7 +9,7 @@ Sources
 Whitt, "The queueing network analyzer", Bell Syst. Tech. J. 62, 1983 (variability of a stream that is split by chance).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,13 @@ LEVELS_MAX = 6
 
 GROUPS_SINGLE, GROUPS_TAIL = 256, 128
 """Number of the busiest groups that stay single, and number of groups into which all others are merged."""
+
+
+EVERY_ROUTE = frozenset({"*"})
+"""Stands for all routes of a scenario."""
+
+Keyed = Mapping[int, Collection[str]]
+"""The instance counts of the keyed parts of a flow, and the routes that meet them."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,7 @@ class Traffic:
             yield level.time_share, replace(self, rate_per_s=self.rate_per_s * level.rate_ratio, levels=(level,))
 
 
-def traffic(scenario: "Scenario", instances: Collection[int]) -> Traffic:
+def traffic(scenario: "Scenario", instances: Keyed) -> Traffic:
     """Return the mean traffic of *scenario*, in groups that suit the *instances* counts of its keyed parts.
 
     A closed loop has no rate of its own: it is given one request per second.
@@ -165,7 +172,8 @@ def traffic(scenario: "Scenario", instances: Collection[int]) -> Traffic:
     recorded = schedule(scenario) if isinstance(arrivals, TraceReplay) else None
     joint = _joint(scenario, recorded)
     used = np.flatnonzero(joint.sum(axis=1) > 0)
-    share, key, copies, merged = _grouped(joint[used], instances)
+    names = [tuple(scenario.routes)[place] for place in used]
+    share, key, copies, merged = _grouped(joint[used], names, instances=instances)
     if recorded is not None:
         duration_s = recorded.duration_ms / 1000
         profile_per_s = np.array([len(recorded) / duration_s])
@@ -179,7 +187,7 @@ def traffic(scenario: "Scenario", instances: Collection[int]) -> Traffic:
     return Traffic(
         rate_per_s=float(profile_per_s.mean()),
         duration_ms=duration_s * 1000,
-        routes=tuple(tuple(scenario.routes)[place] for place in used),
+        routes=tuple(names),
         share=share,
         key=key,
         copies=copies,
@@ -204,10 +212,11 @@ def _joint(scenario: "Scenario", recorded: "Schedule | None") -> Array:
     return joint
 
 
-def _grouped(joint: Array, instances: Collection[int]) -> tuple[Array, IntArray, Array, bool]:
+def _grouped(joint: Array, routes: Sequence[str], *, instances: Keyed) -> tuple[Array, IntArray, Array, bool]:
     """Group keys that share every instance; then merge the tail of small groups into copies of their average."""
     keys = joint.shape[1]
-    sizes = {min(count, keys) for count in instances if count > 1}
+    sizes = {_size(joint, [met == EVERY_ROUTE or name in met for name in routes], count)
+             for count, met in instances.items()}  # fmt: skip
     if len(sizes) > 1:  # Keys share an instance of one part and not of another: each stays single.
         return joint, np.arange(keys), np.ones(keys), False
     count = next(iter(sizes), 1)
@@ -217,6 +226,11 @@ def _grouped(joint: Array, instances: Collection[int]) -> tuple[Array, IntArray,
     share, edges = share[:, order], _edges(count)
     copies = np.diff(edges).astype(np.float64)
     return np.add.reduceat(share, edges[:-1], axis=1) / copies, order[edges[:-1]], copies, True
+
+
+def _size(joint: Array, meets: Sequence[bool], count: int) -> int:
+    """Return how many groups a part of *count* instances tells apart: all keys, where each has its own instance."""
+    return joint.shape[1] if not joint[np.array(meets), count:].any() else count
 
 
 def _edges(count: int) -> IntArray:

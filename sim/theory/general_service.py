@@ -87,10 +87,6 @@ class MG1:
         """Mean sojourn under processor sharing: the same for every distribution of the same mean."""
         return self.service_ms / (1 - self.utilization)
 
-    def shared_sojourn_of_ms(self, work_ms: float) -> float:
-        """Mean sojourn under processor sharing of a request that brings *work_ms* of work: proportional to it."""
-        return work_ms / (1 - self.utilization)
-
 
 def service_transform(distribution: AnyDistribution) -> Transform:
     """E[exp(-s S)] of a service distribution in ms, for complex s in 1/ms.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.foundation.errors import ScenarioError
+from sim.foundation.errors import ScenarioError, UsageError
 from sim.foundation.schema import PAGE
 from sim.randomness.streams import stream_key, uniforms
 
@@ -20,8 +20,12 @@ IntArray = NDArray[np.int64]
 
 ROW_COLUMNS = ("route_code", "key", "size_bytes", "tokens_in", "tokens_out", "latency_ms", "status")
 
-SPAN_MIN_MS = 1_000.0
-"""A trace shorter than a second gives no rate that could be extrapolated to a month."""
+RATE_SPAN_S_MIN = 10.0
+"""A shorter trace has no rate: not for a bill, not for a capacity.
+
+Logs are often stamped to the second, so that a span is known to within a second: of ten, a tenth. And traffic comes in
+bursts of seconds: what arrives in fewer is the rate of one burst, of which a month is no month.
+"""
 
 
 @dataclass(frozen=True)
@@ -84,14 +88,15 @@ class Trace:
 
         Raises
         ------
-        ScenarioError
-            All requests lie within less than a second, from which no rate can be known.
+        UsageError
+            The trace spans less than :data:`RATE_SPAN_S_MIN`.
         """
-        span_ms = float(self.arrival_ms[-1] - self.arrival_ms[0])
-        if span_ms < SPAN_MIN_MS:
-            raise ScenarioError(
-                f"{self.name} holds {len(self):,} requests within {span_ms:g} ms, must span >= {SPAN_MIN_MS:g} ms: "
-                f"no rate can be known from an instant ({PAGE})"
+        span_s = float(self.arrival_ms[-1] - self.arrival_ms[0]) / 1000
+        if span_s < RATE_SPAN_S_MIN:
+            counted = f"{len(self):,} request{'' if len(self) == 1 else 's'}"
+            raise UsageError(
+                f"trace {self.name} holds {counted} within {span_s:g} s, must span >= {RATE_SPAN_S_MIN:g} s to have a "
+                f"rate ({PAGE})"
             )
         return len(self) / (self.duration_ms / 1000)
 

@@ -55,6 +55,8 @@ def _amounts(traffic: Traffic) -> dict[str, float]:
     used = traffic.usage(traffic.requests_per_month)
     for (name, _, _), stored in traffic.stored_gb().items():
         used[name] = used.get(name, 0.0) + stored * traffic.requests_per_month
+    for (_, name), kept in traffic.kept_gb().items():
+        used[name] = used.get(name, 0.0) + kept
     return {name: amount for name, amount in used.items() if amount > 0}
 
 

@@ -125,9 +125,12 @@ def _quotas(traffic: Traffic, course: Course, *, first: MonthVolume) -> Iterator
         quota = number(facts, meter.free)
         if meter.free_period == "total":
             each_gb = sum(stored for (name, _, _), stored in traffic.stored_gb().items() if name == meter.name)
-            if each_gb > 0:
+            kept_gb = sum(kept for (_, name), kept in traffic.kept_gb().items() if name == meter.name)
+            if each_gb > 0 or kept_gb > quota:
                 what = f"{meter.name}: the Free plan's {quota:,.3g} GB are full"
-                yield _filled(course, quota / each_gb, plan="free", what=what, fact=meter.free)
+                yield _filled(
+                    course, max(quota - kept_gb, 0.0) / max(each_gb, 1e-300), plan="free", what=what, fact=meter.free
+                )
             continue
         days = 1 if meter.free_period == "day" else DAYS_PER_MONTH
         asked = quota * DAYS_PER_MONTH / days

@@ -6,7 +6,7 @@ that the flush writes to D1. An object's duration is billed while a request or a
 to hibernate unbilled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -142,7 +142,8 @@ def cost(
         runaways=runaways(traffic, volume, spending_limit_usd=spending_limit_usd),
         spending_limit_usd=spending_limit_usd,
     )
-    return replace(bill, notes=tuple(_notes(bill, volume, month=month, more=course.notes)))
+    more = (*course.notes, *_kept(traffic))
+    return replace(bill, notes=tuple(_notes(bill, volume, month=month, more=more)))
 
 
 def _with_confidence(line: CostLine, letters: Mapping[str, tuple[str, str]]) -> CostLine:
@@ -175,6 +176,16 @@ def _notes(bill: Cost, volume: MonthVolume, *, month: int, more: tuple[str, ...]
         named = ", ".join(bill.unpriced)
         notes.append(f"No price is known of {named}: the total is a lower bound.")
     return notes
+
+
+def _kept(traffic: Traffic) -> Iterator[str]:
+    """Say which objects are stored because the scenario says so, and not because they were uploaded."""
+    for (name, meter), kept in traffic.kept_gb().items():
+        objects = traffic.scenario.routes[name].objects
+        yield (
+            f"{meter}: {kept:,.3g} GB are the {objects:,} objects of routes.{name} (its objects and size_bytes), there "
+            "from the first day."
+        )
 
 
 def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: int = 1) -> dict[str, float]:

@@ -9,7 +9,7 @@ that wait behind the output gate may overlap and are added up all the same: a ho
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -135,6 +135,8 @@ class Traffic:
                 wanted = instance.component.operations[operation]
                 call = Call(wanted.parameters.model_validate(step.parameters), self.mix.size_bytes[name])
                 usage = wanted.usage(instance, call)
+                if route.objects is not None:  # An upload replaces one of the objects that are there.
+                    usage = replace(usage, stored_gb={})
                 self._check_call(usage, instance)
                 yield Movement(name, instance, usage, requests * often)
                 per_month = calls.setdefault(where, {})
@@ -215,6 +217,20 @@ class Traffic:
         meter = self.meters.get(name)
         return number(self.scenario.facts, meter.scale) if meter is not None and meter.scale else 1.0
 
+    def kept_gb(self) -> dict[tuple[str, str], float]:
+        """Return the GB of the objects that a route says are stored, by route and meter: there from the first day."""
+        found: dict[tuple[str, str], float] = {}
+        for name, route in self.scenario.routes.items():
+            if route.objects is None or route.size_bytes is None:
+                continue
+            places = {(step.use or "").partition(".")[0] for step, _ in expected_uses(route.steps)}
+            for instance in (self.scenario.system.instances[place] for place in sorted(places)):
+                meter = instance.component.keeps(instance) if instance.component.keeps is not None else None
+                if meter is not None:
+                    kept = float(stored_bytes(route).sum()) / GB
+                    found[name, meter] = found.get((name, meter), 0.0) + kept
+        return found
+
     def stored_gb(self) -> dict[tuple[str, str, str], float]:
         """Return the GB that stay of one request, by meter, instance that holds them, and instance that put them."""
         found: dict[tuple[str, str, str], float] = {}
@@ -228,7 +244,8 @@ class Traffic:
     def stored_mean_gb(self, requests: "NDArray[np.float64]") -> dict[str, float]:
         """Return the GB on every meter of storage, averaged over times at which *requests* had arrived in total.
 
-        Nothing is deleted, and nothing grows beyond the platform's bounds.
+        Nothing is deleted, and nothing grows beyond the platform's bounds. What routes say is stored counts from the
+        first day.
 
         Parameters
         ----------
@@ -247,6 +264,8 @@ class Traffic:
             whole = np.minimum(parts, self._bound_gb(name, holder, per="key")).sum(axis=1)
             mean = float(np.minimum(whole, self._bound_gb(name, holder, per="instance")).mean())
             found[name] = found.get(name, 0.0) + mean * self.scale(name)
+        for (_, name), kept in self.kept_gb().items():
+            found[name] = found.get(name, 0.0) + kept * self.scale(name)
         return found
 
     def _bound_gb(self, meter: str, instance: "Instance", *, per: str) -> float:

@@ -21,12 +21,13 @@ from sim.scenario.arrivals import Closed, TraceReplay
 from sim.scenario.generation import mean_rate_per_s, schedule
 from sim.scenario.history import read_history
 from sim.scenario.platform import CONFIDENCE
+from sim.scenario.recorded import check_rate
+from sim.statistics.warmup import warm_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sim.scenario.scenario import Scenario
-    from sim.scenario.schedule import Schedule
     from sim.statistics.forecast import LogLinear
 
 HORIZON_DAYS = 3 * 365
@@ -35,11 +36,11 @@ HORIZON_DAYS = 3 * 365
 DRAWS = 1_000
 """Futures drawn from a history: their 2.5 % and 97.5 % quantiles are the interval."""
 
-TRACE_S_MIN = 10.0
-"""A rate read off a shorter trace is that of a burst, and a month of it is no month."""
-
 MEASURED_S = 7 * 86_400
 """A trace of a whole week has its weekday and its night in it: its rate is measured. A shorter one's is assumed."""
+
+CLOSED_REQUESTS_MIN = 50_000
+"""A shorter closed loop is played on for its bill: most of it would be its start."""
 
 WORST = "OSDMWRA"
 """Letters of confidence, the best first."""
@@ -224,8 +225,7 @@ def _said(scenario: "Scenario", requests: float) -> MonthVolume:
 def _played(scenario: "Scenario") -> MonthVolume:
     """The rate of what is played, held for a month."""
     arrivals = scenario.workload.arrivals
-    played = schedule(scenario) if isinstance(arrivals, TraceReplay) else None
-    rate = _rate_per_s(scenario) if played is None else _trace_rate_per_s(scenario, played)
+    rate = _rate_per_s(scenario)
     requests = rate * SECONDS_PER_MONTH
     held = f"{requests:,.0f} requests a month"
     if isinstance(arrivals, Closed):
@@ -236,8 +236,8 @@ def _played(scenario: "Scenario") -> MonthVolume:
             f"{DAYS_PER_MONTH} days."
         )
         return MonthVolume(requests, requests, requests, 0.0, "closed", text, "A", "workload.arrivals.users", rate)
-    if isinstance(arrivals, TraceReplay) and played is not None:
-        span_s = played.duration_ms / 1000
+    if isinstance(arrivals, TraceReplay):
+        span_s = schedule(scenario).duration_ms / 1000
         text = (
             f"{held}: the rate of {Path(arrivals.file).name}, {rate:,.3g} requests/s over {span_s:,.3g} s, held for "
             f"{DAYS_PER_MONTH} days. Say [demand] requests_per_day for the month's own volume."
@@ -283,36 +283,36 @@ def _rate_per_s(scenario: "Scenario") -> float:
     if isinstance(arrivals, Closed):
         return _closed_rate_per_s(scenario)
     if isinstance(arrivals, TraceReplay):
-        return _trace_rate_per_s(scenario, schedule(scenario))
+        return _trace_rate_per_s(scenario)
     if scenario.workload.duration_s is not None or arrivals.kind in ("poisson", "constant"):
         return float(arrivals.profile_per_s(scenario.workload.duration_s).mean())
     return mean_rate_per_s(scenario)
 
 
-def _trace_rate_per_s(scenario: "Scenario", played: "Schedule") -> float:
-    span_s = float(played.arrival_ms[-1] - played.arrival_ms[0]) / 1000
-    if span_s < TRACE_S_MIN:
-        assert isinstance(scenario.workload.arrivals, TraceReplay)
-        raise UsageError(
-            f"workload.arrivals.file={scenario.workload.arrivals.file!r} has {_counted(len(played))} within "
-            f"{span_s:g} s, must span >= {TRACE_S_MIN:g} s to have a rate; say [demand] requests_per_day or "
-            "requests_per_month"
-        )
+def _trace_rate_per_s(scenario: "Scenario") -> float:
+    try:
+        check_rate(scenario)
+    except UsageError as error:
+        raise UsageError(f"{error}; say [demand] requests_per_day or requests_per_month") from None
+    played = schedule(scenario)
     return len(played) / (played.duration_ms / 1000)
 
 
-def _counted(requests: int) -> str:
-    return f"{requests:,} request{'' if requests == 1 else 's'}"
-
-
 def _closed_rate_per_s(scenario: "Scenario") -> float:
-    """Throughput of a closed loop: users over think time and the mean latency of a simulation."""
+    """Throughput of a closed loop: users over think time and the mean latency, with its waits, of a simulation.
+
+    A month is no start: what comes before the start is forgotten (MSER-5) does not count, and a short run is played on.
+    """
     from sim.engines.compiled_engine import simulate
     from sim.scenario.deployment import deployment
 
     assert isinstance(scenario.workload.arrivals, Closed)
-    recording = simulate(deployment(scenario), schedule(scenario), seed=scenario.seed)
-    latency_ms = recording.latency_ms[np.isfinite(recording.latency_ms)]
+    played = schedule(scenario.vary("workload.requests", max(scenario.workload.requests or 0, CLOSED_REQUESTS_MIN)))
+    recording = simulate(deployment(scenario), played, seed=scenario.seed)
+    order = np.argsort(recording.arrival_ms, kind="stable")
+    latency_ms = recording.latency_ms[order]
+    latency_ms = latency_ms[np.isfinite(latency_ms)]
+    latency_ms = latency_ms[warm_up(latency_ms).requests :]
     cycle_ms = scenario.workload.arrivals.think_ms.expected() + float(latency_ms.mean())
     if not 0 < cycle_ms < float("inf"):
         raise UsageError(

@@ -48,7 +48,7 @@ INTERPRETERS: dict[str, Callable[[f.Flow], object]] = {
     "numbering": numbered,
     "simpy": play(simpy_engine),
     "compiled": play(compiled_engine),
-    "screening": lambda flow: screen_flow(flow, traffic(load_scenario("launch"), ())),
+    "screening": lambda flow: screen_flow(flow, traffic(load_scenario("launch"), {})),
 }
 every = pytest.mark.parametrize("interpret", INTERPRETERS.values(), ids=INTERPRETERS)
 

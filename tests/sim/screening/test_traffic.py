@@ -10,7 +10,7 @@ import pytest
 from sim.scenario.arrivals import Bursty, Poisson, Ramp, Spike, Steady
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
-from sim.screening.traffic import LEVELS_MAX, Numbers, traffic
+from sim.screening.traffic import EVERY_ROUTE, LEVELS_MAX, Numbers, traffic
 
 SHIPPED = ["launch", "shapes/ramp", "shapes/spike", "shapes/step", "shapes/bursty", "shapes/steady", "shapes/trace"]
 
@@ -19,7 +19,7 @@ SHIPPED = ["launch", "shapes/ramp", "shapes/spike", "shapes/step", "shapes/burst
 def test_rate_and_shares_are_those_of_a_schedule(name: str) -> None:
     """Requests a second within 3 % (bursts: chance moves the rate by a tenth), shares of routes within 0.02."""
     scenario = load_scenario(name)
-    planned, coming = schedule(scenario), traffic(scenario, {200})
+    planned, coming = schedule(scenario), traffic(scenario, {200: EVERY_ROUTE})
     assert coming.rate_per_s == pytest.approx(
         len(planned) / (planned.duration_ms / 1000), rel=0.12 if "bursty" in name else 0.03
     )
@@ -32,7 +32,7 @@ def test_rate_and_shares_are_those_of_a_schedule(name: str) -> None:
 def test_shares_add_up_however_keys_are_grouped(count: int) -> None:
     """One instance, a few shards, one a key, and a long tail put together: always the whole traffic."""
     scenario = load_scenario("launch").vary("workload.keys.count", max(count, 200))
-    coming = traffic(scenario, {count})
+    coming = traffic(scenario, {count: EVERY_ROUTE})
     assert (coming.share.sum(axis=0) * coming.copies).sum() == pytest.approx(1)
     assert coming.copies.sum() == count
     assert coming.share.shape[1] <= 400
@@ -41,7 +41,7 @@ def test_shares_add_up_however_keys_are_grouped(count: int) -> None:
 def test_busiest_group_is_the_shard_with_most_traffic() -> None:
     """Four shards: organisations 0, 4, 8, ... meet in the first, which is asked most."""
     scenario = load_scenario("launch")
-    coming, planned = traffic(scenario, {4}), schedule(scenario)
+    coming, planned = traffic(scenario, {4: EVERY_ROUTE}), schedule(scenario)
     counted = np.bincount(planned.key % 4) / len(planned)
     assert coming.key[0] == 0
     assert coming.share.sum(axis=0)[0] == pytest.approx(counted[0], rel=0.02)
@@ -49,7 +49,7 @@ def test_busiest_group_is_the_shard_with_most_traffic() -> None:
 
 def test_things_with_different_numbers_of_instances_keep_keys_apart() -> None:
     """Keys that meet in one place and not in another cannot be put together."""
-    coming = traffic(load_scenario("launch"), {3, 7})
+    coming = traffic(load_scenario("launch"), {3: EVERY_ROUTE, 7: EVERY_ROUTE})
     assert not coming.merged
     assert coming.share.shape[1] == 200
 
@@ -58,7 +58,7 @@ def test_things_with_different_numbers_of_instances_keep_keys_apart() -> None:
 def test_what_requests_carry_is_that_of_a_schedule(attribute: str) -> None:
     """Mean, spread and the share above a limit, of uploads, downloads and logs."""
     scenario = load_scenario("launch").with_(**{"workload.duration_s": 3_000})
-    coming, planned = traffic(scenario, ()), schedule(scenario)
+    coming, planned = traffic(scenario, {}), schedule(scenario)
     for route in ("upload", "download", "log"):
         values = getattr(planned, attribute)[planned.route_code == planned.routes.index(route)]
         found = coming.numbers[attribute][coming.routes.index(route)]
@@ -78,7 +78,7 @@ def test_no_observation_counts_as_nothing() -> None:
 def test_moving_rate_is_told_in_levels_of_the_same_mean() -> None:
     """From low to high, times adding up to one, ratios to the mean."""
     for name in ("shapes/ramp", "shapes/bursty", "shapes/spike", "phase3"):
-        coming = traffic(load_scenario(name), ())
+        coming = traffic(load_scenario(name), {})
         levels = coming.levels
         assert 2 <= len(levels) <= LEVELS_MAX
         assert [level.rate_ratio for level in levels] == sorted(level.rate_ratio for level in levels)
@@ -90,13 +90,13 @@ def test_moving_rate_is_told_in_levels_of_the_same_mean() -> None:
 
 def test_stay_of_a_burst_is_its_mean_length() -> None:
     """Two seconds in bursts, eight between them."""
-    levels = traffic(load_scenario("shapes/bursty"), ()).levels
+    levels = traffic(load_scenario("shapes/bursty"), {}).levels
     assert [round(level.stay_ms) for level in levels] == [8_000, 2_000]
 
 
 def test_run_that_a_number_ends_is_shorter_at_a_higher_rate() -> None:
     """Twice the rate: half the time, with requests = 100,000; the same time, with a duration."""
-    counted, timed = traffic(load_scenario("phase4"), ()), traffic(load_scenario("launch"), ())
+    counted, timed = traffic(load_scenario("phase4"), {}), traffic(load_scenario("launch"), {})
     assert counted.at_rate(2 * counted.rate_per_s).duration_ms == pytest.approx(counted.duration_ms / 2)
     assert counted.at_rate(2 * counted.rate_per_s).levels[0].stay_ms == pytest.approx(counted.levels[0].stay_ms / 2)
     assert timed.at_rate(2 * timed.rate_per_s).duration_ms == timed.duration_ms

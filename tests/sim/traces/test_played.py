@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sim import Scenario, capacity, cost, load_scenario, read_trace, run, schedule
-from sim.foundation.errors import ScenarioError, SimError
-from sim.scenario.recorded import patterns
+from sim.foundation.errors import ScenarioError, SimError, UsageError
+from sim.scenario.recorded import check_rate, patterns
 from sim.traces.paths import Router, pattern, requests
 from sim.traces.reading import read
 
@@ -69,6 +69,20 @@ def test_an_instant_has_no_rate_and_so_no_bill_and_no_capacity(tmp_path: Path) -
     for ask in (cost, capacity):
         with pytest.raises(SimError, match=r"3 requests within .* must span >= "):
             ask(on_trace(path))
+
+
+@pytest.mark.parametrize(("span_s", "is_known"), [(1.5, False), (9.9, False), (10.0, True), (60.0, True)])
+def test_bill_and_capacity_ask_a_trace_for_its_rate_by_one_rule(tmp_path: Path, span_s: float, is_known: bool) -> None:
+    path = tmp_path / "span.csv"
+    path.write_text("arrival_ms\n" + "".join(f"{at * span_s * 1000 / 40:.3f}\n" for at in range(41)), "utf-8")
+    asked = on_trace(path)
+    if is_known:
+        assert cost(asked).requests_per_month == pytest.approx(41 / (span_s * 41 / 40) * 86_400 * 30, rel=0.01)
+        check_rate(asked)
+        return
+    for ask in (cost, capacity):
+        with pytest.raises(UsageError, match=r"41 requests within .* must span >= 10 s"):
+            ask(asked)
 
 
 def test_stamps_coarser_than_the_traffic_are_spread_by_the_seed(tmp_path: Path) -> None:
