@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sim import theory as theory
     from sim.experiments.capacity import Capacity as Capacity
     from sim.experiments.capacity import capacity as capacity
+    from sim.experiments.lost_updates import lost_updates as lost_updates
     from sim.experiments.plan import Plan as Plan
     from sim.experiments.plan import plan as plan
     from sim.experiments.sensitivity import sensitivity as sensitivity
@@ -70,6 +71,7 @@ _HOME = {
     "lint": "sim.lint.linting",
     "load_run": "sim.results.storage",
     "load_scenario": "sim.scenario.scenario",
+    "lost_updates": "sim.experiments.lost_updates",
     "models": "sim",
     "plan": "sim.experiments.plan",
     "play": "sim.runners.play",
