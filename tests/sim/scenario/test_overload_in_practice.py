@@ -1,6 +1,6 @@
 """Overloads as they happen: a spike whose retries keep it alive, a queue near its limit.
 
-Goal: each shows as theory and practice say. Method: one route of `launch`, its other times zero, on the compiled engine.
+Goal: each shows as theory and practice say. Method: one route of `launch`, its other times zero, compiled.
 """
 
 from typing import Any
