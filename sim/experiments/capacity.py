@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 BROKEN = 1.02
 """Times the answer: there, what breaks first is looked at."""
 
+NEAR_SHARE = 0.5
+"""Rungs of the ladder above this share of the answer are played again as long as the answer's own probes."""
+
 NEAR_RATIO = 0.1
 """How near the first, short probes must come."""
 
@@ -196,7 +199,14 @@ def _answer(search: Search, ladder: Sequence[Probe], *, found: Rates) -> Capacit
     broken = search.probe(estimate.value * BROKEN, found.stretch)
     names = [line.name for line in search.targets]
     first = tuple(names[place] for place in search.first_to_break(broken))
-    probes = tuple(sorted([*ladder, broken], key=lambda probe: probe.rate_per_s))
+    # Near the answer a rung of the ladder, which is short, shows its start: another curve than that of the answer.
+    curve = [
+        search.probe(rung.rate_per_s, found.stretch)
+        if rung.rate_per_s > NEAR_SHARE * estimate.value and not rung.overloaded
+        else rung
+        for rung in ladder
+    ]
+    probes = tuple(sorted([*curve, broken], key=lambda probe: probe.rate_per_s))
     bottleneck = broken.bottleneck if first else broken.busiest
     return Capacity(
         estimate=estimate,

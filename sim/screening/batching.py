@@ -20,9 +20,9 @@ class Cycle(NamedTuple):
 
     Attributes
     ----------
-    messages, full : ndarray
+    messages, full : ndarray, shape of the rates
         Messages, and full batches.
-    rest : ndarray
+    rest : ndarray, shape of the rates
         Probability that the timer finds a message.
     """
 

@@ -346,7 +346,9 @@ class Walker:
         return met.rest if timer else met.full / met.messages
 
     def _cycle(self, batch: Batch) -> Cycle:
-        return cycle(self.log.touched("asked", batch.counter) * self._time(batch.timer.after).time_ms, batch.size)
+        return cycle(
+            self.log.touched("asked", batch.counter) * self._time(batch.timer.after).time_ms, batch.full.at_least
+        )
 
     def _raised(self, flag: Flag, weight: Array) -> Array:
         """Return the share of time for which a *flag* is raised: the next request after it was lowered raises it."""

@@ -31,10 +31,10 @@ def _lowers(spawn: f.Spawn, counter: f.Counter) -> bool:
 
 
 class Batch(NamedTuple):
-    """A counter from which a request takes *size* where it finds so many, and a timer that empties it of the rest."""
+    """A counter from which a request takes a batch where it finds a *full* one, and a timer that empties it."""
 
     counter: f.Counter
-    size: float
+    full: f.CountAtLeast
     timer: f.Spawn
 
 
@@ -47,7 +47,7 @@ def batch_of(branch: f.Branch) -> Batch | None:
     takes = [part for part in branch.then if part == f.Count(counter, by=-size)]
     timers = [part for part in branch.otherwise if isinstance(part, f.Spawn) and part.once is not None]
     empties = [timer for timer in timers if drain(timer.steps, counter) == float("inf")]
-    return Batch(counter, size, empties[0]) if len(takes) == len(empties) == 1 else None
+    return Batch(counter, condition, empties[0]) if len(takes) == len(empties) == 1 else None
 
 
 def grows(step: f.Count | f.Reset | f.Move) -> bool:

@@ -28,6 +28,12 @@ def test_a_notebook_is_executed_in_its_own_folder_and_becomes_a_page(tmp_path: P
     assert "FORTY-TWO" in page.read_text("utf-8")
 
 
+def test_a_kernel_listens_on_no_port_and_so_warns_of_none(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = notebook(tmp_path, "import ipykernel.kernelapp as k", "print(k.IPKernelApp.instance().transport)")
+    assert "ipc" in notebooks.render(path, tmp_path / "pages").read_text("utf-8")
+    assert "TCP" not in capfd.readouterr().err
+
+
 def test_a_failing_cell_is_one_line_and_leaves_no_page(tmp_path: Path) -> None:
     path = notebook(tmp_path, "1 / 0")
     with pytest.raises(RunnerError, match=r"failed: ZeroDivisionError: division by zero$"):

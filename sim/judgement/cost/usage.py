@@ -221,7 +221,7 @@ class Traffic:
         """Return the GB of the objects that a route says are stored, by route and meter: there from the first day."""
         found: dict[tuple[str, str], float] = {}
         for name, route in self.scenario.routes.items():
-            if route.objects is None or route.size_bytes is None:
+            if route.objects is None or route.size_bytes is None or not self.mix.share[name]:
                 continue
             places = {(step.use or "").partition(".")[0] for step, _ in expected_uses(route.steps)}
             for instance in (self.scenario.system.instances[place] for place in sorted(places)):
