@@ -139,11 +139,12 @@ def test_latched_alarm_comes_once_in_its_delay() -> None:
 
 # ---------------------------------------------------------------- near the simulation
 
+NEVER_FULL = {"system.durable_objects.sqlite_value_bytes_max": 10**9}
 DEPLOYMENTS: dict[str, dict[str, Any]] = {
     "launch": {},
     "four shards": {"system.durable_objects.shards": 4},
     "one shard": {"system.durable_objects.shards": 1, "workload.arrivals.rate_per_s": 300.0},
-    "seed policy": {"system.ledger.policy": "seed", "workload.arrivals.rate_per_s": 200.0},
+    "seed policy": {"system.ledger.policy": "seed", "workload.arrivals.rate_per_s": 200.0, **NEVER_FULL},
     "one hot key": {"workload.keys.zipf": 2.0, "workload.arrivals.rate_per_s": 300.0},
     "slow database": {
         "system.d1.read_ms": {"distribution": "exponential", "mean": 8.0},
