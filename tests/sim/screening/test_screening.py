@@ -139,15 +139,12 @@ def test_latched_alarm_comes_once_in_its_delay() -> None:
 
 # ---------------------------------------------------------------- near the simulation
 
+SEED = {"system.ledger.policy": "seed", "system.ledger.event_bytes": 1}  # Its log is never full.
 DEPLOYMENTS: dict[str, dict[str, Any]] = {
     "launch": {},
     "four shards": {"system.durable_objects.shards": 4},
     "one shard": {"system.durable_objects.shards": 1, "workload.arrivals.rate_per_s": 300.0},
-    "seed policy": {
-        "system.ledger.policy": "seed",
-        "workload.arrivals.rate_per_s": 200.0,
-        "system.ledger.event_bytes": 1,
-    },
+    "seed policy": {**SEED, "workload.arrivals.rate_per_s": 200.0},
     "one hot key": {"workload.keys.zipf": 2.0, "workload.arrivals.rate_per_s": 300.0},
     "slow database": {
         "system.d1.read_ms": {"distribution": "exponential", "mean": 8.0},
