@@ -139,6 +139,7 @@ def test_latched_alarm_comes_once_in_its_delay() -> None:
 
 # ---------------------------------------------------------------- near the simulation
 
+BURSTY = {"kind": "bursty", "rate_per_s": 36.2, "burst_rate_per_s": 144.8, "mean_calm_s": 1.6, "mean_burst_s": 0.4}
 SEED = {"system.ledger.policy": "seed", "system.ledger.event_bytes": 1}  # Its log is never full.
 DEPLOYMENTS: dict[str, dict[str, Any]] = {
     "launch": {},
@@ -156,15 +157,7 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
     "short eviction": {"system.durable_objects.evict_idle_ms": 2000.0},
     "many flushes": {"system.ledger.flush_interval_s": 1.0, "workload.arrivals.rate_per_s": 200.0},
     "many organisations": {"workload.keys.count": 20_000},
-    "bursts": {
-        "workload.arrivals": {
-            "kind": "bursty",
-            "rate_per_s": 36.2,
-            "burst_rate_per_s": 144.8,
-            "mean_calm_s": 1.6,
-            "mean_burst_s": 0.4,
-        }
-    },
+    "bursts": {"workload.arrivals": BURSTY},
     "two databases": {
         "system.archive": {"like": "d1", "read_ms": {"distribution": "exponential", "mean": 6.0}},
         "routes.search.steps": [
