@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sim.judgement.cost import cost as cost
     from sim.judgement.judge import judge as judge
     from sim.models.registry import register as register
+    from sim.queries.measuring import d1 as d1
+    from sim.queries.report import D1Report as D1Report
     from sim.report import plots as plots
     from sim.results.breakdown import by_route as by_route
     from sim.results.breakdown import waterfall as waterfall
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Capacity": "sim.experiments.capacity",
+    "D1Report": "sim.queries.report",
     "Plan": "sim.experiments.plan",
     "Result": "sim.results.result",
     "Scenario": "sim.scenario.scenario",
@@ -61,6 +64,7 @@ _HOME = {
     "capacity": "sim.experiments.capacity",
     "compare": "sim.judgement.comparison",
     "cost": "sim.judgement.cost",
+    "d1": "sim.queries.measuring",
     "flow": "sim",
     "init": "sim.scaffold.drafting",
     "json_schema": "sim.scenario.schema_page",
