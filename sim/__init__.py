@@ -95,6 +95,7 @@ _MODULES = frozenset({"flow", "models", "plots", "theory"})
 _VIEWED = ("Availability", "Capacity", "Comparison", "Cost", "Scenario", "Screening", "Sweep")
 VIEWS.update(
     {
+        "D1Report.html": "sim.report.query_tables:d1report_html",
         "Plan.html": "sim.report.html:plan_html",
         "Plan.text": "sim.report.sentences:summary",
         "Result.html": "sim.report.html:result_html",

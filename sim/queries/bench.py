@@ -13,6 +13,7 @@ from sim.queries.filling import Filler, Habits, Value, fill, insert_head
 from sim.queries.growth import Point
 from sim.queries.schema import TableSchema
 from sim.queries.sizes import Sizes, parents_first
+from sim.queries.tokens import tokens
 from sim.runners.databases.counting import RowCounter
 from sim.runners.databases.local import LocalDatabase
 from sim.runners.databases.reference import reference_counter
@@ -42,8 +43,17 @@ class Bench:
         return Point(found.rows_read, found.rows_written, ran.returned, ran.changes, ran.steps, basis)
 
     def execute(self, sql: str) -> None:
-        """Change the schema."""
-        self.local.connection.execute(sql)
+        """Change the schema.
+
+        Raises
+        ------
+        UsageError
+            SQLite refuses it.
+        """
+        try:
+            self.local.connection.execute(sql)
+        except sqlite3.Error as error:
+            raise UsageError(f"{sql}: {error}") from None
         self.counter.execute(sql)
 
 
@@ -109,13 +119,21 @@ def _bench(
         counter: RowCounter = stack.enter_context(reference_counter(database, folder))
     else:
         counter = RuntimeCounter(runtime, name)
-        counter.script(_replayed(files, filler, order))
+        found = counter.script([text for _, text in schema.migration_statements(files) if not _is_pragma(text)])
+        if found:
+            raise UsageError(f"workerd refuses the migrations: {found[0]} (docs/D1.md)")
+        found = counter.script(_inserts(filler, order))
+        troubles |= {"a table on workerd": found[0]} if found else {}
     return Bench(local, counter, filler, troubles)
 
 
-def _replayed(files: Mapping[str, str], filler: Filler, order: Sequence[str]) -> list[str]:
-    """Return the migrations and the inserts of all rows as texts, since another process cannot be handed values."""
-    statements = [text for _, text in schema.migration_statements(files) if not text.upper().startswith("PRAGMA")]
+def _is_pragma(text: str) -> bool:
+    return tokens(text)[0].says("PRAGMA")
+
+
+def _inserts(filler: Filler, order: Sequence[str]) -> list[str]:
+    """Return the inserts of all rows as texts, since another process cannot be handed values."""
+    statements: list[str] = []
     for table in order:
         head = insert_head(filler.tables[table], is_bound=False)
         part: list[str] = []

@@ -156,8 +156,7 @@ class Filler:
 
     def _target(self, parent: str, column: str) -> Maker:
         if parent not in self.sizes:
-            typed = _typed(self.tables[parent].column(column))
-            return typed
+            return _typed(self.tables[parent].column(column))
         return lambda number: self.value(parent, column, number)
 
     def _cycled(self, place: tuple[str, str], values: Sequence[Value]) -> Maker:
@@ -252,7 +251,11 @@ def _at(ranks: NDArray[np.int64], number: int) -> int:
 
 
 def _is_flag(column: Column, asked: Sequence[Value]) -> bool:
-    if "BOOL" in column.declared or column.name.lower().startswith(FLAGS) or column.default.lower() in ("true", "false"):
+    if (
+        "BOOL" in column.declared
+        or column.name.lower().startswith(FLAGS)
+        or column.default.lower() in ("true", "false")
+    ):
         return True
     return bool(asked) and all(value in (0, 1, None) for value in asked)
 

@@ -25,7 +25,8 @@ class Point:
     returned, changes, steps : int
         Rows returned and changed, and instructions, on this machine's SQLite; 0 where it was extrapolated.
     basis : {"counted", "estimated", "at least", "extrapolated"}
-        Whether the rows are the provider's count, an estimate from a part of the run, a lower bound, or the law of growth.
+        Whether the rows are the provider's count, an estimate from a part of the run, a lower bound, or follow from how
+        it grows.
     """
 
     rows_read: int
@@ -80,7 +81,8 @@ def growth(points: Sequence[Point], shares: Sequence[float], *, plan: Sequence[s
     if last.basis == "at least":
         return Growth(exponent, Verdict.ALERT, f"its work grows {pace}; only the runtime can count its rows")
     if last.rows_read > WASTE_RATIO * used or is_scan(plan):
-        return Growth(exponent, Verdict.ALERT, f"a scan that grows {pace}: {last.rows_read / used:,.3g} rows read for each used")
+        each = max(1, round(last.rows_read / used))
+        return Growth(exponent, Verdict.ALERT, f"a scan that grows {pace}: {each:,} rows read for each used")
     return Growth(exponent, Verdict.WARN, f"returns or changes more, {pace}: a LIMIT bounds it")
 
 

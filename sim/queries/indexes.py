@@ -1,7 +1,7 @@
 """Candidates for an index: the columns that a statement compares for equality, then its order or one range.
 
-An index on the equalities, in whose order the rest is read, needs neither a scan nor a sort. Several are proposed; which
-is best, and whether any helps, is measured.
+An index on the equalities, in whose order the rest is read, needs neither a scan nor a sort. Several are proposed;
+which is best, and whether any helps, is measured.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

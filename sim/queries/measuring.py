@@ -7,7 +7,7 @@
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -85,14 +85,25 @@ def d1(
     sizes = sizes_of(rows or {}, tables=tables, used=[name for names in used.values() for name in names])
     habits = Habits(_chosen(values or {}, tables), _asked(clauses.values()))
     _check_params(params or {}, asked)
+    prices = Prices.of(load_scenario(PRICED_AS))
     with benches(files, tables, sizes=sizes, habits=habits, on=on, on_progress=on_progress) as found:
-        task = _Task(tables, found, sizes, Prices.of(load_scenario(PRICED_AS)), rate_per_s, params or {})
+        task = _Task(tables, found, sizes, prices, rate_per_s, params or {})
         reports = []
         for statement in asked:
             on_progress(f"measuring {statement.name}")
             reports.append(task.report(statement, clauses[statement.name]))
         notes = _notes(found[-1], sizes, rows or {}, clauses.values())
-    return D1Report(tuple(reports), on, sqlite3.sqlite_version, sizes.asked, tuple(sizes.shares), rate_per_s, notes)
+    return D1Report(
+        tuple(reports),
+        on,
+        sqlite3.sqlite_version,
+        sizes.asked,
+        tuple(sizes.shares),
+        rate_per_s,
+        prices.included_rows_read,
+        prices.included_rows_written,
+        notes,
+    )
 
 
 def _script(query: str | Path) -> str:
@@ -125,10 +136,10 @@ def _chosen(
     return found
 
 
-def _asked(clauses: "Sequence[Clauses] | object") -> dict[tuple[str, str], list[Value]]:
+def _asked(clauses: Iterable[Clauses]) -> dict[tuple[str, str], list[Value]]:
     """Return the literals that statements compare columns with, first those of equality."""
     found: dict[tuple[str, str], list[Value]] = {}
-    for one in clauses:  # type: ignore[attr-defined]  # the values of a dict
+    for one in clauses:
         for term in one.terms:
             if term.operator == "=" and term.is_plain and term.literals:
                 found.setdefault((term.table, term.column), []).extend(literal(text) for text in term.literals)
@@ -140,20 +151,28 @@ def _check_params(params: Mapping[str, Value], asked: Sequence[Statement]) -> No
     known |= {f"{one.name}.{name}" for one in asked for name in one.params}
     for name in params:
         if name not in known:
-            raise UsageError(f"params: {name} is no parameter of the queries; they have {', '.join(sorted(known)[:8]) or 'none'}")
+            raise UsageError(
+                f"params: {name} is no parameter of the queries; they have {', '.join(sorted(known)[:8]) or 'none'}"
+            )
 
 
-def _notes(bench: Bench, sizes: Sizes, rows: Mapping[str, int], clauses: object) -> tuple[str, ...]:
+def _notes(bench: Bench, sizes: Sizes, rows: Mapping[str, int], clauses: Iterable[Clauses]) -> tuple[str, ...]:
     given = {name.lower() for name in rows}
     unnamed = [name for name in sizes.asked if name.lower() not in given]
     notes = []
     if unnamed:
-        notes.append(f"{', '.join(unnamed)}: {sizes.asked[unnamed[0]]:,} rows each, as --rows does not say")
+        notes.append(f"{', '.join(unnamed)}: {sizes.asked[unnamed[0]]:,} rows by default")
     if not sizes.is_whole:
         made = sum(sizes.measured[-1].values())
-        notes.append(f"measured up to {made:,} rows in all; the size asked for is extrapolated by the exponent of growth")
-    places = {(term.table, term.column) for one in clauses for term in one.terms}  # type: ignore[attr-defined]
-    notes += [f"{table}.{column}: assumed {said}" for (table, column), said in bench.filler.assumed.items() if (table, column) in places]
+        notes.append(
+            f"measured up to {made:,} rows in all; the size asked for is extrapolated by the exponent of growth"
+        )
+    places = {(term.table, term.column) for one in clauses for term in one.terms}
+    notes += [
+        f"{table}.{column}: assumed {said}"
+        for (table, column), said in bench.filler.assumed.items()
+        if (table, column) in places
+    ]
     return (*notes, *(f"{table} could not be filled: {said}" for table, said in bench.troubles.items()))
 
 
@@ -169,9 +188,7 @@ class _Task:
     def report(self, statement: Statement, clauses: Clauses) -> QueryReport:
         """Measure one statement, and try what would mend it."""
         chosen = [
-            parameters(
-                statement, clauses, connection=bench.local.connection, filler=bench.filler, given=self.given
-            )
+            parameters(statement, clauses, connection=bench.local.connection, filler=bench.filler, given=self.given)
             for bench in self.benches
         ]
         measured = self.measured(statement, chosen)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sim.foundation.errors import UsageError
 from sim.queries.clauses import Clauses, Term
-from sim.queries.filling import Filler, Value, quoted
+from sim.queries.filling import Filler, Value, Weights, quoted
 from sim.queries.tokens import Statement
 
 PAGE_ROWS = 20
@@ -42,6 +42,33 @@ def read_params(texts: Iterable[str]) -> dict[str, Value]:
         if not (name.strip() and equals):
             raise UsageError(f"--param {text!r} must read [QUERY.]NAME=VALUE (--param 1=code, --param search.1=code)")
         found[name.strip().lstrip("?:@$")] = read_value(value)
+    return found
+
+
+def read_values(texts: Iterable[str]) -> dict[str, int | Weights]:
+    """Read ``TABLE.COLUMN=N`` or ``TABLE.COLUMN=VALUE:SHARE,VALUE:SHARE``.
+
+    Raises
+    ------
+    UsageError
+        It does not read so.
+    """
+    found: dict[str, int | Weights] = {}
+    for text in texts:
+        place, equals, said = (part.strip() for part in text.partition("="))
+        try:
+            if not (place and equals and said):
+                raise ValueError(said)
+            if ":" not in said:
+                found[place] = int(said)
+                continue
+            pairs = [part.rpartition(":") for part in said.split(",")]
+            found[place] = tuple((read_value(value), float(share)) for value, _, share in pairs)
+        except ValueError:
+            raise UsageError(
+                f"--values {text!r} must read TABLE.COLUMN=N, a number of distinct values, or "
+                "TABLE.COLUMN=VALUE:SHARE,VALUE:SHARE"
+            ) from None
     return found
 
 

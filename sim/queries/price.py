@@ -23,7 +23,7 @@ class Prices:
     ----------
     read_usd, written_usd : float
         Of a million rows.
-    read_included, written_included : float
+    included_rows_read, included_rows_written : int
         Rows of a month that the Paid plan includes, for the whole account.
     read_ms, write_ms : float
         Mean time of a statement of few rows.
@@ -32,8 +32,8 @@ class Prices:
 
     read_usd: float
     written_usd: float
-    read_included: float
-    written_included: float
+    included_rows_read: int
+    included_rows_written: int
     read_ms: float
     write_ms: float
     scan_rows_per_s: float
@@ -49,8 +49,8 @@ class Prices:
         return cls(
             read_usd=fact("pricing.rows_read_overage_per_million"),
             written_usd=fact("pricing.rows_written_overage_per_million"),
-            read_included=fact("pricing.rows_read_included_month"),
-            written_included=fact("pricing.rows_written_included_month"),
+            included_rows_read=int(fact("pricing.rows_read_included_month")),
+            included_rows_written=int(fact("pricing.rows_written_included_month")),
             read_ms=float(table.read_ms.expected()),
             write_ms=float(table.write_ms.expected()),
             scan_rows_per_s=fact("performance.scan_rows_per_second_measured"),

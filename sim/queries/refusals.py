@@ -47,7 +47,12 @@ def used_tables(connection: sqlite3.Connection, statement: Statement) -> list[st
             return sqlite3.SQLITE_DENY if (second or "").lower() == "load_extension" else sqlite3.SQLITE_OK
         if first and action != sqlite3.SQLITE_SELECT and first.lower().startswith("_cf_"):
             return sqlite3.SQLITE_DENY
-        if first and action in (sqlite3.SQLITE_READ, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE):
+        if first and action in (
+            sqlite3.SQLITE_READ,
+            sqlite3.SQLITE_INSERT,
+            sqlite3.SQLITE_UPDATE,
+            sqlite3.SQLITE_DELETE,
+        ):
             used.append(first)
         return sqlite3.SQLITE_OK
 

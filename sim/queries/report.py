@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sim.foundation.views import Shown
 from sim.judgement.judge import worst
 from sim.judgement.targets import Verdict
 from sim.queries.growth import Growth, Point
@@ -98,7 +99,7 @@ class QueryReport:
 
 
 @dataclass(frozen=True)
-class D1Report:
+class D1Report(Shown):
     """What :func:`sim.d1` returns.
 
     Attributes
@@ -113,6 +114,8 @@ class D1Report:
     shares : tuple of float
         Sizes that were made, as shares of it.
     rate_per_s : float
+    included_rows_read, included_rows_written : int
+        Rows of a month that the Paid plan includes, for the whole account; no price here takes them off.
     notes : tuple of str
         What was assumed of values, and what could not be filled.
     """
@@ -123,6 +126,8 @@ class D1Report:
     rows: Mapping[str, int]
     shares: tuple[float, ...]
     rate_per_s: float
+    included_rows_read: int
+    included_rows_written: int
     notes: tuple[str, ...]
 
     @property

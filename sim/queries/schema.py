@@ -49,7 +49,12 @@ class Column:
     @property
     def affinity(self) -> str:
         """``INTEGER``, ``TEXT``, ``BLOB``, ``REAL`` or ``NUMERIC``, by SQLite's rules."""
-        for parts, affinity in (("INT", "INTEGER"), ("CHAR CLOB TEXT", "TEXT"), ("BLOB", "BLOB"), ("REAL FLOA DOUB", "REAL")):
+        for parts, affinity in (
+            ("INT", "INTEGER"),
+            ("CHAR CLOB TEXT", "TEXT"),
+            ("BLOB", "BLOB"),
+            ("REAL FLOA DOUB", "REAL"),
+        ):
             if any(part in self.declared for part in parts.split()):
                 return affinity
         return "NUMERIC" if self.declared else "TEXT"
@@ -205,9 +210,7 @@ def _column(name: str, *, declared: str, is_required: bool, default: str | None,
     return Column(name, declared.upper(), is_required and default is None, default or "", tuple(allowed), low, high)
 
 
-def _with_parents(
-    connection: sqlite3.Connection, table: TableSchema, tables: Mapping[str, TableSchema]
-) -> TableSchema:
+def _with_parents(connection: sqlite3.Connection, table: TableSchema, tables: Mapping[str, TableSchema]) -> TableSchema:
     by_name = {name.lower(): name for name in tables}
     parents: dict[str, tuple[str, str]] = {}
     rows = connection.execute(
@@ -227,6 +230,4 @@ def _with_parents(
             if known and known != table.name and tables[known].keys and len(tables[known].keys[0]) == 1:
                 parents[column.name] = (known, tables[known].keys[0][0])
                 break
-    return TableSchema(
-        table.name, table.columns, table.keys, table.rowid, parents, declared, table.is_virtual
-    )
+    return TableSchema(table.name, table.columns, table.keys, table.rowid, parents, declared, table.is_virtual)

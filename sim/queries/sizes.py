@@ -53,7 +53,9 @@ def read_rows(texts: Iterable[str]) -> dict[str, int]:
         table, equals, number = (one.strip() for one in part.partition("="))
         plain = number.replace("_", "")
         if not (table and equals and plain.isascii() and plain.isdecimal()):
-            raise UsageError(f"--rows {part!r} must read TABLE=N, a whole number of rows (--rows users=10000,orders=50000)")
+            raise UsageError(
+                f"--rows {part!r} must read TABLE=N, a whole number of rows (--rows users=10000,orders=50000)"
+            )
         found[table] = int(plain)
     return found
 
@@ -91,7 +93,9 @@ def sizes_of(rows: Mapping[str, int], *, tables: Mapping[str, TableSchema], used
         raise UsageError(f"rows: at least one table must have {1 / SHARES[0]:g} rows, so that growth can be seen")
     whole = min(1.0, MEASURED_ROWS_MAX / sum(asked.values()))
     shares = [share * whole for share in SHARES]
-    return Sizes(asked, [{name: max(1, round(rows * share)) for name, rows in asked.items()} for share in shares], shares)
+    return Sizes(
+        asked, [{name: max(1, round(rows * share)) for name, rows in asked.items()} for share in shares], shares
+    )
 
 
 def parents_first(tables: Mapping[str, TableSchema], names: Iterable[str]) -> list[str]:

@@ -44,7 +44,7 @@ def best(
         if less * GAIN_RATIO > work:
             break
         chosen, work = (*chosen, *candidate), less
-        open_candidates = [one for one in open_candidates if one != candidate]
+        open_candidates = [one for one in open_candidates if not set(one) & set(chosen)]
     return chosen, tried
 
 
@@ -64,9 +64,7 @@ def created(benches: Sequence[Bench], sql: Candidate) -> Iterator[int]:
             bench.execute(f"DROP INDEX {name}")
 
 
-def write_prices(
-    bench: Bench, sql: Candidate, *, tables: Mapping[str, TableSchema]
-) -> tuple[int | None, int | None]:
+def write_prices(bench: Bench, sql: Candidate, *, tables: Mapping[str, TableSchema]) -> tuple[int | None, int | None]:
     """Return the rows that an insert into the first index's table writes, and an update of the index's columns."""
     table = tables[table_of(sql[0], tables)]
     size = bench.filler.sizes.get(table.name, 0)

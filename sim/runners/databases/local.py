@@ -1,4 +1,4 @@
-"""This machine's SQLite: whether a statement runs, what it returns, how many instructions it takes and how long.
+"""SQLite on this machine: whether a statement runs, what it returns, how many instructions it takes and how long.
 
 Its times are this machine's, without network, neighbours and commits: they order statements, they do not foretell D1.
 Whatever a statement changes is undone.

@@ -79,7 +79,16 @@ def reference_counter(database: Path, folder: Path) -> Iterator[ReferenceCounter
     folder : Path
         Removed by the counter if this process is killed.
     """
-    command = [sys.executable, "-P", "-m", LEASH, str(os.getpid()), folder, "--count-rows-of", database]
+    command: list[str | Path] = [
+        sys.executable,
+        "-P",
+        "-m",
+        LEASH,
+        str(os.getpid()),
+        folder,
+        "--count-rows-of",
+        database,
+    ]
     with TemporaryFile() as messages:
         # A session of its own, so that a Ctrl-C meant for this process does not reach it.
         process = subprocess.Popen(

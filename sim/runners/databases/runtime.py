@@ -42,7 +42,7 @@ class Runtime:
             content = answer.read()
             found = json.loads(content)
         except (OSError, HTTPException, ValueError) as error:
-            raise RunnerError(f"workerd did not answer: {error or type(error).__name__}") from None
+            raise RunnerError(f"workerd did not answer: {str(error) or type(error).__name__}") from None
         outcomes: list[dict[str, Any]] = found
         return outcomes
 
