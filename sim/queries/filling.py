@@ -8,7 +8,7 @@ compare with a literal holds that literal in nine rows of ten. Whoever knows bet
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -28,6 +28,8 @@ FEW_NAMES = frozenset(
     "type kind status state role domain category country language lang locale region model plan version tag currency "
     "level source method channel platform gender priority color colour size brand provider tier genre".split()
 )
+FILLED_SHARE = 0.99
+"""Fewer rows than this share of those asked for are worth a word."""
 USUAL_SHARE = 0.9
 """Rows that hold what queries ask of a flag."""
 FLAGS = ("is_", "has_", "can_")
@@ -45,11 +47,14 @@ class Habits:
         Asked for: a number of distinct values, or values with their shares.
     asked : mapping of (table, column) to literals
         What the queries compare columns with.
+    joined : mapping of (table, column) to str
+        Columns that queries join without a reference between them, by the name that their values have in common.
     seed : int
     """
 
     chosen: Mapping[tuple[str, str], int | Weights] = field(default_factory=dict)
     asked: Mapping[tuple[str, str], Sequence[Value]] = field(default_factory=dict)
+    joined: Mapping[tuple[str, str], str] = field(default_factory=dict)
     seed: int = 0
 
 
@@ -100,11 +105,15 @@ class Filler:
         if column.name in table.parents:
             return self._referring(table, column)
         if chosen is not None:
-            return self._repeated(column, chosen, self._ranks(place))
+            return self._repeated(place, column, chosen)
         if column.name == table.rowid:
             return lambda number: number + 1
         if self._is_counted(table, column):
-            return _typed(column)
+            return self._typed(place, column)
+        if place in self._habits.joined:
+            count = max(self.sizes.get(table.name, 1) // FEW, 1)
+            self.assumed[place] = f"{count:,} distinct values, as it is joined"
+            return self._repeated(place, column, count)
         if column.allowed:
             allowed = [literal(text) for text in column.allowed]
             return self._cycled(place, allowed)
@@ -163,15 +172,20 @@ class Filler:
         ranks = self._ranks(place)
         return lambda number: values[_at(ranks, number) % len(values)]
 
-    def _repeated(self, column: Column, count: int, ranks: NDArray[np.int64]) -> Maker:
-        typed = _typed(column)
+    def _typed(self, place: tuple[str, str], column: Column) -> Maker:
+        return _typed(replace(column, name=self._habits.joined.get(place, column.name)))
+
+    def _repeated(self, place: tuple[str, str], column: Column, count: int) -> Maker:
+        typed, ranks = self._typed(place, column), self._ranks(place)
         return lambda number: typed(_at(ranks, number) % count)
 
     def _weighted(self, place: tuple[str, str], weights: Weights) -> Maker:
         total = sum(share for _, share in weights)
         bounds = np.cumsum([share / total for _, share in weights])
         ranks, size = self._ranks(place), max(self.sizes.get(place[0], 1), 1)
-        self.assumed[place] = ", ".join(f"{value!r} in {100 * share / total:.3g} %" for value, share in weights[:3])
+        self.assumed[place] = ", ".join(
+            f"{_said(value)} in {100 * share / total:.3g} %" for value, share in weights[:3]
+        )
 
         def value(number: int) -> Value:
             at = int(np.searchsorted(bounds, (_at(ranks, number) % size + 0.5) / size))
@@ -208,8 +222,8 @@ def fill(connection: sqlite3.Connection, filler: Filler, *, order: Sequence[str]
         if connection.in_transaction:
             connection.execute("COMMIT")
         added = _count(connection, table) - before
-        if added < filler.sizes[table]:
-            why = trouble or "the others break a UNIQUE or a CHECK that was not understood"
+        if added < filler.sizes[table] * FILLED_SHARE:
+            why = trouble or "the others break a UNIQUE or a CHECK"
             troubles[table] = f"{added:,} of {filler.sizes[table]:,} rows: {why}"
     return troubles
 
@@ -243,6 +257,10 @@ def _count(connection: sqlite3.Connection, table: str) -> int:
         return int(connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])  # noqa: S608  # quoted
     except sqlite3.Error:
         return 0
+
+
+def _said(value: Value) -> str:
+    return "NULL" if value is None else repr(value)
 
 
 def _at(ranks: NDArray[np.int64], number: int) -> int:
@@ -283,7 +301,9 @@ def _typed(column: Column) -> Maker:
         return lambda number: f'{{"n": {number}}}'
     if "email" in column.name.lower():
         return lambda number: f"{number}@mail.invalid"
-    return lambda number: f"{column.name}-{number}"
+    # No underscore, which LIKE takes for any character.
+    stem = column.name.replace("_", "-")
+    return lambda number: f"{stem}-{number}"
 
 
 def _timed(column: Column) -> Maker:

@@ -81,8 +81,9 @@ def growth(points: Sequence[Point], shares: Sequence[float], *, plan: Sequence[s
     if last.basis == "at least":
         return Growth(exponent, Verdict.ALERT, f"its work grows {pace}; only the runtime can count its rows")
     if last.rows_read > WASTE_RATIO * used or is_scan(plan):
-        each = max(1, round(last.rows_read / used))
-        return Growth(exponent, Verdict.ALERT, f"a scan that grows {pace}: {each:,} rows read for each used")
+        each = last.rows_read / used
+        used_all = "all of it used" if each < WASTE_RATIO else f"{each:,.0f} rows read for each used"
+        return Growth(exponent, Verdict.ALERT, f"a scan that grows {pace}: {used_all}")
     return Growth(exponent, Verdict.WARN, f"returns or changes more, {pace}: a LIMIT bounds it")
 
 
@@ -95,7 +96,7 @@ def exponent_of(points: Sequence[Point], shares: Sequence[float]) -> float:
 
 
 def extrapolated(points: Sequence[Point], shares: Sequence[float]) -> Point:
-    """Return the point at the size that was asked for, from the law of growth between the two largest that were made."""
+    """Return the point at the size that was asked for, from the growth between the two largest that were made."""
     last = points[-1]
     written = exponent_written(points, shares)
     exponent = exponent_of(points, shares)

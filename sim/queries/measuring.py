@@ -83,7 +83,7 @@ def d1(
         used = {statement.name: used_tables(database, statement) for statement in asked}
     clauses = {one.name: _clauses(one, tables, used[one.name]) for one in asked}
     sizes = sizes_of(rows or {}, tables=tables, used=[name for names in used.values() for name in names])
-    habits = Habits(_chosen(values or {}, tables), _asked(clauses.values()))
+    habits = Habits(_chosen(values or {}, tables), _asked(clauses.values()), _joined(clauses.values(), tables))
     _check_params(params or {}, asked)
     prices = Prices.of(load_scenario(PRICED_AS))
     with benches(files, tables, sizes=sizes, habits=habits, on=on, on_progress=on_progress) as found:
@@ -115,7 +115,7 @@ def _script(query: str | Path) -> str:
 
 def _clauses(statement: Statement, tables: Mapping[str, TableSchema], used: Sequence[str]) -> Clauses:
     names = [name for name in used if name in tables]
-    return read_clauses(statement.sql, {name: [one.name for one in tables[name].columns] for name in names})
+    return read_clauses(statement.sql, {name: tables[name].column_names for name in names})
 
 
 def _chosen(
@@ -146,6 +146,18 @@ def _asked(clauses: Iterable[Clauses]) -> dict[tuple[str, str], list[Value]]:
     return found
 
 
+def _joined(clauses: Iterable[Clauses], tables: Mapping[str, TableSchema]) -> dict[tuple[str, str], str]:
+    """Return the columns that statements join and no reference ties, each with the name of the first of its kind."""
+    found: dict[tuple[str, str], str] = {}
+    for term in (term for one in clauses for term in one.terms if term.operator == "=" and term.other):
+        places = [place for place in ((term.table, term.column), term.other) if place]
+        if any(column in tables[table].parents or column == tables[table].rowid for table, column in places):
+            continue
+        name = next((found[place] for place in places if place in found), places[0][1])
+        found |= dict.fromkeys(places, name)
+    return found
+
+
 def _check_params(params: Mapping[str, Value], asked: Sequence[Statement]) -> None:
     known = {name for one in asked for name in one.params}
     known |= {f"{one.name}.{name}" for one in asked for name in one.params}
@@ -161,7 +173,7 @@ def _notes(bench: Bench, sizes: Sizes, rows: Mapping[str, int], clauses: Iterabl
     unnamed = [name for name in sizes.asked if name.lower() not in given]
     notes = []
     if unnamed:
-        notes.append(f"{', '.join(unnamed)}: {sizes.asked[unnamed[0]]:,} rows by default")
+        notes.append(f"by default: {', '.join(f'{name} {sizes.asked[name]:,}' for name in unnamed)} rows")
     if not sizes.is_whole:
         made = sum(sizes.measured[-1].values())
         notes.append(

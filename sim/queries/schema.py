@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sim.foundation.errors import UsageError
@@ -14,6 +14,8 @@ BYTES_MAX = 10_000_000
 """Of one file."""
 WRAPPING = ("BEGIN", "COMMIT", "END")
 """How the statements begin that a dump is wrapped in; the platform runs a file as a transaction anyway."""
+GENERATED = (2, 3)
+"""What SQLite calls a computed column: virtual, stored."""
 OWN_TABLES = ("sqlite_", "_cf_", "d1_migrations")
 IN_LIST = r"""\bCHECK\s*\(\s*["`\[]?{name}["`\]]?\s+IN\s*\(([^)]*)\)"""
 BOUND = r"""["`\[]?\b{name}\b["`\]]?\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)"""
@@ -78,6 +80,8 @@ class TableSchema:
     declared : frozenset of str
         The columns among them whose reference is declared, so that SQLite enforces it.
     is_virtual : bool
+    generated : tuple of str
+        Columns that are computed; queries may use them, rows do not give them.
     """
 
     name: str
@@ -87,6 +91,12 @@ class TableSchema:
     parents: Mapping[str, tuple[str, str]]
     declared: frozenset[str]
     is_virtual: bool = False
+    generated: tuple[str, ...] = ()
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of all columns, the generated ones last."""
+        return [*(one.name for one in self.columns), *self.generated]
 
     def column(self, name: str) -> Column:
         """Return one column."""
@@ -194,7 +204,9 @@ def _table(connection: sqlite3.Connection, name: str, *, sql: str, is_virtual: b
         for column, kind, required, default, _, hidden in info
         if not hidden
     )
-    return TableSchema(name, columns, keys, primary[0] if is_rowid else "", {}, frozenset(), is_virtual)
+    generated = tuple(row[0] for row in info if row[5] in GENERATED)
+    rowid = primary[0] if is_rowid else ""
+    return TableSchema(name, columns, keys, rowid, {}, frozenset(), is_virtual, generated)
 
 
 def _column(name: str, *, declared: str, is_required: bool, default: str | None, sql: str) -> Column:
@@ -230,4 +242,4 @@ def _with_parents(connection: sqlite3.Connection, table: TableSchema, tables: Ma
             if known and known != table.name and tables[known].keys and len(tables[known].keys[0]) == 1:
                 parents[column.name] = (known, tables[known].keys[0][0])
                 break
-    return TableSchema(table.name, table.columns, table.keys, table.rowid, parents, declared, table.is_virtual)
+    return replace(table, parents=parents, declared=declared)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 
 from sim.foundation.errors import UsageError
 from sim.foundation.schema import nearest
@@ -85,8 +86,8 @@ def sizes_of(rows: Mapping[str, int], *, tables: Mapping[str, TableSchema], used
         if not 1 <= number <= ASKED_ROWS_MAX:
             raise UsageError(f"rows: {table}={number} must be 1 to {ASKED_ROWS_MAX:,} (an empty table shows no growth)")
         asked[name] = number
-    for name in _with_parents([*asked, *used], tables):
-        asked.setdefault(name, DEFAULT_ROWS)
+    for name in parents_first(tables, _with_parents([*asked, *used], tables)):
+        asked.setdefault(name, min(DEFAULT_ROWS, _rows_max(tables[name], asked)))
     if not asked:
         return Sizes({}, [{}], [1.0])
     if max(asked.values()) < 1 / SHARES[0]:
@@ -96,6 +97,16 @@ def sizes_of(rows: Mapping[str, int], *, tables: Mapping[str, TableSchema], used
     return Sizes(
         asked, [{name: max(1, round(rows * share)) for name, rows in asked.items()} for share in shares], shares
     )
+
+
+def _rows_max(table: TableSchema, rows: Mapping[str, int]) -> int:
+    """Return how many rows a table can have whose keys are made of references to others."""
+    bounds = [
+        prod(rows.get(table.parents[column][0], DEFAULT_ROWS) for column in key)
+        for key in table.keys
+        if set(key) <= set(table.parents)
+    ]
+    return min(bounds, default=DEFAULT_ROWS)
 
 
 def parents_first(tables: Mapping[str, TableSchema], names: Iterable[str]) -> list[str]:

@@ -108,7 +108,10 @@ def advice(query: "QueryReport") -> Iterator[str]:
         tried = f"none of {query.tried} indexes tried halves what it reads" if query.tried else "no index can mend it"
         yield f"  {tried}; bound what it asks for, or keep the answer up to date in a row of its own"
     if query.parameters:
-        shown = (f"?{one.name} = {value_shown(one.value)} ({one.source})" for one in query.parameters)
+        shown = (
+            f"{'?' if one.name.isdecimal() else ':'}{one.name} = {value_shown(one.value)} ({one.source})"
+            for one in query.parameters
+        )
         yield f"  measured with {'; '.join(shown)}"
 
 
