@@ -114,8 +114,8 @@ class Filler:
             count = max(self.sizes.get(table.name, 1) // FEW, 1)
             self.assumed[place] = f"{count:,} distinct values, as it is joined"
             return self._repeated(place, column, count)
-        if column.allowed:
-            allowed = [literal(text) for text in column.allowed]
+        allowed = [literal(text) for text in column.allowed]
+        if set(allowed) - {0, 1}:
             return self._cycled(place, allowed)
         return self._usual(place, column)
 
@@ -269,6 +269,8 @@ def _at(ranks: NDArray[np.int64], number: int) -> int:
 
 
 def _is_flag(column: Column, asked: Sequence[Value]) -> bool:
+    if column.low is not None or column.high is not None:
+        return False
     if (
         "BOOL" in column.declared
         or column.name.lower().startswith(FLAGS)
@@ -279,6 +281,8 @@ def _is_flag(column: Column, asked: Sequence[Value]) -> bool:
 
 
 def _is_time(column: Column) -> bool:
+    if column.low is not None or column.high is not None:
+        return False
     name = column.name.lower()
     return name.endswith(("_at", "_time", "_date", "date", "timestamp", "_on", "created", "updated", "_ms")) or any(
         word in column.declared for word in ("DATE", "TIME")
@@ -311,5 +315,6 @@ def _timed(column: Column) -> Maker:
         scale = 1_000 if column.name.lower().endswith("_ms") else 1
         begin_s = int(BEGIN.timestamp())
         return lambda number: (begin_s + number * SECONDS_PER_ROW) * scale
-    form = "%Y-%m-%d" if column.declared == "DATE" else "%Y-%m-%d %H:%M:%S"
-    return lambda number: (BEGIN + timedelta(seconds=number * SECONDS_PER_ROW)).strftime(form)
+    if column.declared == "DATE":
+        return lambda number: (BEGIN + timedelta(days=number)).strftime("%Y-%m-%d")
+    return lambda number: (BEGIN + timedelta(seconds=number * SECONDS_PER_ROW)).strftime("%Y-%m-%d %H:%M:%S")

@@ -11,6 +11,7 @@ EXPONENT_MIN = 0.5
 """From here on it grows: between a tree's depth and a whole table there is much room."""
 WASTE_RATIO = 2.0
 """Rows read for each that is returned or written, above which the statement looks for what it does not use."""
+NEARLY = 0.05
 ROWS_MIN = 30
 """Fewer rows are nobody's trouble, however they grow."""
 
@@ -98,12 +99,16 @@ def exponent_of(points: Sequence[Point], shares: Sequence[float]) -> float:
 def extrapolated(points: Sequence[Point], shares: Sequence[float]) -> Point:
     """Return the point at the size that was asked for, from the growth between the two largest that were made."""
     last = points[-1]
-    written = exponent_written(points, shares)
-    exponent = exponent_of(points, shares)
-    scale = (1 / shares[-1]) ** (exponent if exponent >= 0.05 else 0)
-    return Point(
-        round(last.rows_read * scale), round(last.rows_written * (1 / shares[-1]) ** written), 0, 0, 0, "extrapolated"
-    )
+    read = _enlarged(last.rows_read, exponent_of(points, shares), 1 / shares[-1])
+    written = _enlarged(last.rows_written, exponent_written(points, shares), 1 / shares[-1])
+    return Point(read, written, 0, 0, 0, "extrapolated")
+
+
+def _enlarged(rows: int, exponent: float, ratio: float) -> int:
+    """Return rows at a *ratio* of the size, to three digits; an exponent that is nearly whole is taken for whole."""
+    near = round(exponent)
+    found = rows * ratio ** (near if abs(exponent - near) < NEARLY else exponent)
+    return int(float(f"{found:.3g}"))
 
 
 def exponent_written(points: Sequence[Point], shares: Sequence[float]) -> float:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sim.queries.growth import Point
     from sim.queries.report import D1Report, Index, Measured, QueryReport
 
-BEFORE = {"counted": "", "estimated": "~ ", "at least": ">= ", "extrapolated": "~ "}
+BEFORE = {"counted": "", "estimated": "~\u00a0", "at least": ">=\u00a0", "extrapolated": "~\u00a0"}
 """What stands before a number of rows that is not a count."""
 SAID = {
     "counted": "",
@@ -56,7 +56,7 @@ def summary(report: "D1Report") -> Grid:
         Column("written", "number"),
         Column("grows", "number"),
         Column("queries/s", "number"),
-        Column(f"USD a month at {report.rate_per_s:g}/s", "number"),
+        Column("USD/month", "number"),
         Column("verdict", "verdict"),
     ]
     rows = [
@@ -74,6 +74,7 @@ def summary(report: "D1Report") -> Grid:
     bases = {query.measured.last.basis for query in report.queries}
     sizes = ", ".join(f"{name} {number:,}" for name, number in report.rows.items()) or "no table"
     said = [f"At {sizes} rows, counted by {COUNTED_BY[report.on]}; plans and times by SQLite {report.sqlite_version}."]
+    said.append(f"Each runs {report.rate_per_s:g} times a second.")
     said += [SAID[one] for one in sorted(bases) if SAID[one]]
     return grid("What each query reads and writes", columns, rows=rows, caption=" ".join(said))
 
