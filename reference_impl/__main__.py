@@ -25,8 +25,8 @@ PORT_MAX = 65_535
 def main() -> int:
     """Serve; return the exit status."""
     options = _parser().parse_args()
-    if options.count_rows_of is not None:
-        return _count_rows(options.count_rows_of)
+    if options.count_rows_in is not None:
+        return _count_rows(options.count_rows_in)
     try:
         for path in options.part or ():
             _execute(path)
@@ -110,17 +110,17 @@ def _refuse(error: ImplError) -> int:
     return USAGE_STATUS
 
 
-def _count_rows(database: Path) -> int:
-    """Answer what statements on a database read and write, until standard input ends."""
+def _count_rows(folder: Path) -> int:
+    """Answer what statements on databases read and write, until standard input ends."""
     import signal
 
     from reference_impl.server.row_counter import answer_lines
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    if not database.is_file():
-        print(f"reference_impl: count_rows_of={str(database)!r} must be a SQLite file; there is none", file=sys.stderr)
+    if not folder.is_dir():
+        print(f"reference_impl: count_rows_in={str(folder)!r} must be a folder; there is none", file=sys.stderr)
         return USAGE_STATUS
-    answer_lines(database, sys.stdin, lambda line: print(line, flush=True))
+    answer_lines(folder, sys.stdin, lambda line: print(line, flush=True))
     return 0
 
 
@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--policy", choices=("seed", "hardened"), help="ledger policy at full speed")
     parser.add_argument("--count-rows", action="store_true", help="count the rows of objects too, at some cost")
     parser.add_argument(
-        "--count-rows-of", type=Path, metavar="DATABASE", help="serve nothing: count rows of statements on stdin (JSON)"
+        "--count-rows-in", type=Path, metavar="FOLDER", help="serve nothing: count rows of statements on stdin (JSON)"
     )
     parser.add_argument("--keys", type=Path, help="key file (JSON); default: no key is required")
     parser.add_argument("--fsync", choices=("full", "normal", "off"), default="normal", help="durability of writes")

@@ -4,8 +4,6 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from sim.foundation.errors import UsageError
 from sim.queries import schema
@@ -16,7 +14,7 @@ from sim.queries.sizes import Sizes, parents_first
 from sim.queries.tokens import tokens
 from sim.runners.databases.counting import RowCounter
 from sim.runners.databases.local import LocalDatabase
-from sim.runners.databases.reference import reference_counter
+from sim.runners.databases.reference import CounterProcess, ReferenceCounter, counter_process
 from sim.runners.databases.runtime import Runtime, RuntimeCounter, counting_runtime
 
 STATEMENT_BYTES_MAX = 90_000
@@ -94,21 +92,27 @@ def benches(
     if on not in ON:
         raise UsageError(f"on={on!r} must be {' or '.join(ON)}")
     with ExitStack() as stack:
+        # Before anything is filled, also where the runtime counts: it removes the folder if this process is killed.
+        process = stack.enter_context(counter_process())
         runtime = stack.enter_context(counting_runtime()) if on == "workerd" else None
         found = []
         for number, rows in enumerate(sizes.measured):
             on_progress(f"filling {sum(rows.values()):,} rows")
             filler = Filler(tables, rows, habits)
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="headroom-d1-", ignore_cleanup_errors=True)))
-            found.append(_bench(stack, folder, files, filler=filler, runtime=runtime, name=f"size-{number}"))
+            found.append(_bench(stack, process, files, filler=filler, runtime=runtime, name=f"size-{number}.sqlite"))
         yield found
 
 
 def _bench(
-    stack: ExitStack, folder: Path, files: Mapping[str, str], *, filler: Filler, runtime: Runtime | None, name: str
+    stack: ExitStack,
+    process: CounterProcess,
+    files: Mapping[str, str],
+    *,
+    filler: Filler,
+    runtime: Runtime | None,
+    name: str,
 ) -> Bench:
-    database = folder / "database.sqlite"
-    local = LocalDatabase(database)
+    local = LocalDatabase(process.folder / name)
     stack.callback(local.close)
     schema.apply(local.connection, files)
     order = parents_first(filler.tables, filler.sizes)
@@ -116,7 +120,7 @@ def _bench(
     troubles = fill(local.connection, filler, order=order)
     local.connection.execute("PRAGMA foreign_keys = ON")
     if runtime is None:
-        counter: RowCounter = stack.enter_context(reference_counter(database, folder))
+        counter: RowCounter = ReferenceCounter(process, name)
     else:
         counter = RuntimeCounter(runtime, name)
         found = counter.script([text for _, text in schema.migration_statements(files) if not _is_pragma(text)])

@@ -39,8 +39,8 @@ class Point:
 
     @property
     def work(self) -> int:
-        """What grows: rows, or, where nobody counted them, instructions."""
-        return self.steps if self.basis == "at least" else self.rows_read
+        """What grows: rows read and written, or, where nobody counted them, instructions."""
+        return self.steps if self.basis == "at least" else self.rows_read + self.rows_written
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,22 @@ def exponent_of(points: Sequence[Point], shares: Sequence[float]) -> float:
     """Return the exponent of the tables' size between the two largest sizes."""
     if len(points) < 2:
         return 0.0
-    (before, last), (small, large) = points[-2:], shares[-2:]
-    return max(0.0, log(max(last.work, 1) / max(before.work, 1)) / log(large / small))
+    return _exponent(points[-2].work, points[-1].work, shares)
+
+
+def _exponent(before: int, after: int, shares: Sequence[float]) -> float:
+    """Return the exponent of the tables' size that takes one amount to another between the two largest sizes."""
+    small, large = shares[-2:]
+    return max(0.0, log(max(after, 1) / max(before, 1)) / log(large / small))
 
 
 def extrapolated(points: Sequence[Point], shares: Sequence[float]) -> Point:
     """Return the point at the size that was asked for, from the growth between the two largest that were made."""
     last = points[-1]
-    read = _enlarged(last.rows_read, exponent_of(points, shares), 1 / shares[-1])
-    written = _enlarged(last.rows_written, exponent_written(points, shares), 1 / shares[-1])
+    read, written = (
+        _enlarged(after, _exponent(before, after, shares), 1 / shares[-1])
+        for before, after in ((points[-2].rows_read, last.rows_read), (points[-2].rows_written, last.rows_written))
+    )
     return Point(read, written, 0, 0, 0, "extrapolated")
 
 
@@ -109,12 +116,6 @@ def _enlarged(rows: int, exponent: float, ratio: float) -> int:
     near = round(exponent)
     found = rows * ratio ** (near if abs(exponent - near) < NEARLY else exponent)
     return int(float(f"{found:.3g}"))
-
-
-def exponent_written(points: Sequence[Point], shares: Sequence[float]) -> float:
-    """Return the exponent of the rows written."""
-    (before, last), (small, large) = points[-2:], shares[-2:]
-    return max(0.0, log(max(last.rows_written, 1) / max(before.rows_written, 1)) / log(large / small))
 
 
 def is_scan(plan: Sequence[str]) -> bool:

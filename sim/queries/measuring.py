@@ -29,7 +29,6 @@ from sim.queries.tokens import Statement, statements
 from sim.scenario.scenario import load_scenario
 
 QUERIES_MAX = 200
-SQL_BEGINNINGS = ("SELECT", "WITH", "VALUES", "INSERT", "REPLACE", "UPDATE", "DELETE", "--", "/*")
 PRICED_AS = "launch"
 """The scenario whose database and platform file give times and prices."""
 
@@ -52,7 +51,7 @@ def d1(
     migrations : path
         A folder of ``*.sql``, or one file.
     query : path or str
-        A file of statements, or their text.
+        A file of statements, or their text: a text that ends in ``.sql``, or that is the name of a file, is one.
     rows : mapping of str to int, optional
         Rows of tables; the others that are used have 10,000.
     params : mapping of str to value, optional
@@ -107,10 +106,16 @@ def d1(
 
 
 def _script(query: str | Path) -> str:
-    text = str(query).strip()
-    if isinstance(query, str) and text.upper().startswith(SQL_BEGINNINGS) and ("\n" in text or " " in text):
-        return text
+    if isinstance(query, str) and not query.endswith(".sql") and not _is_there(query):
+        return query
     return read_sql(Path(query), what="query")
+
+
+def _is_there(place: str) -> bool:
+    try:
+        return Path(place).exists()
+    except (OSError, ValueError):  # too long for a name, or with a zero byte
+        return False
 
 
 def _clauses(statement: Statement, tables: Mapping[str, TableSchema], used: Sequence[str]) -> Clauses:

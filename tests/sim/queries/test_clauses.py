@@ -73,6 +73,8 @@ def test_a_not_is_no_equality() -> None:
     assert {term.operator for term in clauses.terms} == {"other"}
 
 
-@pytest.mark.parametrize("sql", ["", "(((", "SELECT ,", "WHERE = =", "INSERT INTO users (", "LIMIT", "ORDER BY", "a IN ("])
+@pytest.mark.parametrize(
+    "sql", ["", "(((", "SELECT ,", "WHERE = =", "INSERT INTO users (", "LIMIT", "ORDER BY", "a IN ("]
+)
 def test_what_is_no_sql_is_read_without_an_error(sql: str) -> None:
     read_clauses(sql, COLUMNS)

@@ -44,8 +44,8 @@ def schemas(draw: st.DrawFn) -> str:
     rowid = draw(st.sampled_from(["", "WITHOUT ROWID"]))
     return f"""
         CREATE TABLE child (id INTEGER PRIMARY KEY, parent_id {kind} NOT NULL REFERENCES parent(id),
-            before INTEGER REFERENCES child(id), {', '.join([*draw(columns()), 'extra TEXT'])});
-        CREATE TABLE parent ({', '.join([key, *draw(columns())])}) {rowid};
+            before INTEGER REFERENCES child(id), {", ".join([*draw(columns()), "extra TEXT"])});
+        CREATE TABLE parent ({", ".join([key, *draw(columns())])}) {rowid};
         CREATE TABLE pair (a {kind} NOT NULL REFERENCES parent(id), b INTEGER NOT NULL REFERENCES child(id),
             PRIMARY KEY (a, b)) {rowid};
         CREATE TABLE implied (id TEXT PRIMARY KEY, parent_id {kind}, child_id INTEGER, UNIQUE (parent_id, child_id));
@@ -103,7 +103,7 @@ def test_what_is_generated_virtual_or_a_view_is_told_apart() -> None:
         database.executescript(
             "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, twice INTEGER AS (2 * n) STORED);"
             "CREATE VIRTUAL TABLE f USING fts5(body, note UNINDEXED); CREATE VIEW v AS SELECT * FROM t;"
-            "CREATE TABLE d1_migrations (id INTEGER PRIMARY KEY); CREATE TABLE q (\"a\"\"b\" TEXT) STRICT;"
+            'CREATE TABLE d1_migrations (id INTEGER PRIMARY KEY); CREATE TABLE q ("a""b" TEXT) STRICT;'
         )
         tables = read_tables(database)
         assert list(tables) == ["t", "f", "q"]
