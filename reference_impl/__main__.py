@@ -25,6 +25,8 @@ PORT_MAX = 65_535
 def main() -> int:
     """Serve; return the exit status."""
     options = _parser().parse_args()
+    if options.count_rows_in is not None:
+        return _count_rows(options.count_rows_in)
     try:
         for path in options.part or ():
             _execute(path)
@@ -108,6 +110,20 @@ def _refuse(error: ImplError) -> int:
     return USAGE_STATUS
 
 
+def _count_rows(folder: Path) -> int:
+    """Answer what statements on databases read and write, until standard input ends."""
+    import signal
+
+    from reference_impl.server.row_counter import answer_lines
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if not folder.is_dir():
+        print(f"reference_impl: count_rows_in={str(folder)!r} must be a folder; there is none", file=sys.stderr)
+        return USAGE_STATUS
+    answer_lines(folder, sys.stdin, lambda line: print(line, flush=True))
+    return 0
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > PORT_MAX:
         raise argparse.ArgumentTypeError(f"{text} must be a port number, 0..{PORT_MAX}")
@@ -132,6 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--part", type=Path, action="append", help="Python file that registers components; repeatable")
     parser.add_argument("--policy", choices=("seed", "hardened"), help="ledger policy at full speed")
     parser.add_argument("--count-rows", action="store_true", help="count the rows of objects too, at some cost")
+    parser.add_argument(
+        "--count-rows-in", type=Path, metavar="FOLDER", help="serve nothing: count rows of statements on stdin (JSON)"
+    )
     parser.add_argument("--keys", type=Path, help="key file (JSON); default: no key is required")
     parser.add_argument("--fsync", choices=("full", "normal", "off"), default="normal", help="durability of writes")
     return parser

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from sim.judgement.judge import judge as judge
     from sim.lint.linting import lint as lint
     from sim.models.registry import register as register
+    from sim.queries.measuring import d1 as d1
+    from sim.queries.report import D1Report as D1Report
     from sim.report import plots as plots
     from sim.results.breakdown import by_route as by_route
     from sim.results.breakdown import waterfall as waterfall
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Capacity": "sim.experiments.capacity",
+    "D1Report": "sim.queries.report",
     "Plan": "sim.experiments.plan",
     "Result": "sim.results.result",
     "Scenario": "sim.scenario.scenario",
@@ -64,6 +67,7 @@ _HOME = {
     "capacity": "sim.experiments.capacity",
     "compare": "sim.judgement.comparison",
     "cost": "sim.judgement.cost",
+    "d1": "sim.queries.measuring",
     "flow": "sim",
     "init": "sim.scaffold.drafting",
     "json_schema": "sim.scenario.schema_page",
@@ -97,6 +101,7 @@ _MODULES = frozenset({"flow", "models", "plots", "theory"})
 _VIEWED = ("Availability", "Capacity", "Comparison", "Cost", "Linted", "Scenario", "Screening", "Sweep", "Uncertainty")
 VIEWS.update(
     {
+        "D1Report.html": "sim.report.query_tables:d1report_html",
         "Plan.html": "sim.report.html:plan_html",
         "Plan.text": "sim.report.sentences:summary",
         "Result.html": "sim.report.html:result_html",

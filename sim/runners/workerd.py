@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 NAME = "workerd"
 TWIN = "twin/index.ts"
 """Module of the Worker that plays routes."""
+ALONE = frozenset({"runtime/counter.ts"})
+"""Modules that need objects only, so that the runtime serves them by itself."""
 
 BRIEF: Mapping[str, Any] = {"api": "superinstance", "system": {}, "routes": {}}
 """What is served where no scenario is given: the brief's API, with an instance of every component that it needs."""
@@ -98,7 +100,7 @@ def serving(
     deployment: Mapping[str, Any], *, state: Path | None = None, port: int = 0, worker: str = TWIN
 ) -> Iterator[Running]:
     """Serve a deployment as :func:`running` does a scenario's; *worker* is the module in ``deploy/`` that answers."""
-    runtime, is_raw = find(), worker == TWIN and raw_workerd.suffices(deployment)
+    runtime, is_raw = find(), worker in ALONE or (worker == TWIN and raw_workerd.suffices(deployment))
     with TemporaryDirectory(prefix="headroom-workerd-", ignore_cleanup_errors=True) as folder, TemporaryFile() as said:
         scratch = Path(folder)
         kept = _state(scratch, state)

@@ -46,7 +46,7 @@ DIMENSIONLESS = {
 }
 """Names that carry no unit, by reason. A plural whole number (``servers: int``) needs no entry: it counts."""
 
-PURE_NUMBERS = "shape cv2 autocorrelation zipf chance probability scale utilization error jitter level weight"
+PURE_NUMBERS = "shape exponent cv2 autocorrelation zipf chance probability scale utilization error jitter level weight"
 """Ratios and exponents; also as the last word of a longer name: ``arrival_cv2``."""
 
 IDENTIFIER_SUFFIXES = ("_id", "_number", "_code", "_port", "_index", "_request", "_seq", "_version")

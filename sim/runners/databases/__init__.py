@@ -1,0 +1,1 @@
+"""Databases that statements are measured on: this machine's SQLite, the reference's counter, the real runtime."""
