@@ -181,7 +181,9 @@ def _basic(value: float, again: list[float], *, shrink: float) -> Interval:
     """Return the basic bootstrap interval on a log scale: never below 0, and skewed as the estimator is."""
     low, high = np.quantile(np.log(np.asarray(again) / value), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     # An edge of a range is always estimated inside it: the interval of the truth then begins at the estimate.
-    return Interval(value, value * min(1.0, float(np.exp(-shrink * high))), value * max(1.0, float(np.exp(-shrink * low))))
+    return Interval(
+        value, value * min(1.0, float(np.exp(-shrink * high))), value * max(1.0, float(np.exp(-shrink * low)))
+    )
 
 
 def _empirical(
