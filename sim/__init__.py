@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sim import flow as flow
     from sim import models as models
     from sim import theory as theory
+    from sim.experiments.calibration.calibrate import Calibration as Calibration
+    from sim.experiments.calibration.calibrate import calibrate as calibrate
     from sim.experiments.capacity import Capacity as Capacity
     from sim.experiments.capacity import capacity as capacity
     from sim.experiments.plan import Plan as Plan
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from sim.screening import screen as screen
 
 _HOME = {
+    "Calibration": "sim.experiments.calibration.calibrate",
     "Capacity": "sim.experiments.capacity",
     "Plan": "sim.experiments.plan",
     "Result": "sim.results.result",
@@ -58,6 +61,7 @@ _HOME = {
     "SimError": "sim.foundation.errors",
     "availability": "sim.judgement.availability",
     "by_route": "sim.results.breakdown",
+    "calibrate": "sim.experiments.calibration.calibrate",
     "capacity": "sim.experiments.capacity",
     "compare": "sim.judgement.comparison",
     "cost": "sim.judgement.cost",

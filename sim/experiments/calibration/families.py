@@ -216,7 +216,7 @@ FAMILIES = (
     Family(
         "erlang", 2, _fit_erlang,
         lambda x, p: stats.gamma.logpdf(x, p["stages"], scale=p["mean"] / p["stages"]),
-        lambda x, p: special.gammainc(p["stages"], x * p["stages"] / p["mean"]),
+        lambda x, p: np.asarray(special.gammainc(p["stages"], x * p["stages"] / p["mean"]), dtype=np.float64),
         lambda p, rng, n: rng.gamma(p["stages"], p["mean"] / p["stages"], n),
         lambda p: Erlang(mean=p["mean"], stages=int(p["stages"])),
     ),

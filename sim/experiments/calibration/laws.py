@@ -12,9 +12,11 @@ Akaike, "A new look at the statistical model identification", IEEE Trans. Automa
 Davison and Hinkley, "Bootstrap Methods and their Application", 1997, chapter 5 (basic intervals on a log scale).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil, inf, isfinite, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,9 @@ KNOTS_MAX = 401
 """Quantiles of an empirical distribution: a step of a quarter of a per cent, so that the P99 lies on a knot."""
 
 LEVEL = 0.95
+
+QQ_PROBABILITIES = np.array([*np.arange(0.01, 1.0, 0.01), 0.995, 0.999])
+"""Of the quantiles that are drawn against those of the fitted distribution."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Law:
     rejected : str
         The family of least AIC, if it does not fit; empty otherwise.
     rejected_p : float
+    observed : ndarray
+        Quantiles of the sample at :data:`QQ_PROBABILITIES`; empty where no sample shows the distribution alone.
     """
 
     distribution: AnyDistribution
@@ -80,6 +87,7 @@ class Law:
     considered: dict[str, float] = field(default_factory=dict)
     rejected: str = ""
     rejected_p: float = float("nan")
+    observed: Array = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -132,9 +140,9 @@ def fit_law(sample: Array, *, rng: int, what: str = "sample", resamples: int = R
         considered = {name: aic - least for name, aic in considered.items()}
         p_value, intervals = _bootstrap(x, family, parameters, rng=generator, resamples=resamples)
         if p_value >= FIT_P_MIN:
-            return Law(family.build(parameters), intervals, len(x), p_value, considered)
-        return _empirical(x, generator, considered, rejected=family.name, rejected_p=p_value)
-    return _empirical(x, generator, considered)
+            return Law(family.build(parameters), intervals, len(x), p_value, considered, observed=observed(x))
+        return empirical_law(x, generator, considered=considered, rejected=family.name, rejected_p=p_value)
+    return empirical_law(x, generator, considered=considered)
 
 
 def _by_criterion(x: Array) -> list[tuple[float, Family, dict[str, float]]]:
@@ -186,31 +194,42 @@ def _basic(value: float, again: list[float], *, shrink: float) -> Interval:
     )
 
 
-def _empirical(
+def empirical_law(
     x: Array,
     rng: np.random.Generator,
-    considered: dict[str, float],
     *,
+    considered: dict[str, float] | None = None,
     rejected: str = "",
     rejected_p: float = float("nan"),
 ) -> Law:
-    law = empirical(x)
-    statistics = {"mean": np.mean, "p50": np.median, "p99": partial(np.quantile, q=0.99)}
-    bootstrap = np.sort(
-        x[rng.integers(0, len(x), (RESAMPLES, len(x)))] if len(x) <= TESTED_MAX else _splits(x, rng), axis=1
-    )
-    scale = sqrt(bootstrap.shape[1] / len(x))
+    """Return a sample's own quantiles as its distribution, with intervals of its mean, P50 and P99."""
+    statistics: dict[str, Callable[[Array], Any]] = {
+        "mean": np.mean,
+        "p50": np.median,
+        "p99": partial(np.quantile, q=0.99),
+    }
+    size = min(len(x), TESTED_MAX)
+    again = [x[rng.integers(0, len(x), size)] for _ in range(RESAMPLES)]
     intervals = {}
     for name, statistic in statistics.items():
         value = float(statistic(x))
-        spread = np.quantile([float(statistic(one)) for one in bootstrap], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - value
-        intervals[name] = Interval(value, value + scale * float(spread[0]), value + scale * float(spread[1]))
-    return Law(law, intervals, len(x), considered=considered, rejected=rejected, rejected_p=rejected_p)
+        low, high = np.quantile([float(statistic(one)) for one in again], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - value
+        scale = sqrt(size / len(x))
+        intervals[name] = Interval(value, value + scale * float(low), value + scale * float(high))
+    return Law(
+        empirical(x),
+        intervals,
+        len(x),
+        considered=considered or {},
+        rejected=rejected,
+        rejected_p=rejected_p,
+        observed=observed(x),
+    )
 
 
-def _splits(x: Array, rng: np.random.Generator) -> Array:
-    """Return bootstrap samples of a large sample, smaller than it is; their variance is scaled by the caller."""
-    return x[rng.integers(0, len(x), (RESAMPLES, TESTED_MAX))]
+def observed(x: Array) -> Array:
+    """Return the quantiles of a sample that a Q-Q plot shows."""
+    return np.asarray(np.quantile(x, QQ_PROBABILITIES))
 
 
 def empirical(x: Array) -> Empirical:

@@ -4,13 +4,12 @@ Every distribution is replaced by a constant that occurs nowhere else; where tha
 where the distribution's draws enter a time category. So a new component is calibrated without code of its own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sim.flow import Attempt, Branch, Chance, Delay, Flow, Hedge, Hold, Parallel, Repeat, Serve, Spawn, Step, Transfer
-from sim.flow.conditions import Idle
-from sim.flow.inspection import as_time, category_of
+from sim.flow.inspection import as_time, category_of, flows_of
 from sim.randomness.distributions import AnyDistribution, Constant
 from sim.scenario.deployment import paths
 
@@ -135,7 +134,7 @@ class _Reader:
     def _close(self, step: Step, why: str) -> None:
         """Mark every category inside of a step that does not add times up."""
         inner = _Reader(self._by_mark)
-        for flow in _inside(step):
+        for flow in flows_of(step):
             inner._flow(flow, chance=1.0, station="")
         for category, column in inner._found.items():
             mine = self._column(category)
@@ -143,16 +142,9 @@ class _Reader:
             mine.opaque = why
 
 
-def _inside(step: Step) -> Iterator[Flow]:
-    from sim.flow.inspection import flows_of
-
-    yield from flows_of(step)
-
-
 def _share(step: Branch) -> float:
-    if isinstance(step.condition, Chance):
-        return step.condition.probability
-    return float("nan") if isinstance(step.condition, Idle) else float("nan")
+    """Return the share of requests that take a branch; NaN where the state of the system decides."""
+    return step.condition.probability if isinstance(step.condition, Chance) else float("nan")
 
 
 def draws(column: Column) -> dict[tuple[str, str], Term]:

@@ -25,13 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from sim.experiments.calibration.laws import Interval, empirical
+from sim.experiments.calibration.laws import Interval, Law, empirical, empirical_law
 from sim.foundation.errors import UsageError
 from sim.randomness.distributions import (
     NORMAL_P99,
     AnyDistribution,
     Constant,
-    Empirical,
     Erlang,
     Hyperexponential,
     Lognormal,
@@ -67,7 +66,7 @@ class SingleServer:
     ----------
     service : Distribution
         Holds the server.
-    delay : Empirical
+    delay : Law
         Everything else of a latency without a wait.
     service_mean_ms, service_cv2 : Interval
     utilization : float
@@ -77,7 +76,7 @@ class SingleServer:
     """
 
     service: AnyDistribution
-    delay: Empirical
+    delay: Law
     service_mean_ms: Interval
     service_cv2: Interval
     utilization: float
@@ -131,8 +130,8 @@ def tell_apart(sent_ms: Array, latency_ms: Array, *, rng: int, what: str = "run"
     low, high = run.interval(np.random.default_rng(rng))
     if seen.mean_ms <= 0 or high - low > 2 * RELATIVE_HALF_WIDTH_MAX * seen.mean_ms:
         raise UsageError(
-            f"{what}: service time and delay are confounded at {1000 * run.rate_per_ms:.0f} requests/s "
-            f"(service {low:.2g} to {high:.2g} ms: too few requests met each other; play more of them, or at a quarter of capacity)"
+            f"{what}: service time and delay are confounded at {1000 * run.rate_per_ms:.0f} requests/s (service "
+            f"{low:.2g} to {high:.2g} ms: too few requests met each other; play more, or at a quarter of capacity)"
         )
     found = [run.match(seen, family, np.random.default_rng(rng)) for family in SERVICE_LAWS]
     best = min(found, key=lambda one: one.distance)
@@ -140,7 +139,7 @@ def tell_apart(sent_ms: Array, latency_ms: Array, *, rng: int, what: str = "run"
     means, cv2s = [one.mean_ms for one in found], [one.cv2 for one in found]
     return SingleServer(
         service=best.law,
-        delay=empirical(run.delay(best.mean_ms, best.cv2 * best.mean_ms**2)),
+        delay=empirical_law(run.delay(best.mean_ms, best.cv2 * best.mean_ms**2), np.random.default_rng(rng)),
         # What the family is, the data hardly say, so the interval holds what either says.
         service_mean_ms=Interval(
             best.mean_ms,
@@ -242,7 +241,7 @@ class _Run:
         starts = np.linspace(0, len(self.latency_ms), BLOCKS + 1).astype(np.int64)[:-1]
         losses = np.stack([np.add.reduceat(np.abs(self.residuals(self.latency_ms, one)), starts) for one in grid])
         drawn = rng.multinomial(BLOCKS, np.full(BLOCKS, 1 / BLOCKS), RESAMPLES)
-        total = losses @ drawn.T
+        total = losses @ drawn.T.astype(np.float64)
         best = [_parabola(grid, total[:, one]) for one in range(RESAMPLES)]
         low, high = np.quantile(best, [0.025, 0.975])
         return float(low), float(high)
@@ -278,7 +277,7 @@ class _Run:
         low, high = np.quantile(alone, [1 - WINSOR, WINSOR])
         core = float(np.clip(alone, low, high).var())
         shrink = sqrt(max(0.0, 1 - variance / core)) if core > 0 else 0.0
-        return np.maximum(alone.mean() - mean_ms + (alone - alone.mean()) * shrink, 0.0)
+        return np.asarray(np.maximum(alone.mean() - mean_ms + (alone - alone.mean()) * shrink, 0.0))
 
 
 def _parabola(grid: Array, loss: Array) -> float:
