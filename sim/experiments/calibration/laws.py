@@ -1,14 +1,15 @@
 """The distribution behind a sample: chosen by likelihood, tested for fit, with an interval for each parameter.
 
-The family is the one of least information criterion (AIC). Whether it fits is asked of the Kolmogorov-Smirnov distance
-with the parameters estimated from the same sample, whose distribution no table has: samples of the fitted distribution
-are drawn, fitted again and measured (parametric bootstrap). The same fits give the parameters' intervals. A sample that
-no family fits keeps its own quantiles (``empirical``), which also holds modes that no family has.
+The family is the one of least information criterion (AIC); of those that are supported equally well, the simplest.
+Whether it fits is asked of the Kolmogorov-Smirnov distance with the parameters estimated from the same sample, whose
+distribution no table has: samples of the fitted distribution are drawn, fitted again and measured (parametric
+bootstrap). The same fits give the parameters' intervals. A sample that no family fits keeps its own quantiles
+(``empirical``), which also holds modes that no family has.
 
 Sources
 -------
 Stute, Gonzáles Manteiga and Presedo Quindimil, "Bootstrap based goodness-of-fit tests", Metrika 40, 1993.
-Akaike, "A new look at the statistical model identification", IEEE Trans. Automat. Contr. 19, 1974.
+Burnham and Anderson, "Model Selection and Multimodel Inference", 2nd ed., 2002, section 2.6 (differences below 2).
 Davison and Hinkley, "Bootstrap Methods and their Application", 1997, chapter 5 (basic intervals on a log scale).
 """
 
@@ -42,6 +43,9 @@ FIT_P_MIN = 0.01
 KNOTS_MAX = 401
 """Quantiles of an empirical distribution: a step of a quarter of a per cent, so that the P99 lies on a knot."""
 
+SUPPORTED_AIC = 2.0
+"""Families within this of the least AIC are supported equally well: of them, the one of fewest parameters is taken."""
+
 LEVEL = 0.95
 
 QQ_PROBABILITIES = np.array([*np.arange(0.01, 1.0, 0.01), 0.995, 0.999])
@@ -74,7 +78,7 @@ class Law:
     considered : mapping of str to float
         AIC above the least, by family; infinite where the family cannot hold the sample.
     rejected : str
-        The family of least AIC, if it does not fit; empty otherwise.
+        The family that was taken, if it does not fit; empty otherwise.
     rejected_p : float
     observed : ndarray
         Quantiles of the sample at :data:`QQ_PROBABILITIES`; empty where no sample shows the distribution alone.
@@ -136,7 +140,8 @@ def fit_law(sample: Array, *, rng: int, what: str = "sample", resamples: int = R
     fitted = _by_criterion(x) if (x > 0).all() else []
     considered = {family.name: inf for family in FAMILIES} | {family.name: aic for aic, family, _ in fitted}
     if fitted:
-        least, family, parameters = fitted[0]
+        _, family, parameters = fitted[0]
+        least = min(considered.values())
         considered = {name: aic - least for name, aic in considered.items()}
         p_value, intervals = _bootstrap(x, family, parameters, rng=generator, resamples=resamples)
         if p_value >= FIT_P_MIN:
@@ -146,7 +151,7 @@ def fit_law(sample: Array, *, rng: int, what: str = "sample", resamples: int = R
 
 
 def _by_criterion(x: Array) -> list[tuple[float, Family, dict[str, float]]]:
-    """Return AIC, family and parameters, the least AIC first."""
+    """Return AIC, family and parameters, the one to take first."""
     found = []
     for family in FAMILIES:
         parameters = family.fit(x)
@@ -155,7 +160,8 @@ def _by_criterion(x: Array) -> list[tuple[float, Family, dict[str, float]]]:
         likelihood = float(family.log_density(x, parameters).sum())
         if isfinite(likelihood):
             found.append((2 * family.free - 2 * likelihood, family, parameters))
-    return sorted(found, key=lambda one: one[0])
+    least = min((aic for aic, _, _ in found), default=0.0)
+    return sorted(found, key=lambda one: (one[0] > least + SUPPORTED_AIC, one[1].free, one[0]))
 
 
 def _bootstrap(

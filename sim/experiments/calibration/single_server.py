@@ -4,7 +4,7 @@ A latency is wait + service + delay: the service holds the server, the delay (ne
 nobody. Their sum says nothing of capacity, for only the service limits it. What tells them apart is that a request
 which comes while another is served waits for the rest of *its* service: given the times of sending, Lindley's recursion
 predicts every wait from the service time alone, and the service time is the one that explains the latencies best (least
-absolute deviations, which a few stalls do not move). The variance of the service shows in the covariance of two
+absolute deviations, cut at a median latency, which stalls do not move). The variance of the service shows in the covariance of two
 neighbours, the second of which had to wait for the first.
 
 Both statistics are biased when services vary, so they are matched, not believed: the model is played with candidates on
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from sim.experiments.calibration.laws import Interval, Law, empirical, empirical_law
+from sim.experiments.calibration.stalls import Stalls, find_stalls
 from sim.foundation.errors import UsageError
 from sim.randomness.distributions import (
     NORMAL_P99,
@@ -55,6 +56,8 @@ OVERLAP = 2 / 3
 CONSTANT_CV2 = 0.02
 """A squared coefficient of variation below this is none: it changes a mean wait by a per cent."""
 CV2_MAX = 25.0
+CUT_DEVIATIONS = 8.0
+"""Residuals are cut at so many median deviations, in what was seen and in what is simulated alike."""
 WINSOR = 0.99
 
 
@@ -71,6 +74,8 @@ class SingleServer:
     service_mean_ms, service_cv2 : Interval
     utilization : float
         Of the run.
+    stalls : Stalls
+        Which are in neither of the two.
     n : int
         Requests.
     """
@@ -80,6 +85,7 @@ class SingleServer:
     service_mean_ms: Interval
     service_cv2: Interval
     utilization: float
+    stalls: Stalls
     n: int
 
 
@@ -120,8 +126,8 @@ def tell_apart(sent_ms: Array, latency_ms: Array, *, rng: int, what: str = "run"
             f"{what}: {len(sent_ms)} requests cannot tell service from delay, must be >= {REQUESTS_MIN} (play more)"
         )
     order = np.argsort(sent_ms, kind="stable")
-    run = _Run(np.diff(sent_ms[order]), latency_ms[order])
-    seen = run.statistics(run.latency_ms)
+    run = _Run(sent_ms[order], latency_ms[order])
+    seen = run.seen
     if seen.mean_ms * run.rate_per_ms > UTILIZATION_MAX:
         raise UsageError(
             f"{what}: service time and queueing are confounded at utilization {seen.mean_ms * run.rate_per_ms:.1f} "
@@ -148,6 +154,7 @@ def tell_apart(sent_ms: Array, latency_ms: Array, *, rng: int, what: str = "run"
         ),
         service_cv2=Interval(best.cv2, max(0.0, min(cv2s) - half), max(cv2s) + half),
         utilization=best.mean_ms * run.rate_per_ms,
+        stalls=run.stalls,
         n=len(sent_ms),
     )
 
@@ -196,22 +203,30 @@ class _Match:
 
 
 class _Run:
-    """Times between sendings, and latencies in that order."""
+    """Times of sending, and latencies in that order."""
 
-    def __init__(self, gap_ms: Array, latency_ms: Array) -> None:
-        self.gap_ms, self.latency_ms = gap_ms, latency_ms
+    def __init__(self, sent_ms: Array, latency_ms: Array) -> None:
+        self.gap_ms, self.latency_ms = np.diff(sent_ms), latency_ms
+        gap_ms = self.gap_ms
         self.rate_per_ms = len(gap_ms) / float(gap_ms.sum())
         # Beyond the mean gap the queue would grow for ever; beyond the median latency there is no room for it.
-        self.most_ms = min(float(np.median(latency_ms)), 0.98 / self.rate_per_ms)
+        self.typical_ms = float(np.median(latency_ms))
+        self.most_ms = min(self.typical_ms, 0.98 / self.rate_per_ms)
+        self.seen = self.statistics(latency_ms)
+        self.stalls = find_stalls(sent_ms, self.residuals(latency_ms, self.seen.mean_ms))
 
     def residuals(self, latency_ms: Array, mean_ms: float) -> Array:
         """Return what a service time leaves unexplained, shape (n,), around its median."""
         left = latency_ms - waits(self.gap_ms, np.full(len(latency_ms), mean_ms))
         return np.asarray(left - np.median(left))
 
+    def misfit(self, latency_ms: Array, mean_ms: float) -> Array:
+        """Return the absolute residuals, shape (n,), none larger than a median latency: a stall must not move a fit."""
+        return np.minimum(np.abs(self.residuals(latency_ms, mean_ms)), self.typical_ms)
+
     def statistics(self, latency_ms: Array) -> _Statistics:
         def loss(mean_ms: float) -> float:
-            return float(np.abs(self.residuals(latency_ms, mean_ms)).mean())
+            return float(self.misfit(latency_ms, mean_ms).mean())
 
         grid = np.linspace(0, self.most_ms, GRID // 2)
         least = int(np.argmin([loss(one) for one in grid]))
@@ -221,11 +236,11 @@ class _Run:
         return _Statistics(mean_ms, float(np.cov(left)[0, 1]) if left.shape[1] > 2 else 0.0)
 
     def _neighbours(self, latency_ms: Array, mean_ms: float) -> Array:
-        """Return the residuals of firsts and seconds of busy periods, shape (2, pairs), without their extremes."""
+        """Return the residuals of firsts and seconds of busy periods, shape (2, pairs), their extremes cut."""
         wait_ms = waits(self.gap_ms, np.full(len(latency_ms), mean_ms))
         left = self.residuals(latency_ms, mean_ms)
-        low, high = np.quantile(left, [1 - WINSOR, WINSOR])
-        left = np.clip(left, low, high)
+        most = CUT_DEVIATIONS * float(np.median(np.abs(left)))
+        left = np.clip(left, -most, most)
         first = np.flatnonzero((wait_ms[:-1] == 0) & (self.gap_ms < OVERLAP * mean_ms))
         return np.stack([left[first], left[first + 1]])
 
@@ -239,7 +254,7 @@ class _Run:
         """Return the 95 % interval of the service time that explains best, from resampled blocks of requests."""
         grid = np.linspace(0, self.most_ms, GRID * 2)
         starts = np.linspace(0, len(self.latency_ms), BLOCKS + 1).astype(np.int64)[:-1]
-        losses = np.stack([np.add.reduceat(np.abs(self.residuals(self.latency_ms, one)), starts) for one in grid])
+        losses = np.stack([np.add.reduceat(self.misfit(self.latency_ms, one), starts) for one in grid])
         drawn = rng.multinomial(BLOCKS, np.full(BLOCKS, 1 / BLOCKS), RESAMPLES)
         total = losses @ drawn.T.astype(np.float64)
         best = [_parabola(grid, total[:, one]) for one in range(RESAMPLES)]
@@ -273,7 +288,7 @@ class _Run:
     def delay(self, mean_ms: float, variance: float) -> Array:
         """Return delays: the latencies of requests that met nobody, less the service in mean and in variance."""
         idle = waits(self.gap_ms, np.full(len(self.latency_ms), 2 * mean_ms)) == 0
-        alone = self.latency_ms[idle]
+        alone = self.latency_ms[idle & ~self.stalls.hit]
         low, high = np.quantile(alone, [1 - WINSOR, WINSOR])
         core = float(np.clip(alone, low, high).var())
         shrink = sqrt(max(0.0, 1 - variance / core)) if core > 0 else 0.0
