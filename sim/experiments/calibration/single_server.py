@@ -4,8 +4,8 @@ A latency is wait + service + delay: the service holds the server, the delay (ne
 nobody. Their sum says nothing of capacity, for only the service limits it. What tells them apart is that a request
 which comes while another is served waits for the rest of *its* service: given the times of sending, Lindley's recursion
 predicts every wait from the service time alone, and the service time is the one that explains the latencies best (least
-absolute deviations, cut at a median latency, which stalls do not move). The variance of the service shows in the covariance of two
-neighbours, the second of which had to wait for the first.
+absolute deviations, cut at a median latency, which stalls do not move). The variance of the service shows in the
+covariance of two neighbours, the second of which had to wait for the first.
 
 Both statistics are biased when services vary, so they are matched, not believed: the model is played with candidates on
 the same times of sending until it shows what was observed (indirect inference). Intervals come from blocks of requests.
