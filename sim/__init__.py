@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sim import flow as flow
     from sim import models as models
     from sim import theory as theory
+    from sim.experiments.calibration.calibrate import Calibration as Calibration
+    from sim.experiments.calibration.calibrate import calibrate as calibrate
     from sim.experiments.capacity import Capacity as Capacity
     from sim.experiments.capacity import capacity as capacity
     from sim.experiments.lost_updates import lost_updates as lost_updates
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from sim.screening import screen as screen
 
 _HOME = {
+    "Calibration": "sim.experiments.calibration.calibrate",
     "Capacity": "sim.experiments.capacity",
     "D1Report": "sim.queries.report",
     "Plan": "sim.experiments.plan",
@@ -64,6 +67,7 @@ _HOME = {
     "SimError": "sim.foundation.errors",
     "availability": "sim.judgement.availability",
     "by_route": "sim.results.breakdown",
+    "calibrate": "sim.experiments.calibration.calibrate",
     "capacity": "sim.experiments.capacity",
     "compare": "sim.judgement.comparison",
     "cost": "sim.judgement.cost",

@@ -1,4 +1,4 @@
-"""Commands about a deployment: ``init``, ``lint``, ``compare``, ``serve``."""
+"""Commands about a deployment: ``init``, ``lint``, ``calibrate``, ``compare``, ``serve``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +10,9 @@ from sim.cli.options import (
     Changes,
     Columns,
     Json,
+    ScenarioName,
     Seed,
+    check_save,
     scenario_asked,
 )
 from sim.report.console import say, show
@@ -62,6 +64,35 @@ def lint(
     show([table(findings(found))] if found.findings else [], document=lint_document(found), json=json)
     say(summary(found))
     return 1 if found.failed else 0
+
+
+@app.command(epilog="Example: headroom calibrate launch low.parquet --out ours.toml")
+def calibrate(
+    scenario: ScenarioName,
+    runs: Annotated[list[Path] | None, typer.Argument(help="Runs at low load (headroom run --save).")] = None,
+    *,
+    log: Annotated[
+        list[Path] | None, typer.Option(help="Workers trace events, or D1's meta, a JSON object a line; repeatable.")
+    ] = None,
+    ramp: Annotated[list[Path] | None, typer.Option(help="Runs of rising load; repeatable.")] = None,
+    hold: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="A distribution to believe as it is; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="The calibrated scenario.")] = None,
+    seed: Seed = None,
+    json: Json = None,
+) -> int:
+    """Calibrate a scenario from runs and logs; refuse what they do not identify."""
+    from sim.experiments.calibration.calibrate import calibrate as do_calibrate
+    from sim.report.calibration_report import calibration_document, calibration_tables
+
+    if out is not None:
+        check_save(out, suffix=".toml", what="out")
+    found = do_calibrate(scenario, runs or (), logs=log or (), ramp=ramp or (), hold=hold or (), out=out, rng=seed or 0)
+    show(calibration_tables(found), document=calibration_document(found), json=json)
+    if out is not None:
+        say(f"written: {out}; next: headroom plan {out}")
+    return 0
 
 
 @app.command(epilog="Example: headroom compare simulated.parquet measured.parquet")

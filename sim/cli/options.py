@@ -69,11 +69,11 @@ def scenario_asked(
     return asked
 
 
-def check_save(path: Path, *, suffix: str) -> None:
-    """Refuse a place for a run that cannot be written to, before the run."""
+def check_save(path: Path, *, suffix: str, what: str = "save") -> None:
+    """Refuse a place that cannot be written to, before the work whose result it is for."""
     from sim.foundation.errors import UsageError
     from sim.foundation.files import check_place
 
     if path.suffix != suffix:
-        raise UsageError(f"save={str(path)!r} must end in {suffix}")
-    check_place(path, what="save")
+        raise UsageError(f"{what}={str(path)!r} must end in {suffix}")
+    check_place(path, what=what)

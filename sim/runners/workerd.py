@@ -97,10 +97,14 @@ def running(scenario: "Scenario | None" = None, *, seed: int = 0, state: Path | 
 
 @contextmanager
 def serving(
-    deployment: Mapping[str, Any], *, state: Path | None = None, port: int = 0, worker: str = TWIN
+    deployment: Mapping[str, Any], *, state: Path | None = None, port: int = 0, worker: str = TWIN, raw: bool = False
 ) -> Iterator[Running]:
-    """Serve a deployment as :func:`running` does a scenario's; *worker* is the module in ``deploy/`` that answers."""
-    runtime, is_raw = find(), worker in ALONE or (worker == TWIN and raw_workerd.suffices(deployment))
+    """Serve a deployment as :func:`running` does a scenario's; *worker* is the module in ``deploy/`` that answers.
+
+    With *raw* it needs nothing but Durable Objects of class ``RouteObject``, as the twin does for some deployments.
+    """
+    alone = worker in ALONE or (worker == TWIN and raw_workerd.suffices(deployment))
+    runtime, is_raw = find(), raw or alone
     with TemporaryDirectory(prefix="headroom-workerd-", ignore_cleanup_errors=True) as folder, TemporaryFile() as said:
         scratch = Path(folder)
         kept = _state(scratch, state)

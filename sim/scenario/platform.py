@@ -24,6 +24,7 @@ CONFIDENCE = {
     "S": "secondary: a third party's summary of an official statement",
     "M": "measured by a third party, one workload on one account",
     "W": "weak: a claim whose method is unclear",
+    "C": "calibrated: fitted to a run of the deployment itself, with its interval",
     "D": "derived by arithmetic from facts that have a source",
     "A": "assumption: no source",
     "R": "recollection that no stored copy confirms",
