@@ -23,6 +23,9 @@ quantile may be a tenth, the smallest tolerance of a comparison. In ms it says n
 SKIPPED_FRACTION_MAX = 0.001
 """A tenth of the 1 % beyond a P99: skipped requests would have been slow ones, so more would distort the tail."""
 
+THROTTLED_FRACTION_MAX = SKIPPED_FRACTION_MAX
+"""During the pause that an answer asks for nothing is sent, so throttled requests thin the load as skipped ones do."""
+
 CPU_RATIO_MAX = 0.90
 """Above this an M/D/1 queue in front of the driver's one core is longer than four requests."""
 
@@ -51,7 +54,11 @@ class SelfCheck:
     cpu_ratio : float
         CPU time of this process over wall time.
     in_flight_requests : int
-        Largest number of concurrent requests.
+        Largest number of concurrent requests; an upper bound of it where several processes sent.
+    throttled_requests : int
+        Answers 429 or 503 that asked for a pause.
+    retry_after_s_max : float
+        The longest pause asked for.
     """
 
     planned_requests: int
@@ -71,6 +78,8 @@ class SelfCheck:
     floor_ms_p50: float
     cpu_ratio: float
     in_flight_requests: int
+    throttled_requests: int = 0
+    retry_after_s_max: float = 0.0
 
     def reasons(self) -> tuple[str, ...]:
         """Why this run is INVALID, one sentence per violated rule; empty when it is valid."""
@@ -82,11 +91,15 @@ class SelfCheck:
             ("the generator's fraction of a core", self.cpu_ratio, CPU_RATIO_MAX),
             ("fraction of the load not sent", self.shortfall_fraction, SHORTFALL_FRACTION_MAX),
         )
-        return tuple(
+        own = tuple(
             f"INVALID: {what} {value:.4g} must be <= {bound:.4g} (less load, or a quieter machine)"
             for what, value, bound in rules
             if value > bound
         )
+        if self.throttled_requests <= THROTTLED_FRACTION_MAX * reached:
+            return own
+        throttled = f"{self.throttled_requests} of {reached} requests, Retry-After up to {self.retry_after_s_max:g} s"
+        return (f"INVALID: the deployment throttled {throttled} (less load, or ask its owner for a higher limit)", *own)
 
     def lag_share(self, statistic: str) -> float:
         """Return the lag's part of a quantile of latency: how far lateness could change what is said of it."""
@@ -108,7 +121,15 @@ class SelfCheck:
         return asdict(self)
 
 
-def self_check(tape: Tape, *, floor_ms_p50: float, cpu_ratio: float, in_flight_requests: int) -> SelfCheck:
+def self_check(
+    tape: Tape,
+    *,
+    floor_ms_p50: float,
+    cpu_ratio: float,
+    in_flight_requests: int,
+    throttled_requests: int = 0,
+    retry_after_s_max: float = 0.0,
+) -> SelfCheck:
     """Return the self-check of the run on *tape*."""
     sent = tape.sent
     lag_ms = tape.send_lag_ms[sent]
@@ -135,6 +156,8 @@ def self_check(tape: Tape, *, floor_ms_p50: float, cpu_ratio: float, in_flight_r
         floor_ms_p50=floor_ms_p50,
         cpu_ratio=cpu_ratio,
         in_flight_requests=in_flight_requests,
+        throttled_requests=throttled_requests,
+        retry_after_s_max=retry_after_s_max,
     )
 
 
