@@ -109,7 +109,8 @@ def check_url(url: str, *, allow_hosts: tuple[str, ...] = ()) -> None:
     except ValueError:
         is_http = False
     if not is_http:
-        raise UsageError(f"url={url!r} must be http://HOST:PORT or https://HOST")
+        shown = "..." if "@" in url else repr(url)  # What stands before an @ may be a password.
+        raise UsageError(f"url={shown} must be http://HOST:PORT or https://HOST")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(f"url of host {parts.hostname!r} must hold no user, query or fragment")
     check_host(parts.hostname or "", allow_hosts=allow_hosts)

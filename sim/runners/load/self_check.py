@@ -8,7 +8,8 @@ Sources
 Tene, "How not to measure latency" (coordinated omission, intended send times).
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -81,19 +82,36 @@ class SelfCheck:
     throttled_requests: int = 0
     retry_after_s_max: float = 0.0
 
-    def reasons(self) -> tuple[str, ...]:
-        """Why this run is INVALID, one sentence per violated rule; empty when it is valid."""
-        reached = self.sent_requests + self.skipped_requests
-        rules = (
+    @classmethod
+    def from_dict(cls, generator: Mapping[str, Any]) -> "SelfCheck":
+        """Return the self-check that ``Result.generator`` holds, among other facts."""
+        return cls(**{field.name: generator[field.name] for field in fields(cls)})
+
+    @property
+    def own_limit(self) -> bool:
+        """Whether the generator itself was the limit: late, saturated, or slower than planned."""
+        return any(value > bound for _, value, bound in self._own_rules())
+
+    @property
+    def own_rate_limit(self) -> bool:
+        """Whether the generator could not send at the planned rate, whatever the latency."""
+        return self.cpu_ratio > CPU_RATIO_MAX or self.shortfall_fraction > SHORTFALL_FRACTION_MAX
+
+    def _own_rules(self) -> tuple[tuple[str, float, float], ...]:
+        return (
             ("lateness of sending, as a share of the P50 of latency,", self.lag_share("p50"), SEND_LAG_SHARE_MAX),
             ("lateness of sending, as a share of the P99 of latency,", self.lag_share("p99"), SEND_LAG_SHARE_MAX),
-            ("fraction of requests skipped", self.skipped_requests / max(reached, 1), SKIPPED_FRACTION_MAX),
             ("the generator's fraction of a core", self.cpu_ratio, CPU_RATIO_MAX),
             ("fraction of the load not sent", self.shortfall_fraction, SHORTFALL_FRACTION_MAX),
         )
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why this run is INVALID, one sentence per violated rule; empty when it is valid."""
+        reached = self.sent_requests + self.skipped_requests
+        skipped = ("fraction of requests skipped", self.skipped_requests / max(reached, 1), SKIPPED_FRACTION_MAX)
         own = tuple(
             f"INVALID: {what} {value:.4g} must be <= {bound:.4g} (less load, or a quieter machine)"
-            for what, value, bound in rules
+            for what, value, bound in (*self._own_rules(), skipped)
             if value > bound
         )
         if self.throttled_requests <= THROTTLED_FRACTION_MAX * reached:

@@ -5,7 +5,6 @@ instant of the machine's monotonic clock. Each records its own requests on the s
 tape: the result is that of one process, request by request, and nothing is averaged.
 """
 
-import os
 import pickle
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from threading import Thread
 from typing import IO, Any
 
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from sim.foundation.errors import RunnerError, UsageError
+from sim.runners.load.children import child_environment
 from sim.runners.load.loop_thread import run_in_thread
 from sim.runners.load.options import Options
 from sim.runners.load.session import Played, Session, opened, prepared
@@ -146,15 +145,11 @@ def _share(options: Options, processes: int) -> Options:
 def _workers(sessions: list[Session]) -> Iterator[list[Worker]]:
     """Yield a worker for each session; none is left behind."""
     command = [sys.executable, "-P", "-m", "sim.runners.load.worker"]
-    path = os.pathsep.join([str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]).strip(
-        os.pathsep
-    )
+    environment = child_environment()
     workers: list[Worker] = []
     try:
         for session in sessions:
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
-            )
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
             workers.append(Worker(process))
             workers[-1].write(pickle.dumps(session))
         yield workers
