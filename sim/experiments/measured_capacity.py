@@ -1,8 +1,8 @@
 """The highest rate at which a running deployment keeps its targets, found by loading it.
 
 Each search doubles the rate until a target breaks, then halves the ratio between the highest rate that kept all targets
-and the lowest that did not. It is repeated with other seeds; the answers' spread, and the last two rates of each, give the
-interval. A rate is judged by the point estimates of one probe: probes are short, and the repetitions say what that
+and the lowest that did not. It is repeated with other seeds; the answers' spread, and the last two rates of each, give
+the interval. A rate is judged by the point estimates of one probe: probes are short, and the repetitions say what that
 is worth.
 
 The load generator has a limit of its own. A probe at which it was late or saturated says nothing of the deployment, and
@@ -254,6 +254,9 @@ def load_capacity(
     """
     asked = prepare(scenario)
     _check(asked, on, repeats=repeats, tolerance_ratio=tolerance_ratio)
+    for name, value in (("start_per_s", start_per_s), ("step_s", step_s)):
+        if value is not None and not 0 < value < inf:
+            raise UsageError(f"{name}={value:g} must be > 0 and finite")
     options = options or (
         Options(abort=default_options("http://127.0.0.1").abort) if on in RUNNERS else default_options(on)
     )
@@ -262,8 +265,6 @@ def load_capacity(
     )
     first_seed = asked.seed if rng is None else rng
     most_per_s = min(0.8 * options.caps.rate_per_s, options.caps.requests / (1.1 * step_s))
-    if not (start_per_s is None or start_per_s > 0) or not 0 < step_s < inf:
-        raise UsageError(f"start_per_s={start_per_s} and step_s={step_s:g} must be > 0 and finite")
     at_per_s = start_per_s or 0.25 * asked.workload.arrivals.rate_per_s  # type: ignore[union-attr]  # checked above
     brackets: list[_Bracket] = []
     for number in range(repeats):

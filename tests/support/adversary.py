@@ -43,6 +43,7 @@ class Faults:
     tunnel_folder: str = ""
     retry_after: str = ""
     echo_as_garbage: bool = False
+    serial_ms: float = 0.0
 
 
 class Adversary:
@@ -55,6 +56,7 @@ class Adversary:
         self.lines: list[str] = []
         self.events: list[str] = []
         self.identities: list[dict[str, str]] = []
+        self.server = asyncio.Lock()
         self.peers: set[object] = set()
 
     @property
@@ -84,6 +86,9 @@ class Adversary:
             await asyncio.sleep(3600)
         if faults.drop_every and self.requests % faults.drop_every == 0:
             return None
+        if faults.serial_ms:
+            async with self.server:
+                await asyncio.sleep(faults.serial_ms / 1000)
         await asyncio.sleep(faults.delay_ms / 1000)
         return faults.statuses[(self.requests - 1) % len(faults.statuses)], size_bytes
 

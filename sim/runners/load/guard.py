@@ -71,9 +71,9 @@ def check_schedule(schedule: "Schedule", *, caps: Caps, uploading: Collection[st
     is_upload = np.array([route in uploading for route in schedule.routes])[schedule.route_code]
     users = 0 if schedule.user is None else len(np.unique(schedule.user))
     for name, value, bound, way_out in (
-        ("requests", len(schedule), caps.requests, "--requests"),
-        ("duration_s", schedule.duration_ms / 1000, caps.duration_s, "workload.live_s"),
-        ("rate_per_s", peak_per_s(schedule), caps.rate_per_s, "--rate"),
+        ("requests", len(schedule), caps.requests, "--requests, --rate or --duration"),
+        ("duration_s", schedule.duration_ms / 1000, caps.duration_s, "workload.live_s or --duration"),
+        ("rate_per_s", peak_per_s(schedule), caps.rate_per_s, "--rate, or raise --max-rate"),
         ("users", users, caps.in_flight, "workload.arrivals.users"),
         (
             "upload_bytes",
