@@ -11,6 +11,7 @@ Imports are inside the commands so that ``headroom --help`` does not wait for Nu
 
 from sim.cli import analyses as analyses
 from sim.cli import deployments as deployments
+from sim.cli import loading as loading
 from sim.cli import notebooks as notebooks
 from sim.cli import queries as queries
 from sim.cli.application import app, main

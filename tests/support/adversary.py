@@ -41,6 +41,9 @@ class Faults:
     short_downloads: bool = False
     server_timing: str = ""
     tunnel_folder: str = ""
+    retry_after: str = ""
+    echo_as_garbage: bool = False
+    serial_ms: float = 0.0
 
 
 class Adversary:
@@ -53,6 +56,13 @@ class Adversary:
         self.lines: list[str] = []
         self.events: list[str] = []
         self.identities: list[dict[str, str]] = []
+        self.server = asyncio.Lock()
+        self.peers: set[object] = set()
+
+    @property
+    def connections(self) -> int:
+        """Connections that brought at least one request."""
+        return len(self.peers)
 
     async def answer(self, method: str, path: str, body_bytes: int, headers: Any) -> tuple[int, int] | None:
         """Status and length of the answer; None: hang up without one."""
@@ -76,25 +86,45 @@ class Adversary:
             await asyncio.sleep(3600)
         if faults.drop_every and self.requests % faults.drop_every == 0:
             return None
+        if faults.serial_ms:
+            async with self.server:
+                await asyncio.sleep(faults.serial_ms / 1000)
         await asyncio.sleep(faults.delay_ms / 1000)
         return faults.statuses[(self.requests - 1) % len(faults.statuses)], size_bytes
 
     async def http(self, request: web.Request) -> web.StreamResponse:
         """One HTTP request."""
         body = await request.read()
+        if request.path not in ("/seen", "/health"):
+            self.peers.add(request.transport and request.transport.get_extra_info("peername"))
         if request.path == "/seen":
             return web.json_response(
-                {name: getattr(self, name) for name in ("requests", "lines", "events", "identities")}
+                {name: getattr(self, name) for name in ("requests", "lines", "events", "identities", "connections")}
             )
         if request.path == "/log":
             self.events.append(json.loads(body)["event_id"])
+        if self.faults.echo_as_garbage:
+            return _repeat(request)
         answer = await self.answer(request.method, request.path, len(body), request.headers)
         if answer is None:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
         status, size_bytes = answer
-        return web.Response(status=status, body=bytes(size_bytes), headers={"Server-Timing": self.faults.server_timing})
+        return web.Response(status=status, body=bytes(size_bytes), headers=self._headers())
+
+    def _headers(self) -> dict[str, str]:
+        wait = {"Retry-After": self.faults.retry_after} if self.faults.retry_after else {}
+        return {"Server-Timing": self.faults.server_timing, **wait}
+
+
+def _repeat(request: web.Request) -> web.Response:
+    """Answer with what no HTTP client can read: the request's own headers."""
+    assert request.transport is not None
+    for value in request.headers.values():
+        request.transport.write(f"{value}\r\n".encode())
+    request.transport.close()
+    return web.Response()
 
 
 class Tunnel(QuicConnectionProtocol):

@@ -9,12 +9,16 @@ waiting then are recorded as ``aborted`` with the time that they had waited.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 import aiohttp
+import numpy as np
 
-from sim.runners.load.guard import AbortRule, AbortWatch, Caps
+from sim.runners.load.abort import AbortRule, AbortWatch
+from sim.runners.load.guard import Caps
 from sim.runners.load.http_sender import HttpSender
 from sim.runners.load.messages import Answer, Message, outcome_of
 from sim.runners.load.pacer import wait_until
@@ -22,7 +26,7 @@ from sim.runners.load.quic_sender import QuicSender
 from sim.runners.load.tape import Tape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from numpy.typing import NDArray
 
     from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
@@ -58,20 +62,20 @@ class Client:
 
 
 class Driver:
-    """Plays one schedule once and records it on its *tape*."""
+    """Plays one schedule once, or those of its *rows* that are given, and records it on its *tape*."""
 
     def __init__(
         self,
         scenario: "Scenario",
         schedule: "Schedule",
         *,
-        messages: list[Message],
+        messages: Mapping[int, Message],
         http: HttpSender,
         quic: QuicSender | None,
         client: Client,
         caps: Caps,
         abort: AbortRule,
-        on_end: "Callable[[], object]",
+        rows: "NDArray[np.int64] | None" = None,
     ) -> None:
         self.schedule = schedule
         self.messages = messages
@@ -80,7 +84,12 @@ class Driver:
         self.client = client
         self.caps = caps
         self.watch = AbortWatch(abort)
-        self.on_end = on_end
+        self.rows = np.arange(len(schedule)) if rows is None else rows
+        self.ended = 0
+        self.failed = 0
+        self.throttled = 0
+        self.retry_after_s_max = 0.0
+        self.paused_until_s = -inf
         self.tape = Tape(schedule, scenario)
         self.in_flight: set[asyncio.Task[None]] = set()
         self.in_flight_peak = 0
@@ -90,11 +99,17 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._start_s = 0.0
 
-    async def play(self) -> None:
-        """Send everything and wait for the answers; returns early after :meth:`stop`."""
+    async def play(self, *, start_s: float | None = None) -> None:
+        """Send everything and wait for the answers; returns early after :meth:`stop`.
+
+        Parameters
+        ----------
+        start_s : float, optional
+            Time 0 of the schedule on the loop's clock; by default now.
+        """
         if self.stopped_because is not None:
             return
-        self._start_s = self._loop.time()
+        self._start_s = self._loop.time() if start_s is None else start_s
         open_loop = self.schedule.user is None
         self._sending = asyncio.create_task(self._send_all() if open_loop else self._let_users_in())
         deadline = self._loop.call_later(self.caps.duration_s, self.stop, f"longer than {self.caps.duration_s:g} s")
@@ -119,11 +134,12 @@ class Driver:
 
     async def _send_all(self) -> None:
         """Run the open loop: send every request at its time, or skip it."""
-        for request, arrival_ms in enumerate(self.schedule.arrival_ms.tolist()):
-            await wait_until(self._start_s + arrival_ms / 1000)
-            if len(self.in_flight) >= self.caps.in_flight:
+        arrival_ms = self.schedule.arrival_ms
+        for request in self.rows.tolist():
+            await wait_until(self._start_s + float(arrival_ms[request]) / 1000)
+            if len(self.in_flight) >= self.caps.in_flight or self._loop.time() < self.paused_until_s:
                 self.tape.skip(request)
-                self.on_end()
+                self.ended += 1
             else:
                 self._launch(request)
         await self._under_way()
@@ -132,8 +148,8 @@ class Driver:
         """Run the closed loop: one task per user."""
         assert self.schedule.user is not None
         requests_of: dict[int, list[int]] = {}
-        for request, user in enumerate(self.schedule.user.tolist()):
-            requests_of.setdefault(user, []).append(request)
+        for request in self.rows.tolist():
+            requests_of.setdefault(int(self.schedule.user[request]), []).append(request)
         async with asyncio.TaskGroup() as group:
             for requests in requests_of.values():
                 group.create_task(self._be_user(requests))
@@ -144,7 +160,7 @@ class Driver:
         for request in requests:
             intended_s = ended_s + float(self.schedule.think_ms[request]) / 1000
             self.tape.arrival_ms[request] = (intended_s - self._start_s) * 1000
-            await wait_until(intended_s)
+            await wait_until(max(intended_s, self.paused_until_s))
             await asyncio.wait([self._launch(request)])
             ended_s = self._loop.time()
 
@@ -180,6 +196,7 @@ class Driver:
         """Send one request with all its attempts, and record its end."""
         tape = self.tape
         tape.send(request, at_ms=self._now_ms())
+        self._heed(self.watch.sent(at_s=self._loop.time(), lag_ms=float(tape.send_lag_ms[request])))
         intended_s = self._start_s + tape.arrival_ms[request] / 1000
         try:
             outcome = await self._attempts(request, intended_s)
@@ -187,9 +204,13 @@ class Driver:
             tape.end(request, "aborted", at_ms=self._now_ms())
             raise
         tape.end(request, outcome, at_ms=self._now_ms())
-        self.on_end()
-        if self.watch.count(at_s=self._loop.time(), failed=outcome != "ok"):
-            self.stop(str(self.watch.rule))
+        self.ended += 1
+        self.failed += outcome != "ok"
+        self._heed(self.watch.answered(at_s=self._loop.time(), failed=outcome != "ok"))
+
+    def _heed(self, reason: str) -> None:
+        if reason:
+            self.stop(reason)
 
     async def _attempts(self, request: int, began_s: float) -> str:
         """Make attempts with back-off, as the scenario's client does; return the last attempt's outcome."""
@@ -199,7 +220,8 @@ class Driver:
             outcome = await self._attempt(request, began_s)
             if outcome == "ok" or outcome in FINAL or retry == client.retries:
                 break
-            wait_ms = min(BACKOFF_MS_MAX, client.backoff_ms * 2.0**retry)
+            pause_ms = (self.paused_until_s - self._loop.time()) * 1000
+            wait_ms = max(min(BACKOFF_MS_MAX, client.backoff_ms * 2.0**retry), pause_ms)
             tape.attribute_client(request, wait_ms)
             began_s = self._loop.time() + wait_ms / 1000
             await wait_until(began_s)
@@ -216,7 +238,16 @@ class Driver:
         except UNREACHABLE:
             return "error"
         self.tape.attribute(request, answer.server_timing)
+        if answer.retry_after_s > 0:
+            self._throttle(answer)
         return outcome_of(message, answer)
+
+    def _throttle(self, answer: Answer) -> None:
+        """Respect Retry-After: send nothing until then."""
+        self.throttled += 1
+        self.retry_after_s_max = max(self.retry_after_s_max, answer.retry_after_s)
+        self.paused_until_s = max(self.paused_until_s, self._loop.time() + answer.retry_after_s)
+        self._heed(self.watch.throttled(status=answer.status, retry_after_s=answer.retry_after_s))
 
     async def _send(self, message: Message) -> Answer:
         if not message.tunnel:

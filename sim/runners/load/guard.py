@@ -1,13 +1,13 @@
-"""Safety limits of the load generator: permitted hosts, hard caps, and an abort rule.
+"""Safety limits of the load generator: permitted hosts and hard caps.
 
 Only this machine may be loaded unless a host is on the *allow list*. Nothing here uses the network, so a forbidden host
 is refused before a single packet is sent.
 """
 
-from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from math import inf
 from socket import gaierror, getaddrinfo
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -35,53 +35,29 @@ class Caps:
         All uploads together: what a temporary directory can be expected to hold.
     in_flight : int
         Concurrent requests; half of the usual limit of 1,024 open files.
+    rate_per_s : float
+        Requests that may begin within any one second.
+    usd : float
+        Estimated cost of the run (:func:`sim.experiments.load.load_plan`).
     """
 
     requests: int = 500_000
     duration_s: float = 900.0
     upload_bytes: int = 4 * 2**30
     in_flight: int = 512
+    rate_per_s: float = inf
+    usd: float = inf
+
+    def __post_init__(self) -> None:
+        """Check that each limit is a positive number."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not value > 0:
+                raise UsageError(f"{field.name}={value:g} of the caps must be > 0")
 
 
-@dataclass(frozen=True)
-class AbortRule:
-    """Stop when too large a share of recent answers are failures, since more load would do more damage.
-
-    Attributes
-    ----------
-    failed_fraction : float
-        Largest share of failures; 1 or more never stops.
-    window_s : float
-        Length of the sliding window.
-    answers : int
-        Least number of answers in the window for the rule to apply.
-    """
-
-    failed_fraction: float = 0.5
-    window_s: float = 5.0
-    answers: int = 50
-
-    def __str__(self) -> str:
-        return f"more than {self.failed_fraction:.0%} failures within {self.window_s:g} s"
-
-
-class AbortWatch:
-    """Applies an abort *rule* to a sliding window of answers."""
-
-    def __init__(self, rule: AbortRule) -> None:
-        self.rule = rule
-        self._answers: deque[tuple[float, bool]] = deque()
-        self._failed = 0
-
-    def count(self, *, at_s: float, failed: bool) -> bool:
-        """Count one answer; return True when the rule says to stop."""
-        self._answers.append((at_s, failed))
-        self._failed += failed
-        while self._answers[0][0] < at_s - self.rule.window_s:
-            self._failed -= self._answers.popleft()[1]
-        if len(self._answers) < self.rule.answers:
-            return False
-        return self._failed > self.rule.failed_fraction * len(self._answers)
+REMOTE_CAPS = Caps(requests=100_000, duration_s=900.0, rate_per_s=1000.0, usd=10.0)
+"""Limits of a run on another machine, unless others are asked for: some deployment is paid for by somebody."""
 
 
 def check_schedule(schedule: "Schedule", *, caps: Caps, uploading: Collection[str]) -> None:
@@ -95,8 +71,9 @@ def check_schedule(schedule: "Schedule", *, caps: Caps, uploading: Collection[st
     is_upload = np.array([route in uploading for route in schedule.routes])[schedule.route_code]
     users = 0 if schedule.user is None else len(np.unique(schedule.user))
     for name, value, bound, way_out in (
-        ("requests", len(schedule), caps.requests, "--requests"),
-        ("duration_s", schedule.duration_ms / 1000, caps.duration_s, "workload.live_s"),
+        ("requests", len(schedule), caps.requests, "--requests, --rate or --duration"),
+        ("duration_s", schedule.duration_ms / 1000, caps.duration_s, "workload.live_s or --duration"),
+        ("rate_per_s", peak_per_s(schedule), caps.rate_per_s, "--rate, or raise --max-rate"),
         ("users", users, caps.in_flight, "workload.arrivals.users"),
         (
             "upload_bytes",
@@ -107,6 +84,15 @@ def check_schedule(schedule: "Schedule", *, caps: Caps, uploading: Collection[st
     ):
         if value > bound:
             raise UsageError(f"{name}={value:g} must be <= {bound:g} for a live run (lower {way_out})")
+
+
+def peak_per_s(schedule: "Schedule") -> float:
+    """Return the largest number of requests that begin within one second; 0 in a closed loop, which plans none."""
+    if schedule.user is not None:
+        return 0.0
+    arrival_ms = schedule.arrival_ms
+    last = np.searchsorted(arrival_ms, arrival_ms + 1000.0)
+    return float((last - np.arange(len(arrival_ms))).max())
 
 
 def check_url(url: str, *, allow_hosts: tuple[str, ...] = ()) -> None:
@@ -123,7 +109,8 @@ def check_url(url: str, *, allow_hosts: tuple[str, ...] = ()) -> None:
     except ValueError:
         is_http = False
     if not is_http:
-        raise UsageError(f"url={url!r} must be http://HOST:PORT or https://HOST")
+        shown = "..." if "@" in url else repr(url)  # What stands before an @ may be a password.
+        raise UsageError(f"url={shown} must be http://HOST:PORT or https://HOST")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(f"url of host {parts.hostname!r} must hold no user, query or fragment")
     check_host(parts.hostname or "", allow_hosts=allow_hosts)
@@ -150,7 +137,7 @@ def check_host(host: str, *, allow_hosts: tuple[str, ...] = ()) -> None:
     if not is_this_machine(host):
         raise UsageError(
             f"host={host!r} must be this machine (127.0.0.1, ::1, localhost) or be on the allow list "
-            f"(allow_hosts={host!r} of sim.runners.live.play)"
+            f"(headroom load --allow {host})"
         )
 
 

@@ -5,12 +5,13 @@ environment, no retries but the scenario's, no decompression; bodies of answers 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 from yarl import URL
 
-from sim.runners.load.messages import HEALTH, Answer, Message, upload_parts
+from sim.runners.load.messages import HEALTH, THROTTLING, Answer, Message, retry_after_s, upload_parts
 
 KEEP_ALIVE_S = 4.0
 """Idle connections are closed before the server does it: uvicorn, Node and workerd close after 5 s, and a request on a
@@ -20,11 +21,34 @@ READ_BYTES = 2**18
 
 
 class HttpSender:
-    """Sends messages to *base_url*; at most *connections_max* at one time."""
+    """Sends messages to *base_url*.
 
-    def __init__(self, base_url: str, *, connections_max: int, block: memoryview) -> None:
+    Parameters
+    ----------
+    base_url : str
+    connections_max : int
+        Largest number of connections at one time.
+    block : memoryview
+        Bytes that uploads repeat.
+    headers : mapping of str to str
+        Sent with every request; they may hold secrets.
+    keep_alive : bool
+        Whether a connection serves several requests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connections_max: int,
+        block: memoryview,
+        headers: Mapping[str, str],
+        keep_alive: bool = True,
+    ) -> None:
         self.base_url = base_url
         self.connections_max = connections_max
+        self.headers = headers
+        self.keep_alive = keep_alive
         self.block = block
         self.urls: dict[str, URL] = {}
 
@@ -37,14 +61,19 @@ class HttpSender:
             The server cannot be reached.
         """
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.connections_max, keepalive_timeout=KEEP_ALIVE_S),
+            connector=self._connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
-            headers={"User-Agent": "headroom", "Accept-Encoding": "identity"},
+            headers={"User-Agent": "headroom", "Accept-Encoding": "identity", **self.headers},
             auto_decompress=False,
             read_bufsize=READ_BYTES,
         )
         await asyncio.gather(*(self.send(HEALTH) for _ in range(warm_connections)))
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        if not self.keep_alive:
+            return aiohttp.TCPConnector(limit=self.connections_max, force_close=True)
+        return aiohttp.TCPConnector(limit=self.connections_max, keepalive_timeout=KEEP_ALIVE_S)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -73,7 +102,7 @@ class HttpSender:
             async for part in response.content.iter_any():
                 body_bytes += len(part)
             timing = response.headers.get("Server-Timing", "")
-            return Answer(response.status, timing, body_bytes)
+            return Answer(response.status, timing, body_bytes, _pause_s(response))
 
     def _url(self, path: str) -> URL:
         """Return the parsed URL of *path*, cached, since parsing costs as much as sending."""
@@ -85,3 +114,9 @@ class HttpSender:
     async def _upload(self, size_bytes: int) -> AsyncIterator[memoryview]:
         for part in upload_parts(self.block, size_bytes=size_bytes):
             yield part
+
+
+def _pause_s(response: aiohttp.ClientResponse) -> float:
+    if response.status not in THROTTLING:
+        return 0.0
+    return retry_after_s(response.headers.get("Retry-After", ""), now_s=time.time())

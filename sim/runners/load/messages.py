@@ -7,6 +7,7 @@ independent of HTTP and QUIC libraries, so that both transports send the same on
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,8 @@ from sim.runners.load.requests import IDENTITY, PREPARE, Values, body_of, path_o
 from sim.scenario.routes import SIZE, Request
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
 
@@ -55,20 +58,30 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: HTTP *status*, the text of its Server-Timing header, and the length of its body."""
+    """One answer: HTTP *status*, the text of its Server-Timing header, and the length of its body.
+
+    *retry_after_s* is the pause that an answer 429 or 503 asks for; 0 for none.
+    """
 
     status: int
     server_timing: str
     body_bytes: int
+    retry_after_s: float = 0.0
 
 
 HEALTH = Message("GET", "/health")
 
 
 def messages(
-    scenario: "Scenario", schedule: "Schedule", *, run: str, start_time_ms: float, identified: bool
-) -> list[Message]:
-    """Return the messages of a schedule, in its order.
+    scenario: "Scenario",
+    schedule: "Schedule",
+    *,
+    run: str,
+    start_time_ms: float,
+    identified: bool,
+    rows: "NDArray[np.int64] | None" = None,
+) -> dict[int, Message]:
+    """Return the messages of a schedule by the request's number, in its order.
 
     Parameters
     ----------
@@ -81,15 +94,18 @@ def messages(
         Wall clock at the first intended send; events carry their intended time.
     identified : bool
         Whether to add headers with the request's attributes, for a deployment of ours.
+    rows : ndarray of int, optional
+        Requests that are wanted; by default all.
     """
     write = [
         _writer(scenario, scenario.request(name), enter=scenario.routes[name].enter, identified=identified)
         for name in schedule.routes
     ]
-    return [
-        write[code](values_of(schedule, request, run=run, start_time_ms=start_time_ms))
-        for request, code in enumerate(schedule.route_code.tolist())
-    ]
+    wanted = range(len(schedule)) if rows is None else rows.tolist()
+    return {
+        request: write[schedule.route_code[request]](values_of(schedule, request, run=run, start_time_ms=start_time_ms))
+        for request in wanted
+    }
 
 
 def preparations(
@@ -191,6 +207,32 @@ def outcome_of(message: Message, answer: Answer) -> str:
     if status == 413:
         return "too_large"
     return "error" if status >= 500 else "refused"
+
+
+THROTTLING = (429, 503)
+"""Statuses whose Retry-After asks for a pause."""
+
+
+def retry_after_s(text: str, *, now_s: float) -> float:
+    """Return the seconds that a Retry-After header asks for; 0 for one that cannot be read.
+
+    Parameters
+    ----------
+    text : str
+        Whole seconds, or a date.
+    now_s : float
+        The client's wall clock, in seconds since 1970.
+
+    Sources
+    -------
+    RFC 9110, section 10.2.3.
+    """
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def read_server_timing(text: str) -> list[tuple[str, float]]:

@@ -8,7 +8,8 @@ Sources
 Tene, "How not to measure latency" (coordinated omission, intended send times).
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ quantile may be a tenth, the smallest tolerance of a comparison. In ms it says n
 
 SKIPPED_FRACTION_MAX = 0.001
 """A tenth of the 1 % beyond a P99: skipped requests would have been slow ones, so more would distort the tail."""
+
+THROTTLED_FRACTION_MAX = SKIPPED_FRACTION_MAX
+"""During the pause that an answer asks for nothing is sent, so throttled requests thin the load as skipped ones do."""
 
 CPU_RATIO_MAX = 0.90
 """Above this an M/D/1 queue in front of the driver's one core is longer than four requests."""
@@ -51,7 +55,11 @@ class SelfCheck:
     cpu_ratio : float
         CPU time of this process over wall time.
     in_flight_requests : int
-        Largest number of concurrent requests.
+        Largest number of concurrent requests; an upper bound of it where several processes sent.
+    throttled_requests : int
+        Answers 429 or 503 that asked for a pause.
+    retry_after_s_max : float
+        The longest pause asked for.
     """
 
     planned_requests: int
@@ -71,22 +79,45 @@ class SelfCheck:
     floor_ms_p50: float
     cpu_ratio: float
     in_flight_requests: int
+    throttled_requests: int = 0
+    retry_after_s_max: float = 0.0
+
+    @classmethod
+    def from_dict(cls, generator: Mapping[str, Any]) -> "SelfCheck":
+        """Return the self-check that ``Result.generator`` holds, among other facts."""
+        return cls(**{field.name: generator[field.name] for field in fields(cls)})
+
+    @property
+    def own_limit(self) -> bool:
+        """Whether the generator itself was the limit: late, saturated, or slower than planned."""
+        return any(value > bound for _, value, bound in self._own_rules())
+
+    @property
+    def own_rate_limit(self) -> bool:
+        """Whether the generator could not send at the planned rate, whatever the latency."""
+        return self.cpu_ratio > CPU_RATIO_MAX or self.shortfall_fraction > SHORTFALL_FRACTION_MAX
+
+    def _own_rules(self) -> tuple[tuple[str, float, float], ...]:
+        return (
+            ("lateness of sending, as a share of the P50 of latency,", self.lag_share("p50"), SEND_LAG_SHARE_MAX),
+            ("lateness of sending, as a share of the P99 of latency,", self.lag_share("p99"), SEND_LAG_SHARE_MAX),
+            ("the generator's fraction of a core", self.cpu_ratio, CPU_RATIO_MAX),
+            ("fraction of the load not sent", self.shortfall_fraction, SHORTFALL_FRACTION_MAX),
+        )
 
     def reasons(self) -> tuple[str, ...]:
         """Why this run is INVALID, one sentence per violated rule; empty when it is valid."""
         reached = self.sent_requests + self.skipped_requests
-        rules = (
-            ("lateness of sending, as a share of the P50 of latency,", self.lag_share("p50"), SEND_LAG_SHARE_MAX),
-            ("lateness of sending, as a share of the P99 of latency,", self.lag_share("p99"), SEND_LAG_SHARE_MAX),
-            ("fraction of requests skipped", self.skipped_requests / max(reached, 1), SKIPPED_FRACTION_MAX),
-            ("the generator's fraction of a core", self.cpu_ratio, CPU_RATIO_MAX),
-            ("fraction of the load not sent", self.shortfall_fraction, SHORTFALL_FRACTION_MAX),
-        )
-        return tuple(
+        skipped = ("fraction of requests skipped", self.skipped_requests / max(reached, 1), SKIPPED_FRACTION_MAX)
+        own = tuple(
             f"INVALID: {what} {value:.4g} must be <= {bound:.4g} (less load, or a quieter machine)"
-            for what, value, bound in rules
+            for what, value, bound in (*self._own_rules(), skipped)
             if value > bound
         )
+        if self.throttled_requests <= THROTTLED_FRACTION_MAX * reached:
+            return own
+        throttled = f"{self.throttled_requests} of {reached} requests, Retry-After up to {self.retry_after_s_max:g} s"
+        return (f"INVALID: the deployment throttled {throttled} (less load, or ask its owner for a higher limit)", *own)
 
     def lag_share(self, statistic: str) -> float:
         """Return the lag's part of a quantile of latency: how far lateness could change what is said of it."""
@@ -108,7 +139,15 @@ class SelfCheck:
         return asdict(self)
 
 
-def self_check(tape: Tape, *, floor_ms_p50: float, cpu_ratio: float, in_flight_requests: int) -> SelfCheck:
+def self_check(
+    tape: Tape,
+    *,
+    floor_ms_p50: float,
+    cpu_ratio: float,
+    in_flight_requests: int,
+    throttled_requests: int = 0,
+    retry_after_s_max: float = 0.0,
+) -> SelfCheck:
     """Return the self-check of the run on *tape*."""
     sent = tape.sent
     lag_ms = tape.send_lag_ms[sent]
@@ -135,6 +174,8 @@ def self_check(tape: Tape, *, floor_ms_p50: float, cpu_ratio: float, in_flight_r
         floor_ms_p50=floor_ms_p50,
         cpu_ratio=cpu_ratio,
         in_flight_requests=in_flight_requests,
+        throttled_requests=throttled_requests,
+        retry_after_s_max=retry_after_s_max,
     )
 
 

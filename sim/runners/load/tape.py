@@ -5,6 +5,7 @@ for every request that it delays; ``service_latency_ms`` counts from the *actual
 omission do; ``send_lag_ms`` is the lateness of the driver itself.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 BLANK = -1
 """Outcome code of a request that has not ended, or was never sent."""
+
+RECORDED = ("arrival_ms", "latency_ms", "service_latency_ms", "send_lag_ms", "outcome", "attempts", "times_ms")
+"""Arrays that the run writes; the last axis of each is the request's number."""
 
 LIVE_COLUMNS = ("send_lag_ms", "service_latency_ms")
 
@@ -65,6 +69,15 @@ class Tape:
     def attribute_client(self, request: int, spent_ms: float) -> None:
         """Attribute time spent in timed-out attempts and back-off to the client."""
         self.times_ms[self._place["client"], request] += spent_ms
+
+    def part(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+        """Return the record of some requests, to be filled into another tape of the same schedule."""
+        return {name: getattr(self, name)[..., rows] for name in RECORDED}
+
+    def fill(self, rows: NDArray[np.int64], arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Take over the record of some requests."""
+        for name, values in arrays.items():
+            getattr(self, name)[..., rows] = values
 
     def count(self, outcome: str) -> int:
         """Return how many requests ended with *outcome*."""

@@ -19,8 +19,10 @@ from hdrh.histogram import HdrHistogram
 from sim import Result, Schedule, load_scenario
 from sim.foundation.errors import RunnerError, UsageError
 from sim.runners import live
+from sim.runners.load.abort import AbortRule
 from sim.runners.load.address import Deployment
-from sim.runners.load.guard import AbortRule, Caps
+from sim.runners.load.guard import Caps
+from sim.runners.load.options import Options
 from sim.runners.load.tape import Tape
 from tests.support import schedules
 from tests.support.adversary import adversary
@@ -36,7 +38,16 @@ def play(
     for name, value in {"timeout_ms": 5000.0, "retries": 0, "backoff_ms": 1.0, **(client or {})}.items():
         scenario = scenario.vary(f"system.client.{name}", value)
     options = {"abort": NEVER, **options}
-    return live.play(scenario, schedule, seed=1, url=deployment.http, tunnel=deployment.tunnel, **options)
+    direct = {name: options.pop(name) for name in ("processes", "progress") if name in options}
+    return live.play(
+        scenario,
+        schedule,
+        seed=1,
+        url=deployment.http,
+        tunnel=deployment.tunnel,
+        options=Options(**options),
+        **direct,
+    )
 
 
 def steady(requests: int, *, gap_ms: float = 10.0, **columns: Any) -> Schedule:
@@ -231,7 +242,7 @@ def test_routes_of_ones_own_are_sent_as_they_are_written() -> None:
     scenario = load_scenario("launch").with_(routes=routes, bodies={"like": {"by": "{key}", "id": "{run}-{request}"}})
     planned = steady(6, routes=("feed", "like"), route_code=np.arange(6, dtype=np.int16) % 2)
     with adversary() as deployment:
-        result = live.play(scenario, planned, seed=1, url=deployment.http, abort=NEVER)
+        result = live.play(scenario, planned, seed=1, url=deployment.http, options=Options(abort=NEVER))
         lines = [line.rsplit(" ", 1)[0] for line in seen(deployment)["lines"]]
     assert shares(result) == {"ok": 6}
     assert result.frame["route"].astype(str).tolist() == ["feed", "like"] * 3

@@ -11,8 +11,9 @@ import time
 
 import pytest
 
+from sim.runners.load.abort import AbortRule
 from sim.runners.load.address import Deployment
-from sim.runners.load.guard import AbortRule, Caps
+from sim.runners.load.guard import Caps
 from tests.sim.runners.test_live import one_user, play, seen, shares, steady
 from tests.support.adversary import adversary
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from sim import load_scenario
 from sim.foundation.errors import RunnerError, UsageError
 from sim.runners import live
+from sim.runners.load.abort import AbortRule, AbortWatch
 from sim.runners.load.address import read_ready_line
-from sim.runners.load.guard import AbortRule, AbortWatch, Caps, check_host, check_schedule, check_url
+from sim.runners.load.guard import Caps, check_host, check_schedule, check_url
 from sim.runners.load.messages import read_server_timing
 from sim.runners.load.self_check import SelfCheck
 from tests.support import schedules
@@ -58,7 +59,7 @@ def test_any_other_host_is_refused_without_a_look_up(host: str, monkeypatch: pyt
         raise AssertionError("looked up")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(UsageError, match=r"allow list \(allow_hosts="):
+    with pytest.raises(UsageError, match=r"allow list \(headroom load --allow"):
         check_host(host)
 
 
@@ -196,10 +197,10 @@ def test_a_run_without_an_answer_has_no_latency_that_lag_could_change() -> None:
 
 def test_an_abort_rule_looks_at_its_window_only() -> None:
     watch = AbortWatch(AbortRule(failed_fraction=0.5, window_s=1.0, answers=10))
-    old = [watch.count(at_s=0.0, failed=True) for _ in range(9)]
+    old = [watch.answered(at_s=0.0, failed=True) for _ in range(9)]
     assert not any(old)
-    assert [n for n in range(20) if watch.count(at_s=2.0 + n / 100, failed=n % 2 == 1)] == []
-    assert [n for n in range(12) if watch.count(at_s=3.5, failed=True)] == [9, 10, 11]
+    assert [n for n in range(20) if watch.answered(at_s=2.0 + n / 100, failed=n % 2 == 1)] == []
+    assert [n for n in range(12) if watch.answered(at_s=3.5, failed=True)] == [9, 10, 11]
 
 
 @pytest.mark.parametrize(

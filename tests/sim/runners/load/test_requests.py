@@ -99,7 +99,7 @@ OWN = KNOWN_TIMES.with_(
 def sent(scenario: Scenario, planned: Schedule, *, identified: bool = False) -> list[tuple[str, Message]]:
     """The messages of a schedule with the names of their routes."""
     made = messages(scenario, planned, run="r1", start_time_ms=1e12, identified=identified)
-    return list(zip([planned.routes[code] for code in planned.route_code], made, strict=True))
+    return list(zip([planned.routes[code] for code in planned.route_code], made.values(), strict=True))
 
 
 def test_each_request_is_rendered_with_the_numbers_of_its_row() -> None:
@@ -149,7 +149,7 @@ def test_bytes_and_tunnels_follow_from_the_requests() -> None:
 def test_two_runs_send_different_ids() -> None:
     planned = schedule(OWN, 3)
     one, other = (
-        {message.body for message in messages(OWN, planned, run=name, start_time_ms=0.0, identified=False)}
+        {message.body for message in messages(OWN, planned, run=name, start_time_ms=0.0, identified=False).values()}
         for name in ("r1", "r2")
     )
     assert one & other == {b""}

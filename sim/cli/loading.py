@@ -1,0 +1,156 @@
+"""The command that loads a deployment: ``load``."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sim.cli.application import app
+from sim.cli.options import USAGE_STATUS, Changes, Json, ScenarioName, Seed, check_save, scenario_asked
+from sim.report.console import progress_printer, say, show
+
+if TYPE_CHECKING:
+    from sim.runners.load.options import Options
+    from sim.scenario.scenario import Scenario
+
+Url = Annotated[str, typer.Argument(metavar="URL", help="The deployment: https://HOST, or the .json of a server.")]
+
+
+@app.command(epilog="Example: headroom load feed https://staging.example.com --allow staging.example.com --dry-run")
+def load(  # each is an option
+    scenario: ScenarioName,
+    url: Url,
+    *,
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Host that may be loaded, beside this machine; repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be sent and what it costs; send nothing.")] = False,
+    search: Annotated[
+        bool, typer.Option(help="Search the highest rate that keeps the targets; URL may be reference or workerd.")
+    ] = False,
+    rate: Annotated[
+        float | None, typer.Option(metavar="PER_S", help="Arrival rate in place of the scenario's.")
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(metavar="S", help="Length of what is judged; with --search, of each probe.")
+    ] = None,
+    warm_up: Annotated[
+        float | None, typer.Option(metavar="S", help="Played before and not judged; default: a tenth of --duration.")
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Header of every request; NAME=env:VARIABLE for a secret; repeatable."),
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Processes of this machine that share the sending.")] = 1,
+    connections: Annotated[int, typer.Option(help="At most so many connections; 0: as many as in flight.")] = 0,
+    keep_alive: Annotated[bool, typer.Option(help="Use a connection for several requests.")] = True,
+    max_requests: Annotated[int | None, typer.Option(metavar="N", help="Cap on requests.")] = None,
+    max_rate: Annotated[float | None, typer.Option(metavar="PER_S", help="Cap on requests in any second.")] = None,
+    max_duration: Annotated[float | None, typer.Option(metavar="S", help="Cap on the length of a run.")] = None,
+    max_usd: Annotated[float | None, typer.Option(metavar="USD", help="Cap on the estimated cost.")] = None,
+    max_in_flight: Annotated[int | None, typer.Option(metavar="N", help="Cap on concurrent requests.")] = None,
+    seed: Seed = None,
+    changes: Changes = None,
+    save: Annotated[Path | None, typer.Option(metavar="RUN.parquet", help="Save the run to this file.")] = None,
+    json: Json = None,
+) -> int:
+    """Load a deployment at a URL within hard limits, and judge it; --dry-run says first what would be sent."""
+    from sim.experiments.load import default_options
+    from sim.foundation.errors import UsageError
+    from sim.runners.load.headers import parse_headers
+
+    if save is not None:
+        check_save(save, suffix=".parquet")
+    if search and (dry_run or save is not None or warm_up is not None):
+        raise UsageError("search must not be given with --dry-run, --save or --warm-up")
+    asked = scenario_asked(scenario, seed=seed, changes=changes, aloud=False)
+    options = default_options("http://127.0.0.1" if search and url in ("reference", "workerd") else url)
+    caps: dict[str, Any] = {
+        "requests": max_requests,
+        "rate_per_s": max_rate,
+        "duration_s": max_duration,
+        "usd": max_usd,
+        "in_flight": max_in_flight,
+    }
+    options = replace(
+        options,
+        allow_hosts=tuple(allow or ()),
+        headers=parse_headers(header or ()),
+        caps=replace(options.caps, **{name: value for name, value in caps.items() if value is not None}),
+        connections=connections,
+        keep_alive=keep_alive,
+    )
+    if search:
+        return _search(asked, url, options, rate=rate, duration=duration, processes=processes, json=json)
+    how: dict[str, Any] = {"rate_per_s": rate, "duration_s": duration, "warm_up_s": warm_up}
+    if dry_run:
+        return _dry_run(asked, url, options, how=how, processes=processes, json=json)
+    return _load(asked, url, options, how=how, processes=processes, save=save, json=json)
+
+
+def _dry_run(
+    asked: "Scenario", url: str, options: "Options", *, how: dict[str, Any], processes: int, json: str | None
+) -> int:
+    from sim.experiments.load import load_plan
+    from sim.report.load_tables import load_plan_grid
+    from sim.report.terminal import table
+
+    found = load_plan(asked, url, options=options, processes=processes, **how)
+    show([table(load_plan_grid(found))], document={"schema_version": 1, "sent": 0, **vars(found)}, json=json)
+    return 0
+
+
+def _load(
+    asked: "Scenario",
+    url: str,
+    options: "Options",
+    *,
+    how: dict[str, Any],
+    processes: int,
+    save: Path | None,
+    json: str | None,
+) -> int:
+    from sim.experiments.load import load as do_load
+    from sim.judgement.judge import status_of
+    from sim.judgement.targets import Verdict
+    from sim.report.json_document import run_document
+    from sim.report.terminal import run_tables
+
+    result = do_load(asked, url, options=options, processes=processes, progress=True, **how)
+    if save is not None:
+        from sim.results.storage import save_run
+
+        save_run(result, save)
+        say(f"written: {save}")
+    document = run_document(result)
+    show(run_tables(result), document=document, json=json)
+    return USAGE_STATUS if result.interrupted else status_of(Verdict(document["verdict"]))
+
+
+def _search(
+    asked: "Scenario",
+    url: str,
+    options: "Options",
+    *,
+    rate: float | None,
+    duration: float | None,
+    processes: int,
+    json: str | None,
+) -> int:
+    from sim.experiments.measured_capacity import load_capacity
+    from sim.report.load_tables import measured_capacity_document, measured_capacity_grids
+    from sim.report.terminal import table
+
+    step_s = 10.0 if duration is None else duration
+    found = load_capacity(
+        asked, url, options=options, start_per_s=rate, step_s=step_s, processes=processes,
+        on_progress=progress_printer(),
+    )  # fmt: skip
+    document = measured_capacity_document(found)
+    show([table(grid) for grid in measured_capacity_grids(found)], document=document, json=json)
+    for note in found.notes:
+        say(note)
+    if not found.valid:
+        return 3
+    return 0 if found.estimate.low > 0 else 1
