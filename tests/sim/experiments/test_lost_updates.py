@@ -32,7 +32,7 @@ def hot(rate_per_s: float, *, keys: int = 1) -> Scenario:
 
 
 @pytest.mark.parametrize(("rate_per_s", "keys"), [(5.0, 1), (50.0, 1), (50.0, 10)])
-def test_f3_a_read_and_a_write_lose_what_the_formula_says(rate_per_s: float, keys: int) -> None:
+def test_a_read_and_a_write_lose_what_the_formula_says(rate_per_s: float, keys: int) -> None:
     found = lost_updates(hot(rate_per_s, keys=keys), "read then write", rng=4)
     slack = 3 * np.sqrt(found.predicted_share / found.updates)
     assert found.lost.low - slack < found.predicted_share < found.lost.high + slack
@@ -47,7 +47,7 @@ def test_window_is_a_round_trip() -> None:
 
 @pytest.mark.parametrize("design", ["one statement", "object"])
 @pytest.mark.parametrize("rate_per_s", [50.0, 150.0])
-def test_f3_one_statement_and_an_object_lose_none(design: Design, rate_per_s: float) -> None:
+def test_one_statement_and_an_object_lose_none(design: Design, rate_per_s: float) -> None:
     """Falsified by a single lost update: then the database or the object executes two at a time."""
     found = lost_updates(LAUNCH.with_(**{"workload.arrivals.rate_per_s": rate_per_s}), design, updates=8_000)
     assert found.updates > 7_000
