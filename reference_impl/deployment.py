@@ -22,7 +22,7 @@ from reference_impl.messages import Request, Response, error_response, json_resp
 from reference_impl.monitoring.metrics import Monitoring
 from reference_impl.parts import Entry, Transport
 from reference_impl.routes.description import described
-from reference_impl.routes.headers import CallReader, is_preparation
+from reference_impl.routes.headers import CallReader, draws_of, is_preparation
 from reference_impl.routes.player import Player
 from reference_impl.routes.route import Found
 from reference_impl.timing.clock import Clock
@@ -86,6 +86,7 @@ class Deployment:
             counts_rows=counts_rows,
         )
         self._keeps_plan = specification.keeps_plan
+        self._seed = specification.seed
         self._routes = specification.routes
         self._api = self._build_api(specification.api, migrations, access=access)
         finders = [self._route_terms] if self._api is None else [worker.find_terms, self._route_terms]
@@ -154,6 +155,8 @@ class Deployment:
             return self._operator(request) if refusal is None else error_response(refusal), limit_bytes
         if is_preparation(request.headers):
             stopwatch.run_unpaced()
+        else:
+            stopwatch.draws = draws_of(request.headers, seed=self._seed)
         serve = partial(self._serve, transport, request, stopwatch=stopwatch, found=found)
         if refusal is not None:
             serve = partial(self._refuse, request, refusal)

@@ -64,12 +64,15 @@ class Specification:
         All instances, by name.
     routes
         The routes of the scenario.
+    seed
+        Seed of all random numbers.
     """
 
     keeps_plan: bool
     api: str
     instances: Mapping[str, InstanceSpec]
     routes: RouteTable
+    seed: int = 0
 
     @classmethod
     def full_speed(cls, *, policy: str = "hardened") -> "Specification":
@@ -96,9 +99,9 @@ class Specification:
         table.take("seed", 0)
         api = table.choice("api", "", choices=APIS)
         instances = _instances(table.table("system"), has_all=bool(api))
-        routes = _routes(table.table("routes"), {name: spec.part for name, spec in instances.items()})
+        routes = _routes(table.table("routes"), instances)
         table.close()
-        return cls(keeps_plan, api, instances, RouteTable(routes))
+        return cls(keeps_plan, api, instances, RouteTable(routes), seed)
 
 
 def json_of(text: str, what: str) -> object:
@@ -124,11 +127,18 @@ def _instances(system: Table, *, has_all: bool) -> dict[str, InstanceSpec]:
     return specs
 
 
-def _routes(table: Table, parts: Mapping[str, Part]) -> list[Route]:
+def _routes(table: Table, instances: Mapping[str, InstanceSpec]) -> list[Route]:
+    parts = {name: spec.part for name, spec in instances.items()}
+
+    def links(name: str) -> list[str]:
+        """The instances that the settings of *name* name."""
+        found = vars(instances[name].settings).values() if instances[name].settings is not None else ()
+        return [other for other in found if isinstance(other, str) and other in instances and other != name]
+
     routes = []
     for name in table:
         one = table.table(checked(name, "routes"))
-        routes.append(read_route(name, one, parts=parts))
+        routes.append(read_route(name, one, parts=parts, links=links))
         one.close()
     return routes
 

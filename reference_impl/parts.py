@@ -51,6 +51,8 @@ class Call:
         Body of the client's request.
     prepares
         Whether the request only creates the data that later ones need.
+    numbers
+        Of the uses and decisions of the route's steps; None outside of a route.
     step_index, repetition_index
         Position of the step in the route, and of this repetition of it.
     parameters
@@ -67,6 +69,7 @@ class Call:
     request: Request = NO_REQUEST
     body: bytes = b""
     prepares: bool = False
+    numbers: Any = None
     step_index: int = 0
     repetition_index: int = 0
     parameters: Any = None

@@ -66,11 +66,12 @@ class Table:
 
     def tape(self, key: str) -> Tape:
         """Return the tape of the distribution at *key*; an absent one is always 0."""
-        return Tape(read_distribution(self.take(key, 0), self.where(key)), self._stream(key))
+        distribution = read_distribution(self.take(key, 0), self.where(key))
+        return Tape(distribution, self._stream(key), stream=f"{self.name}.{key.removesuffix('_ms')}")
 
     def chance(self, key: str) -> Tape:
         """Return a tape of uniform random numbers in (0, 1) for the decision *key*, which is not a key of the file."""
-        return Tape(UNIFORM, self._stream(key))
+        return Tape(UNIFORM, self._stream(key), stream=f"{self.name}.{key}")
 
     def whole(self, key: str, default: int, *, at_least: int = 0, at_most: int | None = None) -> int:
         """Return the whole number at *key*."""

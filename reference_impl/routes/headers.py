@@ -4,7 +4,8 @@
 headroom-key            integer key: selects the Durable Object, the rows, the organisation
 headroom-size-bytes     integer: number of bytes that the request stores or fetches
 headroom-object         integer index of the stored object; default, and -1: the request's index
-headroom-request        integer index of the request in its run
+headroom-request        integer index of the request in its run; its random numbers are looked up by it
+headroom-attempt        integer index of the client's attempt, from 0; a retry draws other numbers
 headroom-run            name of the run, so that two runs never send the same usage event
 headroom-prepare        1: only create, unpaced, the data that later requests need
 ======================  =========================================================================
@@ -19,6 +20,7 @@ from reference_impl import validation
 from reference_impl.messages import Request
 from reference_impl.parts import Call
 from reference_impl.routes.route import Found
+from reference_impl.timing.addressed import Draws
 from reference_impl.timing.stopwatch import Stopwatch
 
 NUMBER_MAX = 10**18 - 1
@@ -26,11 +28,21 @@ SIZE_BYTES_MAX = 100_000_000
 """Largest size that the header may name: a Worker's limit on a request body."""
 NAME_CHARACTERS_MAX = 40
 NO_OBJECT = "-1"
+NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def is_preparation(headers: Mapping[str, str]) -> bool:
     """Return whether a request only creates the data that later ones need."""
     return headers.get("headroom-prepare") == "1"
+
+
+def draws_of(headers: Mapping[str, str], *, seed: int, client: str = "client") -> Draws | None:
+    """Return where a numbered request looks its random numbers up; None if it has no valid number."""
+    number, attempt = headers.get("headroom-request", ""), headers.get("headroom-attempt", "0")
+    if not (NUMBER.fullmatch(number) and NUMBER.fullmatch(attempt)):
+        return None
+    draws = Draws(seed, int(number))
+    return draws if attempt == "0" else draws.inner(f"{client}.attempt", branch=int(attempt))
 
 
 class CallReader:
@@ -69,6 +81,7 @@ class CallReader:
             request=request,
             body=request.body,
             prepares=prepares,
+            numbers=found.route.numbers,
         )
 
 

@@ -67,10 +67,12 @@ class Player:
     async def _step(self, step: Step, call: Call) -> Answer:
         if call.prepares:
             return await self._repeated(step, call) if step.chance_share else None
-        if step.chance_share < 1 and step.chance.draw() >= step.chance_share:
+        if step.chance_share < 1 and _decision(step, call) >= step.chance_share:
             return None
         if step.is_spawned:
-            self._clock.spawn(self._unattended(step, replace(call, stopwatch=call.stopwatch.fork())))
+            spawned = call.stopwatch.fork()
+            _copy(step, call, "spawn", branch=1, stopwatch=spawned)
+            self._clock.spawn(self._unattended(step, replace(call, stopwatch=spawned)))
             return None
         return await self._attempts(step, call)
 
@@ -85,14 +87,20 @@ class Player:
 
     async def _attempts(self, step: Step, call: Call) -> Answer:
         """Execute a step with the retries of its policy."""
-        for retry in range(step.policy.retries):
+        draws = call.stopwatch.draws
+        for retry in range(step.policy.retries + 1):
             try:
                 return await self._attempt(step, call)
             except FINAL:
                 raise
             except ImplError:
+                if retry == step.policy.retries:
+                    raise
                 call.stopwatch.delay(CLIENT, step.policy.pause_ms(retry))
-        return await self._attempt(step, call)
+            finally:
+                call.stopwatch.draws = draws
+            _copy(step, call, "attempt", branch=retry + 1, stopwatch=call.stopwatch)
+        raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, step: Step, call: Call) -> Answer:
         """Execute one attempt of a step; after the timeout abandon it without cancelling it."""
@@ -117,6 +125,7 @@ class Player:
         ended = await branches.next_ended(before_ms=stopwatch.planned_ms + hedge_ms)
         if ended is None:
             second = stopwatch.fork()
+            _copy(step, call, "hedge", branch=1, stopwatch=second)
             second.delay(CLIENT, hedge_ms)
             branches.start(_beside(self._repeated, step, call), second)
             ended = await branches.next_ended()
@@ -142,6 +151,9 @@ class Player:
         if step.operation is None:
             return await self._in_order(step.steps, call)
         instance = self._instances[step.instance]
+        draws = call.stopwatch.draws
+        if draws is not None and call.numbers is not None:
+            call.stopwatch.draws = draws.for_use(call.numbers.uses[step.index, call.repetition_index])
         asked = replace(call, step_index=step.index, parameters=step.parameters)
         return await step.operation.run(instance, asked)
 
@@ -171,6 +183,20 @@ class Player:
 def _beside(do: Callable[[Step, Call], Awaitable[Answer]], step: Step, call: Call) -> Work:
     """Return a function that executes *step* with the stopwatch of a branch."""
     return lambda stopwatch: do(step, replace(call, stopwatch=stopwatch))
+
+
+def _decision(step: Step, call: Call) -> float:
+    """Return the uniform number that decides whether *step* is executed."""
+    draws = call.stopwatch.draws
+    if draws is None or call.numbers is None:
+        return step.chance.draw()
+    return draws.decision(call.numbers.decision(step, call.repetition_index))
+
+
+def _copy(step: Step, call: Call, what: str, *, branch: int, stopwatch: Stopwatch) -> None:
+    """Let *stopwatch* look up the values of copy number *branch* of a step."""
+    if stopwatch.draws is not None and call.numbers is not None:
+        stopwatch.draws = stopwatch.draws.inner(call.numbers.copy(step, what), branch=branch)
 
 
 def _joined(branch: Branch[Answer], stopwatch: Stopwatch) -> Answer:

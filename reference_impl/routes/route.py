@@ -1,10 +1,11 @@
 """Routes, and the table that finds the route of a request."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reference_impl.errors import ConfigError, RequestError
 from reference_impl.parts import Part, Transport
+from reference_impl.routes.numbering import Numbers, numbers_of
 from reference_impl.routes.steps import Step, read_steps
 from reference_impl.routes.template import Template
 from reference_impl.tables import Table, nearest
@@ -28,6 +29,8 @@ class Route:
         Method and path of the requests that it answers.
     steps
         Executed in order.
+    numbers
+        Of the uses and decisions of its steps.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Route:
     method: str
     template: Template
     steps: tuple[Step, ...]
+    numbers: Numbers
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,10 @@ class Found:
     values: Mapping[str, str]
 
 
-def read_route(name: str, table: Table, *, parts: Mapping[str, Part]) -> Route:
-    """Read the table of one route; *parts* are those of the instances, by name.
+def read_route(
+    name: str, table: Table, *, parts: Mapping[str, Part], links: Callable[[str], Sequence[str]] = lambda _: ()
+) -> Route:
+    """Read the table of one route; *parts* are those of the instances, by name, and *links* what each is linked to.
 
     Raises
     ------
@@ -63,7 +69,8 @@ def read_route(name: str, table: Table, *, parts: Mapping[str, Part]) -> Route:
     method = request.choice("method", "", choices=METHODS)
     template = Template(request.text("path", ""), where=request.where("path"))
     request.close()
-    return Route(name, enter, entries[enter], method, template, read_steps(table, "steps", parts=parts))
+    steps = read_steps(table, "steps", parts=parts)
+    return Route(name, enter, entries[enter], method, template, steps, numbers_of(name, steps, links))
 
 
 class RouteTable:

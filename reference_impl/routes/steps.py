@@ -60,6 +60,8 @@ class Step:
     ----------
     index
         Its position among all steps of the route, nested ones included, in the order of the file.
+    use
+        The operation as the file names it, ``d1.read``; empty for a group.
     instance, operation, parameters
         The operation, its instance and its parameters; *operation* None: the step is a group.
     steps
@@ -79,6 +81,7 @@ class Step:
     """
 
     index: int
+    use: str
     instance: str
     operation: Operation | None
     parameters: Any
@@ -114,6 +117,7 @@ def _step(table: Table, parts: Mapping[str, Part], *, indices: Iterator[int]) ->
     parameters = read_table(read, table.table("parameters"))
     step = Step(
         index=next(indices),
+        use=table.text("use", ""),
         instance=instance,
         operation=operation,
         parameters=parameters,

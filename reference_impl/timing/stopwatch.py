@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from reference_impl.errors import ImplError, OverloadedError
+from reference_impl.timing.addressed import Draws
 from reference_impl.timing.clock import Clock, Waiter
 from reference_impl.timing.tape import Tape
 
@@ -33,6 +34,11 @@ class Stopwatch:
         False at full speed: the planned time then follows the real clock.
     started_ms
         Arrival time of the request, if it is in the past.
+
+    Attributes
+    ----------
+    draws
+        Where a numbered request looks its values up; None: it reads the tapes in order.
     """
 
     def __init__(self, clock: Clock, *, keeps_plan: bool = True, started_ms: float | None = None) -> None:
@@ -41,6 +47,7 @@ class Stopwatch:
         self.planned_ms = self.started_ms
         self.spent_ms: dict[str, float] = {}
         self.is_paced = True
+        self.draws: Draws | None = None
         self._keeps_plan = keeps_plan
 
     def run_unpaced(self) -> None:
@@ -49,8 +56,15 @@ class Stopwatch:
         self.planned_ms = max(self.planned_ms, self.clock.now_ms())
 
     def draw_ms(self, tape: Tape) -> float:
-        """Return the next value of *tape*; if the request is not paced, return 0 and leave the tape unread."""
-        return tape.draw() if self.is_paced else 0.0
+        """Return the request's value of *tape*, or the next one; 0 if the request is not paced."""
+        return self._drawn(tape) if self.is_paced else 0.0
+
+    def happens(self, tape: Tape, share: float) -> bool:
+        """Decide whether something happens that happens to a *share* of requests; if this one is not paced, never."""
+        return self.is_paced and share > 0 and self._drawn(tape) < share
+
+    def _drawn(self, tape: Tape) -> float:
+        return self.draws.value(tape) if self.draws is not None and tape.stream else tape.draw()
 
     def spend(self, category: str, duration_ms: float) -> None:
         """Attribute *duration_ms* to the time category without advancing the planned time."""
@@ -84,7 +98,7 @@ class Stopwatch:
     def fork(self) -> "Stopwatch":
         """Return the stopwatch of a branch: it starts at this planned time with empty time categories."""
         branch = Stopwatch(self.clock, keeps_plan=self._keeps_plan, started_ms=self.planned_ms)
-        branch.is_paced = self.is_paced
+        branch.is_paced, branch.draws = self.is_paced, self.draws
         return branch
 
     def join(self, branch: "Stopwatch") -> None:

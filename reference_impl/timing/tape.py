@@ -19,17 +19,21 @@ class Tape:
         Distribution of the values; they have its unit.
     rng
         A stream of random numbers that only this tape reads.
+    stream
+        Name under which a numbered request looks its value up (:mod:`reference_impl.timing.addressed`); empty: it
+        reads the tape like any other.
     """
 
-    def __init__(self, distribution: Distribution, rng: np.random.Generator) -> None:
-        self._distribution = distribution
+    def __init__(self, distribution: Distribution, rng: np.random.Generator, *, stream: str = "") -> None:
+        self.distribution = distribution
+        self.stream = stream
         self._rng = rng
         self._sampled: list[float] = []
 
     def draw(self) -> float:
         """Return the next value."""
         if not self._sampled:
-            self._sampled = self._distribution.sample(self._rng, CHUNK).tolist()
+            self._sampled = self.distribution.sample(self._rng, CHUNK).tolist()
             self._sampled.reverse()
         return self._sampled.pop()
 

@@ -33,7 +33,7 @@ class WorkersSettings:
             cpu_ms=table.tape("cpu_ms"),
             cold_start_ms=table.tape("cold_start_ms"),
             cold_fraction=table.number("cold_fraction", 0, at_most=1),
-            chance=table.chance("cold_fraction"),
+            chance=table.chance("is_cold"),
             retry_chance=table.chance("retry"),
         )
 
@@ -61,9 +61,9 @@ class Isolates:
     async def compute(self, stopwatch: Stopwatch) -> AsyncIterator[None]:
         """Hold one isolate; real work inside counts towards the sampled CPU time."""
         settings = self.settings
-        if stopwatch.is_paced and settings.chance.draw() < settings.cold_fraction:
+        if stopwatch.happens(settings.chance, settings.cold_fraction):
             # A cold start delays only this request; running isolates serve others meanwhile.
-            stopwatch.delay(self._name, settings.cold_start_ms.draw())
+            stopwatch.delay(self._name, stopwatch.draw_ms(settings.cold_start_ms))
         async with self._station.hold(stopwatch, f"{self._name}_queue"):
             stage = stopwatch.stage(self._name, stopwatch.draw_ms(settings.cpu_ms))
             try:

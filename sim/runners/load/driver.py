@@ -20,7 +20,7 @@ import numpy as np
 from sim.runners.load.abort import AbortRule, AbortWatch
 from sim.runners.load.guard import Caps
 from sim.runners.load.http_sender import HttpSender
-from sim.runners.load.messages import Answer, Message, outcome_of
+from sim.runners.load.messages import Answer, Message, again, outcome_of
 from sim.runners.load.pacer import wait_until
 from sim.runners.load.quic_sender import QuicSender
 from sim.runners.load.tape import Tape
@@ -217,7 +217,7 @@ class Driver:
         client, tape = self.client, self.tape
         for retry in range(client.retries + 1):
             tape.attempts[request] = retry + 1
-            outcome = await self._attempt(request, began_s)
+            outcome = await self._attempt(again(self.messages[request], retry), request, began_s)
             if outcome == "ok" or outcome in FINAL or retry == client.retries:
                 break
             pause_ms = (self.paused_until_s - self._loop.time()) * 1000
@@ -227,8 +227,7 @@ class Driver:
             await wait_until(began_s)
         return outcome
 
-    async def _attempt(self, request: int, began_s: float) -> str:
-        message = self.messages[request]
+    async def _attempt(self, message: Message, request: int, began_s: float) -> str:
         try:
             async with asyncio.timeout_at(began_s + self.client.timeout_ms / 1000):
                 answer = await self._send(message)

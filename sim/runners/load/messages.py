@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.flow import OUTCOMES
-from sim.runners.load.requests import IDENTITY, PREPARE, Values, body_of, path_of, values_of
+from sim.runners.load.requests import ATTEMPT, IDENTITY, PREPARE, REQUEST, Values, body_of, path_of, values_of
 from sim.scenario.routes import SIZE, Request
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ class Message:
     download_bytes: int = -1
     tunnel: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def again(message: Message, retry: int) -> Message:
+    """Return *message* as retry number *retry* sends it: a deployment of ours draws other numbers for it."""
+    if not retry or REQUEST not in message.headers:
+        return message
+    return replace(message, headers={**message.headers, ATTEMPT: str(retry)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 Values = Mapping[str, Any]
 """Values of the placeholders in one request: numbers, and the run's name."""
 
+REQUEST, ATTEMPT = "headroom-request", "headroom-attempt"
+"""Headers with the numbers of a request and of its attempt, by which the reference looks its random numbers up."""
+
 IDENTITY = {
-    "headroom-request": "request",
+    REQUEST: "request",
     "headroom-key": "key",
     "headroom-object": "object",
     "headroom-size-bytes": "size_bytes",
