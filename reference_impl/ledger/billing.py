@@ -17,6 +17,7 @@ object's storage, so its rules can be read and tested without concurrency.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any, Protocol
 
 from reference_impl import validation
@@ -27,6 +28,7 @@ from reference_impl.ledger import events
 from reference_impl.ledger.policy import Batch, LedgerPolicy
 from reference_impl.ledger.settings import LedgerSettings
 from reference_impl.messages import Request, Response, json_response
+from reference_impl.timing.addressed import Draws
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Stopwatch
 from reference_impl.volumes.disks import StorageFailedError
@@ -79,6 +81,7 @@ class BillingLedger:
         self._settings = settings
         self._category = category
         self._flushes_failed = 0
+        self._alarm_draws: Draws | None = None
 
     async def fetch(self, request: Request, event: Event) -> Response:
         """Answer ``/log``, ``/balance`` and ``/flush``; anything else is 404."""
@@ -94,6 +97,8 @@ class BillingLedger:
 
     async def alarm(self, event: Event) -> None:
         """Flush the events that are pending when the alarm fires."""
+        # The alarm draws in the name of the request that set it; after a restart nobody knows which that was.
+        event.stopwatch.draws, self._alarm_draws = self._alarm_draws, None
         try:
             await self._flush_all(event)
         except (ResetError, StorageFailedError):
@@ -114,6 +119,9 @@ class BillingLedger:
             if self._policy.flushes_itself and self._state.alarm_unix_ms() is None:
                 interval_ms = round(self._settings.flush_interval_s * 1_000)
                 self._state.set_alarm(self._clock.unix_ms() + interval_ms)
+                self._alarm_draws = event.stopwatch.draws and event.stopwatch.draws.inner(
+                    f"{self._category}.alarm", branch=1
+                )
         return json_response(
             {
                 "success": True,
@@ -143,12 +151,16 @@ class BillingLedger:
         # Events that arrive during the flush wait for the next one, so that every flush ends.
         up_to_seq = self._policy.last_seq()
         flushed = 0
-        while True:
+        draws = event.stopwatch.draws
+        for chunk in count():
+            if draws is not None and chunk:
+                event.stopwatch.draws = draws.inner(f"{self._category}.flush_chunk", branch=chunk)
             async with event.stage(self._category) as stage:
                 batch = self._policy.seal(up_to_seq, self._settings.flush_chunk_rows)
                 stage.drawn_ms = self._settings.flush_row_us * (len(batch.rows) if batch else 0) / 1_000
             if batch is None:
-                return flushed
+                break
             for sink in self._sinks:
                 await event.outside(sink.store(batch, event.stopwatch))
             flushed += self._policy.settle(batch)
+        return flushed

@@ -141,7 +141,10 @@ class Player:
         if step.is_parallel:
             works = [work for one in calls for work in self._works(step, one)]
             if len(works) > 1:
-                return await self._at_once(works, call.stopwatch)
+                forks = [call.stopwatch.fork() for _ in works]
+                for branch, fork in enumerate(forks[1:], start=1):
+                    _copy(step, call, "parallel", branch=branch, stopwatch=fork)
+                return await self._at_once(works, forks, call.stopwatch)
         answer = None
         for one in calls:
             answer = await self._once(step, one) or answer
@@ -163,11 +166,11 @@ class Player:
             return [_beside(self._once, step, call)]
         return [_beside(self._step, inner, call) for inner in step.steps]
 
-    async def _at_once(self, works: Sequence[Work], stopwatch: Stopwatch) -> Answer:
+    async def _at_once(self, works: Sequence[Work], forks: Sequence[Stopwatch], stopwatch: Stopwatch) -> Answer:
         """Run *works* concurrently: raise the first failure, or continue at the end of the last success."""
         branches: Branches[Answer] = Branches(stopwatch)
-        for work in works:
-            branches.start(work, stopwatch.fork())
+        for work, fork in zip(works, forks, strict=True):
+            branches.start(work, fork)
         ended: list[Branch[Answer]] = []
         while len(ended) < len(works):
             branch = await branches.next_ended()

@@ -4,8 +4,8 @@ A value is a function of the deployment's seed, the name of a stream, and the re
 specifies; the simulator implements the same page for itself. So a run of the reference and a simulation of the same
 schedule can be compared request by request. The header ``headroom-request`` carries the number.
 
-A hedged copy, a retry inside of a route, and work that no request waits for (alarms, queues) have no address here: they
-read their tapes in order, as does a deployment whose requests have no numbers.
+Work that no request stands for has no address: it reads its tapes in order, as does a deployment whose requests have no
+numbers. So do a queue's deliveries, a cron's runs, and what D1 loses.
 
 Sources
 -------
@@ -98,7 +98,7 @@ class Draws:
 
     def inner(self, stream: str, *, branch: int) -> "Draws":
         """Return the values of copy number *branch*, from 1, of what *stream* names: a retry, or spawned work."""
-        return replace(self, context=inner_context(self.context, key_of(self.seed, stream), branch=branch), use=1)
+        return replace(self, context=inner_context(self.context, key_of(self.seed, stream), branch=branch))
 
 
 def stages(distribution: Distribution) -> int:

@@ -6,14 +6,11 @@ No machine is in between: what differs from the simulation is a difference of th
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import numpy as np
 import pandas as pd
 
 from reference_impl.deployment_file import Specification
 from reference_impl.messages import Request, Response
 from reference_impl.timing.stopwatch import Stopwatch
-from sim.engines.recording import Recording
-from sim.flow import OUTCOMES
 from sim.runners.load.messages import Message, messages, preparations
 from sim.runners.reference import deployment_tables
 from sim.scenario.scenario import Scenario
@@ -33,25 +30,19 @@ def on_the_reference(scenario: Scenario, planned: Schedule, *, seed: int) -> pd.
                 world.clock.run(_answered(world, message))
         asked = messages(scenario, planned, start_time_ms=float(EVENT_TIME_MS), **run)
         began_ms = world.clock.now_ms()
-        tasks = [
-            _asked(world, asked[n], at_ms=began_ms + at_ms) for n, at_ms in enumerate(planned.arrival_ms.tolist())
-        ]
+        tasks = [_asked(world, asked[n], at_ms=began_ms + at_ms) for n, at_ms in enumerate(planned.arrival_ms.tolist())]
         answers = world.clock.run(*tasks)
     rows = [
         {
-            "outcome": "ok" if answer.status < 300 else STATUS.get(answer.status, "error" if answer.status >= 500 else "refused"),
+            "outcome": "ok"
+            if answer.status < 300
+            else STATUS.get(answer.status, "error" if answer.status >= 500 else "refused"),
             "latency_ms": watch.planned_ms - watch.started_ms,
             **{f"{name}_ms": spent_ms for name, spent_ms in watch.spent_ms.items()},
         }
         for answer, watch in answers
     ]
     return pd.DataFrame(rows).fillna({column: 0.0 for row in rows for column in row if column != "outcome"})
-
-
-def as_frame(found: Recording, categories: tuple[str, ...]) -> pd.DataFrame:
-    """Return a recording of an engine in the same form."""
-    del categories
-    return pd.DataFrame({"outcome": [OUTCOMES[code] for code in found.outcome], "latency_ms": np.asarray(found.latency_ms)})
 
 
 async def _asked(world: World, message: Message, *, at_ms: float) -> tuple[Response, Stopwatch]:

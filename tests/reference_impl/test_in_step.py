@@ -1,0 +1,154 @@
+"""The reference in step with the simulation: the same requests, the same random numbers, no machine in between.
+
+Goal: two codes that share nothing but a page (docs/DRAWS.md) give every request the same latency, and a defect planted
+in either one's queueing is found and named. Method: the whole deployment under a virtual clock, beside the SimPy
+engine.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reference_impl.timing import stopwatch
+from sim.judgement.pairing import pair_frames
+from sim.models import d1, durable_objects
+from sim.models.component import Instance
+from sim.runners.play import play
+from sim.scenario.generation import schedule
+from sim.scenario.scenario import Scenario, load_scenario
+from tests.support.in_step import on_the_reference
+
+NEAR_MS = 1e-6
+"""Two codes add the same times in another order."""
+
+LAUNCH = load_scenario("launch")
+NEVER = {"system.ledger.flush_interval_s": 1e6}
+"""The reference's alarms ring at whole milliseconds, as the platform's do; the model's do not."""
+
+SCENARIOS: dict[str, tuple[Scenario, float, int]] = {
+    "launch at its peak": (LAUNCH.with_(**NEVER), 57.9, 1_000),
+    "launch, a database at 80 %": (LAUNCH.with_(**NEVER).with_shares(search=1.0), 800.0, 2_000),
+    "launch, one ledger at 80 %": (LAUNCH.with_(**NEVER, **{"system.durable_objects.shards": 1}), 500.0, 2_000),
+    "the policy seed": (LAUNCH.with_(**{"system.ledger.policy": "seed"}), 57.9, 600),
+    "feed: chances, spawned and concurrent steps": (load_scenario("feed"), 50.0, 1_000),
+    "social: cache, KV, queues, rooms": (load_scenario("social"), 138.9, 1_000),
+}
+
+
+def both(scenario: Scenario, rate_per_s: float, requests: int, *, seed: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The frames of simulation and reference."""
+    asked = scenario.with_(**{"workload.arrivals.rate_per_s": rate_per_s})
+    planned = schedule(asked, seed).head(requests)
+    measured = on_the_reference(asked, planned, seed=seed)
+    return play(asked, planned, on="simpy", seed=seed).frame, measured
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_request_has_the_same_latency(name: str) -> None:
+    simulated, measured = both(*SCENARIOS[name])
+    assert measured["outcome"].tolist() == simulated["outcome"].astype(str).tolist()
+    assert np.allclose(measured["latency_ms"], simulated["latency_ms"], rtol=0, atol=NEAR_MS)
+
+
+def test_flushes_are_in_step_but_for_the_whole_milliseconds_of_an_alarm() -> None:
+    """A search that comes within that millisecond changes places with a flush in D1's queue."""
+    simulated, measured = both(LAUNCH, 57.9, 2_000)
+    found = pair_frames(simulated, measured)
+    assert set(found.parted) <= {"d1_queue"}
+    assert sum(found.parted.values()) < 0.03 * found.pairs
+    assert found.errors[0.99].value == pytest.approx(0.0, abs=0.01)
+
+
+# --- planted defects -----------------------------------------------------------------------------
+
+
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference's stations have one server more than they should."""
+    real = stopwatch.Station.__init__
+
+    def init(self: stopwatch.Station, clock: Any, name: str, **options: Any) -> None:
+        servers = options.get("servers")
+        real(self, clock, name, **{**options, "servers": None if servers is None else servers + 1})
+
+    monkeypatch.setattr(stopwatch.Station, "__init__", init)
+
+
+def time_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference draws the CPU time of a request, and then another."""
+    real = stopwatch.Stopwatch.draw_ms
+
+    def draw_ms(self: stopwatch.Stopwatch, tape: Any) -> float:
+        return real(self, tape) + (tape.draw() if tape.stream == "workers.cpu" else 0.0)
+
+    monkeypatch.setattr(stopwatch.Stopwatch, "draw_ms", draw_ms)
+
+
+def half_a_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference forgets the way back from an object."""
+    real = stopwatch.Stopwatch.delay
+
+    def delay(self: stopwatch.Stopwatch, category: str, duration_ms: float) -> None:
+        gone = category == "durable_objects" and self.spent_ms.get("ledger")
+        real(self, category, 0.0 if gone else duration_ms)
+
+    monkeypatch.setattr(stopwatch.Stopwatch, "delay", delay)
+
+
+def two_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model's database executes two queries at a time."""
+    real = d1.station
+
+    def station(instance: Instance) -> Any:
+        return replace(real(instance), servers=2)
+
+    monkeypatch.setattr(d1, "station", station)
+
+
+def two_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model's objects handle two events at a time."""
+    real = durable_objects.station
+
+    def station(instance: Instance) -> Any:
+        return replace(real(instance), servers=2)
+
+    monkeypatch.setattr(durable_objects, "station", station)
+
+
+SEARCHES = LAUNCH.with_shares(search=1.0)
+EVENTS = LAUNCH.with_(**NEVER, **{"system.durable_objects.shards": 1}).with_shares(log=1.0)
+
+DEFECTS: list[tuple[Callable[[pytest.MonkeyPatch], None], Scenario, float, str]] = [
+    (two_threads, SEARCHES, 700.0, "d1_queue"),
+    (time_drawn_twice, SEARCHES, 50.0, "workers"),
+    (half_a_round_trip, EVENTS, 50.0, "durable_objects"),
+    (two_databases, SEARCHES, 700.0, "d1_queue"),
+    (two_events, EVENTS, 350.0, "durable_objects_queue"),
+]
+
+
+@pytest.mark.parametrize(("plant", "scenario", "rate_per_s", "named"), DEFECTS, ids=[d[0].__name__ for d in DEFECTS])
+def test_planted_defect_is_named(
+    plant: Callable[[pytest.MonkeyPatch], None],
+    scenario: Scenario,
+    rate_per_s: float,
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sound = pair_frames(*both(scenario, rate_per_s, 400), noise_ms=NEAR_MS)
+    assert sound.parted == {}
+    plant(monkeypatch)
+    found = pair_frames(*both(scenario, rate_per_s, 400), noise_ms=NEAR_MS)
+    assert next(iter(found.parted)) == named
+
+
+def test_requests_without_numbers_read_the_tapes() -> None:
+    """Whoever sends no ``headroom-request`` is served as before, in the order of arrival."""
+    simulated, measured = both(SEARCHES, 50.0, 50, seed=3)
+    again_simulated, again = both(SEARCHES, 50.0, 50, seed=4)
+    assert not np.allclose(measured["latency_ms"], again["latency_ms"])
+    assert np.allclose(again["latency_ms"], again_simulated["latency_ms"], atol=NEAR_MS)
+    assert len(simulated) == len(measured)
