@@ -29,7 +29,7 @@ class Token(NamedTuple):
 
     kind: str
     text: str
-    start: int
+    start_index: int
 
     def says(self, *words: str) -> bool:
         """Whether it is one of these keywords or signs."""
