@@ -1,6 +1,6 @@
 """One call that measures statements at growing sizes of their tables, and tries the index that mends them.
 
-What is billed is what is read, whatever is returned (hazard H21).
+A query without an index reads in proportion to its table, whatever it returns (hazard H21), and that is billed.
 
 >>> from sim import d1
 >>> report = d1("deploy/migrations", query="SELECT id FROM users WHERE email = ?", rows={"users": 1_000})

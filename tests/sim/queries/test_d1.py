@@ -31,7 +31,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> D1Report:
 
 
 def test_the_search_of_the_project_is_found_and_mended(tmp_path: Path) -> None:
-    """Hazard H21: 11,000 rows for 10,000 adapters, 20 with an index; the real runtime counts the same (tests/runtime)."""
+    """11,000 rows for 10,000 adapters, 20 with an index; the real runtime counts the same (tests/runtime)."""
     found = d1(before_the_index(tmp_path), query=SEARCH, rows={"loras": 10_000}, values=ALL_PUBLIC, rate_per_s=10.0)
     search = found["search"]
     assert [point.rows_read for point in search.measured.points] == [110, 1_100, 11_000]
@@ -53,6 +53,21 @@ def test_with_its_index_the_search_passes() -> None:
     found = d1(MIGRATIONS, query=SEARCH, rows={"loras": 10_000})
     assert found["search"].measured.last.rows_read == 20
     assert (found.exit_status, found["search"].index) == (0, None)
+
+
+def test_h21_what_has_no_index_is_found() -> None:
+    """Members by user, adapters by owner, the best rated: they have none, and one mends each."""
+    query = """
+        -- members\nSELECT organization_id FROM organization_members WHERE user_id = ?;
+        -- owned\nSELECT id FROM loras WHERE owner_id = ?;
+        -- rated\nSELECT id FROM loras ORDER BY rating_avg DESC LIMIT 20;
+    """
+    found = d1(MIGRATIONS, query=query, rows={"loras": 3_000, "organization_members": 3_000, "users": 1_000})
+    for one in found.queries:
+        assert one.verdict is Verdict.ALERT, one.name
+        assert one.measured.last.rows_read >= 3_000, one.name
+        assert one.index is not None
+        assert one.index.after.last.rows_read <= 20, one.name
 
 
 def test_each_statement_of_a_social_network_is_judged(report: D1Report) -> None:
