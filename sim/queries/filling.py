@@ -244,6 +244,8 @@ def literal(text: str) -> Value:
     """Return the value of a literal of SQL."""
     if text.startswith(("'", '"')):
         return text[1:-1].replace("''", "'")
+    if text[:1] in "xX":
+        return bytes.fromhex(text[2:-1])
     if text.upper() in ("NULL", "TRUE", "FALSE"):
         return {"NULL": None, "TRUE": 1, "FALSE": 0}[text.upper()]
     try:
