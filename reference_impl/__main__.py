@@ -120,7 +120,7 @@ def _count_rows(folder: Path) -> int:
     if not folder.is_dir():
         print(f"reference_impl: count_rows_in={str(folder)!r} must be a folder; there is none", file=sys.stderr)
         return USAGE_STATUS
-    answer_lines(folder, sys.stdin, lambda line: print(line, flush=True))
+    answer_lines(folder, sys.stdin, answer=lambda line: print(line, flush=True))
     return 0
 
 

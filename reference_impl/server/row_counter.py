@@ -17,7 +17,7 @@ from typing import Any
 from reference_impl.sqlite.row_count.meter import STEPS_MAX, RowMeter
 
 
-def answer_lines(folder: Path, lines: Iterable[str], answer: Callable[[str], None]) -> None:
+def answer_lines(folder: Path, lines: Iterable[str], *, answer: Callable[[str], None]) -> None:
     """Answer each line until there are no more.
 
     Parameters

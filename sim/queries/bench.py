@@ -36,9 +36,9 @@ class Bench:
         ran = self.local.run(sql, params)
         found = self.counter.count(sql, params, steps=ran.steps)
         if found is None:
-            return Point(ran.returned, ran.changes, ran.returned, ran.changes, ran.steps, "at least")
+            return Point(ran.returned_rows, ran.changes, ran.returned_rows, ran.changes, ran.steps, "at least")
         basis = "counted" if found.is_exact else "estimated"
-        return Point(found.rows_read, found.rows_written, ran.returned, ran.changes, ran.steps, basis)
+        return Point(found.rows_read, found.rows_written, ran.returned_rows, ran.changes, ran.steps, basis)
 
     def execute(self, sql: str) -> None:
         """Change the schema.

@@ -79,7 +79,7 @@ class Filler:
 
     def row(self, table: str, number: int) -> tuple[Value, ...]:
         """Return row *number* of a table; those from its size on are new rows."""
-        return tuple(self.value(table, column.name, number) for column in self.tables[table].columns)
+        return tuple(self.value(table, column.name, number=number) for column in self.tables[table].columns)
 
     def rows(self, table: str) -> Iterator[tuple[Value, ...]]:
         """Yield all rows of a table."""
@@ -87,7 +87,7 @@ class Filler:
         for number in range(self.sizes[table]):
             yield tuple(maker(number) for maker in makers)
 
-    def value(self, table: str, column: str, number: int) -> Value:
+    def value(self, table: str, column: str, *, number: int) -> Value:
         """Return one value."""
         return self._maker(table, column)(number)
 
@@ -166,7 +166,7 @@ class Filler:
     def _target(self, parent: str, column: str) -> Maker:
         if parent not in self.sizes:
             return _typed(self.tables[parent].column(column))
-        return lambda number: self.value(parent, column, number)
+        return lambda number: self.value(parent, column, number=number)
 
     def _cycled(self, place: tuple[str, str], values: Sequence[Value]) -> Maker:
         ranks = self._ranks(place)
@@ -244,6 +244,8 @@ def literal(text: str) -> Value:
     """Return the value of a literal of SQL."""
     if text.startswith(("'", '"')):
         return text[1:-1].replace("''", "'")
+    if text[:1] in "xX":
+        return bytes.fromhex(text[2:-1])
     if text.upper() in ("NULL", "TRUE", "FALSE"):
         return {"NULL": None, "TRUE": 1, "FALSE": 0}[text.upper()]
     try:

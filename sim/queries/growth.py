@@ -23,7 +23,7 @@ class Point:
     Attributes
     ----------
     rows_read, rows_written : int
-    returned, changes, steps : int
+    returned_rows, changes, steps : int
         Rows returned and changed, and instructions, on this machine's SQLite; 0 where it was extrapolated.
     basis : {"counted", "estimated", "at least", "extrapolated"}
         Whether the rows are the provider's count, an estimate from a part of the run, a lower bound, or follow from how
@@ -32,7 +32,7 @@ class Point:
 
     rows_read: int
     rows_written: int
-    returned: int
+    returned_rows: int
     changes: int
     steps: int
     basis: str
@@ -78,7 +78,7 @@ def growth(points: Sequence[Point], shares: Sequence[float], *, plan: Sequence[s
     if exponent < EXPONENT_MIN or last.work < ROWS_MIN:
         return Growth(exponent, Verdict.PASS, "reads no more as its tables grow")
     pace = "as its tables do" if exponent < 1.25 else f"as their power {exponent:.1f}"
-    used = max(last.returned + last.changes, 1)
+    used = max(last.returned_rows + last.changes, 1)
     if last.basis == "at least":
         return Growth(exponent, Verdict.ALERT, f"its work grows {pace}; only the runtime can count its rows")
     if last.rows_read > WASTE_RATIO * used or is_scan(plan):

@@ -1,5 +1,7 @@
 """One call that measures statements at growing sizes of their tables, and tries the index that mends them.
 
+A query without an index reads in proportion to its table, whatever it returns (hazard H21), and that is billed.
+
 >>> from sim import d1
 >>> report = d1("deploy/migrations", query="SELECT id FROM users WHERE email = ?", rows={"users": 1_000})
 >>> report.queries[0].measured.last.rows_read
@@ -244,7 +246,7 @@ class _Task:
         """Return the best indexes, measured at every size, and how many were tried."""
         largest = self.benches[-1]
         values = [one.value for one in chosen[-1]]
-        sql, tried = trial.best(largest, statement.sql, values, clauses=clauses, tables=self.tables)
+        sql, tried = trial.best(largest, statement.sql, params=values, clauses=clauses, tables=self.tables)
         if not sql:
             return None, tried
         prices = trial.write_prices(largest, sql, tables=self.tables)

@@ -128,7 +128,7 @@ class _Chooser:
         place = f"{term.table}.{term.column}"
         if term.operator == "set":
             size = self._filler.sizes.get(term.table, 0)
-            return self._filler.value(term.table, term.column, size), f"a new {place}"
+            return self._filler.value(term.table, term.column, number=size), f"a new {place}"
         if term.operator in ("<", ">", "between"):
             return self._bound(term, number), f"{place}, near an end"
         value = self._present(term, term.params.index(number))

@@ -52,9 +52,9 @@ class Index:
     sql : tuple of str
         The statements that create them.
     after : Measured
-    insert_rows_written, insert_rows_written_before : int or None
+    insert_rows_written, insert_before_rows_written : int or None
         Rows that an insert of one row writes, with them and without; None where it could not be counted.
-    update_rows_written, update_rows_written_before : int or None
+    update_rows_written, update_before_rows_written : int or None
         The same of an update of their columns.
     added_bytes : int
         By which they make the largest database that was made larger.
@@ -63,9 +63,9 @@ class Index:
     sql: tuple[str, ...]
     after: Measured
     insert_rows_written: int | None
-    insert_rows_written_before: int | None
+    insert_before_rows_written: int | None
     update_rows_written: int | None
-    update_rows_written_before: int | None
+    update_before_rows_written: int | None
     added_bytes: int
 
 
@@ -81,8 +81,8 @@ class QueryReport:
     measured : Measured
     index : Index, optional
         None if none was needed, or none helps.
-    tried : int
-        Candidates that were tried.
+    candidates : int
+        Indexes that were tried.
     """
 
     name: str
@@ -90,7 +90,7 @@ class QueryReport:
     parameters: tuple[Parameter, ...]
     measured: Measured
     index: Index | None
-    tried: int
+    candidates: int
 
     @property
     def verdict(self) -> Verdict:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sim.foundation.errors import UsageError
+
 TOKEN = re.compile(
     r"""(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
       | (?P<text>[xX]?'(?:[^']|'')*')
@@ -22,6 +24,8 @@ TOKEN = re.compile(
 )
 NAME = re.compile(r"^(?:name\s*:\s*)?(\S.*)$", re.IGNORECASE)
 NAME_CHARACTERS_MAX = 60
+PARAMS_MAX = 100
+"""Bound parameters of a statement, as on D1."""
 
 
 class Token(NamedTuple):
@@ -29,7 +33,7 @@ class Token(NamedTuple):
 
     kind: str
     text: str
-    start: int
+    start_index: int
 
     def says(self, *words: str) -> bool:
         """Whether it is one of these keywords or signs."""
@@ -112,6 +116,11 @@ def _numbered(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the statement without the comments around it, with numbered parameters, and their names.
 
     SQLite's rule: ``?`` takes the number after the greatest so far, ``:name`` too unless it was met before.
+
+    Raises
+    ------
+    UsageError
+        A number is greater than D1 takes.
     """
     begin = next(found.start() for found in TOKEN.finditer(text) if found.lastgroup != "comment")
     names: dict[str, int] = {}
@@ -129,6 +138,8 @@ def _numbered(text: str) -> tuple[str, tuple[str, ...]]:
         else:
             number = names.setdefault(word[1:], most + 1)
         most = max(most, number)
+        if most > PARAMS_MAX:
+            raise UsageError(f"parameter {word} must have a number from 1 to {PARAMS_MAX}, as on D1 (docs/D1.md)")
         parts += [text[at : found.start()], f"?{number}"]
         at = found.end()
     parts.append(text[at:])

@@ -20,8 +20,8 @@ ROUNDS_MAX = 3
 def best(
     bench: Bench,
     sql: str,
-    params: Sequence[Value],
     *,
+    params: Sequence[Value],
     clauses: Clauses,
     tables: Mapping[str, TableSchema],
 ) -> tuple[Candidate, int]:
@@ -85,8 +85,8 @@ def write_prices(bench: Bench, sql: Candidate, *, tables: Mapping[str, TableSche
     key = table.keys[0]
     sets = ", ".join(f"{quoted(column.name)} = ?{number}" for number, column in enumerate(changed, 1))
     where = " AND ".join(f"{quoted(name)} = ?{number}" for number, name in enumerate(key, len(changed) + 1))
-    values = [bench.filler.value(table.name, column.name, size) for column in changed]
-    values += [bench.filler.value(table.name, name, size // 2) for name in key]
+    values = [bench.filler.value(table.name, column.name, number=size) for column in changed]
+    values += [bench.filler.value(table.name, name, number=size // 2) for name in key]
     return inserted, _written(bench, f"UPDATE {quoted(table.name)} SET {sets} WHERE {where}", values)  # noqa: S608  # quoted
 
 

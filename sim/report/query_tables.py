@@ -106,7 +106,11 @@ def advice(query: "QueryReport") -> Iterator[str]:
         if index.after.growth.verdict is Verdict.ALERT:
             yield f"  still {index.after.growth.reason}"
     elif query.verdict is Verdict.ALERT:
-        tried = f"none of {query.tried} indexes tried halves what it reads" if query.tried else "no index can mend it"
+        tried = (
+            f"none of {query.candidates} indexes tried halves what it reads"
+            if query.candidates
+            else "no index can mend it"
+        )
         yield f"  {tried}; bound what it asks for, or keep the answer up to date in a row of its own"
     if query.parameters:
         shown = (
@@ -120,8 +124,8 @@ def write_price(index: "Index") -> str:
     """What an index costs, in a sentence."""
     parts = []
     pairs = (
-        ("an insert", index.insert_rows_written, index.insert_rows_written_before),
-        ("an update of its columns", index.update_rows_written, index.update_rows_written_before),
+        ("an insert", index.insert_rows_written, index.insert_before_rows_written),
+        ("an update of its columns", index.update_rows_written, index.update_before_rows_written),
     )
     for what, after, before in pairs:
         if after is not None and before is not None:

@@ -29,8 +29,8 @@ def test_the_search_of_the_project_is_found_and_mended(tmp_path: Path) -> None:
     assert search.verdict is Verdict.ALERT
     assert search.index is not None
     assert search.index.after.last.rows_read == 20
-    assert (search.index.insert_rows_written_before, search.index.insert_rows_written) == (4, 5)
-    assert (search.index.update_rows_written_before, search.index.update_rows_written) == (3, 4)
+    assert (search.index.insert_before_rows_written, search.index.insert_rows_written) == (4, 5)
+    assert (search.index.update_before_rows_written, search.index.update_rows_written) == (3, 4)
 
 
 def test_both_counters_agree_to_the_row(both: tuple[D1Report, D1Report]) -> None:

@@ -41,11 +41,11 @@ class Ran:
 
     Attributes
     ----------
-    returned, changes, steps : int
+    returned_rows, changes, steps : int
         Rows returned, rows changed, instructions.
     """
 
-    returned: int
+    returned_rows: int
     changes: int
     steps: int
 

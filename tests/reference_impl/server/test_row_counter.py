@@ -44,7 +44,7 @@ def test_it_counts_the_file_as_it_is_at_each_line(tmp_path: Path) -> None:
             yield asked("SELECT * FROM t WHERE a = ?1", 5)
             yield asked("INSERT INTO t VALUES (1, ?1)", {"blob": "00ff"})
 
-        answer_lines(tmp_path, lines(), lambda line: answers.append(json.loads(line)))
+        answer_lines(tmp_path, lines(), answer=lambda line: answers.append(json.loads(line)))
         assert database.execute("SELECT count(*) FROM t").fetchone() == (1_001,)
     assert [answer["rows_read"] for answer in answers] == [1_000, 2, 3, 1_001, 0]
     assert answers[-1]["rows_written"] == 1
@@ -56,7 +56,7 @@ def test_a_blob_is_compared_as_one(tmp_path: Path) -> None:
     answer_lines(
         tmp_path,
         [asked("SELECT count(*) FROM t WHERE b = ?1 AND a >= 0", {"blob": "06"})],
-        lambda line: answers.append(json.loads(line)),
+        answer=lambda line: answers.append(json.loads(line)),
     )
     assert answers[0]["rows_read"] == len(range(6, 1_000, 7))
 

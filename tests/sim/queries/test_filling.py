@@ -8,10 +8,11 @@ import sqlite3
 from collections import Counter
 from contextlib import closing
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.queries.filling import Filler, Habits, Value, fill, quoted
+from sim.queries.filling import Filler, Habits, Value, fill, literal, quoted
 from sim.queries.schema import read_tables
 from sim.queries.sizes import parents_first
 
@@ -111,3 +112,13 @@ def test_what_is_generated_virtual_or_a_view_is_told_apart() -> None:
         assert fill(database, Filler(tables, dict.fromkeys(tables, 5), Habits()), order=list(tables)) == {}
         assert database.execute("SELECT count(*) FROM f WHERE f MATCH 'body'").fetchone() == (5,)
         assert database.execute(f"SELECT count(*) FROM {quoted('q')}").fetchone() == (5,)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("'it''s'", "it's"), ("x'00ff'", b"\0\xff"), ("NULL", None), ("true", 1), ("12", 12), ("1.5e3", 1_500.0)],
+)
+def test_a_literal_of_sql_is_its_value(text: str, value: Value) -> None:
+    assert literal(text) == value
+    with closing(sqlite3.connect(":memory:")) as database:
+        assert database.execute(f"SELECT {text}").fetchone() == (value,)
