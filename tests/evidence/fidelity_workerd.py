@@ -1,13 +1,12 @@
 """The real runtime against a model that was calibrated at a quarter of its capacity.
 
-:func:`workerd_calibrated` measures and predicts; ``python -m tests.evidence.fidelity_workerd_text`` prints it as its
-part of ``docs/FIDELITY.md``. It needs ``make runtime``, and some seven minutes. One Durable Object of the real runtime
-stores a row a request and flushes all of them in one transaction every four seconds (hazard H70). Driver and runtime
-have a core each. Everything that the model knows is from runs at 25 % of the capacity that those runs say; nothing is
-fitted to the loads that are predicted.
+:func:`workerd_calibrated` measures and predicts; ``python -m tests.evidence.fidelity_workerd_text`` prints it. It needs
+``make runtime``, and some seven minutes. One Durable Object of the real runtime stores a row a request and flushes all
+of them in one transaction every four seconds (hazard H70). Driver and runtime have a core each. Everything that the
+model knows is from runs at 25 % of the capacity that those runs say; nothing is fitted to the loads that are predicted.
 
-What the model is made of: service time and delay told apart in the latencies; stalls of runtime and machine, by their
-measured frequency and lengths; the flush, by its measured time for a row.
+What the model is made of: service time and delay told apart in the latencies; stalls of runtime and machine, which come
+by the clock, by their measured frequency and lengths; the flush, by its measured time for a row.
 """
 
 import json
@@ -45,9 +44,6 @@ CALIBRATION_RUNS = 3
 WARM_UP_MS = 1_000.0
 NEVER = AbortRule(failed_fraction=1.0)
 QQ = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-BY_REQUEST = 0.5
-"""Probability that stalls come with requests, as a collection of garbage does, and not by the clock, as a neighbour
-does: runs at one rate do not say which, so that half of the replications take the one and half the other."""
 BEFORE_MS, AFTER_MS = 10.0, 30.0
 """The longest stall that begins so near to when the object says that it flushes is the flush."""
 
@@ -261,8 +257,6 @@ def drawn(scenario: Scenario, models: Sequence[Model], rate_per_s: float, rng: n
     ratio = mean_ms / service.expected()
     count = len(model.stall_ms)
     per_s = rng.gamma(count + 0.5) / model.server.stalls.duration_s
-    if rng.random() < BY_REQUEST:
-        per_s *= rate_per_s * model.server.stalls.duration_s / model.server.n
     flush_us = np.concatenate([one.flush_row_us for one in models])
     changes: dict[str, Any] = {
         "workload.arrivals.rate_per_s": rate_per_s + per_s,

@@ -45,7 +45,7 @@ def measured(rate_per_s: float, seed: int, duration_s: float = 30.0) -> Measured
     frame = run(truth, rng=seed).frame
     frame = frame[frame["route"] == "append"]
     sent_ms, latency_ms = frame["arrival_ms"].to_numpy(), frame["latency_ms"].to_numpy()
-    flushes = []
+    flushes: list[tuple[float, int]] = []
     while (at_ms := (flushes[-1][0] if flushes else 0.0) + FLUSH_S * 1000) < duration_s * 1000:
         inside = (sent_ms - sent_ms[0] > at_ms - FLUSH_S * 1000) & (sent_ms - sent_ms[0] <= at_ms)
         flushes.append((at_ms, int(inside.sum())))

@@ -138,11 +138,11 @@ def calibrate(
     calibration = Calibration(base, found, solver.refused, scalability, tuple(notes))
     calibration.scenario  # noqa: B018  # a calibrated scenario that cannot be loaded is an error now
     if out is not None:
-        write(calibration, scenario, Path(out))
+        write(calibration, scenario, out=Path(out))
     return calibration
 
 
-def write(calibration: Calibration, scenario: str | Path, out: Path) -> None:
+def write(calibration: Calibration, scenario: str | Path, *, out: Path) -> None:
     """Write the calibrated scenario; it is in place whole, or not at all.
 
     Raises
@@ -152,7 +152,8 @@ def write(calibration: Calibration, scenario: str | Path, out: Path) -> None:
     """
     if not calibration.found:
         raise UsageError(f"out={str(out)!r}: no distribution was identified, so there is no scenario to write")
-    text = written(scenario, out, calibration.changes["name"], [(one, reason(one)) for one in calibration.found])
+    found = [(one, reason(one)) for one in calibration.found]
+    text = written(scenario, found, name=calibration.changes["name"], out=out)
     try:
         with whole_file(out) as file:
             file.write(text.encode())
