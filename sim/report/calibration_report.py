@@ -56,9 +56,9 @@ def _interval(number: "Interval") -> str:
 
 
 def _fit(law: "Law") -> str:
-    if isfinite(law.p_value):
-        return f"{law.p_value:.2g}"
-    return f"({law.rejected}: {law.rejected_p:.2g})" if law.rejected else ""
+    if isfinite(law.fit_probability):
+        return f"{law.fit_probability:.2g}"
+    return f"({law.rejected}: {law.rejected_probability:.2g})" if law.rejected else ""
 
 
 def calibration_document(found: "Calibration") -> dict[str, Any]:
@@ -76,7 +76,7 @@ def calibration_document(found: "Calibration") -> dict[str, Any]:
                     for name, number in one.law.intervals.items()
                 },
                 "n": one.law.n,
-                "fit_p_value": one.law.p_value,
+                "fit_p_value": one.law.fit_probability,
                 "aic_above_least": one.law.considered,
                 "rejected": one.law.rejected,
                 "source": one.source,

@@ -1,10 +1,9 @@
 """The real runtime against a model that was calibrated at a quarter of its capacity.
 
-:func:`workerd_calibrated` measures and predicts; ``python -m tests.evidence.fidelity_workerd_text`` prints it as its
-part of ``docs/FIDELITY.md``. It needs ``make runtime``, and some seven minutes. One Durable Object of the real runtime
-stores a row a request and flushes all of them in one transaction every four seconds (hazard H70). Driver and runtime
-have a core each. Everything that the model knows is from runs at 25 % of the capacity that those runs say; nothing is
-fitted to the loads that are predicted.
+:func:`workerd_calibrated` measures and predicts; ``python -m tests.evidence.fidelity_workerd_text`` prints it. It needs
+``make runtime``, and some seven minutes. One Durable Object of the real runtime stores a row a request and flushes all
+of them in one transaction every four seconds (hazard H70). Driver and runtime have a core each. Everything that the
+model knows is from runs at 25 % of the capacity that those runs say; nothing is fitted to the loads that are predicted.
 
 What the model is made of: service time and delay told apart in the latencies; stalls of runtime and machine, which come
 by the clock, by their measured frequency and lengths; the flush, by its measured time for a row.

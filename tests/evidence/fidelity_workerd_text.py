@@ -1,4 +1,4 @@
-"""What ``docs/FIDELITY.md`` says of the real runtime: ``python -m tests.evidence.fidelity_workerd_text`` prints it."""
+"""The tables of ``docs/FIDELITY_WORKERD.md``: ``python -m tests.evidence.fidelity_workerd_text`` measures them."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from tests.evidence.fidelity_workerd import LOADS, QQ, STATISTICS, Score, Scores
 
 
 def text(found: Scores) -> str:
-    """Return the part of ``docs/FIDELITY.md`` that is about the real runtime."""
+    """Return the tables of a scoring, as a page has them."""
     covered, intervals = found.coverage()
     late = sum(one.late_runs for one in found.scores if one.load < 1)
     lines = [

@@ -17,7 +17,7 @@ from sim.experiments.calibration.scalability import Scalability, fit_scalability
 from sim.experiments.calibration.seen import distributions
 from sim.experiments.calibration.sources import log_samples
 from sim.experiments.calibration.text import written
-from sim.experiments.calibration.totals import from_totals
+from sim.experiments.calibration.totals import from_totals, latencies_of, latencies_of_trace
 from sim.foundation.errors import UsageError
 from sim.foundation.files import whole_file
 from sim.randomness.distributions import Constant
@@ -99,7 +99,8 @@ def calibrate(
     ----------
     scenario : path, or name of one in ``scenarios/``
     runs : sequence of Result or path
-        Runs at low load: of the reference, the real runtime, a URL (``headroom run --save``).
+        Runs at low load: of the reference, the real runtime, a URL (``headroom run --save``); or traces with latencies,
+        in any form that :func:`sim.read_trace` reads.
     logs : sequence of path
         Workers trace events, or D1's meta objects, a JSON object a line.
     ramp : sequence of Result or path
@@ -137,11 +138,11 @@ def calibrate(
     calibration = Calibration(base, found, solver.refused, scalability, tuple(notes))
     calibration.scenario  # noqa: B018  # a calibrated scenario that cannot be loaded is an error now
     if out is not None:
-        write(calibration, scenario, Path(out))
+        write(calibration, scenario, out=Path(out))
     return calibration
 
 
-def write(calibration: Calibration, scenario: str | Path, out: Path) -> None:
+def write(calibration: Calibration, scenario: str | Path, *, out: Path) -> None:
     """Write the calibrated scenario; it is in place whole, or not at all.
 
     Raises
@@ -151,7 +152,8 @@ def write(calibration: Calibration, scenario: str | Path, out: Path) -> None:
     """
     if not calibration.found:
         raise UsageError(f"out={str(out)!r}: no distribution was identified, so there is no scenario to write")
-    text = written(scenario, out, calibration.changes["name"], [(one, reason(one)) for one in calibration.found])
+    found = [(one, reason(one)) for one in calibration.found]
+    text = written(scenario, found, name=calibration.changes["name"], out=out)
     try:
         with whole_file(out) as file:
             file.write(text.encode())
@@ -173,13 +175,18 @@ def _from_runs(
     """Identify what runs show; return remarks on them."""
     all_shown, notes = [], []
     for one in runs:
-        result, name = _run(one, base)
-        if has_server_times(result):
-            all_shown += list(shown(result, base, run=name))
-            notes += [f"{name}: {note}" for note in result.notes if note.startswith("INVALID")]
-            continue
-        for found in from_totals(result, base, held=solver.held, zero=zero, rng=rng, run=name):
-            solver.found.setdefault(found.path, found)
+        if isinstance(one, str | Path) and Path(one).suffix != ".parquet":
+            seen = latencies_of_trace(Path(one), base)
+        else:
+            result, name = _run(one, base)
+            if has_server_times(result):
+                all_shown += list(shown(result, base, run=name))
+                notes += [f"{name}: {note}" for note in result.notes if note.startswith("INVALID")]
+                continue
+            seen = latencies_of(result, run=name)
+        laws, remarks = from_totals(seen, base, held=solver.held, zero=zero, rng=rng)
+        solver.found = {law.path: law for law in laws} | solver.found
+        notes += remarks
     solver.solve(all_shown)
     return notes
 

@@ -46,7 +46,7 @@ class Family:
     ----------
     name : str
         As a scenario writes it.
-    free : int
+    free_parameters : int
         Number of free parameters, for the information criterion.
     fit : callable
         ``sample -> parameters`` by maximum likelihood; None where the family cannot hold the sample.
@@ -61,7 +61,7 @@ class Family:
     """
 
     name: str
-    free: int
+    free_parameters: int
     fit: Callable[[Array], dict[str, float] | None]
     log_density: Callable[[Array, Parameters], Array]
     cdf: Callable[[Array, Parameters], Array]

@@ -73,24 +73,24 @@ class Law:
         By parameter; for an empirical distribution those of its mean, P50 and P99.
     n : int
         Size of the sample.
-    p_value : float
-        Of goodness of fit; NaN for a constant and for an empirical distribution, which is not tested.
+    fit_probability : float
+        The p-value of goodness of fit; NaN for a constant and for an empirical distribution, which is not tested.
     considered : mapping of str to float
         AIC above the least, by family; infinite where the family cannot hold the sample.
     rejected : str
         The family that was taken, if it does not fit; empty otherwise.
-    rejected_p : float
-    observed : ndarray
+    rejected_probability : float
+    observed : ndarray, shape (quantiles,)
         Quantiles of the sample at :data:`QQ_PROBABILITIES`; empty where no sample shows the distribution alone.
     """
 
     distribution: AnyDistribution
     intervals: dict[str, Interval]
     n: int
-    p_value: float = float("nan")
+    fit_probability: float = float("nan")
     considered: dict[str, float] = field(default_factory=dict)
     rejected: str = ""
-    rejected_p: float = float("nan")
+    rejected_probability: float = float("nan")
     observed: Array = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
 
     @property
@@ -102,8 +102,8 @@ class Law:
         numbers = ", ".join(
             f"{key} {one.value:.4g} [{one.low:.4g}, {one.high:.4g}]" for key, one in self.intervals.items()
         )
-        fit = f", fit p = {self.p_value:.2g}" if isfinite(self.p_value) else ""
-        lost = f"; {self.rejected} does not fit (p = {self.rejected_p:.2g})" if self.rejected else ""
+        fit = f", fit p = {self.fit_probability:.2g}" if isfinite(self.fit_probability) else ""
+        lost = f"; {self.rejected} does not fit (p = {self.rejected_probability:.2g})" if self.rejected else ""
         return f"{self.name}: {numbers}; n = {self.n:,}{fit}{lost}"
 
 
@@ -146,7 +146,7 @@ def fit_law(sample: Array, *, rng: int, what: str = "sample", resamples: int = R
         p_value, intervals = _bootstrap(x, family, parameters, rng=generator, resamples=resamples)
         if p_value >= FIT_P_MIN:
             return Law(family.build(parameters), intervals, len(x), p_value, considered, observed=observed(x))
-        return empirical_law(x, generator, considered=considered, rejected=family.name, rejected_p=p_value)
+        return empirical_law(x, generator, considered=considered, rejected=family.name, rejected_probability=p_value)
     return empirical_law(x, generator, considered=considered)
 
 
@@ -159,9 +159,9 @@ def _by_criterion(x: Array) -> list[tuple[float, Family, dict[str, float]]]:
             continue
         likelihood = float(family.log_density(x, parameters).sum())
         if isfinite(likelihood):
-            found.append((2 * family.free - 2 * likelihood, family, parameters))
+            found.append((2 * family.free_parameters - 2 * likelihood, family, parameters))
     least = min((aic for aic, _, _ in found), default=0.0)
-    return sorted(found, key=lambda one: (one[0] > least + SUPPORTED_AIC, one[1].free, one[0]))
+    return sorted(found, key=lambda one: (one[0] > least + SUPPORTED_AIC, one[1].free_parameters, one[0]))
 
 
 def _bootstrap(
@@ -206,7 +206,7 @@ def empirical_law(
     *,
     considered: dict[str, float] | None = None,
     rejected: str = "",
-    rejected_p: float = float("nan"),
+    rejected_probability: float = float("nan"),
 ) -> Law:
     """Return a sample's own quantiles as its distribution, with intervals of its mean, P50 and P99."""
     statistics: dict[str, Callable[[Array], Any]] = {
@@ -228,7 +228,7 @@ def empirical_law(
         len(x),
         considered=considered or {},
         rejected=rejected,
-        rejected_p=rejected_p,
+        rejected_probability=rejected_probability,
         observed=observed(x),
     )
 

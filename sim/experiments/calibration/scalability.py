@@ -58,7 +58,8 @@ class Scalability:
 
     def at(self, load: Array) -> Array:
         """Return the fitted throughput, shape of *load*."""
-        return law(np.asarray(load, dtype=np.float64), self.gamma_per_s.value, self.alpha.value, self.beta.value)
+        at = np.asarray(load, dtype=np.float64)
+        return law(at, gamma=self.gamma_per_s.value, alpha=self.alpha.value, beta=self.beta.value)
 
     def __str__(self) -> str:
         peak = self.peak_per_s
@@ -69,18 +70,18 @@ class Scalability:
         )
 
 
-def law(load: Array, gamma: float, alpha: float, beta: float) -> Array:
+def law(load: Array, *, gamma: float, alpha: float, beta: float) -> Array:
     """Return throughput at *load*, shape of *load*."""
     return np.asarray(gamma * load / (1 + alpha * (load - 1) + beta * load * (load - 1)))
 
 
-def peak(gamma: float, alpha: float, beta: float) -> tuple[float, float]:
+def peak(*, gamma: float, alpha: float, beta: float) -> tuple[float, float]:
     """Return the load of highest throughput, and that throughput."""
     if beta <= NEGLIGIBLE:
         return inf, gamma / alpha if alpha > NEGLIGIBLE else inf
     load = sqrt(max(1 - alpha, 0.0) / beta)
     load = max(load, 1.0)
-    return load, float(law(np.array([load]), gamma, alpha, beta)[0])
+    return load, float(law(np.array([load]), gamma=gamma, alpha=alpha, beta=beta)[0])
 
 
 def fit_scalability(load: Sequence[float], throughput_per_s: Sequence[float], *, rng: int) -> Scalability:
@@ -104,15 +105,15 @@ def fit_scalability(load: Sequence[float], throughput_per_s: Sequence[float], *,
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     best = _fitted(x, y)
-    fitted = law(x, *best)
+    fitted = law(x, **best)
     residual = y - fitted
     generator = np.random.default_rng(rng)
     # Three parameters were fitted: residuals are smaller than the errors were.
     relative = residual / fitted * sqrt(len(x) / (len(x) - 3))
     again = [_fitted(x, fitted * (1 + generator.choice(relative, len(x)))) for _ in range(RESAMPLES)]
-    peaks = np.array([peak(*one) for one in again])
-    gamma, alpha, beta = (_interval(best[at], np.array([one[at] for one in again])) for at in range(3))
-    peak_load, peak_per_s = peak(*best)
+    peaks = np.array([peak(**one) for one in again])
+    gamma, alpha, beta = (_interval(value, np.array([one[name] for one in again])) for name, value in best.items())
+    peak_load, peak_per_s = peak(**best)
     return Scalability(
         gamma, alpha, beta, _interval(peak_load, peaks[:, 0]), _interval(peak_per_s, peaks[:, 1]), x, y, residual
     )
@@ -135,16 +136,15 @@ def _check(x: Array, y: Array) -> None:
         )
 
 
-def _fitted(x: Array, y: Array) -> tuple[float, float, float]:
+def _fitted(x: Array, y: Array) -> dict[str, float]:
     """Return gamma, alpha, beta by least squares of relative errors."""
 
     def misfit(p: Array) -> Array:
-        return law(x, float(p[0]), float(p[1]), float(p[2])) / y - 1
+        return law(x, gamma=float(p[0]), alpha=float(p[1]), beta=float(p[2])) / y - 1
 
     start = [float(y[0] / x[0]), 0.05, 1e-3]
     found = optimize.least_squares(misfit, start, bounds=([0, 0, 0], [inf, 1, 1]), x_scale=[start[0], 0.1, 0.01])
-    gamma, alpha, beta = found.x
-    return float(gamma), float(alpha), float(beta)
+    return dict(zip(("gamma", "alpha", "beta"), map(float, found.x), strict=True))
 
 
 def _interval(value: float, again: Array) -> Interval:

@@ -20,6 +20,7 @@ Künsch, "The jackknife and the bootstrap for general stationary observations", 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp, log1p, sqrt
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,8 +140,8 @@ def tell_apart(sent_ms: Array, latency_ms: Array, *, rng: int, what: str = "run"
             f"{what}: service time and delay are confounded at {1000 * run.rate_per_ms:.0f} requests/s (service "
             f"{low:.2g} to {high:.2g} ms: too few requests met each other; play more, or at a quarter of capacity)"
         )
-    found = [run.match(seen, family, np.random.default_rng(rng)) for family in SERVICE_LAWS]
-    best = min(found, key=lambda one: one.distance)
+    found = [run.match(seen, family, rng=np.random.default_rng(rng)) for family in SERVICE_LAWS]
+    best = min(found, key=lambda one: one.log_error)
     half = run.covariance_half_width(seen.mean_ms) / best.mean_ms**2
     means, cv2s = [one.mean_ms for one in found], [one.cv2 for one in found]
     return SingleServer(
@@ -180,26 +181,32 @@ def phased_service(mean_ms: float, cv2: float) -> AnyDistribution:
 SERVICE_LAWS = (lognormal_service, phased_service)
 
 
-@dataclass(frozen=True)
-class _Statistics:
-    """What is matched: the service time that explains the latencies best, and the covariance of neighbours."""
+class _Statistics(NamedTuple):
+    """What is matched: the service time that explains the latencies best, and the covariance of neighbours.
+
+    The covariance is in units of the squared service time.
+    """
 
     mean_ms: float
-    covariance: float
+    covariance_ratio: float
+
+    @property
+    def covariance(self) -> float:
+        """The covariance, in ms squared."""
+        return self.covariance_ratio * self.mean_ms**2
 
 
-@dataclass(frozen=True)
-class _Match:
+class _Match(NamedTuple):
     """A service with which the model shows what was seen.
 
-    ``noise_ms`` is the simulation's own contribution to the interval of the mean; ``distance`` that of the latencies.
+    ``noise_ms`` is the simulation's own contribution to the interval of the mean; ``log_error`` is that of the latencies.
     """
 
     law: AnyDistribution
     mean_ms: float
     cv2: float
     noise_ms: float
-    distance: float
+    log_error: float
 
 
 class _Run:
@@ -233,7 +240,8 @@ class _Run:
         bounds = (float(grid[max(0, least - 1)]), float(grid[min(len(grid) - 1, least + 1)]))
         mean_ms = float(optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x)
         left = self._neighbours(latency_ms, mean_ms)
-        return _Statistics(mean_ms, float(np.cov(left)[0, 1]) if left.shape[1] > 2 else 0.0)
+        covariance = float(np.cov(left)[0, 1]) if left.shape[1] > 2 else 0.0
+        return _Statistics(mean_ms, covariance / mean_ms**2 if mean_ms > 0 else 0.0)
 
     def _neighbours(self, latency_ms: Array, mean_ms: float) -> Array:
         """Return the residuals of firsts and seconds of busy periods, shape (2, pairs), their extremes cut."""
@@ -261,24 +269,24 @@ class _Run:
         low, high = np.quantile(best, [0.025, 0.975])
         return float(low), float(high)
 
-    def match(self, seen: _Statistics, family: ServiceLaw, rng: np.random.Generator) -> _Match:
+    def match(self, seen: _Statistics, family: ServiceLaw, *, rng: np.random.Generator) -> _Match:
         """Return the service of a family with which the model shows the statistics that were seen."""
         mean_ms, variance, noise_ms = seen.mean_ms, max(seen.covariance, 0.0), 0.0
         for iteration in range(ITERATIONS):
             copies = COPIES * 4 if iteration == ITERATIONS - 1 else COPIES
-            shown = [self.statistics(self.played(mean_ms, variance, family, rng)) for _ in range(copies)]
+            shown = [self.statistics(self.played(mean_ms, variance, family=family, rng=rng)) for _ in range(copies)]
             means = np.array([one.mean_ms for one in shown])
             noise_ms = 1.96 * float(means.std(ddof=1)) / sqrt(copies)
             mean_ms *= float(np.clip(seen.mean_ms / means.mean(), 0.5, 2.0))
             variance += seen.covariance - float(np.mean([one.covariance for one in shown]))
             variance = float(np.clip(variance, 0.0, CV2_MAX * mean_ms**2))
         probabilities = np.linspace(0.005, 0.995, 100)
-        played = np.quantile(self.played(mean_ms, variance, family, rng), probabilities)
+        played = np.quantile(self.played(mean_ms, variance, family=family, rng=rng), probabilities)
         distance = float(np.abs(np.log(played / np.quantile(self.latency_ms, probabilities))).mean())
         cv2 = variance / mean_ms**2
         return _Match(family(mean_ms, cv2), mean_ms, cv2, noise_ms, distance)
 
-    def played(self, mean_ms: float, variance: float, family: ServiceLaw, rng: np.random.Generator) -> Array:
+    def played(self, mean_ms: float, variance: float, *, family: ServiceLaw, rng: np.random.Generator) -> Array:
         """Return latencies of the model with a candidate, on the times of sending of the run."""
         count, law = len(self.latency_ms), family(mean_ms, variance / mean_ms**2)
         service_ms = law.sample(rng.random((law.draws, count)))

@@ -13,18 +13,18 @@ DIGITS = 6
 WIDTH = 120
 
 
-def written(scenario: str | Path, out: Path, name: str, found: Sequence[tuple[Found, str]]) -> str:
+def written(scenario: str | Path, found: Sequence[tuple[Found, str]], *, name: str, out: Path) -> str:
     """Return the text of the calibrated scenario.
 
     Parameters
     ----------
     scenario : path or name
         Its base.
-    out : Path
-        Where it will be, which its base is found from.
-    name : str
     found : sequence of (Found, str)
         What was identified, with the reason that stands beside it.
+    name : str
+    out : Path
+        Where it will be, which its base is found from.
     """
     tables: dict[str, list[str]] = {}
     for one, why in found:

@@ -6,6 +6,7 @@
 
 from sim.report.plots.agreement import errors, qq
 from sim.report.plots.bill import cost, cost_against_volume, volume_forecast
+from sim.report.plots.calibration import calibration
 from sim.report.plots.demand import arrivals
 from sim.report.plots.latency import ccdf, over_time
 from sim.report.plots.load import latency_against_load
@@ -17,6 +18,7 @@ from sim.report.plots.utilization import stations, utilization_against_load
 __all__ = [
     "arrivals",
     "assumptions",
+    "calibration",
     "ccdf",
     "cost",
     "cost_against_volume",

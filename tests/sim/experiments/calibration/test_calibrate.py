@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim import SimError, calibrate, load_scenario, run, save_run
+from sim import SimError, calibrate, load_run, load_scenario, plots, run, save_run
 from sim.cli import main
 from sim.experiments.calibration.components import has_server_times
 from sim.experiments.calibration.remainder import fit_remainder
@@ -298,3 +298,40 @@ def test_the_rest_of_a_sum_is_found_and_a_wrong_known_part_is_refused() -> None:
     assert found.distribution.high == pytest.approx(60, abs=2)
     with pytest.raises(UsageError, match=r"^rest: the parts that are known take 9\d(\.\d)? of the 4\d\.\d ms"):
         fit_remainder(total, [(Lognormal(median=90, p99=110), 1.0)], rng=1, what="rest")
+
+
+def test_a_trace_with_latencies_is_a_run_too(tmp_path: Path) -> None:
+    file, url = one_server(tmp_path, rate_per_s=80.0, requests=6_000)
+    frame = load_run(url).frame
+    trace = tmp_path / "trace.csv"
+    frame[["arrival_ms", "latency_ms"]].to_csv(trace, index=False)
+    found = calibrate(file, [trace])
+    assert found["system.d1.read_ms"].law.intervals["mean"].value == pytest.approx(3.14, rel=0.15)
+    assert "trace.csv" in found["system.d1.read_ms"].source
+    frame[["arrival_ms"]].to_csv(trace, index=False)
+    with pytest.raises(UsageError, match=r"^trace\.csv has no column of latencies, so it calibrates nothing"):
+        calibrate(file, [trace])
+
+
+def test_stalls_are_said_and_are_in_no_distribution(tmp_path: Path) -> None:
+    file, url = one_server(tmp_path, rate_per_s=80.0, requests=6_000)
+    result = load_run(url)
+    sent_ms = result.frame["arrival_ms"].to_numpy()
+    # Every ten seconds nobody is answered for 400 ms.
+    late_ms = np.maximum(400.0 - sent_ms % 10_000, 0.0)
+    stalled = replace(result, frame=result.frame.assign(latency_ms=result.frame["latency_ms"] + late_ms))
+    found = calibrate(file, [stalled])
+    assert "stalls" in found.notes[0]
+    assert "are in no distribution" in found.notes[0]
+    assert found["system.d1.read_ms"].law.intervals["mean"].value == pytest.approx(3.14, rel=0.2)
+    assert found["system.d1.rtt_ms"].law.distribution.quantile(np.array([0.999]))[0] < 100
+
+
+def test_quantiles_are_drawn_against_the_fit(measured: Path) -> None:
+    found = calibrate("launch", [measured], hold=["system.d1.rtt_ms"])
+    drawn = plots.calibration(found, "system.workers.cpu_ms")
+    assert drawn.get_title(loc="left").startswith("system.workers.cpu_ms: quantiles of")
+    with pytest.raises(UsageError, match=r"is a part of a sum: no sample shows it alone"):
+        plots.calibration(found, "system.d1.read_ms")
+    with pytest.raises(UsageError, match=r"^path='system\.d1\.rtt_ms' must be one of system\.network"):
+        plots.calibration(found, "system.d1.rtt_ms")

@@ -12,25 +12,25 @@ from sim.experiments.calibration.scalability import fit_scalability, law, peak
 from sim.foundation.errors import UsageError
 
 LOADS = np.array([1, 2, 4, 8, 12, 16, 24, 32, 48, 64], dtype=np.float64)
-TRUE = (100.0, 0.05, 0.001)
+TRUE = {"gamma": 100.0, "alpha": 0.05, "beta": 0.001}
 
 
 def noisy(seed: int, loads: np.ndarray = LOADS) -> np.ndarray:
-    return law(loads, *TRUE) * (1 + np.random.default_rng(seed).normal(0, 0.02, len(loads)))
+    return law(loads, **TRUE) * (1 + np.random.default_rng(seed).normal(0, 0.02, len(loads)))
 
 
 def test_a_known_law_is_recovered_with_its_peak() -> None:
     found = fit_scalability(LOADS.tolist(), noisy(1).tolist(), rng=1)
-    load, per_s = peak(*TRUE)
+    load, per_s = peak(**TRUE)
     assert found.peak_per_s.value == pytest.approx(per_s, rel=0.05)
     assert found.peak_load.low <= load <= found.peak_load.high
     assert np.abs(found.residual_per_s / found.throughput_per_s).max() < 0.1
-    assert found.at(np.array([8.0])) == pytest.approx(law(np.array([8.0]), *TRUE), rel=0.05)
+    assert found.at(np.array([8.0])) == pytest.approx(law(np.array([8.0]), **TRUE), rel=0.05)
 
 
 @pytest.mark.slow
 def test_the_interval_of_the_peak_holds_it_as_often_as_it_says() -> None:
-    per_s = peak(*TRUE)[1]
+    per_s = peak(**TRUE)[1]
     runs, held = 200, 0
     for seed in range(runs):
         found = fit_scalability(LOADS.tolist(), noisy(seed).tolist(), rng=seed)
