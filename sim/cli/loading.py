@@ -1,4 +1,4 @@
-"""The command that loads a deployment: ``load``."""
+"""Commands that load a deployment: ``load``, ``export``."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -154,3 +154,35 @@ def _search(
     if not found.valid:
         return 3
     return 0 if found.estimate.low > 0 else 1
+
+
+@app.command(epilog="Example: headroom export feed https://staging.example.com --to k6 --out out/k6")
+def export(
+    scenario: ScenarioName,
+    url: Url,
+    *,
+    to: Annotated[str, typer.Option(help="k6 or locust.")] = "k6",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="For the script and schedule.json.")] = Path("out/export"),
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Host that may be loaded, beside this machine; repeatable.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(metavar="PER_S", help="Arrival rate in place of the scenario's.")
+    ] = None,
+    duration: Annotated[float | None, typer.Option(metavar="S", help="Length of the schedule.")] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Header of every request; NAME=env:VARIABLE for a secret; repeatable."),
+    ] = None,
+    seed: Seed = None,
+    changes: Changes = None,
+) -> int:
+    """Write a schedule for k6 or Locust: the same requests at the same times."""
+    from sim.experiments.load import default_options, export_load
+    from sim.runners.load.headers import parse_headers
+
+    asked = scenario_asked(scenario, seed=seed, changes=changes, aloud=False)
+    options = replace(default_options(url), allow_hosts=tuple(allow or ()), headers=parse_headers(header or ()))
+    for path in export_load(asked, url, out, tool=to, options=options, rate_per_s=rate, duration_s=duration):
+        say(f"written: {path}")
+    return 0

@@ -17,10 +17,11 @@ from sim.results.result import Result
 from sim.runners import live
 from sim.runners.load.abort import AbortRule
 from sim.runners.load.address import Deployment, read_ready_file
+from sim.runners.load.exports import export
 from sim.runners.load.guard import REMOTE_CAPS, Caps, is_this_machine, peak_per_s
 from sim.runners.load.messages import preparations, uploading_routes
 from sim.runners.load.options import Options
-from sim.runners.load.session import FLOOR_REQUESTS, WARM_CONNECTIONS
+from sim.runners.load.session import FLOOR_REQUESTS, WARM_CONNECTIONS, new_run
 from sim.runners.load.split import rows_of
 from sim.runners.play import prepare
 from sim.scenario.generation import schedule
@@ -180,6 +181,45 @@ def load_plan(
         As :func:`load`.
     """
     return _asked(scenario, url, options, rate_per_s, duration_s, warm_up_s, processes=processes, rng=rng).plan
+
+
+def export_load(
+    scenario: "Scenario | str | Path",
+    url: str,
+    folder: str | Path,
+    *,
+    tool: str,
+    options: Options | None = None,
+    rate_per_s: float | None = None,
+    duration_s: float | None = None,
+    rng: int | None = None,
+) -> tuple[Path, ...]:
+    """Write what :func:`load` would send, without a warm-up, as a script of k6 or Locust and its data.
+
+    Parameters
+    ----------
+    scenario, url, options, rate_per_s, duration_s, rng
+        As for :func:`load`; the same caps hold.
+    folder : path
+        Of the script and ``schedule.json``, neither of which may exist.
+    tool : {"k6", "locust"}
+
+    Returns
+    -------
+    tuple of Path
+        Script, data.
+
+    Raises
+    ------
+    UsageError
+        As :func:`load`; another tool, a closed loop, or a file that exists.
+    """
+    warm_up_s = None if rate_per_s is None and duration_s is None else 0.0
+    asked = _asked(scenario, url, options, rate_per_s, duration_s, warm_up_s, processes=1, rng=rng)
+    return export(
+        asked.scenario, asked.schedule, Path(folder), tool=tool, url=asked.to.http, options=asked.options,
+        run=new_run()[0],
+    )  # fmt: skip
 
 
 def default_options(url: str) -> Options:
