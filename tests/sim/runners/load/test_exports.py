@@ -61,7 +61,11 @@ def test_data_are_the_messages_of_our_own_driver(tool: str, tmp_path: Path, monk
         ("launch", {}, {}, "needs a tunnel"),
         (
             "feed",
-            {"workload.arrivals": {"kind": "closed", "users": 3, "think_ms": 1000.0}},
+            {
+                "workload.arrivals": {"kind": "closed", "users": 3, "think_ms": 1000.0},
+                "workload.requests": 30,
+                "workload.duration_s": None,
+            },
             {},
             "has no times to export",
         ),
