@@ -11,7 +11,7 @@ from sim.cli.options import USAGE_STATUS, Changes, Json, ScenarioName, Seed, che
 from sim.report.console import progress_printer, say, show
 
 if TYPE_CHECKING:
-    from sim.runners.load.options import Options
+    from sim.runners.load.options import LoadOptions
     from sim.scenario.scenario import Scenario
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="The deployment: https://HOST, or the .json of a server.")]
@@ -90,7 +90,7 @@ def load(  # each is an option
 
 
 def _dry_run(
-    asked: "Scenario", url: str, options: "Options", *, how: dict[str, Any], processes: int, json: str | None
+    asked: "Scenario", url: str, options: "LoadOptions", *, how: dict[str, Any], processes: int, json: str | None
 ) -> int:
     from sim.experiments.load import load_plan
     from sim.report.load_tables import load_plan_grid
@@ -104,7 +104,7 @@ def _dry_run(
 def _load(
     asked: "Scenario",
     url: str,
-    options: "Options",
+    options: "LoadOptions",
     *,
     how: dict[str, Any],
     processes: int,
@@ -131,7 +131,7 @@ def _load(
 def _search(
     asked: "Scenario",
     url: str,
-    options: "Options",
+    options: "LoadOptions",
     *,
     rate: float | None,
     duration: float | None,

@@ -20,7 +20,7 @@ from sim.runners.load.address import Deployment, read_ready_file
 from sim.runners.load.exports import export
 from sim.runners.load.guard import REMOTE_CAPS, Caps, is_this_machine, peak_per_s
 from sim.runners.load.messages import preparations, uploading_routes
-from sim.runners.load.options import Options
+from sim.runners.load.options import LoadOptions
 from sim.runners.load.session import FLOOR_REQUESTS, WARM_CONNECTIONS, new_run
 from sim.runners.load.split import rows_of
 from sim.runners.play import prepare
@@ -100,7 +100,7 @@ class _Asked:
     schedule: "Schedule"
     to: Deployment
     seed: int
-    options: Options
+    options: LoadOptions
     plan: LoadPlan
 
 
@@ -108,7 +108,7 @@ def load(
     scenario: "Scenario | str | Path",
     url: str,
     *,
-    options: Options | None = None,
+    options: LoadOptions | None = None,
     rate_per_s: float | None = None,
     duration_s: float | None = None,
     warm_up_s: float | None = None,
@@ -166,7 +166,7 @@ def load_plan(
     scenario: "Scenario | str | Path",
     url: str,
     *,
-    options: Options | None = None,
+    options: LoadOptions | None = None,
     rate_per_s: float | None = None,
     duration_s: float | None = None,
     warm_up_s: float | None = None,
@@ -189,7 +189,7 @@ def export_load(
     folder: str | Path,
     *,
     tool: str,
-    options: Options | None = None,
+    options: LoadOptions | None = None,
     rate_per_s: float | None = None,
     duration_s: float | None = None,
     rng: int | None = None,
@@ -222,16 +222,16 @@ def export_load(
     )  # fmt: skip
 
 
-def default_options(url: str) -> Options:
+def default_options(url: str) -> LoadOptions:
     """Return the options of a run against *url* that asks for none: tighter caps on any machine but this one."""
     caps = Caps() if is_this_machine(_host(_deployment(url).http)) else REMOTE_CAPS
-    return Options(caps=caps, abort=AbortRule(consecutive=FAILURES_IN_A_ROW))
+    return LoadOptions(caps=caps, abort=AbortRule(consecutive=FAILURES_IN_A_ROW))
 
 
 def _asked(  # the parameters of both public functions
     scenario: "Scenario | str | Path",
     url: str,
-    options: Options | None,
+    options: LoadOptions | None,
     rate_per_s: float | None,
     duration_s: float | None,
     warm_up_s: float | None,
@@ -272,7 +272,9 @@ def _lengthened(scenario: "Scenario", duration_s: float, warm_up_s: float | None
     return scenario.with_(**length)
 
 
-def _plan(scenario: "Scenario", planned: "Schedule", to: Deployment, *, options: Options, processes: int) -> LoadPlan:
+def _plan(
+    scenario: "Scenario", planned: "Schedule", to: Deployment, *, options: LoadOptions, processes: int
+) -> LoadPlan:
     ours = is_this_machine(_host(to.http))
     created = sum(len(steps) for steps in preparations(scenario, planned, run="plan", identified=ours))
     before = created + FLOOR_REQUESTS + WARM_CONNECTIONS * (processes if processes == 1 else processes + 1)

@@ -35,6 +35,8 @@ STALL_PER_S, STALL_SECONDS, STALL_S = 200, 10.0, 1.0
 STALL_REPEATS = 3
 
 DRIVER_ON, SERVER_ON = 0, 1
+RATE_COLUMNS = ("send lag P50, ms", "send lag P99, ms", "latency P50, ms", "latency P99, ms")
+
 UNIT_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -127,8 +129,7 @@ def spread(values: Sequence[float], digits: str = ".3g") -> str:
 def rate_table(runs: dict[int, list[Floor]]) -> str:
     """One row for each rate."""
     lines = [
-        "| asked, requests/s | sent, requests/s | send lag P50, ms | send lag P99, ms | latency P50, ms | latency P99, ms "
-        "| of a core |",
+        f"| asked, requests/s | sent, requests/s | {' | '.join(RATE_COLUMNS)} | of a core |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for rate, floors in runs.items():
@@ -193,14 +194,15 @@ def page(
     left_out = f" Not installed, so left out: {', '.join(missing)}." if missing else ""
     return f"""# The load driver, measured
 
-Written by `python -m tests.evidence.driver`. Medians of {repeats} runs (least to greatest in brackets) on loopback, on a
-machine with {os.cpu_count()} processors: the generator on one, the server on another. Load average at the end: {busy:.1f};
-well above what the measurement itself makes (about 2), other work competes for the processors, and lateness is its too.
+Written by `python -m tests.evidence.driver`. Medians of {repeats} runs (least to greatest in brackets) on loopback.
+{os.cpu_count()} processors: the generator has one, the server another. Load average at the end: {busy:.1f}. The
+measurement itself makes about 2; what is above that is other work, which competes for the same processors and makes the
+driver late.
 
 ## How fast one process sends
 
-A server that answers at once; {SECONDS:g} s for each rate. Send lag is the lateness of the driver: actual minus intended
-send.
+A server that answers at once; {SECONDS:g} s for each rate. Send lag is the lateness of the driver: actual minus
+intended send.
 
 {rate_table(rates)}
 
@@ -220,7 +222,8 @@ row does the same here.{left_out}
 ## What a stall looks like
 
 The same server stands still once for {STALL_S:g} s; about {STALL_PER_S} requests/s, {STALL_SECONDS:g} s,
-{STALL_REPEATS} runs. {STALL_PER_S * STALL_S:g} of {STALL_PER_S * STALL_SECONDS:,.0f} requests should have been sent meanwhile.
+{STALL_REPEATS} runs. {STALL_PER_S * STALL_S:g} of {STALL_PER_S * STALL_SECONDS:,.0f} requests should have been sent
+meanwhile.
 An open loop sends them and counts their wait. A closed loop does not send them. hey reports what it sent, and of
 that a handful met the stall. wrk sends no more than hey, but fills in the requests that it assumes it
 missed (`stats_correct` in its source), so its P99 knows of the stall by assumption.

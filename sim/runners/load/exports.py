@@ -14,7 +14,7 @@ from sim.foundation.files import whole_file
 from sim.runners.load.messages import Message, messages
 
 if TYPE_CHECKING:
-    from sim.runners.load.options import Options
+    from sim.runners.load.options import LoadOptions
     from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
 
@@ -27,7 +27,7 @@ DATA = "schedule.json"
 
 
 def export(
-    scenario: "Scenario", schedule: "Schedule", folder: Path, *, tool: str, url: str, options: "Options", run: str
+    scenario: "Scenario", schedule: "Schedule", folder: Path, *, tool: str, url: str, options: "LoadOptions", run: str
 ) -> tuple[Path, ...]:
     """Write script and data of *tool* into *folder*; return their paths.
 
@@ -40,7 +40,7 @@ def export(
     tool : {"k6", "locust"}
     url : str
         That the script sends to.
-    options : Options
+    options : LoadOptions
         Headers, timeout and bound of the script.
     run : str
         Part of ids.

@@ -22,7 +22,7 @@ from sim.experiments.load import export_load
 from sim.foundation.errors import UsageError
 from sim.runners.load.headers import Headers
 from sim.runners.load.messages import messages
-from sim.runners.load.options import Options
+from sim.runners.load.options import LoadOptions
 from tests.sim.runners.test_live import seen
 from tests.support.adversary import adversary
 
@@ -35,7 +35,7 @@ LOCUST = os.environ.get("HEADROOM_LOCUST", "")
 @pytest.mark.parametrize("tool", ["k6", "locust"])
 def test_data_are_the_messages_of_our_own_driver(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADROOM_PLANTED", PLANTED)
-    options = Options(headers=Headers({"authorization": "env:HEADROOM_PLANTED", "x-stage": "test"}))
+    options = LoadOptions(headers=Headers({"authorization": "env:HEADROOM_PLANTED", "x-stage": "test"}))
     url = "http://127.0.0.1:9"
     script, data = export_load(FEED, url, tmp_path, tool=tool, options=options, rate_per_s=40.0, duration_s=5.0)
     document = json.loads(data.read_text(encoding="utf-8"))
