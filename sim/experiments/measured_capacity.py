@@ -167,6 +167,9 @@ class _Search:
         result = self._play(rate_per_s, seed)
         check = SelfCheck.from_dict(result.generator)
         frame = result.steady().frame
+        if not len(frame) and not result.interrupted:
+            rule = f"holds no request at {rate_per_s:.3g} requests/s (a longer --duration)"
+            raise UsageError(f"step_s={self.step_s:g} {rule}")
         judged = frame.loc[~frame["outcome"].isin(("skipped", "aborted")), "latency_ms"]
         p50_ms, p99_ms = judged.quantile([0.5, 0.99]).tolist() if len(judged) else (float("nan"), float("nan"))
         broken = _broken(result, check)

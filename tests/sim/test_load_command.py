@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from sim.cli import main
 from tests.project.tidy import ROOT
 from tests.sim.test_cli import headroom
 from tests.support.adversary import adversary
@@ -80,12 +81,18 @@ def test_lines_of_the_page_work(server: Path) -> None:
         ("export feed http://127.0.0.1:9 --to jmeter --out nowhere", "must be one of k6, locust"),
     ],
 )
-def test_refusal_is_one_line(line: str, message: str, tmp_path: Path) -> None:
-    done = headroom(*line.split(), cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
+def test_refusal_is_one_line(
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["headroom", *line.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert out == ""
     assert not list(tmp_path.iterdir())
 
 
