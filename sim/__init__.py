@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from sim.experiments.calibration.calibrate import calibrate as calibrate
     from sim.experiments.capacity import Capacity as Capacity
     from sim.experiments.capacity import capacity as capacity
+    from sim.experiments.load import LoadPlan as LoadPlan
+    from sim.experiments.load import export_load as export_load
+    from sim.experiments.load import load as load
+    from sim.experiments.load import load_plan as load_plan
     from sim.experiments.lost_updates import lost_updates as lost_updates
+    from sim.experiments.measured_capacity import MeasuredCapacity as MeasuredCapacity
+    from sim.experiments.measured_capacity import load_capacity as load_capacity
     from sim.experiments.plan import Plan as Plan
     from sim.experiments.plan import plan as plan
     from sim.experiments.sensitivity import sensitivity as sensitivity
@@ -45,6 +51,10 @@ if TYPE_CHECKING:
     from sim.results.result import Result as Result
     from sim.results.storage import load_run as load_run
     from sim.results.storage import save_run as save_run
+    from sim.runners.load.abort import AbortRule as AbortRule
+    from sim.runners.load.guard import Caps as Caps
+    from sim.runners.load.headers import Headers as Headers
+    from sim.runners.load.options import LoadOptions as LoadOptions
     from sim.runners.play import play as play
     from sim.runners.play import run as run
     from sim.scaffold.drafting import init as init
@@ -57,9 +67,15 @@ if TYPE_CHECKING:
     from sim.screening import screen as screen
 
 _HOME = {
+    "AbortRule": "sim.runners.load.abort",
     "Calibration": "sim.experiments.calibration.calibrate",
     "Capacity": "sim.experiments.capacity",
+    "Caps": "sim.runners.load.guard",
     "D1Report": "sim.queries.report",
+    "Headers": "sim.runners.load.headers",
+    "LoadOptions": "sim.runners.load.options",
+    "LoadPlan": "sim.experiments.load",
+    "MeasuredCapacity": "sim.experiments.measured_capacity",
     "Plan": "sim.experiments.plan",
     "Result": "sim.results.result",
     "Scenario": "sim.scenario.scenario",
@@ -72,11 +88,15 @@ _HOME = {
     "compare": "sim.judgement.comparison",
     "cost": "sim.judgement.cost",
     "d1": "sim.queries.measuring",
+    "export_load": "sim.experiments.load",
     "flow": "sim",
     "init": "sim.scaffold.drafting",
     "json_schema": "sim.scenario.schema_page",
     "judge": "sim.judgement.judge",
     "lint": "sim.lint.linting",
+    "load": "sim.experiments.load",
+    "load_capacity": "sim.experiments.measured_capacity",
+    "load_plan": "sim.experiments.load",
     "load_run": "sim.results.storage",
     "load_scenario": "sim.scenario.scenario",
     "lost_updates": "sim.experiments.lost_updates",
@@ -109,6 +129,8 @@ VIEWS.update(
         "Plan.html": "sim.report.html:plan_html",
         "Plan.text": "sim.report.sentences:summary",
         "Result.html": "sim.report.html:result_html",
+        "LoadPlan.html": "sim.report.load_tables:load_plan_html",
+        "MeasuredCapacity.html": "sim.report.load_tables:measured_capacity_html",
         **{f"{name}.html": f"sim.report.notebook_views:{name.lower()}_html" for name in _VIEWED},
     }
 )

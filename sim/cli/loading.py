@@ -1,4 +1,4 @@
-"""The command that loads a deployment: ``load``."""
+"""Commands that load a deployment: ``load``, ``export``."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from sim.cli.options import USAGE_STATUS, Changes, Json, ScenarioName, Seed, che
 from sim.report.console import progress_printer, say, show
 
 if TYPE_CHECKING:
-    from sim.runners.load.options import Options
+    from sim.runners.load.options import LoadOptions
     from sim.scenario.scenario import Scenario
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="The deployment: https://HOST, or the .json of a server.")]
@@ -90,7 +90,7 @@ def load(  # each is an option
 
 
 def _dry_run(
-    asked: "Scenario", url: str, options: "Options", *, how: dict[str, Any], processes: int, json: str | None
+    asked: "Scenario", url: str, options: "LoadOptions", *, how: dict[str, Any], processes: int, json: str | None
 ) -> int:
     from sim.experiments.load import load_plan
     from sim.report.load_tables import load_plan_grid
@@ -104,7 +104,7 @@ def _dry_run(
 def _load(
     asked: "Scenario",
     url: str,
-    options: "Options",
+    options: "LoadOptions",
     *,
     how: dict[str, Any],
     processes: int,
@@ -131,7 +131,7 @@ def _load(
 def _search(
     asked: "Scenario",
     url: str,
-    options: "Options",
+    options: "LoadOptions",
     *,
     rate: float | None,
     duration: float | None,
@@ -154,3 +154,35 @@ def _search(
     if not found.valid:
         return 3
     return 0 if found.estimate.low > 0 else 1
+
+
+@app.command(epilog="Example: headroom export feed https://staging.example.com --to k6 --out out/k6")
+def export(
+    scenario: ScenarioName,
+    url: Url,
+    *,
+    to: Annotated[str, typer.Option(help="k6 or locust.")] = "k6",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="For the script and schedule.json.")] = Path("out/export"),
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Host that may be loaded, beside this machine; repeatable.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(metavar="PER_S", help="Arrival rate in place of the scenario's.")
+    ] = None,
+    duration: Annotated[float | None, typer.Option(metavar="S", help="Length of the schedule.")] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Header of every request; NAME=env:VARIABLE for a secret; repeatable."),
+    ] = None,
+    seed: Seed = None,
+    changes: Changes = None,
+) -> int:
+    """Write a schedule for k6 or Locust: the same requests at the same times."""
+    from sim.experiments.load import default_options, export_load
+    from sim.runners.load.headers import parse_headers
+
+    asked = scenario_asked(scenario, seed=seed, changes=changes, aloud=False)
+    options = replace(default_options(url), allow_hosts=tuple(allow or ()), headers=parse_headers(header or ()))
+    for path in export_load(asked, url, out, tool=to, options=options, rate_per_s=rate, duration_s=duration):
+        say(f"written: {path}")
+    return 0

@@ -17,10 +17,11 @@ from sim.results.result import Result
 from sim.runners import live
 from sim.runners.load.abort import AbortRule
 from sim.runners.load.address import Deployment, read_ready_file
+from sim.runners.load.exports import export
 from sim.runners.load.guard import REMOTE_CAPS, Caps, is_this_machine, peak_per_s
 from sim.runners.load.messages import preparations, uploading_routes
-from sim.runners.load.options import Options
-from sim.runners.load.session import FLOOR_REQUESTS, WARM_CONNECTIONS
+from sim.runners.load.options import LoadOptions
+from sim.runners.load.session import FLOOR_REQUESTS, WARM_CONNECTIONS, new_run
 from sim.runners.load.split import rows_of
 from sim.runners.play import prepare
 from sim.scenario.generation import schedule
@@ -99,7 +100,7 @@ class _Asked:
     schedule: "Schedule"
     to: Deployment
     seed: int
-    options: Options
+    options: LoadOptions
     plan: LoadPlan
 
 
@@ -107,7 +108,7 @@ def load(
     scenario: "Scenario | str | Path",
     url: str,
     *,
-    options: Options | None = None,
+    options: LoadOptions | None = None,
     rate_per_s: float | None = None,
     duration_s: float | None = None,
     warm_up_s: float | None = None,
@@ -165,7 +166,7 @@ def load_plan(
     scenario: "Scenario | str | Path",
     url: str,
     *,
-    options: Options | None = None,
+    options: LoadOptions | None = None,
     rate_per_s: float | None = None,
     duration_s: float | None = None,
     warm_up_s: float | None = None,
@@ -182,16 +183,55 @@ def load_plan(
     return _asked(scenario, url, options, rate_per_s, duration_s, warm_up_s, processes=processes, rng=rng).plan
 
 
-def default_options(url: str) -> Options:
+def export_load(
+    scenario: "Scenario | str | Path",
+    url: str,
+    folder: str | Path,
+    *,
+    tool: str,
+    options: LoadOptions | None = None,
+    rate_per_s: float | None = None,
+    duration_s: float | None = None,
+    rng: int | None = None,
+) -> tuple[Path, ...]:
+    """Write what :func:`load` would send, without a warm-up, as a script of k6 or Locust and its data.
+
+    Parameters
+    ----------
+    scenario, url, options, rate_per_s, duration_s, rng
+        As for :func:`load`; the same caps hold.
+    folder : path
+        Of the script and ``schedule.json``, neither of which may exist.
+    tool : {"k6", "locust"}
+
+    Returns
+    -------
+    tuple of Path
+        Script, data.
+
+    Raises
+    ------
+    UsageError
+        As :func:`load`; another tool, a closed loop, or a file that exists.
+    """
+    warm_up_s = None if rate_per_s is None and duration_s is None else 0.0
+    asked = _asked(scenario, url, options, rate_per_s, duration_s, warm_up_s, processes=1, rng=rng)
+    return export(
+        asked.scenario, asked.schedule, Path(folder), tool=tool, url=asked.to.http, options=asked.options,
+        run=new_run()[0],
+    )  # fmt: skip
+
+
+def default_options(url: str) -> LoadOptions:
     """Return the options of a run against *url* that asks for none: tighter caps on any machine but this one."""
     caps = Caps() if is_this_machine(_host(_deployment(url).http)) else REMOTE_CAPS
-    return Options(caps=caps, abort=AbortRule(consecutive=FAILURES_IN_A_ROW))
+    return LoadOptions(caps=caps, abort=AbortRule(consecutive=FAILURES_IN_A_ROW))
 
 
 def _asked(  # the parameters of both public functions
     scenario: "Scenario | str | Path",
     url: str,
-    options: Options | None,
+    options: LoadOptions | None,
     rate_per_s: float | None,
     duration_s: float | None,
     warm_up_s: float | None,
@@ -232,7 +272,9 @@ def _lengthened(scenario: "Scenario", duration_s: float, warm_up_s: float | None
     return scenario.with_(**length)
 
 
-def _plan(scenario: "Scenario", planned: "Schedule", to: Deployment, *, options: Options, processes: int) -> LoadPlan:
+def _plan(
+    scenario: "Scenario", planned: "Schedule", to: Deployment, *, options: LoadOptions, processes: int
+) -> LoadPlan:
     ours = is_this_machine(_host(to.http))
     created = sum(len(steps) for steps in preparations(scenario, planned, run="plan", identified=ours))
     before = created + FLOOR_REQUESTS + WARM_CONNECTIONS * (processes if processes == 1 else processes + 1)

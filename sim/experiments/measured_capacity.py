@@ -30,7 +30,7 @@ from sim.judgement.judge import judge
 from sim.judgement.targets import Verdict
 from sim.results.result import Result
 from sim.runners.load.floor import Floor, floor_of
-from sim.runners.load.options import Options
+from sim.runners.load.options import LoadOptions
 from sim.runners.load.self_check import SelfCheck
 from sim.runners.play import RUNNERS, prepare
 from sim.scenario.generation import schedule
@@ -136,7 +136,7 @@ class _Search:
         scenario: "Scenario",
         on: str,
         *,
-        options: Options,
+        options: LoadOptions,
         step_s: float,
         processes: int,
         report: Callable[[str], None],
@@ -167,6 +167,9 @@ class _Search:
         result = self._play(rate_per_s, seed)
         check = SelfCheck.from_dict(result.generator)
         frame = result.steady().frame
+        if not len(frame) and not result.interrupted:
+            rule = f"holds no request at {rate_per_s:.3g} requests/s (a longer --duration)"
+            raise UsageError(f"step_s={self.step_s:g} {rule}")
         judged = frame.loc[~frame["outcome"].isin(("skipped", "aborted")), "latency_ms"]
         p50_ms, p99_ms = judged.quantile([0.5, 0.99]).tolist() if len(judged) else (float("nan"), float("nan"))
         broken = _broken(result, check)
@@ -207,7 +210,7 @@ def load_capacity(
     scenario: "Scenario | str | Path",
     on: str,
     *,
-    options: Options | None = None,
+    options: LoadOptions | None = None,
     start_per_s: float | None = None,
     step_s: float = 10.0,
     repeats: int = 3,
@@ -258,7 +261,7 @@ def load_capacity(
         if value is not None and not 0 < value < inf:
             raise UsageError(f"{name}={value:g} must be > 0 and finite")
     options = options or (
-        Options(abort=default_options("http://127.0.0.1").abort) if on in RUNNERS else default_options(on)
+        LoadOptions(abort=default_options("http://127.0.0.1").abort) if on in RUNNERS else default_options(on)
     )
     search = _Search(
         asked, on, options=options, step_s=step_s, processes=processes, report=on_progress or (lambda _: None)

@@ -46,7 +46,7 @@ Document = dict[str, Any]
 
 def run_document(result: "Result") -> Document:
     """One run, judged."""
-    rows = judge(result) if len(result.frame) else ()
+    rows = judge(result) if len(result.steady().frame) else ()
     return {
         **_head(result.scenario, result.seed),
         "on": result.on,

@@ -4,6 +4,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from sim.report.grid import Cell, Column, Grid, grid
+from sim.report.html import grid_html
 from sim.report.wording import INTERVAL, amount, significant, span
 
 if TYPE_CHECKING:
@@ -47,6 +48,16 @@ def measured_capacity_grids(found: "MeasuredCapacity") -> list[Grid]:
     columns = ("seed", ">rate, requests/s", ">sent", ">requests", ">P50, ms", ">P99, ms", ">ok", "broken")
     probes = grid(f"Probes ({rate.n} searches)", columns, rows=[_probe_cells(probe) for probe in found.probes])
     return [answer, probes]
+
+
+def load_plan_html(found: "LoadPlan") -> str:
+    """Return what a load run would send, for a notebook."""
+    return grid_html(load_plan_grid(found))
+
+
+def measured_capacity_html(found: "MeasuredCapacity") -> str:
+    """Return the highest rate that was measured, for a notebook."""
+    return "".join(grid_html(one) for one in measured_capacity_grids(found))
 
 
 def measured_capacity_document(found: "MeasuredCapacity") -> dict[str, Any]:

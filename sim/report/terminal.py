@@ -39,11 +39,11 @@ SENSITIVITIES = 5
 
 def run_tables(result: "Result") -> Iterator[RenderableType]:
     """Everything that ``headroom run`` prints."""
-    rows = judge(result) if len(result.frame) else ()
+    rows = judge(result) if len(result.steady().frame) else ()
     yield Text(repr(result)[1:-1])
     yield from _notes(result.notes)
     if not rows:
-        yield Text("no request was finished: nothing to judge")
+        yield Text("no request after the warm-up was finished: nothing to judge")
         return
     yield table(tables.targets(rows, title=f"{result.scenario.name} on {result.on}"))
     yield table(tables.routes([result]))

@@ -14,7 +14,7 @@ from sim.runners.load.guard import check_host, check_schedule, check_url
 from sim.runners.load.histograms import histograms
 from sim.runners.load.loop_thread import run_in_thread
 from sim.runners.load.messages import routes_played, tunnelled_routes, uploading_routes
-from sim.runners.load.options import Options
+from sim.runners.load.options import LoadOptions
 from sim.runners.load.self_check import self_check
 from sim.runners.load.session import Played, Session, new_run, whole
 from sim.runners.load.split import play_split, rows_of
@@ -35,7 +35,7 @@ def play(
     tunnel: TunnelAddress | None = None,
     on: str | None = None,
     progress: bool = False,
-    options: Options | None = None,
+    options: LoadOptions | None = None,
     processes: int = 1,
 ) -> Result:
     """Play *schedule* on the deployment at *url*.
@@ -56,7 +56,7 @@ def play(
         Name of the deployment in the result; its address by default.
     progress : bool
         Show a bar on standard error, unless it is piped.
-    options : Options, optional
+    options : LoadOptions, optional
         Hosts that may be loaded, hard limits, headers, connections.
     processes : int
         Processes of this machine that share the sending.
@@ -74,7 +74,7 @@ def play(
     RunnerError
         The deployment does not answer, or cannot be prepared.
     """
-    options = options or Options()
+    options = options or LoadOptions()
     deployment = Deployment(url.rstrip("/"), tunnel)
     check(scenario, schedule, deployment, options=options)
     rows_of(schedule, processes)
@@ -94,7 +94,7 @@ def play(
     return _result(scenario, played, on=name, seed=seed, hdr=options.hdr)
 
 
-def check(scenario: "Scenario", schedule: "Schedule", deployment: Deployment, *, options: Options) -> None:
+def check(scenario: "Scenario", schedule: "Schedule", deployment: Deployment, *, options: LoadOptions) -> None:
     """Refuse everything that can be refused before the first packet.
 
     Raises

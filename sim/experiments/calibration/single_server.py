@@ -199,7 +199,7 @@ class _Statistics(NamedTuple):
 class _Match(NamedTuple):
     """A service with which the model shows what was seen.
 
-    ``noise_ms`` is the simulation's own contribution to the interval of the mean; ``log_error`` is that of the latencies.
+    ``noise_ms`` is the simulation's own part of the interval of the mean; ``log_error`` that of the latencies.
     """
 
     law: AnyDistribution

@@ -15,7 +15,7 @@ from sim.runners.load.driver import Client, Driver
 from sim.runners.load.http_sender import HttpSender
 from sim.runners.load.loop_thread import run_in_thread
 from sim.runners.load.messages import HEALTH, upload_block
-from sim.runners.load.options import Options
+from sim.runners.load.options import LoadOptions
 from sim.runners.load.self_check import SelfCheck, self_check
 from sim.runners.load.trivial_server import trivial_server
 
@@ -75,7 +75,7 @@ def floor_of(
     if not url:
         with trivial_server() as started:
             return floor_of(scenario, schedule, connections=connections, url=started, keep_alive=keep_alive)
-    options = Options(connections=connections, keep_alive=keep_alive)
+    options = LoadOptions(connections=connections, keep_alive=keep_alive)
 
     async def main(interrupted: "asyncio.Future[None]") -> Floor:
         http = HttpSender(

@@ -9,8 +9,8 @@ from sim.runners.load.headers import Headers
 
 
 @dataclass(frozen=True)
-class Options:
-    """Options of a load run that are no part of its scenario.
+class LoadOptions:
+    """LoadOptions of a load run that are no part of its scenario.
 
     Attributes
     ----------

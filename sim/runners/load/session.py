@@ -33,7 +33,7 @@ from sim.runners.load.messages import (
     tunnelled_routes,
     upload_block,
 )
-from sim.runners.load.options import Options
+from sim.runners.load.options import LoadOptions
 from sim.runners.load.progress import progress_shown
 from sim.runners.load.quic_sender import QuicSender
 from sim.runners.load.tape import Tape
@@ -73,7 +73,7 @@ class Session:
     deployment : Deployment
     seed : int
         Of the upload bytes.
-    options : Options
+    options : LoadOptions
     run : str
         Unique name of this run, part of ids.
     start_time_ms : float
@@ -88,7 +88,7 @@ class Session:
     schedule: "Schedule"
     deployment: Deployment
     seed: int
-    options: Options
+    options: LoadOptions
     run: str
     start_time_ms: float
     rows: "NDArray[np.int64] | None" = None

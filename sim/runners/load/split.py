@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from sim.foundation.errors import RunnerError, UsageError
 from sim.runners.load.children import child_environment
 from sim.runners.load.loop_thread import run_in_thread
-from sim.runners.load.options import Options
+from sim.runners.load.options import LoadOptions
 from sim.runners.load.session import Played, Session, opened, prepared
 from sim.runners.load.tape import Tape
 from sim.runners.load.worker import WITH_THE_OTHERS
@@ -134,7 +134,7 @@ async def _prepare(session: Session) -> float:
         return await prepared(session, http, quic)
 
 
-def _share(options: Options, processes: int) -> Options:
+def _share(options: LoadOptions, processes: int) -> LoadOptions:
     """Return the options of one process: its part of what is in flight and of the connections."""
     in_flight = max(1, options.caps.in_flight // processes)
     connections = max(1, options.connections // processes) if options.connections else 0

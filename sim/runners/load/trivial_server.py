@@ -1,12 +1,13 @@
 """A server on loopback that answers every HTTP/1.1 request at once: what it measures is the load driver's own floor.
 
-    python -P -m sim.runners.load.trivial_server [STALL_AT_REQUEST STALL_S]
+    python -P -m sim.runners.load.trivial_server STALL_AT_REQUEST STALL_S DELAY_S
 
 Its first line on standard output is its port; it ends when standard input does, which the death of its parent brings
-too. With arguments it stands still once, for tests of what a load generator says of a stall.
+too. It can take a fixed time for each answer, and stand still once: what a load generator should say of both is known.
 """
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -22,11 +23,11 @@ CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,12})", re.IGNORECA
 END_OF_HEAD = b"\r\n\r\n"
 
 
-class Stall:
-    """Stands still once, at one request of all connections; never if that is 0."""
+class Behaviour:
+    """Answers after *delay_s*, and stands still once, at one request of all connections; never if that is 0."""
 
-    def __init__(self, at_request: int = 0, stall_s: float = 0.0) -> None:
-        self.at_request, self.stall_s, self.seen = at_request, stall_s, 0
+    def __init__(self, at_request: int = 0, stall_s: float = 0.0, delay_s: float = 0.0) -> None:
+        self.at_request, self.stall_s, self.delay_s, self.seen = at_request, stall_s, delay_s, 0
 
     def count(self, requests: int) -> None:
         """Count requests, and stand still if the one is among them."""
@@ -38,8 +39,8 @@ class Stall:
 class Connection(asyncio.Protocol):
     """One connection: reads heads, skips bodies by their Content-Length, and answers."""
 
-    def __init__(self, stall: Stall) -> None:
-        self.stall = stall
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
         self.head = b""
         self.body_left = 0
 
@@ -66,20 +67,43 @@ class Connection(asyncio.Protocol):
                 self.body_left = int(length[1]) if length else 0
             answers += self.body_left == 0
         if answers:
-            self.stall.count(answers)
+            self.behaviour.count(answers)
+            if self.behaviour.delay_s:
+                asyncio.get_running_loop().call_later(self.behaviour.delay_s, self._answer, answers)
+            else:
+                self._answer(answers)
+
+    def _answer(self, answers: int) -> None:
+        if not self.transport.is_closing():
             self.transport.write(ANSWER * answers)
 
 
 @contextmanager
-def trivial_server(*, stall_at_request: int = 0, stall_s: float = 0.0) -> Iterator[str]:
+def trivial_server(
+    *, stall_at_request: int = 0, stall_s: float = 0.0, delay_s: float = 0.0, processor: int | None = None
+) -> Iterator[str]:
     """Yield the address of such a server in a process of its own; it ends with the context.
+
+    Parameters
+    ----------
+    stall_at_request : int
+        Counted from 1 over all connections; 0 is never.
+    stall_s, delay_s : float
+    processor : int, optional
+        The only one that it runs on (Linux).
 
     Raises
     ------
     RunnerError
         It did not start.
     """
-    command = [sys.executable, "-P", "-m", "sim.runners.load.trivial_server", str(stall_at_request), str(stall_s)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "sim.runners.load.trivial_server",
+        *map(str, (stall_at_request, stall_s, delay_s)),
+    ]
     environment = child_environment()
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -87,6 +111,8 @@ def trivial_server(*, stall_at_request: int = 0, stall_s: float = 0.0) -> Iterat
         assert process.stdin is not None
         assert process.stdout is not None
         try:
+            if processor is not None:
+                os.sched_setaffinity(process.pid, {processor})
             port = process.stdout.readline().strip()
             if not port:
                 raise RunnerError("the trivial server on loopback did not start")
@@ -95,10 +121,10 @@ def trivial_server(*, stall_at_request: int = 0, stall_s: float = 0.0) -> Iterat
             process.stdin.close()
 
 
-async def serve(stall: Stall) -> None:
+async def serve(behaviour: Behaviour) -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(stall), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Connection(behaviour), "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     ended = asyncio.StreamReader()
@@ -109,4 +135,4 @@ async def serve(stall: Stall) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Stall(int(sys.argv[1]), float(sys.argv[2]))))
+    asyncio.run(serve(Behaviour(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))))

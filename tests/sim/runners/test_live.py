@@ -22,7 +22,7 @@ from sim.runners import live
 from sim.runners.load.abort import AbortRule
 from sim.runners.load.address import Deployment
 from sim.runners.load.guard import Caps
-from sim.runners.load.options import Options
+from sim.runners.load.options import LoadOptions
 from sim.runners.load.tape import Tape
 from tests.support import schedules
 from tests.support.adversary import adversary
@@ -45,7 +45,7 @@ def play(
         seed=1,
         url=deployment.http,
         tunnel=deployment.tunnel,
-        options=Options(**options),
+        options=LoadOptions(**options),
         **direct,
     )
 
@@ -242,7 +242,7 @@ def test_routes_of_ones_own_are_sent_as_they_are_written() -> None:
     scenario = load_scenario("launch").with_(routes=routes, bodies={"like": {"by": "{key}", "id": "{run}-{request}"}})
     planned = steady(6, routes=("feed", "like"), route_code=np.arange(6, dtype=np.int16) % 2)
     with adversary() as deployment:
-        result = live.play(scenario, planned, seed=1, url=deployment.http, options=Options(abort=NEVER))
+        result = live.play(scenario, planned, seed=1, url=deployment.http, options=LoadOptions(abort=NEVER))
         lines = [line.rsplit(" ", 1)[0] for line in seen(deployment)["lines"]]
     assert shares(result) == {"ok": 6}
     assert result.frame["route"].astype(str).tolist() == ["feed", "like"] * 3
