@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,3 +90,25 @@ def played(scenario: Scenario, requests: int, *, seed: int = 1) -> Result:
         np.testing.assert_array_equal(result.frame["latency_ms"], other["latency_ms"])
         assert (result.frame["outcome"] == other["outcome"]).all()
     return result
+
+
+def served(result: Result, station: str) -> int:
+    """How many requests an instance has worked on."""
+    return int(result.stations.set_index("station").loc[station, "served"])
+
+
+def lasting_s(requests: int, rate_per_s: float) -> float:
+    """How long a scenario must last for so many requests."""
+    return 1.1 * requests / rate_per_s + 10
+
+
+def at_rate(rate_per_s: float, requests: int, *, kind: str = "poisson") -> dict[str, Any]:
+    """Changes of a scenario after which so many requests come at this rate."""
+    arrivals = {"kind": kind, "rate_per_s": rate_per_s}
+    lasting = lasting_s(requests, rate_per_s)
+    return {"workload.arrivals": arrivals, "workload.duration_s": lasting, "workload.warm_up_s": 0.0}
+
+
+def error_of_a_share(share: float, requests: int) -> float:
+    """Return four standard deviations of a share that is counted over requests, relative to it."""
+    return float(f"{4 * ((1 - share) / share / requests) ** 0.5:.1g}")

@@ -1,33 +1,25 @@
 """Hazards of the ledger, simulated beside their formulas: limits of a value, lost replies, objects, prices.
 
 Goal: the model shows each prediction of docs/hazards.toml that it can. Method: times are constants wherever chance is
-not the point, so that counts are exact; a ledger of the policy ``seed`` whose append takes 1 us for each event of its log
-says how many events it holds.
+not the point, so that counts are exact; what chance decides has a tolerance of a few standard deviations.
 """
 
-from math import ceil, exp, floor, log
+from math import exp, floor, log
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sim.judgement.cost import usage_per_month
-from sim.results.result import Result
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario
 from tests.support.routes import KNOWN_TIMES, of_steps
-from tests.support.shown import played, shown
+from tests.support.shown import lasting_s, played, served, shown
 
 ONE_KEY = KNOWN_TIMES.with_(**{"workload.keys.count": 1})
 COUNTING = ONE_KEY.with_(
     **{"system.ledger.policy": "seed", "system.ledger.write_ms": 0.0, "system.ledger.append_us_per_event": 1.0}
 )
 """An append takes a microsecond for each event before it."""
-
-
-def served(result: Result, station: str) -> int:
-    """How many requests an instance has worked on."""
-    return int(result.stations.set_index("station").loc[station, "served"])
 
 
 @pytest.mark.parametrize(("storage", "limit", "head"), [("kv", 131_072, 1), ("sqlite", 2_000_000, 9)])
@@ -177,11 +169,6 @@ def test_h14_an_optimal_number_of_shards() -> None:
         at = counts.index(count)
         what = f"mean latency in ms of {count} shards"
         shown("H14", what, formula=predicted[at], simulated=simulated[at], within=0.05)
-
-
-def lasting_s(requests: int, rate_per_s: float) -> float:
-    """How long a scenario must last for so many requests."""
-    return 1.1 * requests / rate_per_s + 10
 
 
 def _cold(
