@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from functools import cache
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ recording: list[Shown] | None = None
 """What the tests of this process have shown, while :func:`record` runs them; else None."""
 
 
-def shown(hazard: str, what: str, *, formula: float, simulated: float, within: float) -> None:
+def shown(hazard: str, what: str, *, formula: SupportsFloat, simulated: SupportsFloat, within: float) -> None:
     """Check that the simulated number is the formula's within a relative tolerance, and the recorded one."""
     row = Shown(hazard, what, float(formula), float(simulated), within)
     if recording is not None:
@@ -94,7 +94,7 @@ def played(scenario: Scenario, requests: int, *, seed: int = 1) -> Result:
 
 def served(result: Result, station: str) -> int:
     """How many requests an instance has worked on."""
-    return int(result.stations.set_index("station").loc[station, "served"])
+    return int(result.stations.loc[result.stations["station"] == station, "served"].iloc[0])
 
 
 def lasting_s(requests: int, rate_per_s: float) -> float:
