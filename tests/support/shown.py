@@ -69,6 +69,7 @@ def record(arguments: Iterable[str]) -> int:
     status = int(pytest.main([*arguments]))
     FILE.write_text(HEAD + "".join(map(_entry, sorted(recording, key=_place))), "utf-8")
     recording = None
+    recorded.cache_clear()
     return status
 
 
