@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from reference_impl.errors import PlatformError
-from reference_impl.messages import Response
+from reference_impl.messages import Response, error_response
 from reference_impl.tables import Table
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import HeadStart, Station, Stopwatch
@@ -61,6 +61,9 @@ class ConnectionLostError(PlatformError):
     status = 500
     code = "connection_lost"
 
+    def __init__(self) -> None:
+        super().__init__("the connection is dead and reconnects=false; restart the client")
+
 
 class Streams:
     """An entry for requests on QUIC streams.
@@ -90,7 +93,8 @@ class Streams:
         half_overhead_ms = stopwatch.draw_ms(self._settings.overhead_ms) / 2
         async with self._streams.hold(stopwatch, f"{self._name}_queue"):
             try:
-                self._wake(stopwatch)
+                if self._is_lost(stopwatch):
+                    return error_response(ConnectionLostError())
                 stopwatch.delay(self._name, half_overhead_ms)
                 response = await serve()
                 stopwatch.delay(self._name, half_overhead_ms)
@@ -99,8 +103,8 @@ class Streams:
                 self._last_ms = stopwatch.planned_ms
         return response
 
-    def _wake(self, stopwatch: Stopwatch) -> None:
-        """Take the time of what a silence has undone: the NAT's memory of the flow, and the connection itself."""
+    def _is_lost(self, stopwatch: Stopwatch) -> bool:
+        """Take the time of what a silence has undone; return whether the connection is dead and nobody replaces it."""
         settings, is_first = self._settings, self._last_ms is None
         quiet_ms = math.inf if self._last_ms is None else stopwatch.planned_ms - self._last_ms
         if not is_first and settings.outlasts(settings.nat_timeout_s, quiet_ms):
@@ -108,6 +112,6 @@ class Streams:
         is_lost = settings.outlasts(settings.idle_timeout_s, quiet_ms)
         if is_lost and settings.reconnects:
             stopwatch.delay(self._name, settings.reconnect_ms)
-        elif self._is_dead or (is_lost and not is_first):
+        elif is_lost and not is_first:
             self._is_dead = True
-            raise ConnectionLostError("the connection is dead and reconnects=false; restart the client")
+        return self._is_dead
