@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reference_impl.errors import PlatformError
-from reference_impl.r2.settings import R2Settings
+from reference_impl.r2.settings import WRITES_PER_S_SAME_KEY, R2Settings
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Stopwatch
 from reference_impl.volumes.metered import Billed
@@ -24,7 +24,6 @@ from reference_impl.volumes.stores import ObjectStore
 
 KEY_BYTES_MAX = 1_024
 SINGLE_UPLOAD_BYTES_MAX = 5_363_466_240
-WRITES_PER_S_SAME_KEY = 1.0
 KEYS_REMEMBERED_MAX = 10_000
 """Keys whose last write is remembered; the oldest are forgotten, long after their second has passed."""
 
@@ -114,7 +113,7 @@ class Bucket:
         self.billed.add("class_a")
         # The upload time is the time that the limit counts, so two versions of a key never share a second.
         uploaded_unix_ms = self._clock.unix_ms()
-        drawn_ms = stopwatch.draw_ms(self._settings.put_ms) + self._transfer_ms(len(content))
+        drawn_ms = stopwatch.draw_ms(self._settings.put_ms) + self._settings.upload_ms(len(content))
         self._under_way[key] += 1
         try:
             async with stopwatch.stage(self._name, drawn_ms):
@@ -135,7 +134,7 @@ class Bucket:
                 return None
             etag, content, uploaded_unix_ms = found
             stored = R2Object(key, len(content), etag, uploaded_unix_ms)
-            stage.drawn_ms += self._transfer_ms(sends(stored))
+            stage.drawn_ms += self._settings.transfer_ms(sends(stored))
         return stored, content
 
     async def get_or_create(
@@ -161,9 +160,6 @@ class Bucket:
         self.billed.add("class_a")
         return list(self._store.keys(prefix))
 
-    def _transfer_ms(self, size_bytes: int) -> float:
-        return size_bytes / self._settings.bandwidth_bytes_per_s * 1_000
-
     async def _check(self, key: str, allows: Allows) -> None:
         if self._under_way[key]:
             raise R2Error(429, 10058, f"a write to {key} is under way; wait for it and retry")
@@ -172,11 +168,12 @@ class Bucket:
 
     def _count_write(self, key: str) -> None:
         now_ms = self._clock.now_ms()
-        # Removed and inserted again, so that the dictionary is in order of last write.
-        if now_ms - self._written_ms.pop(key, -math.inf) < self._write_gap_ms:
-            self._written_ms[key] = now_ms
+        # A refused write is none: the second counts from the last one that was taken.
+        if now_ms - self._written_ms.get(key, -math.inf) < self._write_gap_ms:
             rule = f"at most {1_000 / self._write_gap_ms:g} a second to one key; wait and retry"
             raise R2Error(429, 10058, f"too many writes to {key}: {rule}")
+        # Removed and inserted again, so that the dictionary is in order of last write.
+        self._written_ms.pop(key, None)
         self._written_ms[key] = now_ms
         if len(self._written_ms) > KEYS_REMEMBERED_MAX:
             del self._written_ms[next(iter(self._written_ms))]

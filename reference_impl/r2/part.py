@@ -1,18 +1,35 @@
 """The component ``r2``: a bucket, and the operations that routes may use."""
 
 import hashlib
+from dataclasses import dataclass
 
 from reference_impl.messages import Request, Response, json_response
 from reference_impl.parts import Call, Context, Operation, Part
 from reference_impl.r2 import conditions
 from reference_impl.r2.bucket import Allows, Bucket, R2Object
 from reference_impl.r2.settings import R2Settings
+from reference_impl.tables import Table
+from reference_impl.timing.tape import Tape
+
+
+@dataclass(frozen=True)
+class Put:
+    """The parameters of an upload: *new_share* of the uploads create a new key."""
+
+    new_share: float
+    chance: Tape
+
+
+def new_share(table: Table) -> Put:
+    """Read the parameters of an upload."""
+    return Put(table.number("new_fraction", 1, at_most=1), table.chance("new_fraction"))
 
 
 def build(settings: R2Settings, context: Context) -> Bucket:
     """Build an instance of the component."""
     store = context.volumes.store(context.name)
-    return Bucket(store, clock=context.clock, settings=settings, name=context.name)
+    rate = settings.writes_per_s
+    return Bucket(store, clock=context.clock, settings=settings, name=context.name, writes_per_s_same_key=rate)
 
 
 def write_check(request: Request) -> Allows | None:
@@ -50,7 +67,9 @@ def bytes_sent(request: Request, stored: R2Object) -> int:
 
 async def put(bucket: Bucket, call: Call) -> Response:
     """Store the client's body (if empty: generated content of the request's size) if its preconditions hold."""
-    key = object_key(call)
+    asked: Put = call.parameters
+    is_new = asked.new_share == 1 or asked.chance.draw() < asked.new_share
+    key = object_key(call) if is_new else f"{call.route}/key-{call.key}"
     stored = call.body or content(key, call.size_bytes)
     await bucket.put(key, stored, stopwatch=call.stopwatch, allows=write_check(call.request))
     return json_response({"success": True})
@@ -72,5 +91,5 @@ PART = Part(
     "r2",
     settings=R2Settings.read,
     build=build,
-    operations={"put": Operation(put), "get": Operation(get)},
+    operations={"put": Operation(put, new_share), "get": Operation(get)},
 )

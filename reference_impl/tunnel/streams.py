@@ -6,10 +6,12 @@ Hazard H41 (docs/HAZARDS.md): by Little's law the number of streams bounds the r
 at most 1 MiB of a response.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from reference_impl.messages import Response
+from reference_impl.errors import PlatformError
+from reference_impl.messages import Response, error_response
 from reference_impl.tables import Table
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import HeadStart, Station, Stopwatch
@@ -26,6 +28,11 @@ class TunnelSettings:
     overhead_ms: Tape
     streams: int | None
     response_limit_bytes: int
+    idle_timeout_s: float = 0.0
+    heartbeat_s: float = 0.0
+    reconnects: bool = True
+    reconnect_ms: float = 0.0
+    nat_timeout_s: float = 0.0
 
     @classmethod
     def read(cls, table: Table) -> "TunnelSettings":
@@ -34,7 +41,28 @@ class TunnelSettings:
             overhead_ms=table.tape("overhead_ms"),
             streams=table.count("streams"),
             response_limit_bytes=table.count("response_limit_bytes") or RESPONSE_LIMIT_BYTES,
+            idle_timeout_s=table.number("idle_timeout_s", 0),
+            heartbeat_s=table.number("heartbeat_s", 0),
+            reconnects=table.flag("reconnects", default=True),
+            reconnect_ms=table.number("reconnect_ms", 0),
+            nat_timeout_s=table.number("nat_timeout_s", 0),
         )
+
+    def outlasts(self, timer_s: float, quiet_ms: float) -> bool:
+        """Whether a silence is longer than a timer, which heartbeats that come in time prevent."""
+        if not timer_s or 0 < self.heartbeat_s < timer_s:
+            return False
+        return quiet_ms > timer_s * 1_000
+
+
+class ConnectionLostError(PlatformError):
+    """The connection of the tunnel is dead, and its client does not make a new one."""
+
+    status = 500
+    code = "connection_lost"
+
+    def __init__(self) -> None:
+        super().__init__("the connection is dead and reconnects=false; restart the client")
 
 
 class Streams:
@@ -55,6 +83,8 @@ class Streams:
         self._name = name
         self._settings = settings
         self._streams = Station(clock, name, servers=settings.streams)
+        self._last_ms: float | None = None
+        self._is_dead = False
 
     async def carry(
         self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, head_start: HeadStart
@@ -62,8 +92,26 @@ class Streams:
         """Carry a request to *serve* and its response back on one stream."""
         half_overhead_ms = stopwatch.draw_ms(self._settings.overhead_ms) / 2
         async with self._streams.hold(stopwatch, f"{self._name}_queue"):
-            stopwatch.delay(self._name, half_overhead_ms)
-            response = await serve()
-            stopwatch.delay(self._name, half_overhead_ms)
-            await stopwatch.catch_up(early_ms=head_start.ms)
+            try:
+                if self._is_lost(stopwatch):
+                    return error_response(ConnectionLostError())
+                stopwatch.delay(self._name, half_overhead_ms)
+                response = await serve()
+                stopwatch.delay(self._name, half_overhead_ms)
+                await stopwatch.catch_up(early_ms=head_start.ms)
+            finally:
+                self._last_ms = stopwatch.planned_ms
         return response
+
+    def _is_lost(self, stopwatch: Stopwatch) -> bool:
+        """Take the time of what a silence has undone; return whether the connection is dead and nobody replaces it."""
+        settings, is_first = self._settings, self._last_ms is None
+        quiet_ms = math.inf if self._last_ms is None else stopwatch.planned_ms - self._last_ms
+        if not is_first and settings.outlasts(settings.nat_timeout_s, quiet_ms):
+            stopwatch.delay(self._name, stopwatch.draw_ms(settings.overhead_ms))
+        is_lost = settings.outlasts(settings.idle_timeout_s, quiet_ms)
+        if is_lost and settings.reconnects:
+            stopwatch.delay(self._name, settings.reconnect_ms)
+        elif is_lost and not is_first:
+            self._is_dead = True
+        return self._is_dead

@@ -23,11 +23,14 @@ class WorkersSettings:
     cold_fraction: float
     chance: Tape
     retry_chance: Tape
+    body_bytes_max: int | None = None
+    memory_bytes: int | None = None
 
     @classmethod
     def read(cls, table: Table) -> "WorkersSettings":
         """Read the table of a Worker."""
         table.number("log_bytes", 0)  # For the bill alone: nothing is logged here.
+        body_bytes_max, memory_bytes = table.count("body_bytes_max"), table.count("memory_bytes")
         return cls(
             isolates=table.count("isolates", or_word=ELASTIC),
             cpu_ms=table.tape("cpu_ms"),
@@ -35,6 +38,8 @@ class WorkersSettings:
             cold_fraction=table.number("cold_fraction", 0, at_most=1),
             chance=table.chance("is_cold"),
             retry_chance=table.chance("retry"),
+            body_bytes_max=body_bytes_max,
+            memory_bytes=memory_bytes,
         )
 
 

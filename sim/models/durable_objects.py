@@ -211,6 +211,7 @@ COMPONENT = Component(
         ),
         per_million("durable_objects.rows_read", "rows", fact="sqlite_rows_read"),
         per_million("durable_objects.rows_written", "rows", fact="sqlite_rows_written"),
+        per_million("durable_objects.kv_write_units", "units", fact="kv_write_units"),
         storage(
             "durable_objects.storage",
             price="sqlite_storage_overage_per_gb_month", included="sqlite_storage_gb_included",

@@ -35,6 +35,9 @@ LOG_KEY_BYTES = len("usageLog")
 LOG_HEAD_BYTES = 1
 """Bytes of the log besides its events and their separators: two brackets, and one separator less than events."""
 
+KV_UNIT_BYTES = 4_096
+"""What one unit of the key-value back end's bill writes, ``platform:durable_objects.pricing.kv_unit_bytes_workerd``."""
+
 CHUNKS_MAX = 1_000_000
 """Upper limit on the chunks of one flush, far above any real one, so that every loop ends."""
 
@@ -135,6 +138,8 @@ def append_usage(ledger: Instance, call: Call) -> Usage:  # noqa: ARG001  # one 
     objects = ledger.linked("objects")
     active_ms = ledger.table.write_ms.expected() + objects.table.output_gate_ms.expected()
     rows = _rows(ledger, "append")
+    if objects.table.storage == "kv":  # Billed by units of what is written: those of a month, see write_units.
+        rows = {"rows_read": 0, "rows_written": 0}
     flushed = 1 if ledger.table.policy == "hardened" else 0
     flush, to_d1 = rows_of("ledger.hardened.flush"), rows_of("ledger.hardened.flush_d1")
     request = durable_objects.call_usage(
@@ -168,7 +173,7 @@ def alarms(ledger: Instance, demand: Demand) -> Usage:
     is ``interval + 1/λ``. Events are divided among the objects by the popularity of the keys.
     """
     if ledger.table.policy != "hardened":
-        return Usage()
+        return _kv_writes(ledger, demand)
     rate_per_s = demand.calls_per_month.get("append", 0.0) / SECONDS_PER_MONTH * demand.key_share
     objects = durable_objects.station(_objects(ledger)).instances
     by_object = np.bincount(np.arange(rate_per_s.size) % objects, weights=rate_per_s)
@@ -177,6 +182,26 @@ def alarms(ledger: Instance, demand: Demand) -> Usage:
         ledger, rows_of("ledger.hardened.flush")["rows_written"] + rows_of("ledger.set_alarm")["rows_written"]
     )
     return Usage({name: amount * float(per_month) for name, amount in one.amounts.items()})
+
+
+def write_units(ledger: Instance, events: float) -> float:
+    """Return the units of 4 KiB that *events* appends of one key write: ``sum of ceil(n B / 4096)``.
+
+    After the append that the value's limit refuses, nothing is written any more.
+    """
+    count = np.arange(1, int(min(events, events_max(ledger))) + 1)
+    return float(np.ceil((count * ledger.table.event_bytes + LOG_HEAD_BYTES) / KV_UNIT_BYTES).sum())
+
+
+def _kv_writes(ledger: Instance, demand: Demand) -> Usage:
+    """Return the units that a month's appends write on the key-value back end, each of them the whole log."""
+    if _objects(ledger).table.storage != "kv":
+        return Usage()
+    events = demand.calls_per_month.get("append", 0.0) * demand.key_share
+    # Many keys have as many events as others; each number is summed once.
+    counts, often = np.unique(np.minimum(np.floor(events), events_max(ledger)), return_counts=True)
+    units = sum(write_units(ledger, count) * times for count, times in zip(counts, often, strict=True))
+    return Usage({"durable_objects.kv_write_units": float(units)})
 
 
 def _is_one_value(ledger: Ledger) -> bool:

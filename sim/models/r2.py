@@ -1,27 +1,43 @@
 """R2, the object store: an operation takes a first-byte latency, then a transfer at fixed bandwidth.
 
-Transfers do not share bandwidth and never queue, since the store is far larger than the load of any one user.
+Transfers do not share bandwidth and never queue, since the store is far larger than the load of any one user. With
+``part_bytes`` an upload is sent in equal parts, each of which pays a round trip before the next begins, so that small
+parts do not fill the bandwidth (hazard H30); the last part counts as the fraction that it is. One key takes one write a
+second (hazard H31): a step with ``new_fraction`` below 1 writes the request's own key again. Uploads that are begun and
+never completed stay stored until their expiry (hazard H35), for the bill alone.
 
 Sources
 -------
-No latency of single operations is published: operation times and the bandwidth of a stream are the
-scenario's assumptions (``[system.r2]``). One key takes one write a second (hazard H31); uploads of this model write
-distinct keys.
+No latency of single operations is published: operation times, the round trip of a part and the bandwidth of a stream
+are the scenario's assumptions (``[system.r2]``). R2 limits: parts of at least 5 MiB, all of one size but the last, one
+write a second to one key, incomplete uploads expire after seven days. Creating, completing and each part of an upload
+are operations of class A.
 """
 
-from typing import TYPE_CHECKING, Literal
+from math import ceil
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from pydantic import AfterValidator, Field
 
-from sim.flow import Delay, Flow, Link, Transfer
-from sim.foundation.schema import Positive, Table
-from sim.models.billing import GB, Call, Usage, meter, storage
+from sim.flow import ZERO, Branch, Bucket, Chance, Delay, Drained, Flow, Guard, Link, Time, Transfer
+from sim.foundation.schema import Count, Fraction, NotNegative, Positive, Table
+from sim.models.billing import DAYS_PER_MONTH, GB, Call, Usage, meter, storage
 from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses
 from sim.randomness.distributions import Distribution
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+PART_BYTES_MIN = 5_242_880
+"""Smallest part of an upload, ``platform:r2.limits.part_bytes_min``; only the last may be smaller."""
+
+
+def _is_part(size_bytes: int) -> int:
+    if 0 < size_bytes < PART_BYTES_MIN:
+        raise ValueError(f"must be 0, or >= {PART_BYTES_MIN}: the store refuses smaller parts")
+    return size_bytes
 
 
 class R2(Table):
@@ -35,11 +51,51 @@ class R2(Table):
     """Bandwidth of one transfer."""
     storage_class: Literal["standard", "infrequent_access"] = "standard"
     """Storage class of the bucket's objects, for the bill."""
+    part_bytes: Annotated[int, Field(ge=0), AfterValidator(_is_part)] = 0
+    """Size of the parts that an upload is sent in, 5 MiB or more; 0: it is sent at once."""
+    parallel_parts: Count = 1
+    """Parts of one upload that are sent at a time."""
+    part_rtt_ms: NotNegative = 0.0
+    """Round trip of each part, before the next one takes its place."""
+    writes_per_s: Positive = 1.0
+    """Writes of one key; one more is refused (429): ``platform:r2.limits.writes_per_second_same_key``."""
+    abandoned_fraction: Fraction = 0.0
+    """Uploads that are begun in parts and never completed, for each that is; only the bill counts their bytes."""
+    abandoned_days: NotNegative = 7.0
+    """Days until they are removed: ``platform:r2.limits.multipart_expiry_days``."""
 
 
-def put(r2: Instance, _: NoParameters) -> Flow:
-    """Store the request's bytes."""
-    return (Delay(r2.table.put_ms, r2.stream("put")), _body(r2))
+class Put(Table):
+    """The parameters of an upload."""
+
+    new_fraction: Fraction = 1.0
+    """Share of uploads that make a key of their own; the others write the request's key again."""
+
+
+def put(r2: Instance, asked: Put) -> Flow:
+    """Store the request's bytes under a new key, or under the request's own."""
+    again: Flow = ()
+    if asked.new_fraction < 1:
+        often = Bucket(f"{r2.name}_writes", per_s=r2.table.writes_per_s, burst=1.0, instances=r2.keys)
+        again = (Branch(Chance(asked.new_fraction, r2.stream("new")), (), (Guard(Drained(often), "refused"),)),)
+    return (*again, Delay(r2.table.put_ms, r2.stream("put")), *_parts(r2), _body(r2))
+
+
+def upload_mb_per_s_max(table: R2) -> float:
+    """Return the throughput of an upload in *p* parts of *c* bytes: ``min(bandwidth, p c / (RTT + c / bandwidth))``."""
+    bytes_per_ms = table.bandwidth_bytes_per_s / 1_000
+    if not table.part_bytes:
+        return bytes_per_ms / 1_000
+    one_part_ms = table.part_rtt_ms + table.part_bytes / bytes_per_ms
+    return min(bytes_per_ms, table.parallel_parts * table.part_bytes / one_part_ms) / 1_000
+
+
+def _parts(r2: Instance) -> Flow:
+    """Return the time that the parts of an upload lose against one that fills the bandwidth."""
+    lost_ms_per_byte = 1 / (upload_mb_per_s_max(r2.table) * 1_000) - 1_000 / r2.table.bandwidth_bytes_per_s
+    if not r2.table.part_bytes or lost_ms_per_byte <= 0:
+        return ()
+    return (Delay(Time(ZERO.distribution, each_ms=lost_ms_per_byte, of="size_bytes"), r2.stream("parts")),)
 
 
 def get(r2: Instance, _: NoParameters) -> Flow:
@@ -52,9 +108,17 @@ def _body(r2: Instance) -> Transfer:
 
 
 def put_usage(r2: Instance, call: Call) -> Usage:
-    """Return the usage of an upload: one class A operation, and the bytes stored."""
-    name = _prefix(r2)
-    return Usage({f"{name}class_a": 1.0}, stored_gb={f"{name}storage": call.size_bytes / GB})
+    """Return the usage of an upload: its class A operations, the bytes stored, and those of the abandoned ones."""
+    name, table, size_gb = _prefix(r2), r2.table, call.size_bytes / GB
+    parts = 2.0 + max(1, ceil(call.size_bytes / table.part_bytes)) if table.part_bytes else 1.0
+    abandoned = table.abandoned_fraction * size_gb * table.abandoned_days / DAYS_PER_MONTH
+    return Usage(
+        {
+            f"{name}class_a": parts * (1 + table.abandoned_fraction),
+            **({f"{name}storage": abandoned} if abandoned else {}),
+        },
+        stored_gb={f"{name}storage": call.parameters.new_fraction * size_gb},
+    )
 
 
 def get_usage(r2: Instance, call: Call) -> Usage:
@@ -95,7 +159,7 @@ COMPONENT = Component(
     tier=Tier.STORE,
     table=R2,
     operations={
-        "put": Operation(put, usage=put_usage, services=("r2",), uploads=True),
+        "put": Operation(put, parameters=Put, usage=put_usage, services=("r2",), uploads=True),
         "get": Operation(get, usage=get_usage, services=("r2",), reads=True, downloads=True),
     },
     meters=(

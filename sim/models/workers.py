@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from sim.flow import ELASTIC, Branch, Chance, Delay, Flow, Serve, Station
-from sim.foundation.schema import Count, Fraction, NotNegative, Table, count_or
+from sim.flow import ELASTIC, AttributeOver, Branch, Chance, Delay, Flow, Guard, Serve, Station
+from sim.foundation.schema import Count, Fraction, NotNegative, Positive, Table, count_or
 from sim.models.billing import GB, Call, Demand, Meter, Usage, meter, per_million
-from sim.models.component import Component, Instance, Metric, NoParameters, Operation, Tier, Uses, cpu_category
+from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses, cpu_category
 from sim.randomness.distributions import Distribution
 
 if TYPE_CHECKING:
@@ -44,6 +44,19 @@ class Workers(Table):
     """Share of requests that need a cold start."""
     log_bytes: NotNegative = 0.0
     """What one request adds to logs and traces: only the bill counts it."""
+    body_bytes_max: Count | None = None
+    """Largest body of a request, ``platform:workers.limits.body_bytes_pro``; a larger one is refused (413)."""
+    memory_bytes: Count | None = None
+    """Memory of an isolate, ``platform:workers.limits.memory_bytes_isolate``; a larger body ends the request."""
+
+
+class Compute(Table):
+    """The parameters of a computation."""
+
+    body: Literal["", "stream", "whole"] = ""
+    """How the Worker takes the request's bytes: not at all, passing them on as they come, or whole in memory."""
+    body_ratio: Positive = 1.0
+    """Bytes of the body as it is sent for each of the request's bytes: 4/3 for base64."""
 
 
 def station(workers: Instance) -> Station:
@@ -52,12 +65,20 @@ def station(workers: Instance) -> Station:
     return Station(workers.name, servers=ELASTIC if isolates == "elastic" else isolates)
 
 
-def compute(workers: Instance, _: NoParameters) -> Flow:
-    """Start an isolate if the request is cold, then use its CPU."""
+def compute(workers: Instance, asked: Compute) -> Flow:
+    """Start an isolate if the request is cold, read the request's body if it asks for it, then use its CPU."""
     table: Workers = workers.table
     start = Delay(table.cold_start_ms, workers.stream("cold_start"))
+    refused: Flow = ()
+    killed: Flow = ()
+    if asked.body and table.body_bytes_max is not None:
+        refused = (Guard(AttributeOver("size_bytes", table.body_bytes_max / asked.body_ratio), "too_large"),)
+    if asked.body == "whole" and table.memory_bytes is not None:
+        killed = (Guard(AttributeOver("size_bytes", table.memory_bytes / asked.body_ratio), "error"),)
     return (
+        *refused,
         Branch(Chance(table.cold_fraction, workers.stream("is_cold")), (start,)),
+        *killed,
         Serve(station(workers), table.cpu_ms, workers.stream("cpu"), category=cpu_category(workers.name)),
     )
 
@@ -97,7 +118,7 @@ COMPONENT = Component(
     colour="#e69f00",
     tier=Tier.COMPUTE,
     table=Workers,
-    operations={"compute": Operation(compute, usage=usage, reads=True)},
+    operations={"compute": Operation(compute, parameters=Compute, usage=usage, reads=True)},
     station=station,
     cpu=True,
     meters=(

@@ -29,7 +29,7 @@ from sim.experiments.calibration.laws import Interval, empirical
 from sim.experiments.calibration.single_server import SingleServer, tell_apart
 from sim.runners import live, workerd
 from sim.runners.load.abort import AbortRule
-from sim.runners.load.options import Options
+from sim.runners.load.options import LoadOptions
 from sim.runners.load.priority import go_ahead
 
 Array = NDArray[np.float64]
@@ -191,7 +191,7 @@ def measure(scenario: Scenario, url: str, *, route: str, rate_per_s: float, dura
     time.sleep(FLUSH_S + 0.5)  # The rows of the run before are flushed: the first row of this one sets the alarm.
     _flushes(url)
     with first_in_line():
-        result = live.play(asked, planned, seed=seed, url=url, on="workerd", options=Options(abort=NEVER))
+        result = live.play(asked, planned, seed=seed, url=url, on="workerd", options=LoadOptions(abort=NEVER))
     cpu_ratio = (_runtime_cpu_s() - before_s) / result.duration_s
     frame = result.frame[result.frame["outcome"] == "ok"]
     sent_ms = (frame["arrival_ms"] + frame["send_lag_ms"]).to_numpy()

@@ -1,10 +1,13 @@
 """Generate the page of hazards from the catalogue and its citations: ``python -m tests.project.hazards``.
 
+``--simulate`` first runs the tests that simulate a hazard beside its formula, and records what they find.
+
 ``docs/hazards.toml`` says what each hazard is. A citation is its name in a Python file (``H31``, a range such as
 ``H1 to H4``) or in the name of a test (``test_h31_...``). ``test_hazards.py`` makes the page anew and compares.
 """
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,14 +15,21 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from tests.project.tidy import ROOT
+from tests.support import shown
 
 CATALOGUE = ROOT / "docs/hazards.toml"
 PAGE = ROOT / "docs/HAZARDS.md"
 
 CODE = ("sim", "reference_impl")
+SIMULATED = "tests/sim/hazards"
 TESTS = ("tests/reference_impl", "tests/faults", "tests/defects", "tests/sim")
-STATUS = {"tests/reference_impl": "reference", "tests/faults": "reference", "tests/sim": "simulated"}
-"""On what a test in a folder demonstrates the hazards that it cites."""
+STATUS = {
+    "tests/reference_impl": "reference",
+    "tests/faults": "reference",
+    "tests/sim/lint": "lint",
+    "tests/sim": "simulated",
+}
+"""On what a test in a folder demonstrates the hazards that it cites; the first folder counts."""
 
 CITATION = re.compile(r"(?<![\w/.])H(\d{1,2})(?: to H(\d{1,2}))?(?![\w/])")
 """Not the H2 of Kendall's M/H2/1, which has a slash beside it."""
@@ -31,13 +41,17 @@ Failure modes of a deployment such as the brief describes, with quantitative pre
 `python -m tests.project.hazards` from the catalogue (`hazards.toml`) and from the code and tests that cite a row by
 its id; a test checks that the page is up to date. {summary}
 
+`python -m tests.project.hazards --simulate` runs the simulations again.
+
 - *reference*: a test of the reference deployment, or of its fault schedules, cites the hazard.
-- *simulated*: a test of the simulation cites it.
+- *simulated*: a test of the simulation cites it. Where *formula and simulation* has numbers, the test compares the two,
+  and the percentage is the tolerance that it allows.
+- *lint*: `headroom lint` reports it, and a test of it cites the hazard.
 - *not yet*: no test does.
 
 The parameters are keys of a scenario (`headroom sweep launch --vary KEY=VALUES` shows their effect).
 """
-COLUMNS = ("", "what happens", "prediction", "parameters", "code", "tests", "status")
+COLUMNS = ("", "what happens", "prediction", "parameters", "code", "tests", "status", "formula and simulation")
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,8 @@ class Hazard:
     what: str
     prediction: str
     parameters: tuple[str, ...]
+    not_simulated: str = ""
+    """Why the models cannot show it; empty if they can."""
 
 
 @cache
@@ -77,21 +93,33 @@ def citations(*folders: str) -> dict[str, list[str]]:
 
 def status(files: Iterable[str]) -> str:
     """Return on what the tests in *files* demonstrate a hazard."""
-    shown = {word for folder, word in STATUS.items() for file in files if file.startswith(f"{folder}/")}
-    return ", ".join(sorted(shown)) or "not yet"
+    words = [[word for folder, word in STATUS.items() if file.startswith(f"{folder}/")] for file in files]
+    return ", ".join(sorted({found[0] for found in words if found})) or "not yet"
 
 
 def page() -> str:
     """Return the page."""
     code, tests = citations(*CODE), citations(*TESTS)
     states = [status(tests.get(hazard.id, [])) for hazard in catalogue()]
-    shown = sum(state != "not yet" for state in states)
-    lines = [HEAD.format(summary=f"{shown} of {len(states)} are demonstrated by a test.")]
+    demonstrated = sum(state != "not yet" for state in states)
+    simulated = sum("simulated" in state for state in states)
+    said = f"{demonstrated} of {len(states)} are demonstrated by a test, {simulated} of them by simulation."
+    lines = [HEAD.format(summary=said)]
     for area in dict.fromkeys(hazard.area for hazard in catalogue()):
         lines += [f"## {area}", "", _row(COLUMNS), _row(["---"] * len(COLUMNS))]
         for hazard, state in zip(catalogue(), states, strict=True):
             if hazard.area == area:
-                lines.append(_row([*_told(hazard), _links(code.get(hazard.id)), _links(tests.get(hazard.id)), state]))
+                lines.append(
+                    _row(
+                        [
+                            *_told(hazard),
+                            _links(code.get(hazard.id)),
+                            _links(tests.get(hazard.id)),
+                            state,
+                            numbers(hazard),
+                        ]
+                    )
+                )
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -103,6 +131,21 @@ def _told(hazard: Hazard) -> Iterator[str]:
     yield ", ".join(f"`{key}`" for key in hazard.parameters)
 
 
+def numbers(hazard: Hazard) -> str:
+    """Return what a hazard's tests found beside its formulas, or why no simulation can."""
+    rows = [row for row in shown.recorded() if row.hazard == hazard.id]
+    return "; ".join(map(_beside, rows)) or hazard.not_simulated
+
+
+def _beside(row: shown.Shown) -> str:
+    within = f"{row.within:.1%}".replace(".0%", "%") if row.within >= 1e-3 else "exact" if not row.within else "0.1%"
+    return f"{row.what}: {_number(row.formula)} → {_number(row.simulated)} ({within})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) or abs(value) >= 1_000 else f"{value:.4g}"
+
+
 def _links(files: list[str] | None) -> str:
     return ", ".join(f"[{PurePosixPath(file).name}](../{file})" for file in files or [])
 
@@ -112,4 +155,6 @@ def _row(cells: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
+    STATUS_OF_TESTS = shown.record(["-q", f"{ROOT / SIMULATED}"]) if sys.argv[1:] == ["--simulate"] else 0
     PAGE.write_text(page(), "utf-8")
+    sys.exit(STATUS_OF_TESTS)

@@ -13,6 +13,7 @@ from sim import load_scenario
 from tests.project import hazards
 from tests.project.hazards import CATALOGUE, PAGE, catalogue, cited
 from tests.project.test_tree import texts
+from tests.support import shown
 
 IDS = [hazard.id for hazard in catalogue()]
 
@@ -58,6 +59,7 @@ def test_every_citation_in_the_tree_has_a_row() -> None:
         ([], "not yet"),
         (["tests/reference_impl/r2/test_r2.py"], "reference"),
         (["tests/faults/test_schedules.py", "tests/sim/runners/test_live.py"], "reference, simulated"),
+        (["tests/sim/lint/test_lint.py"], "lint"),
         (["tests/similar/test_r2", "tests/project/test_tree.py"], "not yet"),
     ],
 )
@@ -81,6 +83,17 @@ def test_every_parameter_is_a_key_of_the_default_scenario() -> None:
 
 def test_the_catalogue_is_in_whole_sentences() -> None:
     for hazard in catalogue():
-        for text in (hazard.what, hazard.prediction):
+        for text in (hazard.what, hazard.prediction, hazard.not_simulated or "Simulated."):
             assert re.fullmatch(r"(?s)\S.*\.", text), (hazard.id, text)
             assert "\n" not in text
+
+
+def test_a_hazard_is_simulated_or_says_why_not() -> None:
+    """Not both; and what is on the page beside its formula is within its tolerance."""
+    recorded = {row.hazard for row in shown.recorded()}
+    simulated = {name for name, files in hazards.citations("tests/sim").items() if "simulated" in hazards.status(files)}
+    said = {hazard.id for hazard in catalogue() if hazard.not_simulated}
+    assert recorded <= simulated
+    assert not said & simulated
+    for row in shown.recorded():
+        assert row.simulated == pytest.approx(row.formula, rel=row.within or 1e-9, abs=0.0), row
