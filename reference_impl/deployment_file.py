@@ -132,7 +132,7 @@ def _routes(table: Table, instances: Mapping[str, InstanceSpec]) -> list[Route]:
 
     def links(name: str) -> list[str]:
         """The instances that the settings of *name* name."""
-        found = vars(instances[name].settings).values() if instances[name].settings is not None else ()
+        found = getattr(instances[name].settings, "__dict__", {}).values()
         return [other for other in found if isinstance(other, str) and other in instances and other != name]
 
     routes = []
