@@ -44,6 +44,8 @@ ServiceLaw = Callable[[float, float], AnyDistribution]
 REQUESTS_MIN = 500
 UTILIZATION_MAX = 0.4
 """Above it a queue hardly ever empties, and slow drifts of the machine look like a longer service."""
+MEETINGS_MIN = 50
+"""Requests that waited for another: with fewer, resampled blocks hardly hold any, and their interval is too narrow."""
 RELATIVE_HALF_WIDTH_MAX = 0.5
 """An interval wider than half of its value does not tell service from delay."""
 GRID = 60
@@ -135,10 +137,12 @@ def tell_apart(sent_ms: Array, latency_ms: Array, *, rng: int, what: str = "run"
             f"(play it at {0.25 / seen.mean_ms * 1000:.0f}/s, a quarter of capacity)"
         )
     low, high = run.interval(np.random.default_rng(rng))
-    if seen.mean_ms <= 0 or high - low > 2 * RELATIVE_HALF_WIDTH_MAX * seen.mean_ms:
+    meetings = int((waits(run.gap_ms, np.full(len(sent_ms), seen.mean_ms)) > 0).sum())
+    if meetings < MEETINGS_MIN or high - low > 2 * RELATIVE_HALF_WIDTH_MAX * seen.mean_ms:
         raise UsageError(
-            f"{what}: service time and delay are confounded at {1000 * run.rate_per_ms:.0f} requests/s (service "
-            f"{low:.2g} to {high:.2g} ms: too few requests met each other; play more, or at a quarter of capacity)"
+            f"{what}: service time and delay are confounded at {1000 * run.rate_per_ms:.0f} requests/s "
+            f"({meetings} requests met another, service {low:.2g} to {high:.2g} ms; play more, or at a quarter of "
+            "capacity)"
         )
     found = [run.match(seen, family, rng=np.random.default_rng(rng)) for family in SERVICE_LAWS]
     best = min(found, key=lambda one: one.log_error)
@@ -199,7 +203,7 @@ class _Statistics(NamedTuple):
 class _Match(NamedTuple):
     """A service with which the model shows what was seen.
 
-    ``noise_ms`` is the simulation's own part of the interval of the mean; ``log_error`` that of the latencies.
+    ``noise_ms`` is the simulation's own part in the interval of the mean; ``log_error`` is that of the latencies.
     """
 
     law: AnyDistribution
