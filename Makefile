@@ -24,7 +24,7 @@ COMPILE := out/lock/bin/uv pip compile pyproject.toml --universal --fork-strateg
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help plan test runtime test-runtime deploy-check nightly check theory coverage audit notebooks bench lab lock clean
+.PHONY: help plan test runtime test-runtime deploy-check nightly check theory fidelity coverage audit notebooks bench lab lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -69,6 +69,9 @@ check: .venv/dev ## Lint, format, types and layers only.
 
 theory: .venv/dev ## Lay both engines beside the closed forms; writes docs/THEORY.md. About two minutes.
 	$(BIN)/python -m tests.evidence.gate $(ARGS)
+
+fidelity: .venv/dev .venv/runtime ## Score predictions on the paced reference and the real runtime; writes docs/FIDELITY.md. 13 minutes.
+	$(BIN)/python -m tests.evidence.fidelity $(ARGS)
 
 coverage: .venv/dev ## Count how often intervals hold the truth; writes docs/COVERAGE.md. Some 40 minutes.
 	$(BIN)/python -m tests.evidence.coverage $(ARGS)

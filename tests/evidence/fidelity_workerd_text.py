@@ -1,4 +1,4 @@
-"""The tables of ``docs/FIDELITY_WORKERD.md``: ``python -m tests.evidence.fidelity_workerd_text`` measures them."""
+"""The tables of ``docs/FIDELITY.md`` about the real runtime; ``python -m`` with this module measures them alone."""
 
 import argparse
 import json
