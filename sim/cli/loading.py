@@ -56,37 +56,43 @@ def load(  # each is an option
     json: Json = None,
 ) -> int:
     """Load a deployment at a URL within hard limits, and judge it; --dry-run says first what would be sent."""
-    from sim.experiments.load import default_options
     from sim.foundation.errors import UsageError
-    from sim.runners.load.headers import parse_headers
 
     if save is not None:
         check_save(save, suffix=".parquet")
     if search and (dry_run or save is not None or warm_up is not None):
         raise UsageError("search must not be given with --dry-run, --save or --warm-up")
     asked = scenario_asked(scenario, seed=seed, changes=changes, aloud=False)
-    options = default_options("http://127.0.0.1" if search and url in ("reference", "workerd") else url)
-    caps: dict[str, Any] = {
-        "requests": max_requests,
-        "rate_per_s": max_rate,
-        "duration_s": max_duration,
-        "usd": max_usd,
+    limits = {
+        "requests": max_requests, "rate_per_s": max_rate, "duration_s": max_duration, "usd": max_usd,
         "in_flight": max_in_flight,
-    }
-    options = replace(
-        options,
-        allow_hosts=tuple(allow or ()),
-        headers=parse_headers(header or ()),
-        caps=replace(options.caps, **{name: value for name, value in caps.items() if value is not None}),
-        connections=connections,
-        keep_alive=keep_alive,
-    )
+    }  # fmt: skip
+    like = "http://127.0.0.1" if search and url in ("reference", "workerd") else url
+    connecting = {"connections": connections, "keep_alive": keep_alive}
+    options = _options(like, allow, header, limits, connecting)
     if search:
         return _search(asked, url, options, rate=rate, duration=duration, processes=processes, json=json)
     how: dict[str, Any] = {"rate_per_s": rate, "duration_s": duration, "warm_up_s": warm_up}
     if dry_run:
         return _dry_run(asked, url, options, how=how, processes=processes, json=json)
     return _load(asked, url, options, how=how, processes=processes, save=save, json=json)
+
+
+def _options(
+    url: str,
+    allow: list[str] | None,
+    header: list[str] | None,
+    limits: dict[str, Any],
+    connecting: dict[str, Any],
+) -> "LoadOptions":
+    """Return the default options of a run against *url*, changed by what was given."""
+    from sim.experiments.load import default_options
+    from sim.runners.load.headers import parse_headers
+
+    options = default_options(url)
+    caps = replace(options.caps, **{name: value for name, value in limits.items() if value is not None})
+    headers = parse_headers(header or ())
+    return replace(options, allow_hosts=tuple(allow or ()), headers=headers, caps=caps, **connecting)
 
 
 def _dry_run(
@@ -178,11 +184,10 @@ def export(
     changes: Changes = None,
 ) -> int:
     """Write a schedule for k6 or Locust: the same requests at the same times."""
-    from sim.experiments.load import default_options, export_load
-    from sim.runners.load.headers import parse_headers
+    from sim.experiments.load import export_load
 
     asked = scenario_asked(scenario, seed=seed, changes=changes, aloud=False)
-    options = replace(default_options(url), allow_hosts=tuple(allow or ()), headers=parse_headers(header or ()))
-    for path in export_load(asked, url, out, tool=to, options=options, rate_per_s=rate, duration_s=duration):
+    options = _options(url, allow, header, {}, {})
+    for path in export_load(asked, url, folder=out, tool=to, options=options, rate_per_s=rate, duration_s=duration):
         say(f"written: {path}")
     return 0

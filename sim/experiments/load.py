@@ -48,7 +48,7 @@ class LoadPlan(Shown):
         All hosts that it would send to, the tunnel's included.
     requests : int
         Of the schedule, warm-up included.
-    requests_before : int
+    preparing_requests : int
         Beforehand: to open connections, create stored objects and measure the floor.
     attempts_max : int
         Requests on the wire if every one fails and is retried.
@@ -72,7 +72,7 @@ class LoadPlan(Shown):
     url: str
     hosts: tuple[str, ...]
     requests: int
-    requests_before: int
+    preparing_requests: int
     attempts_max: int
     duration_s: float
     warm_up_s: float
@@ -186,8 +186,8 @@ def load_plan(
 def export_load(
     scenario: "Scenario | str | Path",
     url: str,
-    folder: str | Path,
     *,
+    folder: str | Path,
     tool: str,
     options: LoadOptions | None = None,
     rate_per_s: float | None = None,
@@ -217,7 +217,7 @@ def export_load(
     warm_up_s = None if rate_per_s is None and duration_s is None else 0.0
     asked = _asked(scenario, url, options, rate_per_s, duration_s, warm_up_s, processes=1, rng=rng)
     return export(
-        asked.scenario, asked.schedule, Path(folder), tool=tool, url=asked.to.http, options=asked.options,
+        asked.scenario, asked.schedule, folder=Path(folder), tool=tool, url=asked.to.http, options=asked.options,
         run=new_run()[0],
     )  # fmt: skip
 
@@ -225,7 +225,7 @@ def export_load(
 def default_options(url: str) -> LoadOptions:
     """Return the options of a run against *url* that asks for none: tighter caps on any machine but this one."""
     caps = Caps() if is_this_machine(_host(_deployment(url).http)) else REMOTE_CAPS
-    return LoadOptions(caps=caps, abort=AbortRule(consecutive=FAILURES_IN_A_ROW))
+    return LoadOptions(caps=caps, abort=AbortRule(consecutive_failures=FAILURES_IN_A_ROW))
 
 
 def _asked(  # the parameters of both public functions
@@ -250,7 +250,7 @@ def _asked(  # the parameters of both public functions
     else:
         asked = _lengthened(asked, duration_s or asked.workload.live_s, warm_up_s)
         planned = schedule(asked, seed)
-    live.check(asked, planned, to, options=options)
+    live.check(asked, planned, to=to, options=options)
     rows_of(planned, processes)
     plan = _plan(asked, planned, to, options=options, processes=processes)
     if plan.usd_max > options.caps.usd:
@@ -292,7 +292,7 @@ def _plan(
         url=to.http,
         hosts=tuple(dict.fromkeys((_host(to.http), *tunnel))),
         requests=len(planned),
-        requests_before=before,
+        preparing_requests=before,
         attempts_max=attempts,
         duration_s=duration_s,
         warm_up_s=planned.warm_up_ms / 1000,

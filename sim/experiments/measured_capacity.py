@@ -350,12 +350,12 @@ def _estimate(brackets: list[_Bracket]) -> Estimate:
     high = max(one.broken_per_s for one in brackets)
     values = [log(one.value) for one in brackets if one.value > 0]
     if not values:
-        return Estimate(0.0, 0.0, high, len(brackets), "search")
+        return Estimate(0.0, 0.0, high, len(brackets), "brackets")
     middle = float(np.mean(values))
     if len(values) > 1 and high < inf:
         half = float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / sqrt(len(values)))
         low, high = min(low, exp(middle - half)), max(high, exp(middle + half))
-    return Estimate(exp(middle), low, high, len(values), "search")
+    return Estimate(exp(middle), low, high, len(values), "t interval of logs, with brackets")
 
 
 def _floor(search: _Search, estimate: Estimate) -> Floor:

@@ -18,7 +18,7 @@ def load_plan_grid(found: "LoadPlan") -> Grid:
     rows: list[tuple[Cell | str, ...]] = [
         ("hosts", ", ".join(found.hosts)),
         ("requests", f"{found.requests:,}"),
-        ("before them: connections, stored objects, floor", f"{found.requests_before:,}"),
+        ("before them: connections, stored objects, floor", f"{found.preparing_requests:,}"),
         ("at most, if every one is retried", f"{found.attempts_max:,}"),
         ("duration", f"{found.duration_s:,.4g} s, of which {found.warm_up_s:,.3g} s are not judged"),
         ("rate", f"{significant(found.rate_per_s)} requests/s, {found.peak_per_s:,.0f} in the busiest second"),

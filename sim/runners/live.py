@@ -76,7 +76,7 @@ def play(
     """
     options = options or LoadOptions()
     deployment = Deployment(url.rstrip("/"), tunnel)
-    check(scenario, schedule, deployment, options=options)
+    check(scenario, schedule, to=deployment, options=options)
     rows_of(schedule, processes)
     name = on or deployment.http
     run, start_time_ms = new_run()
@@ -94,7 +94,7 @@ def play(
     return _result(scenario, played, on=name, seed=seed, hdr=options.hdr)
 
 
-def check(scenario: "Scenario", schedule: "Schedule", deployment: Deployment, *, options: LoadOptions) -> None:
+def check(scenario: "Scenario", schedule: "Schedule", *, to: Deployment, options: LoadOptions) -> None:
     """Refuse everything that can be refused before the first packet.
 
     Raises
@@ -110,16 +110,14 @@ def check(scenario: "Scenario", schedule: "Schedule", deployment: Deployment, *,
         if SIZE in (scenario.request(route).body, scenario.request(route).answer):
             rule = "must not move size_bytes through a tunnel, whose frames hold text"
             raise UsageError(f'routes.{route}.request {rule} (enter = "network", or a JSON body)')
-    check_url(deployment.http, allow_hosts=options.allow_hosts)
+    check_url(to.http, allow_hosts=options.allow_hosts)
     check_schedule(schedule, caps=options.caps, uploading=uploading_routes(scenario))
     options.headers.values()
-    if deployment.tunnel is not None:
-        check_host(deployment.tunnel.host, allow_hosts=options.allow_hosts)
+    if to.tunnel is not None:
+        check_host(to.tunnel.host, allow_hosts=options.allow_hosts)
         return
     for route in tunnelled:
-        raise UsageError(
-            f"route {route} needs a tunnel, which {deployment.http} does not have (set routes.{route}.share = 0)"
-        )
+        raise UsageError(f"route {route} needs a tunnel, which {to.http} does not have (set routes.{route}.share = 0)")
 
 
 def _result(scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bool) -> Result:
@@ -131,7 +129,7 @@ def _result(scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bo
         floor_ms_p50=played.floor_ms_p50,
         cpu_ratio=played.cpu_ratio,
         in_flight_requests=played.in_flight_peak,
-        throttled_requests=played.throttled,
+        throttled_requests=played.throttled_requests,
         retry_after_s_max=played.retry_after_s_max,
     )
     reasons = check.reasons()

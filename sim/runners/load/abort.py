@@ -25,7 +25,7 @@ class AbortRule:
         Length of the sliding window.
     answers : int
         Least number of answers, or of sends, in the window for the shares to apply.
-    consecutive : int
+    consecutive_failures : int
         Failures in a row; 0 never stops.
     late_ms : float
         A send that is later than this counts as late.
@@ -39,7 +39,7 @@ class AbortRule:
     failed_fraction: float = 0.5
     window_s: float = 5.0
     answers: int = 50
-    consecutive: int = 0
+    consecutive_failures: int = 0
     late_ms: float = 1000.0
     late_fraction: float = 0.5
     retry_after_s: float = 30.0
@@ -87,8 +87,8 @@ class AbortWatch:
         """Count one answer, or the end of a request without one."""
         rule = self.rule
         self._in_a_row = self._in_a_row + 1 if failed else 0
-        if 0 < rule.consecutive <= self._in_a_row:
-            return f"{rule.consecutive} failures in a row"
+        if 0 < rule.consecutive_failures <= self._in_a_row:
+            return f"{rule.consecutive_failures} failures in a row"
         share = self._answers.add(at_s=at_s, counts=failed)
         if len(self._answers) < rule.answers or share <= rule.failed_fraction:
             return ""

@@ -27,7 +27,7 @@ DATA = "schedule.json"
 
 
 def export(
-    scenario: "Scenario", schedule: "Schedule", folder: Path, *, tool: str, url: str, options: "LoadOptions", run: str
+    scenario: "Scenario", schedule: "Schedule", *, folder: Path, tool: str, url: str, options: "LoadOptions", run: str
 ) -> tuple[Path, ...]:
     """Write script and data of *tool* into *folder*; return their paths.
 

@@ -101,7 +101,7 @@ def messages(
         Wall clock at the first intended send; events carry their intended time.
     identified : bool
         Whether to add headers with the request's attributes, for a deployment of ours.
-    rows : ndarray of int, optional
+    rows : ndarray of int, shape (m,), optional
         Requests that are wanted; by default all.
     """
     write = [

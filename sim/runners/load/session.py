@@ -78,7 +78,7 @@ class Session:
         Unique name of this run, part of ids.
     start_time_ms : float
         Wall clock that events count from.
-    rows : ndarray of int or None
+    rows : ndarray of int, shape (m,), or None
         None: all.
     title : str
         Of the progress bar; empty for none.
@@ -121,7 +121,7 @@ class Played:
     floor_ms_p50, cpu_ratio, in_flight_peak
         See :class:`sim.runners.load.self_check.SelfCheck`.
     stopped_because : str or None
-    throttled : int
+    throttled_requests : int
         Answers that asked for a pause.
     retry_after_s_max : float
         The longest pause asked for.
@@ -134,7 +134,7 @@ class Played:
     cpu_ratio: float
     in_flight_peak: int
     stopped_because: str | None
-    throttled: int = 0
+    throttled_requests: int = 0
     retry_after_s_max: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -173,7 +173,7 @@ async def opened(session: Session) -> AsyncIterator[tuple[HttpSender, QuicSender
         await http.close()
 
 
-async def prepared(session: Session, http: HttpSender, quic: QuicSender | None) -> float:
+async def prepared(session: Session, *, http: HttpSender, quic: QuicSender | None) -> float:
     """Create the objects that will be fetched, then measure the floor in ms; none of this is in the frame."""
     at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
@@ -192,7 +192,7 @@ async def prepared(session: Session, http: HttpSender, quic: QuicSender | None) 
         raise RunnerError(f"preparing {http.base_url} failed: {said}") from None
 
 
-def driver_of(session: Session, http: HttpSender, quic: QuicSender | None) -> Driver:
+def driver_of(session: Session, *, http: HttpSender, quic: QuicSender | None) -> Driver:
     """Return a driver with all its messages."""
     ready = messages(
         session.scenario,
@@ -225,7 +225,7 @@ async def played(
         cpu_ratio=cpu_s / max(wall_s, 1e-9),
         in_flight_peak=driver.in_flight_peak,
         stopped_because=driver.stopped_because,
-        throttled=driver.throttled,
+        throttled_requests=driver.throttled,
         retry_after_s_max=driver.retry_after_s_max,
         facts={"started_utc": started.isoformat(timespec="seconds")},
     )
@@ -236,8 +236,8 @@ def whole(session: Session) -> "Callable[[asyncio.Future[None]], Any]":
 
     async def main(interrupted: "asyncio.Future[None]") -> Played:
         async with opened(session) as (http, quic):
-            floor_ms_p50 = await prepared(session, http, quic)
-            driver = driver_of(session, http, quic)
+            floor_ms_p50 = await prepared(session, http=http, quic=quic)
+            driver = driver_of(session, http=http, quic=quic)
             interrupted.add_done_callback(lambda _: driver.stop("Ctrl-C"))
             found = await played(session, driver, floor_ms_p50=floor_ms_p50)
         return with_tunnel(found, quic)

@@ -131,7 +131,7 @@ def play_split(session: Session, processes: int) -> Played:
 
 async def _prepare(session: Session) -> float:
     async with opened(session) as (http, quic):
-        return await prepared(session, http, quic)
+        return await prepared(session, http=http, quic=quic)
 
 
 def _share(options: LoadOptions, processes: int) -> LoadOptions:
@@ -233,7 +233,7 @@ def _merged(session: Session, workers: list[Worker], *, floor_ms_p50: float, int
         cpu_ratio=max(one.cpu_ratio for one in found),
         in_flight_peak=sum(one.in_flight_peak for one in found),
         stopped_because="Ctrl-C" if interrupted else next(iter(reasons), None),
-        throttled=sum(one.throttled for one in found),
+        throttled_requests=sum(one.throttled_requests for one in found),
         retry_after_s_max=max(one.retry_after_s_max for one in found),
         facts=facts,
     )

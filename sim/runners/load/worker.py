@@ -47,7 +47,7 @@ async def _play(session: Session) -> "dict[str, Any] | None":
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     try:
         async with opened(session) as (http, quic):
-            driver = driver_of(session, http, quic)
+            driver = driver_of(session, http=http, quic=quic)
             _write(b"ready\n")
             words = (await lines.readline()).split()
             if len(words) != 2:

@@ -49,7 +49,7 @@ def test_refusals_without_a_pause_are_only_counted() -> None:
 
 def test_failures_in_a_row_stop_the_run() -> None:
     with adversary(statuses=(200, 200, 200, *[500] * 10_000)) as deployment:
-        result = play(deployment, steady(1000), abort=AbortRule(failed_fraction=1.0, consecutive=7))
+        result = play(deployment, steady(1000), abort=AbortRule(failed_fraction=1.0, consecutive_failures=7))
     assert result.interrupted
     assert shares(result)["ok"] == 3
     assert 7 <= shares(result)["error"] < 100
@@ -72,7 +72,7 @@ def test_connection_without_keep_alive_serves_one_request() -> None:
 
 @given(failed=st.lists(st.booleans(), max_size=60), rule=st.integers(1, 10))
 def test_failures_in_a_row_are_counted_since_the_last_success(failed: list[bool], rule: int) -> None:
-    watch = AbortWatch(AbortRule(failed_fraction=1.0, consecutive=rule))
+    watch = AbortWatch(AbortRule(failed_fraction=1.0, consecutive_failures=rule))
     for place, bad in enumerate(failed):
         stops = bool(watch.answered(at_s=place / 10, failed=bad))
         assert stops == (place + 1 >= rule and all(failed[place + 1 - rule : place + 1]))

@@ -37,7 +37,7 @@ def test_data_are_the_messages_of_our_own_driver(tool: str, tmp_path: Path, monk
     monkeypatch.setenv("HEADROOM_PLANTED", PLANTED)
     options = LoadOptions(headers=Headers({"authorization": "env:HEADROOM_PLANTED", "x-stage": "test"}))
     url = "http://127.0.0.1:9"
-    script, data = export_load(FEED, url, tmp_path, tool=tool, options=options, rate_per_s=40.0, duration_s=5.0)
+    script, data = export_load(FEED, url, folder=tmp_path, tool=tool, options=options, rate_per_s=40.0, duration_s=5.0)
     document = json.loads(data.read_text(encoding="utf-8"))
     length = {"workload.duration_s": 5.0, "workload.warm_up_s": 0.0, "workload.requests": None}
     scenario = FEED.with_(**{"workload.arrivals.rate_per_s": 40.0, **length})
@@ -77,14 +77,14 @@ def test_what_cannot_be_exported_is_one_line(
     asked = load_scenario(name).with_(**changes) if changes else load_scenario(name)
     given = {"url": "http://127.0.0.1:9", "tool": "k6", **how}
     with pytest.raises(UsageError, match=message):
-        export_load(asked, given["url"], tmp_path / "new", tool=given["tool"])
+        export_load(asked, given["url"], folder=tmp_path / "new", tool=given["tool"])
     assert not (tmp_path / "new").exists()
 
 
 def test_no_file_is_overwritten(tmp_path: Path) -> None:
-    export_load(FEED, "http://127.0.0.1:9", tmp_path, tool="k6")
+    export_load(FEED, "http://127.0.0.1:9", folder=tmp_path, tool="k6")
     with pytest.raises(UsageError, match="must not exist"):
-        export_load(FEED, "http://127.0.0.1:9", tmp_path, tool="locust")
+        export_load(FEED, "http://127.0.0.1:9", folder=tmp_path, tool="locust")
 
 
 def node() -> str:
@@ -96,7 +96,7 @@ def node() -> str:
 
 @pytest.mark.skipif(not node(), reason="needs Node (make runtime)")
 def test_k6_script_is_a_module_without_errors_of_syntax(tmp_path: Path) -> None:
-    script, _ = export_load(FEED, "http://127.0.0.1:9", tmp_path, tool="k6")
+    script, _ = export_load(FEED, "http://127.0.0.1:9", folder=tmp_path, tool="k6")
     module = script.rename(script.with_suffix(".mjs"))
     checked = subprocess.run([node(), "--check", module], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -108,7 +108,7 @@ def test_k6_script_is_a_module_without_errors_of_syntax(tmp_path: Path) -> None:
 def test_locust_plays_each_request_once(workers: int, tmp_path: Path) -> None:
     reads = FEED.with_shares(feed=1.0)
     with adversary(delay_ms=3) as deployment:
-        _, data = export_load(reads, deployment.http, tmp_path, tool="locust", rate_per_s=40.0, duration_s=5.0)
+        _, data = export_load(reads, deployment.http, folder=tmp_path, tool="locust", rate_per_s=40.0, duration_s=5.0)
         planned = json.loads(data.read_text(encoding="utf-8"))["requests"]
         report = tmp_path / "found"
         run_locust(tmp_path / "locustfile.py", report, workers=workers)
