@@ -13,7 +13,7 @@ import pytest
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario
 from tests.support.routes import KNOWN_TIMES, of_steps
-from tests.support.shown import lasting_s, played, served, shown
+from tests.support.shown import at_rate, lasting_s, played, served, shown
 
 ONE_KEY = KNOWN_TIMES.with_(**{"workload.keys.count": 1})
 COUNTING = ONE_KEY.with_(
@@ -227,3 +227,29 @@ def test_h69_events_billed_in_the_wrong_period() -> None:
     recorded = (frame["arrival_ms"] + frame["latency_ms"]) // period_ms
     wrong = (happened != recorded).mean()
     shown("H69", "share in the wrong minute, 2 s late", formula=2 / 60, simulated=wrong, within=0.03)
+
+
+def test_h70_a_flush_occupies_the_object() -> None:
+    """Every flush holds the object for its pending rows; requests that come meanwhile wait, and so do those behind."""
+    rate_per_s, interval_s, row_us, write_ms, requests = 100.0, 10.0, 100.0, 1.0, 100_000
+    changes: dict[str, Any] = {
+        "workload.keys.count": 1,
+        "system.ledger.policy": "hardened",
+        "system.ledger.write_ms": write_ms,
+        "system.ledger.flush_interval_s": interval_s,
+        "system.ledger.flush_row_us": row_us,
+        "system.ledger.flush_chunk_rows": 100_000,
+        "system.d1.write_ms": 0.0,
+        **at_rate(rate_per_s, requests, kind="constant"),
+    }
+    scenario = KNOWN_TIMES.with_(**changes)
+    wait_ms = played(of_steps("ledger.append", scenario=scenario), requests).frame["durable_objects_queue_ms"]
+    stall_ms = rate_per_s * interval_s * row_us / 1_000
+    shown(
+        "H70", "longest wait in ms behind 1,000 rows of 0.1 ms", formula=stall_ms, simulated=wait_ms.max(), within=0.1
+    )
+    share = stall_ms / 1_000 / (interval_s * (1 - rate_per_s * write_ms / 1_000))
+    shown("H70", "share of requests that meet a flush", formula=share, simulated=(wait_ms > 0).mean(), within=0.1)
+    chunked = scenario.with_(**{"system.ledger.flush_chunk_rows": 50})
+    wait_ms = played(of_steps("ledger.append", scenario=chunked), requests).frame["durable_objects_queue_ms"]
+    shown("H70", "longest wait in ms, chunks of 50 rows", formula=5.0, simulated=wait_ms.max(), within=0.3)
