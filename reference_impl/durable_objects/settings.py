@@ -27,6 +27,7 @@ class DurableObjectsSettings:
     @classmethod
     def read(cls, table: Table) -> "DurableObjectsSettings":
         """Read the table of a namespace."""
+        table.take("kv_unit_bytes", None)  # A matter of the bill alone.
         return cls(
             shards=table.shards("shards"),
             rtt_ms=table.tape("rtt_ms"),

@@ -54,7 +54,7 @@ class R2Settings:
 
 
 def _part_bytes(table: Table) -> int:
-    size_bytes = table.whole("part_bytes", 0)
-    if 0 < size_bytes < PART_BYTES_MIN:
-        raise ConfigError(f"{table.where('part_bytes')}={size_bytes} must be 0, or >= {PART_BYTES_MIN}")
+    size_bytes, least = table.whole("part_bytes", 0), table.whole("part_bytes_min", PART_BYTES_MIN)
+    if 0 < size_bytes < least:
+        raise ConfigError(f"{table.where('part_bytes')}={size_bytes} must be 0, or >= {least}")
     return size_bytes

@@ -56,6 +56,8 @@ class DurableObjects(Table):
     """Largest stored value on the SQLite back end, with its key; no limit without it."""
     kv_value_bytes_max: Count | None = None
     """Largest stored value on the key-value back end; no limit without it."""
+    kv_unit_bytes: Count | None = None
+    """What one unit of the key-value back end's bill writes; without it the units of a growing log are not billed."""
 
 
 class Write(Table):
@@ -211,7 +213,7 @@ COMPONENT = Component(
         ),
         per_million("durable_objects.rows_read", "rows", fact="sqlite_rows_read"),
         per_million("durable_objects.rows_written", "rows", fact="sqlite_rows_written"),
-        per_million("durable_objects.kv_write_units", "units", fact="kv_write_units"),
+        per_million("durable_objects.kv_write_units", "units", fact="kv_write_units", free=""),
         storage(
             "durable_objects.storage",
             price="sqlite_storage_overage_per_gb_month", included="sqlite_storage_gb_included",

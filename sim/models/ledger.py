@@ -35,9 +35,6 @@ LOG_KEY_BYTES = len("usageLog")
 LOG_HEAD_BYTES = 1
 """Bytes of the log besides its events and their separators: two brackets, and one separator less than events."""
 
-KV_UNIT_BYTES = 4_096
-"""What one unit of the key-value back end's bill writes, ``platform:durable_objects.pricing.kv_unit_bytes_workerd``."""
-
 CHUNKS_MAX = 1_000_000
 """Upper limit on the chunks of one flush, far above any real one, so that every loop ends."""
 
@@ -185,12 +182,15 @@ def alarms(ledger: Instance, demand: Demand) -> Usage:
 
 
 def write_units(ledger: Instance, events: float) -> float:
-    """Return the units of 4 KiB that *events* appends of one key write: ``sum of ceil(n B / 4096)``.
+    """Return the units that *events* appends of one key write on the key-value back end: ``sum of ceil(n B / unit)``.
 
     After the append that the value's limit refuses, nothing is written any more.
     """
+    unit_bytes = _objects(ledger).table.kv_unit_bytes
+    if unit_bytes is None:
+        return 0.0
     count = np.arange(1, int(min(events, events_max(ledger))) + 1)
-    return float(np.ceil((count * ledger.table.event_bytes + LOG_HEAD_BYTES) / KV_UNIT_BYTES).sum())
+    return float(np.ceil((count * ledger.table.event_bytes + LOG_HEAD_BYTES) / unit_bytes).sum())
 
 
 def _kv_writes(ledger: Instance, demand: Demand) -> Usage:

@@ -15,10 +15,10 @@ are operations of class A.
 """
 
 from math import ceil
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import Field, model_validator
 
 from sim.flow import ZERO, Branch, Bucket, Chance, Delay, Drained, Flow, Guard, Link, Time, Transfer
 from sim.foundation.schema import Count, Fraction, NotNegative, Positive, Table
@@ -30,14 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-PART_BYTES_MIN = 5_242_880
-"""Smallest part of an upload, ``platform:r2.limits.part_bytes_min``; only the last may be smaller."""
-
-
-def _is_part(size_bytes: int) -> int:
-    if 0 < size_bytes < PART_BYTES_MIN:
-        raise ValueError(f"must be 0, or >= {PART_BYTES_MIN}: the store refuses smaller parts")
-    return size_bytes
+Whole = Annotated[int, Field(ge=0)]
 
 
 class R2(Table):
@@ -51,8 +44,10 @@ class R2(Table):
     """Bandwidth of one transfer."""
     storage_class: Literal["standard", "infrequent_access"] = "standard"
     """Storage class of the bucket's objects, for the bill."""
-    part_bytes: Annotated[int, Field(ge=0), AfterValidator(_is_part)] = 0
-    """Size of the parts that an upload is sent in, 5 MiB or more; 0: it is sent at once."""
+    part_bytes: Whole = 0
+    """Size of the parts that an upload is sent in; 0: it is sent at once."""
+    part_bytes_min: Whole = 0
+    """Smallest part that the store takes, ``platform:r2.limits.part_bytes_min``; only the last may be smaller."""
     parallel_parts: Count = 1
     """Parts of one upload that are sent at a time."""
     part_rtt_ms: NotNegative = 0.0
@@ -63,6 +58,12 @@ class R2(Table):
     """Uploads that are begun in parts and never completed, for each that is; only the bill counts their bytes."""
     abandoned_days: NotNegative = 7.0
     """Days until they are removed: ``platform:r2.limits.multipart_expiry_days``."""
+
+    @model_validator(mode="after")
+    def _is_part(self) -> Self:
+        if 0 < self.part_bytes < self.part_bytes_min:
+            raise ValueError(f"needs part_bytes={self.part_bytes} to be 0, or >= part_bytes_min={self.part_bytes_min}")
+        return self
 
 
 class Put(Table):

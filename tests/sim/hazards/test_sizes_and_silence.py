@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from sim.judgement.cost import usage_per_month
-from sim.models.r2 import PART_BYTES_MIN
 from sim.scenario.scenario import Scenario
 from tests.support.routes import KNOWN_TIMES, of_steps, refusal
 from tests.support.shown import at_rate, error_of_a_share, played, shown
@@ -26,6 +25,7 @@ def test_h4_write_units_of_a_growing_value() -> None:
         "system.ledger.policy": "seed",
         "system.durable_objects.storage": "kv",
         "system.durable_objects.kv_value_bytes_max": 131_072,
+        "system.durable_objects.kv_unit_bytes": 4_096,
     }
     scenario = of_steps("ledger.append", scenario=KNOWN_TIMES.with_(**changes))
     formula = sum(ceil((n * 216 + 1) / 4_096) for n in range(1, 607))
@@ -88,10 +88,12 @@ PARTS = KNOWN_TIMES.with_(
 """100 Mbit/s and 100 ms."""
 
 
-@pytest.mark.parametrize(("mib", "parallel"), [(5, 1), (16, 1), (64, 1), (5, 2)])
+@pytest.mark.parametrize(("mib", "parallel"), [(1, 1), (5, 1), (16, 1), (64, 1), (5, 2)])
 def test_h30_size_of_parts(mib: int, parallel: int) -> None:
     part = mib * 1_048_576
-    scenario = PARTS.with_(**{"system.r2.part_bytes": part, "system.r2.parallel_parts": parallel})
+    scenario = PARTS.with_(
+        **{"system.r2.part_bytes": part, "system.r2.parallel_parts": parallel, "system.r2.part_bytes_min": 0}
+    )
     size = 320 * 1_048_576
     took_ms = played(of_steps("r2.put", scenario=scenario, size_bytes=size), 50).frame["latency_ms"].max()
     formula = min(12.5, parallel * part / (0.1 + part / 12.5e6) / 1e6)
@@ -100,9 +102,11 @@ def test_h30_size_of_parts(mib: int, parallel: int) -> None:
 
 
 def test_h30_parts_below_5_mib_are_refused() -> None:
-    (line,) = refusal({"system.r2.part_bytes": 1_048_576})
-    assert line.startswith("system.r2.part_bytes=1048576 must be 0, or >= 5242880")
-    assert refusal({"system.r2.part_bytes": PART_BYTES_MIN}) == []
+    least = 5_242_880
+    limits = {"system.r2.part_bytes_min": least}
+    (line,) = refusal({**limits, "system.r2.part_bytes": least - 1})
+    assert line.startswith(f"system.r2 needs part_bytes={least - 1} to be 0, or >= part_bytes_min={least}")
+    assert refusal({**limits, "system.r2.part_bytes": least}) == refusal({**limits, "system.r2.part_bytes": 0}) == []
 
 
 @pytest.mark.parametrize("rate_per_s", [0.5, 4.0])
