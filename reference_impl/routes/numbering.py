@@ -43,7 +43,7 @@ class Numbers:
         return f"{self.route}.{step.use or 'group'}.{what}"
 
 
-def numbers_of(route: str, steps: Sequence[Step], links: Callable[[str], Sequence[str]]) -> Numbers:
+def numbers_of(route: str, steps: Sequence[Step], *, links: Callable[[str], Sequence[str]]) -> Numbers:
     """Number the uses and decisions of *route*; *links* names the instances that an instance is linked to."""
     walk = _Walk(links)
     walk.steps(steps, 0, decided={})

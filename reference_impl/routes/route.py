@@ -70,7 +70,7 @@ def read_route(
     template = Template(request.text("path", ""), where=request.where("path"))
     request.close()
     steps = read_steps(table, "steps", parts=parts)
-    return Route(name, enter, entries[enter], method, template, steps, numbers_of(name, steps, links))
+    return Route(name, enter, entries[enter], method, template, steps, numbers_of(name, steps, links=links))
 
 
 class RouteTable:

@@ -70,18 +70,18 @@ class Draws:
         Number of the request in its schedule, from 0.
     context
         0, or that of a retry or of spawned work (:meth:`inner`).
-    use
+    use_number
         Number of the use of an instance on the route: each has streams of its own.
     """
 
     seed: int
     request: int
     context: int = 0
-    use: int = 1
+    use_number: int = 1
 
     def value(self, tape: Tape) -> float:
         """Return the request's value of the tape's distribution."""
-        stream = tape.stream if self.use == 1 else f"{tape.stream}.{self.use}"
+        stream = tape.stream if self.use_number == 1 else f"{tape.stream}.{self.use_number}"
         key = key_of(self.seed, stream)
         count = stages(tape.distribution)
         return quantile(
@@ -94,7 +94,7 @@ class Draws:
 
     def for_use(self, number: int) -> "Draws":
         """Return the values of use *number* of an instance."""
-        return self if number == self.use else replace(self, use=number)
+        return self if number == self.use_number else replace(self, use_number=number)
 
     def inner(self, stream: str, *, branch: int) -> "Draws":
         """Return the values of copy number *branch*, from 1, of what *stream* names: a retry, or spawned work."""

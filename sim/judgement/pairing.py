@@ -51,7 +51,7 @@ class Pairing:
     ----------
     pairs : int
         Requests that succeeded on both sides.
-    outcomes_differ : int
+    pairs_with_other_ends : int
         Requests that ended otherwise.
     errors : mapping of float to Estimate
         Relative error of each quantile of latency, simulated against measured, by probability; paired 95 % intervals.
@@ -64,7 +64,7 @@ class Pairing:
     """
 
     pairs: int
-    outcomes_differ: int
+    pairs_with_other_ends: int
     errors: dict[float, Estimate]
     noise_ms: tuple[float, float, float]
     limit_ms: float
@@ -113,7 +113,7 @@ def pair_frames(
     low, median, high = (float(one) for one in np.quantile(difference_ms, [0.05, 0.5, 0.95]))
     return Pairing(
         pairs=int(both.sum()),
-        outcomes_differ=int((ended[0] != ended[1]).sum()),
+        pairs_with_other_ends=int((ended[0] != ended[1]).sum()),
         errors=_errors(latency_ms[0], latency_ms[1], seed=seed),
         noise_ms=(low, median, high),
         limit_ms=limit_ms,
