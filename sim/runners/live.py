@@ -20,6 +20,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from sim.foundation.errors import RunnerError, UsageError
+from sim.randomness.streams import stream_key
 from sim.results.result import Result
 from sim.runners.load.address import Deployment, TunnelAddress
 from sim.runners.load.driver import Client, Driver
@@ -124,7 +125,14 @@ def play(
     ours = is_this_machine(urlsplit(deployment.http).hostname or "")
     name = on or deployment.http
     settings = scenario.system.client
-    client = Client(settings.timeout_ms, retries=settings.retries, backoff_ms=settings.backoff_ms)
+    client = Client(
+        settings.timeout_ms,
+        retries=settings.retries,
+        backoff_ms=settings.backoff_ms,
+        jitter=stream_key(seed, "client.attempt") if settings.jitter else None,
+        budget_ratio=settings.budget_ratio,
+        budget_burst=settings.burst,
+    )
 
     async def main(interrupted: "asyncio.Future[None]") -> _Played:
         tunnelled = bool(tunnelled_routes(scenario) & routes_played(schedule))
