@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sim import theory as theory
     from sim.experiments.capacity import Capacity as Capacity
     from sim.experiments.capacity import capacity as capacity
+    from sim.experiments.hysteresis import hysteresis as hysteresis
     from sim.experiments.plan import Plan as Plan
     from sim.experiments.plan import plan as plan
     from sim.experiments.sensitivity import sensitivity as sensitivity
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from sim.report import plots as plots
     from sim.results.breakdown import by_route as by_route
     from sim.results.breakdown import waterfall as waterfall
+    from sim.results.phases import phases as phases
     from sim.results.result import Result as Result
     from sim.results.storage import load_run as load_run
     from sim.results.storage import save_run as save_run
@@ -62,6 +64,7 @@ _HOME = {
     "compare": "sim.judgement.comparison",
     "cost": "sim.judgement.cost",
     "flow": "sim",
+    "hysteresis": "sim.experiments.hysteresis",
     "init": "sim.scaffold.drafting",
     "json_schema": "sim.scenario.schema_page",
     "judge": "sim.judgement.judge",
@@ -69,6 +72,7 @@ _HOME = {
     "load_scenario": "sim.scenario.scenario",
     "models": "sim",
     "plan": "sim.experiments.plan",
+    "phases": "sim.results.phases",
     "play": "sim.runners.play",
     "plots": "sim.report",
     "read_trace": "sim.scenario.recorded",

@@ -5,7 +5,8 @@ starts (or the run ends). Requests belong to the phase in which they arrived. Ov
 interval; random windows differ from run to run, so they are listed as one row for all of them.
 
 *Well* means that the failed requests, and those slower than the latency target, are together at most what its
-percentile allows; recovery is the start of the first interval from which this holds until the next window.
+percentile allows, and chance may add in one interval (binomial, one in a thousand); recovery is the start of the first
+interval from which this holds until the next window.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from sim.flow import settled
 from sim.results.metrics import LATENCY, ended, estimate_of, judged, metric_values, probability
@@ -31,6 +33,9 @@ PHASES = ("before", "during", "after")
 
 REQUESTS_PER_BIN = 100
 """Requests in one interval of the search for the recovery: enough for a P99."""
+
+CHANCE = 1e-3
+"""Probability with which an interval in which all is well is taken for one in which it is not."""
 
 BIN_S_MIN = 1.0
 """Shortest interval: recovery is not known more precisely."""
@@ -210,8 +215,9 @@ def _recovery_s(result: "Result", *, allowed: float, limit_ms: float) -> dict[in
             continue  # Another fault follows at once, or is active still: nothing can be said of this one.
         edges = np.arange(span.end_ms, until_ms, bin_ms)
         at = np.searchsorted(arrival_ms, [*edges, until_ms])
-        kept = [not right > left or bad[left:right].mean() <= allowed for left, right in pairwise(at.tolist())]
-        broken = [number for number, ok in enumerate(kept) if not ok]
-        first = broken[-1] + 1 if broken else 0
+        late = np.array([bad[left:right].sum() for left, right in pairwise(at.tolist())])
+        kept = (late <= binom.ppf(1.0 - CHANCE, np.diff(at), allowed)) | (np.diff(at) == 0)
+        broken = np.flatnonzero(~kept)
+        first = int(broken[-1]) + 1 if broken.size else 0
         found.setdefault(span.number, []).append(inf if first == len(kept) else first * bin_ms / 1000)
     return found
