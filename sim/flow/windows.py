@@ -140,7 +140,7 @@ def _windows(part: Any) -> Iterator[Windows]:
             yield from _windows(getattr(part, field.name))
 
 
-def paced_ms(now_ms: float, work_ms: float, paces: list[tuple[float, float, float]]) -> float:
+def paced_ms(now_ms: float, work_ms: float, *, paces: list[tuple[float, float, float]]) -> float:
     """Return how long *work_ms* takes from *now_ms* on, when speeds change; speeds of overlapping spans multiply.
 
     Parameters

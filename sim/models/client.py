@@ -36,13 +36,13 @@ class Client(Table):
     together."""
     budget_ratio: NotNegative | None = None
     """Retry budget of all clients together: each request adds this much, a retry costs 1. By default there is none."""
-    budget_burst: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    budget_retries_max: Annotated[int, Field(ge=1)] | None = None
     """Most that the budget holds, 10 by default; it starts full."""
 
     @property
     def burst(self) -> float:
         """Most that the budget holds."""
-        return BURST if self.budget_burst is None else self.budget_burst
+        return BURST if self.budget_retries_max is None else float(self.budget_retries_max)
 
 
 def patient(client: Instance, inner: Flow) -> Flow:

@@ -52,7 +52,9 @@ def recovery_sentence(found: "Recovery") -> str:
     if found.time_s is None:
         return f"{found.fault}: {found.line} does not hold again (windows: {found.windows})"
     bounds = f" {span(found.time_s.low, found.time_s.high, unit='s')}" if isfinite(found.time_s.half_width) else ""
-    often = "" if found.recovered == found.windows else f", in {found.recovered} of {found.windows} windows"
+    often = (
+        "" if found.recovered_windows == found.windows else f", in {found.recovered_windows} of {found.windows} windows"
+    )
     return f"{found.fault}: {found.line} holds again {amount(found.time_s.value, 's')}{bounds} after its end{often}"
 
 

@@ -83,7 +83,7 @@ class Recovery:
     fault : str
     time_s : Estimate or None
         Mean over the windows in which they did hold again before the next window or the end; None if in none.
-    windows, recovered : int
+    windows, recovered_windows : int
         Of all replications; a window that another fault follows at once, or outlasts, is not counted.
     line : str
         What has to hold: ``P99 <= 200 ms``.
@@ -92,7 +92,7 @@ class Recovery:
     fault: str
     time_s: Estimate | None
     windows: int
-    recovered: int
+    recovered_windows: int
     line: str
 
 
@@ -156,7 +156,7 @@ def recoveries(results: "Sequence[Result]", *, statistic: str, limit_ms: float) 
                 name,
                 mean_interval([float(np.mean(run)) for run in held], method="independent") if held else None,
                 windows=sum(map(len, runs)),
-                recovered=sum(map(len, times)),
+                recovered_windows=sum(map(len, times)),
                 line=f"{statistic.upper()} <= {limit_ms:g} ms",
             )
         )

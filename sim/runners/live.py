@@ -131,7 +131,7 @@ def play(
         backoff_ms=settings.backoff_ms,
         jitter=stream_key(seed, "client.attempt") if settings.jitter else None,
         budget_ratio=settings.budget_ratio,
-        budget_burst=settings.burst,
+        budget_retries_max=int(settings.burst),
     )
 
     async def main(interrupted: "asyncio.Future[None]") -> _Played:

@@ -50,7 +50,7 @@ def paths(scenario: "Scenario", faults: tuple[Injected, ...] = ()) -> dict[str, 
         entry = scenario.system.instances[route.enter]
         assert entry.component.entry is not None, "the scenario checks what requests come in by"
         inner = _Path(scenario.system, name, faults).flow(route.steps)
-        found[name] = with_faults(entry.component.entry(entry, inner), (entry.name,), faults)
+        found[name] = with_faults(entry.component.entry(entry, inner), (entry.name,), faults=faults)
     return found
 
 
@@ -124,7 +124,7 @@ class _Path:
         instance = self._system.instances[name]
         wanted = instance.component.operations[operation].parameters
         flow = self._numbered(instance).flow(operation, wanted.model_validate(step.parameters))
-        return with_faults(flow, _touched(instance), self._faults)
+        return with_faults(flow, _touched(instance), faults=self._faults)
 
     def _numbered(self, instance: Instance) -> Instance:
         """Return the instance numbered for its next use on this path, as are those that it is linked to."""

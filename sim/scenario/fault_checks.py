@@ -51,7 +51,7 @@ def fault_problems(scenario: "Scenario", flow: "Flow") -> Iterator[str]:
             yield f"{dotted((FAULTS, number))}.{problem} ({PAGE})"
     for (first, one), (second, other) in combinations(enumerate(scenario.faults), 2):
         same = {i.name for i in concerned(one, scenario.system)} & {i.name for i in concerned(other, scenario.system)}
-        if one.kind == other.kind and same and overlapping(one, other, length_s):
+        if one.kind == other.kind and same and overlapping(one, other, run_s=length_s):
             rule = f"overlaps {dotted((FAULTS, first))}, which is {one.kind} of the same instance"
             yield f'{dotted((FAULTS, second))}.kind="{other.kind}" {rule}; make them one, or apart in time ({PAGE})'
 
@@ -70,7 +70,7 @@ def _place(scenario: "Scenario", fault: Fault, flow: "Flow") -> Iterator[str]:
         yield f"{said} is used by no route, so a fault there would change nothing"
         return
     reached = [one for one in instances if one.name in scenario.reached]
-    for reason in {no_effect(fault, one, flow): one for one in reached if no_effect(fault, one, flow)}:
+    for reason in {no_effect(fault, one, flow=flow): one for one in reached if no_effect(fault, one, flow=flow)}:
         yield f'kind="{fault.kind}" cannot be: {fault.instance} {reason}'
     if fault.share_of_instances is not None:
         alone = [one.name for one in reached if one.station is None or one.station.instances == 1]

@@ -104,7 +104,7 @@ def time_problems(fault: Fault, run_s: float | None) -> Iterator[str]:
         yield f"every_s={fault.every_s:g} makes more than {REPEATS_MAX} windows in {run_s:g} s"
 
 
-def overlapping(one: Fault, other: Fault, run_s: float | None) -> bool:
+def overlapping(one: Fault, other: Fault, *, run_s: float | None) -> bool:
     """Return whether two faults of one kind and instance are, at some time, both active; random ones may always be."""
     if one.at_s is None or other.at_s is None:
         return True

@@ -69,7 +69,7 @@ class Injected:
     stream: str
 
 
-def injected(faults: Iterable[Fault], system: "System", run_s: float | None) -> tuple[Injected, ...]:
+def injected(faults: Iterable[Fault], system: "System", *, run_s: float | None) -> tuple[Injected, ...]:
     """Return every fault of every instance; a fault of a component is one of each of its instances."""
     found: list[Injected] = []
     for fault in faults:
@@ -87,7 +87,7 @@ def concerned(fault: Fault, system: "System") -> tuple[Instance, ...]:
     return system.of(fault.instance)
 
 
-def with_faults(flow: Flow, touched: Iterable[str], faults: Iterable[Injected]) -> Flow:
+def with_faults(flow: Flow, touched: Iterable[str], *, faults: Iterable[Injected]) -> Flow:
     """Return the steps of an operation, or of an entry, with the faults of the instances that it touches."""
     mine = [one for one in faults if one.name in set(touched)]
     before: Flow = ()
@@ -103,7 +103,7 @@ def with_faults(flow: Flow, touched: Iterable[str], faults: Iterable[Injected]) 
     return (*before, *flow)
 
 
-def no_effect(fault: Fault, instance: Instance, flow: Flow) -> str:
+def no_effect(fault: Fault, instance: Instance, *, flow: Flow) -> str:
     """Return why a fault of *instance* cannot be shown in *flow*, all steps of the scenario; empty if it can."""
     parts = list(walk(flow))
     stations = {part.name for part in parts if isinstance(part, Station) and part.servers < ELASTIC}

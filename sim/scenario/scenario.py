@@ -221,7 +221,7 @@ class Scenario(Table, Shown):
     @cached_property
     def injected(self) -> tuple[Injected, ...]:
         """Faults by instance, with their windows in ms."""
-        return injected(self.faults, self.system, run_s(self)) if self.faults else ()
+        return injected(self.faults, self.system, run_s=run_s(self)) if self.faults else ()
 
     @cached_property
     def shares(self) -> dict[str, float]:

@@ -73,7 +73,7 @@ class Memory:
             return duration_ms
         key = self.key[token.request]
         spans = [span for windows, spans in sampler.paces if windows.concern(key) for span in spans]
-        return paced_ms(self.env.now, duration_ms, spans)
+        return paced_ms(self.env.now, duration_ms, paces=spans)
 
     def _grown_ms(self, sampler: Sampler, token: Token) -> float:
         duration_ms = sampler.value(token.request, token.context)

@@ -55,7 +55,7 @@ class Client:
         Key of the uniform numbers that pauses are multiplied by (full jitter): the model draws the same ones.
     budget_ratio : float or None
         What a request adds to the budget of all clients, of which a retry takes 1; None: no budget.
-    budget_burst : float
+    budget_retries_max : int
         Most that the budget holds; it starts full.
     """
 
@@ -64,7 +64,7 @@ class Client:
     backoff_ms: float = 0.0
     jitter: int | None = None
     budget_ratio: float | None = None
-    budget_burst: float = 10.0
+    budget_retries_max: int = 10
 
 
 class Driver:
@@ -88,7 +88,7 @@ class Driver:
         self.http = http
         self.quic = quic
         self.client = client
-        self._budget = client.budget_burst
+        self._budget = float(client.budget_retries_max)
         self.caps = caps
         self.watch = AbortWatch(abort)
         self.on_end = on_end
@@ -205,7 +205,7 @@ class Driver:
     async def _attempts(self, request: int, began_s: float) -> str:
         """Make attempts with back-off, as the scenario's client does; return the last attempt's outcome."""
         client, tape = self.client, self.tape
-        self._budget = min(client.budget_burst, self._budget + (client.budget_ratio or 0.0))
+        self._budget = min(client.budget_retries_max, self._budget + (client.budget_ratio or 0.0))
         for retry in range(client.retries + 1):
             tape.attempts[request] = retry + 1
             outcome = await self._attempt(request, began_s)

@@ -67,7 +67,7 @@ def test_recovery_is_when_the_line_holds_for_good(bad_s: tuple[tuple[float, floa
     """The bin of 100 requests is 6 s long: the answer is a multiple of it."""
     (found,) = recoveries([made(bad_s, OUTAGE)], statistic="p99", limit_ms=200.0)
     assert (found.time_s and round(found.time_s.value, 1)) == expected_s
-    assert (found.windows, found.recovered) == (1, 0 if expected_s is None else 1)
+    assert (found.windows, found.recovered_windows) == (1, 0 if expected_s is None else 1)
     assert found.line == "P99 <= 200 ms"
 
 
@@ -87,7 +87,7 @@ def test_replications_give_intervals_and_a_scenario_without_faults_gives_nothing
     assert during.p99_ms is not None
     assert during.p99_ms.low > 1000
     (back,) = recoveries_of(runs)
-    assert back.recovered == back.windows == 3
+    assert back.recovered_windows == back.windows == 3
     assert phase_table(runs).rows
     document = run_document(runs[0])
     assert [row["phase"] for row in document["phases"]] == ["before", "during", "after"]

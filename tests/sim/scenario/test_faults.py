@@ -237,7 +237,7 @@ def test_a_stall_and_a_slow_window_overlap(start: float, work: float, expected: 
     """Still from 10 to 20, at half speed from 15 to 24: each value by hand, and both engines take it."""
     paces = [(10.0, 20.0, 0.0), (15.0, 24.0, 0.5)]
     # From 9: 1 until 10, stands until 20, 2 until 24, 7 more: ends at 31, hence 22.
-    assert paced_ms(start, work, paces) == expected
+    assert paced_ms(start, work, paces=paces) == expected
     parts = tuple(Pace(Windows(((a, b),)), speed) for a, b, speed in paces)
     flow = (Delay(Time(Constant(value=work), paces=parts), "a.b"),)
     for engine in (simpy_engine, compiled_engine):
