@@ -10,10 +10,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sim.flow.state import Failure
 from sim.foundation.schema import Fraction, NotNegative, Positive, Table
 
 Kind = Literal["outage", "hang", "slow", "errors", "stall", "deploy"]
+
+Error = Literal["error", "overloaded", "refused", "timeout", "too_large"]
 
 REPEATS_MAX = 10_000
 """Most windows of a fault that is repeated."""
@@ -44,7 +45,7 @@ class Fault(Table):
     """Factor of a `slow` fault."""
     share: Annotated[Fraction, Field(gt=0)] | None = None
     """Share of requests that fail with a fault of kind `errors`."""
-    error: Failure = "error"
+    error: Error = "error"
     """Outcome of a request that fails by it."""
     keys: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Keys that it affects; by default all."""

@@ -137,7 +137,8 @@ def test_devices_that_retry_ten_times_are_gone_after_303_seconds() -> None:
     outage = {"instance": "gateway", "kind": "outage", "at_s": 0, "duration_s": 400}
     frame = run(storm.with_(**{"faults": [outage], "system.client.retries": 10})).frame
     assert (frame["outcome"] == "error").all()
-    assert np.allclose(frame["latency_ms"], 303_000)
+    # The answers travel, which takes less than a second in all.
+    assert frame["latency_ms"].between(303_000, 304_000).all()
 
 
 # ------------------------------------------------------------ a lost shard
