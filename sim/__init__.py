@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sim.experiments.calibration.calibrate import calibrate as calibrate
     from sim.experiments.capacity import Capacity as Capacity
     from sim.experiments.capacity import capacity as capacity
+    from sim.experiments.hysteresis import hysteresis as hysteresis
     from sim.experiments.load import LoadPlan as LoadPlan
     from sim.experiments.load import export_load as export_load
     from sim.experiments.load import load as load
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from sim.report import plots as plots
     from sim.results.breakdown import by_route as by_route
     from sim.results.breakdown import waterfall as waterfall
+    from sim.results.phases import phases as phases
     from sim.results.result import Result as Result
     from sim.results.storage import load_run as load_run
     from sim.results.storage import save_run as save_run
@@ -90,6 +92,7 @@ _HOME = {
     "d1": "sim.queries.measuring",
     "export_load": "sim.experiments.load",
     "flow": "sim",
+    "hysteresis": "sim.experiments.hysteresis",
     "init": "sim.scaffold.drafting",
     "json_schema": "sim.scenario.schema_page",
     "judge": "sim.judgement.judge",
@@ -101,6 +104,7 @@ _HOME = {
     "load_scenario": "sim.scenario.scenario",
     "lost_updates": "sim.experiments.lost_updates",
     "models": "sim",
+    "phases": "sim.results.phases",
     "plan": "sim.experiments.plan",
     "play": "sim.runners.play",
     "plots": "sim.report",

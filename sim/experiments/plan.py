@@ -36,6 +36,8 @@ REPLICATIONS = 5
 WINDOW_REPLICATIONS = 20
 """Simulations of the live window: enough for an interval that is small beside that of the single measurement."""
 
+NOT_MEASURED = "nothing was measured: a deployment cannot have the scenario's faults, so only the model was played"
+
 DEPLOYMENTS = ("reference", "workerd")
 """Deployments that a plan can start to play the live window on."""
 
@@ -169,6 +171,7 @@ def plan(
         raise UsageError(f"on={on!r} must be {' or '.join(DEPLOYMENTS)}")
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     asked = asked if rng is None else asked.vary("seed", rng)
+    live = live and not asked.faults
     work = _Work(asked, engine, on, on_progress=on_progress or (lambda _: None))
     draft = Plan(asked, asked.seed)
     steps: list[Callable[[Plan], Plan]] = [
@@ -217,6 +220,7 @@ class _Work:
         absent = [line.name for line in left_out(self.scenario)]
         notes += (f"not judged, since no route can have it: {', '.join(absent)}",) if absent else ()
         notes += findings(self.scenario)
+        notes += (NOT_MEASURED,) if self.scenario.faults else ()
         cut_short = any(result.interrupted for result in results)
         simulated = tuple(results)
         return replace(draft, simulated=simulated, targets=judge(results), notes=notes, interrupted=cut_short)

@@ -17,6 +17,7 @@ from sim.flow.conditions import (
     Idle,
     Time,
     Waiting,
+    Within,
 )
 from sim.flow.inspection import (
     StepTable,
@@ -62,6 +63,7 @@ from sim.flow.steps import (
     Step,
     Transfer,
 )
+from sim.flow.windows import Pace, Renewal, Windows, settled
 
 __all__ = [
     "ELASTIC",
@@ -91,7 +93,9 @@ __all__ = [
     "Link",
     "Match",
     "Move",
+    "Pace",
     "Parallel",
+    "Renewal",
     "Repeat",
     "Reset",
     "RetryBudget",
@@ -104,11 +108,14 @@ __all__ = [
     "Time",
     "Transfer",
     "Waiting",
+    "Windows",
+    "Within",
     "as_time",
     "categories",
     "category_of",
     "flows_of",
     "instances",
+    "settled",
     "states",
     "unknown",
     "walk",

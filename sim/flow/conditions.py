@@ -7,6 +7,7 @@ from pydantic import Field
 
 from sim.flow.parts import Finite, Name, NaturalNumber, NotNegative, Real, Share, Whole, kind, part
 from sim.flow.state import ATTRIBUTES, Attribute, Bucket, Counter, Station
+from sim.flow.windows import Pace, Windows
 from sim.foundation.errors import ModelError
 from sim.randomness.distributions import AnyDistribution, Constant
 
@@ -15,7 +16,8 @@ from sim.randomness.distributions import AnyDistribution, Constant
 class Time:
     """A duration in ms: ``scale * distribution + each_ms * (value of *of*)``.
 
-    *of* is a counter, read when the time begins to run (at most *at_most* of it), or an attribute of the request.
+    *of* is a counter, read when the time begins to run (at most *at_most* of it), or an attribute of the request. In
+    the windows of *paces* the time runs more slowly, or stands still.
     """
 
     distribution: Annotated[AnyDistribution, kind("a distribution")]
@@ -23,6 +25,7 @@ class Time:
     each_ms: NotNegative = 0.0
     of: Annotated[Counter | Attribute | None, kind(f"a Counter or one of {ATTRIBUTES}")] = None
     at_most: NaturalNumber | None = None
+    paces: Annotated[tuple[Pace, ...], kind("a tuple of Pace")] = ()
 
 
 Duration = Annotated[AnyDistribution | Time, kind("a distribution or Time")]
@@ -93,13 +96,20 @@ class During:
 
 
 @part
+class Within:
+    """True when *windows* are open for the request's key: the windows of a fault."""
+
+    windows: Windows
+
+
+@part
 class Drained:
     """Takes a token from *bucket*; true when the bucket was empty."""
 
     bucket: Bucket
 
 
-Condition = Chance | Idle | Waiting | CountAtLeast | AttributeOver | During | Drained
+Condition = Chance | Idle | Waiting | CountAtLeast | AttributeOver | During | Within | Drained
 
 
 def refuse_sharing(reader: object, station: Station) -> None:

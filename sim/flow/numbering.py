@@ -16,7 +16,7 @@ context and starts counting anew, except for its own name, from which the delay 
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sim.flow.conditions import AttributeOver, Chance, Condition, CountAtLeast, Drained, During, Idle, Waiting
+from sim.flow.conditions import AttributeOver, Chance, Condition, CountAtLeast, Drained, During, Idle, Waiting, Within
 from sim.flow.inspection import unknown, walk
 from sim.flow.steps import (
     Attempt,
@@ -119,7 +119,7 @@ class _Numbering:
         match condition:
             case Chance():
                 return self._named(condition, uses)
-            case Idle() | Waiting() | CountAtLeast() | AttributeOver() | During() | Drained():
+            case Idle() | Waiting() | CountAtLeast() | AttributeOver() | During() | Within() | Drained():
                 return condition
             case _:
                 raise unknown(condition, "sim.flow.numbering")

@@ -178,10 +178,11 @@ def choose(choices: list[type[BaseModel]], raw: Any) -> type[BaseModel] | None:
 
 
 def tag(table: type[BaseModel]) -> str | None:
-    """Return the required ``kind`` or ``distribution`` of a table; None for a table without either."""
+    """Return the required ``kind`` or ``distribution`` of a table; None for one without either, or with a choice."""
     for key in ("kind", "distribution"):
-        if key in table.model_fields:
-            return str(get_args(table.model_fields[key].annotation)[0])
+        words = get_args(table.model_fields[key].annotation) if key in table.model_fields else ()
+        if len(words) == 1:
+            return str(words[0])
     return None
 
 

@@ -16,8 +16,10 @@ from sim.foundation.files import plain, whole_file
 from sim.foundation.version import __version__
 from sim.judgement.judge import judge, overall
 from sim.judgement.targets import Verdict, decide
+from sim.report.phase_tables import recoveries_of
 from sim.results.breakdown import by_route, waterfall
 from sim.results.metrics import unit_of
+from sim.results.phases import phases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -290,7 +292,24 @@ def _judged(results: "Sequence[Result]", rows: "Sequence[TargetRow]") -> Documen
         "routes": by_route(results) if results else [],
         "stations": _stations(results[0].stations) if results else [],
         "waterfall": waterfall(results) if results else [],
+        **_faults(results),
     }
+
+
+def _faults(results: "Sequence[Result]") -> Document:
+    """Return the phases of the scenario's faults and the time to recover; nothing for a scenario without faults."""
+    if not results or not results[0].scenario.faults or not all(len(result.frame) for result in results):
+        return {}
+    rows = [
+        {
+            **{name: getattr(one, name) for name in ("fault", "phase", "requests")},
+            "error_share": one.error_share and _estimate(one.error_share),
+            "p99_ms": one.p99_ms and _estimate(one.p99_ms),
+        }
+        for one in phases(results)
+    ]
+    times = [vars(one) | {"time_s": one.time_s and _estimate(one.time_s)} for one in recoveries_of(results)]
+    return {"phases": rows, "recoveries": times}
 
 
 def _stations(frame: "pd.DataFrame") -> "pd.DataFrame":

@@ -15,6 +15,7 @@ from sim.report import bill_tables, tables
 from sim.report.figures import report_figures
 from sim.report.grid import Grid
 from sim.report.html import VERDICT_CLASS, table
+from sim.report.phase_tables import phase_table
 from sim.report.sentences import (
     answer,
     confirmation,
@@ -117,6 +118,8 @@ def _tables(plan: "Plan") -> "dict[str, Markup]":
     if plan.targets:
         made["routes"] = tables.routes(plan.simulated, measured_of(plan))
         made["stations"] = tables.stations(plan.simulated, plan.screening)
+        if plan.scenario.faults:
+            made["faults"] = phase_table(plan.simulated)
     if plan.measured is not None and plan.measured.generator:
         made["generator"] = tables.generator(plan.measured.generator)
     if plan.comparison is not None:

@@ -14,6 +14,7 @@ from sim.judgement.judge import judge, overall
 from sim.judgement.targets import Verdict
 from sim.report import bill_tables, tables
 from sim.report.grid import Cell, Column, Grid
+from sim.report.phase_tables import phase_table
 from sim.report.sentences import answer, confirmation, free_plan, from_cold, growth, headroom, screened
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def run_tables(result: "Result") -> Iterator[RenderableType]:
     yield table(tables.targets(rows, title=f"{result.scenario.name} on {result.on}"))
     yield table(tables.routes([result]))
     yield table(tables.stations([result]))
+    if result.scenario.faults:
+        yield table(phase_table([result]))
     yield verdict_panel(overall(rows), result.scenario.question)
 
 
@@ -59,6 +62,8 @@ def plan_tables(plan: "Plan") -> Iterator[RenderableType]:
         yield table(tables.routes(plan.simulated))
         yield table(tables.parts(plan.simulated))
         yield table(tables.stations(plan.simulated))
+        if plan.scenario.faults:
+            yield table(phase_table(plan.simulated))
         yield Text(screened(plan))
     if plan.measured is not None and plan.measured_targets:
         on = "the reference" if plan.measured.on == "reference" else plan.measured.on

@@ -102,6 +102,7 @@ def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress:
         from sim.runners import simulated
 
         return simulated.play(scenario, planned, seed=seed, engine=on)
+    refuse_faults(scenario, on)
     workload = scenario.workload
     live_part = planned.live(workload.live_s, workload.live_rate_max_per_s)
     if on == "reference":
@@ -117,6 +118,19 @@ def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress:
 
     to = read_ready_file(Path(on)) if on.endswith(".json") else Deployment(on)
     return live.play(scenario, live_part, seed=seed, url=to.http, tunnel=to.tunnel, progress=progress)
+
+
+def refuse_faults(scenario: Scenario, on: str) -> None:
+    """Refuse a deployment for a scenario with faults: nothing can make it fail as the scenario says.
+
+    Raises
+    ------
+    UsageError
+        The scenario has faults.
+    """
+    if scenario.faults:
+        way_out = "simulate it (compiled, simpy), or leave the faults out"
+        raise UsageError(f"on={on!r} cannot have the {len(scenario.faults)} faults of {scenario.name!r}; {way_out}")
 
 
 def play_whole(scenario: Scenario, planned: Schedule, *, on: str, seed: int) -> Result:

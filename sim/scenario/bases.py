@@ -49,7 +49,8 @@ def file_of(scenario: str | Path) -> Path:
 
 
 def _shipped(folder: Path) -> Iterator[Path]:
-    return filter(_asks, sorted(folder.rglob("*.toml")))
+    # The scenarios that a message has no room for are those in folders.
+    return filter(_asks, sorted(folder.rglob("*.toml"), key=lambda path: (len(path.parts), path)))
 
 
 def _asks(file: Path) -> bool:

@@ -14,6 +14,7 @@ from sim.flow import Attempt, Branch, Chance, Flow, Hedge, Match, Parallel, Spaw
 from sim.flow.validation import check
 from sim.models import client
 from sim.models.component import Instance
+from sim.scenario.injection import Injected, with_faults
 from sim.scenario.routes import Step, expected_uses
 
 if TYPE_CHECKING:
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
     from sim.scenario.system import System
 
 
-def deployment(scenario: "Scenario") -> Flow:
+def deployment(scenario: "Scenario", *, faults: bool = True) -> Flow:
     """Return the Flow of *scenario*: every route, from the client and back.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    faults : bool
+        Whether its faults occur.
 
     Raises
     ------
@@ -30,18 +37,20 @@ def deployment(scenario: "Scenario") -> Flow:
         The scenario's numbers describe a part that cannot exist.
     """
     (policy,) = scenario.system.of("client")
-    flow = client.with_retries(policy, (Match(tuple(paths(scenario).items())),))
+    routes = paths(scenario, scenario.injected if faults else ())
+    flow = client.with_retries(policy, (Match(tuple(routes.items())),))
     check(flow)
     return flow
 
 
-def paths(scenario: "Scenario") -> dict[str, Flow]:
+def paths(scenario: "Scenario", faults: tuple[Injected, ...] = ()) -> dict[str, Flow]:
     """Return each route's Flow by name, without the client's timeout and retries."""
     found = {}
     for name, route in scenario.routes.items():
         entry = scenario.system.instances[route.enter]
         assert entry.component.entry is not None, "the scenario checks what requests come in by"
-        found[name] = entry.component.entry(entry, _Path(scenario.system, name).flow(route.steps))
+        inner = _Path(scenario.system, name, faults).flow(route.steps)
+        found[name] = with_faults(entry.component.entry(entry, inner), (entry.name,), faults=faults)
     return found
 
 
@@ -62,9 +71,10 @@ def findings(scenario: "Scenario") -> tuple[str, ...]:
 class _Path:
     """Builds the steps of one route; each use of an instance is numbered, so that it has its own random numbers."""
 
-    def __init__(self, system: "System", route: str) -> None:
+    def __init__(self, system: "System", route: str, faults: tuple[Injected, ...]) -> None:
         self._system = system
         self._route = route
+        self._faults = faults
         self._uses: dict[str, int] = {}
 
     def flow(self, steps: tuple[Step, ...]) -> Flow:
@@ -113,11 +123,12 @@ class _Path:
         name, _, operation = step.use.partition(".")
         instance = self._system.instances[name]
         wanted = instance.component.operations[operation].parameters
-        return self._numbered(instance).flow(operation, wanted.model_validate(step.parameters))
+        flow = self._numbered(instance).flow(operation, wanted.model_validate(step.parameters))
+        return with_faults(flow, _touched(instance), faults=self._faults)
 
     def _numbered(self, instance: Instance) -> Instance:
         """Return the instance numbered for its next use on this path, as are those that it is linked to."""
-        touched = [instance.name, *(instance.linked(key).name for key in instance.component.links)]
+        touched = _touched(instance)
         use = 1 + max(self._uses.get(name, 0) for name in touched)
         self._uses.update(dict.fromkeys(touched, use))
         return replace(instance, use_number=use)
@@ -125,3 +136,8 @@ class _Path:
     def _name(self, step: Step, what: str) -> str:
         """Return the stream of a step's own random numbers: ``feed.d1.read.chance``; uses of one name are numbered."""
         return f"{self._route}.{step.use or 'group'}.{what}"
+
+
+def _touched(instance: Instance) -> list[str]:
+    """Return the names of an instance and of those that it is linked to."""
+    return [instance.name, *(instance.linked(key).name for key in instance.component.links)]

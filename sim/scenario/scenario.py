@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_serializer
 
+from sim.flow import Match
 from sim.foundation.errors import ScenarioError, UsageError
 from sim.foundation.schema import PAGE, Place, Table, as_tuples, problems, refuse
 from sim.foundation.views import Shown
@@ -25,6 +26,10 @@ from sim.models.component import Instance, Tier
 from sim.models.registry import inner_columns, time_columns
 from sim.scenario.arrivals import Closed, TraceReplay
 from sim.scenario.bases import beside, changed, file_of, named, tables_of
+from sim.scenario.deployment import paths
+from sim.scenario.fault_checks import fault_problems, run_s
+from sim.scenario.faults import Fault
+from sim.scenario.injection import Injected, injected
 from sim.scenario.platform import Platform, load_platform
 from sim.scenario.provenance import Provenance, assumed, resolved
 from sim.scenario.recorded import recorded_keys, trace_of
@@ -63,6 +68,8 @@ class Scenario(Table, Shown):
     bodies: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
     """JSON bodies of requests, by name; placeholders in braces as in a path."""
     system: System
+    faults: tuple[Fault, ...] = ()
+    """Faults that occur during the run."""
     assumptions: Annotated[dict[str, str], Field(default_factory=dict)]
     """The author's reasons for numbers that no platform fact gives: dotted path = reason, with a letter in brackets
     when it is not a plain assumption, ``"1000 / 410 tx/s [D]"``."""
@@ -212,6 +219,11 @@ class Scenario(Table, Shown):
         )
 
     @cached_property
+    def injected(self) -> tuple[Injected, ...]:
+        """Faults by instance, with their windows in ms."""
+        return injected(self.faults, self.system, run_s=run_s(self)) if self.faults else ()
+
+    @cached_property
     def shares(self) -> dict[str, float]:
         """Share of each route in the traffic, by its name; they add up to 1.
 
@@ -283,7 +295,10 @@ def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = Non
     refuse([*wrong, *route_problems(scenario.routes, around)])
     named(raw, "targets", folder=folder)
     tuple(scenario.provenance)  # An assumption about a path that does not exist is an error now, not at first use.
-    return scenario.model_copy(update={"system": system.with_keys(_keys(scenario))})
+    whole = scenario.model_copy(update={"system": system.with_keys(_keys(scenario))})
+    if whole.faults:
+        refuse(fault_problems(whole, (Match(tuple(paths(whole).items())),)))
+    return whole
 
 
 def _keys(scenario: Scenario) -> dict[str, int]:

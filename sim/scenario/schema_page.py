@@ -127,7 +127,8 @@ def page_with_tables(page: str) -> str:
 
 
 def _is_key(name: str, field: FieldInfo) -> bool:
-    return name not in ("kind", "distribution") and not any(below == name for below, _ in _tables_below(name, field))
+    is_tag = name in ("kind", "distribution") and len(list(literals(field.annotation))) == 1
+    return not is_tag and not any(below == name for below, _ in _tables_below(name, field))
 
 
 def _is_distribution(field: FieldInfo) -> bool:

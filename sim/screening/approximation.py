@@ -17,7 +17,7 @@ Kingman, "The single server queue in heavy traffic", 1961; Allen, "Probability, 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import exp, inf, isfinite, isnan, log, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +56,8 @@ SLOPE_MIN, SLOPE_MAX = 0.3, 3.0
 
 LABEL = "approximation, not simulated"
 UNSETTLED = f"its iteration had not settled after {WALKS_MAX} walks"
+
+UNFAULTED = "the scenario's faults are left out: this is its traffic on a deployment without them"
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def screen(scenario: "Scenario", rate_per_s: float | None = None) -> Screening:
     UsageError
         The rate is not positive, or is given for a closed loop.
     """
-    arrivals, flow = scenario.workload.arrivals, deployment(scenario)
+    arrivals, flow = scenario.workload.arrivals, deployment(scenario, faults=False)
     coming = traffic(scenario, keyed(flow))
     if rate_per_s is not None:
         if isinstance(arrivals, Closed):
@@ -175,7 +177,9 @@ def screen(scenario: "Scenario", rate_per_s: float | None = None) -> Screening:
         coming = coming.at_rate(rate_per_s)
     if isinstance(arrivals, Closed):
         coming = coming.at_rate(_closed_rate_per_s(Walker(flow), coming, arrivals=arrivals))
-    return screen_flow(flow, coming)
+    found = screen_flow(flow, coming)
+    said = (UNFAULTED,) if scenario.faults else ()
+    return replace(found, approximations=(*said, *found.approximations))
 
 
 def screen_flow(flow: f.Flow, coming: Traffic) -> Screening:

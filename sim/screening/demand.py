@@ -317,6 +317,9 @@ class Walker:
                 return (self.traffic.key > limit)[np.newaxis].astype(np.float64)
             case f.AttributeOver(attribute=attribute, limit=limit):
                 return np.array([one.over(limit) for one in self.traffic.numbers[attribute]])[:, np.newaxis]
+            case f.Within():
+                self.log.say("windows of faults are taken to be closed")
+                return NONE
             case f.During(start_ms=start_ms, end_ms=end_ms):
                 inside = min(end_ms, self.traffic.duration_ms) - min(start_ms, self.traffic.duration_ms)
                 return np.full((1, 1), inside / self.traffic.duration_ms)

@@ -107,13 +107,23 @@ def states(draw: Draw) -> States:
     )
 
 
+def windows(draw: Draw) -> f.Windows:
+    """Windows of a fault: scheduled or drawn, for all keys or some."""
+    keys = draw(one({}, {}, {"keys": (0, 2)}, {"keys": (1,), "instances": 2}))
+    if draw(one(False, False, True)):
+        return f.Windows(random=f.Renewal("faults.one", draw(one(0.5, 3.0)), draw(one(1.0, 4.0)), 20.0), **keys)
+    edges = sorted(draw(st.lists(one(-1.0, 0.0, 1.0, 2.5, 3.0, 7.0), min_size=0, max_size=6)))
+    return f.Windows(tuple(zip(edges[::2], edges[1::2], strict=False)), **keys)
+
+
 def time(draw: Draw, s: States) -> Any:
     """A distribution, or one that is scaled and grows."""
     distribution = draw(DISTRIBUTIONS)
     if draw(st.booleans()):
         return distribution
     of = draw(one(None, *s.counters, *NUMBERS))
-    return f.Time(distribution, draw(one(0.0, 0.5, 1.0)), draw(one(0.0, 0.25, 1.0)), of, draw(one(None, 0, 2)))
+    paces = tuple(f.Pace(windows(draw), draw(one(0.0, 0.0, 0.1, 0.5, 1.0))) for _ in range(draw(one(0, 0, 1, 3))))
+    return f.Time(distribution, draw(one(0.0, 0.5, 1.0)), draw(one(0.0, 0.25, 1.0)), of, draw(one(None, 0, 2)), paces)
 
 
 CONDITIONS: tuple[Callable[[Draw, States], f.Condition], ...] = (
@@ -123,6 +133,7 @@ CONDITIONS: tuple[Callable[[Draw, States], f.Condition], ...] = (
     lambda draw, s: f.CountAtLeast(draw(one(*s.counters)), draw(one(-1.0, 0.5, 1, 2, 3))),
     lambda draw, _: f.AttributeOver(draw(one(*NUMBERS)), draw(one(-1, 0, 1, 2.5))),
     lambda draw, _: f.During(start := draw(one(-1.0, 0.0, 1.0, 3.0)), start + draw(one(0.0, 1.0, 4.0, inf))),
+    lambda draw, _: f.Within(windows(draw)),
     lambda draw, s: f.Drained(draw(one(*s.buckets))),
 )
 
@@ -168,7 +179,7 @@ def attempt(draw: Draw, s: States, depth: int) -> f.Step:
         flow(draw, s if timeout_ms is None else s.whole, depth),
         draw(STREAMS),
         timeout_ms=timeout_ms,
-        retries=draw(one(0, 1, 2, 5, 5)),
+        retries=draw(one(0, 1, 1, 1, 2, 2, 5, 5)),
         backoff_ms=draw(one(0.0, 0.0, 1.0, 1.5, 1e308)),
         backoff_max_ms=draw(one(0.0, 2.0, 2.0, 60_000.0)),
         jitter=draw(st.booleans()),

@@ -58,7 +58,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     seed = checked_seed(seed)
     check(flow)
     check_schedule(flow, schedule)
-    flow = numbered(flow)
+    flow = f.settled(numbered(flow), seed)
     categories = f.categories(flow)
     check_memory(len(schedule), len(categories), instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
     program = lower(flow, schedule.routes, seed=seed)

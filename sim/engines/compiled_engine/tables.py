@@ -3,7 +3,7 @@
 Each row holds the constants of a formula in ``sim/randomness/distributions.py``, computed once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any
 
@@ -46,6 +46,8 @@ class Tables:
         self._times: list[dict[str, Any]] = []
         self._conditions: list[dict[str, Any]] = []
         self._knots: list[float] = []
+        self._windows: list[dict[str, Any]] = []
+        self._window_keys: list[int] = []
 
     def time(self, time: d.AnyDistribution | f.Time, stream: str) -> int:
         """Add the row of a time that is drawn from *stream*; return its number."""
@@ -67,6 +69,7 @@ class Tables:
             row |= self.placement.of(time.of)
         elif time.of is not None:
             row["attribute"] = ATTRIBUTES[time.of]
+        row |= self._windows_of((pace.windows, pace.speed) for pace in time.paces)
         self._times.append(row)
         return len(self._times) - 1
 
@@ -90,10 +93,37 @@ class Tables:
                 return {"kind": k.ATTRIBUTE_OVER, "low": limit, "attribute": ATTRIBUTES[attribute]}
             case f.During(start_ms, end_ms):
                 return {"kind": k.DURING, "low": start_ms, "high": end_ms}
+            case f.Within(windows):
+                return {"kind": k.WITHIN, **self._windows_of([(windows, 1.0)])}
             case f.Drained(bucket):
                 return {"kind": k.DRAINED, **place(bucket)}
             case _:
                 raise f.unknown(condition, "the compiled engine")
+
+    def _windows_of(self, paces: Iterable[tuple[f.Windows, float]]) -> dict[str, int]:
+        """Add the rows of windows and their speeds; return the operands that find them."""
+        first = len(self._windows)
+        for windows, speed in paces:
+            keys = {
+                "keys": len(self._window_keys),
+                "keys_count": len(windows.keys),
+                "instances": windows.instances,
+            }
+            self._window_keys.extend(windows.keys)
+            self._windows += [
+                {"start_ms": start_ms, "end_ms": end_ms, "speed": speed, **keys} for start_ms, end_ms in windows.spans
+            ]
+        return {"windows": first, "windows_count": len(self._windows) - first}
+
+    @property
+    def windows(self) -> NDArray[np.void]:
+        """All windows; shape (n,)."""
+        return rows(self._windows, k.WINDOW)
+
+    @property
+    def window_keys(self) -> NDArray[np.int64]:
+        """The keys that windows concern, one list after the other; shape (n,)."""
+        return np.array(self._window_keys, dtype=np.int64)
 
     @property
     def times(self) -> NDArray[np.void]:

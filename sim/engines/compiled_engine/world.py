@@ -142,6 +142,8 @@ def _program_tables(program: Program) -> dict[str, NDArray[Any]]:
         "conditions": tables.conditions,
         "times": tables.times,
         "knots": tables.knots,
+        "windows": tables.windows,
+        "window_keys": tables.window_keys,
         "servers": servers,
         "lists": lists,
         "counters": placement.counts(),

@@ -45,6 +45,7 @@ class Sampler:
     def __init__(self, stream: str, time: f.Time, category: int, *, seed: int, requests: int) -> None:
         self.time = time
         self.category = category
+        self.paces = [(pace.windows, [(*span, pace.speed) for span in pace.windows.spans]) for pace in time.paces]
         self.key = stream_key(seed, stream)
         self.first = self._drawn(range(requests), context=0)
         self._blocks: dict[int, tuple[int, list[float]]] = {}

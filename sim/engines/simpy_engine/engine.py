@@ -67,7 +67,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
     seed = checked_seed(seed)
     check(flow)
     check_schedule(flow, schedule)
-    flow = numbered(flow)
+    flow = f.settled(numbered(flow), seed)
     numbers = len(f.categories(flow)) + NUMBERS_PER_DRAW * len(drawing_steps(flow))
     check_memory(len(schedule), numbers, instances=f.instances(flow), bytes_per_instance=BYTES_PER_INSTANCE)
     return _Simulation(flow, schedule, seed=seed).run()

@@ -12,6 +12,7 @@ from sim.engines.recording import StationUse
 from sim.engines.simpy_engine.draws import Draws, Sampler
 from sim.engines.simpy_engine.stations import Instance, PriorityInstance, SharingInstance
 from sim.engines.simpy_engine.token import Token
+from sim.flow.windows import paced_ms
 from sim.randomness.streams import stream_key, uniform
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ class Memory:
 
     def duration_ms(self, sampler: Sampler, token: Token) -> float:
         """Return the duration of a time now: the sampled value, and what grows with a counter or an attribute."""
+        duration_ms = self._grown_ms(sampler, token)
+        if not sampler.paces:
+            return duration_ms
+        key = self.key[token.request]
+        spans = [span for windows, spans in sampler.paces if windows.concern(key) for span in spans]
+        return paced_ms(self.env.now, duration_ms, paces=spans)
+
+    def _grown_ms(self, sampler: Sampler, token: Token) -> float:
         duration_ms = sampler.value(token.request, token.context)
         time = sampler.time
         if time.of is None:
@@ -96,6 +105,8 @@ class Memory:
                 return self.draws.attribute(attribute, token.request) > limit
             case f.During(start_ms, end_ms):
                 return start_ms <= self.env.now < end_ms
+            case f.Within(windows):
+                return windows.concern(key) and windows.open_at(self.env.now)
             case f.Drained(bucket):
                 return self._drained(bucket, key % bucket.instances)
             case _:

@@ -7,6 +7,7 @@
 from sim.report.plots.agreement import errors, qq
 from sim.report.plots.bill import cost, cost_against_volume, volume_forecast
 from sim.report.plots.calibration import calibration
+from sim.report.plots.collapse import hysteresis
 from sim.report.plots.demand import arrivals
 from sim.report.plots.latency import ccdf, over_time
 from sim.report.plots.load import latency_against_load
@@ -23,6 +24,7 @@ __all__ = [
     "cost",
     "cost_against_volume",
     "errors",
+    "hysteresis",
     "latency_against_load",
     "over_time",
     "qq",

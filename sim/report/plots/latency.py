@@ -11,11 +11,13 @@ from sim.report.plots.sides import Source, latencies, latency_targets, sides
 from sim.report.plots.style import ALERT, BEHIND, INK, MEASURED, TARGET, canvas, finding, plain_log, reference_line
 from sim.report.wording import percent, significant
 from sim.results.metrics import probability
+from sim.results.phases import spans_of
 from sim.statistics.quantiles import quantile_interval, quantiles, replicated_quantile_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from sim.results.result import Result
     from sim.statistics.intervals import Estimate
 
 Array = NDArray[np.float64]
@@ -199,12 +201,28 @@ def over_time(source: Source, *, ax: "Axes | None" = None) -> "Axes":
             axes.axvspan(0, run.warm_up_ms / 1000, color=INK, alpha=0.06, linewidth=0)
             axes.annotate("warm-up", (0, 0), xycoords=("data", "axes fraction"), xytext=(4, 4),
                           textcoords="offset points", fontsize=8, bbox=BEHIND)  # fmt: skip
+        _faults(axes, run)
         plain_log(axes, "y")
         axes.set_xlim(0, arrival_s[-1])
         axes.set_xlabel("time of arrival, s")
         axes.set_ylabel("latency, ms")
         finding(axes, _time_finding(p99, edges, targets, warm_up_s=run.warm_up_ms / 1000))
     return axes
+
+
+def _faults(axes: "Axes", run: "Result") -> None:
+    """Shade the windows of faults, and name each kind once; a deploy is a line."""
+    named: set[str] = set()
+    for span in spans_of(run):
+        start_s, end_s = span.start_ms / 1000, span.end_ms / 1000
+        if end_s > start_s:
+            axes.axvspan(start_s, end_s, color=ALERT, alpha=0.12, linewidth=0, zorder=0)
+        else:
+            axes.axvline(start_s, color=ALERT, linewidth=1.0, linestyle=(0, (2, 2)), zorder=2)
+        if span.name not in named:
+            axes.annotate(span.name, (start_s, 0.02 + 0.06 * len(named)), xycoords=("data", "axes fraction"),
+                          xytext=(3, 0), textcoords="offset points", fontsize=8, color=ALERT, bbox=BEHIND)  # fmt: skip
+        named.add(span.name)
 
 
 def _heat(axes: "Axes", arrival_s: Array, latency_ms: Array) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import numpy as np
 
+from sim.randomness.streams import uniform
 from sim.runners.load.abort import AbortRule, AbortWatch
 from sim.runners.load.guard import Caps
 from sim.runners.load.http_sender import HttpSender
@@ -54,11 +55,20 @@ class Client:
     retries : int
     backoff_ms : float
         Pause before the first retry; doubled before each later one.
+    jitter : int or None
+        Key of the uniform numbers that pauses are multiplied by (full jitter): the model draws the same ones.
+    budget_ratio : float or None
+        What a request adds to the budget of all clients, of which a retry takes 1; None: no budget.
+    budget_retries_max : int
+        Most that the budget holds; it starts full.
     """
 
     timeout_ms: float
     retries: int = 0
     backoff_ms: float = 0.0
+    jitter: int | None = None
+    budget_ratio: float | None = None
+    budget_retries_max: int = 10
 
 
 class Driver:
@@ -82,6 +92,7 @@ class Driver:
         self.http = http
         self.quic = quic
         self.client = client
+        self._budget = float(client.budget_retries_max)
         self.caps = caps
         self.watch = AbortWatch(abort)
         self.rows = np.arange(len(schedule)) if rows is None else rows
@@ -215,17 +226,30 @@ class Driver:
     async def _attempts(self, request: int, began_s: float) -> str:
         """Make attempts with back-off, as the scenario's client does; return the last attempt's outcome."""
         client, tape = self.client, self.tape
+        self._budget = min(client.budget_retries_max, self._budget + (client.budget_ratio or 0.0))
         for retry in range(client.retries + 1):
             tape.attempts[request] = retry + 1
             outcome = await self._attempt(again(self.messages[request], retry), request, began_s)
-            if outcome == "ok" or outcome in FINAL or retry == client.retries:
+            if outcome == "ok" or outcome in FINAL or retry == client.retries or not self._may_retry():
                 break
             pause_ms = (self.paused_until_s - self._loop.time()) * 1000
-            wait_ms = max(min(BACKOFF_MS_MAX, client.backoff_ms * 2.0**retry), pause_ms)
+            backoff_ms = min(BACKOFF_MS_MAX, client.backoff_ms * 2.0**retry)
+            if client.jitter is not None:
+                backoff_ms *= uniform(client.jitter, request, draw=retry + 1)
+            wait_ms = max(backoff_ms, pause_ms)
             tape.attribute_client(request, wait_ms)
             began_s = self._loop.time() + wait_ms / 1000
             await wait_until(began_s)
         return outcome
+
+    def _may_retry(self) -> bool:
+        """Take a retry from the budget; return whether it allowed one."""
+        if self.client.budget_ratio is None:
+            return True
+        if self._budget < 1.0:
+            return False
+        self._budget -= 1.0
+        return True
 
     async def _attempt(self, message: Message, request: int, began_s: float) -> str:
         try:

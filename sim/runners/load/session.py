@@ -18,6 +18,7 @@ import aiohttp
 import numpy as np
 
 from sim.foundation.errors import RunnerError
+from sim.randomness.streams import stream_key
 from sim.runners.load.address import Deployment
 from sim.runners.load.driver import Client, Driver
 from sim.runners.load.guard import is_this_machine
@@ -106,9 +107,16 @@ class Session:
 
     @property
     def client(self) -> Client:
-        """The client's timeout and retries."""
+        """The client's timeout, retries, jitter and budget of retries."""
         settings = self.scenario.system.client
-        return Client(settings.timeout_ms, retries=settings.retries, backoff_ms=settings.backoff_ms)
+        return Client(
+            settings.timeout_ms,
+            retries=settings.retries,
+            backoff_ms=settings.backoff_ms,
+            jitter=stream_key(self.seed, "client.attempt") if settings.jitter else None,
+            budget_ratio=settings.budget_ratio,
+            budget_retries_max=int(settings.burst),
+        )
 
 
 @dataclass(frozen=True)

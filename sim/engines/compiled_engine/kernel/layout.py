@@ -46,7 +46,7 @@ INSTRUCTION = np.dtype(
     align=True,
 )
 
-CHANCE, IDLE, WAITING, COUNT_AT_LEAST, ATTRIBUTE_OVER, DURING, DRAINED = range(7)
+CHANCE, IDLE, WAITING, COUNT_AT_LEAST, ATTRIBUTE_OVER, DURING, WITHIN, DRAINED = range(8)
 
 CONDITION = np.dtype(
     [
@@ -57,6 +57,8 @@ CONDITION = np.dtype(
         ("key", "u8"),
         ("low", "f8"),
         ("high", "f8"),
+        ("windows", "i8"),  # first of its windows
+        ("windows_count", "i8"),
     ],
     align=True,
 )
@@ -80,6 +82,20 @@ TIME = np.dtype(
         ("attribute", "i8"),  # the attribute that the time grows with
         ("at_most", "f8"),
         ("key", "u8"),
+        ("windows", "i8"),  # first of the windows in which it runs at another pace
+        ("windows_count", "i8"),
+    ],
+    align=True,
+)
+
+WINDOW = np.dtype(
+    [
+        ("start_ms", "f8"),
+        ("end_ms", "f8"),
+        ("speed", "f8"),
+        ("keys", "i8"),  # first of the keys that it concerns
+        ("keys_count", "i8"),  # 0: all keys
+        ("instances", "i8"),  # a key is taken modulo this number; 0: as it is
     ],
     align=True,
 )
@@ -174,7 +190,7 @@ EVENT = np.dtype([("time_ms", "f8"), ("sequence", "i8"), ("kind", "i8"), ("index
 TIMER = np.dtype([("time_ms", "f8"), ("sequence", "i8"), ("join", "i8"), ("token", "i8"), ("next", "i8")], align=True)
 
 TABLES = (
-    "code", "jumps", "conditions", "times", "knots",
+    "code", "jumps", "conditions", "times", "knots", "windows", "window_keys",
     "servers", "lists", "counters", "latches", "buckets", "budgets", "timer_queues",
     "route", "key", "size_bytes", "tokens_in", "tokens_out", "arrival_ms", "think_ms", "next_request",
     "latency_ms", "outcome", "attempts", "attributed_ms",

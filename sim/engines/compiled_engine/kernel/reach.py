@@ -38,6 +38,8 @@ jump_at = _table("jumps", k.INTEGER)
 condition_at = _table("conditions", k.CONDITION)
 time_at = _table("times", k.TIME)
 knot_at = _table("knots", k.NUMBER)
+window_at = _table("windows", k.WINDOW)
+window_key_at = _table("window_keys", k.INTEGER)
 
 server_at = _table("servers", k.SERVER)
 list_at = _table("lists", k.LIST)
