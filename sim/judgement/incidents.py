@@ -121,7 +121,7 @@ def read_incidents(path: str | Path) -> IncidentRecord:
 
 
 def _windows(lines: list[str], name: str) -> tuple[Window, ...]:
-    found = []
+    found: list[Window] = []
     for number, line in enumerate(lines, 1):
         words = line.removeprefix("#").split()
         if not line.startswith("#") or words[:1] != ["observed"]:
