@@ -18,7 +18,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from math import isfinite
 from pathlib import Path
 
 from sim.foundation.errors import ScenarioError, UsageError
@@ -39,9 +38,9 @@ class Window:
     end: datetime
 
     @property
-    def days(self) -> float:
-        """Length in days."""
-        return (self.end - self.start) / DAY
+    def days(self) -> int:
+        """Whole days."""
+        return (self.end - self.start) // DAY
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class PageIncident:
     """One incident of a status page, which may name several products."""
 
     start: datetime
-    minutes: float
+    open_minutes: int
     severity: str
     products: frozenset[str]
 
@@ -62,7 +61,7 @@ class IncidentRecord:
     incidents: tuple[PageIncident, ...]
 
     @property
-    def days(self) -> float:
+    def days(self) -> int:
         """Observed days."""
         return sum(window.days for window in self.windows)
 
@@ -158,14 +157,10 @@ def _time(text: str, place: str) -> datetime:
     return found
 
 
-def _minutes(text: str, place: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not isfinite(found) or found < 0:
-        raise ScenarioError(f"{place}: minutes={text} must be a number >= 0")
-    return found
+def _minutes(text: str, place: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ScenarioError(f"{place}: minutes={text} must be a whole number >= 0")
+    return int(text)
 
 
 def _refuse_holes(record: IncidentRecord, name: str) -> None:

@@ -40,12 +40,12 @@ class Renewal:
     ----------
     lengths_minutes : array, shape (incidents,)
         Minutes for which each incident on record stayed open; none lasts beyond the record.
-    days : float
+    observed_days : int
         Observed days.
     """
 
     lengths_minutes: Array
-    days: float
+    observed_days: int
 
     def open_minutes_draws(self, days: float, *, draws: int, rng: np.random.Generator) -> Array:
         """Return predicted minutes of open incidents that start within *days*, shape (draws,)."""
@@ -74,7 +74,7 @@ class Renewal:
         if not 0 < days < np.inf or draws < 1:
             raise UsageError(f"days={days}, draws={draws} must be > 0")
         known = self.lengths_minutes
-        rates = rng.gamma(known.size + 0.5, size=draws) / self.days
+        rates = rng.gamma(known.size + 0.5, size=draws) / self.observed_days
         counts = rng.poisson(rates * days)
         shares = rng.uniform(*hit_share, size=draws)
         logs = np.log(known[known > 0])
@@ -99,4 +99,4 @@ def fit_renewal(record: IncidentRecord, products: Collection[str]) -> Renewal:
         No incident of the record names a product.
     """
     own = record.touching(products)
-    return Renewal(np.array([incident.minutes for incident in own]), record.days)
+    return Renewal(np.array([incident.open_minutes for incident in own], dtype=float), record.days)

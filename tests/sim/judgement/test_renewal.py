@@ -30,8 +30,8 @@ def test_the_shipped_record_leaves_2025_out() -> None:
     [
         ("", "must say when it was observed"),
         (HEAD, "has no incident"),
-        (HEAD + "2026-01-02T10:00,-5,minor,d1,regional\n", "minutes=-5 must be a number >= 0"),
-        (HEAD + "2026-01-02T10:00,nan,minor,d1,regional\n", "minutes=nan must be a number >= 0"),
+        (HEAD + "2026-01-02T10:00,-5,minor,d1,regional\n", "minutes=-5 must be a whole number >= 0"),
+        (HEAD + "2026-01-02T10:00,nan,minor,d1,regional\n", "minutes=nan must be a whole number >= 0"),
         (HEAD + "2026-01-02T10:00,,minor,d1,regional\n", "must have all of"),
         (HEAD + "2026-03-02T10:00,5,minor,d1,regional\n", "must lie in an observed window"),
         (HEAD + "yesterday,5,minor,d1,regional\n", "must be a time such as"),
@@ -61,7 +61,7 @@ def test_a_common_cause_is_one_incident_and_an_unknown_product_is_refused(tmp_pa
 
 def test_prediction_has_the_mean_of_the_process() -> None:
     logs = np.random.default_rng(3).normal(3, 0.5, size=400)
-    renewal = Renewal(np.append(np.exp(logs), np.zeros(100)), days=1_000.0)
+    renewal = Renewal(np.append(np.exp(logs), np.zeros(100)), observed_days=1_000)
     open_minutes = renewal.open_minutes_draws(100, draws=20_000, rng=np.random.default_rng(1))
     expected = 0.1 * 400 * np.exp(logs.mean() + logs.var() / 2)
     assert open_minutes.mean() == pytest.approx(expected, rel=0.02)
@@ -72,7 +72,7 @@ def test_prediction_has_the_mean_of_the_process() -> None:
 @pytest.mark.parametrize("hit_share", [(-0.1, 0.5), (0.5, 0.1), (0.5, 1.1), (float("nan"), 1.0)])
 def test_a_share_outside_its_rule_is_refused(hit_share: tuple[float, float]) -> None:
     with pytest.raises(UsageError, match="must be an interval within"):
-        Renewal(np.ones(3), 10.0).request_success_draws(30, hit_share=hit_share, draws=10, rng=np.random.default_rng(1))
+        Renewal(np.ones(3), 10).request_success_draws(30, hit_share=hit_share, draws=10, rng=np.random.default_rng(1))
 
 
 def test_the_interval_covers_what_was_held_back_of_a_process_that_it_fits() -> None:
@@ -80,7 +80,7 @@ def test_the_interval_covers_what_was_held_back_of_a_process_that_it_fits() -> N
     covered = 0
     for _ in range(200):
         halves = [rng.lognormal(4, 1, size=rng.poisson(60)) for _ in range(2)]
-        low, high = np.quantile(Renewal(halves[0], 400.0).open_minutes_draws(400, draws=400, rng=rng), [0.025, 0.975])
+        low, high = np.quantile(Renewal(halves[0], 400).open_minutes_draws(400, draws=400, rng=rng), [0.025, 0.975])
         covered += low <= halves[1].sum() <= high
     assert 180 <= covered <= 199
 
@@ -100,11 +100,11 @@ def coverage(record: IncidentRecord, *, splits: int, rng: np.random.Generator) -
         order = rng.permutation(len(months))
         seen, held = (record.during([months[i] for i in half]) for half in np.array_split(order, 2))
         for product in PRODUCTS:
-            if sum(product in one.products and one.minutes > 0 for one in seen.incidents) < LENGTHS_MIN:
+            if sum(product in one.products and one.open_minutes > 0 for one in seen.incidents) < LENGTHS_MIN:
                 continue
             draws = fit_renewal(seen, [product]).open_minutes_draws(held.days, draws=400, rng=rng)
             low, high = np.quantile(draws, [0.025, 0.975])
-            total = sum(one.minutes for one in held.incidents if product in one.products)
+            total = sum(one.open_minutes for one in held.incidents if product in one.products)
             covered, tried = found[product]
             found[product] = (covered + bool(low <= total <= high), tried + 1)
     return found
