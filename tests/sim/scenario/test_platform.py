@@ -83,7 +83,7 @@ def test_unknown_fact_names_the_nearest(platform: Platform) -> None:
     [
         ("gate_ms = 10\n", r"d1\.gate_ms must be a table with value"),
         ('gate_ms = { value = 10, unit = "ms", confidence = "M" }\n', r"d1\.gate_ms needs source"),
-        (GATE.replace('"M"', '"X"'), r'd1\.gate_ms\.confidence="X" must be one of O S M W D A R'),
+        (GATE.replace('"M"', '"X"'), r'd1\.gate_ms\.confidence="X" must be one of O S M W C D A R'),
         (GATE + GATE, r"not TOML: .*line 5"),
     ],
 )
