@@ -33,9 +33,14 @@ from tests.support import frames
 from tests.support.plans import CAPACITY_PER_S, example_capacity, example_plan
 
 OF_BILLS = {"cost_against_volume", "volume_forecast"}
+OF_SEARCHES = {"hysteresis"}
+"""Drawn from their own result: ``tests/sim/experiments/test_drills.py``."""
+
 """Figures of several bills, which no plan has."""
 
-OF_PLAN: dict[str, Callable[..., Axes]] = {name: getattr(plots, name) for name in plots.__all__ if name not in OF_BILLS}
+OF_PLAN: dict[str, Callable[..., Axes]] = {
+    name: getattr(plots, name) for name in plots.__all__ if name not in OF_BILLS | OF_SEARCHES
+}
 """Every other figure; all of them can be drawn from a plan."""
 
 
