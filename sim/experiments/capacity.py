@@ -153,12 +153,17 @@ def capacity(
     Raises
     ------
     UsageError
-        The arrivals are a closed loop, *seeds* < 2, or every target is missed at any load.
+        The arrivals are a closed loop, *seeds* < 2, or every target is missed at any load; or the scenario has faults,
+        which last for a part of a run, so that the answer would depend on its length.
     """
     if seeds < 2:
         raise UsageError(f"seeds={seeds} must be >= 2: one seed has no interval")
     if not 0 < tolerance_ratio < 1:
         raise UsageError(f"tolerance_ratio={tolerance_ratio:g} must be in (0, 1)")
+    if scenario.faults:
+        rule = "must be 0 for a capacity: they last for a part of a run"
+        way_out = "leave them out (--set faults=[]); sim.hysteresis finds the loads at which it recovers from them"
+        raise UsageError(f"faults={len(scenario.faults)} {rule}; {way_out}")
     check_rate(scenario)
     search = Search(scenario, scenario.seed, engine=engine, screening=screening, on_progress=on_progress)
     ladder = search.climb()

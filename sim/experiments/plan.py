@@ -36,7 +36,10 @@ REPLICATIONS = 5
 WINDOW_REPLICATIONS = 20
 """Simulations of the live window: enough for an interval that is small beside that of the single measurement."""
 
-NOT_MEASURED = "nothing was measured: a deployment cannot have the scenario's faults, so only the model was played"
+NOT_MEASURED = (
+    "nothing was measured: a deployment cannot have the scenario's faults, so only the model was played",
+    "the capacity is that of the system without its faults",
+)
 
 DEPLOYMENTS = ("reference", "workerd")
 """Deployments that a plan can start to play the live window on."""
@@ -220,7 +223,7 @@ class _Work:
         absent = [line.name for line in left_out(self.scenario)]
         notes += (f"not judged, since no route can have it: {', '.join(absent)}",) if absent else ()
         notes += findings(self.scenario)
-        notes += (NOT_MEASURED,) if self.scenario.faults else ()
+        notes += NOT_MEASURED if self.scenario.faults else ()
         cut_short = any(result.interrupted for result in results)
         simulated = tuple(results)
         return replace(draft, simulated=simulated, targets=judge(results), notes=notes, interrupted=cut_short)
@@ -246,7 +249,9 @@ class _Work:
         """Search for the highest load that meets the targets."""
         self.on_progress("searching the highest load that keeps the targets")
         try:
-            found = capacity(self.scenario, screening=draft.screening, on_progress=self.on_progress)
+            # A fault lasts for a part of a run: with it the answer would depend on how long the search runs.
+            well = self.scenario.vary("faults", []) if self.scenario.faults else self.scenario
+            found = capacity(well, screening=draft.screening, on_progress=self.on_progress)
             return replace(draft, capacity=found)
         except UsageError as error:
             return replace(draft, notes=(*draft.notes, f"no capacity: {error}"))

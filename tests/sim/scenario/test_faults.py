@@ -11,13 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim import run
+from sim import capacity, plan, run
 from sim.engines import compiled_engine, simpy_engine
+from sim.experiments.plan import NOT_MEASURED
 from sim.flow import Delay, Pace, Renewal, Time, Windows, settled, walk
 from sim.flow.windows import SPANS_MAX, drawn, paced_ms
 from sim.foundation.errors import ModelError, ScenarioError, UsageError
 from sim.models.component import Tier
 from sim.randomness.distributions import Constant
+from sim.report.json_document import plan_document
+from sim.report.page import report_html
 from sim.scenario.deployment import deployment
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
@@ -305,6 +308,19 @@ def test_a_deployment_refuses_faults_and_screening_says_that_it_leaves_them_out(
     for on in ("reference", "workerd", "http://127.0.0.1:1"):
         with pytest.raises(UsageError, match="cannot have the 1 faults of 'launch'; simulate it"):
             run(asked, on=on)
+    with pytest.raises(UsageError, match="faults=1 must be 0"):
+        capacity(asked)
     found = screen(asked)
     assert "faults are left out" in found.approximations[0]
     assert found.rate_per_s_max == screen(SHORT).rate_per_s_max
+
+
+def test_a_plan_says_what_it_does_without_the_faults() -> None:
+    """Nothing is measured, and the capacity is that of the system as it is otherwise."""
+    made = plan(load_scenario("drills/d1_stall"), replications=2)
+    assert made.measured is None
+    assert set(NOT_MEASURED) <= set(made.notes)
+    assert made.capacity is not None
+    assert made.capacity.estimate == capacity(load_scenario("drills/d1_stall").vary("faults", [])).estimate
+    assert [row["phase"] for row in plan_document(made)["phases"]] == ["before", "during", "after"]
+    assert "<h2>Faults</h2>" in report_html(made)
