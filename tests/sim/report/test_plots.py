@@ -32,22 +32,11 @@ from sim.scenario.scenario import load_scenario
 from tests.support import frames
 from tests.support.plans import CAPACITY_PER_S, example_capacity, example_plan
 
-<<<<<<< HEAD
-OF_OTHERS = {"assumptions", "cost_against_volume", "volume_forecast"}
-"""Figures of several bills, and of a study of the assumptions, which no plan has."""
+OF_OTHERS = {"assumptions", "calibration", "cost_against_volume", "hysteresis", "volume_forecast"}
+"""Figures of several bills, or of a study of its own, which no plan has."""
 
 OF_PLAN: dict[str, Callable[..., Axes]] = {
     name: getattr(plots, name) for name in plots.__all__ if name not in OF_OTHERS
-=======
-OF_BILLS = {"cost_against_volume", "volume_forecast"}
-OF_SEARCHES = {"hysteresis"}
-"""Drawn from their own result: ``tests/sim/experiments/test_drills.py``."""
-
-"""Figures of several bills, which no plan has."""
-
-OF_PLAN: dict[str, Callable[..., Axes]] = {
-    name: getattr(plots, name) for name in plots.__all__ if name not in OF_BILLS | OF_SEARCHES
->>>>>>> faults
 }
 """Every other figure; all of them can be drawn from a plan."""
 
