@@ -51,7 +51,8 @@ def recovery_sentence(found: "Recovery") -> str:
     """Say how long the effects of a fault last."""
     if found.time_s is None:
         return f"{found.fault}: {found.line} does not hold again (windows: {found.windows})"
-    bounds = f" {span(found.time_s.low, found.time_s.high, unit='s')}" if isfinite(found.time_s.half_width) else ""
+    between = span(found.time_s.low, found.time_s.high, unit="s")
+    bounds = f" ({between})" if isfinite(found.time_s.half_width) else ""
     often = (
         "" if found.recovered_windows == found.windows else f", in {found.recovered_windows} of {found.windows} windows"
     )

@@ -21,6 +21,9 @@ REPEATS_MAX = 10_000
 
 DEPLOY = "deploy"
 
+DEPLOYS_MAX = 50
+"""Most deploys of a fault: each is a branch in the steps of every operation of the object."""
+
 
 class Fault(Table):
     """A fault of one instance, scheduled (`at_s`), repeated (`at_s` and `every_s`) or random (`mean_between_s`)."""
@@ -101,8 +104,9 @@ def time_problems(fault: Fault, run_s: float | None) -> Iterator[str]:
         yield f"at_s={fault.at_s:g} must be < {run_s:g}, the end of the arrivals"
     elif fault.duration_s is not None and fault.at_s + fault.duration_s > run_s:
         yield f"at_s + duration_s = {fault.at_s + fault.duration_s:g} must be <= {run_s:g}, the end of the arrivals"
-    if fault.every_s is not None and run_s / fault.every_s > REPEATS_MAX:
-        yield f"every_s={fault.every_s:g} makes more than {REPEATS_MAX} windows in {run_s:g} s"
+    most = DEPLOYS_MAX if fault.kind == DEPLOY else REPEATS_MAX
+    if fault.every_s is not None and (run_s - fault.at_s) / fault.every_s > most:
+        yield f"every_s={fault.every_s:g} makes more than {most} windows in {run_s:g} s"
 
 
 def overlapping(one: Fault, other: Fault, *, run_s: float | None) -> bool:

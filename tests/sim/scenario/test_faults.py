@@ -273,6 +273,8 @@ def test_a_stall_and_a_slow_window_overlap(start: float, work: float, expected: 
         ({"instance": "d1", "kind": "outage", "share_of_instances": 0.5, **AT}, "needs several objects; d1 is one"),
         ({"instance": "d1", "kind": "deploy", "at_s": 3}, "d1 keeps no objects in memory"),
         ({"instance": "d1", "kind": "deploy", **AT}, "it takes no time"),
+        ({"instance": "ledger", "kind": "deploy", "at_s": 3}, "ledger keeps no objects in memory"),
+        ({"instance": "durable_objects", "kind": "deploy", "at_s": 0, "every_s": 0.5}, "makes more than 50 windows"),
         ({"instance": "workers", "kind": "stall", **AT}, "workers has no servers that could stand still"),
     ],
 )  # fmt: skip
@@ -281,6 +283,13 @@ def test_a_wrong_fault_is_one_line(fault: dict[str, Any], message: str) -> None:
     with pytest.raises(ScenarioError, match=re.escape(message)) as refused:
         faulty(fault)
     assert "\n" not in str(refused.value)
+
+
+def test_as_many_deploys_as_are_allowed_can_be_played() -> None:
+    """Fifty branches inside one another, in both engines."""
+    many = faulty({"instance": "durable_objects", "kind": "deploy", "at_s": 0.5, "every_s": 0.79})
+    assert len(many.injected[0].windows.spans) == 50
+    both(many)
 
 
 def test_faults_of_one_kind_must_not_overlap() -> None:
