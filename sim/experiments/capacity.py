@@ -169,7 +169,8 @@ def capacity(
     ladder = search.climb()
     search.keepable = search.kept_by_any(ladder)
     if not any(search.keepable):
-        raise UsageError("capacity: every target is missed at any load (see `headroom run` for by how much)")
+        way_out = f'name a file of your own targets (targets = "FILE.toml" in the scenario, as {scenario.targets})'
+        raise UsageError(f"every target is missed at any load (`headroom run` says by how much); {way_out}")
     near = _near(search, ladder)
     with nullcontext(executor) if executor else ThreadPoolExecutor(os.cpu_count()) as workers:
         found = Hunt(search, near, seeds=seeds, tolerance_ratio=tolerance_ratio, workers=workers).rates()

@@ -116,7 +116,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """Say which of *words* a mistyped *word* most probably meant."""
     choices = list(words)
     close = get_close_matches(word, choices, n=1, cutoff=0.4)
-    return f"did you mean {close[0]}?" if close else f"it is one of: {', '.join(choices[:12])}"
+    return f"did you mean {close[0]}?" if close else f"it is one of: {', '.join(choices[:16])}"
 
 
 def _words(expected: str) -> list[str]:
@@ -129,6 +129,19 @@ def shown(value: Any) -> str:
         return ""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, bool | str) else str(value)
     return f"={text if len(text) <= 40 else text[:37] + '...'}"
+
+
+def place_of(path: str) -> Place:
+    """Return the parts of a dotted path; the reverse of :func:`dotted`.
+
+    >>> place_of("routes.feed.steps[2].chance")
+    ('routes', 'feed', 'steps', 2, 'chance')
+    """
+    parts: list[str | int] = []
+    for word in path.split("."):
+        name, *numbers = re.split(r"\[(\d+)\]", word)
+        parts += [name, *(int(number) for number in numbers if number)]
+    return tuple(parts)
 
 
 def dotted(place: Place) -> str:

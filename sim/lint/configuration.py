@@ -97,6 +97,19 @@ def check_environments(sources: Sources) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def check_queues(sources: Sources) -> Iterator[Finding]:
+    """A queue's consumer says where messages go that it cannot handle: else they are dropped after the last retry."""
+    for config in sources.configs:
+        for binding in config.bindings:
+            if binding.table == "queues.consumers" and not binding.keys.get("dead_letter_queue"):
+                yield Finding(
+                    Severity.WARNING, sources.config_file.path, sources.config_file.line_of(r"\bconsumers\b"),
+                    "no-dead-letter-queue",
+                    f"queue {binding.name}{_environment(config)}: a message that fails its last retry is deleted",
+                    "name a dead_letter_queue, and look into it",
+                )  # fmt: skip
+
+
 def _bound_classes(sources: Sources, config: Config) -> Iterator[tuple[str, int]]:
     """The classes that *config* binds and that are this Worker's own, with the line where each is first named."""
     for binding in config.bindings:

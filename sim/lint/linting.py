@@ -15,6 +15,7 @@ CHECKS: tuple[Check, ...] = (
     configuration.check_classes,
     configuration.check_identifiers,
     configuration.check_environments,
+    configuration.check_queues,
     configuration.check_limits,
     configuration.check_observability,
     code.check_main,
@@ -27,9 +28,10 @@ CHECKS: tuple[Check, ...] = (
 
 RULES = (
     "binding-not-inherited", "class-not-exported", "deploy-before-migration", "deploy-from-any-branch",
-    "deploy-without-scan", "foreign-key-without-index", "index-on-a-flag", "key-value-class", "migration-fails",
-    "migration-not-remote", "missing-class-migration", "missing-main", "money-in-floating-point", "no-cpu-limit",
-    "no-migration-step", "no-observability", "no-staging", "packages-not-installed", "placeholder-id",
+    "deploy-without-scan", "foreign-key-without-index", "index-on-a-flag", "key-value-class",
+    "migration-fails", "migration-not-remote", "missing-class-migration", "missing-main",
+    "money-in-floating-point", "no-cpu-limit", "no-dead-letter-queue", "no-migration-step",
+    "no-observability", "no-staging", "packages-not-installed", "placeholder-id",
     "socket-without-hibernation", "unknown-binding", "unpinned-action", "unpinned-wrangler", "yaml",
 )  # fmt: skip
 """Names of all rules, for those who ignore one."""

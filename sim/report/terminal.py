@@ -108,9 +108,12 @@ def table(grid: Grid) -> Table:
     for number in shown:
         column = grid.columns[number]
         side: Literal["left", "right"] = "right" if column.kind == "number" else "left"
-        drawn.add_column(column.name, justify=side)
+        # Where there is little room long words are broken, and numbers and headings stay whole: nothing is cut.
+        numbers = [row[number].text for row in grid.rows] if column.kind == "number" else []
+        whole = max((len(text) for text in (*numbers, *column.name.split())), default=0)
+        drawn.add_column(column.name, justify=side, overflow="fold", min_width=whole)
         if number in below:
-            drawn.add_column(column.below, justify=side)
+            drawn.add_column(column.below, justify=side, overflow="fold")
     for place, row in enumerate(grid.rows):
         cells: list[Text] = []
         for number in shown:

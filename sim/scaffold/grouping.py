@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -38,6 +39,9 @@ FREQUENT_SHARE = 0.1
 PATHS_MAX = 50_000
 """Different paths that are distinguished while a log is read; of later ones only the first segment is."""
 
+DISTINCT_MAX = 500_000
+"""Different whole paths that are counted."""
+
 Route = tuple[str, str]
 """Method and path."""
 
@@ -47,9 +51,12 @@ class Paths:
 
     def __init__(self) -> None:
         self._counts: Counter[Route] = Counter()
+        self._asked: defaultdict[Route, set[int]] = defaultdict(set)
+        self._distinguished = 0
 
     def add(self, method: Any, path: Any) -> None:
         """Count requests: arrays of text, shape (rows,)."""
+        whole = path
         for _ in range(2):  # Neighbouring ids share a slash, so that one pass sees every other of them.
             path = pc.replace_substring_regex(path, ID, r"/:id\1")
         both = pc.binary_join_element_wise(pc.replace_substring_regex(method, "^HEAD$", "GET"), path, " ")
@@ -59,6 +66,24 @@ class Paths:
             if route not in self._counts and len(self._counts) >= PATHS_MAX:
                 route = (verb, f"/{text.split('/')[1]}/*")
             self._counts[route] += entry["counts"]
+        self._distinguish(both, whole)
+
+    def _distinguish(self, both: Any, whole: Any) -> None:
+        """Remember the different paths of each route, as hashes."""
+        pairs = pa.table({"route": both, "path": whole}).group_by(["route", "path"]).aggregate([])
+        hashes = pd.util.hash_array(pairs["path"].to_numpy(zero_copy_only=False), categorize=False)
+        for text, mine in pd.Series(hashes).groupby(pairs["route"].to_pandas()):
+            verb, _, path = str(text).partition(" ")
+            asked = self._asked[verb, path]
+            before = len(asked)
+            if self._distinguished < DISTINCT_MAX:
+                asked.update(mine.tolist())
+            self._distinguished += len(asked) - before
+
+    def distinct(self, route: Route) -> int:
+        """Count the different paths of a route; at least so many where a log has more than are distinguished."""
+        method, wanted = route[0], route[1].strip("/").split("/")
+        return sum(len(asked) for (verb, path), asked in self._asked.items() if verb == method and _fits(path, wanted))
 
     def routes(self) -> list[tuple[Route, int]]:
         """List methods and paths with their numbers of requests, the most frequent first."""
@@ -71,6 +96,13 @@ class Paths:
             for segments, count in _merged(paths, 0).items():
                 merged[method, "/" + "/".join(_numbered(segments))] += count
         return sorted(merged.items(), key=lambda entry: (-entry[1], entry[0]))
+
+
+def _fits(path: str, wanted: list[str]) -> bool:
+    segments = path.strip("/").split("/")
+    return len(segments) == len(wanted) and all(
+        mine == whole or whole.startswith(":id") for mine, whole in zip(segments, wanted, strict=True)
+    )
 
 
 def _merged(paths: Counter[tuple[str, ...]], place: int) -> Counter[tuple[str, ...]]:

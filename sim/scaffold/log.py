@@ -53,6 +53,8 @@ class LogRoute:
         The path with ``:id``; empty for a route that the log calls by a name, ``/*`` for all that is rare.
     count : int
     share : float
+    distinct_paths : int
+        Different paths that were asked for; 0 without paths.
     ids : int
         Different values of its first id.
     zipf : float
@@ -69,6 +71,7 @@ class LogRoute:
     count: int
     share: float
     ids: int = 0
+    distinct_paths: int = 0
     zipf: float = 0.0
     size_bytes_median: float = 0.0
     size_bytes_p99: float = 0.0
@@ -156,8 +159,10 @@ def read_log(path: str | Path, options: TraceOptions, *, sample_share: float = 1
     trace = _replayed(path, kept, names=names, options=options, by_path=with_paths)
     key_column = kinds.columns.get("key", "")
     summed = _summed(trace, kept, names=names, rare=rare, by_path=with_paths, key_column=key_column)
+    different = {name: paths.distinct(route) for name, route in zip(names, kept, strict=True)} if with_paths else {}
     return replace(
         summed,
+        routes=tuple(replace(route, distinct_paths=different.get(route.name, 0)) for route in summed.routes),
         busiest_per_s=summed.busiest_per_s / sample_share,
         by_hour_per_s=tuple(rate / sample_share for rate in summed.by_hour_per_s),
         sample_share=sample_share,

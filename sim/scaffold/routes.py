@@ -107,7 +107,7 @@ class Guess:
             tuple(said),
             population=(route.ids, route.zipf) if own_keys else None,
             size_bytes=size,
-            objects=max(route.ids, 1) if large and reads else 0,
+            objects=max(route.distinct_paths or route.ids, 1) if large and reads else 0,
             measured=True,
         )
 

@@ -72,6 +72,7 @@ def _head(found: Known) -> Iterator[str]:
     yield 'base = "cloudflare.toml"'
     yield f"name = {quoted(found.name)}"
     yield f"question = {quoted(f'Does {found.name} keep its targets at its peak?')}"
+    yield '# targets = "targets.toml" # Your own: a copy of scenarios/targets.toml beside this file, with your lines.'
 
 
 def _comment(text: str) -> str:
@@ -190,7 +191,7 @@ def _sizes(draft: Draft) -> Iterator[str]:
     else:
         yield f"size_bytes = {median}"
     if draft.objects:
-        yield f"objects = {draft.objects}"
+        yield f"objects = {draft.objects} # MEASURED in the log; in storage there may be more, which are billed"
 
 
 def _request(draft: Draft) -> Iterator[str]:

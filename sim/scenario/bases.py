@@ -40,10 +40,13 @@ def file_of(scenario: str | Path) -> Path:
         return path
     folder = scenarios_folder()
     if path.suffix == ".toml":
-        raise ScenarioError(f"{path} does not exist ({PAGE})")
+        here = [found.name for found in sorted(path.absolute().parent.glob("*.toml"))]
+        near = f"; {nearest(path.name, here)}" if here else ""
+        raise ScenarioError(f"{path} does not exist{near} ({PAGE})")
     file = folder / f"{path.as_posix()}.toml"
     if path.is_absolute() or ".." in path.parts or not (file.is_file() and _asks(file)):
         shipped = [found.relative_to(folder).with_suffix("").as_posix() for found in _shipped(folder)]
+        shipped += [found.name for found in sorted(Path().glob("*.toml"))]
         raise ScenarioError(f'scenario="{path}" does not exist; {nearest(path.as_posix(), shipped)} ({PAGE})')
     return file
 
@@ -150,12 +153,29 @@ def _copy_first(raw: dict[str, Any], place: Place) -> None:
 
 
 def _put(raw: dict[str, Any], place: Place, value: Any) -> None:
-    table = raw
-    for part in place[:-1]:
-        table = table.setdefault(str(part), {})
-        if not isinstance(table, dict):
-            raise ScenarioError(f"{dotted(place)} is not a key; {part}{shown(table)} is no table ({PAGE})")
-    if value is None:
-        table.pop(str(place[-1]), None)
+    table: Any = raw
+    for number, part in enumerate(place[:-1]):
+        table = _item(table, place[: number + 1]) if isinstance(part, int) else table.setdefault(part, {})
+        in_list = isinstance(place[number + 1], int)
+        if not isinstance(table, list if in_list else dict):
+            kind = "list" if in_list else "table"
+            raise ScenarioError(f"{dotted(place)} is not a key; {part}{shown(table)} is no {kind} ({PAGE})")
+    last, plain = place[-1], value.item() if isinstance(value, np.generic) else value
+    if isinstance(last, int):
+        _item(table, place)
+        table[last] = plain
+    elif value is None:
+        table.pop(last, None)
     else:
-        table[str(place[-1])] = value.item() if isinstance(value, np.generic) else value
+        table[last] = plain
+
+
+def _item(items: list[Any], place: Place) -> Any:
+    """Return the entry of a list at the end of *place*; a step that is written as a text becomes a table first."""
+    number = place[-1]
+    assert isinstance(number, int)
+    if number >= len(items):
+        raise ScenarioError(f"{dotted(place)} is not there; the list has {len(items)} entries, from [0] ({PAGE})")
+    if isinstance(items[number], str) and place[-2] == "steps":
+        items[number] = {"use": items[number]}
+    return items[number]

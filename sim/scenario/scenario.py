@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_seri
 
 from sim.flow import Match
 from sim.foundation.errors import ScenarioError, UsageError
-from sim.foundation.schema import PAGE, Place, Table, as_tuples, problems, refuse
+from sim.foundation.schema import PAGE, Place, Table, as_tuples, place_of, problems, refuse
 from sim.foundation.views import Shown
 from sim.models.component import Instance, Tier
 from sim.models.registry import inner_columns, time_columns
@@ -134,7 +134,7 @@ class Scenario(Table, Shown):
         Parameters
         ----------
         path : str
-            ``"system.d1.rtt_ms"``, ``"routes.search.share"``, ``"system.d1.rtt_ms.median"``.
+            ``"system.d1.rtt_ms"``, ``"routes.search.share"``, ``"routes.feed.steps[2].chance"``.
         value : number, text, list or dict
             As it would stand in the file; a dict replaces a whole distribution or table.
 
@@ -147,7 +147,7 @@ class Scenario(Table, Shown):
 
     def with_(self, **changes: Any) -> "Scenario":
         """Return the scenario with several values changed at once: ``with_(**{"workload.keys.count": 10})``."""
-        places: dict[Place, Any] = {tuple(path.split(".")): value for path, value in changes.items()}
+        places: dict[Place, Any] = {place_of(path): value for path, value in changes.items()}
         facts = None if ("platform",) in places else self.facts
         return _scenario(changed(self._origin.raw, places), self._origin.folder, facts=facts)
 

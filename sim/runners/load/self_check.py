@@ -24,8 +24,15 @@ quantile may be a tenth, the smallest tolerance of a comparison. In ms it says n
 SKIPPED_FRACTION_MAX = 0.001
 """A tenth of the 1 % beyond a P99: skipped requests would have been slow ones, so more would distort the tail."""
 
+ACCOUNTED_NOTHING = 0.999
+"""From this share on an answer accounts for nothing: a deployment without server timings, of which nothing is said."""
+
 THROTTLED_FRACTION_MAX = SKIPPED_FRACTION_MAX
 """During the pause that an answer asks for nothing is sent, so throttled requests thin the load as skipped ones do."""
+
+OVERHEAD_SHARE_MAX = 0.25
+"""A deployment of ours says where the time of an answer went. Where a quarter of the median is in none of its
+components, the machine was too busy to keep them: what was measured is the machine."""
 
 CPU_RATIO_MAX = 0.90
 """Above this an M/D/1 queue in front of the driver's one core is longer than four requests."""
@@ -105,6 +112,14 @@ class SelfCheck:
             ("fraction of the load not sent", self.shortfall_fraction, SHORTFALL_FRACTION_MAX),
         )
 
+    def _starved(self) -> tuple[str, ...]:
+        """Whether answers took much longer than all that their components account for, where they account for any."""
+        share = self.overhead_ms_p50 / self.latency_ms_p50 if self.latency_ms_p50 > 0 else 0.0
+        if not OVERHEAD_SHARE_MAX < share < ACCOUNTED_NOTHING:
+            return ()
+        said = f"{100 * share:.0f} % of the P50 is in no component, more than {100 * OVERHEAD_SHARE_MAX:.0f} %"
+        return (f"INVALID: {said}: the machine was too busy (less load, or a quieter machine)",)
+
     def reasons(self) -> tuple[str, ...]:
         """Why this run is INVALID, one sentence per violated rule; empty when it is valid."""
         reached = self.sent_requests + self.skipped_requests
@@ -114,6 +129,7 @@ class SelfCheck:
             for what, value, bound in (*self._own_rules(), skipped)
             if value > bound
         )
+        own += self._starved()
         if self.throttled_requests <= THROTTLED_FRACTION_MAX * reached:
             return own
         throttled = f"{self.throttled_requests} of {reached} requests, Retry-After up to {self.retry_after_s_max:g} s"

@@ -125,6 +125,10 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("key-value-class", "toml", "new_sqlite_classes", "new_classes"),
     ("no-cpu-limit", "toml", "[limits]\ncpu_ms = 50\n", ""),
     ("no-observability", "toml", "[observability]\nenabled = true\n", ""),
+    (
+        "no-dead-letter-queue", "toml", "[env.staging]\n",
+        '[env.staging]\n[[env.staging.queues.consumers]]\nqueue = "orders"\nmax_retries = 3\n',
+    ),
     ("placeholder-id", "toml", "5f3c2b1a-0d4e-4f6a-9b8c-7d6e5f4a3b2c", "your-database-id"),
     ("placeholder-id", "toml", "5f3c2b1a-0d4e-4f6a-9b8c-7d6e5f4a3b2c", "00000000-0000-0000-0000-000000000000"),
     ("binding-not-inherited", "toml", CONFIG[CONFIG.index("[[env.staging.durable") :], ""),

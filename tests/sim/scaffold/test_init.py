@@ -231,3 +231,17 @@ def test_any_file_is_a_config_and_a_log_or_a_clear_error(tmp_path_factory: pytes
         except SimError as error:  # Anything else would be a traceback.
             said = str(error)
         assert "defect" not in said
+
+
+def test_stored_objects_are_the_different_paths_not_the_users(tmp_path: Path) -> None:
+    """With a column of users the ids in paths are still counted: 90 pictures, asked for by 4 people."""
+    rows = [
+        f"2026-11-01T00:{n % 60:02d}:{n // 60 % 60:02d}Z,GET,/img/{(n * 7) % 90:08x},200,2000000,user-{n % 4}"
+        for n in range(600)
+    ]
+    log = tmp_path / "log.csv"
+    log.write_text("time,method,path,status,bytes,user_id\n" + "\n".join(rows) + "\n")
+    config = tmp_path / "wrangler.toml"
+    config.write_text('name = "a"\n[[r2_buckets]]\nbinding = "B"\nbucket_name = "b"\n')
+    drafted = init(config, log=log)
+    assert drafted.scenario.routes["img"].objects == 90

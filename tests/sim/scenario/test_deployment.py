@@ -17,6 +17,7 @@ from scipy.stats import binomtest, chisquare, rankdata
 from sim import flow as f
 from sim.engines import compiled_engine, simpy_engine
 from sim.engines.recording import Recording
+from sim.foundation.errors import ScenarioError
 from sim.scenario.deployment import deployment, paths
 from sim.scenario.routes import expected_uses
 from sim.scenario.scenario import Scenario, load_scenario
@@ -367,3 +368,24 @@ def test_entries_may_be_several() -> None:
     """Two networks, one far away."""
     two = KNOWN_TIMES.with_(**{"system.overseas": {"like": "network", "client_rtt_ms": 200.0}})
     assert play(of_steps("r2.get", scenario=two, enter="overseas")).latency_ms[0] == 223
+
+
+def test_entry_of_a_list_is_changed_by_its_number() -> None:
+    social = load_scenario("social")
+    varied = social.vary("routes.feed.steps[2].chance", 0.5)
+    assert varied.routes["feed"].steps[2].chance == 0.5
+    assert social.vary("routes.feed.steps[1].times", 2).routes["feed"].steps[1].times == 2, "a step that was a text"
+    assert varied.vary("routes.feed.steps[2].steps[0].rows_read", 7).routes["feed"].steps[2].steps is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("routes.feed.steps[9].chance", r"routes\.feed\.steps\[9\] is not there; the list has 3 entries"),
+        ("routes.feed[0].chance", "is no list"),
+        ("routes.feed.steps.chance", "is no table"),
+    ],
+)
+def test_wrong_number_is_one_line(path: str, said: str) -> None:
+    with pytest.raises(ScenarioError, match=said):
+        load_scenario("social").vary(path, 0.5)
