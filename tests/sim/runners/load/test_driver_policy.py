@@ -4,6 +4,8 @@ Method: its attempts are replaced by failures, and its pauses by a list; no netw
 """
 
 import asyncio
+from collections import defaultdict
+from math import inf
 from typing import Any
 from unittest.mock import patch
 
@@ -12,6 +14,7 @@ import numpy as np
 from sim.randomness.streams import stream_key, uniform
 from sim.runners.load import driver
 from sim.runners.load.driver import Client, Driver
+from sim.runners.load.messages import HEALTH, Message
 
 KEY = stream_key(7, "client.attempt")
 
@@ -33,11 +36,12 @@ class Failing(Driver):
 
     def __init__(self, client: Client) -> None:
         self.client, self.tape = client, Tape()  # type: ignore[assignment]
+        self.messages, self.paused_until_s = defaultdict(lambda: HEALTH), -inf
         self._budget = float(client.budget_retries_max)
         self._loop = asyncio.new_event_loop()
         self._loop.close()
 
-    async def _attempt(self, request: int, began_s: float) -> str:
+    async def _attempt(self, message: Message, request: int, began_s: float) -> str:
         return "error"
 
 
