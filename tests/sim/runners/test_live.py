@@ -206,7 +206,7 @@ def test_uploads_and_downloads_have_their_sizes_and_stored_objects_are_no_load()
 
 
 def test_requests_say_what_they_are_about_by_both_ways_in(tmp_path: Any) -> None:
-    """Numbers of the schedule, retries alike; a deployment of ours plays steps by them."""
+    """Numbers of the schedule, retries alike but for their number; a deployment of ours plays steps by them."""
     n = np.arange(20)
     planned = steady(20, routes=("upload", "device_log"), route_code=n.astype(np.int16) % 2, object_number=n + 16)
     planned = replace(planned, size_bytes=np.where(n % 2, 0, 100 + n))
@@ -224,6 +224,7 @@ def test_requests_say_what_they_are_about_by_both_ways_in(tmp_path: Any) -> None
     ]
     runs = {identity.pop("headroom-run") for identity in seen_identities}
     assert len(runs) == 1
+    assert {identity.pop("headroom-attempt", "0") for identity in seen_identities} == {"0", "1"}
     assert [identity for identity in of_rows if identity not in seen_identities] == []
     assert [identity for identity in seen_identities if identity not in of_rows] == []
     assert len(seen_identities) > len(of_rows)
