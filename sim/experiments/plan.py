@@ -18,6 +18,7 @@ from sim.foundation.views import Shown, view
 from sim.judgement.comparison import Agreement, Comparison, compare
 from sim.judgement.cost import Cost, cost
 from sim.judgement.judge import TargetRow, exit_status, judge, overall
+from sim.judgement.pairing import Pairing, pair
 from sim.judgement.targets import Verdict, left_out
 from sim.results.result import Result
 from sim.runners.play import play, prepare
@@ -111,6 +112,17 @@ class Plan(Shown):
             return 2
         status = exit_status(self.targets)
         return 3 if status == 0 and self.verdict != Verdict.PASS else status
+
+    @cached_property
+    def pairing(self) -> Pairing | None:
+        """Measurement and simulation request by request, with the same random numbers; None for other deployments."""
+        measured = self.measured
+        if measured is None or measured.on != "reference" or measured.interrupted or not self.simulated_window:
+            return None
+        try:
+            return pair(self.simulated_window[0], measured)
+        except UsageError:
+            return None  # Fewer than twenty requests succeeded on both sides.
 
     @cached_property
     def measured_targets(self) -> tuple[TargetRow, ...]:

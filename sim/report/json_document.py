@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sim.judgement.comparison import Comparison
     from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
+    from sim.judgement.pairing import Pairing
     from sim.lint.linting import Linted
     from sim.results.result import Result
     from sim.scenario.scenario import Scenario
@@ -102,12 +103,25 @@ def plan_document(plan: "Plan") -> Document:
         "capacity": None if plan.capacity is None else capacity_document(plan.capacity),
         "cost": None if plan.cost is None else cost_document(plan.cost),
         "comparison": None if plan.comparison is None else comparison_document(plan.comparison),
+        "pairing": None if plan.pairing is None else _pairing(plan.pairing),
         "model_confirmed": None if plan.comparison is None else plan.comparison.agrees,
         "measured": None if plan.measured is None else _measured(plan),
         "sensitivity": [_sensitivity(row) for row in plan.sensitivity],
         "interrupted": plan.interrupted,
         "notes": list(plan.notes),
         "provenance": _provenance(plan.scenario),
+    }
+
+
+def _pairing(found: "Pairing") -> Document:
+    """The same requests on both sides."""
+    return {
+        "pairs": found.pairs,
+        "pairs_with_other_ends": found.pairs_with_other_ends,
+        "errors": {f"p{100 * probability:g}": _estimate(error) for probability, error in found.errors.items()},
+        "noise_ms": dict(zip(("p5", "p50", "p95"), found.noise_ms, strict=True)),
+        "limit_ms": found.limit_ms,
+        "parted": dict(found.parted),
     }
 
 

@@ -213,6 +213,25 @@ def confirmation(plan: "Plan") -> str:
     return f"The measurement does not settle whether the model is right: {error}{why}."
 
 
+def in_pairs(plan: "Plan") -> str:
+    """What measurement and model say of the same requests with the same random numbers."""
+    found = plan.pairing
+    if found is None or plan.comparison is None or not plan.comparison.valid:
+        return ""
+    errors = [
+        f"P{100 * probability:g} {error.value:+.2%} [{error.low:+.2%} to {error.high:+.2%}]".replace("%", " %")
+        for probability, error in found.errors.items()
+    ]
+    said = f"Request by request, with the same random numbers, the model's error is {listed(errors)}"
+    parted = sum(found.parted.values())
+    if not parted:
+        return f"{said}; no request differs by more than the machine's noise."
+    where = component_name(next(iter(found.parted)))
+    return (
+        f"{said}; {parted:,} of {found.pairs:,} differ by more than {found.limit_ms:.2g} ms, most of them in {where}."
+    )
+
+
 def from_cold(plan: "Plan") -> str:
     """Why measured and simulated verdicts differ, where the live part, simulated alone, differs in the same way."""
     if not plan.simulated_window or not plan.measured_targets:

@@ -15,7 +15,7 @@ from sim.judgement.targets import Verdict
 from sim.report import bill_tables, tables
 from sim.report.grid import Cell, Column, Grid
 from sim.report.phase_tables import phase_table
-from sim.report.sentences import answer, confirmation, free_plan, from_cold, growth, headroom, screened
+from sim.report.sentences import answer, confirmation, free_plan, from_cold, growth, headroom, in_pairs, screened
 
 if TYPE_CHECKING:
     from sim.experiments.plan import Plan
@@ -84,7 +84,8 @@ def plan_tables(plan: "Plan") -> Iterator[RenderableType]:
 def summary(plan: "Plan") -> str:
     """The scenario's question, and what was found, a sentence a line."""
     grown = growth(plan.cost) if plan.cost is not None else ""
-    sentences = (plan.scenario.question, answer(plan), headroom(plan), grown, confirmation(plan), from_cold(plan))
+    measured = (confirmation(plan), in_pairs(plan), from_cold(plan))
+    sentences = (plan.scenario.question, answer(plan), headroom(plan), grown, *measured)
     return "\n".join(said for said in sentences if said)
 
 
