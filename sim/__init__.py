@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sim.experiments.measured_capacity import load_capacity as load_capacity
     from sim.experiments.plan import Plan as Plan
     from sim.experiments.plan import plan as plan
+    from sim.experiments.queries.measuring import d1 as d1
+    from sim.experiments.queries.report import D1Report as D1Report
     from sim.experiments.sensitivity import sensitivity as sensitivity
     from sim.experiments.stopping import run_until as run_until
     from sim.experiments.sweep import sweep as sweep
@@ -42,10 +44,7 @@ if TYPE_CHECKING:
     from sim.judgement.comparison import compare as compare
     from sim.judgement.cost import cost as cost
     from sim.judgement.judge import judge as judge
-    from sim.lint.linting import lint as lint
     from sim.models.registry import register as register
-    from sim.queries.measuring import d1 as d1
-    from sim.queries.report import D1Report as D1Report
     from sim.report import plots as plots
     from sim.results.breakdown import by_route as by_route
     from sim.results.breakdown import waterfall as waterfall
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from sim.runners.play import play as play
     from sim.runners.play import run as run
     from sim.scaffold.drafting import init as init
+    from sim.scaffold.lint.linting import lint as lint
     from sim.scenario.generation import schedule as schedule
     from sim.scenario.recorded import read_trace as read_trace
     from sim.scenario.scenario import Scenario as Scenario
@@ -73,7 +73,7 @@ _HOME = {
     "Calibration": "sim.experiments.calibration.calibrate",
     "Capacity": "sim.experiments.capacity",
     "Caps": "sim.runners.load.guard",
-    "D1Report": "sim.queries.report",
+    "D1Report": "sim.experiments.queries.report",
     "Headers": "sim.runners.load.headers",
     "LoadOptions": "sim.runners.load.options",
     "LoadPlan": "sim.experiments.load",
@@ -89,14 +89,14 @@ _HOME = {
     "capacity": "sim.experiments.capacity",
     "compare": "sim.judgement.comparison",
     "cost": "sim.judgement.cost",
-    "d1": "sim.queries.measuring",
+    "d1": "sim.experiments.queries.measuring",
     "export_load": "sim.experiments.load",
     "flow": "sim",
     "hysteresis": "sim.experiments.hysteresis",
     "init": "sim.scaffold.drafting",
     "json_schema": "sim.scenario.schema_page",
     "judge": "sim.judgement.judge",
-    "lint": "sim.lint.linting",
+    "lint": "sim.scaffold.lint.linting",
     "load": "sim.experiments.load",
     "load_capacity": "sim.experiments.measured_capacity",
     "load_plan": "sim.experiments.load",

@@ -55,10 +55,10 @@ def lint(
     json: Json = None,
 ) -> int:
     """Say what is wrong with a deployment's files, without running them; status 1 if there is more than notes."""
-    from sim.lint.linting import lint as do_lint
     from sim.report.json_document import lint_document
     from sim.report.lint_tables import findings, summary
     from sim.report.terminal import table
+    from sim.scaffold.lint.linting import lint as do_lint
 
     found = do_lint(path, ignore=tuple(ignore or ()))
     show([table(findings(found))] if found.findings else [], document=lint_document(found), json=json)

@@ -31,9 +31,9 @@ def d1(
     json: Json = None,
 ) -> int:
     """Measure what queries read and write as their tables grow, and try the index that mends a scan."""
-    from sim.queries.measuring import d1 as measure
-    from sim.queries.parameters import read_params, read_values
-    from sim.queries.sizes import read_rows
+    from sim.experiments.queries.measuring import d1 as measure
+    from sim.experiments.queries.parameters import read_params, read_values
+    from sim.experiments.queries.sizes import read_rows
     from sim.report.query_tables import query_document, query_tables
 
     found = measure(

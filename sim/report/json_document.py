@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from sim.judgement.cost import Cost
     from sim.judgement.judge import TargetRow
     from sim.judgement.pairing import Pairing
-    from sim.lint.linting import Linted
     from sim.results.result import Result
+    from sim.scaffold.lint.linting import Linted
     from sim.scenario.scenario import Scenario
     from sim.screening import Screening
     from sim.statistics.intervals import Estimate

@@ -7,7 +7,7 @@ from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.wording import listed
 
 if TYPE_CHECKING:
-    from sim.lint.linting import Linted
+    from sim.scaffold.lint.linting import Linted
 
 
 def findings(found: "Linted") -> Grid:

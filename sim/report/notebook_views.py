@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sim.judgement.availability import Availability
     from sim.judgement.comparison import Comparison
     from sim.judgement.cost import Cost
-    from sim.lint.linting import Linted
+    from sim.scaffold.lint.linting import Linted
     from sim.scenario.scenario import Scenario
     from sim.screening import Screening
 

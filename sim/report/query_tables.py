@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from sim.experiments.queries.filling import Value
+from sim.experiments.queries.growth import in_words
+from sim.experiments.queries.report import sizes_shown
 from sim.judgement.targets import Verdict
-from sim.queries.filling import Value
-from sim.queries.growth import in_words
-from sim.queries.report import sizes_shown
 from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.html import grid_html
 from sim.report.terminal import coloured, table, verdict_panel
 from sim.report.wording import listed, significant, usd
 
 if TYPE_CHECKING:
-    from sim.queries.growth import Point
-    from sim.queries.report import D1Report, Index, Measured, QueryReport
+    from sim.experiments.queries.growth import Point
+    from sim.experiments.queries.report import D1Report, Index, Measured, QueryReport
 
 BEFORE = {"counted": "", "estimated": "~\u00a0", "at least": ">=\u00a0", "extrapolated": "~\u00a0"}
 """What stands before a number of rows that is not a count."""

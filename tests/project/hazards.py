@@ -26,7 +26,7 @@ TESTS = ("tests/reference_impl", "tests/faults", "tests/defects", "tests/sim")
 STATUS = {
     "tests/reference_impl": "reference",
     "tests/faults": "reference",
-    "tests/sim/lint": "lint",
+    "tests/sim/scaffold/lint": "lint",
     "tests/sim": "simulated",
 }
 """On what a test in a folder demonstrates the hazards that it cites; the first folder counts."""

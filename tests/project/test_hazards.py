@@ -59,7 +59,7 @@ def test_every_citation_in_the_tree_has_a_row() -> None:
         ([], "not yet"),
         (["tests/reference_impl/r2/test_r2.py"], "reference"),
         (["tests/faults/test_schedules.py", "tests/sim/runners/test_live.py"], "reference, simulated"),
-        (["tests/sim/lint/test_lint.py"], "lint"),
+        (["tests/sim/scaffold/lint/test_lint.py"], "lint"),
         (["tests/similar/test_r2", "tests/project/test_tree.py"], "not yet"),
     ],
 )

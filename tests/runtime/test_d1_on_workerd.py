@@ -10,7 +10,7 @@ import pytest
 
 from sim import D1Report, d1
 from sim.judgement.targets import Verdict
-from tests.sim.queries.schemas import ALL_PUBLIC, QUERIES, ROWS, SEARCH, UNCOUNTED, before_the_index, social
+from tests.sim.experiments.queries.schemas import ALL_PUBLIC, QUERIES, ROWS, SEARCH, UNCOUNTED, before_the_index, social
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
+from sim.experiments.queries.bench import Bench
+from sim.experiments.queries.clauses import Clauses
+from sim.experiments.queries.filling import Value, quoted
+from sim.experiments.queries.indexes import Candidate, candidates, index_name, table_of
+from sim.experiments.queries.schema import TableSchema
+from sim.experiments.queries.tokens import tokens
 from sim.foundation.errors import RunnerError, UsageError
-from sim.queries.bench import Bench
-from sim.queries.clauses import Clauses
-from sim.queries.filling import Value, quoted
-from sim.queries.indexes import Candidate, candidates, index_name, table_of
-from sim.queries.schema import TableSchema
-from sim.queries.tokens import tokens
 
 GAIN_RATIO = 2.0
 """An index is worth it if it divides the work by this at least."""

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sim.lint.finding import Finding, Severity
-from sim.lint.sources import Sources, Workflow
+from sim.scaffold.lint.finding import Finding, Severity
+from sim.scaffold.lint.sources import Sources, Workflow
 
 MIGRATE = re.compile(r"\bd1\s+migrations\s+apply\b[^\n&|;]*")
 DEPLOY = re.compile(r"\bwrangler(?:@\S+)?\s+(?:deploy|publish)\b(?![^\n]*--dry-run)[^\n&|;]*")

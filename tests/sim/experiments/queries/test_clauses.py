@@ -6,8 +6,8 @@ Method: statements with what a reader finds in them.
 
 import pytest
 
-from sim.queries.clauses import read_clauses
-from sim.queries.tokens import statements
+from sim.experiments.queries.clauses import read_clauses
+from sim.experiments.queries.tokens import statements
 
 COLUMNS = {
     "posts": ["id", "author_id", "title", "score", "created_at"],

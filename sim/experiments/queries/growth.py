@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
+from sim.experiments.queries.tokens import tokens
 from sim.judgement.targets import Verdict
-from sim.queries.tokens import tokens
 
 EXPONENT_MIN = 0.5
 """From here on it grows: between a tree's depth and a whole table there is much room."""

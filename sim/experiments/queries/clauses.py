@@ -7,7 +7,7 @@ decides in any case. It serves two ends: a value for each parameter, and candida
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sim.queries.tokens import Token, tokens
+from sim.experiments.queries.tokens import Token, tokens
 
 OPERATORS = {
     "=": "=", "==": "=", "IS": "=", "IN": "=", "<": "<", "<=": "<", ">": ">", ">=": ">",

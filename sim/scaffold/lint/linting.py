@@ -1,15 +1,18 @@
 """Look at a deployment's files, and say what is wrong with them."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sim.foundation.errors import UsageError
 from sim.foundation.schema import nearest
 from sim.foundation.views import Shown
-from sim.lint import code, configuration, database, workflow
-from sim.lint.finding import Check, Finding, Severity
-from sim.lint.sources import read_sources
+from sim.scaffold.lint import code, configuration, database, workflow
+from sim.scaffold.lint.finding import Finding, Severity
+from sim.scaffold.lint.sources import Sources, read_sources
+
+Check = Callable[[Sources], Iterator[Finding]]
+"""A check yields what it finds in the files."""
 
 CHECKS: tuple[Check, ...] = (
     configuration.check_classes,

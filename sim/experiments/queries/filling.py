@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.queries.schema import Column, TableSchema
+from sim.experiments.queries.schema import Column, TableSchema
 
 Value = int | float | str | bytes | None
 Maker = Callable[[int], Value]

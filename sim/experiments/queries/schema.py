@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sim.experiments.queries.tokens import split, tokens
 from sim.foundation.errors import UsageError
-from sim.queries.tokens import split, tokens
 
 FILES_MAX = 1_000
 BYTES_MAX = 10_000_000

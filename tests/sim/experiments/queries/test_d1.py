@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim import D1Report, d1
+from sim.experiments.queries.growth import Point, exponent_of, extrapolated, growth, in_words
+from sim.experiments.queries.price import Prices
 from sim.foundation.errors import SimError, UsageError
 from sim.judgement.targets import Verdict
-from sim.queries.growth import Point, exponent_of, extrapolated, growth, in_words
-from sim.queries.price import Prices
 from sim.report.json_document import text_of
 from sim.report.query_tables import query_document
 from sim.scenario.scenario import load_scenario
-from tests.sim.queries.schemas import ALL_PUBLIC, QUERIES, ROWS, SEARCH, UNCOUNTED, before_the_index, social
+from tests.sim.experiments.queries.schemas import ALL_PUBLIC, QUERIES, ROWS, SEARCH, UNCOUNTED, before_the_index, social
 from tests.support.world import MIGRATIONS
 
 

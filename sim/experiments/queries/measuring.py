@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
+from sim.experiments.queries import trial
+from sim.experiments.queries.bench import Bench, benches, empty_database
+from sim.experiments.queries.clauses import Clauses, read_clauses
+from sim.experiments.queries.filling import Habits, Value, Weights, literal
+from sim.experiments.queries.growth import Point, extrapolated, growth
+from sim.experiments.queries.parameters import Parameter, parameters
+from sim.experiments.queries.price import Prices
+from sim.experiments.queries.refusals import check_any, used_tables
+from sim.experiments.queries.report import D1Report, Index, Measured, QueryReport
+from sim.experiments.queries.schema import TableSchema, read_files, read_sql, read_tables
+from sim.experiments.queries.sizes import Sizes, sizes_of
+from sim.experiments.queries.tokens import Statement, statements
 from sim.foundation.errors import UsageError
 from sim.judgement.targets import Verdict
-from sim.queries import trial
-from sim.queries.bench import Bench, benches, empty_database
-from sim.queries.clauses import Clauses, read_clauses
-from sim.queries.filling import Habits, Value, Weights, literal
-from sim.queries.growth import Point, extrapolated, growth
-from sim.queries.parameters import Parameter, parameters
-from sim.queries.price import Prices
-from sim.queries.refusals import check_any, used_tables
-from sim.queries.report import D1Report, Index, Measured, QueryReport
-from sim.queries.schema import TableSchema, read_files, read_sql, read_tables
-from sim.queries.sizes import Sizes, sizes_of
-from sim.queries.tokens import Statement, statements
 from sim.scenario.scenario import load_scenario
 
 QUERIES_MAX = 200

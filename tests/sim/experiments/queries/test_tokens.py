@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.queries.tokens import split, statements
+from sim.experiments.queries.tokens import split, statements
 
 PIECES = ("'a;b''c?'", '"x;?"', "`y;`", "[z;?]", "/* ; ? */ 1", "-- ;?\n1", "x'00'", "1.5e3", ":word", "?", "?3", "$w")
 LITERALS = ("'a;b''c?'", "/* ; ? */ 1", "-- ;?\n1", "x'00'", "1.5e3", ":word", "?", "?3", "@word", "$w", "?1")

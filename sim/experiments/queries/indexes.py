@@ -6,9 +6,9 @@ which is best, and whether any helps, is measured.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sim.queries.clauses import Clauses
-from sim.queries.filling import quoted
-from sim.queries.schema import TableSchema
+from sim.experiments.queries.clauses import Clauses
+from sim.experiments.queries.filling import quoted
+from sim.experiments.queries.schema import TableSchema
 
 CANDIDATES_MAX = 14
 COLUMNS_MAX = 6

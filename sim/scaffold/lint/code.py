@@ -9,8 +9,8 @@ sockets that are accepted by ``accept()`` keep their object in memory, and bille
 import re
 from collections.abc import Iterator
 
-from sim.lint.finding import Finding, Severity
-from sim.lint.sources import Sources, Text
+from sim.scaffold.lint.finding import Finding, Severity
+from sim.scaffold.lint.sources import Sources, Text
 
 USED = re.compile(r"\benv\.([A-Z][A-Z0-9_]*)\b(?!\s*[:?])")
 """A use of a binding; by convention their names are in upper case."""

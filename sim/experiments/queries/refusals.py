@@ -3,8 +3,8 @@
 import sqlite3
 from collections.abc import Sequence
 
+from sim.experiments.queries.tokens import Statement, tokens
 from sim.foundation.errors import UsageError
-from sim.queries.tokens import Statement, tokens
 
 ALLOWED = frozenset(
     {

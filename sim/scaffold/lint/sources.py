@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from sim.foundation.errors import UsageError
-from sim.lint.finding import Finding, Severity
+from sim.scaffold.lint.finding import Finding, Severity
 from sim.scaffold.wrangler import FILES, Config, read_config
 
 CODE_ENDINGS = (".ts", ".tsx", ".mts", ".js", ".mjs")

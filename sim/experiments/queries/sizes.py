@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
+from sim.experiments.queries.schema import TableSchema
 from sim.foundation.errors import UsageError
 from sim.foundation.schema import nearest
-from sim.queries.schema import TableSchema
 
 DEFAULT_ROWS = 10_000
 """Of a table that is used and not named."""

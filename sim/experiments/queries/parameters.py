@@ -9,10 +9,10 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sim.experiments.queries.clauses import Clauses, Term
+from sim.experiments.queries.filling import Filler, Value, Weights, quoted
+from sim.experiments.queries.tokens import Statement
 from sim.foundation.errors import UsageError
-from sim.queries.clauses import Clauses, Term
-from sim.queries.filling import Filler, Value, Weights, quoted
-from sim.queries.tokens import Statement
 
 PAGE_ROWS = 20
 """Of a limit, and rows that a bound leaves."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.project.tidy import ROOT
-from tests.sim.queries.schemas import QUERIES, SEARCH, before_the_index, social
+from tests.sim.experiments.queries.schemas import QUERIES, SEARCH, before_the_index, social
 from tests.support.world import MIGRATIONS
 
 ENDLESS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT count(*) FROM n, accounts"

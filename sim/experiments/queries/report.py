@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sim.experiments.queries.growth import Growth, Point
+from sim.experiments.queries.parameters import Parameter
 from sim.foundation.views import Shown
 from sim.judgement.judge import worst
 from sim.judgement.targets import Verdict
-from sim.queries.growth import Growth, Point
-from sim.queries.parameters import Parameter
 from sim.runners.databases.local import Times
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from sim import lint
 from sim.foundation.errors import UsageError
-from sim.lint.finding import Finding, Severity
-from sim.lint.linting import RULES
 from sim.report.json_document import lint_document
 from sim.report.lint_tables import findings, summary
+from sim.scaffold.lint.finding import Finding, Severity
+from sim.scaffold.lint.linting import RULES
 from tests.sim.test_cli import headroom
 
 CONFIG = """

@@ -1,13 +1,8 @@
 """One thing that is wrong with a deployment's files: where, what it leads to, and how to mend it."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sim.lint.sources import Sources
 
 
 class Severity(IntEnum):
@@ -53,7 +48,3 @@ class Finding:
     def place(self) -> str:
         """``file:line``."""
         return f"{self.file.as_posix()}:{self.line_number}" if self.line_number else self.file.as_posix()
-
-
-Check = Callable[["Sources"], Iterator[Finding]]
-"""A check yields what it finds in the files."""

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.queries.filling import Filler, Habits, Value, fill, literal, quoted
-from sim.queries.schema import read_tables
-from sim.queries.sizes import parents_first
+from sim.experiments.queries.filling import Filler, Habits, Value, fill, literal, quoted
+from sim.experiments.queries.schema import read_tables
+from sim.experiments.queries.sizes import parents_first
 
 TYPES = ("INTEGER", "TEXT", "REAL", "BLOB", "BOOLEAN", "TIMESTAMP", "DATE", "DECIMAL(10,2)", "VARCHAR(20)", "JSON", "")
 NAMES = ("status", "email", "created_at", "score", "is_open", "data", "name", "Order", "updated_ms")

@@ -11,8 +11,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from sim.lint.finding import Finding, Severity
-from sim.lint.sources import Sources
+from sim.scaffold.lint.finding import Finding, Severity
+from sim.scaffold.lint.sources import Sources
 from sim.scaffold.migrations import applied
 
 MONEY = re.compile(r"(?:^|_)(?:price|cost|amount|balance|total|charge|fee|usd|cents)(?:_|$)", re.IGNORECASE)

@@ -9,8 +9,8 @@ storage cannot be changed afterwards. "Configuration" and "Environments" of the 
 import re
 from collections.abc import Iterator
 
-from sim.lint.finding import Finding, Severity
-from sim.lint.sources import Sources
+from sim.scaffold.lint.finding import Finding, Severity
+from sim.scaffold.lint.sources import Sources
 from sim.scaffold.wrangler import Config
 
 PLACEHOLDER = re.compile(r"^(|0{8}-[0-9-]*|(?![0-9a-f-]+$).*)$", re.IGNORECASE)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from sim.experiments.queries import schema
+from sim.experiments.queries.filling import Filler, Habits, Value, fill, insert_head
+from sim.experiments.queries.growth import Point
+from sim.experiments.queries.schema import TableSchema
+from sim.experiments.queries.sizes import Sizes, parents_first
+from sim.experiments.queries.tokens import tokens
 from sim.foundation.errors import UsageError
-from sim.queries import schema
-from sim.queries.filling import Filler, Habits, Value, fill, insert_head
-from sim.queries.growth import Point
-from sim.queries.schema import TableSchema
-from sim.queries.sizes import Sizes, parents_first
-from sim.queries.tokens import tokens
 from sim.runners.databases.counting import RowCounter
 from sim.runners.databases.local import LocalDatabase
 from sim.runners.databases.reference import CounterProcess, ReferenceCounter, counter_process
