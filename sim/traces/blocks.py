@@ -112,8 +112,12 @@ def _batches(source: Source, wanted: Sequence[int], *, advance: Advance) -> Iter
         column_types=dict.fromkeys(taken, pa.string()), include_columns=taken, strings_can_be_null=False
     )
     try:
-        with source.stream() as (stream, file):
-            for batch in pa_csv.open_csv(stream, read_options=read, parse_options=parse, convert_options=text_only):
+        # Closed here: a reader that is left open at exit reads ahead from a file that is gone.
+        with (
+            source.stream() as (stream, file),
+            pa_csv.open_csv(stream, read_options=read, parse_options=parse, convert_options=text_only) as reader,
+        ):
+            for batch in reader:
                 yield batch
                 advance(file.tell())
     except (pa.ArrowInvalid, OSError, UnicodeError) as error:

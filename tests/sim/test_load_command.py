@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -134,12 +135,16 @@ def test_no_progress_in_a_pipe_and_nothing_left_after_a_signal(number: signal.Si
 
 @pytest.mark.slow
 def test_progress_is_shown_in_a_terminal(tmp_path: Path) -> None:
+    import fcntl
     import pty
+    import termios
 
     reads = "--set routes.picture.share=0 --set routes.post.share=0"
     with adversary(delay_ms=20) as deployment:
         line = f"load feed {deployment.http} {reads} --rate 60 --duration 2"
         ours, theirs = pty.openpty()
+        # A new terminal has no width, so that a bar in it has none either.
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"}
         command = [sys.executable, "-m", "sim.cli", *line.split()]
         with subprocess.Popen(

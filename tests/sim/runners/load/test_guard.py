@@ -157,7 +157,11 @@ def test_a_healthy_generator_is_believed() -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"send_lag_ms_p50": 1.2, "latency_ms_p50": 2.0}, "share of the P50 of latency, 0.6 must be <= 0.1"),
+        (
+            {"send_lag_ms_p50": 1.2, "latency_ms_p50": 2.0, "overhead_ms_p50": 0.2},
+            "share of the P50 of latency, 0.6 must be <= 0.1",
+        ),
+        ({"overhead_ms_p50": 12.0}, "30 % of the P50 is in no component, more than 25 %: the machine was too busy"),
         ({"send_lag_ms_p99": 21.0}, "share of the P99 of latency, 0.105 must be <= 0.1"),
         ({"sent_requests": 9_989, "skipped_requests": 11}, "skipped 0.0011 must be <= 0.001"),
         ({"cpu_ratio": 0.95}, "core 0.95 must be <= 0.9"),
@@ -172,7 +176,7 @@ def test_a_late_or_saturated_generator_is_invalid(change: dict[str, Any], named:
 
 
 def test_the_same_lag_is_doubtful_under_2_ms_and_not_under_40() -> None:
-    late = replace(HEALTHY, send_lag_ms_p50=1.2, send_lag_ms_p99=1.2)
+    late = replace(HEALTHY, send_lag_ms_p50=1.2, send_lag_ms_p99=1.2, overhead_ms_p50=0.2)
     assert late.reasons() == ()
     assert len(replace(late, latency_ms_p50=2.0, latency_ms_p99=5.0).reasons()) == 2
 
@@ -220,3 +224,8 @@ def test_a_server_timing_header_never_breaks_the_driver(header: str, n: int) -> 
     spent = read_server_timing(header)
     assert len(spent) == n
     assert all(np.isfinite(ms) and ms >= 0 for _, ms in spent)
+
+
+def test_nothing_is_said_of_a_deployment_that_accounts_for_nothing() -> None:
+    """Without server timings all of the latency is in no component."""
+    assert replace(HEALTHY, overhead_ms_p50=HEALTHY.latency_ms_p50).reasons() == ()
