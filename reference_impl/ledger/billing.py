@@ -163,4 +163,5 @@ class BillingLedger:
             for sink in self._sinks:
                 await event.outside(sink.store(batch, event.stopwatch))
             flushed += self._policy.settle(batch)
+        event.stopwatch.draws = draws
         return flushed

@@ -59,7 +59,7 @@ class OriginSettings:
             queue_limit=table.count("queue_limit", at_least=0),
             timeout_ms=table.number("timeout_s", TIMEOUT_S) * 1_000,
             error_share=table.number("error_fraction", 0, at_most=1),
-            error_chance=table.chance("error_fraction"),
+            error_chance=table.chance("error"),
             bandwidth_bytes_per_s=table.number("bandwidth_bytes_per_s", math.inf) or math.inf,
         )
 
@@ -118,7 +118,7 @@ class Origin:
         self.served += 1
         stopwatch.delay(self._name, size_bytes / settings.bandwidth_bytes_per_s * 1_000)
         stopwatch.delay(self._name, half_rtt_ms)
-        if stopwatch.is_paced and settings.error_chance.draw() < settings.error_share:
+        if stopwatch.happens(settings.error_chance, settings.error_share):
             raise OriginError(f"{self._name} answered {path[:80]!r} with an error")
         return body
 

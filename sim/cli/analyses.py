@@ -20,6 +20,7 @@ from sim.cli.options import (
     check_save,
     scenario_asked,
 )
+from sim.cli.results import finish
 from sim.report.console import progress_printer, say, show
 
 if TYPE_CHECKING:
@@ -85,10 +86,6 @@ def run(
     json: Json = None,
 ) -> int:
     """Run a scenario once and judge it; with --until, run replications until the answer is precise enough."""
-    from sim.judgement.judge import status_of
-    from sim.judgement.targets import Verdict
-    from sim.report.json_document import run_document
-    from sim.report.terminal import run_tables
     from sim.runners.play import run as do_run
 
     if save is not None:
@@ -99,14 +96,7 @@ def run(
             asked, until, on=on, rng=seed, requests=requests, requests_max=requests_max, save=save, json=json
         )
     result = do_run(asked, on, rng=seed, requests=requests, progress=True)
-    if save is not None:
-        from sim.results.storage import save_run
-
-        save_run(result, save)
-        say(f"written: {save}")
-    document = run_document(result)
-    show(run_tables(result), document=document, json=json)
-    return USAGE_STATUS if result.interrupted else status_of(Verdict(document["verdict"]))
+    return finish(result, save=save, json=json)
 
 
 def _run_until(

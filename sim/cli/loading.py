@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sim.cli.application import app
-from sim.cli.options import USAGE_STATUS, Changes, Json, ScenarioName, Seed, check_save, scenario_asked
+from sim.cli.options import Changes, Json, ScenarioName, Seed, check_save, scenario_asked
+from sim.cli.results import finish
 from sim.report.console import progress_printer, say, show
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def load(  # each is an option
     json: Json = None,
 ) -> int:
     """Load a deployment at a URL within hard limits, and judge it; --dry-run says first what would be sent."""
+    from sim.experiments.load import load as do_load
     from sim.foundation.errors import UsageError
 
     if save is not None:
@@ -75,7 +77,8 @@ def load(  # each is an option
     how: dict[str, Any] = {"rate_per_s": rate, "duration_s": duration, "warm_up_s": warm_up}
     if dry_run:
         return _dry_run(asked, url, options, how=how, processes=processes, json=json)
-    return _load(asked, url, options, how=how, processes=processes, save=save, json=json)
+    result = do_load(asked, url, options=options, processes=processes, progress=True, **how)
+    return finish(result, save=save, json=json)
 
 
 def _options(
@@ -105,33 +108,6 @@ def _dry_run(
     found = load_plan(asked, url, options=options, processes=processes, **how)
     show([table(load_plan_grid(found))], document={"schema_version": 1, "sent": 0, **vars(found)}, json=json)
     return 0
-
-
-def _load(
-    asked: "Scenario",
-    url: str,
-    options: "LoadOptions",
-    *,
-    how: dict[str, Any],
-    processes: int,
-    save: Path | None,
-    json: str | None,
-) -> int:
-    from sim.experiments.load import load as do_load
-    from sim.judgement.judge import status_of
-    from sim.judgement.targets import Verdict
-    from sim.report.json_document import run_document
-    from sim.report.terminal import run_tables
-
-    result = do_load(asked, url, options=options, processes=processes, progress=True, **how)
-    if save is not None:
-        from sim.results.storage import save_run
-
-        save_run(result, save)
-        say(f"written: {save}")
-    document = run_document(result)
-    show(run_tables(result), document=document, json=json)
-    return USAGE_STATUS if result.interrupted else status_of(Verdict(document["verdict"]))
 
 
 def _search(

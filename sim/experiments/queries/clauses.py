@@ -203,7 +203,8 @@ class _Reader:
         while place < len(self.tokens):
             token = self.tokens[place]
             depth += token.says("(") - token.says(")")
-            if depth < 0 or token.says("SELECT", ";") or (not depth and self._ends(token, is_set, is_between)):
+            ends = not depth and self._ends(token, is_set=is_set, is_between=is_between)
+            if depth < 0 or ends or token.says("SELECT", ";"):
                 break
             is_between = is_between and not token.says("AND")
             if token.kind == "param":
@@ -216,7 +217,7 @@ class _Reader:
         return tuple(params), tuple(literals), other
 
     @staticmethod
-    def _ends(token: Token, is_set: bool, is_between: bool) -> bool:  # noqa: FBT001  # private
+    def _ends(token: Token, *, is_set: bool, is_between: bool) -> bool:
         if token.says("AND"):
             return not is_between
         return token.says(

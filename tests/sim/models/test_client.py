@@ -3,6 +3,8 @@
 Goal: a client's patience is what the scenario says. Method: one request against a slow server, worked out by hand.
 """
 
+from typing import Any
+
 from sim import flow as f
 from sim.engines.simpy_engine import simulate
 from sim.models import client
@@ -19,9 +21,9 @@ def test_a_client_gives_up_retries_and_reports_a_timeout() -> None:
     assert (run.latency_ms[0], f.OUTCOMES[run.outcome[0]], run.attempts[0]) == (35.0, "timeout", 2)
 
 
-def client_flow(**policy: object) -> f.Flow:
+def client_flow(**policy: Any) -> f.Flow:
     """A client of a server that always fails at once: three retries, 100, 200 and 400 ms apart."""
-    table = client.Client(timeout_ms=1000.0, retries=3, backoff_ms=100.0, **policy)  # type: ignore[arg-type]
+    table = client.Client(timeout_ms=1000.0, retries=3, backoff_ms=100.0, **policy)
     patience = Instance("client", client.COMPONENT, table)
     return client.with_retries(patience, (f.Guard(f.During(0.0, 1e9), "error"),))
 

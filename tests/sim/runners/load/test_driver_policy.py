@@ -35,7 +35,7 @@ class Failing(Driver):
     """A driver without a deployment: every attempt fails."""
 
     def __init__(self, client: Client) -> None:
-        self.client, self.tape = client, Tape()  # type: ignore[assignment]
+        self.client, self.tape = client, Tape()  # type: ignore[assignment]  # keeps what the test asks for
         self.messages, self.paused_until_s = defaultdict(lambda: HEALTH), -inf
         self._budget = float(client.budget_retries_max)
         self._loop = asyncio.new_event_loop()

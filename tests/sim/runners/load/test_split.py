@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -146,14 +147,14 @@ def test_worker_that_is_killed_ends_the_run_with_what_the_others_measured() -> N
 
 def children_of(process: int) -> list[int]:
     """Numbers of the processes that *process* started."""
-    with open(f"/proc/{process}/task/{process}/children", encoding="ascii") as children:  # noqa: PTH123
-        return [int(number) for number in children.read().split()]
+    children = Path(f"/proc/{process}/task/{process}/children").read_text("ascii")
+    return [int(number) for number in children.split()]
 
 
 def still_there(processes: list[int]) -> list[int]:
     """Those of *processes* that are still there after a while."""
     for _ in range(200):
-        left = [process for process in processes if os.path.exists(f"/proc/{process}")]  # noqa: PTH110
+        left = [process for process in processes if Path(f"/proc/{process}").exists()]
         if not left:
             break
         time.sleep(0.05)
