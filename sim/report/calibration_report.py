@@ -1,7 +1,6 @@
 """What a calibration says: on a terminal, and as JSON."""
 
 from collections.abc import Iterator
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
@@ -56,7 +55,7 @@ def _interval(number: "Interval") -> str:
 
 
 def _fit(law: "Law") -> str:
-    if isfinite(law.fit_probability):
+    if law.fit_probability is not None:
         return f"{law.fit_probability:.2g}"
     return f"({law.rejected}: {law.rejected_probability:.2g})" if law.rejected else ""
 

@@ -6,17 +6,15 @@ few tens of milliseconds.
 """
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sim.foundation.errors import RunnerError
+from sim.runners.lifetime import attended
 from sim.runners.runtime import Runtime
 
-SITTER = Path(__file__).with_name("sitter.py")
 ALONE = frozenset({"workers", "durable_objects"})
 """Components whose operations the runtime does by itself."""
 COMPATIBILITY_DATE = "2026-11-01"
@@ -83,8 +81,7 @@ def command(
     config = scratch / "config.capnp"
     # A text of Cap'n Proto is written as one of JSON; what JSON would write as \\u is ASCII here, or kept as it is.
     config.write_text(CONFIG.format(**{name: json.dumps(text, ensure_ascii=False) for name, text in texts.items()}))
-    sitting: list[str | Path] = [sys.executable, "-I", "-S", SITTER, str(os.getpid()), scratch]
-    return [*sitting, runtime.workerd, "serve", "--control-fd=1", config]
+    return attended(scratch, command=[runtime.workerd, "serve", "--control-fd=1", config])
 
 
 def _bundle(runtime: Runtime, *, worker: str, to: Path) -> None:

@@ -2,7 +2,7 @@
 
 It is a process of its own, reached over HTTP and QUIC like any deployment: the two sides share only a file with the
 scenario's numbers, and the ready line. When this process ends, whether by an exception, Ctrl-C or SIGKILL, the
-reference ends too and its data directory is removed (:mod:`sim.runners.leash`).
+reference ends too and its data directory is removed (:mod:`sim.runners.sitter`).
 """
 
 import json
@@ -23,14 +23,15 @@ from typing import IO, TYPE_CHECKING, Any
 from sim.foundation.errors import RunnerError, UsageError
 from sim.results.result import Result
 from sim.runners import live
+from sim.runners.lifetime import attended
 from sim.runners.load.address import Deployment, read_ready_line
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
 
-LEASH = "sim.runners.leash"
-"""Module that runs the reference as a process."""
+PROCESS = "sim.runners.reference_process"
+"""Module that is run as the reference's process."""
 
 READY_S = 30.0
 """Time limit for the ready line: it takes about one second, on a loaded machine several."""
@@ -145,7 +146,7 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int =
         if data is not None:
             arguments += ["--data", data.absolute()]
         arguments += _arguments(Path(folder), scenario, seed=0 if scenario is None else scenario.seed)
-        process = _leashed(Path(folder), arguments)
+        process = _attended(Path(folder), arguments)
         try:
             return process.wait()
         except KeyboardInterrupt:
@@ -211,13 +212,13 @@ def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO
     """Start the process on free ports, to be read and not to be seen."""
     arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", "0", "--quic-port", "0", "--data", folder / "data"]
     arguments += _arguments(folder, scenario, seed=seed)
-    return _leashed(folder, arguments, stdout=subprocess.PIPE, stderr=messages)
+    return _attended(folder, arguments, stdout=subprocess.PIPE, stderr=messages)
 
 
-def _leashed(folder: Path, arguments: "list[str | Path]", **streams: Any) -> "subprocess.Popen[bytes]":
+def _attended(folder: Path, arguments: "list[str | Path]", **streams: Any) -> "subprocess.Popen[bytes]":
     """Start the process in a session of its own, so that a Ctrl-C meant for this process does not reach it."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", LEASH, str(os.getpid()), folder, *arguments],
+        attended(folder, command=[sys.executable, "-P", "-m", PROCESS, *arguments]),
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         **streams,

@@ -7,7 +7,6 @@ Neither is needed for anything else. ``make runtime`` sets both up: Node comes a
 import json
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +19,6 @@ DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 NODE_MAJOR_MIN = 22
 """What wrangler and Miniflare need."""
 
-TETHER = Path(__file__).with_name("tether.py")
 SET_UP = "make runtime"
 
 
@@ -43,11 +41,6 @@ class Runtime:
     def starter(self, options: Path) -> list[str | Path]:
         """Return the command that serves what *options* describe."""
         return [self.node, self.deploy / "runtime" / "start.mjs", options]
-
-
-def tethered(keeper: int, signal_number: int, *, command: list[str | Path]) -> list[str | Path]:
-    """Return *command*, made to end when the process *keeper* does."""
-    return [sys.executable, "-I", "-S", TETHER, str(keeper), str(signal_number), *command]
 
 
 def find() -> Runtime:

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from sim.foundation.errors import UsageError
 from sim.results.result import Result
 from sim.runners import live, raw_workerd
+from sim.runners.lifetime import tethered
 from sim.runners.load.address import Deployment, read_ready_line
 from sim.runners.reference import PORT_MAX, Running, deployment_tables, stop, wait_until_ready
-from sim.runners.runtime import Runtime, find, tethered
+from sim.runners.runtime import Runtime, find
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario

@@ -73,13 +73,14 @@ class Law:
         By parameter; for an empirical distribution those of its mean, P50 and P99.
     n : int
         Size of the sample.
-    fit_probability : float
-        The p-value of goodness of fit; NaN for a constant and for an empirical distribution, which is not tested.
+    fit_probability : float, optional
+        The p-value of goodness of fit; None for a constant and for an empirical distribution, which is not tested.
     considered : mapping of str to float
         AIC above the least, by family; infinite where the family cannot hold the sample.
     rejected : str
         The family that was taken, if it does not fit; empty otherwise.
-    rejected_probability : float
+    rejected_probability : float, optional
+        Its p-value; None if no family was rejected.
     observed : ndarray, shape (quantiles,)
         Quantiles of the sample at :data:`QQ_PROBABILITIES`; empty where no sample shows the distribution alone.
     """
@@ -87,10 +88,10 @@ class Law:
     distribution: AnyDistribution
     intervals: dict[str, Interval]
     n: int
-    fit_probability: float = float("nan")
+    fit_probability: float | None = None
     considered: dict[str, float] = field(default_factory=dict)
     rejected: str = ""
-    rejected_probability: float = float("nan")
+    rejected_probability: float | None = None
     observed: Array = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
 
     @property
@@ -102,7 +103,7 @@ class Law:
         numbers = ", ".join(
             f"{key} {one.value:.4g} [{one.low:.4g}, {one.high:.4g}]" for key, one in self.intervals.items()
         )
-        fit = f", fit p = {self.fit_probability:.2g}" if isfinite(self.fit_probability) else ""
+        fit = f", fit p = {self.fit_probability:.2g}" if self.fit_probability is not None else ""
         lost = f"; {self.rejected} does not fit (p = {self.rejected_probability:.2g})" if self.rejected else ""
         return f"{self.name}: {numbers}; n = {self.n:,}{fit}{lost}"
 
@@ -206,7 +207,7 @@ def empirical_law(
     *,
     considered: dict[str, float] | None = None,
     rejected: str = "",
-    rejected_probability: float = float("nan"),
+    rejected_probability: float | None = None,
 ) -> Law:
     """Return a sample's own quantiles as its distribution, with intervals of its mean, P50 and P99."""
     statistics: dict[str, Callable[[Array], Any]] = {

@@ -1,11 +1,10 @@
 """The reference's row counter, a process of its own beside this one: it walks a statement's bytecode.
 
 The two share a folder of SQLite files and lines of JSON; like any run of the reference, it ends when this process does,
-and the folder goes with it (:mod:`sim.runners.leash`).
+and the folder goes with it (:mod:`sim.runners.sitter`).
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,8 @@ from typing import IO, Any
 
 from sim.foundation.errors import RunnerError
 from sim.runners.databases.counting import Count, Value, shown
-from sim.runners.reference import LEASH, stop
+from sim.runners.lifetime import attended
+from sim.runners.reference import PROCESS, stop
 
 STEPS_MAX = 2_000_000
 """Instructions of one walk: some 200,000 rows, or a few seconds; more is extrapolated."""
@@ -97,10 +97,10 @@ def counter_process() -> Iterator[CounterProcess]:
     """Start the process with an empty folder for databases; both are gone when the context ends, or this process."""
     with TemporaryDirectory(prefix="headroom-d1-", ignore_cleanup_errors=True) as scratch, TemporaryFile() as messages:
         folder = Path(scratch)
-        command: list[str | Path] = [sys.executable, "-P", "-m", LEASH, str(os.getpid()), folder]
+        command: list[str | Path] = [sys.executable, "-P", "-m", PROCESS, "--count-rows-in", folder]
         # A session of its own, so that a Ctrl-C meant for this process does not reach it.
         process = subprocess.Popen(
-            [*command, "--count-rows-in", folder],
+            attended(folder, command=command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,

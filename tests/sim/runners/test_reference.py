@@ -1,4 +1,4 @@
-"""The reference deployment on its leash.
+"""The reference deployment that a run starts.
 
 Goal: a run on the reference leaves no process and no file, however it ends. Method: every way out is taken with the
 real reference, and the ways in which a start can fail with a small stand-in for it.
@@ -86,7 +86,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
     """Run *lines* in place of the reference."""
     (folder / "stand_in.py").write_text("import signal, sys, time\n" + "\n".join(lines))
-    monkeypatch.setattr(reference, "LEASH", "stand_in")
+    monkeypatch.setattr(reference, "PROCESS", "stand_in")
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
 

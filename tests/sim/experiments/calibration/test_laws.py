@@ -48,6 +48,7 @@ def test_the_family_of_a_large_sample_is_found_and_its_parameters_are_near(name:
     true = TRUE[name]
     found = fit_law(drawn(true, 20_000, 5), rng=1)
     assert found.name == name
+    assert found.fit_probability is not None
     assert found.fit_probability >= 0.01
     assert found.considered[name] <= 2
     for parameter, interval in found.intervals.items():
@@ -85,6 +86,7 @@ def test_no_family_is_accepted_that_a_large_sample_was_not_drawn_from(name: str,
     sample = MIXTURES[name](np.random.default_rng(seed), 20_000)
     found = fit_law(sample, rng=seed)
     assert found.name == "empirical"
+    assert found.rejected_probability is not None
     assert found.rejected_probability < 0.01
     law = found.distribution
     assert law.expected() == pytest.approx(sample.mean(), rel=0.01)
