@@ -26,12 +26,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
+from reference_impl.durable_objects.shared_turns import SharedTurns
 from reference_impl.durable_objects.sockets import SERVICE_RESTART, Sockets
 from reference_impl.durable_objects.storage import Storage
 from reference_impl.durable_objects.transactions import Transaction
 from reference_impl.errors import ImplError, PlatformError
 from reference_impl.timing.clock import Waiter
 from reference_impl.timing.stopwatch import Stage, Station, Stopwatch
+from reference_impl.timing.tape import Tape
 
 Returned = TypeVar("Returned")
 
@@ -54,12 +56,15 @@ class Activation:
         The input gate.
     sockets
         Its hibernatable sockets.
+    turns
+        Which requests share a turn.
     queue_category
         The time category of the wait in *queue*.
     """
 
-    def __init__(self, queue: Station, sockets: Sockets, *, queue_category: str) -> None:
+    def __init__(self, queue: Station, sockets: Sockets, *, turns: SharedTurns, queue_category: str) -> None:
         self.queue = queue
+        self.turns = turns
         self.queue_category = queue_category
         self.instance: Any = None
         self.state: Any = None
@@ -102,10 +107,11 @@ class Activation:
 class Event:
     """One request, alarm or message that an object handles.
 
-    *wrote* says whether the event stored something; its reply then waits for the output gate's sampled time.
+    *shares* says whether it may share a turn with other requests. *wrote* says whether the event stored something; its
+    reply then waits for the output gate's sampled time.
     """
 
-    def __init__(self, activation: Activation, stopwatch: Stopwatch) -> None:
+    def __init__(self, activation: Activation, stopwatch: Stopwatch, *, shares: bool = False) -> None:
         self._activation = activation
         self._generation = activation.generation
         self._is_inside = False
@@ -113,6 +119,24 @@ class Event:
         self.stopwatch = stopwatch
         self.has_begun = False
         self.wrote = False
+        self._shares = shares
+        self._further_ms: float | None = 0.0
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether the turn of another request does the event's work."""
+        return self._further_ms is None
+
+    def work_ms(self, tape: Tape) -> float:
+        """Draw the time of the event's work; 0 if another request's turn does it."""
+        return 0.0 if self.is_carried else self.stopwatch.draw_ms(tape)
+
+    def rest_of_turn_ms(self, collection: Tape) -> float:
+        """Return how long the event holds the object after its work: for others of its turn, and a collection."""
+        if not self._shares:
+            return 0.0
+        collection_ms = self.stopwatch.draw_ms(collection) if self._activation.turns.collects() else 0.0
+        return (self._further_ms or 0.0) + collection_ms
 
     def stage(self, component: str, drawn_ms: float = 0.0) -> "ObjectStage":
         """Return a context in which real work holds the object for at least the sampled time."""
@@ -210,7 +234,18 @@ class Event:
 
     async def enter(self) -> None:
         """Wait in the queue for the object; a full queue refuses the event."""
-        waited_ms = await self._activation.queue.acquire(self.stopwatch)
+        turns = self._activation.turns
+        if self._shares:
+            await self.stopwatch.catch_up()  # It has arrived only now.
+            turns.arrive()
+        try:
+            waited_ms = await self._activation.queue.acquire(self.stopwatch)
+        except BaseException:
+            if self._shares:
+                turns.give_up()
+            raise
+        if self._shares:
+            self._further_ms = turns.begin()
         self._is_inside = True
         self._activation.events += 1
         if self._activation.retired is not None:

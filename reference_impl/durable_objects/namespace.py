@@ -29,6 +29,7 @@ from reference_impl.durable_objects import ids as object_ids
 from reference_impl.durable_objects.alarms import AlarmScheduler, no_jitter
 from reference_impl.durable_objects.gates import Activation, Event, ResetError
 from reference_impl.durable_objects.settings import DurableObjectsSettings
+from reference_impl.durable_objects.shared_turns import SharedTurns
 from reference_impl.durable_objects.sockets import MESSAGE_BYTES_MAX, MESSAGES_PER_REQUEST, Socket, Sockets
 from reference_impl.durable_objects.state import State
 from reference_impl.durable_objects.storage import Storage
@@ -51,6 +52,9 @@ INDEX_TABLE = """
 CREATE TABLE IF NOT EXISTS objects (id TEXT PRIMARY KEY, name TEXT, alarm_unix_ms INTEGER)
 """
 CODE_UPDATED = "Durable Object reset because its code was updated."
+ALONE = frozenset({"/flush"})
+"""Paths of requests that never share a turn: they are not done in one."""
+
 BROKEN = "the object was reset by a defect of its code; ask again"
 
 
@@ -207,7 +211,9 @@ class Namespace:
         OverloadedError
             If the object's queue is full.
         """
-        return await self._enter(object_id, stopwatch, lambda it, event: it.fetch(request, event))
+        return await self._enter(
+            object_id, stopwatch, lambda it, event: it.fetch(request, event), shares=request.path not in ALONE
+        )
 
     async def ask(self, name: str, request: Request, *, stopwatch: Stopwatch, attempt: Attempt = once) -> Response:
         """Send *request* from the Worker to the object called *name*, and return its answer.
@@ -271,15 +277,20 @@ class Namespace:
         handle: Callable[[Any, Event], Awaitable[Returned]],
         *,
         requests: float = 1.0,
+        shares: bool = False,
     ) -> Returned:
         activation = self._activation(object_id)
         self.billed.add("requests", requests)
-        event = Event(activation, stopwatch)
+        event = Event(activation, stopwatch, shares=shares)
         await event.enter()
         try:
             instance = self._awake(object_id, activation, stopwatch)
             event.begin()
             returned = await handle(instance, event)
+            rest_ms = event.rest_of_turn_ms(self.settings.collection_ms)
+            if rest_ms:
+                stopwatch.delay(self.name, rest_ms)
+                await stopwatch.catch_up()
             if event.end():
                 await event.pass_output_gate()
         except ImplError:
@@ -338,7 +349,10 @@ class Namespace:
                 ),
                 hang_up=lambda socket, code, reason: self._hang_up(object_id, socket, code, reason=reason),
             )
-            activation = self._activations[object_id] = Activation(queue, sockets, queue_category=f"{self.name}_queue")
+            turns = SharedTurns(self.settings.coalesced_ms, self.settings.collection_every)
+            activation = self._activations[object_id] = Activation(
+                queue, sockets, turns=turns, queue_category=f"{self.name}_queue"
+            )
         return activation
 
     def _close_idle(self) -> None:

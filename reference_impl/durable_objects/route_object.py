@@ -110,12 +110,12 @@ class RouteObject:
             await self._tenant.alarm(event)
 
     async def _read(self, rows: int, event: Event) -> Response:
-        async with event.stage(self._category, event.stopwatch.draw_ms(self._settings.read_ms)):
+        async with event.stage(self._category, event.work_ms(self._settings.read_ms)):
             found = self._versions(rows)
         return json_response({"success": True, "rows": len(found)})
 
     async def _write(self, rows: int, event: Event) -> Response:
-        async with event.stage(self._category, event.stopwatch.draw_ms(self._settings.write_ms)):
+        async with event.stage(self._category, event.work_ms(self._settings.write_ms)):
             versions = self._versions(rows)
             with self._storage.transaction():
                 for keys in _calls(rows):

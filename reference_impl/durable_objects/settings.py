@@ -12,7 +12,10 @@ EVICT_IDLE_MS = 70_000.0
 
 @dataclass(frozen=True)
 class DurableObjectsSettings:
-    """Settings of a namespace; *shards* None: every key has its own object; *queue_limit* None: unbounded."""
+    """Settings of a namespace; *shards* None: every key has its own object; *queue_limit* None: unbounded.
+
+    *coalesced_ms* None: every request has a turn of its own; *collection_every* None: garbage is never collected.
+    """
 
     shards: int | None
     rtt_ms: Tape
@@ -22,6 +25,9 @@ class DurableObjectsSettings:
     queue_limit: int | None
     read_ms: Tape
     write_ms: Tape
+    coalesced_ms: float | None
+    collection_every: int | None
+    collection_ms: Tape
     limits: StorageLimits
 
     @classmethod
@@ -37,6 +43,9 @@ class DurableObjectsSettings:
             queue_limit=table.count("queue_limit", at_least=0),
             read_ms=table.tape("read_ms"),
             write_ms=table.tape("write_ms"),
+            coalesced_ms=None if table.take("coalesced_ms", None) is None else table.number("coalesced_ms", 0),
+            collection_every=table.count("collection_every"),
+            collection_ms=table.tape("collection_ms"),
             limits=limits_with(
                 table.choice("storage", "sqlite", choices=list(BACK_ENDS)),
                 sqlite_value_bytes=table.whole("sqlite_value_bytes_max", SQLITE_LIMITS.value_bytes, at_least=1),

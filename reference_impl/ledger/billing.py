@@ -112,8 +112,10 @@ class BillingLedger:
 
     async def _log(self, request: Request, event: Event) -> Response:
         usage = events.usage_event(request.body)
-        drawn_ms = event.stopwatch.draw_ms(self._settings.write_ms)
-        drawn_ms += self._settings.append_us_per_event * self._policy.events_held() / 1_000
+        drawn_ms = 0.0
+        if not event.is_carried:
+            drawn_ms = event.work_ms(self._settings.write_ms)
+            drawn_ms += self._settings.append_us_per_event * self._policy.events_held() / 1_000
         async with event.stage(self._category, drawn_ms):
             receipt = self._policy.append(usage, self._clock.unix_ms())
             if self._policy.flushes_itself and self._state.alarm_unix_ms() is None:
@@ -133,7 +135,7 @@ class BillingLedger:
 
     async def _balance(self, request: Request, event: Event) -> Response:
         organization_id = validation.name("organization_id", request.query.get("organization_id"))
-        async with event.stage(self._category, event.stopwatch.draw_ms(self._settings.read_ms)):
+        async with event.stage(self._category, event.work_ms(self._settings.read_ms)):
             balance = self._policy.balance(organization_id)
         return json_response(
             {

@@ -4,10 +4,16 @@ A request travels to the object, waits in its queue, starts it if it was evicted
 answered only when the write is durable: the *output gate* holds the answer back, not the object. An object that was
 idle for long enough is evicted and must be started again, while its next request, and all behind it, wait.
 
+Two things that the open-source runtime does may be said of an object, and are absent by default since the provider
+publishes neither. Requests that wait when the object becomes free share one *turn* of its event loop: they are handled
+and committed together, and answered at its end, so that a request costs less under load than alone. And the isolate
+stops to collect garbage, after so many requests and not after so much time.
+
 Sources
 -------
 Durable Objects limits, lifecycle and "rules of Durable Objects" pages. The output gate's 10-13 ms
 were measured by one user (lumenize.com). The start time has no published figure (an assumption of the scenario).
+Turns and collections: measured on the open-source runtime (docs/FIDELITY_WORKERD.md).
 """
 
 from collections.abc import Callable
@@ -17,18 +23,35 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from sim.flow import Branch, Delay, Flow, Hold, Idle, Station, Time
-from sim.foundation.schema import Count, NotNegative, Positive, Table, count_or
+from sim.flow import (
+    ZERO,
+    Branch,
+    Count,
+    CountAtLeast,
+    Counter,
+    Delay,
+    Flow,
+    Guard,
+    Hold,
+    Idle,
+    Move,
+    Reset,
+    Station,
+    Time,
+    Waiting,
+)
+from sim.foundation.schema import Count as Number
+from sim.foundation.schema import NotNegative, Positive, Table, count_or
 from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, meter, per_million, storage
 from sim.models.component import Component, Instance, Operation, Tier
-from sim.randomness.distributions import Distribution
+from sim.randomness.distributions import Constant, Distribution
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
 
-Shards = Annotated[Count | Literal["per_key"], count_or("per_key")]
+Shards = Annotated[Number | Literal["per_key"], count_or("per_key")]
 
 
 class DurableObjects(Table):
@@ -44,19 +67,26 @@ class DurableObjects(Table):
     """Idle time after which an object is evicted from memory."""
     output_gate_ms: Distribution
     """Time until a write is durable and its answer may leave; the object serves others meanwhile."""
-    queue_limit: Count
+    queue_limit: Number
     """Most requests that may wait for one object; a further one fails as overloaded."""
     read_ms: Distribution
     """Work of a request that reads the object's state; it holds the object."""
     write_ms: Distribution
     """Work of a request that changes the object's state; it holds the object."""
+    coalesced_ms: NotNegative | None = None
+    """Requests that wait when the object becomes free share a turn: it takes the work of the first, and this for each
+    further one; all are answered at its end. Without it every request has a turn of its own."""
+    collection_every: Number | None = None
+    """Requests of one object after which its isolate collects garbage; without it, never."""
+    collection_ms: Distribution = Constant(value=0.0)
+    """Time of a collection; it holds the object."""
     storage: Literal["sqlite", "kv"] = "sqlite"
     """Back end of the objects' storage; the older ``kv`` has no SQL."""
-    sqlite_value_bytes_max: Count | None = None
+    sqlite_value_bytes_max: Number | None = None
     """Largest stored value on the SQLite back end, with its key; no limit without it."""
-    kv_value_bytes_max: Count | None = None
+    kv_value_bytes_max: Number | None = None
     """Largest stored value on the key-value back end; no limit without it."""
-    kv_unit_bytes: Count | None = None
+    kv_unit_bytes: Number | None = None
     """What one unit of the key-value back end's bill writes; without it the units of a growing log are not billed."""
 
 
@@ -103,10 +133,45 @@ def held(objects: Instance, *, work: Flow, evict_idle_ms: float | None = None) -
     """
     place = station(objects)
     idle_ms = objects.table.evict_idle_ms if evict_idle_ms is None else evict_idle_ms
+    return (Hold(place, (*_start(objects, idle_ms), *work)),)
+
+
+def _start(objects: Instance, idle_ms: float) -> Flow:
+    """Start the object if it was evicted; do so inside a hold."""
     if isinf(idle_ms):
-        return (Hold(place, work),)
+        return ()
     start = Delay(objects.table.cold_start_ms, objects.stream("cold_start"))
-    return (Hold(place, (Branch(Idle(place, idle_ms), (start,)), *work)),)
+    return (Branch(Idle(station(objects), idle_ms), (start,)),)
+
+
+def _in_turns(objects: Instance, work: Flow) -> Flow:
+    """Share the object's turns: the first request of a turn holds it for all that wait, the others pass at its end."""
+    table: DurableObjects = objects.table
+    place = station(objects)
+    waiting = Counter(f"{objects.name}_waiting", instances=place.instances)
+    turn = Counter(f"{objects.name}_turn", instances=place.instances)
+    further = Time(ZERO.distribution, each_ms=table.coalesced_ms or 0.0, of=turn)
+    first = (
+        Move(waiting, into=turn),
+        Count(turn, by=-1),
+        *_start(objects, table.evict_idle_ms),
+        *work,
+        Delay(further, objects.stream("further")),
+    )
+    done = tuple(step for step in work if not isinstance(step, Delay))
+    passes = Branch(CountAtLeast(turn, 1), (Count(turn, by=-1), *done), first)
+    # A request that the full queue refuses must not be counted, so it is refused here, as the station would.
+    return (Guard(Waiting(place, table.queue_limit), place.error), Count(waiting), Hold(place, (passes,)))
+
+
+def _collection(objects: Instance) -> Flow:
+    """Stop to collect garbage, if it is time; do so inside a hold."""
+    table: DurableObjects = objects.table
+    if table.collection_every is None:
+        return ()
+    since = Counter(f"{objects.name}_collection", instances=station(objects).instances)
+    stop = (Reset(since), Delay(table.collection_ms, objects.stream("collection")))
+    return (Count(since), Branch(CountAtLeast(since, table.collection_every), stop))
 
 
 def call(objects: Instance, *, work: Flow, writes: bool) -> Flow:
@@ -120,8 +185,10 @@ def call(objects: Instance, *, work: Flow, writes: bool) -> Flow:
     writes : bool
         Whether the answer waits behind the output gate.
     """
+    work = (*work, *_collection(objects))
     gate = (Delay(objects.table.output_gate_ms, objects.stream("output_gate")),) if writes else ()
-    return around(objects, (*held(objects, work=work), *gate))
+    inner = held(objects, work=work) if objects.table.coalesced_ms is None else _in_turns(objects, work)
+    return around(objects, (*inner, *gate))
 
 
 def around(objects: Instance, inner: Flow) -> Flow:

@@ -33,6 +33,19 @@ SCENARIOS: dict[str, tuple[Scenario, float, int]] = {
     "launch at its peak": (LAUNCH.with_(**NEVER), 57.9, 1_000),
     "launch, a database at 80 %": (LAUNCH.with_(**NEVER).with_shares(search=1.0), 800.0, 2_000),
     "launch, one ledger at 80 %": (LAUNCH.with_(**NEVER, **{"system.durable_objects.shards": 1}), 500.0, 2_000),
+    "launch, one ledger whose turns are shared": (
+        LAUNCH.with_(
+            **NEVER,
+            **{
+                "system.durable_objects.shards": 1,
+                "system.durable_objects.coalesced_ms": 0.4,
+                "system.durable_objects.collection_every": 70,
+                "system.durable_objects.collection_ms": {"distribution": "exponential", "mean": 30.0},
+            },
+        ),
+        900.0,
+        2_500,
+    ),
     "the policy seed": (LAUNCH.with_(**{"system.ledger.policy": "seed"}), 57.9, 600),
     "feed: chances, spawned and concurrent steps": (load_scenario("feed"), 50.0, 1_000),
     "social: cache, KV, queues, rooms": (load_scenario("social"), 138.9, 1_000),
@@ -52,6 +65,17 @@ def test_every_request_has_the_same_latency(name: str) -> None:
     simulated, measured = both(*SCENARIOS[name])
     assert measured["outcome"].tolist() == simulated["outcome"].astype(str).tolist()
     assert np.allclose(measured["latency_ms"], simulated["latency_ms"], rtol=0, atol=NEAR_MS)
+
+
+def test_a_full_queue_refuses_the_same_requests_where_turns_are_shared() -> None:
+    scenario, rate_per_s, requests = SCENARIOS["launch, one ledger whose turns are shared"]
+    limits = {"system.durable_objects.queue_limit": 10, "system.client.retries": 0}
+    simulated, measured = both(scenario.with_(**limits), rate_per_s, requests)
+    outcomes = simulated["outcome"].astype(str)
+    assert measured["outcome"].tolist() == outcomes.tolist()
+    assert 100 < (outcomes == "overloaded").sum() < 1_000
+    answered = (outcomes == "ok").to_numpy()
+    assert np.allclose(measured["latency_ms"][answered], simulated["latency_ms"][answered], rtol=0, atol=NEAR_MS)
 
 
 def test_flushes_are_in_step_but_for_the_whole_milliseconds_of_an_alarm() -> None:
