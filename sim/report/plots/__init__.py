@@ -11,6 +11,7 @@ from sim.report.plots.collapse import hysteresis
 from sim.report.plots.demand import arrivals
 from sim.report.plots.latency import ccdf, over_time
 from sim.report.plots.load import latency_against_load
+from sim.report.plots.pairing import pairing
 from sim.report.plots.parts import waterfall
 from sim.report.plots.sensitivity import tornado
 from sim.report.plots.uncertainty import assumptions
@@ -27,6 +28,7 @@ __all__ = [
     "hysteresis",
     "latency_against_load",
     "over_time",
+    "pairing",
     "qq",
     "stations",
     "tornado",
