@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim import Pairing, Result, Scenario, load_scenario, pair, play, schedule
+from sim import Pairing, Result, Scenario, SimError, load_scenario, pair, play, schedule
 from sim.runners import reference, runtime
 from tests.evidence import fidelity_recording as recording
-from tests.evidence.fidelity_recording import Conditions, Recording
+from tests.evidence.fidelity_recording import Conditions, Reference, Runtime
 from tests.evidence.fidelity_workerd import first_in_line
 from tests.evidence.fidelity_workerd_text import cheaper, goals
 from tests.evidence.fidelity_workerd_text import text as workerd_text
@@ -33,8 +33,9 @@ UTILIZATIONS = (0.3, 0.6, 0.8)
 QUERY_MS = 20.0
 """Mean of an exponential query: 50 a second are all that the database can do, which any machine can send."""
 RUNS, RUN_S = 5, 24.0
-GOALS = {0.5: 0.02, 0.99: 0.05}
+GOALS = {"p50": 0.02, "p99": 0.05}
 """Largest error of the median of the runs that we promise on a machine that is not busy."""
+PROBABILITIES = {"p50": 0.5, "p99": 0.99}
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,10 @@ def reference_text(found: Sequence[Paired]) -> str:
         "## The paced reference, in pairs",
         "",
         f"Searches of a database whose queries take {QUERY_MS:g} ms in the mean (exponential), {RUN_S:g} s in real",
-        f"time over HTTP, {RUNS} runs at each utilization, each with a seed of its own that both sides have; driver and",
-        "reference run before ordinary processes. Medians of the runs; in brackets the widest paired 95 % interval of a",
-        "run. *Noise* is measured less simulated latency: its 5 %, 50 % and 95 % quantiles. *Parted* are requests that",
-        "differ by more than the noise, by the part of their time that differs most.",
+        f"time over HTTP, {RUNS} runs at each utilization, each with a seed of its own that both sides have; driver",
+        "and reference run before ordinary processes. Medians of the runs; in brackets the widest paired 95 %",
+        "interval of a run. *Noise* is measured less simulated latency: its 5 %, 50 % and 95 % quantiles. *Parted*",
+        "are requests that differ by more than the noise, by the part of their time that differs most.",
         "",
         "| utilization | requests a run | P50, error | P99, error | noise, ms | parted | runs not valid |",
         "| ---: | ---: | ---: | ---: | ---: | --- | ---: |",
@@ -118,7 +119,7 @@ def _row(one: Paired) -> str:
         for part, count in run.parted.items():
             parted[part] = parted.get(part, 0) + count
     said = ", ".join(f"{part} {count}" for part, count in sorted(parted.items(), key=lambda item: -item[1])) or "none"
-    errors = " | ".join(_error(one, probability) for probability in GOALS)
+    errors = " | ".join(_error(one, probability) for probability in PROBABILITIES.values())
     noise = ", ".join(f"{value:.2f}" for value in noise_ms)
     return f"| {one.utilization:.0%} | {pairs:,} | {errors} | {noise} | {said} | {one.late} |"
 
@@ -131,16 +132,16 @@ def _error(one: Paired, probability: float) -> str:
 
 def _verdict(found: Sequence[Paired]) -> str:
     missed = [
-        f"P{100 * probability:g} at {one.utilization:.0%}"
+        f"{name.upper()} at {one.utilization:.0%}"
         for one in found
-        for probability, goal in GOALS.items()
-        if abs(one.error(probability)) > goal
+        for name, goal in GOALS.items()
+        if abs(one.error(PROBABILITIES[name])) > goal
     ]
     promise = "P50 within 2 % and P99 within 5 %"
     return f"{promise}: missed by {', '.join(missed)}." if missed else f"{promise}: held at every utilization."
 
 
-def page(kept: Recording, runs: dict[float, list[Result]]) -> str:
+def page(kept: Reference, runs: dict[float, list[Result]], scored: Runtime) -> str:
     """Return docs/FIDELITY.md."""
     head = [
         "# Fidelity",
@@ -149,13 +150,13 @@ def page(kept: Recording, runs: dict[float, list[Result]]) -> str:
         "[reports/fidelity.ipynb](../reports/fidelity.ipynb) has the figures; why the real runtime is missed:",
         "[FIDELITY_WORKERD.md](FIDELITY_WORKERD.md).",
         "",
-        f"- The reference: {conditions(kept.reference)}",
-        f"- The real runtime: {conditions(kept.runtime.conditions)}",
+        f"- The reference: {conditions(kept.conditions)}",
+        f"- The real runtime: {conditions(scored.conditions)}",
         "",
         "An error is predicted (or simulated) against measured: +2 % says that the prediction is 2 % too high.",
         "",
     ]
-    return "\n".join(head) + "\n" + "\n".join([reference_text(paired(runs)), workerd_text(kept.runtime.scores)])
+    return "\n".join(head) + "\n" + "\n".join([reference_text(paired(runs)), workerd_text(scored.scores)])
 
 
 def conditions(found: Conditions) -> str:
@@ -166,12 +167,12 @@ def conditions(found: Conditions) -> str:
     )
 
 
-def why(text: str, kept: Recording) -> str:
+def why(text: str, scored: Runtime) -> str:
     """Return docs/FIDELITY_WORKERD.md with its tables made anew."""
     tables = {
-        "conditions": conditions(kept.runtime.conditions),
-        "goals": goals(kept.runtime.scores),
-        "cheaper": cheaper(kept.runtime.scores),
+        "conditions": conditions(scored.conditions),
+        "goals": goals(scored.scores),
+        "cheaper": cheaper(scored.scores),
     }
     for name, table in tables.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
@@ -184,36 +185,33 @@ def why(text: str, kept: Recording) -> str:
 
 def write_pages() -> None:
     """Write both pages from the recording."""
-    kept = recording.load()
-    PAGE.write_text(page(kept, recording.load_runs()), "utf-8")
-    WHY.write_text(why(WHY.read_text("utf-8"), kept), "utf-8")
+    scored = recording.load_runtime()
+    PAGE.write_text(page(recording.load_reference(), recording.load_runs(), scored), "utf-8")
+    WHY.write_text(why(WHY.read_text("utf-8"), scored), "utf-8")
 
 
 def main() -> None:
     """Measure, keep it, and write the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=("reference", "runtime", "pages"), help="Measure this, or nothing.")
-    asked = parser.parse_args()
-    if asked.only in (None, "runtime"):
-        runtime.find()  # Missed now, and not after six minutes.
-    if asked.only and not (recording.FOLDER / recording.NAME).is_file():
-        parser.error(f"--only {asked.only} keeps the rest of a recording; there is none yet ({COMMAND})")
-    command = f"{COMMAND} --only {asked.only}" if asked.only else COMMAND
-    kept = recording.load() if asked.only else None
-    runs: dict[float, list[Result]] = {}
-    halves = {"reference": kept and kept.reference, "runtime": kept and kept.runtime}
-    if asked.only in (None, "reference"):
-        print("fidelity: the paced reference, some six minutes", file=sys.stderr)
-        watch = recording.Watch(command)
-        runs = measured()
-        halves["reference"] = watch.ended()
-    if asked.only in (None, "runtime"):
-        print("fidelity: the real runtime, some seven minutes", file=sys.stderr)
-        halves["runtime"] = recording.measured_runtime(command)
-    if runs:
-        recording.save_runs(runs)
-    recording.save(Recording.model_validate(halves))
-    write_pages()
+    only = parser.parse_args().only
+    command = f"{COMMAND} --only {only}" if only else COMMAND
+    try:
+        if only in (None, "runtime"):
+            runtime.find()  # Missed now, and not after six minutes.
+        if only in (None, "reference"):
+            print("fidelity: the paced reference, some six minutes", file=sys.stderr)
+            watch = recording.Watch(command)
+            runs = measured()
+            recording.save_reference(Reference(conditions=watch.ended(), goals=GOALS), runs)
+        if only in (None, "runtime"):
+            print("fidelity: the real runtime, some seven minutes", file=sys.stderr)
+            recording.save_runtime(recording.measured_runtime(command))
+        write_pages()
+    except SimError as error:
+        sys.exit(f"fidelity: {error}; what was measured before is kept, no page was written")
+    except FileNotFoundError as error:
+        sys.exit(f"fidelity: {error.filename} must have been recorded ({COMMAND}); no page was written")
     print(PAGE, WHY, sep="\n")
 
 

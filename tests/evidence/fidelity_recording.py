@@ -1,8 +1,8 @@
 """What ``make fidelity`` measured, kept: the pages and the report are written from it, and from nothing else.
 
 Each run on the paced reference is a file of its own (``reference_UTILIZATION_SEED.parquet``, as ``--save`` writes it),
-so the model is played anew whenever the pages are. Of the real runtime the recording keeps scores and quantiles
-(``recording.json``): its runs hold half a million requests.
+so the model is played anew whenever the pages are; ``reference.json`` says when and on what. Of the real runtime the
+recording keeps scores and quantiles (``runtime.json``): its runs hold half a million requests.
 """
 
 import os
@@ -22,7 +22,6 @@ from tests.evidence.fidelity_workerd import workerd_calibrated
 from tests.project.tidy import ROOT
 
 FOLDER = ROOT / "reports/baselines/fidelity"
-NAME = "recording.json"
 
 
 class Conditions(BaseModel):
@@ -42,27 +41,28 @@ class Conditions(BaseModel):
     """Load averages of the machine over a minute; the measurement itself makes about 2."""
 
 
+class Reference(BaseModel):
+    """The paced reference: what was promised; its runs are files of their own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    conditions: Conditions
+    goals: dict[str, float]
+
+
 class Runtime(BaseModel):
     """The real runtime: scores, and what was promised."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
+    schema_version: Literal[1] = 1
     conditions: Conditions
     goals: dict[str, float]
     goal_loads: tuple[float, ...]
     coverage_goal: float
     qq_probabilities: tuple[float, ...]
     scores: Scores
-
-
-class Recording(BaseModel):
-    """Both halves; each may be measured anew without the other."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: Literal[1] = 1
-    reference: Conditions
-    runtime: Runtime
 
 
 class Watch:
@@ -100,27 +100,49 @@ def measured_runtime(command: str, **asked: Any) -> Runtime:
     )
 
 
-def load(folder: Path = FOLDER) -> Recording:
-    """Return the recording; a file of another form is an error."""
-    return Recording.model_validate_json((folder / NAME).read_text("utf-8"))
+def reference_file(folder: Path = FOLDER) -> Path:
+    """Return where the conditions of the runs on the reference are kept."""
+    return folder / "reference.json"
 
 
-def save(recording: Recording, folder: Path = FOLDER) -> None:
-    """Write the recording, whole or not at all."""
+def runtime_file(folder: Path = FOLDER) -> Path:
+    """Return where the scores of the real runtime are kept."""
+    return folder / "runtime.json"
+
+
+def load_reference(folder: Path = FOLDER) -> Reference:
+    """Return when, on what and for what the runs on the reference were made; a file of another form is an error."""
+    return Reference.model_validate_json(reference_file(folder).read_text("utf-8"))
+
+
+def load_runtime(folder: Path = FOLDER) -> Runtime:
+    """Return the recording of the real runtime; a file of another form is an error."""
+    return Runtime.model_validate_json(runtime_file(folder).read_text("utf-8"))
+
+
+def save_runtime(found: Runtime, folder: Path = FOLDER) -> None:
+    """Write the recording of the real runtime, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(folder / NAME) as file:
-        file.write((recording.model_dump_json(indent=1) + "\n").encode())
+    with whole_file(runtime_file(folder)) as file:
+        file.write(text_of(found).encode())
 
 
-def save_runs(runs: dict[float, list[Result]], folder: Path = FOLDER) -> None:
-    """Write the runs on the reference in place of those that are there."""
+def save_reference(found: Reference, runs: dict[float, list[Result]], folder: Path = FOLDER) -> None:
+    """Write the runs on the reference in place of those that are there, then their conditions."""
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {path_of(utilization, run.seed, folder) for utilization, found in runs.items() for run in found}
-    for utilization, found in runs.items():
-        for run in found:
+    kept = {path_of(utilization, run.seed, folder) for utilization, played in runs.items() for run in played}
+    for utilization, played in runs.items():
+        for run in played:
             save_run(run, path_of(utilization, run.seed, folder))
     for old in set(folder.glob("reference_*.parquet")) - kept:
         old.unlink()
+    with whole_file(reference_file(folder)) as file:
+        file.write(text_of(found).encode())
+
+
+def text_of(found: Reference | Runtime) -> str:
+    """Return the text of a recording's file."""
+    return found.model_dump_json(indent=1) + "\n"
 
 
 def load_runs(folder: Path = FOLDER) -> dict[float, list[Result]]:

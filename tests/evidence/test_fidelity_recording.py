@@ -5,6 +5,7 @@ are written anew from it; recordings with a key too many, too few, or of another
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,13 @@ from pydantic import ValidationError
 from sim import Result, play, schedule
 from tests.evidence import fidelity
 from tests.evidence import fidelity_recording as recording
-from tests.evidence.fidelity_recording import FOLDER, NAME, Recording
+from tests.evidence.fidelity_recording import Reference, Runtime
 from tests.evidence.fidelity_scores import COVERAGE_GOAL, GOAL_LOADS, GOALS, LOADS, QQ_RECORDED, STATISTICS
 
-TEXT = (FOLDER / NAME).read_text("utf-8")
+FILES: dict[type[Reference] | type[Runtime], Path] = {
+    Reference: recording.reference_file(),
+    Runtime: recording.runtime_file(),
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,35 +29,42 @@ def runs() -> dict[float, list[Result]]:
     return recording.load_runs()
 
 
-def test_recording_and_code_have_one_form() -> None:
+@pytest.mark.parametrize("kind", FILES)
+def test_recording_and_code_have_one_form(kind: type[Reference] | type[Runtime]) -> None:
     """A key that the code does not know is refused, and one that the code adds or drops changes the text."""
-    assert Recording.model_validate_json(TEXT).model_dump_json(indent=1) + "\n" == TEXT
+    text = FILES[kind].read_text("utf-8")
+    assert recording.text_of(kind.model_validate_json(text)) == text
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
+    ("kind", "path", "value"),
     [
-        (("schema_version",), 2),
-        (("reference", "more"), 1),
-        (("runtime", "more"), 1),
-        (("runtime", "scores", "scores"), None),
-        (("runtime", "scores", "capacity_per_s", "value"), "many"),
-        (("runtime", "conditions", "cores"), None),
+        (Reference, ("schema_version",), 2),
+        (Reference, ("more",), 1),
+        (Reference, ("goals", "p50"), "small"),
+        (Runtime, ("schema_version",), 0),
+        (Runtime, ("more",), 1),
+        (Runtime, ("scores", "scores"), None),
+        (Runtime, ("scores", "capacity_per_s", "value"), "many"),
+        (Runtime, ("conditions", "cores"), None),
     ],
     ids=lambda one: ".".join(one) if isinstance(one, tuple) else "",
 )
-def test_recording_of_another_form_is_refused(path: tuple[str, ...], value: Any) -> None:
-    tables = json.loads(TEXT)
+def test_recording_of_another_form_is_refused(
+    kind: type[Reference] | type[Runtime], path: tuple[str, ...], value: Any
+) -> None:
+    tables = json.loads(FILES[kind].read_text("utf-8"))
     inner = tables
     for name in path[:-1]:
         inner = inner[name]
     inner[path[-1]] = value
     with pytest.raises(ValidationError):
-        Recording.model_validate(tables)
+        kind.model_validate(tables)
 
 
-def test_runtime_was_scored_by_the_goals_and_at_the_loads_of_the_code() -> None:
-    kept = recording.load().runtime
+def test_both_were_scored_by_the_goals_and_at_the_loads_of_the_code() -> None:
+    assert recording.load_reference().goals == fidelity.GOALS
+    kept = recording.load_runtime()
     assert (kept.goals, kept.goal_loads, kept.coverage_goal) == (GOALS, GOAL_LOADS, COVERAGE_GOAL)
     assert kept.qq_probabilities == QQ_RECORDED
     assert tuple(one.load for one in kept.scores.scores) == LOADS
@@ -87,12 +98,22 @@ def test_a_run_that_was_saved_is_simulated_as_the_one_that_was_played(runs: dict
 
 
 def test_pages_say_what_was_recorded(runs: dict[float, list[Result]]) -> None:
-    kept = recording.load()
-    assert fidelity.PAGE.read_text("utf-8") == fidelity.page(kept, runs), f"{fidelity.COMMAND} --only pages"
+    again, scored = f"{fidelity.COMMAND} --only pages", recording.load_runtime()
+    assert fidelity.PAGE.read_text("utf-8") == fidelity.page(recording.load_reference(), runs, scored), again
     text = fidelity.WHY.read_text("utf-8")
-    assert text == fidelity.why(text, kept), f"{fidelity.COMMAND} --only pages"
+    assert text == fidelity.why(text, scored), again
 
 
 def test_a_page_without_its_places_is_not_written() -> None:
     with pytest.raises(AssertionError, match="no place for the table conditions"):
-        fidelity.why("# Nothing", recording.load())
+        fidelity.why("# Nothing", recording.load_runtime())
+
+
+def test_what_is_recorded_takes_the_place_of_what_was(tmp_path: Path, runs: dict[float, list[Result]]) -> None:
+    first = fidelity.UTILIZATIONS[0]
+    fewer = {first: runs[first][:2]}
+    recording.save_reference(recording.load_reference(), {first: runs[first][:3]}, tmp_path)
+    recording.save_reference(recording.load_reference(), fewer, tmp_path)
+    kept = recording.load_runs(tmp_path)
+    assert {utilization: [run.seed for run in found] for utilization, found in kept.items()} == {first: [1, 2]}
+    assert kept[first][0].frame.equals(fewer[first][0].frame)

@@ -2,10 +2,10 @@
 
     python notebooks/data/measured_deployment/record.py
 
-The deployment is the reference on this machine, paced by numbers that ``profile.toml`` does not have: DEPLOYED. Four
-runs over loopback, some three and a half minutes, at most 45 requests a second: a quarter of capacity, to calibrate on;
-three quarters, to be predicted, which also becomes the log of a client that keeps nothing but times; and two in which
-the deployment stands still for two seconds, loaded by an open loop and by a closed one.
+The deployment is the reference on this machine, paced by the numbers of ``deployed.toml``, which ``profile.toml`` does
+not have. Four runs over loopback, some three and a half minutes, at most 45 requests a second: a quarter of capacity,
+to calibrate on; three quarters, to be predicted; both also become the log of a client that keeps nothing but times; and
+two in which the deployment stands still for two seconds, loaded by an open loop and by a closed one.
 
 The requests are those of the seed; what was measured is of the machine and of the day. Driver and deployment run before
 ordinary processes where that is permitted: they take a few per cent of a core, and what others do is not measured.
@@ -26,13 +26,6 @@ from sim import Result, load_scenario, save_run, schedule
 from sim.runners import live, reference
 
 HERE = Path(__file__).parent
-DEPLOYED = {
-    "system.d1.read_ms": {"distribution": "lognormal", "median": 14.0, "p99": 60.0},
-    "system.network.client_rtt_ms": {"distribution": "lognormal", "median": 12.0, "p99": 40.0},
-    "system.workers.cpu_ms": {"distribution": "exponential", "mean": 3.0},
-}
-"""What the deployment really takes: some 59 reads a second are all that its database can do."""
-
 LOW_PER_S, LOW_S, LOW_SEED = 15.0, 120.0, 1
 HIGH_PER_S, HIGH_S, HIGH_SEED = 45.0, 40.0, 2
 STALLED_PER_S, STALLED_S, STALLED_SEED = 15.0, 20.0, 3
@@ -49,7 +42,7 @@ def played(workload: dict[str, Any], seed: int, *, stalls: bool = False) -> Resu
     """Play the requests of ``profile.toml`` on the deployment."""
     ours = load_scenario(HERE / "profile.toml")
     asked = ours.with_(**{f"workload.{key}": value for key, value in workload.items()})
-    with reference.running(ours.with_(**DEPLOYED), seed=seed) as deployment:
+    with reference.running(load_scenario(HERE / "deployed.toml"), seed=seed) as deployment:
         if stalls:
             threading.Thread(target=stand_still, args=(deployment.process.pid,), daemon=True).start()
         return live.play(asked, schedule(asked, seed), seed=seed, url=deployment.deployment.http, on="reference")
@@ -74,10 +67,12 @@ def as_log(result: Result) -> bytes:
     """Return times of sending and latencies as a client's log, compressed."""
     frame = result.frame
     sent_ms = (frame["arrival_ms"] + frame["send_lag_ms"]).round(3)
+    paths = [f"/profile/{key}" for key in frame["key"]]
+    columns = (sent_ms, ["GET"] * len(frame), paths, frame["service_latency_ms"].round(3))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("time_ms", "path", "latency_ms"))
-    writer.writerows(zip(sent_ms, ["/profile"] * len(frame), frame["service_latency_ms"].round(3), strict=True))
+    writer.writerow(("arrival_ms", "method", "path", "latency_ms"))
+    writer.writerows(zip(*columns, strict=True))
     return gzip.compress(text.getvalue().encode(), mtime=0)
 
 
@@ -85,10 +80,11 @@ def main() -> None:
     """Record all of them beside this file."""
     with suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    save_run(played(poisson(LOW_PER_S, LOW_S), LOW_SEED), HERE / "low.parquet")
-    high = played(poisson(HIGH_PER_S, HIGH_S), HIGH_SEED)
-    save_run(high, HERE / "high.parquet")
-    (HERE / "high.csv.gz").write_bytes(as_log(high))
+    loads = {"low": (LOW_PER_S, LOW_S, LOW_SEED), "high": (HIGH_PER_S, HIGH_S, HIGH_SEED)}
+    for name, (rate_per_s, duration_s, seed) in loads.items():
+        result = played(poisson(rate_per_s, duration_s), seed)
+        save_run(result, HERE / f"{name}.parquet")
+        (HERE / f"{name}.csv.gz").write_bytes(as_log(result))
     for name, workload in {"open": poisson(STALLED_PER_S, STALLED_S), "closed": CLOSED}.items():
         save_run(played(workload, STALLED_SEED, stalls=True), HERE / f"stalled_{name}.parquet")
 

@@ -17,6 +17,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from sim.experiments.plan import Plan
 from sim.foundation.errors import UsageError
@@ -33,7 +34,15 @@ from sim.scenario.scenario import load_scenario
 from tests.support import frames
 from tests.support.plans import CAPACITY_PER_S, example_capacity, example_plan
 
-OF_OTHERS = {"assumptions", "calibration", "cost_against_volume", "hysteresis", "pairing", "volume_forecast"}
+OF_OTHERS = {
+    "assumptions",
+    "calibration",
+    "cost_against_volume",
+    "hysteresis",
+    "pairing",
+    "prediction",
+    "volume_forecast",
+}
 """Figures of several bills, of pairs, or of a study of its own, which no plan has."""
 
 OF_PLAN: dict[str, Callable[..., Axes]] = {
@@ -276,7 +285,8 @@ def test_pairs_are_all_drawn_or_counted_and_the_title_says_their_middle(ax: Axes
     rng = np.random.default_rng(1)
     several = [pairing_of(rng.normal(0.4, 0.1, 1_000)), pairing_of(np.append(rng.normal(0.4, 0.1, 999), 500.0))]
     plots.pairing(several, ax=ax)
-    drawn = sum(bar.get_height() for bar in ax.patches if bar.get_height() >= 1)
+    heights = [bar.get_height() for bar in ax.patches if isinstance(bar, Rectangle)]
+    drawn = sum(height for height in heights if height >= 1)
     beyond = int(title(ax).rpartition("(")[2].partition(" of 2,000")[0])
     assert drawn + beyond == 2_000
     assert beyond >= 1
@@ -290,6 +300,20 @@ def test_pairs_without_a_difference_and_no_pairs(ax: Axes) -> None:
     for nothing in ([], [pairing_of(np.zeros(0))]):
         with pytest.raises(UsageError, match="no request was paired"):
             plots.pairing(nothing, ax=ax)
+
+
+def test_a_prediction_is_drawn_with_both_its_intervals_and_says_how_many_hold(ax: Axes) -> None:
+    measured = np.array([1.0, 2.0, 4.0])
+    sides: dict[str, Any] = {"measured": measured, "measured_low": 0.9 * measured, "measured_high": 1.1 * measured}
+    sides |= {"predicted": 1.2 * measured, "predicted_low": [0.9, 2.1, 3.9], "predicted_high": [1.5, 3.0, 6.0]}
+    plots.prediction((0.1, 0.5, 0.9), sides, name="half the load", ax=ax)
+    assert title(ax) == "half the load: the predicted median is +20 % off, 2 of 3 quantiles are within the interval"
+    x, y = next(points(line) for line in ax.lines if to_hex(line.get_color()) == MEASURED)
+    assert (x.tolist(), y.tolist()) == (measured.tolist(), (1.2 * measured).tolist())
+    assert {"P50", "P90"} <= set(texts(ax))
+    for wrong in ({}, sides | {"measured": [1.0]}, sides | {"predicted_low": [0.0, 1.0, 2.0]}):
+        with pytest.raises(UsageError, match="must hold 3 times above 0 ms"):
+            plots.prediction((0.1, 0.5, 0.9), wrong, ax=ax)
 
 
 def pairing_of(difference_ms: np.ndarray[Any, np.dtype[np.float64]]) -> Pairing:
