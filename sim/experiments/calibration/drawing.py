@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sim.experiments.calibration.laws import Interval, Law
-from sim.foundation.errors import UsageError
+from sim.foundation.errors import SimError, UsageError
 from sim.randomness.distributions import NORMAL_P99, AnyDistribution, Lognormal
 
 DEVIATIONS = 3.92
@@ -40,7 +40,7 @@ def drawn(law: Law, rng: np.random.Generator) -> AnyDistribution:
         }
         try:
             return _with(law, numbers)
-        except UsageError:
+        except SimError:
             continue
     return law.distribution
 
