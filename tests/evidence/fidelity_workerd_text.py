@@ -54,7 +54,7 @@ def goals(found: Scores) -> str:
     rows = [
         (
             f"throughput at saturation within {GOALS['throughput']:.0%}",
-            f"{found.saturation_error:+.0%}",
+            f"{found.saturation_error:+.1%}",
             abs(found.saturation_error) <= GOALS["throughput"],
         )
     ]
@@ -62,7 +62,7 @@ def goals(found: Scores) -> str:
         for one in (score for score in found.scores if score.load in GOAL_LOADS):
             error = one.error(name)
             said = f"{name.upper()} within {GOALS[name]:.0%} at {one.load:.0%}"
-            rows.append((said, f"{error:+.0%}", abs(error) <= GOALS[name]))
+            rows.append((said, f"{error:+.1%}", abs(error) <= GOALS[name]))
     each = "; ".join(f"{name.upper()} {' of '.join(map(str, found.coverage(name)))}" for name in STATISTICS)
     rows.append(
         (

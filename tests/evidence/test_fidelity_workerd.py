@@ -88,8 +88,8 @@ def test_the_text_says_every_load_its_error_and_what_was_covered() -> None:
     floor, service = {"p50": 0.3, "p90": 0.4, "p99": 0.5}, Interval(0.4, 0.3, 0.5)
     found = Scores(floor, number, service, 0.1, 0.2, 0.5, 30.0, 8.0, 500.0, [2_500.0], [one])
     said = text(found)
-    assert "| throughput at saturation within 10% | -20% | **missed** |" in goals(found)
-    assert "| P50 within 15% at 50% | +10% | met |" in goals(found)
+    assert "| throughput at saturation within 10% | -20.0% | **missed** |" in goals(found)
+    assert "| P50 within 15% at 50% | +10.0% | met |" in goals(found)
     assert (
         "| predicted intervals hold 90% of the runs | 6 of 9 (P50 2 of 3; P90 2 of 3; P99 2 of 3) | **missed** |"
         in said
