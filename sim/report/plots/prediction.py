@@ -73,10 +73,6 @@ def prediction(
         axes.set_ylabel("predicted, ms (band: its interval)")
         middle = int(np.abs(share - 0.5).argmin())
         error = float(sides["predicted"][middle] / sides["measured"][middle] - 1)
-        said = (
-            f"the predicted median is {percent(error, signed=True)} off, {within.sum()} of {len(share)} quantiles are"
-        )
-        finding(
-            axes, f"{name}: {said} within the interval" if name else f"{said[0].upper()}{said[1:]} within the interval"
-        )
+        said = f"median {percent(error, signed=True)} off, {within.sum()} of {len(share)} quantiles within the interval"
+        finding(axes, f"{name}: {said}" if name else f"Predicted {said}")
     return axes

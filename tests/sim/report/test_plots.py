@@ -307,7 +307,7 @@ def test_a_prediction_is_drawn_with_both_its_intervals_and_says_how_many_hold(ax
     sides: dict[str, Any] = {"measured": measured, "measured_low": 0.9 * measured, "measured_high": 1.1 * measured}
     sides |= {"predicted": 1.2 * measured, "predicted_low": [0.9, 2.1, 3.9], "predicted_high": [1.5, 3.0, 6.0]}
     plots.prediction((0.1, 0.5, 0.9), sides, name="half the load", ax=ax)
-    assert title(ax) == "half the load: the predicted median is +20 % off, 2 of 3 quantiles are within the interval"
+    assert title(ax) == "half the load: median +20 % off, 2 of 3 quantiles within the interval"
     x, y = next(points(line) for line in ax.lines if to_hex(line.get_color()) == MEASURED)
     assert (x.tolist(), y.tolist()) == (measured.tolist(), (1.2 * measured).tolist())
     assert {"P50", "P90"} <= set(texts(ax))
