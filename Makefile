@@ -70,8 +70,9 @@ check: .venv/dev ## Lint, format, types and layers only.
 theory: .venv/dev ## Lay both engines beside the closed forms; writes docs/THEORY.md. About two minutes.
 	$(BIN)/python -m tests.evidence.gate $(ARGS)
 
-fidelity: .venv/dev .venv/runtime ## Score predictions on the paced reference and the real runtime; writes docs/FIDELITY.md. 13 minutes.
+fidelity: .venv/dev .venv/runtime ## Record how predictions hold on reference and real runtime; writes docs/FIDELITY*.md and the report. 13 minutes.
 	$(BIN)/python -m tests.evidence.fidelity $(ARGS)
+	$(BIN)/jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace reports/fidelity.ipynb
 
 coverage: .venv/dev ## Count how often intervals hold the truth; writes docs/COVERAGE.md. Some 40 minutes.
 	$(BIN)/python -m tests.evidence.coverage $(ARGS)

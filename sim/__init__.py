@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from sim.judgement.comparison import compare as compare
     from sim.judgement.cost import cost as cost
     from sim.judgement.judge import judge as judge
+    from sim.judgement.pairing import Pairing as Pairing
+    from sim.judgement.pairing import pair as pair
     from sim.models.registry import register as register
     from sim.report import plots as plots
     from sim.results.breakdown import by_route as by_route
@@ -78,6 +80,7 @@ _HOME = {
     "LoadOptions": "sim.runners.load.options",
     "LoadPlan": "sim.experiments.load",
     "MeasuredCapacity": "sim.experiments.measured_capacity",
+    "Pairing": "sim.judgement.pairing",
     "Plan": "sim.experiments.plan",
     "Result": "sim.results.result",
     "Scenario": "sim.scenario.scenario",
@@ -104,6 +107,7 @@ _HOME = {
     "load_scenario": "sim.scenario.scenario",
     "lost_updates": "sim.experiments.lost_updates",
     "models": "sim",
+    "pair": "sim.judgement.pairing",
     "phases": "sim.results.phases",
     "plan": "sim.experiments.plan",
     "play": "sim.runners.play",
@@ -126,9 +130,13 @@ _HOME = {
 _MODULES = frozenset({"flow", "models", "plots", "theory"})
 """Names that are modules themselves."""
 
-_VIEWED = ("Availability", "Capacity", "Comparison", "Cost", "Linted", "Scenario", "Screening", "Sweep", "Uncertainty")
+_VIEWED = (
+    "Availability", "Capacity", "Comparison", "Cost", "Linted", "Pairing", "Scenario", "Screening", "Sweep",
+    "Uncertainty",
+)  # fmt: skip
 VIEWS.update(
     {
+        "Calibration.html": "sim.report.calibration_report:calibration_html",
         "D1Report.html": "sim.report.query_tables:d1report_html",
         "Plan.html": "sim.report.html:plan_html",
         "Plan.text": "sim.report.sentences:summary",

@@ -12,7 +12,7 @@ requests that follow each other share queues). Rousseeuw and Croux, "Alternative
 JASA 88, 1993 (1.4826 times the median absolute deviation estimates a normal standard deviation).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, sqrt
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.foundation.errors import UsageError
+from sim.foundation.views import Shown
 from sim.randomness.streams import stream_key, uniforms
 from sim.statistics.intervals import Estimate
 from sim.statistics.quantiles import quantiles
@@ -44,7 +45,7 @@ NOT_PARTS = frozenset({"arrival_ms", "latency_ms", "service_latency_ms", "send_l
 
 
 @dataclass(frozen=True)
-class Pairing:
+class Pairing(Shown):
     """How two runs of the same requests differ.
 
     Attributes
@@ -61,6 +62,8 @@ class Pairing:
         Pairs whose latency differs from the median difference by more than this have parted.
     parted : mapping of str to int
         Number of pairs that have, by the part of the request's time that differs most.
+    difference_ms : ndarray, shape (pairs,)
+        Measured minus simulated latency, in order of the requests.
     """
 
     pairs: int
@@ -69,6 +72,7 @@ class Pairing:
     noise_ms: tuple[float, float, float]
     limit_ms: float
     parted: dict[str, int]
+    difference_ms: Array = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
 
     def __repr__(self) -> str:
         said = ", ".join(f"P{100 * p:g} {100 * one.value:+.2f} %" for p, one in self.errors.items())
@@ -118,6 +122,7 @@ def pair_frames(
         noise_ms=(low, median, high),
         limit_ms=limit_ms,
         parted=_parted(simulated[both], measured[both], np.abs(difference_ms - middle_ms) > limit_ms),
+        difference_ms=difference_ms,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a calibration says: on a terminal, and as JSON."""
+"""What a calibration says: on a terminal, in a notebook, and as JSON."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from sim.report.grid import Cell, Column, Grid
+from sim.report.html import grid_html
 from sim.report.json_document import SCHEMA_VERSION
 from sim.report.terminal import table
 
@@ -20,11 +21,26 @@ def calibration_tables(found: "Calibration") -> Iterator[RenderableType]:
     if found.found:
         yield table(_identified(found))
     if found.refused:
-        rows = tuple((Cell(path), Cell(why)) for path, why in found.refused.items())
-        yield table(Grid("not identified: the base's value stays", (Column("key", kind="path"), Column("why")), rows))
+        yield table(_refused(found))
     if found.scalability is not None:
         yield Text(f"ramp: {found.scalability}")
     yield from (Text(note) for note in found.notes)
+
+
+def calibration_html(found: "Calibration") -> str:
+    """Return what was identified, and what was not, for a notebook."""
+    said = [*([str(found.scalability)] if found.scalability is not None else []), *found.notes]
+    return "".join(
+        [
+            grid_html(_identified(found), notes=" ".join(said)) if found.found or said else "",
+            grid_html(_refused(found)) if found.refused else "",
+        ]
+    )
+
+
+def _refused(found: "Calibration") -> Grid:
+    rows = tuple((Cell(path), Cell(why)) for path, why in found.refused.items())
+    return Grid("not identified: the base's value stays", (Column("key", kind="path"), Column("why")), rows)
 
 
 def _identified(found: "Calibration") -> Grid:

@@ -7,7 +7,7 @@ from sim.report import bill_tables, lint_tables, tables, uncertainty_tables
 from sim.report.grid import Cell, grid
 from sim.report.html import grid_html
 from sim.report.sentences import free_plan
-from sim.report.wording import amount, percent, span
+from sim.report.wording import amount, component_name, error_span, percent, significant, span
 
 if TYPE_CHECKING:
     from sim.experiments.capacity import Capacity
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sim.judgement.availability import Availability
     from sim.judgement.comparison import Comparison
     from sim.judgement.cost import Cost
+    from sim.judgement.pairing import Pairing
     from sim.scaffold.lint.linting import Linted
     from sim.scenario.scenario import Scenario
     from sim.screening import Screening
@@ -35,6 +36,22 @@ def cost_html(bill: "Cost") -> str:
     """The lines that cost something, and what breaks first."""
     lines = grid_html(bill_tables.lines(bill, every_line=False), notes=" ".join((*bill.notes, free_plan(bill))))
     return lines + (grid_html(bill_tables.limits(bill)) if any(isfinite(one.day_number) for one in bill.limits) else "")
+
+
+def pairing_html(found: "Pairing") -> str:
+    """The paired errors, the noise, and where requests part."""
+    rows = [
+        (f"error of the P{100 * probability:g}", percent(one.value, signed=True), error_span(one.low, one.high))
+        for probability, one in found.errors.items()
+    ]
+    low, middle, high = (significant(one) for one in found.noise_ms)
+    rows.append(("measured less simulated, median [5 % to 95 %]", f"{middle} ms", f"{low} to {high} ms"))
+    parted = ", ".join(f"{count:,} in {component_name(part)}" for part, count in found.parted.items()) or "none"
+    rows.append((f"pairs that differ by more than {significant(found.limit_ms)} ms", parted, ""))
+    title = f"{found.pairs:,} requests, each beside itself"
+    if found.pairs_with_other_ends:
+        title += f"; {found.pairs_with_other_ends:,} ended otherwise"
+    return grid_html(grid(title, ("", ">value", ">paired 95 % interval"), rows=rows))
 
 
 def sweep_html(found: "Sweep") -> str:

@@ -1,9 +1,10 @@
 """The real runtime against a model that was calibrated at a quarter of its capacity.
 
-:func:`workerd_calibrated` measures and predicts; ``python -m tests.evidence.fidelity_workerd_text`` prints it. It needs
-``make runtime``, and some seven minutes. One Durable Object of the real runtime stores a row a request and flushes all
-of them in one transaction every four seconds (hazard H70). Driver and runtime have a core each. Everything that the
-model knows is from runs at 25 % of the capacity that those runs say; nothing is fitted to the loads that are predicted.
+:func:`workerd_calibrated` measures and predicts; ``python -m tests.evidence.fidelity`` records it and writes the
+pages. It needs ``make runtime``, and some seven minutes. One Durable Object of the real runtime stores a row a request
+and flushes all of them in one transaction every four seconds (hazard H70). Driver and runtime have a core each.
+Everything that the model knows is from runs at 25 % of the capacity that those runs say; nothing is fitted to the loads
+that are predicted.
 
 What the model is made of: service time and delay told apart in the latencies; stalls of runtime and machine, which come
 by the clock, by their measured frequency and lengths; the flush, by its measured time for a row.
@@ -14,7 +15,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,20 +32,17 @@ from sim.runners import live, workerd
 from sim.runners.load.abort import AbortRule
 from sim.runners.load.options import LoadOptions
 from sim.runners.load.priority import go_ahead
+from tests.evidence.fidelity_scores import LOADS, QQ_RECORDED, STATISTICS, Score, Scores
 
 Array = NDArray[np.float64]
 
 SCENARIO = Path(__file__).with_name("workerd_ledger.toml")
 WORKER = "test/flushing.ts"
 FLUSH_S = 4.0
-LOADS = (0.25, 0.5, 0.75, 0.9, 1.25)
-"""Of the predicted capacity; the first is calibrated on, the last is beyond saturation."""
-STATISTICS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 PILOT_PER_S, PILOT_S = 300.0, 6.0
 CALIBRATION_RUNS = 3
 WARM_UP_MS = 1_000.0
 NEVER = AbortRule(failed_fraction=1.0)
-QQ = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 BEFORE_MS, AFTER_MS = 10.0, 30.0
 """The longest stall that begins so near to when the object says that it flushes is the flush."""
 
@@ -98,51 +96,6 @@ class Model:
     stall_ms: Array
     stalls_per_s: float
     flush_row_us: Array
-
-
-@dataclass
-class Score:
-    """Predicted and measured, at one load."""
-
-    load: float
-    rate_per_s: float
-    predicted: dict[str, Interval] = field(default_factory=dict)
-    measured: dict[str, list[float]] = field(default_factory=dict)
-    qq_predicted_ms: list[float] = field(default_factory=list)
-    qq_measured_ms: list[float] = field(default_factory=list)
-    late_runs: int = 0
-
-    def error(self, name: str) -> float:
-        """Predicted over the median of what was measured, less 1."""
-        return self.predicted[name].value / float(np.median(self.measured[name])) - 1
-
-    def covered(self, name: str) -> list[bool]:
-        """Whether each measured value lies in the predicted interval."""
-        interval = self.predicted[name]
-        return [interval.low <= value <= interval.high for value in self.measured[name]]
-
-
-@dataclass
-class Scores:
-    """All loads, with what the model was made of."""
-
-    floor_ms: dict[str, float]
-    capacity_per_s: Interval
-    service_mean_ms: Interval
-    service_cv2: float
-    delay_ms_p50: float
-    stalls_per_s: float
-    stall_ms_p90: float
-    flush_row_us: float
-    rate_per_s: float
-    saturation_per_s: list[float]
-    scores: list[Score]
-
-    def coverage(self) -> tuple[int, int]:
-        """Predicted intervals of held-out loads that hold a measured value, and all of them."""
-        held_out = [score for score in self.scores if 0.25 < score.load < 1]
-        flags = [flag for score in held_out for name in STATISTICS for flag in score.covered(name)]
-        return sum(flags), len(flags)
 
 
 @contextmanager
@@ -310,7 +263,7 @@ def predicted(
         row = {name: float(np.quantile(latency_ms, q)) for name, q in STATISTICS.items()}
         held_ms = asked.system.ledger.write_ms.expected() + asked.system.ledger.flush_row_us / 1000
         row["utilization"] = min(1.0, rate_per_s * held_ms / 1000)
-        rows.append(row | {f"q{q}": float(np.quantile(latency_ms, q)) for q in QQ})
+        rows.append(row | {f"q{q}": float(np.quantile(latency_ms, q)) for q in QQ_RECORDED})
     return pd.DataFrame(rows)
 
 
@@ -324,18 +277,25 @@ def score(
     for name in (*STATISTICS, "utilization"):
         low, middle, high = np.quantile(table[name], [0.05, 0.5, 0.95])
         found.predicted[name] = Interval(float(middle), float(low), float(high))
-    found.qq_predicted_ms = [float(table[f"q{q}"].median()) for q in QQ]
     runs = [
         measure(scenario, url, route="append", rate_per_s=rate_per_s, duration_s=duration_s, seed=100 + repeat)
         for repeat in range(repeats)
     ]
-    found.late_runs = sum(not one.driver_ok for one in runs)
+    found.driver_ok = [one.driver_ok for one in runs]
     for name, q in STATISTICS.items():
         found.measured[name] = [float(np.quantile(one.judged, q)) for one in runs]
     found.measured["utilization"] = [one.cpu_ratio for one in runs]
     found.measured["throughput"] = [one.throughput_per_s for one in runs]
-    found.qq_measured_ms = [float(np.median([np.quantile(one.judged, q) for one in runs])) for q in QQ]
+    found.qq_ms = _qq_ms(table, runs)
     return found
+
+
+def _qq_ms(predictions: pd.DataFrame, runs: Sequence[Measured]) -> dict[str, list[float]]:
+    """Return the quantiles of both sides with their ends, in ms."""
+    simulated = predictions[[f"q{q}" for q in QQ_RECORDED]].quantile([0.5, 0.05, 0.95]).to_numpy()
+    measured = np.quantile([np.quantile(one.judged, QQ_RECORDED) for one in runs], [0.5, 0.0, 1.0], axis=0)
+    names = [f"{side}{end}" for side in ("predicted", "measured") for end in ("", "_low", "_high")]
+    return dict(zip(names, np.concatenate([simulated, measured]).tolist(), strict=True))
 
 
 def workerd_calibrated(

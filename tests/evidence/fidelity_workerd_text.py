@@ -1,14 +1,20 @@
-"""The tables of ``docs/FIDELITY.md`` about the real runtime; ``python -m`` with this module measures them alone."""
+"""What ``docs/FIDELITY.md`` and ``docs/FIDELITY_WORKERD.md`` say of the real runtime, from recorded scores."""
 
-import argparse
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from tests.evidence.fidelity_workerd import LOADS, QQ, STATISTICS, Score, Scores, workerd_calibrated
+from tests.evidence.fidelity_scores import (
+    COVERAGE_GOAL,
+    GOAL_LOADS,
+    GOALS,
+    LOADS,
+    QQ,
+    QQ_RECORDED,
+    STATISTICS,
+    Score,
+    Scores,
+)
 
 
 def text(found: Scores) -> str:
@@ -21,6 +27,8 @@ def text(found: Scores) -> str:
         _calibration(found),
         "",
         _saturation(found),
+        "",
+        goals(found),
         "",
         "| load | requests/s | statistic | predicted [90 %] | measured: median (least to most) | error | runs within |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
@@ -40,6 +48,48 @@ def text(found: Scores) -> str:
     return "\n".join(lines) + "\n"
 
 
+def goals(found: Scores) -> str:
+    """Return the table of the goals: what was promised, what was found, and whether it was kept."""
+    covered, intervals = found.coverage()
+    rows = [
+        (
+            f"throughput at saturation within {GOALS['throughput']:.0%}",
+            f"{found.saturation_error:+.1%}",
+            abs(found.saturation_error) <= GOALS["throughput"],
+        )
+    ]
+    for name in ("p50", "p99"):
+        for one in (score for score in found.scores if score.load in GOAL_LOADS):
+            error = one.error(name)
+            said = f"{name.upper()} within {GOALS[name]:.0%} at {one.load:.0%}"
+            rows.append((said, f"{error:+.1%}", abs(error) <= GOALS[name]))
+    each = "; ".join(f"{name.upper()} {' of '.join(map(str, found.coverage(name)))}" for name in STATISTICS)
+    rows.append(
+        (
+            f"predicted intervals hold {COVERAGE_GOAL:.0%} of the runs",
+            f"{covered} of {intervals} ({each})",
+            intervals > 0 and covered >= COVERAGE_GOAL * intervals,
+        )
+    )
+    lines = ["| goal | found | |", "| --- | --- | --- |"]
+    return "\n".join(lines + [f"| {goal} | {seen} | {'met' if met else '**missed**'} |" for goal, seen, met in rows])
+
+
+def cheaper(found: Scores) -> str:
+    """Return the processor time of the runtime for a request, by load."""
+    below = [one for one in found.scores if one.load < 1]
+    lines = [
+        "| load | " + " | ".join(f"{one.load:.0%}" for one in below) + " |",
+        "| --- |" + " ---: |" * len(below),
+        "| processor time of a request, ms | " + " | ".join(f"{one.cpu_ms:.3f}" for one in below) + " |",
+        "| service that the model takes, ms | "
+        + " | ".join(f"{found.service_mean_ms.value:.3f}" for _ in below)
+        + " |",
+        "| error of the P50 | " + " | ".join(f"{one.error('p50'):+.0%}" for one in below) + " |",
+    ]
+    return "\n".join(lines)
+
+
 def _calibration(found: Scores) -> str:
     service = found.service_mean_ms
     return (
@@ -55,7 +105,7 @@ def _saturation(found: Scores) -> str:
     most, measured = found.capacity_per_s, float(np.median(found.saturation_per_s))
     return (
         f"Throughput at saturation, offered {LOADS[-1]:.0%} of the prediction: predicted {most.value:,.0f}/s "
-        f"[{most.low:,.0f}, {most.high:,.0f}], measured {measured:,.0f}/s: {most.value / measured - 1:+.0%}."
+        f"[{most.low:,.0f}, {most.high:,.0f}], measured {measured:,.0f}/s: {found.saturation_error:+.0%}."
     )
 
 
@@ -71,21 +121,7 @@ def _rows(one: Score) -> Iterator[str]:
 
 
 def _quantiles(one: Score) -> Iterator[str]:
-    for side, values in (("predicted", one.qq_predicted_ms), ("measured", one.qq_measured_ms)):
+    at = [QQ_RECORDED.index(q) for q in QQ]
+    for side in ("predicted", "measured"):
+        values = [one.qq_ms[side][place] for place in at]
         yield f"| {one.load:.0%} {side} | " + " | ".join(f"{value:.3g}" for value in values) + " |"
-
-
-def main() -> None:
-    """Measure, and print the text; keep the numbers as JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--quick", action="store_true", help="One run of each load.")
-    asked = parser.parse_args()
-    found = workerd_calibrated(repeats=1, replications=8) if asked.quick else workerd_calibrated()
-    if asked.json is not None:
-        asked.json.write_text(json.dumps(asdict(found), indent=1) + "\n")
-    print(text(found))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,18 +10,17 @@ import pytest
 
 from sim import load_scenario, run
 from sim.experiments.calibration.laws import Interval
+from tests.evidence.fidelity_scores import QQ_RECORDED, Score, Scores
 from tests.evidence.fidelity_workerd import (
     FLUSH_S,
     SCENARIO,
     Measured,
     Model,
-    Score,
-    Scores,
     calibrated,
     capacity,
     predicted,
 )
-from tests.evidence.fidelity_workerd_text import text
+from tests.evidence.fidelity_workerd_text import cheaper, goals, text
 
 SERVICE_MS, ROW_US, STALL_MS, STALLS_PER_S = 0.4, 8.0, 30.0, 0.5
 
@@ -83,11 +82,19 @@ def test_the_text_says_every_load_its_error_and_what_was_covered() -> None:
     one = Score(0.5, 1_000.0)
     for name in ("p50", "p90", "p99", "utilization"):
         one.predicted[name], one.measured[name] = Interval(1.1, 0.9, 1.3), [0.8, 1.0, 1.2]
-    one.qq_predicted_ms, one.qq_measured_ms = [1.0] * 8, [2.0] * 8
+        one.measured["throughput"] = [1_000.0] * 3
+    one.qq_ms = {side: [float(number) for number in range(len(QQ_RECORDED))] for side in ("predicted", "measured")}
     number = Interval(2_000.0, 1_900.0, 2_100.0)
     floor, service = {"p50": 0.3, "p90": 0.4, "p99": 0.5}, Interval(0.4, 0.3, 0.5)
     found = Scores(floor, number, service, 0.1, 0.2, 0.5, 30.0, 8.0, 500.0, [2_500.0], [one])
     said = text(found)
+    assert "| throughput at saturation within 10% | -20.0% | **missed** |" in goals(found)
+    assert "| P50 within 15% at 50% | +10.0% | met |" in goals(found)
+    assert (
+        "| predicted intervals hold 90% of the runs | 6 of 9 (P50 2 of 3; P90 2 of 3; P99 2 of 3) | **missed** |"
+        in said
+    )
+    assert "| processor time of a request, ms | 1.000 |" in cheaper(found)
     assert "| 50% | 1,000 | P50 | 1.1 [0.9, 1.3] ms | 1 (0.8 to 1.2) ms | +10% | 2 of 3 |" in said
     assert "hold 6 of 9 measured values" in said
     assert "predicted 2,000/s [1,900, 2,100], measured 2,500/s: -20%" in said

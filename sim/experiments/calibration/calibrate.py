@@ -10,7 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sim.experiments.calibration.components import Found, Solver, has_server_times, shown
+from sim.experiments.calibration.drawing import drawn
 from sim.experiments.calibration.laws import fit_law
 from sim.experiments.calibration.ramp import ramp_of
 from sim.experiments.calibration.scalability import Scalability, fit_scalability
@@ -20,7 +23,9 @@ from sim.experiments.calibration.text import written
 from sim.experiments.calibration.totals import from_totals, latencies_of, latencies_of_trace
 from sim.foundation.errors import UsageError
 from sim.foundation.files import whole_file
+from sim.foundation.views import Shown
 from sim.randomness.distributions import Constant
+from sim.randomness.streams import checked_seed
 from sim.results.storage import load_run
 from sim.scenario.scenario import load_scenario
 
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Shown):
     """What was identified, and what was not.
 
     Attributes
@@ -76,6 +81,20 @@ class Calibration:
     def __getitem__(self, path: str) -> Found:
         """Return what was identified under a path."""
         return next(one for one in self.found if one.path == path)
+
+    def drawn(self, rng: int) -> "Scenario":
+        """Return the calibrated scenario with numbers drawn from their intervals, to predict with.
+
+        Runs of many such scenarios differ by what the calibration leaves open and by chance, so that their quantiles
+        are the interval of a prediction.
+
+        Parameters
+        ----------
+        rng : int
+            Seed of the draws.
+        """
+        generator = np.random.default_rng(checked_seed(rng))
+        return self.scenario.with_(**{one.path: drawn(one.law, generator).model_dump() for one in self.found})
 
 
 def reason(found: Found) -> str:

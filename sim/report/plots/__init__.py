@@ -11,7 +11,9 @@ from sim.report.plots.collapse import hysteresis
 from sim.report.plots.demand import arrivals
 from sim.report.plots.latency import ccdf, over_time
 from sim.report.plots.load import latency_against_load
+from sim.report.plots.pairing import pairing
 from sim.report.plots.parts import waterfall
+from sim.report.plots.prediction import prediction
 from sim.report.plots.sensitivity import tornado
 from sim.report.plots.uncertainty import assumptions
 from sim.report.plots.utilization import stations, utilization_against_load
@@ -27,6 +29,8 @@ __all__ = [
     "hysteresis",
     "latency_against_load",
     "over_time",
+    "pairing",
+    "prediction",
     "qq",
     "stations",
     "tornado",

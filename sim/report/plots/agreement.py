@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.foundation.errors import UsageError
-from sim.judgement.comparison import QQ_PROBABILITIES
+from sim.judgement.comparison import QQ_PROBABILITIES, Comparison
 from sim.report.plots.style import ALERT, INK, MEASURED, MUTED, TARGET, canvas, finding, plain_log
 from sim.report.wording import listed, percent, target_name
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sim.experiments.plan import Plan
-    from sim.judgement.comparison import Comparison, ComparisonRow
+    from sim.judgement.comparison import ComparisonRow
 
 NO_COMPARISON = "nothing was measured, so there is nothing to compare"
 
@@ -31,7 +31,7 @@ NAMED_MAX = 2
 SHADE = {"agrees": TARGET, "differs": ALERT, "not settled": MUTED, "no data": MUTED}
 
 
-def qq(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
+def qq(plan: "Plan | Comparison", *, ax: "Axes | None" = None) -> "Axes":
     """Quantiles of the simulated latency against the measured ones; on the diagonal they are the same.
 
     Raises
@@ -68,7 +68,9 @@ def qq(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
     return axes
 
 
-def _comparison(plan: "Plan") -> "Comparison":
+def _comparison(plan: "Plan | Comparison") -> "Comparison":
+    if isinstance(plan, Comparison):
+        return plan
     if plan.comparison is None:
         raise UsageError(NO_COMPARISON)
     return plan.comparison
@@ -83,7 +85,7 @@ def _qq_finding(simulated: NDArray[np.float64], measured: NDArray[np.float64], s
     )
 
 
-def errors(plan: "Plan", *, ax: "Axes | None" = None) -> "Axes":
+def errors(plan: "Plan | Comparison", *, ax: "Axes | None" = None) -> "Axes":
     """The model's relative error in each statistic, with its joint 95 % interval and the tolerance.
 
     Raises

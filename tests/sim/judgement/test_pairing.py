@@ -90,3 +90,20 @@ def test_plan_says_it_in_a_sentence_and_in_its_document() -> None:
     )
     assert plan_document(same)["pairing"]["parted"] == {}
     assert in_pairs(replace(plan, measured=None)) == ""
+
+
+def test_differences_are_those_of_the_requests_in_their_order(frame: pd.DataFrame) -> None:
+    extra_ms = np.linspace(-1.0, 2.0, REQUESTS)
+    found = pair_frames(frame, changed(frame, extra_ms))
+    assert found.difference_ms == pytest.approx(extra_ms, abs=1e-9)
+
+
+def test_notebook_shows_errors_noise_and_where_requests_part(frame: pd.DataFrame) -> None:
+    late = np.random.default_rng(3).normal(0.5, 0.1, REQUESTS)
+    late[100:110] += 25.0
+    ends = frame["outcome"].astype(str).to_numpy().copy()
+    ends[:7] = "timeout"
+    shown = pair_frames(frame, changed(frame, late, column="d1_queue_ms").assign(outcome=ends))._repr_html_()
+    assert f"{REQUESTS - 7:,} requests, each beside itself; 7 ended otherwise" in shown
+    assert "error of the P99" in shown
+    assert "10 in D1, waiting" in shown

@@ -335,3 +335,11 @@ def test_quantiles_are_drawn_against_the_fit(measured: Path) -> None:
         plots.calibration(found, "system.d1.read_ms")
     with pytest.raises(UsageError, match=r"^path='system\.d1\.rtt_ms' must be one of system\.network"):
         plots.calibration(found, "system.d1.rtt_ms")
+
+
+def test_a_notebook_shows_what_was_identified_and_what_was_not(measured: Path) -> None:
+    shown = calibrate("launch", [measured])._repr_html_()
+    assert "launch, calibrated" in shown
+    assert "weibull" in shown
+    assert "not identified: the base&#39;s value stays" in shown
+    assert "shows only its sum with system.d1.rtt_ms" in shown
