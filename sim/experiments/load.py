@@ -21,7 +21,8 @@ from sim.runners.load.exports import export
 from sim.runners.load.guard import REMOTE_CAPS, Caps, is_this_machine, peak_per_s
 from sim.runners.load.messages import preparations, uploading_routes
 from sim.runners.load.options import LoadOptions
-from sim.runners.load.session import FLOOR_REQUESTS, WARM_CONNECTIONS, new_run
+from sim.runners.load.senders import WARM_CONNECTIONS
+from sim.runners.load.session import FLOOR_REQUESTS, new_run
 from sim.runners.load.split import rows_of
 from sim.runners.play import prepare
 from sim.scenario.generation import schedule

@@ -5,7 +5,8 @@ or several send (:mod:`sim.runners.load.session`, :mod:`sim.runners.load.split`)
 generator itself was on time.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sim.foundation.errors import UsageError
 from sim.results.result import Result
@@ -13,7 +14,7 @@ from sim.runners.load.address import Deployment, TunnelAddress
 from sim.runners.load.guard import check_host, check_schedule, check_url
 from sim.runners.load.histograms import histograms
 from sim.runners.load.loop_thread import run_in_thread
-from sim.runners.load.messages import routes_played, tunnelled_routes, uploading_routes
+from sim.runners.load.messages import routes_played, socket_routes, tunnelled_routes, uploading_routes
 from sim.runners.load.options import LoadOptions
 from sim.runners.load.self_check import self_check
 from sim.runners.load.session import Played, Session, new_run, whole
@@ -112,12 +113,22 @@ def check(scenario: "Scenario", schedule: "Schedule", *, to: Deployment, options
             raise UsageError(f'routes.{route}.request {rule} (enter = "network", or a JSON body)')
     check_url(to.http, allow_hosts=options.allow_hosts)
     check_schedule(schedule, caps=options.caps, uploading=uploading_routes(scenario))
+    _check_sessions(scenario, socket_routes(scenario) & played, options)
     options.headers.values()
     if to.tunnel is not None:
         check_host(to.tunnel.host, allow_hosts=options.allow_hosts)
         return
     for route in tunnelled:
         raise UsageError(f"route {route} needs a tunnel, which {to.http} does not have (set routes.{route}.share = 0)")
+
+
+def _check_sessions(scenario: "Scenario", routes: Collection[str], options: LoadOptions) -> None:
+    """Refuse more WebSocket sessions than requests may be in flight: each is an open file, too."""
+    sessions = {name: socket.sessions for name in routes if (socket := scenario.routes[name].socket) is not None}
+    if sum(sessions.values()) > options.caps.in_flight:
+        most = max(sessions, key=lambda name: sessions[name])
+        rule = f"must be <= {options.caps.in_flight} for a live run, all routes together"
+        raise UsageError(f"routes.{most}.socket.sessions={sessions[most]} {rule} (lower it, or raise --max-in-flight)")
 
 
 def _result(scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bool) -> Result:
@@ -135,7 +146,7 @@ def _result(scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bo
     reasons = check.reasons()
     stopped = played.stopped_because
     early = [] if stopped is None else [f"stopped early ({stopped}): {check.summary()}"]
-    generator = check.as_dict() | played.facts | {"stopped_because": stopped}
+    generator = check.as_dict() | played.facts | played.counts | {"stopped_because": stopped}
     if hdr:
         generator["hdr"] = histograms(frame)
     end_ms = (frame["arrival_ms"] + frame["latency_ms"].fillna(0.0)).max()
@@ -149,6 +160,17 @@ def _result(scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bo
         warm_up_ms=tape.schedule.warm_up_ms,
         interrupted=stopped is not None,
         valid=not reasons,
-        notes=(*early, *reasons),
+        notes=(*early, *reasons, *_of_sessions(generator)),
         generator=generator,
     )
+
+
+def _of_sessions(generator: Mapping[str, Any]) -> list[str]:
+    """Return a note on WebSocket sessions, where some were refused or ended early."""
+    refused, ended = (generator.get(f"socket_{what}") or {} for what in ("refused", "ended_early"))
+    said = [
+        f"{sum(counts.values())} {what} ({', '.join(f'{n} by {word} {name}' for name, n in counts.items())})"
+        for counts, what, word in ((refused, "handshakes refused", "status"), (ended, "ended early", "code"))
+        if counts
+    ]
+    return [f"WebSocket sessions: {generator['socket_sessions']} opened, {', '.join(said)}"] if said else []
