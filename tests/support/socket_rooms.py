@@ -10,7 +10,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -114,7 +114,8 @@ class Rooms:
             if number and number == len(hearers) - 1:
                 await asyncio.sleep(faults.last_late_ms / 1000)
             say = hearer.send_str if message.type is WSMsgType.TEXT else hearer.send_bytes
-            await say(message.data)
+            with suppress(ConnectionError):  # One who is about to leave.
+                await say(message.data)
         return False
 
 
