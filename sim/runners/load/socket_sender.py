@@ -104,8 +104,9 @@ class Pool:
 
     async def _close(self, path: str) -> None:
         place = self.places[path]
-        place.busy += 1  # Nobody else closes it meanwhile.
-        await close_all(place.sessions)
+        place.busy += 1  # Nobody else closes it meanwhile, and who comes for it opens it anew afterwards.
+        async with place.opening:
+            await close_all(place.sessions)
         place.busy -= 1
         if not place.busy:
             self.places.pop(path, None)
