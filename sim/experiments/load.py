@@ -68,6 +68,8 @@ class LoadPlan(Shown):
     headers : tuple of str
         Names; never values.
     processes : int
+    s3 : str
+        Endpoint and bucket that uploads go to; empty: they go to *url*.
     """
 
     url: str
@@ -85,6 +87,7 @@ class LoadPlan(Shown):
     unpriced: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     processes: int = 1
+    s3: str = ""
 
     def __repr__(self) -> str:
         return (
@@ -281,7 +284,9 @@ def _plan(
     before = created + FLOOR_REQUESTS + WARM_CONNECTIONS * (processes if processes == 1 else processes + 1)
     attempts = len(planned) * (scenario.system.client.retries + 1) + before
     usd, unpriced = requests_usd(scenario, len(planned) + before)
-    tunnel = () if to.tunnel is None else (to.tunnel.host,)
+    others: tuple[str, ...] = () if to.tunnel is None else (to.tunnel.host,)
+    if options.s3 is not None:
+        others += (_host(options.s3.endpoint),)
     uploads = uploading_routes(scenario)
     upload_bytes = sum(
         int(planned.size_bytes[planned.route_code == code].sum())
@@ -291,7 +296,7 @@ def _plan(
     duration_s = planned.duration_ms / 1000
     return LoadPlan(
         url=to.http,
-        hosts=tuple(dict.fromkeys((_host(to.http), *tunnel))),
+        hosts=tuple(dict.fromkeys((_host(to.http), *others))),
         requests=len(planned),
         preparing_requests=before,
         attempts_max=attempts,
@@ -305,6 +310,7 @@ def _plan(
         unpriced=unpriced,
         headers=tuple(options.headers.given),
         processes=processes,
+        s3="" if options.s3 is None else str(options.s3),
     )
 
 

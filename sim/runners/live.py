@@ -16,10 +16,12 @@ from sim.runners.load.histograms import histograms
 from sim.runners.load.loop_thread import run_in_thread
 from sim.runners.load.messages import routes_played, socket_routes, tunnelled_routes, uploading_routes
 from sim.runners.load.options import LoadOptions
+from sim.runners.load.s3_target import UploadTerms, check_s3, upload_terms
 from sim.runners.load.self_check import self_check
 from sim.runners.load.session import Played, Session, new_run, whole
 from sim.runners.load.split import play_split, rows_of
 from sim.runners.load.stations import live_stations
+from sim.runners.load.upload_rates import rate_notes, upload_rates
 from sim.scenario.routes import SIZE
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def play(
         title=f"{scenario.name} on {name}" if progress else "",
     )
     played = run_in_thread(whole(session)) if processes == 1 else play_split(session, processes)
-    return _result(scenario, played, on=name, seed=seed, hdr=options.hdr)
+    return _result(scenario, played, on=name, seed=seed, hdr=options.hdr, uploads=session.stored)
 
 
 def check(scenario: "Scenario", schedule: "Schedule", *, to: Deployment, options: LoadOptions) -> None:
@@ -113,6 +115,9 @@ def check(scenario: "Scenario", schedule: "Schedule", *, to: Deployment, options
             raise UsageError(f'routes.{route}.request {rule} (enter = "network", or a JSON body)')
     check_url(to.http, allow_hosts=options.allow_hosts)
     check_schedule(schedule, caps=options.caps, uploading=uploading_routes(scenario))
+    if options.s3 is not None:
+        terms = {name: one for name, one in upload_terms(scenario).items() if name in played}
+        check_s3(options.s3, terms, allow_hosts=options.allow_hosts)
     _check_sessions(scenario, socket_routes(scenario) & played, options)
     options.headers.values()
     if to.tunnel is not None:
@@ -131,7 +136,9 @@ def _check_sessions(scenario: "Scenario", routes: Collection[str], options: Load
         raise UsageError(f"routes.{most}.socket.sessions={sessions[most]} {rule} (lower it, or raise --max-in-flight)")
 
 
-def _result(scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bool) -> Result:
+def _result(
+    scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bool, uploads: Mapping[str, UploadTerms]
+) -> Result:
     """Check the generator, and return the Result."""
     tape = played.tape
     frame = tape.frame()
@@ -149,6 +156,9 @@ def _result(scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bo
     generator = check.as_dict() | played.facts | played.counts | {"stopped_because": stopped}
     if hdr:
         generator["hdr"] = histograms(frame)
+    rates = upload_rates(frame[frame["arrival_ms"] >= tape.schedule.warm_up_ms], uploads)
+    if uploads:
+        generator["s3_upload_mb_per_s"] = rates
     end_ms = (frame["arrival_ms"] + frame["latency_ms"].fillna(0.0)).max()
     return Result(
         scenario=scenario,
@@ -160,7 +170,7 @@ def _result(scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bo
         warm_up_ms=tape.schedule.warm_up_ms,
         interrupted=stopped is not None,
         valid=not reasons,
-        notes=(*early, *reasons, *_of_sessions(generator)),
+        notes=(*early, *reasons, *_of_sessions(generator), *rate_notes(rates)),
         generator=generator,
     )
 

@@ -14,6 +14,8 @@ from sim.runners.load.http_sender import HttpSender
 from sim.runners.load.messages import Sender, Wire, upload_block
 from sim.runners.load.options import LoadOptions
 from sim.runners.load.quic_sender import QuicSender
+from sim.runners.load.s3_sender import S3Sender
+from sim.runners.load.s3_target import UploadTerms
 from sim.runners.load.socket_sender import SocketSender
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ PREPARE_S = 120.0
 
 UNREACHABLE = (OSError, aiohttp.ClientError)
 
+Other = QuicSender | SocketSender | S3Sender
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -38,23 +42,32 @@ class Wanted:
     options : LoadOptions
     seed : int
         Of the upload bytes.
+    http : bool
+        Whether some request goes to the deployment at all.
     tunnel : bool
         Whether some request goes through the tunnel.
     sockets : mapping of str to Socket
         Terms of the routes that are played on WebSockets.
+    uploads : mapping of str to UploadTerms
+        Of the routes that upload to an S3 endpoint.
+    timeout_s : float
+        Of the scenario's client.
     """
 
     deployment: Deployment
     options: LoadOptions
     seed: int
+    http: bool
     tunnel: bool
     sockets: "Mapping[str, Socket]"
+    uploads: Mapping[str, UploadTerms]
+    timeout_s: float
 
 
 class Senders:
     """The open senders: *by_wire*, with the HTTP one as *http*."""
 
-    def __init__(self, http: HttpSender, others: Mapping[Wire, QuicSender | SocketSender]) -> None:
+    def __init__(self, http: HttpSender, others: Mapping[Wire, Other]) -> None:
         self.http = http
         self.others = others
         self.by_wire: dict[Wire, Sender] = {"http": http, **others}
@@ -82,16 +95,24 @@ async def opened(wanted: Wanted) -> AsyncIterator[Senders]:
         headers=headers,
         keep_alive=options.keep_alive,
     )
-    others: dict[Wire, QuicSender | SocketSender] = {}
+    others: dict[Wire, Other] = {}
     if wanted.tunnel and deployment.tunnel is not None:
         others["tunnel"] = QuicSender(deployment.tunnel)
     if wanted.sockets:
         others["socket"] = SocketSender(deployment.http, terms=wanted.sockets, block=block, headers=headers)
+    if wanted.uploads and options.s3 is not None:
+        others["s3"] = S3Sender(
+            options.s3,
+            terms=wanted.uploads,
+            block=block,
+            timeout_s=wanted.timeout_s,
+            uploads_max=options.connections_max,
+        )
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(PREPARE_S):
                 stack.push_async_callback(http.close)
-                await http.open(warm_connections=min(WARM_CONNECTIONS, options.connections_max))
+                await http.open(warm_connections=min(WARM_CONNECTIONS, options.connections_max) if wanted.http else 0)
                 for sender in others.values():
                     stack.push_async_callback(sender.close)
                     await sender.open()

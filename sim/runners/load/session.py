@@ -34,6 +34,7 @@ from sim.runners.load.messages import (
 )
 from sim.runners.load.options import LoadOptions
 from sim.runners.load.progress import progress_shown
+from sim.runners.load.s3_target import UploadTerms, upload_terms
 from sim.runners.load.senders import PREPARE_S, UNREACHABLE, Senders, Wanted, one_line, opened
 from sim.runners.load.tape import Tape
 
@@ -107,7 +108,23 @@ class Session:
             for name, route in self.scenario.routes.items()
             if route.socket is not None and name in played
         }
-        return Wanted(self.deployment, self.options, seed=self.seed, tunnel=self.tunnelled, sockets=sockets)
+        return Wanted(
+            self.deployment,
+            self.options,
+            seed=self.seed,
+            http=not played <= self.stored.keys(),
+            tunnel=self.tunnelled,
+            sockets=sockets,
+            uploads=self.stored,
+            timeout_s=self.scenario.system.client.timeout_ms / 1000,
+        )
+
+    @property
+    def stored(self) -> dict[str, UploadTerms]:
+        """How the routes upload whose requests go to an S3 endpoint."""
+        played = routes_played(self.schedule)
+        terms = upload_terms(self.scenario) if self.options.s3 is not None else {}
+        return {name: one for name, one in terms.items() if name in played}
 
     @property
     def client(self) -> Client:
@@ -173,6 +190,8 @@ async def prepared(session: Session, senders: Senders) -> float:
     try:
         async with asyncio.timeout(PREPARE_S):
             await asyncio.gather(*(place(steps) for steps in wanted))
+            if not session.wanted.http:
+                return float("nan")
             return float(np.median([await _floor_ms(senders.http) for _ in range(FLOOR_REQUESTS)]))
     except (*UNREACHABLE, TimeoutError) as error:
         said = session.options.headers.hide(one_line(error))
@@ -188,6 +207,7 @@ def driver_of(session: Session, senders: Senders) -> Driver:
         start_time_ms=session.start_time_ms,
         identified=session.identified,
         rows=session.rows,
+        stored=session.stored,
     )
     options = session.options
     return Driver(
