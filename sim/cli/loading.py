@@ -46,6 +46,7 @@ def load(  # each is an option
     processes: Annotated[int, typer.Option(help="Processes of this machine that share the sending.")] = 1,
     connections: Annotated[int, typer.Option(help="At most so many connections; 0: as many as in flight.")] = 0,
     keep_alive: Annotated[bool, typer.Option(help="Use a connection for several requests.")] = True,
+    http3: Annotated[bool, typer.Option(help="Send over HTTP/3, as https+h3://HOST asks for, too.")] = False,
     s3: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Send uploads into R2 to this endpoint and bucket: https://HOST/BUCKET."),
@@ -75,7 +76,7 @@ def load(  # each is an option
         "in_flight": max_in_flight,
     }  # fmt: skip
     like = "http://127.0.0.1" if search and url in ("reference", "workerd") else url
-    connecting: dict[str, Any] = {"connections": connections, "keep_alive": keep_alive}
+    connecting: dict[str, Any] = {"connections": connections, "keep_alive": keep_alive, "http3": http3}
     if s3 is not None:
         connecting["s3"] = parse_s3(s3)
     options = _options(like, allow, header, limits, connecting)

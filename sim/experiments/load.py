@@ -4,7 +4,7 @@
 host that nobody allowed, a run beyond its caps, a secret that is not in the environment.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 FAILURES_IN_A_ROW = 100
 """A run stops at these unless told otherwise: a deployment that answers nothing any more is not loaded further."""
+
+H3 = "https+h3://"
+"""Scheme of a deployment that is loaded over HTTP/3."""
 
 WARM_UP_SHARE = 0.1
 """Warm-up before a run of a given duration, as a share of it, unless another is asked for."""
@@ -127,7 +130,8 @@ def load(
     scenario : Scenario, path, or name of one in ``scenarios/``
         Its routes say what each request is.
     url : str
-        ``https://HOST``, ``http://127.0.0.1:PORT``, or the file of a ready line with its tunnel.
+        ``https://HOST``, ``https+h3://HOST`` for HTTP/3, ``http://127.0.0.1:PORT``, or the file of a ready line
+        with its tunnel.
     options : LoadOptions, optional
         By default :func:`default_options`.
     rate_per_s, duration_s : float, optional
@@ -220,6 +224,8 @@ def export_load(
     """
     warm_up_s = None if rate_per_s is None and duration_s is None else 0.0
     asked = _asked(scenario, url, options, rate_per_s, duration_s, warm_up_s, processes=1, rng=rng)
+    if asked.options.http3:
+        raise UsageError(f"url={url!r} asks for HTTP/3, which is not exported: neither tool speaks it (https://HOST)")
     return export(
         asked.scenario, asked.schedule, folder=Path(folder), tool=tool, url=asked.to.http, options=asked.options,
         run=new_run()[0],
@@ -245,6 +251,8 @@ def _asked(  # the parameters of both public functions
 ) -> _Asked:
     to = _deployment(url)
     options = options or default_options(url)
+    if url.startswith(H3):
+        options = replace(options, http3=True)
     asked = prepare(scenario, rate_per_s=rate_per_s)
     seed = asked.seed if rng is None else checked_seed(rng)
     if rate_per_s is None and duration_s is None:
@@ -295,7 +303,7 @@ def _plan(
     )
     duration_s = planned.duration_ms / 1000
     return LoadPlan(
-        url=to.http,
+        url=to.http.replace("https://", H3, 1) if options.http3 else to.http,
         hosts=tuple(dict.fromkeys((_host(to.http), *others))),
         requests=len(planned),
         preparing_requests=before,
@@ -315,7 +323,9 @@ def _plan(
 
 
 def _deployment(url: str) -> Deployment:
-    return read_ready_file(Path(url)) if url.endswith(".json") and "://" not in url else Deployment(url.rstrip("/"))
+    if url.endswith(".json") and "://" not in url:
+        return read_ready_file(Path(url))
+    return Deployment(url.replace(H3, "https://", 1).rstrip("/") if url.startswith(H3) else url.rstrip("/"))
 
 
 def _host(url: str) -> str:

@@ -114,6 +114,8 @@ def check(scenario: "Scenario", schedule: "Schedule", *, to: Deployment, options
             rule = "must not move size_bytes through a tunnel, whose frames hold text"
             raise UsageError(f'routes.{route}.request {rule} (enter = "network", or a JSON body)')
     check_url(to.http, allow_hosts=options.allow_hosts)
+    if options.http3 and not to.http.startswith("https://"):
+        raise UsageError(f"http3 needs https://HOST, not {to.http!r}: it has no form without TLS")
     check_schedule(schedule, caps=options.caps, uploading=uploading_routes(scenario))
     if options.s3 is not None:
         terms = {name: one for name, one in upload_terms(scenario).items() if name in played}

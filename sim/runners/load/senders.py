@@ -10,6 +10,7 @@ import aiohttp
 
 from sim.foundation.errors import RunnerError
 from sim.runners.load.address import Deployment
+from sim.runners.load.h3_sender import H3Sender
 from sim.runners.load.http_sender import HttpSender
 from sim.runners.load.messages import Sender, Wire, upload_block
 from sim.runners.load.options import LoadOptions
@@ -67,7 +68,7 @@ class Wanted:
 class Senders:
     """The open senders: *by_wire*, with the HTTP one as *http*."""
 
-    def __init__(self, http: HttpSender, others: Mapping[Wire, Other]) -> None:
+    def __init__(self, http: HttpSender | H3Sender, others: Mapping[Wire, Other]) -> None:
         self.http = http
         self.others = others
         self.by_wire: dict[Wire, Sender] = {"http": http, **others}
@@ -88,7 +89,7 @@ async def opened(wanted: Wanted) -> AsyncIterator[Senders]:
     """
     deployment, options = wanted.deployment, wanted.options
     block, headers = upload_block(wanted.seed), options.headers.values()
-    http = HttpSender(
+    http = (H3Sender if options.http3 else HttpSender)(
         deployment.http,
         connections_max=options.connections_max,
         block=block,

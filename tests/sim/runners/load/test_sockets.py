@@ -6,8 +6,10 @@ with each other and with the fault, never with the machine.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
@@ -24,6 +26,7 @@ from sim.runners.load.address import Deployment
 from sim.runners.load.guard import Caps
 from sim.runners.load.options import LoadOptions
 from sim.scenario.scenario import Scenario
+from tests.project.tidy import ROOT
 from tests.support import schedules
 from tests.support.socket_rooms import socket_rooms, synapse
 
@@ -351,3 +354,14 @@ def test_reference_serves_the_synapse() -> None:
         result = play(synapse(), started.deployment, steady(40, keys=3, route="ask"))
     assert shares(result) == {"ok": 40}
     assert (result.generator["socket_sessions"], result.generator["socket_unasked"]) == (3, 3)
+
+
+def test_scenario_of_the_page_is_played(tmp_path: Path) -> None:
+    page = (ROOT / "docs/LOAD_TEST.md").read_text(encoding="utf-8")
+    found = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    (tmp_path / "rooms.toml").write_text(found[1].replace("social.toml", str(ROOT / "scenarios/social.toml")))
+    with socket_rooms() as to:
+        result = play(load_scenario(tmp_path / "rooms.toml"), to, steady(40, keys=2))
+    assert shares(result) == {"ok": 40}
+    assert result.generator["socket_sessions"] == 6
