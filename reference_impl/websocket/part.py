@@ -1,8 +1,11 @@
 """WebSocket rooms as a component: they are objects of a namespace, and a route may join one, or speak in it.
 
 The members of a room are sockets of this process. A route's message is brought to the object by one of them, and has
-been heard by all when its step is done.
+been heard by all when its step is done. A client that asks for an upgrade joins with a socket of its own, in place of a
+member of this process; of what it says there only the work of the object is paced, not the network or the round trip.
 """
+
+from weakref import WeakSet
 
 from reference_impl.durable_objects.part import RouteObjects
 from reference_impl.durable_objects.sharding import object_name, organization_of
@@ -36,7 +39,8 @@ class Rooms:
         self.objects: RouteObjects = context.other(settings.objects, "durable_objects", key="objects")
         self.objects.host_room(self.build_room, tenant=context.name)
         self.heard = 0
-        """Messages that reached a member."""
+        """Messages that reached a member of this process."""
+        self._ours: WeakSet[Pair] = WeakSet()
 
     def build_room(self, state: State) -> Room:
         """Build the room of one object."""
@@ -49,17 +53,29 @@ class Rooms:
         sockets.hibernate_idle_ms = self.settings.hibernate_idle_ms
         members = sockets.of_tag(None)
         while len(members) < self.settings.members:
-            pair = Pair()
-            pair.attach(self._hear)
-            members.append(sockets.accept(pair, ()))
+            members.append(sockets.accept(self._attended(Pair()), ()))
         return members
 
-    async def join(self, object_id: str, call: Call) -> None:
-        """Open one more socket; who has been there for longest leaves, so that the room stays as large."""
-        longest = self.members(object_id)[0]
+    async def join(self, object_id: str, call: Call) -> Pair:
+        """Open one more socket; who has been there for longest leaves, so that the room stays as large.
+
+        Only members of this process leave: clients do so when they like.
+        """
+        ours = [member for member in self.members(object_id) if member.pair in self._ours]
         pair = await self.objects.join(object_id, call.stopwatch)
+        if ours:
+            self.objects.sockets(object_id).drop(ours[0])
+        return pair
+
+    async def join_here(self, object_id: str, call: Call) -> None:
+        """Join with a socket of this process."""
+        self._attended(await self.join(object_id, call))
+
+    def _attended(self, pair: Pair) -> Pair:
+        """Let this process hear what is sent to *pair*."""
         pair.attach(self._hear)
-        self.objects.sockets(object_id).drop(longest)
+        self._ours.add(pair)
+        return pair
 
     async def speak(self, object_id: str, message: Message, *, call: Call) -> int:
         """Bring *message* to the object by one of the members; return how many hear it."""
@@ -77,9 +93,12 @@ class Rooms:
 
 
 async def connect(rooms: Rooms, call: Call) -> Response:
-    """Join the room of the request's key."""
+    """Join the room of the request's key; a request for an upgrade goes on as the new socket."""
+    asks_upgrade = call.request.headers.get("upgrade", "").lower() == "websocket"
     async with rooms.objects.trip(call.stopwatch):
-        await rooms.join(rooms.object_id(call), call)
+        if asks_upgrade:
+            return Response(101, web_socket=await rooms.join(rooms.object_id(call), call))
+        await rooms.join_here(rooms.object_id(call), call)
     return json_response({"success": True})
 
 

@@ -46,6 +46,11 @@ def load(  # each is an option
     processes: Annotated[int, typer.Option(help="Processes of this machine that share the sending.")] = 1,
     connections: Annotated[int, typer.Option(help="At most so many connections; 0: as many as in flight.")] = 0,
     keep_alive: Annotated[bool, typer.Option(help="Use a connection for several requests.")] = True,
+    http3: Annotated[bool, typer.Option(help="Send over HTTP/3, as https+h3://HOST asks for, too.")] = False,
+    s3: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Send uploads into R2 to this endpoint and bucket: https://HOST/BUCKET."),
+    ] = None,
     max_requests: Annotated[int | None, typer.Option(metavar="N", help="Cap on requests.")] = None,
     max_rate: Annotated[float | None, typer.Option(metavar="PER_S", help="Cap on requests in any second.")] = None,
     max_duration: Annotated[float | None, typer.Option(metavar="S", help="Cap on the length of a run.")] = None,
@@ -59,6 +64,7 @@ def load(  # each is an option
     """Load a deployment at a URL within hard limits, and judge it; --dry-run says first what would be sent."""
     from sim.experiments.load import load as do_load
     from sim.foundation.errors import UsageError
+    from sim.runners.load.s3_target import parse_s3
 
     if save is not None:
         check_save(save, suffix=".parquet")
@@ -70,7 +76,9 @@ def load(  # each is an option
         "in_flight": max_in_flight,
     }  # fmt: skip
     like = "http://127.0.0.1" if search and url in ("reference", "workerd") else url
-    connecting = {"connections": connections, "keep_alive": keep_alive}
+    connecting: dict[str, Any] = {"connections": connections, "keep_alive": keep_alive, "http3": http3}
+    if s3 is not None:
+        connecting["s3"] = parse_s3(s3)
     options = _options(like, allow, header, limits, connecting)
     if search:
         return _search(asked, url, options, rate=rate, duration=duration, processes=processes, json=json)

@@ -4,7 +4,7 @@
 host that nobody allowed, a run beyond its caps, a secret that is not in the environment.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,7 +21,8 @@ from sim.runners.load.exports import export
 from sim.runners.load.guard import REMOTE_CAPS, Caps, is_this_machine, peak_per_s
 from sim.runners.load.messages import preparations, uploading_routes
 from sim.runners.load.options import LoadOptions
-from sim.runners.load.session import FLOOR_REQUESTS, WARM_CONNECTIONS, new_run
+from sim.runners.load.senders import WARM_CONNECTIONS
+from sim.runners.load.session import FLOOR_REQUESTS, new_run
 from sim.runners.load.split import rows_of
 from sim.runners.play import prepare
 from sim.scenario.generation import schedule
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 FAILURES_IN_A_ROW = 100
 """A run stops at these unless told otherwise: a deployment that answers nothing any more is not loaded further."""
+
+H3 = "https+h3://"
+"""Scheme of a deployment that is loaded over HTTP/3."""
 
 WARM_UP_SHARE = 0.1
 """Warm-up before a run of a given duration, as a share of it, unless another is asked for."""
@@ -67,6 +71,8 @@ class LoadPlan(Shown):
     headers : tuple of str
         Names; never values.
     processes : int
+    s3 : str
+        Endpoint and bucket that uploads go to; empty: they go to *url*.
     """
 
     url: str
@@ -84,6 +90,7 @@ class LoadPlan(Shown):
     unpriced: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     processes: int = 1
+    s3: str = ""
 
     def __repr__(self) -> str:
         return (
@@ -123,7 +130,8 @@ def load(
     scenario : Scenario, path, or name of one in ``scenarios/``
         Its routes say what each request is.
     url : str
-        ``https://HOST``, ``http://127.0.0.1:PORT``, or the file of a ready line with its tunnel.
+        ``https://HOST``, ``https+h3://HOST`` for HTTP/3, ``http://127.0.0.1:PORT``, or the file of a ready line
+        with its tunnel.
     options : LoadOptions, optional
         By default :func:`default_options`.
     rate_per_s, duration_s : float, optional
@@ -216,6 +224,8 @@ def export_load(
     """
     warm_up_s = None if rate_per_s is None and duration_s is None else 0.0
     asked = _asked(scenario, url, options, rate_per_s, duration_s, warm_up_s, processes=1, rng=rng)
+    if asked.options.http3:
+        raise UsageError(f"url={url!r} asks for HTTP/3, which is not exported: neither tool speaks it (https://HOST)")
     return export(
         asked.scenario, asked.schedule, folder=Path(folder), tool=tool, url=asked.to.http, options=asked.options,
         run=new_run()[0],
@@ -241,6 +251,8 @@ def _asked(  # the parameters of both public functions
 ) -> _Asked:
     to = _deployment(url)
     options = options or default_options(url)
+    if url.startswith(H3):
+        options = replace(options, http3=True)
     asked = prepare(scenario, rate_per_s=rate_per_s)
     seed = asked.seed if rng is None else checked_seed(rng)
     if rate_per_s is None and duration_s is None:
@@ -280,7 +292,9 @@ def _plan(
     before = created + FLOOR_REQUESTS + WARM_CONNECTIONS * (processes if processes == 1 else processes + 1)
     attempts = len(planned) * (scenario.system.client.retries + 1) + before
     usd, unpriced = requests_usd(scenario, len(planned) + before)
-    tunnel = () if to.tunnel is None else (to.tunnel.host,)
+    others: tuple[str, ...] = () if to.tunnel is None else (to.tunnel.host,)
+    if options.s3 is not None:
+        others += (_host(options.s3.endpoint),)
     uploads = uploading_routes(scenario)
     upload_bytes = sum(
         int(planned.size_bytes[planned.route_code == code].sum())
@@ -289,8 +303,8 @@ def _plan(
     )
     duration_s = planned.duration_ms / 1000
     return LoadPlan(
-        url=to.http,
-        hosts=tuple(dict.fromkeys((_host(to.http), *tunnel))),
+        url=to.http.replace("https://", H3, 1) if options.http3 else to.http,
+        hosts=tuple(dict.fromkeys((_host(to.http), *others))),
         requests=len(planned),
         preparing_requests=before,
         attempts_max=attempts,
@@ -304,11 +318,14 @@ def _plan(
         unpriced=unpriced,
         headers=tuple(options.headers.given),
         processes=processes,
+        s3="" if options.s3 is None else str(options.s3),
     )
 
 
 def _deployment(url: str) -> Deployment:
-    return read_ready_file(Path(url)) if url.endswith(".json") and "://" not in url else Deployment(url.rstrip("/"))
+    if url.endswith(".json") and "://" not in url:
+        return read_ready_file(Path(url))
+    return Deployment(url.replace(H3, "https://", 1).rstrip("/") if url.startswith(H3) else url.rstrip("/"))
 
 
 def _host(url: str) -> str:

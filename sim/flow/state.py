@@ -8,8 +8,9 @@ from typing import Literal, get_args
 
 from sim.flow.parts import AtLeastOne, Name, NaturalNumber, NotNegative, Positive, PositiveNumber, part
 
-Failure = Literal["timeout", "overloaded", "too_large", "refused", "error", "skipped", "aborted"]
-"""Ways in which a request can fail. ``skipped`` and ``aborted`` occur only in the load generator."""
+Failure = Literal["timeout", "overloaded", "too_large", "refused", "error", "skipped", "aborted", "closed"]
+"""Ways in which a request can fail. ``skipped``, ``aborted`` and ``closed`` occur only in the load generator; the
+last is a WebSocket session that ended before the answer."""
 
 OUTCOMES: tuple[str, ...] = ("ok", *get_args(Failure))
 """Outcomes of a request."""

@@ -22,7 +22,7 @@ def load_plan_grid(found: "LoadPlan") -> Grid:
         ("at most, if every one is retried", f"{found.attempts_max:,}"),
         ("duration", f"{found.duration_s:,.4g} s, of which {found.warm_up_s:,.3g} s are not judged"),
         ("rate", f"{significant(found.rate_per_s)} requests/s, {found.peak_per_s:,.0f} in the busiest second"),
-        ("uploads", f"{found.upload_bytes / 1e6:,.3g} MB"),
+        ("uploads", f"{found.upload_bytes / 1e6:,.3g} MB{f', by S3 to {found.s3}' if found.s3 else ''}"),
         ("estimated cost", f"{least}{found.usd:,.2g} USD; with all retries {found.usd_max:,.2g} USD"),
         ("headers", ", ".join(found.headers) or "none"),
         ("processes", str(found.processes)),

@@ -5,7 +5,8 @@ or several send (:mod:`sim.runners.load.session`, :mod:`sim.runners.load.split`)
 generator itself was on time.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sim.foundation.errors import UsageError
 from sim.results.result import Result
@@ -13,12 +14,14 @@ from sim.runners.load.address import Deployment, TunnelAddress
 from sim.runners.load.guard import check_host, check_schedule, check_url
 from sim.runners.load.histograms import histograms
 from sim.runners.load.loop_thread import run_in_thread
-from sim.runners.load.messages import routes_played, tunnelled_routes, uploading_routes
+from sim.runners.load.messages import routes_played, socket_routes, tunnelled_routes, uploading_routes
 from sim.runners.load.options import LoadOptions
+from sim.runners.load.s3_target import UploadTerms, check_s3, upload_terms
 from sim.runners.load.self_check import self_check
 from sim.runners.load.session import Played, Session, new_run, whole
 from sim.runners.load.split import play_split, rows_of
 from sim.runners.load.stations import live_stations
+from sim.runners.load.upload_rates import rate_notes, upload_rates
 from sim.scenario.routes import SIZE
 
 if TYPE_CHECKING:
@@ -91,7 +94,7 @@ def play(
         title=f"{scenario.name} on {name}" if progress else "",
     )
     played = run_in_thread(whole(session)) if processes == 1 else play_split(session, processes)
-    return _result(scenario, played, on=name, seed=seed, hdr=options.hdr)
+    return _result(scenario, played, on=name, seed=seed, hdr=options.hdr, uploads=session.stored)
 
 
 def check(scenario: "Scenario", schedule: "Schedule", *, to: Deployment, options: LoadOptions) -> None:
@@ -111,7 +114,13 @@ def check(scenario: "Scenario", schedule: "Schedule", *, to: Deployment, options
             rule = "must not move size_bytes through a tunnel, whose frames hold text"
             raise UsageError(f'routes.{route}.request {rule} (enter = "network", or a JSON body)')
     check_url(to.http, allow_hosts=options.allow_hosts)
+    if options.http3 and not to.http.startswith("https://"):
+        raise UsageError(f"http3 needs https://HOST, not {to.http!r}: it has no form without TLS")
     check_schedule(schedule, caps=options.caps, uploading=uploading_routes(scenario))
+    if options.s3 is not None:
+        terms = {name: one for name, one in upload_terms(scenario).items() if name in played}
+        check_s3(options.s3, terms, allow_hosts=options.allow_hosts)
+    _check_sessions(scenario, socket_routes(scenario) & played, options)
     options.headers.values()
     if to.tunnel is not None:
         check_host(to.tunnel.host, allow_hosts=options.allow_hosts)
@@ -120,7 +129,18 @@ def check(scenario: "Scenario", schedule: "Schedule", *, to: Deployment, options
         raise UsageError(f"route {route} needs a tunnel, which {to.http} does not have (set routes.{route}.share = 0)")
 
 
-def _result(scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bool) -> Result:
+def _check_sessions(scenario: "Scenario", routes: Collection[str], options: LoadOptions) -> None:
+    """Refuse more WebSocket sessions than requests may be in flight: each is an open file, too."""
+    sessions = {name: socket.sessions for name in routes if (socket := scenario.routes[name].socket) is not None}
+    if sum(sessions.values()) > options.caps.in_flight:
+        most = max(sessions, key=lambda name: sessions[name])
+        rule = f"must be <= {options.caps.in_flight} for a live run, all routes together"
+        raise UsageError(f"routes.{most}.socket.sessions={sessions[most]} {rule} (lower it, or raise --max-in-flight)")
+
+
+def _result(
+    scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bool, uploads: Mapping[str, UploadTerms]
+) -> Result:
     """Check the generator, and return the Result."""
     tape = played.tape
     frame = tape.frame()
@@ -135,9 +155,12 @@ def _result(scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bo
     reasons = check.reasons()
     stopped = played.stopped_because
     early = [] if stopped is None else [f"stopped early ({stopped}): {check.summary()}"]
-    generator = check.as_dict() | played.facts | {"stopped_because": stopped}
+    generator = check.as_dict() | played.facts | played.counts | {"stopped_because": stopped}
     if hdr:
         generator["hdr"] = histograms(frame)
+    rates = upload_rates(frame[frame["arrival_ms"] >= tape.schedule.warm_up_ms], uploads)
+    if uploads:
+        generator["s3_upload_mb_per_s"] = rates
     end_ms = (frame["arrival_ms"] + frame["latency_ms"].fillna(0.0)).max()
     return Result(
         scenario=scenario,
@@ -149,6 +172,17 @@ def _result(scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bo
         warm_up_ms=tape.schedule.warm_up_ms,
         interrupted=stopped is not None,
         valid=not reasons,
-        notes=(*early, *reasons),
+        notes=(*early, *reasons, *_of_sessions(generator), *rate_notes(rates)),
         generator=generator,
     )
+
+
+def _of_sessions(generator: Mapping[str, Any]) -> list[str]:
+    """Return a note on WebSocket sessions, where some were refused or ended early."""
+    refused, ended = (generator.get(f"socket_{what}") or {} for what in ("refused", "ended_early"))
+    said = [
+        f"{sum(counts.values())} {what} ({', '.join(f'{n} by {word} {name}' for name, n in counts.items())})"
+        for counts, what, word in ((refused, "handshakes refused", "status"), (ended, "ended early", "code"))
+        if counts
+    ]
+    return [f"WebSocket sessions: {generator['socket_sessions']} opened, {', '.join(said)}"] if said else []

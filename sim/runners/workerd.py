@@ -10,7 +10,7 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from sim.results.result import Result
 from sim.runners import live, raw_workerd
 from sim.runners.lifetime import tethered
 from sim.runners.load.address import Deployment, read_ready_line
+from sim.runners.load.messages import routes_played, socket_routes
 from sim.runners.reference import PORT_MAX, Running, deployment_tables, stop, wait_until_ready
 from sim.runners.runtime import Runtime, find
 
@@ -60,11 +61,30 @@ def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: boo
     RunnerError
         It did not start.
     """
+    _refuse_rooms(scenario, socket_routes(scenario) & routes_played(schedule))
     with running(scenario, seed=seed) as runtime:
         result = live.play(
             scenario, schedule, seed=seed, url=runtime.deployment.http, on=NAME, progress=progress, **options
         )
         return runtime.judged(replace(result, notes=(*result.notes, DISTANCES)))
+
+
+def _refuse_rooms(scenario: "Scenario", routes: Collection[str]) -> None:
+    """Refuse routes on WebSockets but those of the brief's API, which are all that the twin serves.
+
+    Raises
+    ------
+    UsageError
+        Such a route uses a room, or there is no such API.
+    """
+    instances = scenario.system.instances
+    for route in sorted(routes):
+        used = {instances[name.partition(".")[0]].component.name for name in scenario.operations[route]}
+        if not scenario.api or "websocket" in used:
+            way_out = f"on=reference, or routes.{route}.share = 0"
+            raise UsageError(
+                f"route {route} needs rooms on WebSockets, which the runtime's twin does not have ({way_out})"
+            )
 
 
 def deployment_of(scenario: "Scenario | None", *, seed: int) -> Mapping[str, Any]:

@@ -53,18 +53,36 @@ def _route(around: Surroundings, name: str, route: Route) -> Iterator[str]:
         request = getattr(route, key)
         if request is not None:
             yield from _request(around.bodies, request, ("routes", name, key))
+    yield from _socket(around, name, route)
     yield from _steps(instances, route.steps, ("routes", name, "steps"))
 
 
+def _socket(around: Surroundings, name: str, route: Route) -> Iterator[str]:
+    """Yield what is wrong with a route's WebSocket."""
+    if route.socket is None:
+        return
+    place: Place = ("routes", name, "socket")
+    yield from _texts_of_request(around.bodies, route.socket.path, route.socket.message, place, key="message")
+    entry = around.system.instances.get(route.enter)
+    if entry is not None and entry.component.transport != "http":
+        rule = f'must not be there with enter="{route.enter}": a WebSocket is opened over HTTP'
+        yield f"{dotted(place)} {rule} ({PAGE})"
+
+
 def _request(bodies: Mapping[str, Any], request: Request, place: Place) -> Iterator[str]:
-    if request.body not in ("", SIZE, *bodies):
-        near = nearest(request.body, (SIZE, *bodies))
-        yield f'{dotted((*place, "body"))}="{request.body}" is not a body; {near} ({PAGE})'
-    texts = [("path", request.path), *(("body", text) for text in _texts(bodies.get(request.body)))]
-    for key, text in texts:
+    yield from _texts_of_request(bodies, request.path, request.body, place, key="body")
+
+
+def _texts_of_request(bodies: Mapping[str, Any], path: str, body: str, place: Place, *, key: str) -> Iterator[str]:
+    """Yield what is wrong with a path and with a body, which stands under *key*."""
+    if body not in ("", SIZE, *bodies):
+        near = nearest(body, (SIZE, *bodies))
+        yield f'{dotted((*place, key))}="{body}" is not a body; {near} ({PAGE})'
+    texts = [("path", path), *((key, text) for text in _texts(bodies.get(body)))]
+    for where, text in texts:
         for word in PLACEHOLDER.findall(text):
             if word not in PLACEHOLDERS:
-                yield f"{dotted((*place, key))} has {{{word}}}; {nearest(word, PLACEHOLDERS)} ({PAGE})"
+                yield f"{dotted((*place, where))} has {{{word}}}; {nearest(word, PLACEHOLDERS)} ({PAGE})"
 
 
 def _texts(body: Any) -> Iterator[str]:

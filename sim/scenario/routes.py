@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from sim.foundation.schema import Count, Fraction, NotNegative, Positive, Table
 from sim.randomness.distributions import Distribution
+from sim.scenario.sockets import Socket
 
 PLACEHOLDERS = ("key", "object", "request", "run", "size_bytes", "tokens_in", "tokens_out", "time_ms")
 """Placeholders, in braces, of a path or a body: attributes of the request, its number, the run's name, the time."""
@@ -120,6 +121,8 @@ class Route(Table):
     """Its HTTP request; by default ``GET`` or, if it changes anything, ``POST`` of ``/NAME?key={key}``."""
     prepare: Request | None = None
     """Request that creates one stored object before a run on a real deployment."""
+    socket: Socket | None = None
+    """Its WebSocket, on which a live run sends its requests as messages, in place of ``request``."""
     steps: Annotated[tuple[AnyStep, ...], Field(min_length=1)]
     """Steps, in order."""
 

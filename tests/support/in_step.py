@@ -56,7 +56,7 @@ async def _answered(world: World, message: Message) -> tuple[Response, Stopwatch
     query = dict(parse_qsl(parts.query))
     request = Request(message.method, unquote(parts.path), query=query, headers=dict(message.headers), body=body)
     stopwatch = world.deployment.stopwatch()
-    if message.tunnel:
+    if message.wire == "tunnel":
         response, _ = await world.deployment._serve_quic(request, stopwatch)
     else:
         response = await world.deployment.serve_http(request, stopwatch)

@@ -20,10 +20,8 @@ import numpy as np
 from sim.randomness.streams import uniform
 from sim.runners.load.abort import AbortRule, AbortWatch
 from sim.runners.load.guard import Caps
-from sim.runners.load.http_sender import HttpSender
-from sim.runners.load.messages import Answer, Message, again, outcome_of
+from sim.runners.load.messages import Answer, Message, Sender, SessionEndedError, Wire, again, outcome_of
 from sim.runners.load.pacer import wait_until
-from sim.runners.load.quic_sender import QuicSender
 from sim.runners.load.tape import Tape
 
 if TYPE_CHECKING:
@@ -80,8 +78,7 @@ class Driver:
         schedule: "Schedule",
         *,
         messages: Mapping[int, Message],
-        http: HttpSender,
-        quic: QuicSender | None,
+        senders: Mapping[Wire, Sender],
         client: Client,
         caps: Caps,
         abort: AbortRule,
@@ -89,8 +86,7 @@ class Driver:
     ) -> None:
         self.schedule = schedule
         self.messages = messages
-        self.http = http
-        self.quic = quic
+        self.senders = senders
         self.client = client
         self._budget = float(client.budget_retries_max)
         self.caps = caps
@@ -254,10 +250,12 @@ class Driver:
     async def _attempt(self, message: Message, request: int, began_s: float) -> str:
         try:
             async with asyncio.timeout_at(began_s + self.client.timeout_ms / 1000):
-                answer = await self._send(message)
+                answer = await self.senders[message.wire].send(message)
         except TimeoutError:
             self.tape.attribute_client(request, (self._loop.time() - began_s) * 1000)
             return "timeout"
+        except SessionEndedError:
+            return "closed"
         except UNREACHABLE:
             return "error"
         self.tape.attribute(request, answer.server_timing)
@@ -271,12 +269,6 @@ class Driver:
         self.retry_after_s_max = max(self.retry_after_s_max, answer.retry_after_s)
         self.paused_until_s = max(self.paused_until_s, self._loop.time() + answer.retry_after_s)
         self._heed(self.watch.throttled(status=answer.status, retry_after_s=answer.retry_after_s))
-
-    async def _send(self, message: Message) -> Answer:
-        if not message.tunnel:
-            return await self.http.send(message)
-        assert self.quic is not None, "live.play checks that there is a tunnel"
-        return await self.quic.send(message)
 
     def _now_ms(self) -> float:
         return (self._loop.time() - self._start_s) * 1000

@@ -25,6 +25,9 @@ SCRIPTS = {"k6": "k6.js", "locust": "locustfile.py"}
 
 DATA = "schedule.json"
 
+NEEDED = {"tunnel": "a tunnel", "socket": "a WebSocket", "s3": "an S3 client"}
+"""What neither script has."""
+
 
 def export(
     scenario: "Scenario", schedule: "Schedule", *, folder: Path, tool: str, url: str, options: "LoadOptions", run: str
@@ -56,9 +59,9 @@ def export(
         raise UsageError("workload.arrivals.kind='closed' has no times to export; an open loop has")
     made = messages(scenario, schedule, run=run, start_time_ms=0.0, identified=False)
     for request, message in made.items():
-        if message.tunnel:
-            name = schedule.routes[schedule.route_code[request]]
-            raise UsageError(f"route {name} needs a tunnel, which {tool} does not have (set routes.{name}.share = 0)")
+        if message.wire != "http":
+            name, needed = schedule.routes[schedule.route_code[request]], NEEDED[message.wire]
+            raise UsageError(f"route {name} needs {needed}, which is not exported (set routes.{name}.share = 0)")
     document = {
         "url": url,
         "timeout_ms": scenario.system.client.timeout_ms,

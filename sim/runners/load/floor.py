@@ -85,7 +85,7 @@ def floor_of(
             await http.open(warm_connections=min(16, options.connections_max))
             ready = dict.fromkeys(range(len(schedule)), HEALTH)
             driver = Driver(
-                scenario, schedule, messages=ready, http=http, quic=None, client=Client(TIMEOUT_MS),
+                scenario, schedule, messages=ready, senders={"http": http}, client=Client(TIMEOUT_MS),
                 caps=options.caps, abort=NEVER,
             )  # fmt: skip
             interrupted.add_done_callback(lambda _: driver.stop("Ctrl-C"))

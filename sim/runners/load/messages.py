@@ -1,14 +1,14 @@
 """Messages and answers of a live run.
 
 All messages are built before the first one is sent, so that no time is spent on it during the run. A message is
-independent of HTTP and QUIC libraries, so that both transports send the same one.
+independent of the libraries that send it, so that every transport sends the same one.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 UPLOAD_BLOCK_BYTES = 2**18
 """Uploads repeat one block of this size: memory stays small whatever the sizes, and a block fills a socket's buffer."""
+
+Wire = Literal["http", "tunnel", "socket", "s3"]
+"""What a message travels by: HTTP of any version, the QUIC tunnel, a WebSocket session, an S3 client."""
 
 SERVER_TIMING = re.compile(r'(\w+)(?:;\s*desc="[^"]*")?;\s*dur=(\d{1,12}(?:\.\d+)?)')
 OUTCOME = {name: np.int8(code) for code, name in enumerate(OUTCOMES)}
@@ -41,10 +44,12 @@ class Message:
     upload_bytes : int
     download_bytes : int
         Required length of the answer; -1 for any.
-    tunnel : bool
-        Whether it is sent through the QUIC tunnel.
+    wire : {"http", "tunnel", "socket", "s3"}
+        What it is sent by. *path* is then that of the handshake, or the object's key.
     headers : mapping of str to str
         Headers in addition to those of its body.
+    route : str
+        Of a message by WebSocket or S3: where the terms are looked up.
     """
 
     method: str
@@ -52,8 +57,9 @@ class Message:
     body: bytes = b""
     upload_bytes: int = 0
     download_bytes: int = -1
-    tunnel: bool = False
+    wire: Wire = "http"
     headers: Mapping[str, str] = field(default_factory=dict)
+    route: str = ""
 
 
 def again(message: Message, retry: int) -> Message:
@@ -76,6 +82,18 @@ class Answer:
     retry_after_s: float = 0.0
 
 
+class Sender(Protocol):
+    """What sends messages of one wire, or of several."""
+
+    async def send(self, message: Message) -> Answer:
+        """Send one message and wait for its whole answer."""
+        ...
+
+
+class SessionEndedError(ConnectionError):
+    """A WebSocket session ended before the answer."""
+
+
 HEALTH = Message("GET", "/health")
 
 
@@ -87,6 +105,7 @@ def messages(
     start_time_ms: float,
     identified: bool,
     rows: "NDArray[np.int64] | None" = None,
+    stored: Collection[str] = (),
 ) -> dict[int, Message]:
     """Return the messages of a schedule by the request's number, in its order.
 
@@ -103,9 +122,15 @@ def messages(
         Whether to add headers with the request's attributes, for a deployment of ours.
     rows : ndarray of int, shape (m,), optional
         Requests that are wanted; by default all.
+    stored : collection of str
+        Routes whose uploads go to an S3 endpoint.
     """
     write = [
-        _writer(scenario, scenario.request(name), enter=scenario.routes[name].enter, identified=identified)
+        _store(name)
+        if name in stored
+        else _writer(scenario, scenario.request(name), enter=scenario.routes[name].enter, identified=identified)
+        if scenario.routes[name].socket is None
+        else _speaker(scenario, name, identified=identified)
         for name in schedule.routes
     ]
     wanted = range(len(schedule)) if rows is None else rows.tolist()
@@ -127,7 +152,7 @@ def preparations(
     for code, name in enumerate(schedule.routes):
         route = scenario.routes[name]
         rows = np.flatnonzero(schedule.route_code == code)
-        if route.objects is None or not rows.size or not _fetches(scenario, name):
+        if route.objects is None or route.socket is not None or not rows.size or not _fetches(scenario, name):
             continue
         by_request = route.prepare if scenario.api or not identified else None
         if by_request is None and not identified:
@@ -147,7 +172,17 @@ def preparations(
 
 def uploading_routes(scenario: "Scenario") -> frozenset[str]:
     """Return the routes whose requests upload the schedule's ``size_bytes``."""
-    return frozenset(name for name in scenario.routes if scenario.request(name).body == SIZE)
+    return frozenset(name for name in scenario.routes if _body_of_route(scenario, name) == SIZE)
+
+
+def socket_routes(scenario: "Scenario") -> frozenset[str]:
+    """Return the routes whose requests are messages on WebSockets."""
+    return frozenset(name for name, route in scenario.routes.items() if route.socket is not None)
+
+
+def _body_of_route(scenario: "Scenario", name: str) -> str:
+    socket = scenario.routes[name].socket
+    return scenario.request(name).body if socket is None else socket.message
 
 
 def routes_played(schedule: "Schedule") -> set[str]:
@@ -173,7 +208,7 @@ def _fetches(scenario: "Scenario", route: str) -> bool:
 def _writer(scenario: "Scenario", request: Request, *, enter: str, identified: bool) -> Callable[[Values], Message]:
     """Return a function from the values of a request to its message."""
     path, body = path_of(request), body_of(request, scenario.bodies)
-    tunnel = scenario.system.instances[enter].component.transport == "quic"
+    wire: Wire = "tunnel" if scenario.system.instances[enter].component.transport == "quic" else "http"
     uploads, downloads = request.body == SIZE, request.answer == SIZE
 
     def write(values: Values) -> Message:
@@ -183,11 +218,47 @@ def _writer(scenario: "Scenario", request: Request, *, enter: str, identified: b
             body=body(values),
             upload_bytes=values[SIZE] if uploads else 0,
             download_bytes=values[SIZE] if downloads else -1,
-            tunnel=tunnel,
-            headers={header: str(values[name]) for header, name in IDENTITY.items()} if identified else {},
+            wire=wire,
+            headers=_identity(values) if identified else {},
         )
 
     return write
+
+
+def _speaker(scenario: "Scenario", name: str, *, identified: bool) -> Callable[[Values], Message]:
+    """Return a function from the values of a request to its message on a WebSocket."""
+    socket = scenario.routes[name].socket
+    assert socket is not None, "asked of routes with a WebSocket"
+    asked = Request(method="GET", path=socket.path, body=socket.message)
+    path, body = path_of(asked), body_of(asked, scenario.bodies)
+    uploads = socket.message == SIZE
+
+    def write(values: Values) -> Message:
+        return Message(
+            method="GET",
+            path=path(values),
+            body=body(values),
+            upload_bytes=values[SIZE] if uploads else 0,
+            wire="socket",
+            headers=_identity(values) if identified else {},
+            route=name,
+        )
+
+    return write
+
+
+def _store(name: str) -> Callable[[Values], Message]:
+    """Return a function from the values of a request to its upload by S3; the key has the run's name in front."""
+
+    def write(values: Values) -> Message:
+        key = f"{values['run']}/{name}/{values['object'] if values['object'] >= 0 else values['request']}"
+        return Message(method="PUT", path=key, upload_bytes=values[SIZE], wire="s3", route=name)
+
+    return write
+
+
+def _identity(values: Values) -> dict[str, str]:
+    return {header: str(values[name]) for header, name in IDENTITY.items()}
 
 
 def upload_block(seed: int) -> memoryview:
@@ -201,9 +272,15 @@ def upload_parts(block: memoryview, *, size_bytes: int) -> Iterator[memoryview]:
         yield block[: min(len(block), size_bytes - start)]
 
 
+SWITCHED = 101
+"""Status of an accepted WebSocket handshake."""
+
+
 def outcome_of(message: Message, answer: Answer) -> str:
     """Return the outcome of a request from its answer's status; a download of the wrong length is an error."""
     status = answer.status
+    if message.wire == "socket" and status < 300:
+        return "ok" if status == SWITCHED else "error"
     if 200 <= status < 300:
         wrong = message.download_bytes >= 0 and answer.body_bytes != message.download_bytes
         return "error" if wrong else "ok"

@@ -6,6 +6,7 @@ from sim.foundation.errors import UsageError
 from sim.runners.load.abort import AbortRule
 from sim.runners.load.guard import Caps
 from sim.runners.load.headers import Headers
+from sim.runners.load.s3_target import S3Target
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class LoadOptions:
         counts as latency.
     keep_alive : bool
         Whether a connection serves several requests; False opens one for each.
+    http3 : bool
+        Send over HTTP/3 what would go over HTTP/1.1; WebSockets stay there.
+    s3 : S3Target or None
+        Where routes upload to that put their bytes into an R2 bucket, in place of the deployment.
     hdr : bool
         Add encoded histograms to ``Result.generator``.
     """
@@ -37,6 +42,8 @@ class LoadOptions:
     headers: Headers = field(default_factory=Headers)
     connections: int = 0
     keep_alive: bool = True
+    http3: bool = False
+    s3: S3Target | None = None
     hdr: bool = False
 
     def __post_init__(self) -> None:

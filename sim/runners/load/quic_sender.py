@@ -130,6 +130,14 @@ class QuicSender:
             self._heart.cancel()
         await self._disconnect()
 
+    def facts(self) -> dict[str, Any]:
+        """Return the counts of heartbeats and connections, for ``Result.generator``."""
+        return {
+            "heartbeats": self.pings,
+            "heartbeats_answered": self.pongs,
+            "tunnel_reconnections": self.reconnections,
+        }
+
     async def send(self, message: Message) -> Answer:
         """Send one message and wait for its answer.
 

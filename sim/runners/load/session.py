@@ -7,14 +7,13 @@ The plan is data that may be sent to another process (:mod:`sim.runners.load.wor
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import numpy as np
 
 from sim.foundation.errors import RunnerError
@@ -22,21 +21,21 @@ from sim.randomness.streams import stream_key
 from sim.runners.load.address import Deployment
 from sim.runners.load.driver import Client, Driver
 from sim.runners.load.guard import is_this_machine
-from sim.runners.load.http_sender import HttpSender
 from sim.runners.load.messages import (
     HEALTH,
     Message,
+    Sender,
     messages,
     outcome_of,
     preparations,
     read_server_timing,
     routes_played,
     tunnelled_routes,
-    upload_block,
 )
 from sim.runners.load.options import LoadOptions
 from sim.runners.load.progress import progress_shown
-from sim.runners.load.quic_sender import QuicSender
+from sim.runners.load.s3_target import UploadTerms, upload_terms
+from sim.runners.load.senders import PREPARE_S, UNREACHABLE, Senders, Wanted, one_line, opened
 from sim.runners.load.tape import Tape
 
 if TYPE_CHECKING:
@@ -51,16 +50,8 @@ FLOOR_REQUESTS = 20
 FLOOR_GAP_S = 0.016
 """Gap between them, as at 60 requests/s: a processor that was idle takes twice as long (1.5 ms instead of 0.7 ms)."""
 
-WARM_CONNECTIONS = 16
-"""Connections opened before the run: 60 requests/s that each take 250 ms occupy 15."""
-
-PREPARE_S = 120.0
-"""Time limit for warming up and for sixteen paced uploads, which take seconds."""
-
 UPLOADS_AT_ONCE = 4
 """Concurrent uploads during preparation: quick, yet a negligible load."""
-
-UNREACHABLE = (OSError, aiohttp.ClientError)
 
 
 @dataclass(frozen=True)
@@ -83,6 +74,8 @@ class Session:
         None: all.
     title : str
         Of the progress bar; empty for none.
+    processes : int
+        That share the sending, and the sessions on WebSockets.
     """
 
     scenario: "Scenario"
@@ -94,6 +87,7 @@ class Session:
     start_time_ms: float
     rows: "NDArray[np.int64] | None" = None
     title: str = ""
+    processes: int = 1
 
     @property
     def identified(self) -> bool:
@@ -104,6 +98,33 @@ class Session:
     def tunnelled(self) -> bool:
         """Whether some request goes through the tunnel."""
         return bool(tunnelled_routes(self.scenario) & routes_played(self.schedule))
+
+    @property
+    def wanted(self) -> Wanted:
+        """The senders that it needs."""
+        played = routes_played(self.schedule)
+        sockets = {
+            name: route.socket.shared_by(self.processes)
+            for name, route in self.scenario.routes.items()
+            if route.socket is not None and name in played
+        }
+        return Wanted(
+            self.deployment,
+            self.options,
+            seed=self.seed,
+            http=not played <= self.stored.keys(),
+            tunnel=self.tunnelled,
+            sockets=sockets,
+            uploads=self.stored,
+            timeout_s=self.scenario.system.client.timeout_ms / 1000,
+        )
+
+    @property
+    def stored(self) -> dict[str, UploadTerms]:
+        """How the routes upload whose requests go to an S3 endpoint."""
+        played = routes_played(self.schedule)
+        terms = upload_terms(self.scenario) if self.options.s3 is not None else {}
+        return {name: one for name, one in terms.items() if name in played}
 
     @property
     def client(self) -> Client:
@@ -135,6 +156,8 @@ class Played:
         The longest pause asked for.
     facts : dict
         Further facts for ``Result.generator``.
+    counts : dict
+        What the senders counted, for the same; those of several processes add up.
     """
 
     tape: Tape
@@ -145,6 +168,7 @@ class Played:
     throttled_requests: int = 0
     retry_after_s_max: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
 
 
 def new_run() -> tuple[str, float]:
@@ -153,54 +177,28 @@ def new_run() -> tuple[str, float]:
     return f"run-{now_ms:.0f}", now_ms
 
 
-@asynccontextmanager
-async def opened(session: Session) -> AsyncIterator[tuple[HttpSender, QuicSender | None]]:
-    """Yield open senders, and close them in any case."""
-    deployment, options = session.deployment, session.options
-    http = HttpSender(
-        deployment.http,
-        connections_max=options.connections_max,
-        block=upload_block(session.seed),
-        headers=options.headers.values(),
-        keep_alive=options.keep_alive,
-    )
-    quic = QuicSender(deployment.tunnel) if session.tunnelled and deployment.tunnel is not None else None
-    try:
-        try:
-            async with asyncio.timeout(PREPARE_S):
-                await http.open(warm_connections=min(WARM_CONNECTIONS, options.connections_max))
-                if quic is not None:
-                    await quic.open()
-        except (*UNREACHABLE, TimeoutError) as error:
-            said = options.headers.hide(_one_line(error))
-            raise RunnerError(f"{deployment.http} does not answer: {said} (is it running? headroom serve)") from None
-        yield http, quic
-    finally:
-        if quic is not None:
-            await quic.close()
-        await http.close()
-
-
-async def prepared(session: Session, *, http: HttpSender, quic: QuicSender | None) -> float:
+async def prepared(session: Session, senders: Senders) -> float:
     """Create the objects that will be fetched, then measure the floor in ms; none of this is in the frame."""
     at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     async def place(steps: tuple[Message, ...]) -> None:
         async with at_once:
             for message in steps:
-                await _must(http if quic is None or not message.tunnel else quic, message)
+                await _must(senders.by_wire[message.wire], message)
 
     wanted = preparations(session.scenario, session.schedule, run=session.run, identified=session.identified)
     try:
         async with asyncio.timeout(PREPARE_S):
             await asyncio.gather(*(place(steps) for steps in wanted))
-            return float(np.median([await _floor_ms(http) for _ in range(FLOOR_REQUESTS)]))
+            if not session.wanted.http:
+                return float("nan")
+            return float(np.median([await _floor_ms(senders.http) for _ in range(FLOOR_REQUESTS)]))
     except (*UNREACHABLE, TimeoutError) as error:
-        said = session.options.headers.hide(_one_line(error))
-        raise RunnerError(f"preparing {http.base_url} failed: {said}") from None
+        said = session.options.headers.hide(one_line(error))
+        raise RunnerError(f"preparing {session.deployment.http} failed: {said}") from None
 
 
-def driver_of(session: Session, *, http: HttpSender, quic: QuicSender | None) -> Driver:
+def driver_of(session: Session, senders: Senders) -> Driver:
     """Return a driver with all its messages."""
     ready = messages(
         session.scenario,
@@ -209,11 +207,12 @@ def driver_of(session: Session, *, http: HttpSender, quic: QuicSender | None) ->
         start_time_ms=session.start_time_ms,
         identified=session.identified,
         rows=session.rows,
+        stored=session.stored,
     )
     options = session.options
     return Driver(
-        session.scenario, session.schedule, messages=ready, http=http, quic=quic, client=session.client,
-        caps=options.caps, abort=options.abort, rows=session.rows,
+        session.scenario, session.schedule, messages=ready, senders=senders.by_wire,
+        client=session.client, caps=options.caps, abort=options.abort, rows=session.rows,
     )  # fmt: skip
 
 
@@ -243,17 +242,17 @@ def whole(session: Session) -> "Callable[[asyncio.Future[None]], Any]":
     """Return the coroutine function that plays all of it in this process, until a future says that it is enough."""
 
     async def main(interrupted: "asyncio.Future[None]") -> Played:
-        async with opened(session) as (http, quic):
-            floor_ms_p50 = await prepared(session, http=http, quic=quic)
-            driver = driver_of(session, http=http, quic=quic)
+        async with opened(session.wanted) as senders:
+            floor_ms_p50 = await prepared(session, senders)
+            driver = driver_of(session, senders)
             interrupted.add_done_callback(lambda _: driver.stop("Ctrl-C"))
             found = await played(session, driver, floor_ms_p50=floor_ms_p50)
-        return with_tunnel(found, quic)
+        return with_counts(found, senders)
 
     return main
 
 
-async def _must(sender: HttpSender | QuicSender, message: Message) -> None:
+async def _must(sender: Sender, message: Message) -> None:
     answer = await sender.send(message)
     if outcome_of(message, answer) != "ok":
         raise RunnerError(
@@ -262,7 +261,7 @@ async def _must(sender: HttpSender | QuicSender, message: Message) -> None:
         )
 
 
-async def _floor_ms(http: HttpSender) -> float:
+async def _floor_ms(http: Sender) -> float:
     """Return the latency of one ``/health`` request, without the time that the server waited on purpose."""
     await asyncio.sleep(FLOOR_GAP_S)
     began_s = time.perf_counter()
@@ -282,17 +281,6 @@ def _quiet_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
-def with_tunnel(found: Played, quic: QuicSender | None) -> Played:
-    """Return *found* with the counts of a tunnel that is closed, so that the last heartbeat's answer is in them."""
-    if quic is None:
-        return found
-    counts = {
-        "heartbeats": quic.pings,
-        "heartbeats_answered": quic.pongs,
-        "tunnel_reconnections": quic.reconnections,
-    }
-    return replace(found, facts=found.facts | counts)
-
-
-def _one_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def with_counts(found: Played, senders: Senders) -> Played:
+    """Return *found* with the counts of senders that are closed, so that a last answer is in them."""
+    return replace(found, counts=senders.facts())

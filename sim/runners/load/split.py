@@ -23,7 +23,8 @@ from sim.foundation.errors import RunnerError, UsageError
 from sim.runners.load.children import child_environment
 from sim.runners.load.loop_thread import run_in_thread
 from sim.runners.load.options import LoadOptions
-from sim.runners.load.session import Played, Session, opened, prepared
+from sim.runners.load.senders import opened, summed
+from sim.runners.load.session import Played, Session, prepared
 from sim.runners.load.tape import Tape
 from sim.runners.load.worker import WITH_THE_OTHERS
 from sim.scenario.schedule import Schedule
@@ -123,15 +124,15 @@ def play_split(session: Session, processes: int) -> Played:
     floor_ms_p50 = run_in_thread(lambda _: _prepare(session))
     parts = rows_of(session.schedule, processes)
     shared = _share(session.options, processes)
-    sessions = [replace(session, rows=rows, options=shared, title="") for rows in parts]
+    sessions = [replace(session, rows=rows, options=shared, title="", processes=processes) for rows in parts]
     with _workers(sessions) as workers:
         interrupted = _run(workers, session)
     return _merged(session, workers, floor_ms_p50=floor_ms_p50, interrupted=interrupted)
 
 
 async def _prepare(session: Session) -> float:
-    async with opened(session) as (http, quic):
-        return await prepared(session, http=http, quic=quic)
+    async with opened(session.wanted) as senders:
+        return await prepared(session, senders)
 
 
 def _share(options: LoadOptions, processes: int) -> LoadOptions:
@@ -224,9 +225,6 @@ def _merged(session: Session, workers: list[Worker], *, floor_ms_p50: float, int
     if len(parts) < len(workers):
         reasons.append("a worker process died in the run")
     facts = found[0].facts | {"processes": len(workers)}
-    for name in ("heartbeats", "heartbeats_answered", "tunnel_reconnections"):
-        if name in facts:
-            facts[name] = sum(one.facts[name] for one in found)
     return Played(
         tape=tape,
         floor_ms_p50=floor_ms_p50,
@@ -236,4 +234,5 @@ def _merged(session: Session, workers: list[Worker], *, floor_ms_p50: float, int
         throttled_requests=sum(one.throttled_requests for one in found),
         retry_after_s_max=max(one.retry_after_s_max for one in found),
         facts=facts,
+        counts=summed([one.counts for one in found]),
     )

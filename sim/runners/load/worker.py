@@ -17,7 +17,8 @@ from typing import Any
 from sim.foundation.errors import SimError
 from sim.runners.load.driver import Driver
 from sim.runners.load.loop_thread import run_in_thread
-from sim.runners.load.session import Played, Session, driver_of, opened, played, with_tunnel
+from sim.runners.load.senders import opened
+from sim.runners.load.session import Played, Session, driver_of, played, with_counts
 
 COUNTED_S = 0.25
 """How often a worker says how far it is."""
@@ -46,8 +47,8 @@ async def _play(session: Session) -> "dict[str, Any] | None":
     lines = asyncio.StreamReader()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     try:
-        async with opened(session) as (http, quic):
-            driver = driver_of(session, http=http, quic=quic)
+        async with opened(session.wanted) as senders:
+            driver = driver_of(session, senders)
             _write(b"ready\n")
             words = (await lines.readline()).split()
             if len(words) != 2:
@@ -61,7 +62,7 @@ async def _play(session: Session) -> "dict[str, Any] | None":
                 await asyncio.gather(*helpers, return_exceptions=True)
     finally:
         transport.close()
-    return _as_dict(with_tunnel(found, quic), session)
+    return _as_dict(with_counts(found, senders), session)
 
 
 async def _until_end(lines: asyncio.StreamReader, driver: Driver) -> None:

@@ -116,7 +116,7 @@ def test_each_request_is_rendered_with_the_numbers_of_its_row() -> None:
         expected = {
             "post": Message("PUT", f"/files/{number}?by={key}", upload_bytes=size),
             "fetch": Message("GET", f"/files/{number}", download_bytes=size),
-            "sensor": Message("POST", "/log", message.body, tunnel=True),
+            "sensor": Message("POST", "/log", message.body, wire="tunnel"),
             "plain": Message("GET", f"/plain?key={key}"),
         }
         assert message == expected[route]
