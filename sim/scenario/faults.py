@@ -47,7 +47,8 @@ class Fault(Table):
     factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     """Factor of a `slow` fault."""
     share: Annotated[Fraction, Field(gt=0)] | None = None
-    """Share of requests that fail with a fault of kind `errors`."""
+    """Share of requests that fail with a fault of kind `errors`; with `hang` that of requests without an answer, by
+    default all."""
     error: Error = "error"
     """Outcome of a request that fails by it."""
     keys: tuple[Annotated[int, Field(ge=0)], ...] = ()
@@ -69,6 +70,8 @@ class Fault(Table):
         if self.at_s is None and (self.duration_s is not None or self.every_s is not None):
             raise ValueError("must not hold duration_s or every_s beside mean_between_s")
         for key, kind in (("factor", "slow"), ("share", "errors")):
+            if key == "share" and self.kind == "hang":
+                continue
             if (getattr(self, key) is not None) != (self.kind == kind):
                 raise ValueError(f"with kind={self.kind} {'needs' if self.kind == kind else 'must not hold'} {key}")
         if self.keys and self.share_of_instances is not None:

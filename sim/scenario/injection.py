@@ -141,8 +141,10 @@ def _at_entry(one: Injected) -> Flow:
     if fault.kind == "outage":
         return (Guard(active, fault.error),)
     if fault.kind == "hang":
-        wait = Delay(replace(ZERO, paces=(Pace(one.windows, 0.0),)), f"{one.stream}.hang", category=one.name)
-        return (Branch(active, (wait,)),)
+        wait: Flow = (Delay(replace(ZERO, paces=(Pace(one.windows, 0.0),)), f"{one.stream}.hang", category=one.name),)
+        if fault.share is not None:
+            wait = (Branch(Chance(fault.share, f"{one.stream}.hangs"), wait),)
+        return (Branch(active, wait),)
     assert fault.share is not None, "the table checks that there is one"
     return (Branch(active, (Guard(Chance(fault.share, f"{one.stream}.fails"), fault.error),)),)
 
