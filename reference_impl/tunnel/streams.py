@@ -29,13 +29,13 @@ class TunnelSettings:
     """Settings of a tunnel that serves *streams* requests at once (None: no bound)."""
 
     overhead_ms: Tape
+    reconnect_ms: Tape
     streams: int | None
     response_limit_bytes: int
     idle_timeout_s: float = 0.0
     heartbeat_s: float = 0.0
     datagrams: str = "negotiated"
     reconnects: bool = True
-    reconnect_ms: float = 0.0
     nat_timeout_s: float = 0.0
     packets: Packets | None = None
 
@@ -44,13 +44,13 @@ class TunnelSettings:
         """Read the table of a tunnel."""
         return cls(
             overhead_ms=table.tape("overhead_ms"),
+            reconnect_ms=table.tape("reconnect_ms"),
             streams=table.count("streams"),
             response_limit_bytes=table.count("response_limit_bytes") or RESPONSE_LIMIT_BYTES,
             idle_timeout_s=table.number("idle_timeout_s", 0),
             heartbeat_s=table.number("heartbeat_s", 0),
             datagrams=table.choice("datagrams", "negotiated", choices=DATAGRAMS),
             reconnects=table.flag("reconnects", default=True),
-            reconnect_ms=table.number("reconnect_ms", 0),
             nat_timeout_s=table.number("nat_timeout_s", 0),
             packets=Packets.read(table),
         )
@@ -129,7 +129,7 @@ class Streams:
             self._made_ms = stopwatch.planned_ms if is_refused else self._made_ms
             is_lost = is_lost or is_refused
         if is_lost and settings.reconnects:
-            stopwatch.delay(self._name, settings.reconnect_ms)
+            stopwatch.delay(self._name, stopwatch.draw_ms(settings.reconnect_ms))
         elif is_lost and not is_first:
             self._is_dead = True
         return self._is_dead

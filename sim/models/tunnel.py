@@ -72,7 +72,7 @@ class Tunnel(Table):
     ``refused``: the peer closes the connection at the first one."""
     reconnects: bool = True
     """Whether a dead connection is replaced; if not, every later request fails."""
-    reconnect_ms: NotNegative = 0.0
+    reconnect_ms: Distribution = Constant(value=0.0)
     """Handshake of a new connection."""
     nat_timeout_s: NotNegative = 0.0
     """A NAT forgets a flow that is quiet for longer; the next request waits for one more round trip. 0: never."""
@@ -147,7 +147,7 @@ def _alive(tunnel: Instance) -> Flow:
     if quiet is None and not is_refused:
         return ()
     dead = Counter(f"{tunnel.name}_dead")
-    renew: Flow = (Delay(Constant(value=table.reconnect_ms), tunnel.stream("reconnect")),)
+    renew: Flow = (Delay(table.reconnect_ms, tunnel.stream("reconnect")),)
     if not table.reconnects:
         renew = (_unless_first(tunnel, (Count(dead),), timer="idle"),)
     steps: Flow = () if quiet is None else (Branch(quiet, renew),)

@@ -96,7 +96,9 @@ def test_h47_what_probes_can_prove(probes: int, chance: float) -> None:
     for seed in range(runs):
         changes = {"system.d1.error_chance": chance, "system.d1.read_retries": 0, "system.d1.rtt_ms": 0.0}
         requests = probes * months // runs
-        scenario = of_steps("d1.read", scenario=KNOWN_TIMES.with_(**changes, **at_rate(10.0, requests, kind="constant")))
+        scenario = of_steps(
+            "d1.read", scenario=KNOWN_TIMES.with_(**changes, **at_rate(10.0, requests, kind="constant"))
+        )
         frames.append((played(scenario, requests, seed=seed).frame["outcome"] == "error").to_numpy())
     failed = np.concatenate(frames).reshape(months, probes).any(axis=1).mean()
     formula = 1 - (1 - chance) ** probes
@@ -126,7 +128,9 @@ def test_h49_between_target_and_alert_line() -> None:
     rates = (170.0, 175.0, 180.0, 185.0, 189.0, 192.0, 196.0)
     p99_ms, verdicts = [], {}
     for rate in rates:
-        scenario = of_steps("d1.read", scenario=KNOWN_TIMES.with_(**{"system.d1.read_ms": read}, **at_rate(rate, requests)))
+        scenario = of_steps(
+            "d1.read", scenario=KNOWN_TIMES.with_(**{"system.d1.read_ms": read}, **at_rate(rate, requests))
+        )
         result = played(scenario, requests)
         p99_ms.append(result.frame["latency_ms"].quantile(0.99))
         rows = judge(result)
@@ -169,6 +173,22 @@ def test_h52_a_dead_mans_switch_sees_what_the_check_cannot() -> None:
     shown("H52", what, formula=1.5 * PROBE_S, simulated=mean_s, within=0.02)
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_h50_parts_that_fail_together(together: bool) -> None:
+    """Three parts that are up 90 % of the time: 0.9 if they share a region, 0.9 cubed if each fails for itself."""
+    requests, names = 100_000, ["part0", "part1", "part2"]
+    parts = {f"system.{name}": {"like": "d1", "component": "d1"} for name in names}
+    steps = [f"{name}.read" for name in names]
+    scenario = of_steps(*steps, scenario=KNOWN_TIMES.with_(**parts, **at_rate(1.0, requests)))
+    fault = {"kind": "outage", "mean_between_s": 90, "mean_length_s": 10}
+    apart = [{"instance": name, **fault} for name in names]
+    region = [{"instance": names[0], "together_with": names[1:], **fault}]
+    frame = played(scenario.vary("faults", region if together else apart), requests).frame
+    up = (frame["outcome"] == "ok").mean()
+    what = f"availability of three parts up 90 %, failing {'together' if together else 'apart'}"
+    shown("H50", what, formula=0.9 if together else 0.9**3, simulated=up, within=0.02)
+
+
 # --- Deployments ----------------------------------------------------------------------------------
 
 
@@ -180,7 +200,9 @@ def test_h27_code_before_its_migration() -> None:
     failed = (frame["outcome"] == "error").sum()
     formula = rate_per_s * 600 * share
     within = error_of_a_share(share, int(rate_per_s * 600))
-    shown("H27", "requests that fail until the migration, 10 min later", formula=formula, simulated=failed, within=within)
+    shown(
+        "H27", "requests that fail until the migration, 10 min later", formula=formula, simulated=failed, within=within
+    )
     for_ever = {"kind": "errors", "share": share, "at_s": 500, "duration_s": 1_500}
     frame = played(failing(rate_per_s, requests, for_ever, kind="poisson"), requests).frame
     still = (frame.loc[frame["arrival_ms"].between(1_900e3, 2_000e3), "outcome"] == "error").mean()
