@@ -25,7 +25,7 @@ class Packets:
 
     Parameters
     ----------
-    loss
+    loss_chance
         Share of packets that are lost.
     probe_timeout_ms
         Wait for the first repetition.
@@ -35,7 +35,7 @@ class Packets:
         Decide whether a packet is lost on its way.
     """
 
-    loss: float
+    loss_chance: float
     probe_timeout_ms: float
     packet_bytes: int
     window_packets: int
@@ -51,11 +51,13 @@ class Packets:
         ConfigError
             If a key is missing beside another.
         """
-        loss = table.number("loss", 0, at_most=LOSS_MAX)
+        loss = table.number("loss_chance", 0, at_most=LOSS_MAX)
         probe_timeout_ms = table.number("probe_timeout_ms", 0)
         packet_bytes, window_packets = (table.whole(key, 0) for key in ("packet_bytes", "window_packets"))
         if loss == LOSS_MAX or (loss and not probe_timeout_ms):
-            raise ConfigError(f"{table.where('loss')}={loss:g} must be < {LOSS_MAX:g}, with a probe_timeout_ms > 0")
+            raise ConfigError(
+                f"{table.where('loss_chance')}={loss:g} must be < {LOSS_MAX:g}, with a probe_timeout_ms > 0"
+            )
         if bool(packet_bytes) != bool(window_packets):
             raise ConfigError(f"{table.where('packet_bytes')}={packet_bytes} needs window_packets beside it")
         if not loss and not packet_bytes:
@@ -65,18 +67,18 @@ class Packets:
 
     def lost_ms(self, way: Tape, stopwatch: Stopwatch) -> float:
         """Return how long a packet is late: each loss in a row doubles the wait for the next repetition."""
-        if not self.loss or not stopwatch.is_paced:
+        if not self.loss_chance or not stopwatch.is_paced:
             return 0.0
         number, losses = stopwatch.draw_ms(way), 0
-        while losses < LOSSES_MAX and number < self.loss ** (losses + 1):
+        while losses < LOSSES_MAX and number < self.loss_chance ** (losses + 1):
             losses += 1
-        return self.probe_timeout_ms * (2**losses - 1)
+        return self.probe_timeout_ms * float(2**losses - 1)
 
-    def windows_ms(self, size_bytes: int, round_trip_ms: float, stopwatch: Stopwatch) -> float:
+    def windows_ms(self, size_bytes: int, stopwatch: Stopwatch, *, round_trip_ms: float) -> float:
         """Return the time of an answer's windows after the first."""
         if not self.packet_bytes or not stopwatch.is_paced:
             return 0.0
-        most = math.sqrt(1.5 / self.loss) if self.loss else math.inf
+        most = math.sqrt(1.5 / self.loss_chance) if self.loss_chance else math.inf
         window, left, rounds = min(float(self.window_packets), most), size_bytes / self.packet_bytes, 0.0
         while left > window:
             left -= window

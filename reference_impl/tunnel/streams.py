@@ -109,7 +109,8 @@ class Streams:
                     stopwatch.delay(self._name, packets.lost_ms(packets.there, stopwatch))
                 response = await serve()
                 if packets is not None:
-                    stopwatch.delay(self._name, packets.windows_ms(len(response.body), overhead_ms, stopwatch))
+                    windows_ms = packets.windows_ms(len(response.body), stopwatch, round_trip_ms=overhead_ms)
+                    stopwatch.delay(self._name, windows_ms)
                     stopwatch.delay(self._name, packets.lost_ms(packets.back, stopwatch))
                 stopwatch.delay(self._name, half_overhead_ms)
                 await stopwatch.catch_up(early_ms=head_start.ms)

@@ -3,7 +3,8 @@
 A packet that is lost is sent again after the probe timeout, which doubles with every further loss; requests are as long
 as one packet. An answer of many packets takes a round trip for each window of them: the window starts at some packets
 and doubles (slow start) until it is as large as loss allows in the long run, sqrt(3 / (2 p)) packets, which it keeps.
-Bandwidth is no limit here; a request has one size, so an upload takes as many windows as an answer. Windows after slow start take the mean round trip, not the request's own.
+Bandwidth is no limit here; a request has one size, so an upload takes as many windows as an answer. Windows after slow
+start take the mean round trip, not the request's own.
 
 Sources
 -------

@@ -11,8 +11,8 @@ forgets a flow that was quiet for longer than its timer, and the next request wa
 datagram, which both ends must have agreed on: without that it is not sent, or the peer takes the first one for a
 violation of the protocol and closes the connection, however busy it is (hazard H37).
 
-With ``loss`` packets are lost on either way, and with ``window_packets`` an answer of many packets takes several round
-trips (:mod:`sim.models.packets`); without them the tunnel is a delay, whatever the size of an answer.
+With ``loss_chance`` packets are lost on either way, and with ``window_packets`` an answer of many packets takes several
+round trips (:mod:`sim.models.packets`); without them the tunnel is a delay, whatever the size of an answer.
 
 Sources
 -------
@@ -44,7 +44,7 @@ from sim.flow import (
     Time,
 )
 from sim.foundation.schema import Count as Number
-from sim.foundation.schema import Fraction, NotNegative, Table
+from sim.foundation.schema import Fraction, NotNegative, Positive, Table
 from sim.models import packets
 from sim.models.component import Component, Instance, Tier
 from sim.randomness.distributions import Constant, Distribution
@@ -67,29 +67,31 @@ class Tunnel(Table):
     """A connection that is quiet for longer is dead; 0: none ever is."""
     heartbeat_s: NotNegative = 0.0
     """Time from one heartbeat to the next; 0: there are none."""
-    datagrams: Literal["negotiated", "unsent", "refused"] = "negotiated"
-    """What becomes of a heartbeat, a datagram. ``unsent``: nobody agreed on datagrams, and the sender's loop ends.
-    ``refused``: the peer closes the connection at the first one."""
+    datagrams: Literal["negotiated", "unsent", "refused"] | None = None
+    """What becomes of a heartbeat, a datagram; ``negotiated`` by default. ``unsent``: nobody agreed on datagrams, and
+    the sender's loop ends. ``refused``: the peer closes the connection at the first one."""
     reconnects: bool = True
     """Whether a dead connection is replaced; if not, every later request fails."""
     reconnect_ms: Distribution = Constant(value=0.0)
     """Handshake of a new connection."""
     nat_timeout_s: NotNegative = 0.0
     """A NAT forgets a flow that is quiet for longer; the next request waits for one more round trip. 0: never."""
-    loss: Annotated[Fraction, Field(lt=0.5)] = 0.0
-    """Share of packets lost, each by itself. Half of them or more: a doubling timeout has no mean."""
-    probe_timeout_ms: NotNegative = 0.0
+    loss_chance: Annotated[Fraction, Field(lt=0.5)] | None = None
+    """Share of packets lost, each by itself, none by default. Of half of them a doubling timeout would have no mean."""
+    probe_timeout_ms: Positive | None = None
     """After so long a packet is sent again; twice as long each further time."""
-    packet_bytes: Annotated[int, Field(ge=0)] = 0
-    """Bytes of an answer in a packet; 0: an answer takes one round trip, whatever its size."""
-    window_packets: Annotated[int, Field(ge=0)] = 0
+    packet_bytes: Number | None = None
+    """Bytes of an answer in a packet; without it an answer takes one round trip, whatever its size."""
+    window_packets: Number | None = None
     """Congestion window of a new answer, in packets: 10 by RFC 9002."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.loss and not self.probe_timeout_ms:
-            raise ValueError(f"needs probe_timeout_ms > 0 beside loss={self.loss:g}: after it a packet is sent again")
-        if (self.packet_bytes > 0) != (self.window_packets > 0):
+        if self.loss_chance and not self.probe_timeout_ms:
+            raise ValueError(
+                f"needs probe_timeout_ms beside loss_chance={self.loss_chance:g}: after it a packet is sent again"
+            )
+        if (self.packet_bytes is None) != (self.window_packets is None):
             raise ValueError("needs packet_bytes and window_packets together")
         return self
 
@@ -112,21 +114,21 @@ def enter(tunnel: Instance, inner: Flow) -> Flow:
 def _lost(tunnel: Instance, way: str) -> Flow:
     """Return the wait of a packet that is lost on one way."""
     table: Tunnel = tunnel.table
-    if not table.loss:
+    if not table.loss_chance or table.probe_timeout_ms is None:
         return ()
-    return packets.lost(table.loss, probe_ms=table.probe_timeout_ms, stream=tunnel.stream(f"lost_{way}"))
+    return packets.lost(table.loss_chance, probe_ms=table.probe_timeout_ms, stream=tunnel.stream(f"lost_{way}"))
 
 
 def _round_trips(tunnel: Instance) -> Flow:
     """Return the further round trips of an answer of many packets."""
     table: Tunnel = tunnel.table
-    if not table.packet_bytes:
+    if table.packet_bytes is None or table.window_packets is None:
         return ()
     return packets.further_round_trips(
         table.overhead_ms,
         packet_bytes=table.packet_bytes,
         window_packets=table.window_packets,
-        chance=table.loss,
+        chance=table.loss_chance or 0.0,
         stream=tunnel.stream("overhead"),
     )
 
@@ -134,7 +136,7 @@ def _round_trips(tunnel: Instance) -> Flow:
 def _quiet(tunnel: Instance, timer_s: float) -> Idle | None:
     """Return the condition that the connection was quiet for longer than a timer; None if heartbeats prevent it."""
     table: Tunnel = tunnel.table
-    if not timer_s or (table.datagrams == "negotiated" and 0 < table.heartbeat_s < timer_s):
+    if not timer_s or (table.datagrams in (None, "negotiated") and 0 < table.heartbeat_s < timer_s):
         return None
     return Idle(station(tunnel), timer_s * 1_000)
 

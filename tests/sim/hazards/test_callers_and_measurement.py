@@ -1,7 +1,7 @@
 """Hazards of callers, of what a tunnel's ends take for granted, and of measurements, simulated beside their formulas.
 
-Goal and method as in the other modules of this folder: times are constants wherever chance is not the point; a tolerance
-is a few standard deviations where chance decides, and stated where the formula is an approximation.
+Goal and method as in the other modules of this folder: times are constants wherever chance is not the point; a
+tolerance is a few standard deviations where chance decides, and stated where the formula is an approximation.
 """
 
 from math import ceil, exp, sqrt

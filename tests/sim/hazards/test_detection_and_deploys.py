@@ -66,7 +66,7 @@ def test_h12_outages_that_no_probe_meets() -> None:
     missed = np.isnan(after_s).mean()
     within = error_of_a_share(exp(-1), len(after_s))
     shown("H12", "share of random outages missed, 300 s on average", formula=exp(-1), simulated=missed, within=within)
-    formula = PROBE_S * (1 - 2 / np.e) / (1 - 1 / np.e)
+    formula = PROBE_S * (1 - 2 * exp(-1)) / (1 - exp(-1))
     mean_s = np.nanmean(after_s)
     shown("H12", "seconds to detect those that are seen", formula=formula, simulated=mean_s, within=0.08)
     short = {"at_s": 1_000, "duration_s": 100, "every_s": 4_117.3}

@@ -35,7 +35,7 @@ def tunnelled(size: Any, requests: int, **tunnel: Any) -> Scenario:
 def test_lost_packets_wait_for_probes_that_double(loss: float) -> None:
     """2 ways, each PTO p / (1 - 2 p) on average, and none with chance (1 - p)^2; four standard errors."""
     requests = 60_000
-    frame = played(tunnelled(0, requests, loss=loss, probe_timeout_ms=PROBE_MS), requests).frame
+    frame = played(tunnelled(0, requests, loss_chance=loss, probe_timeout_ms=PROBE_MS), requests).frame
     waits_ms = frame["latency_ms"].to_numpy() - RTT_MS
     mean_ms = 2 * packets.lost_mean_ms(loss, probe_ms=PROBE_MS)
     assert mean_ms == pytest.approx(2 * PROBE_MS * loss / (1 - 2 * loss), rel=0.01)
@@ -43,7 +43,7 @@ def test_lost_packets_wait_for_probes_that_double(loss: float) -> None:
     clean = (np.abs(waits_ms) < 1e-6).mean()
     assert abs(clean - (1 - loss) ** 2) < 4 * sqrt(clean * (1 - clean) / requests)
     assert {round(wait / PROBE_MS) for wait in waits_ms} >= {0, 1, 2, 3}
-    played(tunnelled(0, 2_000, loss=loss, probe_timeout_ms=PROBE_MS), 2_000)
+    played(tunnelled(0, 2_000, loss_chance=loss, probe_timeout_ms=PROBE_MS), 2_000)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_long_answer_over_a_lossy_connection(loss: float) -> None:
     count = round(400 / loss)
     rng = np.random.default_rng(3)
     simulated = np.mean([packet_by_packet(count, loss=loss, first=10, rng=rng) for _ in range(20)])
-    lossy = {"loss": loss, "probe_timeout_ms": 1e-9, "packet_bytes": PACKET, "window_packets": 10}
+    lossy = {"loss_chance": loss, "probe_timeout_ms": 1e-9, "packet_bytes": PACKET, "window_packets": 10}
     modelled = played(tunnelled(count * PACKET, 20, **lossy), 20).frame["latency_ms"].mean() / RTT_MS
     assert modelled == pytest.approx(simulated, rel=0.15)
     assert modelled == pytest.approx(count / packets.window_in_the_long_run(loss), rel=0.05)
@@ -92,7 +92,12 @@ def test_a_long_answer_over_a_lossy_connection(loss: float) -> None:
 )
 def test_the_reference_takes_the_same_time(size: int, loss: float, packet_bytes: int, window: int) -> None:
     """The same draws in two codes; a constant round trip, since the model takes its mean after slow start."""
-    numbers = {"loss": loss, "probe_timeout_ms": PROBE_MS, "packet_bytes": packet_bytes, "window_packets": window}
+    numbers = {
+        "loss_chance": loss,
+        "probe_timeout_ms": PROBE_MS,
+        "packet_bytes": packet_bytes,
+        "window_packets": window,
+    }
     scenario = tunnelled(size, 15, **numbers)
     planned = schedule(scenario, 5).head(15)
     measured = on_the_reference(scenario, planned, seed=5)
@@ -101,6 +106,6 @@ def test_the_reference_takes_the_same_time(size: int, loss: float, packet_bytes:
 
 
 def test_what_cannot_be_is_one_line() -> None:
-    assert "needs probe_timeout_ms > 0 beside loss=0.1" in refusal({"system.tunnel.loss": 0.1})[0]
+    assert "needs probe_timeout_ms beside loss_chance=0.1" in refusal({"system.tunnel.loss_chance": 0.1})[0]
     assert "needs packet_bytes and window_packets together" in refusal({"system.tunnel.packet_bytes": 9})[0]
-    assert "system.tunnel.loss=0.5 must be < 0.5" in refusal({"system.tunnel.loss": 0.5})[0]
+    assert "system.tunnel.loss_chance=0.5 must be < 0.5" in refusal({"system.tunnel.loss_chance": 0.5})[0]
