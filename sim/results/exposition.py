@@ -5,7 +5,7 @@ format, as a scrape at one moment of the run sees them. Latency is the time in t
 client and its network, on whose way a request is active. A request counts once, by its last attempt, when it has ended.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +31,7 @@ STATUS = {"ok": "200", "timeout": "504", "overloaded": "503", "too_large": "413"
 """Status that an outcome is answered with; what a load generator did not send has none."""
 
 
-def exposition(result: "Result", *, at_s: float | None = None) -> str:
+def exposition(result: "Result", *, at_s: float | None = None, labels: Mapping[str, str] | None = None) -> str:
     """Return a scrape of a run in Prometheus's text format.
 
     Parameters
@@ -39,9 +39,11 @@ def exposition(result: "Result", *, at_s: float | None = None) -> str:
     result : Result
     at_s : float, optional
         Moment of the scrape, from the start of the run; by default its end.
+    labels : mapping of str to str, optional
+        Of every series: ``{"environment": "staging"}``.
     """
     registry = CollectorRegistry()
-    registry.register(_Scrape(result, np.inf if at_s is None else at_s * 1_000))
+    registry.register(_Scrape(result, np.inf if at_s is None else at_s * 1_000, labels or {}))
     return generate_latest(registry).decode()
 
 
@@ -57,7 +59,8 @@ def series_max(scenario: "Scenario") -> int:
 class _Scrape(Collector):
     """The metrics of a run at one moment, in ms."""
 
-    def __init__(self, result: "Result", at_ms: float) -> None:
+    def __init__(self, result: "Result", at_ms: float, labels: Mapping[str, str]) -> None:
+        self._names, self._values = tuple(labels), tuple(labels.values())
         frame = result.frame[result.frame["outcome"].isin(STATUS)]
         methods = {name: result.scenario.request(name).method for name in result.scenario.routes}
         ends_ms = frame["arrival_ms"] + frame["latency_ms"]
@@ -68,19 +71,25 @@ class _Scrape(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the three families."""
-        counted = CounterMetricFamily("requests_total", "Requests by method and status.", labels=("method", "status"))
+        counted = CounterMetricFamily(
+            "requests_total", "Requests by method and status.", labels=("method", "status", *self._names)
+        )
         for (method, outcome), number in self._counts().items():
-            counted.add_metric((method, STATUS[outcome]), float(number))
+            counted.add_metric((method, STATUS[outcome], *self._values), float(number))
         yield counted
         name, text = "request_latency_ms", "Time in the Worker and behind it, in milliseconds."
-        latency = HistogramMetricFamily(name, text, labels=("method",))
+        latency = HistogramMetricFamily(name, text, labels=("method", *self._names))
         for method in sorted(set(self._method)):
             values = self._inside_ms[(self._method == method).to_numpy()]
             below = [int((values <= bound).sum()) for bound in BOUNDS_MS]
             buckets = [(str(float(bound)), number) for bound, number in zip(BOUNDS_MS, below, strict=True)]
-            latency.add_metric((method,), [*buckets, ("+Inf", len(values))], sum_value=float(values.sum()))
+            latency.add_metric(
+                (method, *self._values), [*buckets, ("+Inf", len(values))], sum_value=float(values.sum())
+            )
         yield latency
-        yield GaugeMetricFamily("active_connections", "Requests that are being answered.", value=self._active)
+        active = GaugeMetricFamily("active_connections", "Requests that are being answered.", labels=self._names)
+        active.add_metric(self._values, self._active)
+        yield active
 
     def _counts(self) -> dict[tuple[str, str], int]:
         counts: pd.Series = self._ended.groupby([self._method, self._ended["outcome"].astype(str)]).size()

@@ -71,6 +71,12 @@ def test_a_scrape_sees_what_has_ended_and_what_is_under_way() -> None:
     assert abs(sum(seen) / len(seen) - whole) < 0.15 * whole
 
 
+def test_the_environment_is_a_label_of_every_series() -> None:
+    found = scraped(exposition(failing(), labels={"environment": "staging"}))
+    assert all(dict(labels)["environment"] == "staging" for samples in found.values() for labels in samples)
+    assert found["active_connections"] == {(("environment", "staging"),): 0.0}
+
+
 def test_series_stay_within_the_estimate() -> None:
     """Product of the labels' values, times buckets: no run has more."""
     for name in ("launch", "feed", "social"):

@@ -1,4 +1,4 @@
-"""Questions of the brief that no other test of the simulation asks (docs/CHECKLIST.md).
+"""Questions of the brief that no other test of the simulation asks (docs/BRIEF.md).
 
 Goal: each is answered by a scenario, without code of its own. Method: constant times, so that the answer is arithmetic;
 where chance decides, four standard deviations.
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim import by_route, judge, run
+from sim import by_route, judge, load_run, run, save_run
 from sim.judgement.cost import usage_per_month
 from sim.judgement.targets import Verdict
 from sim.models.d1_plans import plan_of
+from sim.results.stations import by_object
 from sim.scenario.scenario import load_scenario
 from tests.support.routes import KNOWN_TIMES, of_steps
 from tests.support.shown import at_rate, played, served
@@ -203,3 +204,65 @@ def test_targets_are_judged_by_region_and_by_route(tmp_path: Path) -> None:
     verdicts = {row.scope: row.verdict for row in judge(result)}
     assert verdicts == {"of near": Verdict.PASS, "of far": Verdict.ALERT}
     assert set(by_route([result])["route"]) >= {"near", "far"}
+
+
+# --- Queries without their distance (G4), sessions (F1), questions to a run (K3) ------------------------
+
+
+def test_a_query_is_judged_with_and_without_its_distance() -> None:
+    """The same requests with a round trip of 0: what is left is the queue and the execution, request by request."""
+    rtt = {"distribution": "lognormal", "median": 12.0, "p99": 60.0}
+    read = {"distribution": "exponential", "mean": 3.0}
+    far = KNOWN_TIMES.with_(**{"system.d1.rtt_ms": rtt, "system.d1.read_ms": read, **at_rate(5.0, 20_000)})
+    results = [played(of_steps("d1.read", scenario=one), 20_000) for one in (far, far.vary("system.d1.rtt_ms", 0.0))]
+    verdicts = [next(row for row in judge(one) if row.metric == "d1_query_ms").verdict for one in results]
+    assert verdicts == [Verdict.ALERT, Verdict.PASS]
+    travelled = results[0].frame["d1_ms"] - results[1].frame["d1_ms"]
+    assert travelled.median() == pytest.approx(12.0, rel=0.03)
+    assert travelled.quantile(0.99) == pytest.approx(60.0, rel=0.1)
+
+
+def test_sessions_in_kv_are_stale_and_in_an_object_never() -> None:
+    """A copy of age a has missed a write with 1 - e^(-w a); hot reads see ages spread evenly over the time to live."""
+    ttl_s, reads_per_s, writes_per_s, requests = 60.0, 0.5, 0.02, 80_000
+    kv = {
+        "component": "kv", "hot_ms": 7.0, "cold_ms": 200.0, "cache_ttl_s": ttl_s, "write_ms": 0.0, "list_ms": 80.0,
+        "value_bytes_max": 26_214_400, "writes_per_s": 1e6,
+    }  # fmt: skip
+    routes = {
+        "read": {"share": reads_per_s, "steps": ["kv.get"]},
+        "write": {"share": writes_per_s, "steps": [{"use": "kv.put", "new_fraction": 0.0}]},
+    }
+    changes = {"system.kv": kv, "routes": routes, "workload.keys": {"count": 1, "zipf": 0}}
+    frame = played(KNOWN_TIMES.with_(**changes, **at_rate(reads_per_s + writes_per_s, requests)), requests).frame
+    reads = frame[frame["route"] == "read"]
+    ends_ms = (reads["arrival_ms"] + reads["latency_ms"]).to_numpy()
+    is_cold = (reads["kv_ms"] == 200.0).to_numpy()
+    written_ms = frame.loc[frame["route"] == "write", "arrival_ms"].to_numpy()
+    copied_ms = np.maximum.accumulate(np.where(is_cold, ends_ms, 0.0))
+    hot = ~is_cold & (copied_ms > 0)
+    missed = np.searchsorted(written_ms, ends_ms[hot]) > np.searchsorted(written_ms, copied_ms[hot])
+    age = writes_per_s * ttl_s
+    assert missed.mean() == pytest.approx(1 - (1 - np.exp(-age)) / age, rel=0.05)
+    # What is read in an object, or in D1's primary, is what was written; a warm object is as near as a copy.
+    objects = of_steps("durable_objects.read", scenario=KNOWN_TIMES.with_(**at_rate(0.5, 2_000)))
+    database = of_steps("d1.read", scenario=KNOWN_TIMES.with_(**{"system.d1.rtt_ms": 40.0}, **at_rate(0.5, 2_000)))
+    p99_ms = [played(one, 2_000).frame["latency_ms"].quantile(0.99) for one in (objects, database)]
+    assert p99_ms == [pytest.approx(17.0), pytest.approx(45.0)]
+    assert reads["latency_ms"].quantile(0.99) == pytest.approx(200.0)
+
+
+def test_a_recorded_run_answers_the_questions_of_a_debugger(tmp_path: Path) -> None:
+    """Which requests failed, when; the last ones; which objects there are, and what each had."""
+    lost = {"instance": "durable_objects", "kind": "outage", "keys": [3], "at_s": 5, "duration_s": 10}
+    changes: dict[str, Any] = {"system.durable_objects.shards": 8, **at_rate(40.0, 1_000)}
+    scenario = of_steps("durable_objects.read", scenario=KNOWN_TIMES.with_(**changes)).vary("faults", [lost])
+    save_run(played(scenario, 1_000), tmp_path / "run.parquet")
+    loaded = load_run(tmp_path / "run.parquet")
+    failed = loaded.frame[loaded.frame["outcome"] == "error"]
+    assert len(failed) > 0
+    assert failed["arrival_ms"].between(5_000, 15_000).all()
+    assert loaded.frame.tail(5)["request"].tolist() == [995, 996, 997, 998, 999]
+    objects = by_object(loaded, "durable_objects")
+    assert objects["object"].nunique() == 8
+    assert objects.loc[objects["failed"] > 0, "object"].tolist() == [3]
