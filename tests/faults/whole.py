@@ -60,6 +60,7 @@ class WorldClock:
     """The clock of what is outside of the process and never dies with it."""
 
     def __init__(self, scheduler: Scheduler) -> None:
+        self.faults = None
         self._scheduler = scheduler
 
     def now_ms(self) -> float:
