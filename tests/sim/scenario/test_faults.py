@@ -13,7 +13,7 @@ import pytest
 
 from sim import capacity, plan, run
 from sim.engines import compiled_engine, simpy_engine
-from sim.experiments.plan import NOT_MEASURED
+from sim.experiments.plan import NOT_MEASURED, WITHOUT_FAULTS
 from sim.flow import Delay, Pace, Renewal, Time, Windows, settled, walk
 from sim.flow.windows import SPANS_MAX, drawn, paced_ms
 from sim.foundation.errors import ModelError, ScenarioError, UsageError
@@ -32,6 +32,7 @@ from tests.support.schedules import at
 SHORT = load_scenario("launch").with_(**{"workload.duration_s": 40, "workload.warm_up_s": 0})
 
 AT = {"at_s": 10, "duration_s": 5}
+FAST = {"workload.live_rate_max_per_s": 1_000}
 
 ONE_OF_EACH: tuple[dict[str, Any], ...] = (
     {"kind": "outage", **AT},
@@ -375,9 +376,9 @@ def test_a_closed_loop_has_no_end_to_check() -> None:
 
 
 def test_a_deployment_refuses_faults_and_screening_says_that_it_leaves_them_out() -> None:
-    """Never silently."""
+    """Never silently; only the embedded reference can have them, and not all."""
     asked = faulty({"instance": "d1", "kind": "outage", **AT})
-    for on in ("reference", "workerd", "http://127.0.0.1:1"):
+    for on in ("workerd", "http://127.0.0.1:1"):
         with pytest.raises(UsageError, match="cannot have the 1 faults of 'launch'; simulate it"):
             run(asked, on=on)
     with pytest.raises(UsageError, match="faults=1 must be 0"):
@@ -387,12 +388,58 @@ def test_a_deployment_refuses_faults_and_screening_says_that_it_leaves_them_out(
     assert found.rate_per_s_max == screen(SHORT).rate_per_s_max
 
 
+@pytest.mark.parametrize(
+    ("fault", "changes", "message"),
+    [
+        ({"instance": "ledger", "kind": "clock", "at_s": 10, "step_s": 5}, {}, "runs on this machine's clock"),
+        ({"instance": "d1", "kind": "outage", **AT}, {}, "are code that meets no fault of kind outage"),
+        ({"instance": "d1", "kind": "stall", **AT}, {"workload.live_s": 8, **FAST}, "workload.live_s=8 must be > 10"),
+        (
+            {"instance": "d1", "kind": "stall", **AT},
+            {"workload.live_rate_max_per_s": 10},
+            "live_rate_max_per_s=10 where",
+        ),
+    ],
+)
+def test_what_the_reference_cannot_have_is_one_line(
+    fault: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    """The reason, and the way out; before anything is started."""
+    with pytest.raises(UsageError, match=re.escape(message)) as refused:
+        run(faulty(fault).with_(**changes), on="reference")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_closed_loop_cannot_be_played_with_faults_on_the_reference() -> None:
+    base = load_scenario("shapes/closed")
+    asked = faulty({"instance": "network", "kind": "slow", "factor": 2, "at_s": 0, "duration_s": 1}, base=base)
+    with pytest.raises(UsageError, match="a closed loop has no times"):
+        run(asked, on="reference")
+
+
+@pytest.mark.slow
+def test_a_stall_of_the_reference_lasts_as_long_as_that_of_the_model() -> None:
+    """In real time: who comes in the stall is not answered before its end, in the model and on the reference."""
+    short = {"workload.duration_s": 8, "workload.warm_up_s": 0, "workload.live_s": 8}
+    drill = load_scenario("drills/d1_stall").vary("faults", []).with_(**short)
+    drill = drill.vary("faults", [{"instance": "d1", "kind": "stall", "at_s": 3, "duration_s": 2}])
+    measured, simulated = (run(drill, on=on, rng=1).frame for on in ("reference", "compiled"))
+    assert len(measured) == len(simulated)
+    for frame in (measured, simulated):
+        came = arriving(frame, 3.2, 4.8)
+        ends_ms = (frame["arrival_ms"] + frame["latency_ms"])[came & (frame["outcome"] == "ok").to_numpy()]
+        assert came.sum() > 100
+        assert (ends_ms >= 4_990).all()
+
+
 def test_a_plan_says_what_it_does_without_the_faults() -> None:
-    """Nothing is measured, and the capacity is that of the system as it is otherwise."""
-    made = plan(load_scenario("drills/d1_stall"), replications=2)
+    """Nothing is measured where the live part ends before them; the capacity is that of the system without them."""
+    drill = load_scenario("drills/d1_stall").vary("workload.live_s", 10)
+    made = plan(drill, replications=2)
     assert made.measured is None
-    assert set(NOT_MEASURED) <= set(made.notes)
+    reason = "workload.live_s=10 must be > 20, when the first fault begins, to play it on a deployment"
+    assert {f"{NOT_MEASURED}: {reason}", WITHOUT_FAULTS} <= set(made.notes)
     assert made.capacity is not None
-    assert made.capacity.estimate == capacity(load_scenario("drills/d1_stall").vary("faults", [])).estimate
+    assert made.capacity.estimate == capacity(drill.vary("faults", [])).estimate
     assert [row["phase"] for row in plan_document(made)["phases"]] == ["before", "during", "after"]
     assert "<h2>Faults</h2>" in report_html(made)
