@@ -147,16 +147,16 @@ class Faults:
                 continue
             if fault.kind != "hang":
                 raise (FinalInjectedError if fault.error in ("refused", "too_large") else InjectedError)(fault)
-            self.wait(fault.name, end_ms, watch)
+            self.wait(watch, fault.name, end_ms=end_ms)
 
     def stand_still(self, name: str, watch: Watch) -> None:
         """Let a call that holds a server of *name* wait while the servers stand still."""
         for fault in self._of((name,), watch, kinds=("stall",)):
             end_ms = fault.end_at(watch.planned_ms - self.began_ms)
             if end_ms is not None:
-                self.wait(name, end_ms, watch)
+                self.wait(watch, name, end_ms=end_ms)
 
-    def wait(self, name: str, end_ms: float, watch: Watch) -> None:
+    def wait(self, watch: Watch, name: str, *, end_ms: float) -> None:
         """Move a call's planned time to the end of a window."""
         until_ms = end_ms + self.began_ms
         watch.spend(name, until_ms - watch.planned_ms)
