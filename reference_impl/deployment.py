@@ -22,10 +22,11 @@ from reference_impl.messages import Request, Response, error_response, json_resp
 from reference_impl.monitoring.metrics import Monitoring
 from reference_impl.parts import Entry, Transport
 from reference_impl.routes.description import described
-from reference_impl.routes.headers import CallReader, draws_of, is_preparation
+from reference_impl.routes.headers import CallReader, draws_of, is_preparation, key_of, number_of
 from reference_impl.routes.player import Player
 from reference_impl.routes.route import Found
 from reference_impl.timing.clock import Clock
+from reference_impl.timing.faults import FinalInjectedError, InjectedError
 from reference_impl.timing.stopwatch import HeadStart, Stopwatch
 from reference_impl.tunnel.tunnel import UNPACED, Tunnel
 from reference_impl.volumes.volumes import Volumes
@@ -73,6 +74,8 @@ class Deployment:
         counts_rows: bool = False,
     ) -> None:
         self.clock = clock
+        clock.faults = specification.faults
+        self._touched = specification.touched
         self.monitoring = Monitoring(clock)
         self.head_start = HeadStart()
         self.tunnel = Tunnel(self._serve_quic)
@@ -91,7 +94,7 @@ class Deployment:
         self._api = self._build_api(specification.api, migrations, access=access)
         finders = [self._route_terms] if self._api is None else [worker.find_terms, self._route_terms]
         self._admission = Admission(finders, access=access)
-        self._player = Player(self.instances, clock)
+        self._player = Player(self.instances, clock, touched=self._touched)
         self._calls = CallReader()
         self._entries: dict[Transport, Entry] = {}
         for name, spec in specification.instances.items():
@@ -157,10 +160,18 @@ class Deployment:
             stopwatch.run_unpaced()
         else:
             stopwatch.draws = draws_of(request.headers, seed=self._seed)
+            stopwatch.key = key_of(request.headers)
+            if self.clock.faults is not None and (number := number_of(request.headers)) is not None:
+                self.clock.faults.hear(number, stopwatch.started_ms)
         serve = partial(self._serve, transport, request, stopwatch=stopwatch, found=found)
         if refusal is not None:
             serve = partial(self._refuse, request, refusal)
-        response = await (serve() if entry is None else entry.carry(serve, stopwatch, head_start=head_start))
+        try:
+            if found is not None and self.clock.faults is not None:
+                self.clock.faults.meet((found.route.enter,), stopwatch)
+            response = await (serve() if entry is None else entry.carry(serve, stopwatch, head_start=head_start))
+        except (InjectedError, FinalInjectedError) as error:
+            response = error_response(error)
         response.headers["server-timing"] = stopwatch.server_timing()
         return response, limit_bytes
 

@@ -31,6 +31,8 @@ from reference_impl.errors import ConfigError
 from reference_impl.parts import Part
 from reference_impl.routes.route import Route, RouteTable, read_route
 from reference_impl.tables import Table, read_table
+from reference_impl.timing.faults import KINDS, STATUS, Fault, Faults
+from reference_impl.timing.tape import UNIFORM, Tape, stream
 
 SUPERINSTANCE = "superinstance"
 APIS = ("", SUPERINSTANCE)
@@ -73,6 +75,13 @@ class Specification:
     instances: Mapping[str, InstanceSpec]
     routes: RouteTable
     seed: int = 0
+    faults: Faults | None = None
+    """The scenario's faults; None: none."""
+
+    @property
+    def touched(self) -> dict[str, tuple[str, ...]]:
+        """The instances that a call of each instance touches: itself, and those that its settings name."""
+        return {name: (name, *_links(name, self.instances)) for name in self.instances}
 
     @classmethod
     def full_speed(cls, *, policy: str = "hardened") -> "Specification":
@@ -100,8 +109,9 @@ class Specification:
         api = table.choice("api", "", choices=APIS)
         instances = _instances(table.table("system"), has_all=bool(api))
         routes = _routes(table.table("routes"), instances)
+        faults = read_table(_faults, table.table("faults")) if "faults" in table else None
         table.close()
-        return cls(keeps_plan, api, instances, RouteTable(routes), seed)
+        return cls(keeps_plan, api, instances, RouteTable(routes), seed, faults)
 
 
 def json_of(text: str, what: str) -> object:
@@ -131,9 +141,7 @@ def _routes(table: Table, instances: Mapping[str, InstanceSpec]) -> list[Route]:
     parts = {name: spec.part for name, spec in instances.items()}
 
     def links(name: str) -> list[str]:
-        """The instances that the settings of *name* name."""
-        found = getattr(instances[name].settings, "__dict__", {}).values()
-        return [other for other in found if isinstance(other, str) and other in instances and other != name]
+        return _links(name, instances)
 
     routes = []
     for name in table:
@@ -141,6 +149,45 @@ def _routes(table: Table, instances: Mapping[str, InstanceSpec]) -> list[Route]:
         routes.append(read_route(name, one, parts=parts, links=links))
         one.close()
     return routes
+
+
+def _links(name: str, instances: Mapping[str, InstanceSpec]) -> list[str]:
+    """The instances that the settings of *name* name."""
+    found = getattr(instances[name].settings, "__dict__", {}).values()
+    return [other for other in found if isinstance(other, str) and other in instances and other != name]
+
+
+def _faults(table: Table) -> Faults:
+    """Read the scenario's faults: when its first requests are due, and each fault with its windows."""
+    due_ms = _numbers(table, "due_ms")
+    return Faults([read_table(_fault, one) for one in table.tables("list")], due_ms)
+
+
+def _fault(table: Table) -> Fault:
+    kind = table.choice("kind", "", choices=KINDS)
+    edges = _numbers(table, "edges_ms")
+    if len(edges) % 2:
+        raise ConfigError(f"{table.where('edges_ms')} must be starts and ends by turns, not {len(edges)} numbers")
+    share, is_of_all = table.number("share", 1, at_most=1), "share" not in table
+    name = table.text("instance", "")
+    return Fault(
+        name=name,
+        kind=kind,
+        spans=list(zip(edges[::2], edges[1::2], strict=True)),
+        keys=frozenset(int(key) for key in _numbers(table, "keys")),
+        instances=table.whole("instances", 0),
+        factor=table.number("factor", 1, at_least=1),
+        share=share,
+        error=table.choice("error", "error", choices=tuple(STATUS)),
+        lot=None if is_of_all else Tape(UNIFORM, stream(table.seed, f"fault.{name}.{kind}")),
+    )
+
+
+def _numbers(table: Table, key: str) -> list[float]:
+    values = table.take(key, [])
+    if not isinstance(values, list) or not all(isinstance(one, int | float) for one in values):
+        raise ConfigError(f"{table.where(key)} must be a list of numbers")
+    return [float(one) for one in values]
 
 
 def _instance(name: str, component: str, *, table: Table) -> InstanceSpec:

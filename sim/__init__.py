@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from sim.report import plots as plots
     from sim.results.breakdown import by_route as by_route
     from sim.results.breakdown import waterfall as waterfall
+    from sim.results.exposition import exposition as exposition
     from sim.results.phases import phases as phases
     from sim.results.result import Result as Result
     from sim.results.storage import load_run as load_run
@@ -94,6 +95,7 @@ _HOME = {
     "cost": "sim.judgement.cost",
     "d1": "sim.experiments.queries.measuring",
     "export_load": "sim.experiments.load",
+    "exposition": "sim.results.exposition",
     "flow": "sim",
     "hysteresis": "sim.experiments.hysteresis",
     "init": "sim.scaffold.drafting",

@@ -70,6 +70,8 @@ class Activation:
         self.state: Any = None
         self.storage: Storage | None = None
         self.idle_since_ms = -math.inf
+        self.deploys = 0
+        """Number of deployments that it has been started after."""
         self.events = 0
         """Number of events that have entered and are not done, inside or outside."""
         self.critical_sections = 0

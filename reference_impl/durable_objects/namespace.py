@@ -314,8 +314,10 @@ class Namespace:
         if activation.sockets:
             hibernates = activation.sockets.hibernates
             evict_idle_ms = min(evict_idle_ms, activation.sockets.hibernate_idle_ms) if hibernates else math.inf
-        if idle_ms > evict_idle_ms and activation.events == 1:
-            activation.reset(ResetError("the object left memory"))
+        deploys = 0 if self._clock.faults is None else self._clock.faults.deploys(self.name, stopwatch)
+        is_old, activation.deploys = deploys > activation.deploys, max(deploys, activation.deploys)
+        if (is_old or idle_ms > evict_idle_ms) and activation.events == 1:
+            activation.reset(ResetError(CODE_UPDATED if is_old else "the object left memory"))
             stopwatch.delay(self.name, stopwatch.draw_ms(self.settings.cold_start_ms))
         if activation.instance is None:
             database = self._disk.open(object_id)

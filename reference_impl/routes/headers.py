@@ -28,7 +28,26 @@ SIZE_BYTES_MAX = 100_000_000
 """Largest size that the header may name: a Worker's limit on a request body."""
 NAME_CHARACTERS_MAX = 40
 NO_OBJECT = "-1"
+PREPARES = "-prepare"
+"""End of the name of a run that creates what another one will fetch, by requests like any others."""
 NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+def key_of(headers: Mapping[str, str]) -> int | None:
+    """Return the key that a load driver gave a request, or None."""
+    text = headers.get("headroom-key", "")
+    return int(text) if NUMBER.fullmatch(text) else None
+
+
+def number_of(headers: Mapping[str, str]) -> int | None:
+    """Return the number of a request in its run, if it comes when its number says; else None.
+
+    A retry comes later, and what a driver sends before the run, to create what the run will fetch, earlier.
+    """
+    text = headers.get("headroom-request", "")
+    is_first = headers.get("headroom-attempt", "0") == "0"
+    is_early = headers.get("headroom-run", "").endswith(PREPARES)
+    return int(text) if NUMBER.fullmatch(text) and is_first and not is_early else None
 
 
 def is_preparation(headers: Mapping[str, str]) -> bool:

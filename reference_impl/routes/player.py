@@ -41,11 +41,14 @@ class Player:
         All instances, by name.
     clock
         The deployment's clock.
+    touched
+        Those that a call of an instance touches, by its name: itself, and those that it is linked to.
     """
 
-    def __init__(self, instances: Mapping[str, Any], clock: Clock) -> None:
+    def __init__(self, instances: Mapping[str, Any], clock: Clock, *, touched: Mapping[str, Sequence[str]]) -> None:
         self._instances = instances
         self._clock = clock
+        self._touched = touched
 
     async def play(self, steps: Sequence[Step], call: Call) -> Response:
         """Execute *steps* in order and return the last response of any of them.
@@ -157,6 +160,8 @@ class Player:
         draws = call.stopwatch.draws
         if draws is not None and call.numbers is not None:
             call.stopwatch.draws = draws.for_use(call.numbers.uses[step.index, call.repetition_index])
+        if self._clock.faults is not None:
+            self._clock.faults.meet(self._touched[step.instance], call.stopwatch)
         asked = replace(call, step_index=step.index, parameters=step.parameters)
         return await step.operation.run(instance, asked)
 

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from reference_impl.timing.faults import Faults
+
 SELECT_DESCRIPTORS_MAX = 1024
 """``select`` accepts only smaller descriptors; that of the loop is one of the first."""
 
@@ -20,6 +22,7 @@ class AsyncioClock:
     """The clock interface on the running asyncio event loop."""
 
     def __init__(self) -> None:
+        self.faults: Faults | None = None
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, Protocol
 
+from reference_impl.timing.faults import Faults
+
 
 class Waiter(Protocol):
     """A one-shot event: setting it resumes every task that awaits it."""
@@ -40,6 +42,9 @@ class Timer(Protocol):
 
 class Clock(Protocol):
     """The interface of a clock: time, waiting and background tasks."""
+
+    faults: Faults | None
+    """What befalls the deployment, and when; None: nothing."""
 
     def now_ms(self) -> float:
         """Return the milliseconds on a monotonic scale of unspecified origin."""
@@ -115,6 +120,7 @@ class VirtualClock:
     """
 
     def __init__(self, *, unix_ms_start: int = 1_795_000_000_000) -> None:
+        self.faults: Faults | None = None
         self._now_ms = 0.0
         self._unix_ms_start = unix_ms_start
         self._ready: deque[Coroutine[Any, Any, None]] = deque()

@@ -39,6 +39,10 @@ class Stopwatch:
     ----------
     draws
         Where a numbered request looks its values up; None: it reads the tapes in order.
+    key
+        The key of the request; None for work that no request stands for.
+    held
+        Names of the stations of which a server is held.
     """
 
     def __init__(self, clock: Clock, *, keeps_plan: bool = True, started_ms: float | None = None) -> None:
@@ -48,6 +52,8 @@ class Stopwatch:
         self.spent_ms: dict[str, float] = {}
         self.is_paced = True
         self.draws: Draws | None = None
+        self.key: int | None = None
+        self.held: list[str] = []
         self._keeps_plan = keeps_plan
 
     def run_unpaced(self) -> None:
@@ -75,10 +81,17 @@ class Stopwatch:
         if self.is_paced:
             self.advance(category, duration_ms)
 
-    def advance(self, category: str, duration_ms: float) -> None:
-        """Advance the planned time by *duration_ms*, whether the request is paced or not."""
+    def advance(self, category: str, duration_ms: float) -> float:
+        """Advance the planned time by *duration_ms*, whether the request is paced or not; return by how much.
+
+        It is more where the scenario's faults make the work slow, or let it stand still.
+        """
+        faults = self.clock.faults
+        if faults is not None:
+            duration_ms = faults.paced_ms(category, duration_ms, watch=self, held=self.held)
         self.spend(category, duration_ms)
         self.planned_ms += duration_ms
+        return duration_ms
 
     async def catch_up(self, *, early_ms: float = 0.0) -> None:
         """Wait until the real clock has reached the planned time, or *early_ms* before it."""
@@ -99,6 +112,7 @@ class Stopwatch:
         """Return the stopwatch of a branch: it starts at this planned time with empty time categories."""
         branch = Stopwatch(self.clock, keeps_plan=self._keeps_plan, started_ms=self.planned_ms)
         branch.is_paced, branch.draws = self.is_paced, self.draws
+        branch.key, branch.held = self.key, list(self.held)
         return branch
 
     def join(self, branch: "Stopwatch") -> None:
@@ -164,8 +178,8 @@ class Stage:
         # An error response takes as long as a success; a crash takes no time, because nothing waits for it.
         if error is None or isinstance(error, ImplError):
             real_ms = self._stopwatch.clock.now_ms() - self._began_ms
-            self.took_ms = max(self.drawn_ms, real_ms) if self._stopwatch.is_paced else real_ms
-            self._stopwatch.advance(self._category, self.took_ms)
+            work_ms = max(self.drawn_ms, real_ms) if self._stopwatch.is_paced else real_ms
+            self.took_ms = self._stopwatch.advance(self._category, work_ms)
             await self._stopwatch.catch_up()
 
 
@@ -218,17 +232,23 @@ class Station:
             return 0.0
         if self._held == self._servers:
             await self._wait(stopwatch, bounded=bounded)
-            return stopwatch.planned_ms - arrived_ms
-        self._held += 1
-        if len(self._free_since_ms) > self._servers - self._held:
-            stopwatch.planned_ms = max(arrived_ms, heapq.heappop(self._free_since_ms))
-        return stopwatch.planned_ms - arrived_ms
+        else:
+            self._held += 1
+            if len(self._free_since_ms) > self._servers - self._held:
+                stopwatch.planned_ms = max(arrived_ms, heapq.heappop(self._free_since_ms))
+        waited_ms = stopwatch.planned_ms - arrived_ms
+        if self._clock.faults is not None:
+            stopwatch.held.append(self._name)
+            self._clock.faults.stand_still(self._name, stopwatch)
+        return waited_ms
 
     def release(self, stopwatch: Stopwatch) -> None:
         """Release the server at the planned time of *stopwatch*."""
         if self._servers is None:
             return
         at_ms = stopwatch.planned_ms
+        if self._name in stopwatch.held:
+            stopwatch.held.remove(self._name)
         while self._queue:
             following, waiter = self._queue.popleft()
             if not waiter.done():  # A shutdown may have ended the wait.

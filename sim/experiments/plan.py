@@ -21,7 +21,7 @@ from sim.judgement.judge import TargetRow, exit_status, judge, overall
 from sim.judgement.pairing import Pairing, pair
 from sim.judgement.targets import Verdict, left_out
 from sim.results.result import Result
-from sim.runners.play import play, prepare
+from sim.runners.play import live_part_of, play, prepare, refuse_faults
 from sim.scenario.deployment import findings
 from sim.scenario.generation import schedule
 from sim.scenario.recorded import trace_notes
@@ -37,10 +37,8 @@ REPLICATIONS = 5
 WINDOW_REPLICATIONS = 20
 """Simulations of the live window: enough for an interval that is small beside that of the single measurement."""
 
-NOT_MEASURED = (
-    "nothing was measured: a deployment cannot have the scenario's faults, so only the model was played",
-    "the capacity is that of the system without its faults",
-)
+NOT_MEASURED = "nothing was measured, only the model was played"
+WITHOUT_FAULTS = "the capacity is that of the system without its faults"
 
 DEPLOYMENTS = ("reference", "workerd")
 """Deployments that a plan can start to play the live window on."""
@@ -186,9 +184,11 @@ def plan(
         raise UsageError(f"on={on!r} must be {' or '.join(DEPLOYMENTS)}")
     asked = prepare(scenario, rate_per_s=rate_per_s, trace=trace)
     asked = asked if rng is None else asked.vary("seed", rng)
-    live = live and not asked.faults
+    why_not = _unplayable(asked, on) if live and asked.faults else ""
+    live = live and not why_not
     work = _Work(asked, engine, on, on_progress=on_progress or (lambda _: None))
-    draft = Plan(asked, asked.seed)
+    notes = (f"{NOT_MEASURED}: {why_not}",) if why_not else ()
+    draft = Plan(asked, asked.seed, notes=(*notes, *((WITHOUT_FAULTS,) if asked.faults else ())))
     steps: list[Callable[[Plan], Plan]] = [
         work.screen,
         lambda found: work.simulate(found, replications),
@@ -235,7 +235,7 @@ class _Work:
         absent = [line.name for line in left_out(self.scenario)]
         notes += (f"not judged, since no route can have it: {', '.join(absent)}",) if absent else ()
         notes += findings(self.scenario)
-        notes += NOT_MEASURED if self.scenario.faults else ()
+        notes = draft.notes + notes
         cut_short = any(result.interrupted for result in results)
         simulated = tuple(results)
         return replace(draft, simulated=simulated, targets=judge(results), notes=notes, interrupted=cut_short)
@@ -285,5 +285,14 @@ class _Work:
         return play(self.scenario, planned, on=self.engine, seed=seed)
 
     def _live_part(self) -> "Schedule":
-        workload = self.scenario.workload
-        return schedule(self.scenario).live(workload.live_s, workload.live_rate_max_per_s)
+        return live_part_of(self.scenario, schedule(self.scenario))
+
+
+def _unplayable(scenario: "Scenario", on: str) -> str:
+    """Return why a deployment cannot have a scenario's faults at their times; empty if it can."""
+    try:
+        refuse_faults(scenario, on)
+        live_part_of(scenario, schedule(scenario))
+    except UsageError as error:
+        return str(error)
+    return ""

@@ -7,7 +7,12 @@ With ``idle_timeout_s`` the connection dies when it is quiet for longer. A heart
 before that: one that has the length of the timeout comes too late (hazard H36). The request that finds it dead makes a
 new connection and waits for it; without ``reconnects`` it fails, and so do all after it (hazard H39). Likewise a NAT
 forgets a flow that was quiet for longer than its timer, and the next request waits until its new address is confirmed
-(hazard H45). Quiet counts from the end of the last answer; heartbeats of this model are never lost.
+(hazard H45). Quiet counts from the end of the last answer; heartbeats of this model are never lost. A heartbeat is a
+datagram, which both ends must have agreed on: without that it is not sent, or the peer takes the first one for a
+violation of the protocol and closes the connection, however busy it is (hazard H37).
+
+With ``loss_chance`` packets are lost on either way, and with ``window_packets`` an answer of many packets takes several
+round trips (:mod:`sim.models.packets`); without them the tunnel is a delay, whatever the size of an answer.
 
 Sources
 -------
@@ -16,17 +21,20 @@ overhead is the scenario's assumption, to be compared with the brief's 50 ms. Th
 too late was measured with aioquic, in scaled time: killed at 1.002 of the timeout with nothing sent.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from sim.flow import (
     AttributeOver,
     Branch,
+    Bucket,
     Count,
     CountAtLeast,
     Counter,
     Delay,
+    Drained,
     Flow,
     Guard,
     Hold,
@@ -36,7 +44,8 @@ from sim.flow import (
     Time,
 )
 from sim.foundation.schema import Count as Number
-from sim.foundation.schema import NotNegative, Table
+from sim.foundation.schema import Fraction, NotNegative, Positive, Table
+from sim.models import packets
 from sim.models.component import Component, Instance, Tier
 from sim.randomness.distributions import Constant, Distribution
 
@@ -58,12 +67,33 @@ class Tunnel(Table):
     """A connection that is quiet for longer is dead; 0: none ever is."""
     heartbeat_s: NotNegative = 0.0
     """Time from one heartbeat to the next; 0: there are none."""
+    datagrams: Literal["negotiated", "unsent", "refused"] | None = None
+    """What becomes of a heartbeat, a datagram; ``negotiated`` by default. ``unsent``: nobody agreed on datagrams, and
+    the sender's loop ends. ``refused``: the peer closes the connection at the first one."""
     reconnects: bool = True
     """Whether a dead connection is replaced; if not, every later request fails."""
-    reconnect_ms: NotNegative = 0.0
+    reconnect_ms: Distribution = Constant(value=0.0)
     """Handshake of a new connection."""
     nat_timeout_s: NotNegative = 0.0
     """A NAT forgets a flow that is quiet for longer; the next request waits for one more round trip. 0: never."""
+    loss_chance: Annotated[Fraction, Field(lt=0.5)] | None = None
+    """Share of packets lost, each by itself, none by default. Of half of them a doubling timeout would have no mean."""
+    probe_timeout_ms: Positive | None = None
+    """After so long a packet is sent again; twice as long each further time."""
+    packet_bytes: Number | None = None
+    """Bytes of an answer in a packet; without it an answer takes one round trip, whatever its size."""
+    window_packets: Number | None = None
+    """Congestion window of a new answer, in packets: 10 by RFC 9002."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.loss_chance and not self.probe_timeout_ms:
+            raise ValueError(
+                f"needs probe_timeout_ms beside loss_chance={self.loss_chance:g}: after it a packet is sent again"
+            )
+        if (self.packet_bytes is None) != (self.window_packets is None):
+            raise ValueError("needs packet_bytes and window_packets together")
+        return self
 
 
 def station(tunnel: Instance) -> Station:
@@ -76,27 +106,58 @@ def enter(tunnel: Instance, inner: Flow) -> Flow:
     table: Tunnel = tunnel.table
     half = Delay(Time(table.overhead_ms, scale=0.5), tunnel.stream("overhead"), shared=True)
     too_large = Guard(AttributeOver("size_bytes", table.response_limit_bytes), "too_large")
-    return (Hold(station(tunnel), (*_nat(tunnel), *_alive(tunnel), half, *inner, too_large, half)),)
+    there, back = (_lost(tunnel, way) for way in ("there", "back"))
+    answer = (*_round_trips(tunnel), *back, half)
+    return (Hold(station(tunnel), (*_nat(tunnel), *_alive(tunnel), half, *there, *inner, too_large, *answer)),)
+
+
+def _lost(tunnel: Instance, way: str) -> Flow:
+    """Return the wait of a packet that is lost on one way."""
+    table: Tunnel = tunnel.table
+    if not table.loss_chance or table.probe_timeout_ms is None:
+        return ()
+    return packets.lost(table.loss_chance, probe_ms=table.probe_timeout_ms, stream=tunnel.stream(f"lost_{way}"))
+
+
+def _round_trips(tunnel: Instance) -> Flow:
+    """Return the further round trips of an answer of many packets."""
+    table: Tunnel = tunnel.table
+    if table.packet_bytes is None or table.window_packets is None:
+        return ()
+    return packets.further_round_trips(
+        table.overhead_ms,
+        packet_bytes=table.packet_bytes,
+        window_packets=table.window_packets,
+        chance=table.loss_chance or 0.0,
+        stream=tunnel.stream("overhead"),
+    )
 
 
 def _quiet(tunnel: Instance, timer_s: float) -> Idle | None:
     """Return the condition that the connection was quiet for longer than a timer; None if heartbeats prevent it."""
     table: Tunnel = tunnel.table
-    if not timer_s or 0 < table.heartbeat_s < timer_s:
+    if not timer_s or (table.datagrams in (None, "negotiated") and 0 < table.heartbeat_s < timer_s):
         return None
     return Idle(station(tunnel), timer_s * 1_000)
 
 
 def _alive(tunnel: Instance) -> Flow:
-    """Make a new connection if the last one was quiet for too long, or fail from then on."""
+    """Make a new connection if the last one is dead, or fail from then on."""
     table: Tunnel = tunnel.table
     quiet = _quiet(tunnel, table.idle_timeout_s)
-    if quiet is None:
+    is_refused = table.datagrams == "refused" and table.heartbeat_s > 0
+    if quiet is None and not is_refused:
         return ()
-    if table.reconnects:
-        return (Branch(quiet, (Delay(Constant(value=table.reconnect_ms), tunnel.stream("reconnect")),)),)
     dead = Counter(f"{tunnel.name}_dead")
-    return (_unless_first(tunnel, quiet, (Count(dead),), timer="idle"), Guard(CountAtLeast(dead, 1), "error"))
+    renew: Flow = (Delay(table.reconnect_ms, tunnel.stream("reconnect")),)
+    if not table.reconnects:
+        renew = (_unless_first(tunnel, (Count(dead),), timer="idle"),)
+    steps: Flow = () if quiet is None else (Branch(quiet, renew),)
+    if is_refused:
+        # A token is there when a heartbeat has come since the last new connection, and is taken by the next one.
+        lives = Bucket(f"{tunnel.name}_heartbeat", per_s=1 / table.heartbeat_s, burst=1.0)
+        steps = (Branch(Drained(lives), steps, renew),)
+    return steps if table.reconnects else (*steps, Guard(CountAtLeast(dead, 1), "error"))
 
 
 def _nat(tunnel: Instance) -> Flow:
@@ -105,13 +166,13 @@ def _nat(tunnel: Instance) -> Flow:
     if quiet is None:
         return ()
     confirm = Delay(tunnel.table.overhead_ms, tunnel.stream("address"))
-    return (_unless_first(tunnel, quiet, (confirm,), timer="nat"),)
+    return (Branch(quiet, (_unless_first(tunnel, (confirm,), timer="nat"),)),)
 
 
-def _unless_first(tunnel: Instance, quiet: Idle, steps: Flow, *, timer: str) -> Step:
-    """Take *steps* if the connection was quiet; the first request has just made it."""
+def _unless_first(tunnel: Instance, steps: Flow, *, timer: str) -> Step:
+    """Take *steps*, but not for the first request: it has just made the connection."""
     opened = Counter(f"{tunnel.name}_{timer}_opened")
-    return Branch(CountAtLeast(opened, 1), (Branch(quiet, steps),), (Count(opened),))
+    return Branch(CountAtLeast(opened, 1), steps, (Count(opened),))
 
 
 def held_ms(frame: "pd.DataFrame", tunnel: Instance) -> "NDArray[np.float64]":

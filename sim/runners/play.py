@@ -15,7 +15,9 @@ from typing import Any
 from sim.foundation.errors import UsageError
 from sim.randomness.streams import checked_seed
 from sim.results.result import Result
+from sim.scenario.faults import CLOCK
 from sim.scenario.generation import schedule
+from sim.scenario.injection import AT_ENTRY
 from sim.scenario.recorded import trace_notes
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
@@ -103,8 +105,7 @@ def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress:
 
         return simulated.play(scenario, planned, seed=seed, engine=on)
     refuse_faults(scenario, on)
-    workload = scenario.workload
-    live_part = planned.live(workload.live_s, workload.live_rate_max_per_s)
+    live_part = live_part_of(scenario, planned)
     if on == "reference":
         from sim.runners import reference
 
@@ -120,17 +121,44 @@ def play(scenario: Scenario, planned: Schedule, *, on: str, seed: int, progress:
     return live.play(scenario, live_part, seed=seed, url=to.http, tunnel=to.tunnel, progress=progress)
 
 
-def refuse_faults(scenario: Scenario, on: str) -> None:
-    """Refuse a deployment for a scenario with faults: nothing can make it fail as the scenario says.
+def live_part_of(scenario: Scenario, planned: Schedule) -> Schedule:
+    """Return the part of a schedule that is played in real time; with faults its beginning, at its own times.
 
     Raises
     ------
     UsageError
-        The scenario has faults.
+        No fault falls into the part, or its times cannot be kept.
     """
-    if scenario.faults:
-        way_out = "simulate it (compiled, simpy), or leave the faults out"
+    workload = scenario.workload
+    if not scenario.faults:
+        return planned.live(workload.live_s, workload.live_rate_max_per_s)
+    part = planned.opening(workload.live_s, workload.live_rate_max_per_s)
+    first_s = min(fault.at_s or 0.0 for fault in scenario.faults)
+    if first_s * 1_000 >= part.duration_ms:
+        rule = f"must be > {first_s:g}, when the first fault begins, to play it on a deployment"
+        raise UsageError(f"workload.live_s={workload.live_s:g} {rule}")
+    return part
+
+
+def refuse_faults(scenario: Scenario, on: str) -> None:
+    """Refuse faults that nothing can bring about: on a deployment that is not ours, or those of a clock.
+
+    Raises
+    ------
+    UsageError
+        The scenario has such faults.
+    """
+    if not scenario.faults:
+        return
+    way_out = "simulate it (compiled, simpy), or leave the faults out"
+    if on != "reference":
         raise UsageError(f"on={on!r} cannot have the {len(scenario.faults)} faults of {scenario.name!r}; {way_out}")
+    if any(fault.kind == CLOCK for fault in scenario.faults):
+        raise UsageError(f"on={on!r} runs on this machine's clock, which no fault of kind clock can put on; {way_out}")
+    entries = {route.enter for route in scenario.routes.values()}
+    if scenario.api and any(one.fault.kind in AT_ENTRY and one.name not in entries for one in scenario.injected):
+        rule = f"of api={scenario.api!r} are code that meets no fault of kind {', '.join(AT_ENTRY)}"
+        raise UsageError(f"on={on!r}: the routes {rule}; play them step by step (api=''), or simulate")
 
 
 def play_whole(scenario: Scenario, planned: Schedule, *, on: str, seed: int) -> Result:

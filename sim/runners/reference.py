@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
+from sim.flow import settled
 from sim.foundation.errors import RunnerError, UsageError
 from sim.results.result import Result
 from sim.runners import live
@@ -38,6 +39,9 @@ READY_S = 30.0
 
 STOP_S = 5.0
 """Time to stop when asked; then it is killed."""
+
+DUE_REQUESTS = 200
+"""Requests whose arrivals tell the reference when the schedule began: the timeliest of so many counts."""
 
 LINE_BYTES_MAX = 2**16
 PORT_MAX = 65_535
@@ -85,7 +89,7 @@ def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: boo
     RunnerError
         The reference did not start.
     """
-    with running(scenario, seed=seed) as reference:
+    with running(scenario, seed=seed, schedule=schedule) as reference:
         result = live.play(
             scenario, schedule, seed=seed, url=reference.deployment.http,
             tunnel=reference.deployment.tunnel, on="reference", progress=progress, **options,
@@ -94,7 +98,9 @@ def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: boo
 
 
 @contextmanager
-def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Running]:
+def running(
+    scenario: "Scenario | None" = None, *, seed: int = 0, schedule: "Schedule | None" = None
+) -> Iterator[Running]:
     """Start a reference on free ports of this machine, and stop it in any case.
 
     Parameters
@@ -103,6 +109,8 @@ def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Ru
         Whose platform latencies it keeps; None: full speed.
     seed : int
         Chooses its draws, which are its own: the reference shares no code with the model.
+    schedule : Schedule, optional
+        What will be played on it: its faults have the times of these requests. Without it there are none.
 
     Raises
     ------
@@ -110,7 +118,7 @@ def running(scenario: "Scenario | None" = None, *, seed: int = 0) -> Iterator[Ru
         It ended, or was not ready in time.
     """
     with TemporaryDirectory(prefix="headroom-reference-") as folder, TemporaryFile() as messages:
-        process = _start(Path(folder), scenario, seed=seed, messages=messages)
+        process = _start(Path(folder), scenario, seed=seed, schedule=schedule, messages=messages)
         try:
             reference = Running(Deployment(""), process, messages)
             yield replace(reference, deployment=read_ready_line(wait_until_ready(reference)))
@@ -169,21 +177,41 @@ def _as_interrupt(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def deployment_tables(scenario: "Scenario", *, seed: int) -> dict[str, Any]:
-    """Return the description of a deployment: the system's numbers, and the routes that it answers."""
+def deployment_tables(scenario: "Scenario", *, seed: int, schedule: "Schedule | None" = None) -> dict[str, Any]:
+    """Return the description of a deployment: the system's numbers, the routes that it answers, its faults."""
     tables = scenario.model_dump(mode="json", include={"api", "system", "routes"})
     for name, route in tables["routes"].items():
         route["request"] = scenario.request(name).model_dump(mode="json", include={"method", "path"})
         tables["routes"][name] = {key: route[key] for key in ("enter", "request", "steps")}
         for step in route["steps"]:
             _complete(step, scenario)
+    if schedule is not None and scenario.faults:
+        tables["faults"] = _fault_tables(scenario, schedule, seed=seed)
     return {"seed": seed, **tables}
 
 
-def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int) -> Path:
+def _fault_tables(scenario: "Scenario", schedule: "Schedule", *, seed: int) -> dict[str, Any]:
+    """Return when the first requests are due, and each fault of each instance with its windows."""
+    found = []
+    for one in scenario.injected:
+        windows, fault = settled(one.windows, seed), one.fault
+        table = {
+            "instance": one.name,
+            "kind": fault.kind,
+            "edges_ms": [edge for span in windows.spans for edge in span],
+            "keys": list(windows.keys),
+            "instances": windows.instances,
+            "error": fault.error,
+        }
+        optional = {"factor": fault.factor, "share": fault.share}
+        found.append(table | {key: value for key, value in optional.items() if value is not None})
+    return {"due_ms": schedule.arrival_ms[:DUE_REQUESTS].tolist(), "list": found}
+
+
+def _deployment_file(folder: Path, scenario: "Scenario", *, seed: int, schedule: "Schedule | None") -> Path:
     """Write that description to a file."""
     file = folder / "deployment.json"
-    file.write_text(json.dumps(deployment_tables(scenario, seed=seed)))
+    file.write_text(json.dumps(deployment_tables(scenario, seed=seed, schedule=schedule)))
     return file
 
 
@@ -199,19 +227,23 @@ def _complete(step: dict[str, Any], scenario: "Scenario") -> None:
         step["parameters"] = {**step["parameters"], **operation.played(instance, asked)}
 
 
-def _arguments(folder: Path, scenario: "Scenario | None", *, seed: int) -> list[str | Path]:
+def _arguments(
+    folder: Path, scenario: "Scenario | None", *, seed: int, schedule: "Schedule | None" = None
+) -> list[str | Path]:
     """Return the command-line arguments for a deployment as *scenario* describes it."""
     if scenario is None:
         return []
     own = dict.fromkeys(instance.component.reference for instance in scenario.system.instances.values())
     parts = [argument for file in own if file is not None for argument in ("--part", file)]
-    return [*parts, "--deployment", _deployment_file(folder, scenario, seed=seed)]
+    return [*parts, "--deployment", _deployment_file(folder, scenario, seed=seed, schedule=schedule)]
 
 
-def _start(folder: Path, scenario: "Scenario | None", *, seed: int, messages: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _start(
+    folder: Path, scenario: "Scenario | None", *, seed: int, schedule: "Schedule | None", messages: IO[bytes]
+) -> "subprocess.Popen[bytes]":
     """Start the process on free ports, to be read and not to be seen."""
     arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", "0", "--quic-port", "0", "--data", folder / "data"]
-    arguments += _arguments(folder, scenario, seed=seed)
+    arguments += _arguments(folder, scenario, seed=seed, schedule=schedule)
     return _attended(folder, arguments, stdout=subprocess.PIPE, stderr=messages)
 
 

@@ -9,7 +9,7 @@ from sim.models.component import Tier
 from sim.models.registry import components
 from sim.scenario.arrivals import Closed, TraceReplay
 from sim.scenario.faults import Fault, overlapping, time_problems
-from sim.scenario.injection import concerned, no_effect
+from sim.scenario.injection import concerned, named_by, no_effect
 from sim.scenario.recorded import trace_of
 
 if TYPE_CHECKING:
@@ -57,11 +57,16 @@ def fault_problems(scenario: "Scenario", flow: "Flow") -> Iterator[str]:
 
 
 def _place(scenario: "Scenario", fault: Fault, flow: "Flow") -> Iterator[str]:
-    instances = concerned(fault, scenario.system)
-    said = f'instance="{fault.instance}"'
+    named = [("instance", fault.instance), *(("together_with", name) for name in fault.together_with)]
+    for key, name in named:
+        yield from _one_place(scenario, fault, flow, said=f'{key}="{name}"', name=name)
+
+
+def _one_place(scenario: "Scenario", fault: Fault, flow: "Flow", *, said: str, name: str) -> Iterator[str]:
+    instances = named_by(name, scenario.system)
     if not instances:
         known = (*scenario.system, *(one.name for one in components() if scenario.system.of(one.name)))
-        yield f"{said} is not in the system; {nearest(fault.instance, known)}"
+        yield f"{said} is not in the system; {nearest(name, known)}"
         return
     if all(one.component.tier == Tier.CALLER for one in instances):
         yield f"{said} is the caller, which has no faults here; name an instance that it calls"
@@ -71,7 +76,7 @@ def _place(scenario: "Scenario", fault: Fault, flow: "Flow") -> Iterator[str]:
         return
     reached = [one for one in instances if one.name in scenario.reached]
     for reason in {no_effect(fault, one, flow=flow): one for one in reached if no_effect(fault, one, flow=flow)}:
-        yield f'kind="{fault.kind}" cannot be: {fault.instance} {reason}'
+        yield f'kind="{fault.kind}" cannot be: {name} {reason}'
     if fault.share_of_instances is not None:
         alone = [one.name for one in reached if one.station is None or one.station.instances == 1]
         if alone:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from sim.foundation.schema import Fraction, NotNegative, Positive, Table
 
-Kind = Literal["outage", "hang", "slow", "errors", "stall", "deploy"]
+Kind = Literal["outage", "hang", "slow", "errors", "stall", "deploy", "clock"]
 
 Error = Literal["error", "overloaded", "refused", "timeout", "too_large"]
 
@@ -20,6 +20,10 @@ REPEATS_MAX = 10_000
 """Most windows of a fault that is repeated."""
 
 DEPLOY = "deploy"
+CLOCK = "clock"
+
+INSTANTS = (DEPLOY, CLOCK)
+"""Kinds that take no time: they happen at an instant."""
 
 DEPLOYS_MAX = 50
 """Most deploys of a fault: each is a branch in the steps of every operation of the object."""
@@ -30,14 +34,18 @@ class Fault(Table):
 
     instance: Annotated[str, Field(min_length=1)]
     """Instance of the system, or a component: all its instances."""
+    together_with: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Further instances, or components, that fail in the same windows: a region, a zone. Without it each instance of a
+    component has random windows of its own."""
     kind: Kind
     """`outage`: requests fail at once. `hang`: they get no answer until the window ends. `slow`: its times are
     multiplied by `factor`. `errors`: a `share` of requests fails. `stall`: its servers stand still and the queue builds
-    up. `deploy`: every object loses its memory and starts cold once."""
+    up. `deploy`: every object loses its memory and starts cold once. `clock`: the clock that its alarms are set by is
+    put on by `step_s`."""
     at_s: NotNegative | None = None
     """Start of the first window, from the start of the run."""
     duration_s: Positive | None = None
-    """Length of a window; a deploy has none."""
+    """Length of a window; a deploy and a step of a clock have none."""
     every_s: Positive | None = None
     """Time from the start of one window to the start of the next, until the run ends; by default there is one."""
     mean_between_s: Positive | None = None
@@ -47,7 +55,10 @@ class Fault(Table):
     factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     """Factor of a `slow` fault."""
     share: Annotated[Fraction, Field(gt=0)] | None = None
-    """Share of requests that fail with a fault of kind `errors`."""
+    """Share of requests that fail with a fault of kind `errors`; with `hang` that of requests without an answer, by
+    default all."""
+    step_s: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Seconds by which a `clock` is put on, or back if negative: alarms that are set ring so much earlier, or later."""
     error: Error = "error"
     """Outcome of a request that fails by it."""
     keys: tuple[Annotated[int, Field(ge=0)], ...] = ()
@@ -62,13 +73,19 @@ class Fault(Table):
             raise ValueError("needs either at_s or mean_between_s")
         if (self.mean_between_s is None) != (self.mean_length_s is None):
             raise ValueError("needs mean_between_s and mean_length_s together")
-        if self.kind == DEPLOY and (self.at_s is None or self.duration_s is not None):
-            raise ValueError("with kind=deploy needs at_s and no duration_s: it takes no time")
-        if self.kind != DEPLOY and self.at_s is not None and self.duration_s is None:
+        if self.kind in INSTANTS and (self.at_s is None or self.duration_s is not None):
+            raise ValueError(f"with kind={self.kind} needs at_s and no duration_s: it takes no time")
+        if self.kind == CLOCK and (not self.step_s or self.every_s is not None):
+            raise ValueError("with kind=clock needs step_s, not 0, and no every_s: a clock is put on once")
+        if self.kind != CLOCK and self.step_s is not None:
+            raise ValueError(f"with kind={self.kind} must not hold step_s")
+        if self.kind not in INSTANTS and self.at_s is not None and self.duration_s is None:
             raise ValueError("needs duration_s beside at_s")
         if self.at_s is None and (self.duration_s is not None or self.every_s is not None):
             raise ValueError("must not hold duration_s or every_s beside mean_between_s")
         for key, kind in (("factor", "slow"), ("share", "errors")):
+            if key == "share" and self.kind == "hang":
+                continue
             if (getattr(self, key) is not None) != (self.kind == kind):
                 raise ValueError(f"with kind={self.kind} {'needs' if self.kind == kind else 'must not hold'} {key}")
         if self.keys and self.share_of_instances is not None:
@@ -110,8 +127,11 @@ def time_problems(fault: Fault, run_s: float | None) -> Iterator[str]:
 
 
 def overlapping(one: Fault, other: Fault, *, run_s: float | None) -> bool:
-    """Return whether two faults of one kind and instance are, at some time, both active; random ones may always be."""
-    if one.at_s is None or other.at_s is None:
+    """Return whether two faults of one kind and instance are, at some time, both active; random ones may always be.
+
+    Two steps of one clock always are: an alarm may be set before both.
+    """
+    if one.at_s is None or other.at_s is None or one.kind == CLOCK:
         return True
     end_s = float("inf") if run_s is None else run_s
     spans = sorted((*one.spans_s(end_s), *other.spans_s(end_s)))

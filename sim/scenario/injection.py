@@ -2,7 +2,8 @@
 
 Faults follow from what a component's steps are, so no component knows of them: an operation that touches a faulted
 instance fails or hangs before its first step; a time that is attributed to the instance runs at another pace; a server
-that stands still is held meanwhile; and where a step asks whether an object was idle, a deploy makes it cold once.
+that stands still is held meanwhile; where a step asks whether an object was idle, a deploy makes it cold once; and an
+alarm that is set when a clock is put on, or back, rings earlier or later.
 Random steps that a fault does not touch keep their streams, so a comparison with and without it is paired.
 """
 
@@ -28,6 +29,7 @@ from sim.flow import (
     Renewal,
     Reset,
     Serve,
+    Spawn,
     Station,
     Time,
     Transfer,
@@ -38,7 +40,8 @@ from sim.flow import (
     walk,
 )
 from sim.models.component import Instance, cpu_category
-from sim.scenario.faults import DEPLOY, Fault
+from sim.randomness.distributions import Constant
+from sim.scenario.faults import CLOCK, DEPLOY, Fault
 
 if TYPE_CHECKING:
     from sim.scenario.system import System
@@ -72,19 +75,28 @@ class Injected:
 def injected(faults: Iterable[Fault], system: "System", *, run_s: float | None) -> tuple[Injected, ...]:
     """Return every fault of every instance; a fault of a component is one of each of its instances."""
     found: list[Injected] = []
+    times = ""
     for fault in faults:
         for instance in concerned(fault, system):
             number = 1 + sum(one.name == instance.name and one.fault.kind == fault.kind for one in found)
             stream = f"fault.{instance.name}.{fault.kind}.{number}"
-            found.append(Injected(fault, instance.name, _windows(fault, instance, stream, run_s), stream))
+            # Those that fail together do so at the times of the first of them.
+            together = bool(fault.together_with) and bool(found) and found[-1].fault is fault
+            drawn_by = times if together else stream
+            found.append(Injected(fault, instance.name, _windows(fault, instance, drawn_by, run_s), stream))
+            times = drawn_by
     return tuple(found)
 
 
 def concerned(fault: Fault, system: "System") -> tuple[Instance, ...]:
-    """Return the instances that a fault names: one, or all of a component."""
-    if fault.instance in system.instances:
-        return (system.instances[fault.instance],)
-    return system.of(fault.instance)
+    """Return the instances that a fault names, each once."""
+    named = (one for name in (fault.instance, *fault.together_with) for one in named_by(name, system))
+    return tuple({one.name: one for one in named}.values())
+
+
+def named_by(name: str, system: "System") -> tuple[Instance, ...]:
+    """Return the instances of a name: one, or all of a component."""
+    return (system.instances[name],) if name in system.instances else system.of(name)
 
 
 def with_faults(flow: Flow, touched: Iterable[str], *, faults: Iterable[Injected]) -> Flow:
@@ -98,6 +110,8 @@ def with_faults(flow: Flow, touched: Iterable[str], *, faults: Iterable[Injected
             flow = _slowed(flow, one)
         elif one.fault.kind == "stall":
             flow = _stalled(flow, one)
+        elif one.fault.kind == CLOCK:
+            flow = _stepped(flow, one)
         else:
             flow = _deployed(flow, one)
     return (*before, *flow)
@@ -112,6 +126,8 @@ def no_effect(fault: Fault, instance: Instance, *, flow: Flow) -> str:
     timed |= {part.category for part in parts if isinstance(part, Transfer) and not part.link.shared}
     if fault.kind == "stall" and instance.name not in stations:
         return "has no servers that could stand still; use kind=hang"
+    if fault.kind == CLOCK and not any(_alarm_ms(part, instance.name) for part in parts if isinstance(part, Spawn)):
+        return "sets no alarm by a clock"
     if fault.kind == DEPLOY and instance.name not in idle:
         return "keeps no objects in memory that a deploy could put out"
     if fault.kind == "slow" and not timed & _categories(instance.name):
@@ -141,8 +157,10 @@ def _at_entry(one: Injected) -> Flow:
     if fault.kind == "outage":
         return (Guard(active, fault.error),)
     if fault.kind == "hang":
-        wait = Delay(replace(ZERO, paces=(Pace(one.windows, 0.0),)), f"{one.stream}.hang", category=one.name)
-        return (Branch(active, (wait,)),)
+        wait: Flow = (Delay(replace(ZERO, paces=(Pace(one.windows, 0.0),)), f"{one.stream}.hang", category=one.name),)
+        if fault.share is not None:
+            wait = (Branch(Chance(fault.share, f"{one.stream}.hangs"), wait),)
+        return (Branch(active, wait),)
     assert fault.share is not None, "the table checks that there is one"
     return (Branch(active, (Guard(Chance(fault.share, f"{one.stream}.fails"), fault.error),)),)
 
@@ -202,6 +220,34 @@ def _deployed(flow: Flow, one: Injected) -> Flow:
         return (branch,)
 
     return _rewritten(flow, change)
+
+
+def _stepped(flow: Flow, one: Injected) -> Flow:
+    """Alarms that are set when the clock is put on ring earlier, those due meanwhile at once; put back, later."""
+    assert one.fault.step_s is not None, "the table checks that there is one"
+    ((at_ms, _),) = one.windows.spans
+    step_ms = one.fault.step_s * MS_PER_S
+
+    def change(step: Any) -> Flow:
+        due_ms = _alarm_ms(step, one.name) if isinstance(step, Spawn) else 0.0
+        if not due_ms:
+            return (step,)
+        skipped_ms = min(max(step_ms, 0.0), due_ms)
+        begun_ms, rest_ms = at_ms - due_ms, at_ms - due_ms + skipped_ms
+        until = Pace(replace(one.windows, spans=((begun_ms, at_ms),)), 0.0)
+        at_once = replace(step, after=replace(ZERO, paces=(until,)))
+        moved = replace(step, after=Constant(value=due_ms - (skipped_ms or step_ms)))
+        later = Branch(Within(replace(one.windows, spans=((rest_ms, at_ms),))), (moved,), (step,))
+        return (Branch(Within(replace(one.windows, spans=((begun_ms, rest_ms),))), (at_once,), (later,)),)
+
+    return _rewritten(flow, change)
+
+
+def _alarm_ms(step: Spawn, name: str) -> float:
+    """Return after how long an alarm of an instance is due; 0 for work that is spawned at once or by chance."""
+    time = as_time(step.after)
+    own = step.stream.partition(".")[0] == name and isinstance(time.distribution, Constant) and not time.paces
+    return time.scale * time.distribution.expected() if own else 0.0
 
 
 def _paced(step: Any, pace: Pace) -> Any:

@@ -176,6 +176,33 @@ class Schedule:
         part = self._live_open(live_s, rate_max_per_s) if open_loop else self._live_closed(live_s, rate_max_per_s)
         return replace(part, warm_up_ms=0.0)
 
+    def opening(self, live_s: float, rate_max_per_s: float) -> "Schedule":
+        """Return the first *live_s* seconds as they are, for a run in real time whose times must be the schedule's.
+
+        Parameters
+        ----------
+        live_s : float
+            Longest duration, in s.
+        rate_max_per_s : float
+            Highest mean rate.
+
+        Raises
+        ------
+        UsageError
+            A closed loop, whose times are not known before; a higher mean rate, or no request.
+        """
+        if self.user is not None:
+            raise UsageError(
+                "a closed loop has no times that a fault could be played at; simulate it (compiled, simpy)"
+            )
+        end_ms = min(live_s * 1_000, self.duration_ms)
+        count = int(np.searchsorted(self.arrival_ms, end_ms))
+        rate_per_s = count / end_ms * 1_000
+        if not 0 < rate_per_s <= rate_max_per_s:
+            rule = f"must be > 0 and <= workload.live_rate_max_per_s={rate_max_per_s:g} where faults have their times"
+            raise UsageError(f"rate={rate_per_s:.3g}/s of the first {end_ms / 1_000:g} s {rule}")
+        return replace(self._rows(slice(0, count), start_ms=0.0, end_ms=end_ms), warm_up_ms=0.0)
+
     def _live_open(self, live_s: float, rate_max_per_s: float) -> "Schedule":
         most = floor(live_s * rate_max_per_s)
         first = min(int(np.searchsorted(self.arrival_ms, self.warm_up_ms)), max(len(self) - most, 0))

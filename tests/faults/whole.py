@@ -23,6 +23,7 @@ from reference_impl.ledger.usage_table import UsageTable
 from reference_impl.messages import Request, Response
 from reference_impl.server.app import migration_files
 from reference_impl.sqlite.engines import Engine, StdlibEngine
+from reference_impl.timing.faults import Faults
 from reference_impl.timing.stopwatch import Stopwatch
 from reference_impl.volumes.disks import Disk
 from reference_impl.volumes.volumes import MemoryVolumes
@@ -60,6 +61,7 @@ class WorldClock:
     """The clock of what is outside of the process and never dies with it."""
 
     def __init__(self, scheduler: Scheduler) -> None:
+        self.faults: Faults | None = None
         self._scheduler = scheduler
 
     def now_ms(self) -> float:

@@ -12,6 +12,7 @@ from random import Random
 from types import coroutine
 from typing import Any
 
+from reference_impl.timing.faults import Faults
 from reference_impl.volumes.disks import StorageFailedError
 
 GONE: Any = object()
@@ -256,6 +257,7 @@ class Process:
         on_commit: Callable[[], None],
         on_death: Callable[["Process"], None],
     ) -> None:
+        self.faults: Faults | None = None
         self._scheduler = scheduler
         self._plug = plug
         self._on_commit = on_commit

@@ -1,7 +1,7 @@
 """Limits of bodies, parts of uploads, writes of one key and silent tunnels: the reference does what the models say.
 
-Goal: the same bytes and the same moments as in ``tests/sim/hazards/test_sizes_and_silence.py`` (H28 to H31, H36, H39,
-H45). Method: routes of one step on a deployment in memory, and a tunnel's streams under a virtual clock.
+Goal: the same bytes and the same moments as in ``tests/sim/hazards/test_sizes_and_silence.py`` (H28 to H31, H36, H37,
+H39, H45). Method: routes of one step on a deployment in memory, and a tunnel's streams under a virtual clock.
 """
 
 from typing import Any
@@ -87,6 +87,9 @@ def spent(gaps_s: list[float], **table: Any) -> list[float | str]:
 
 
 GAPS_S = [100.0, 29.0, 31.0, 31.0, 1.0]
+UNSENT = {"heartbeat_s": 15, "datagrams": "unsent"}
+REFUSED = {"heartbeat_s": 15, "datagrams": "refused"}
+"""Heartbeats whose datagrams nobody agreed on: the sender's loop ends, or the peer closes the connection (H37)."""
 
 
 @pytest.mark.parametrize(
@@ -97,6 +100,9 @@ GAPS_S = [100.0, 29.0, 31.0, 31.0, 1.0]
         ({"idle_timeout_s": 30, "reconnect_ms": 100, "heartbeat_s": 30}, [110, 10, 110, 110, 10]),
         ({"idle_timeout_s": 30, "reconnect_ms": 100, "heartbeat_s": 15}, [10, 10, 10, 10, 10]),
         ({"idle_timeout_s": 30, "reconnects": False}, [10, 10, "lost", "lost", "lost"]),
+        ({"idle_timeout_s": 30, "reconnect_ms": 100, **UNSENT}, [110, 10, 110, 110, 10]),
+        ({"reconnect_ms": 100, **REFUSED}, [110, 110, 110, 110, 10]),
+        ({"reconnects": False, **REFUSED}, [10, "lost", "lost", "lost", "lost"]),
         ({"nat_timeout_s": 30}, [10, 10, 20, 20, 10]),
         ({"nat_timeout_s": 30, "heartbeat_s": 15}, [10, 10, 10, 10, 10]),
     ],

@@ -22,7 +22,7 @@ STATUS = {413: "too_large", 503: "overloaded", 504: "timeout"}
 
 def on_the_reference(scenario: Scenario, planned: Schedule, *, seed: int) -> pd.DataFrame:
     """Play *planned*; a row for each request with its outcome, its latency and its time in each component, in ms."""
-    specification = Specification.read(deployment_tables(scenario, seed=seed))
+    specification = Specification.read(deployment_tables(scenario, seed=seed, schedule=planned))
     with world_of(specification) as world:
         run: dict[str, Any] = {"run": "r", "identified": True}
         for sequence in preparations(scenario, planned, **run):

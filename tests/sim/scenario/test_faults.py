@@ -4,28 +4,24 @@ Method: one fault is put into a scenario at a time; runs with and without it hav
 request by request. Both engines must give the same path.
 """
 
-import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sim import capacity, plan, run
+from sim import run
 from sim.engines import compiled_engine, simpy_engine
-from sim.experiments.plan import NOT_MEASURED
 from sim.flow import Delay, Pace, Renewal, Time, Windows, settled, walk
 from sim.flow.windows import SPANS_MAX, drawn, paced_ms
-from sim.foundation.errors import ModelError, ScenarioError, UsageError
+from sim.foundation.errors import ModelError, ScenarioError
 from sim.models.component import Tier
 from sim.randomness.distributions import Constant
-from sim.report.json_document import plan_document
-from sim.report.page import report_html
 from sim.scenario.deployment import deployment
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import Scenario, load_scenario
-from sim.screening import screen
 from tests.sim.engines.test_engines_agree import assert_equal
+from tests.support.routes import KNOWN_TIMES
 from tests.support.schedules import at
 
 SHORT = load_scenario("launch").with_(**{"workload.duration_s": 40, "workload.warm_up_s": 0})
@@ -39,6 +35,7 @@ ONE_OF_EACH: tuple[dict[str, Any], ...] = (
     {"kind": "errors", "share": 0.5, **AT},
     {"kind": "stall", **AT},
     {"kind": "deploy", "at_s": 10},
+    {"kind": "clock", "at_s": 10, "step_s": 35},
 )
 
 
@@ -80,13 +77,13 @@ def test_every_component_can_have_every_fault_or_says_why_not(fault: dict[str, A
         had += 1
     assert had >= 1
     assert all(" cannot be: " in reason and "\n" not in reason for reason in reasons)
-    assert not reasons or fault["kind"] in ("stall", "deploy", "slow")
+    assert not reasons or fault["kind"] in ("stall", "deploy", "slow", "clock")
 
 
 @pytest.mark.parametrize("fault", ONE_OF_EACH, ids=lambda fault: str(fault["kind"]))
 def test_a_fault_touches_nothing_before_it_and_no_route_without_its_instance(fault: dict[str, Any]) -> None:
     """Byte for byte: the draws of a run with a fault are those of the run without."""
-    name = "durable_objects"
+    name = "ledger" if fault["kind"] == "clock" else "durable_objects"
     plain, hit = run(SHORT).frame, both(faulty({"instance": name, **fault}))
     before = (plain["arrival_ms"] + plain["latency_ms"] < 10_000).to_numpy()
     untouched = before | (plain["route"] == "download").to_numpy()
@@ -132,6 +129,18 @@ def test_a_slow_instance_takes_its_factor_longer() -> None:
     search = (frame["route"] == "search").to_numpy()
     assert np.allclose(frame["d1_ms"][search & arriving(frame, 10, 14.5)], 60.0)
     assert np.allclose(frame["d1_ms"][search & arriving(frame, 20, 40)], 12.0)
+
+
+def test_a_hang_of_a_share_leaves_the_others_alone() -> None:
+    """Of some hundred requests half get no answer before the window ends, give or take five standard deviations."""
+    base = SHORT.with_(**{"system.client.retries": 0, "system.client.timeout_ms": 1e6})
+    frame = both(faulty({"instance": "network", "kind": "hang", "share": 0.5, **AT}, base=base))
+    plain = run(base).frame
+    inside = arriving(frame, 10, 14) & (frame["route"] != "device_log").to_numpy()
+    hung = (frame["arrival_ms"] + frame["latency_ms"])[inside] >= 15_000
+    assert abs(hung.mean() - 0.5) < 5 * 0.5 / np.sqrt(inside.sum())
+    alike = np.isclose(frame["network_ms"], plain["network_ms"], atol=1e-6)
+    assert (alike[inside] == ~hung).all()
 
 
 def test_errors_fail_their_share() -> None:
@@ -203,6 +212,46 @@ def test_a_component_names_all_its_instances() -> None:
     assert [one.name for one in faulty({"instance": "d1", "kind": "outage", **AT}, base=base).injected] == ["d1"]
 
 
+def test_a_region_fails_as_one() -> None:
+    """What fails together has the same windows, scheduled or random; the first one's are those that it has alone."""
+    alone = {"instance": "d1", "kind": "outage", "mean_between_s": 5, "mean_length_s": 2}
+    region = {**alone, "together_with": ["r2", "durable_objects"]}
+    base = SHORT.vary("system.client.retries", 0)
+    windows = [settled(one.windows, 7) for one in faulty(region, base=base).injected]
+    assert len(windows) == 3
+    assert windows[0] == windows[1] == windows[2] == settled(faulty(alone, base=base).injected[0].windows, 7)
+    frame = both(faulty({**region, "mean_between_s": None, "mean_length_s": None, **AT}, base=base))
+    inside = arriving(frame, 10.1, 14.9) & (frame["route"] != "page").to_numpy()
+    assert (frame["outcome"][inside] == "error").all()
+    assert inside.sum() > 100
+    apart = [{**alone, "instance": name} for name in ("d1", "r2")]
+    assert len({settled(one.windows, 7) for one in faulty(*apart, base=base).injected}) == 2
+
+
+@pytest.mark.parametrize(
+    ("step_s", "rings_s"), [(20.0, 50.0), (-20.0, 90.0), (500.0, 40.0), (-500.0, 570.0), (35.0, 40.0)]
+)
+def test_a_clock_that_is_put_on_or_back_moves_the_alarm(step_s: float, rings_s: float) -> None:
+    """Set at 10 s for 70 s; at 40 s the clock moves. The flush holds the object for 1 s, which reads a second meet."""
+    changes: dict[str, Any] = {
+        "system.ledger.flush_interval_s": 60.0, "system.ledger.flush_row_us": 1e6, "system.ledger.policy": "hardened",
+        "workload.duration_s": 1_000,
+    }  # fmt: skip
+    base = KNOWN_TIMES.with_(**changes)
+    clock = {"instance": "ledger", "kind": "clock", "at_s": 40, "step_s": step_s}
+    routes = {"log": {"share": 0.5, "steps": ["ledger.append"]}, "read": {"share": 0.5, "steps": ["ledger.balance"]}}
+    scenario = base.with_(routes=routes).vary("faults", [clock])
+    arrival_ms = np.sort([10_000.0, *(np.arange(700) * 1_000.0 + 500.0)])
+    code = (arrival_ms != 10_000.0).astype(np.int16)
+    planned = at(arrival_ms, routes=("log", "read"), route_code=code)
+    one, other = (engine.simulate(deployment(scenario), planned, seed=1) for engine in (simpy_engine, compiled_engine))
+    assert_equal(one, other)
+    met = np.flatnonzero(one.latency_ms > 50)
+    assert met.size == 1
+    # The read that comes half a second after the flush began waits for the rest of it.
+    assert one.arrival_ms[met[0]] / 1_000 == pytest.approx(rings_s + 0.5, abs=0.2)
+
+
 def test_repeated_and_random_windows() -> None:
     """Each seed has random windows of its own, the same in both engines; repeated ones come until the run ends."""
     repeated = faulty({"instance": "d1", "kind": "outage", "at_s": 5, "duration_s": 2, "every_s": 10})
@@ -245,91 +294,3 @@ def test_a_stall_and_a_slow_window_overlap(start: float, work: float, expected: 
     flow = (Delay(Time(Constant(value=work), paces=parts), "a.b"),)
     for engine in (simpy_engine, compiled_engine):
         assert engine.simulate(flow, at([start]), seed=1).latency_ms[0] == expected
-
-
-# ------------------------------------------------------------ what is refused
-
-
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [
-        ({"instance": "d1", "kind": "outage", "at_s": 40, "duration_s": 1}, "faults[0].at_s=40 must be < 40"),
-        ({"instance": "d1", "kind": "outage", "at_s": 39, "duration_s": 5}, "at_s + duration_s = 44 must be <= 40"),
-        ({"instance": "d1", "kind": "outage", "at_s": -1, "duration_s": 5}, "faults[0].at_s=-1 must be >= 0"),
-        ({"instance": "d1", "kind": "outage", "at_s": 1, "duration_s": -5}, "faults[0].duration_s=-5 must be > 0"),
-        ({"instance": "dd1", "kind": "outage", **AT}, 'faults[0].instance="dd1" is not in the system; did you mean d1'),
-        ({"instance": "kv", "kind": "outage", **AT}, "faults[0].instance=\"kv\" is used by no route"),
-        ({"instance": "client", "kind": "outage", **AT}, "is the caller"),
-        ({"instance": "d1", "kind": "errors", "share": 1.5, **AT}, "faults[0].share=1.5 must be <= 1"),
-        ({"instance": "d1", "kind": "errors", "share": 0, **AT}, "faults[0].share=0 must be > 0"),
-        ({"instance": "d1", "kind": "errors", **AT}, "kind=errors needs share"),
-        ({"instance": "d1", "kind": "outage", "factor": 2, **AT}, "kind=outage must not hold factor"),
-        ({"instance": "d1", "kind": "slow", "factor": 0.5, **AT}, "faults[0].factor=0.5 must be >= 1"),
-        ({"instance": "d1", "kind": "flood", **AT}, "faults[0].kind"),
-        ({"instance": "d1", "kind": "outage"}, "needs either at_s or mean_between_s"),
-        ({"instance": "d1", "kind": "outage", "at_s": 3}, "needs duration_s beside at_s"),
-        ({"instance": "d1", "kind": "outage", "mean_between_s": 3}, "needs mean_between_s and mean_length_s together"),
-        ({"instance": "d1", "kind": "outage", "every_s": 5, **AT}, "every_s=5 must be > duration_s=5"),
-        ({"instance": "d1", "kind": "outage", "share_of_instances": 0.5, **AT}, "needs several objects; d1 is one"),
-        ({"instance": "d1", "kind": "deploy", "at_s": 3}, "d1 keeps no objects in memory"),
-        ({"instance": "d1", "kind": "deploy", **AT}, "it takes no time"),
-        ({"instance": "ledger", "kind": "deploy", "at_s": 3}, "ledger keeps no objects in memory"),
-        ({"instance": "durable_objects", "kind": "deploy", "at_s": 0, "every_s": 0.5}, "makes more than 50 windows"),
-        ({"instance": "workers", "kind": "stall", **AT}, "workers has no servers that could stand still"),
-    ],
-)  # fmt: skip
-def test_a_wrong_fault_is_one_line(fault: dict[str, Any], message: str) -> None:
-    """The place, the value, the rule."""
-    with pytest.raises(ScenarioError, match=re.escape(message)) as refused:
-        faulty(fault)
-    assert "\n" not in str(refused.value)
-
-
-def test_as_many_deploys_as_are_allowed_can_be_played() -> None:
-    """Fifty branches inside one another, in both engines."""
-    many = faulty({"instance": "durable_objects", "kind": "deploy", "at_s": 0.5, "every_s": 0.79})
-    assert len(many.injected[0].windows.spans) == 50
-    both(many)
-
-
-def test_faults_of_one_kind_must_not_overlap() -> None:
-    """Of one instance; another kind, another instance or another time may."""
-    first = {"instance": "d1", "kind": "outage", **AT}
-    with pytest.raises(ScenarioError, match=re.escape('faults[1].kind="outage" overlaps faults[0]')):
-        faulty(first, {**first, "at_s": 14})
-    with pytest.raises(ScenarioError, match=re.escape("overlaps faults[0]")):
-        faulty(first, {"instance": "d1", "kind": "outage", "mean_between_s": 10, "mean_length_s": 1})
-    faulty(first, {**first, "at_s": 15}, {**first, "kind": "hang"}, {**first, "instance": "r2"})
-
-
-def test_a_closed_loop_has_no_end_to_check() -> None:
-    """Scheduled windows are allowed; random or repeated ones need an end."""
-    base = load_scenario("shapes/closed")
-    name = next(iter(base.reached - {"client"}))
-    assert faulty({"instance": name, "kind": "outage", **AT}, base=base).injected
-    with pytest.raises(ScenarioError, match="needs a run of known length"):
-        faulty({"instance": name, "kind": "outage", "mean_between_s": 10, "mean_length_s": 1}, base=base)
-
-
-def test_a_deployment_refuses_faults_and_screening_says_that_it_leaves_them_out() -> None:
-    """Never silently."""
-    asked = faulty({"instance": "d1", "kind": "outage", **AT})
-    for on in ("reference", "workerd", "http://127.0.0.1:1"):
-        with pytest.raises(UsageError, match="cannot have the 1 faults of 'launch'; simulate it"):
-            run(asked, on=on)
-    with pytest.raises(UsageError, match="faults=1 must be 0"):
-        capacity(asked)
-    found = screen(asked)
-    assert "faults are left out" in found.approximations[0]
-    assert found.rate_per_s_max == screen(SHORT).rate_per_s_max
-
-
-def test_a_plan_says_what_it_does_without_the_faults() -> None:
-    """Nothing is measured, and the capacity is that of the system as it is otherwise."""
-    made = plan(load_scenario("drills/d1_stall"), replications=2)
-    assert made.measured is None
-    assert set(NOT_MEASURED) <= set(made.notes)
-    assert made.capacity is not None
-    assert made.capacity.estimate == capacity(load_scenario("drills/d1_stall").vary("faults", [])).estimate
-    assert [row["phase"] for row in plan_document(made)["phases"]] == ["before", "during", "after"]
-    assert "<h2>Faults</h2>" in report_html(made)

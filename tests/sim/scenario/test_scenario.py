@@ -70,7 +70,7 @@ def test_shipped_scenario_loads_by_its_name(name: str) -> None:
 def test_every_phase_and_shape_is_shipped() -> None:
     shapes = {f"shapes/{shape}" for shape in ("bursty", "closed", "ramp", "spike", "steady", "step", "trace")}
     drills = {"d1_stall", "deploy_at_peak", "reconnect_storm", "retry_storm", "shard_loss", "viral_tenant"}
-    named = {"feed", "launch", "phase2", "phase3", "phase4", "social"}
+    named = {"feed", "launch", "pipeline", "phase2", "phase3", "phase4", "social"}
     assert set(SHIPPED) == named | shapes | {f"drills/{drill}" for drill in drills}
 
 
