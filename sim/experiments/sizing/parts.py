@@ -75,7 +75,7 @@ def part_size(
         notes=(
             (
                 f"a part waits {bucket.table.part_rtt_ms:g} ms of round trip; one transfer has "
-                f"{bucket.table.bandwidth_bytes_per_s / 1e6:g} MB/s; a failed part, which is sent again, is not simulated"
+                f"{bucket.table.bandwidth_bytes_per_s / 1e6:g} MB/s; failed parts are not simulated"
             ),
             (
                 f"the largest upload has {largest / 1e6:,.0f} MB; one body may have "

@@ -92,16 +92,16 @@ def probe_interval(
     return Sizing(
         scenario, "probe_interval", "How often to probe, and after how many failures to act?",
         "seconds a month lost to late and to false alarms", "below", choices, place, seeds,
-        falsified_by="false alarms that come in bursts: more in a month than the closed form of independent probes says",
+        falsified_by="more false alarms in a month than the closed form of independent probes says, as when they come in bursts",
         notes=(
-            f"a month's error budget is {budget_s(scenario):,.0f} s; choices that differ by a hundredth of it are as good",
+            f"a month's error budget is {budget_s(scenario):,.0f} s; a hundredth of it makes no difference",
             (
                 f"{outages:.2g} outages a month, as on the provider's record of the services in use; a probe gives up "
                 f"after {TIMEOUT_S:g} s; a failover for nothing costs {FALSE_ALARM_S:g} s (assumption)"
             ),
             (
-                f"{float(healthy['failing'].mean()):.2g} of the probes fail without an outage: the share of the simulated "
-                f"requests that fail or take longer, half a failure added to each run"
+                f"{float(healthy['failing'].mean()):.2g} of the probes fail without an outage: the share of the "
+                "simulated requests that fail or take longer, half a failure added to each run"
             ),
             "the bill is that of the probes alone, beyond what the plan includes",
         ),

@@ -38,6 +38,8 @@ WAITING_SHARE = 0.3
 
 SERVERS_MAX = 100_000
 
+Array = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class StationServers:
@@ -144,9 +146,8 @@ def servers(
     if not 0 < waiting_share < 1:
         raise UsageError(f"waiting_share={waiting_share:g} must be in (0, 1)")
     found = screen(scenario)
-    rows = [
-        row for row in found.rows if not isnan(row.busiest_utilization) and row.station in scenario.system.instances
-    ]
+    own = scenario.system.instances
+    rows = [row for row in found.rows if not isnan(row.busiest_utilization) and row.station in own]
     observe = partial(_waiting, names=tuple(row.station for row in rows))
     play = partial(run_once, long_enough(scenario, warm_up_s=0.0), observe=observe)
     (seen,) = over_seeds([play], seed=scenario.seed, seeds=seeds, on_progress=on_progress)
@@ -176,33 +177,38 @@ def most_busy(servers: int, *, limit: float) -> float:
 
 
 def _row(
-    scenario: "Scenario", row: StationScreening, rate_per_s: float, *, limit: float, seen: NDArray[np.float64]
+    scenario: "Scenario", row: StationScreening, rate_per_s: float, *, limit: float, seen: Array
 ) -> StationServers:
-    busiest, whole = row.busiest_utilization * row.servers, row.utilization * row.servers * row.instances
+    busiest = row.busiest_utilization * row.servers
+    share = _shares(scenario, row)
+    loads = busiest * share / share.max()
     kept = most_busy(row.servers, limit=limit)
     return StationServers(
         station=row.station,
         servers=row.servers,
         instances=row.instances,
         busy_servers_mean=busiest,
-        waiting_share=_by_formula(scenario, row, whole),
+        waiting_share=_by_formula(share, loads, row.servers),
         simulated_share=mean_interval(seen, method="independent") if np.isfinite(seen).all() else _nothing(seen),
         servers_needed=needed(busiest, limit=limit),
-        instances_needed=max(1, ceil(whole / kept - 1e-9)),
+        instances_needed=max(1, ceil(float(loads.sum()) / kept - 1e-9)),
         kept_per_s=rate_per_s * kept / busiest if busiest else float("inf"),
     )
 
 
-def _nothing(seen: NDArray[np.float64]) -> Estimate:
+def _nothing(seen: Array) -> Estimate:
     return Estimate(nan, 0.0, 1.0, len(seen), "a seed had no request there")
 
 
-def _by_formula(scenario: "Scenario", row: StationScreening, whole: float) -> float:
-    """Return Erlang C over the instances, weighted by the requests that each gets."""
+def _shares(scenario: "Scenario", row: StationScreening) -> Array:
+    """Return the share of a station's requests that each of its instances gets, shape (instances,)."""
     by_instance = requests_by_part(scenario, row.station, row.instances)
-    share = by_instance / by_instance.sum() if by_instance.sum() else np.full(row.instances, 1 / row.instances)
-    loads = share * whole
-    waits = [erlang_c(load, row.servers) if 0 < load < row.servers else float(load > 0) for load in loads.tolist()]
+    return by_instance / by_instance.sum() if by_instance.sum() else np.full(row.instances, 1 / row.instances)
+
+
+def _by_formula(share: Array, loads: Array, servers: int) -> float:
+    """Return Erlang C over the instances, weighted by the requests that each gets."""
+    waits = [erlang_c(load, servers) if 0 < load < servers else float(load > 0) for load in loads.tolist()]
     return float(share @ np.array(waits))
 
 

@@ -70,8 +70,7 @@ def shards(
     return Sizing(
         scenario, "shards", f"How many objects of {objects.name} share the keys?", "P99 of their requests, ms",
         "below", choices, place, seeds,
-        falsified_by=f"a measured P99 of these routes that is lower with another of the {len(choices)} numbers, by more "
-        "than its interval",
+        falsified_by="a measured P99 of these routes that another number makes lower, by more than its interval",
         notes=("cold: of all visits, by the closed form sum(p exp(-rate T)); alarms of an object keep it warm longer",),
     )  # fmt: skip
 
