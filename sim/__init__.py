@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     from sim.experiments.queries.measuring import d1 as d1
     from sim.experiments.queries.report import D1Report as D1Report
     from sim.experiments.sensitivity import sensitivity as sensitivity
+    from sim.experiments.sizing.choices import Sizing as Sizing
+    from sim.experiments.sizing.one_down import OneDown as OneDown
+    from sim.experiments.sizing.one_down import one_down as one_down
+    from sim.experiments.sizing.servers import Servers as Servers
+    from sim.experiments.sizing.servers import servers as servers
+    from sim.experiments.sizing.size import size as size
+    from sim.experiments.stale_reads import stale_reads as stale_reads
     from sim.experiments.stopping import run_until as run_until
     from sim.experiments.sweep import sweep as sweep
     from sim.experiments.uncertainty import uncertainty as uncertainty
@@ -78,11 +85,14 @@ _HOME = {
     "LoadOptions": "sim.runners.load.options",
     "LoadPlan": "sim.experiments.load",
     "MeasuredCapacity": "sim.experiments.measured_capacity",
+    "OneDown": "sim.experiments.sizing.one_down",
     "Plan": "sim.experiments.plan",
     "Result": "sim.results.result",
     "Scenario": "sim.scenario.scenario",
     "Schedule": "sim.scenario.schedule",
+    "Servers": "sim.experiments.sizing.servers",
     "SimError": "sim.foundation.errors",
+    "Sizing": "sim.experiments.sizing.choices",
     "availability": "sim.judgement.availability",
     "by_route": "sim.results.breakdown",
     "calibrate": "sim.experiments.calibration.calibrate",
@@ -105,6 +115,7 @@ _HOME = {
     "lost_updates": "sim.experiments.lost_updates",
     "models": "sim",
     "phases": "sim.results.phases",
+    "one_down": "sim.experiments.sizing.one_down",
     "plan": "sim.experiments.plan",
     "play": "sim.runners.play",
     "plots": "sim.report",
@@ -116,6 +127,9 @@ _HOME = {
     "schedule": "sim.scenario.generation",
     "screen": "sim.screening",
     "sensitivity": "sim.experiments.sensitivity",
+    "servers": "sim.experiments.sizing.servers",
+    "size": "sim.experiments.sizing.size",
+    "stale_reads": "sim.experiments.stale_reads",
     "sweep": "sim.experiments.sweep",
     "theory": "sim",
     "uncertainty": "sim.experiments.uncertainty",
@@ -126,6 +140,7 @@ _HOME = {
 _MODULES = frozenset({"flow", "models", "plots", "theory"})
 """Names that are modules themselves."""
 
+_SIZED = ("OneDown", "Servers", "Sizing")
 _VIEWED = ("Availability", "Capacity", "Comparison", "Cost", "Linted", "Scenario", "Screening", "Sweep", "Uncertainty")
 VIEWS.update(
     {
@@ -135,6 +150,7 @@ VIEWS.update(
         "Result.html": "sim.report.html:result_html",
         "LoadPlan.html": "sim.report.load_tables:load_plan_html",
         "MeasuredCapacity.html": "sim.report.load_tables:measured_capacity_html",
+        **{f"{name}.html": f"sim.report.sizing_tables:{name.lower()}_html" for name in _SIZED},
         **{f"{name}.html": f"sim.report.notebook_views:{name.lower()}_html" for name in _VIEWED},
     }
 )

@@ -43,8 +43,8 @@ def d1_split(
 ) -> Sizing:
     """Compare numbers of databases by the P99 of a query."""
     database = reached(scenario, "d1", what="d1_split")
-    wanted = [int(one) for one in (DATABASES if values is None else values)]
-    if min(wanted, default=0) < 1:
+    wanted = list(DATABASES if values is None else values)
+    if any(one < 1 or one != int(one) for one in wanted):
         raise UsageError(f"values={wanted} must be whole numbers of databases >= 1")
     share = sum(scenario.shares[route] for route in routes_through(scenario, database.name))
     longer = long_enough(scenario, warm_up_s=0.0, share=share)

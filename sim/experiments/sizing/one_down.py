@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
     from sim.statistics.intervals import Estimate
 
-COUNTS = {"durable_objects": "shards", "workers": "isolates", "origin": "servers", "tunnel": "streams"}
+COUNTS = {"durable_objects": "shards", "workers": "isolates", "origin": "servers"}
 """Key of each component that says how many equal parts there are."""
 
 SEEDS = 5

@@ -92,7 +92,7 @@ def probe_interval(
     return Sizing(
         scenario, "probe_interval", "How often to probe, and after how many failures to act?",
         "seconds a month lost to late and to false alarms", "below", choices, place, seeds,
-        falsified_by="more false alarms in a month than the closed form of independent probes says, as when they come in bursts",
+        falsified_by="more false alarms in a month than the closed form says, as when probes fail in bursts",
         notes=(
             f"a month's error budget is {budget_s(scenario):,.0f} s; a hundredth of it makes no difference",
             (

@@ -1,6 +1,7 @@
 """The one call of all sizings that compare choices."""
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from sim.experiments.sizing.choices import Sizing
@@ -66,5 +67,11 @@ def size(
         raise UsageError(f"what={what!r} must be one of {', '.join(SIZINGS)}")
     if values is not None and (isinstance(values, str) or not len(values)):
         raise UsageError(f"values={values!r} must be a list of at least one value")
+    if what != "shards" and values is not None:
+        wrong = [
+            one for one in values if isinstance(one, bool) or not isinstance(one, int | float) or not 0 <= one < inf
+        ]
+        if wrong:
+            raise UsageError(f"values={list(values)!r}: {wrong[0]!r} must be a number >= 0")
     asked = scenario if rng is None else scenario.with_(seed=rng)
     return SIZINGS[what](asked, values=values, seeds=seeds, on_progress=on_progress)

@@ -13,6 +13,7 @@ from sim.report.plots.latency import ccdf, over_time
 from sim.report.plots.load import latency_against_load
 from sim.report.plots.parts import waterfall
 from sim.report.plots.sensitivity import tornado
+from sim.report.plots.sizing import servers, sizing
 from sim.report.plots.uncertainty import assumptions
 from sim.report.plots.utilization import stations, utilization_against_load
 
@@ -28,6 +29,8 @@ __all__ = [
     "latency_against_load",
     "over_time",
     "qq",
+    "servers",
+    "sizing",
     "stations",
     "tornado",
     "utilization_against_load",

@@ -32,7 +32,9 @@ from sim.scenario.scenario import load_scenario
 from tests.support import frames
 from tests.support.plans import CAPACITY_PER_S, example_capacity, example_plan
 
-OF_OTHERS = {"assumptions", "calibration", "cost_against_volume", "hysteresis", "volume_forecast"}
+OF_OTHERS = {
+    "assumptions", "calibration", "cost_against_volume", "hysteresis", "servers", "sizing", "volume_forecast",
+}  # fmt: skip
 """Figures of several bills, or of a study of its own, which no plan has."""
 
 OF_PLAN: dict[str, Callable[..., Axes]] = {
