@@ -96,7 +96,7 @@ def _sized(
         path = f"system.{tunnel.name}.idle_timeout_s"
         raise UsageError(f"{path}=0 must be > 0 to size a heartbeat: no connection ever dies (--set {path}=30)")
     device = of_one_device(scenario, tunnel.name)
-    rate_per_s = mean_rate_per_s(device)
+    rate_per_s = rate_of_one_device(scenario, tunnel.name)
     variants = [device.with_(**{f"system.{tunnel.name}.{ask.key}": float(one)}) for one in values]
     observe = partial(_observe, name=tunnel.name)
     plays = [partial(run_once, long_enough(one, warm_up_s=0.0), observe=observe) for one in variants]
@@ -127,10 +127,19 @@ def _sized(
 
 def of_one_device(scenario: "Scenario", name: str) -> "Scenario":
     """Return *scenario* with the requests of one of its devices alone: those that enter by the tunnel, of one key."""
-    routes = [route for route, one in scenario.routes.items() if one.enter == name]
+    alone = scenario.with_shares(**{route: scenario.shares[route] for route in _entering(scenario, name)})
+    return alone.at_rate(rate_of_one_device(scenario, name))
+
+
+def rate_of_one_device(scenario: "Scenario", name: str) -> float:
+    """Return the mean requests a second of one of the tunnel's devices, of which there are as many as keys."""
+    routes = _entering(scenario, name)
     keys = max(scenario.population(route).count for route in routes)
-    rate_per_s = mean_rate_per_s(scenario) * sum(scenario.shares[route] for route in routes) / keys
-    return scenario.with_shares(**{route: scenario.shares[route] for route in routes}).at_rate(rate_per_s)
+    return mean_rate_per_s(scenario) * sum(scenario.shares[route] for route in routes) / keys
+
+
+def _entering(scenario: "Scenario", name: str) -> list[str]:
+    return [route for route, one in scenario.routes.items() if one.enter == name]
 
 
 def _beside(table: "Tunnel", rate_per_s: float, *, failed: float) -> dict[str, float]:
