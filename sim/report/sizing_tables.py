@@ -101,8 +101,8 @@ def _station(row: "StationServers") -> list[Cell | str]:
         significant(row.busy_servers_mean),
         percent(row.waiting_share),
         Cell(percent(seen.value), f"{percent(seen.low)} to {percent(seen.high)}"),
-        f"{row.servers_needed:,}",
-        f"{row.instances_needed:,}",
+        f"{row.needed_servers:,}",
+        f"{row.needed_instances:,}",
         "no bound" if row.kept_per_s == inf else f"{significant(row.kept_per_s)}/s",
     ]
 

@@ -91,8 +91,8 @@ class Sizing(Shown):
         Whether less or more of it is better.
     choices : tuple of Choice
         The plainest first.
-    place : int
-        Of the answer among them.
+    answer_index : int
+        Place of the answer among them.
     seeds : int
     falsified_by : str
         The observation that would prove the answer wrong.
@@ -106,7 +106,7 @@ class Sizing(Shown):
     objective: str
     direction: Direction
     choices: tuple[Choice, ...]
-    place: int
+    answer_index: int
     seeds: int
     falsified_by: str
     notes: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ class Sizing(Shown):
     @property
     def answer(self) -> Choice:
         """The choice to make."""
-        return self.choices[self.place]
+        return self.choices[self.answer_index]
 
     @property
     def as_good(self) -> tuple[Choice, ...]:

@@ -53,7 +53,7 @@ def d1_split(
     usd = month_usd(scenario)
     options = []
     for number, row in zip(wanted, seen, strict=True):
-        fullest = fullest_share(scenario, database, number)
+        fullest = fullest_share(scenario, database, databases=number)
         beside = {
             "busiest database, %": 100 * float(row["busiest"].mean()),
             "share of the fullest, %": 100 * fullest,
@@ -72,7 +72,7 @@ def d1_split(
     )  # fmt: skip
 
 
-def split(flow: Flow, name: str, databases: int) -> Flow:
+def split(flow: Flow, name: str, *, databases: int) -> Flow:
     """Return *flow* with the one thread of station *name* replaced by *databases*, chosen by the request's key."""
 
     def change(step: Any) -> Flow:
@@ -87,9 +87,9 @@ def _split(station: Station, databases: int) -> Station:
     return replace(station, instances=databases)
 
 
-def fullest_share(scenario: "Scenario", database: "Instance", databases: int) -> float:
+def fullest_share(scenario: "Scenario", database: "Instance", *, databases: int) -> float:
     """Return the largest share of the requests that one of the databases gets, by the popularity of the keys."""
-    by_database = requests_by_part(scenario, database.name, databases)
+    by_database = requests_by_part(scenario, database.name, parts=databases)
     return float(by_database.max() / by_database.sum())
 
 
@@ -103,7 +103,7 @@ def full_on_day(scenario: "Scenario", name: str, *, share: float) -> float:
 
 def _play(scenario: "Scenario", seed: int, *, name: str, databases: int) -> dict[str, float]:
     planned = schedule(scenario, seed)
-    recording = simulate(split(deployment(scenario, faults=False), name, databases), planned, seed=seed)
+    recording = simulate(split(deployment(scenario, faults=False), name, databases=databases), planned, seed=seed)
     if recording.interrupted:
         raise KeyboardInterrupt
     return _observe(result_of(scenario, planned, recording=recording, seed=seed, on="compiled"), name)

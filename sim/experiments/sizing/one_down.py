@@ -16,12 +16,11 @@ from sim.scenario.generation import mean_rate_per_s
 from sim.screening import screen
 
 if TYPE_CHECKING:
-    from sim.models.component import Instance
     from sim.scenario.scenario import Scenario
     from sim.statistics.intervals import Estimate
 
-COUNTS = {"durable_objects": "shards", "workers": "isolates", "origin": "servers"}
-"""Key of each component that says how many equal parts there are."""
+COUNTS = ("shards", "isolates", "servers")
+"""Keys that say how many equal parts an instance has."""
 
 SEEDS = 5
 
@@ -109,20 +108,22 @@ def one_down(
 def _count(scenario: "Scenario", path: str) -> object:
     _, _, rest = path.partition("system.")
     name, _, key = rest.partition(".")
-    known = {f"system.{one.name}.{COUNTS[one.component.name]}" for one in _counted(scenario)}
+    known = _counted(scenario)
     if path not in known:
         raise UsageError(f"path={path!r} must be one of {', '.join(sorted(known)) or 'none: nothing here is counted'}")
     count: object = getattr(scenario.system[name], key)
     return count
 
 
-def _counted(scenario: "Scenario") -> list["Instance"]:
-    return [one for one in scenario.met if one.component.name in COUNTS]
+def _counted(scenario: "Scenario") -> dict[str, str]:
+    """Return the paths of numbers of equal parts, with the instance of each."""
+    fields = {one.name: type(one.table).model_fields for one in scenario.met}
+    return {f"system.{name}.{key}": name for name, known in fields.items() for key in COUNTS if key in known}
 
 
 def _narrowest(scenario: "Scenario") -> str:
     bounds = {row.station: row.rate_per_s_max for row in screen(scenario).rows}
-    places = {f"system.{one.name}.{COUNTS[one.component.name]}": one.name for one in _counted(scenario)}
+    places = _counted(scenario)
     several = [
         path for path in places if isinstance(count := _count(scenario, path), int) and not isinstance(count, bool)
     ]

@@ -77,7 +77,7 @@ def probe_interval(
         for failures in FAILURES:
             waits = [delays_s(interval_s, failures, seed=seed).mean() for seed in chosen]
             noticed_s = np.array(waits)
-            alarms = false_alarms_per_month(interval_s, failures, healthy["failing"])
+            alarms = false_alarms_per_month(interval_s, failures, failing=healthy["failing"])
             probes = SECONDS_PER_MONTH / interval_s
             beside = {
                 "noticed after, s": float(noticed_s.mean()),
@@ -147,7 +147,7 @@ def probes_until(failures: int, share: float) -> float:
     return float(failures) if share == 1 else (1 - share**failures) / ((1 - share) * share**failures)
 
 
-def false_alarms_per_month(interval_s: float, failures: int, failing: Array) -> Array:
+def false_alarms_per_month(interval_s: float, failures: int, *, failing: Array) -> Array:
     """Return false alarms of independent probes, shape (seeds,), for the shares that fail without an outage."""
     return np.array([SECONDS_PER_MONTH / interval_s / probes_until(failures, float(share)) for share in failing])
 

@@ -109,7 +109,7 @@ def routes_through(scenario: "Scenario", name: str) -> list[str]:
     return found
 
 
-def requests_by_part(scenario: "Scenario", name: str, parts: int) -> Array:
+def requests_by_part(scenario: "Scenario", name: str, *, parts: int) -> Array:
     """Return the requests a second that each of an instance's parts (key modulo *parts*) gets, shape (parts,)."""
     rate_per_s, found = mean_rate_per_s(scenario), np.zeros(parts)
     for route in routes_through(scenario, name):

@@ -55,9 +55,9 @@ class StationServers:
     waiting_share : float
         Of all its requests, by Erlang C for each instance; 1 where one is overloaded.
     simulated_share : Estimate
-    servers_needed : int
+    needed_servers : int
         For the busiest instance.
-    instances_needed : int
+    needed_instances : int
         With the servers that each has, if the load were shared evenly.
     kept_per_s : float
         Highest rate of the deployment at which the busiest instance still meets the limit.
@@ -69,8 +69,8 @@ class StationServers:
     busy_servers_mean: float
     waiting_share: float
     simulated_share: Estimate
-    servers_needed: int
-    instances_needed: int
+    needed_servers: int
+    needed_instances: int
     kept_per_s: float
 
 
@@ -108,8 +108,8 @@ class Servers(Shown):
                 "waits_simulated": row.simulated_share.value,
                 "low": row.simulated_share.low,
                 "high": row.simulated_share.high,
-                "servers_needed": row.servers_needed,
-                "instances_needed": row.instances_needed,
+                "needed_servers": row.needed_servers,
+                "needed_instances": row.needed_instances,
                 "kept_per_s": row.kept_per_s,
             }
             for row in self.rows
@@ -161,7 +161,7 @@ def needed(busy: float, *, limit: float) -> int:
     """Return the least number of servers at which at most a share *limit* of the requests waits.
 
     >>> needed(0.3, limit=0.3), needed(10.0, limit=0.3)
-    (1, 14)
+    (1, 13)
     """
     if not busy > 0:
         return 1
@@ -190,8 +190,8 @@ def _row(
         busy_servers_mean=busiest,
         waiting_share=_by_formula(share, loads, row.servers),
         simulated_share=mean_interval(seen, method="independent") if np.isfinite(seen).all() else _nothing(seen),
-        servers_needed=needed(busiest, limit=limit),
-        instances_needed=max(1, ceil(float(loads.sum()) / kept - 1e-9)),
+        needed_servers=needed(busiest, limit=limit),
+        needed_instances=max(1, ceil(float(loads.sum()) / kept - 1e-9)),
         kept_per_s=rate_per_s * kept / busiest if busiest else float("inf"),
     )
 
@@ -202,7 +202,7 @@ def _nothing(seen: Array) -> Estimate:
 
 def _shares(scenario: "Scenario", row: StationScreening) -> Array:
     """Return the share of a station's requests that each of its instances gets, shape (instances,)."""
-    by_instance = requests_by_part(scenario, row.station, row.instances)
+    by_instance = requests_by_part(scenario, row.station, parts=row.instances)
     return by_instance / by_instance.sum() if by_instance.sum() else np.full(row.instances, 1 / row.instances)
 
 

@@ -84,7 +84,7 @@ def cold_share(scenario: "Scenario", objects: "Instance") -> float:
     objects : Instance
         Of the namespace, in *scenario*.
     """
-    by_object = requests_by_part(scenario, objects.name, station(objects).instances)
+    by_object = requests_by_part(scenario, objects.name, parts=station(objects).instances)
     cold = np.exp(-by_object * objects.table.evict_idle_ms / 1000)
     return float((by_object * cold).sum() / by_object.sum())
 

@@ -41,7 +41,7 @@ def sizing(found: "Sizing", *, ax: "Axes | None" = None) -> "Axes":
         chosen = found.answer
         axes.annotate(
             f"{chosen.name}\n{usd(chosen.month_usd)} a month" if chosen.month_usd else chosen.name,
-            (found.place, chosen.objective.value), xytext=(0, 12), textcoords="offset points", ha="center",
+            (found.answer_index, chosen.objective.value), xytext=(0, 12), textcoords="offset points", ha="center",
             va="bottom", color=TARGET, fontsize=8.5, fontweight="bold", bbox=BEHIND,
         )  # fmt: skip
         slant = len(found.choices) >= MANY

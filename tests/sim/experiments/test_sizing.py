@@ -221,7 +221,7 @@ def test_share_that_waits_is_erlang_c(tmp_path: Path) -> None:
     row = next(row for row in servers(queue, seeds=6).rows if row.station == "d1")
     assert row.waiting_share == pytest.approx(0.5, rel=0.01)
     assert row.simulated_share.value == pytest.approx(0.5, abs=0.02)
-    assert (row.servers_needed, row.instances_needed) == (2, 2)
+    assert (row.needed_servers, row.needed_instances) == (2, 2)
     assert row.kept_per_s == pytest.approx(0.3 * MU_PER_S, rel=0.01)
 
 
