@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     from sim.experiments.queries.measuring import d1 as d1
     from sim.experiments.queries.report import D1Report as D1Report
     from sim.experiments.sensitivity import sensitivity as sensitivity
+    from sim.experiments.sizing.choices import Sizing as Sizing
+    from sim.experiments.sizing.one_down import OneDown as OneDown
+    from sim.experiments.sizing.one_down import one_down as one_down
+    from sim.experiments.sizing.servers import Servers as Servers
+    from sim.experiments.sizing.servers import servers as servers
+    from sim.experiments.sizing.size import size as size
+    from sim.experiments.stale_reads import stale_reads as stale_reads
     from sim.experiments.stopping import run_until as run_until
     from sim.experiments.sweep import sweep as sweep
     from sim.experiments.uncertainty import uncertainty as uncertainty
@@ -82,11 +89,14 @@ _HOME = {
     "LoadPlan": "sim.experiments.load",
     "MeasuredCapacity": "sim.experiments.measured_capacity",
     "Pairing": "sim.judgement.pairing",
+    "OneDown": "sim.experiments.sizing.one_down",
     "Plan": "sim.experiments.plan",
     "Result": "sim.results.result",
     "Scenario": "sim.scenario.scenario",
     "Schedule": "sim.scenario.schedule",
+    "Servers": "sim.experiments.sizing.servers",
     "SimError": "sim.foundation.errors",
+    "Sizing": "sim.experiments.sizing.choices",
     "availability": "sim.judgement.availability",
     "by_route": "sim.results.breakdown",
     "calibrate": "sim.experiments.calibration.calibrate",
@@ -111,6 +121,7 @@ _HOME = {
     "models": "sim",
     "pair": "sim.judgement.pairing",
     "phases": "sim.results.phases",
+    "one_down": "sim.experiments.sizing.one_down",
     "plan": "sim.experiments.plan",
     "play": "sim.runners.play",
     "plots": "sim.report",
@@ -122,6 +133,9 @@ _HOME = {
     "schedule": "sim.scenario.generation",
     "screen": "sim.screening",
     "sensitivity": "sim.experiments.sensitivity",
+    "servers": "sim.experiments.sizing.servers",
+    "size": "sim.experiments.sizing.size",
+    "stale_reads": "sim.experiments.stale_reads",
     "sweep": "sim.experiments.sweep",
     "theory": "sim",
     "uncertainty": "sim.experiments.uncertainty",
@@ -136,6 +150,7 @@ _VIEWED = (
     "Availability", "Capacity", "Comparison", "Cost", "Linted", "Pairing", "Scenario", "Screening", "Sweep",
     "Uncertainty",
 )  # fmt: skip
+_SIZED = ("OneDown", "Servers", "Sizing")
 VIEWS.update(
     {
         "Calibration.html": "sim.report.calibration_report:calibration_html",
@@ -145,6 +160,7 @@ VIEWS.update(
         "Result.html": "sim.report.html:result_html",
         "LoadPlan.html": "sim.report.load_tables:load_plan_html",
         "MeasuredCapacity.html": "sim.report.load_tables:measured_capacity_html",
+        **{f"{name}.html": f"sim.report.sizing_tables:{name.lower()}_html" for name in _SIZED},
         **{f"{name}.html": f"sim.report.notebook_views:{name.lower()}_html" for name in _VIEWED},
     }
 )

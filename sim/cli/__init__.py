@@ -14,6 +14,7 @@ from sim.cli import deployments as deployments
 from sim.cli import loading as loading
 from sim.cli import notebooks as notebooks
 from sim.cli import queries as queries
+from sim.cli import sizing as sizing
 from sim.cli.application import app, main
 
 __all__ = ["app", "main"]

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from sim.experiments.capacity import Capacity
     from sim.experiments.plan import Plan
     from sim.experiments.sensitivity import Sensitivity
+    from sim.experiments.sizing.choices import Sizing
+    from sim.experiments.sizing.one_down import OneDown
+    from sim.experiments.sizing.servers import Servers
     from sim.experiments.stopping import SequentialEstimate
     from sim.experiments.sweep import Sweep
     from sim.experiments.uncertainty import Uncertainty
@@ -232,6 +235,36 @@ def sweep_document(found: "Sweep") -> Document:
         "interrupted": found.interrupted,
         "ended_early": found.ended_early,
     }
+
+
+def sizing_document(found: "Sizing") -> Document:
+    """Every choice of one design number."""
+    choices = [
+        {
+            **{name: getattr(one, name) for name in ("name", "value", "unit", "as_good", "month_usd")},
+            "objective": _estimate(one.objective),
+            "behind": None if one.behind is None else _estimate(one.behind),
+            "beside": dict(one.beside),
+        }
+        for one in found.choices
+    ]
+    names = ("what", "objective", "direction", "falsified_by", "notes")
+    said = {**_head(found.scenario, found.scenario.seed), **{name: getattr(found, name) for name in names}}
+    return {**said, "question": found.question, "answer": found.answer.name, "choices": choices}
+
+
+def servers_document(found: "Servers") -> Document:
+    """Every station that can be waited for."""
+    rows = [{**vars(row), "simulated_share": _estimate(row.simulated_share)} for row in found.rows]
+    limits = {"rate_per_s": found.rate_per_s, "limit_share": found.limit_share}
+    return {**_head(found.scenario, found.scenario.seed), **limits, "stations": rows}
+
+
+def one_down_document(found: "OneDown") -> Document:
+    """The load with all parts, and with one down."""
+    searched = {"whole": capacity_document(found.whole), "less": capacity_document(found.less)}
+    kept = {"kept_share": found.kept_share, "wanted_per_s": found.wanted_per_s, "verdict": found.verdict}
+    return {**_head(found.scenario, found.scenario.seed), "path": found.path, "parts": found.parts, **kept, **searched}
 
 
 def comparison_document(found: "Comparison") -> list[Document]:

@@ -178,7 +178,7 @@ def _slowed(flow: Flow, one: Injected) -> Flow:
             return (Delay(time, f"{one.stream}.transfer", category=step.category),)
         return (step,)
 
-    return _rewritten(flow, change)
+    return rewritten(flow, change)
 
 
 def _stalled(flow: Flow, one: Injected) -> Flow:
@@ -196,10 +196,10 @@ def _stalled(flow: Flow, one: Injected) -> Flow:
         if isinstance(step, Serve) and step.station.name == one.name:
             return (_paced(step, pace),)
         if isinstance(step, Hold) and step.station.name == one.name:
-            return (replace(step, steps=(still, *_rewritten(step.steps, inside))),)
+            return (replace(step, steps=(still, *rewritten(step.steps, inside))),)
         return (step,)
 
-    return _rewritten(flow, change)
+    return rewritten(flow, change)
 
 
 def _deployed(flow: Flow, one: Injected) -> Flow:
@@ -219,7 +219,7 @@ def _deployed(flow: Flow, one: Injected) -> Flow:
             branch = Branch(Within(replace(windows, spans=((start, end),))), (once,), (branch,))
         return (branch,)
 
-    return _rewritten(flow, change)
+    return rewritten(flow, change)
 
 
 def _stepped(flow: Flow, one: Injected) -> Flow:
@@ -255,8 +255,15 @@ def _paced(step: Any, pace: Pace) -> Any:
     return replace(step, time=replace(time, paces=(*time.paces, pace)))
 
 
-def _rewritten(flow: Flow, change: Callable[[Any], Flow]) -> Flow:
-    """Return *flow* with every step replaced by what *change* makes of it; a step is changed after those in it."""
+def rewritten(flow: Flow, change: Callable[[Any], Flow]) -> Flow:
+    """Return *flow* with every step replaced by what *change* makes of it; a step is changed after those in it.
+
+    Parameters
+    ----------
+    flow : Flow
+    change : callable
+        Given a step whose own steps were changed already; returns the steps in its place.
+    """
     known: dict[int, tuple[Any, Flow]] = {}
 
     def steps_of(value: Any) -> Any:

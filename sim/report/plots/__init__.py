@@ -15,6 +15,7 @@ from sim.report.plots.pairing import pairing
 from sim.report.plots.parts import waterfall
 from sim.report.plots.prediction import prediction
 from sim.report.plots.sensitivity import tornado
+from sim.report.plots.sizing import servers, sizing
 from sim.report.plots.uncertainty import assumptions
 from sim.report.plots.utilization import stations, utilization_against_load
 
@@ -32,6 +33,8 @@ __all__ = [
     "pairing",
     "prediction",
     "qq",
+    "servers",
+    "sizing",
     "stations",
     "tornado",
     "utilization_against_load",

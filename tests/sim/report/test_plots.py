@@ -41,6 +41,8 @@ OF_OTHERS = {
     "hysteresis",
     "pairing",
     "prediction",
+    "servers",
+    "sizing",
     "volume_forecast",
 }
 """Figures of several bills, of pairs, or of a study of its own, which no plan has."""
