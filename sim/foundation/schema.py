@@ -215,7 +215,7 @@ def _place(loc: Place, raw: Any, *, missing: bool) -> Place:
         if isinstance(raw, dict) and (part in raw or (missing and number == len(loc) - 1)):
             raw = raw.get(part)
         elif isinstance(raw, list | tuple) and isinstance(part, int):
-            raw = raw[part]
+            raw = raw[part] if part < len(raw) else None  # A pair with one number lacks the other.
         else:
             continue
         place.append(part)

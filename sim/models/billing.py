@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 DAYS_PER_MONTH = 30
 SECONDS_PER_MONTH = DAYS_PER_MONTH * 86_400
+SECONDS_PER_MINUTE = 60
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,11 @@ class Meter:
     unit : str
         Unit of the amounts.
     price, included : str
-        Keys of the platform facts that hold the price and the monthly inclusion of the Paid plan; *included* is empty
-        when there is none. A meter whose price the platform file does not hold is listed as unpriced.
+        Keys of the platform facts that hold the price and the inclusion of the Paid plan; *included* is empty when
+        there is none. A meter whose price the platform file does not hold is listed as unpriced.
+    included_period : {"month", "day"}
+        What the inclusion is for. One of a day is counted for each day of the month, as if all days were alike: what a
+        quiet day leaves is lost, so a month of unlike days costs more.
     per : float
         Amount that the price buys.
     whole : float
@@ -53,12 +57,16 @@ class Meter:
         Whether the provider's spending limit counts it and stops it.
     call_limit : str
         Key of the platform fact, with its group, that bounds the amount of one call; empty for none.
+    stored_unit : float
+        Amount on the line of one GB of ``stored_gb``: 1, or a billion where the line does not count GB but what is
+        stored itself, such as dimensions.
     """
 
     name: str
     unit: str
     price: str
     included: str = ""
+    included_period: Literal["month", "day"] = "month"
     per: float = 1e6
     whole: float = 0.0
     scale: str = ""
@@ -70,6 +78,7 @@ class Meter:
     active: bool = False
     spending_limit: bool = False
     call_limit: str = ""
+    stored_unit: float = 1.0
 
     @property
     def component(self) -> str:
@@ -142,7 +151,7 @@ class StorageLimit:
     meter : str
         The storage meter whose ``stored_gb`` fills it, whichever component's calls store them.
     fact : str
-        Key of the platform fact that holds the bound, in bytes.
+        Key of the platform fact that holds the bound, in bytes unless *unit* says another.
     what : str
         What is full when the bound is reached, with its article: ``"a database"``.
     per : {"instance", "key"}
@@ -151,6 +160,10 @@ class StorageLimit:
         The provider's plan that it belongs to; a bound of both plans is one of the Paid plan.
     applies : callable or None
         ``(table) -> bool``: whether an instance with these numbers has it; None for always.
+    room : callable or None
+        ``(table, bound) -> float``: what may yet be stored, in bytes or in what the meter counts; None for the bound.
+    unit : str
+        Unit of the bound; empty for bytes.
     """
 
     meter: str
@@ -159,6 +172,12 @@ class StorageLimit:
     per: Literal["instance", "key"] = "instance"
     plan: Literal["paid", "free"] = "paid"
     applies: Callable[[Any], bool] | None = None
+    room: Callable[[Any, float], float] | None = None
+    unit: str = ""
+
+    def left(self, table: Any, bound: float) -> float:
+        """Return what an instance with these numbers may yet store under the *bound*."""
+        return bound if self.room is None else self.room(table, bound)
 
 
 @dataclass(frozen=True)
@@ -170,7 +189,7 @@ class Usage:
     amounts : mapping of str to float
         Amount by meter, before the meter's *scale* is applied.
     stored_gb : mapping of str to float
-        GB that are added to a storage meter and stay stored.
+        GB that are added to a storage meter and stay stored; billions of what it counts, where that is not GB.
     """
 
     amounts: Mapping[str, float] = field(default_factory=dict)

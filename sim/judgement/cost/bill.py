@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sim.foundation.errors import UsageError
 from sim.judgement.cost.usage import number
-from sim.models.billing import Meter
+from sim.models.billing import DAYS_PER_MONTH, Meter
 from sim.models.registry import meters
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def merged(usage: Mapping[str, float], platform: "Platform") -> dict[str, float]
 def line_of(meter: Meter, used: float, *, platform: "Platform") -> CostLine:
     """Price what was *used* on one meter."""
     included = number(platform, meter.included) if meter.included in platform.facts else 0.0
+    included *= DAYS_PER_MONTH if meter.included_period == "day" else 1
     billed = max(0.0, used - included)
     if meter.whole:
         billed = ceil(billed / meter.whole * (1 - ROUNDING)) * meter.whole

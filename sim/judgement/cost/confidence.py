@@ -54,9 +54,9 @@ def _amounts(traffic: Traffic) -> dict[str, float]:
     """What a month's requests use of each meter, and leave on those of storage."""
     used = traffic.usage(traffic.requests_per_month)
     for (name, _, _), stored in traffic.stored_gb().items():
-        used[name] = used.get(name, 0.0) + stored * traffic.requests_per_month
+        used[name] = used.get(name, 0.0) + stored * traffic.stored_scale(name) * traffic.requests_per_month
     for (_, name), kept in traffic.kept_gb().items():
-        used[name] = used.get(name, 0.0) + kept
+        used[name] = used.get(name, 0.0) + kept * traffic.stored_scale(name)
     return {name: amount for name, amount in used.items() if amount > 0}
 
 

@@ -97,7 +97,8 @@ def _storage(traffic: Traffic, course: Course) -> Iterator[Reached]:
     plans: tuple[Literal["paid", "free"], ...] = ("paid", "free")
     for plan in plans:
         for limit, instance, requests in traffic.storage_limits(plan):
-            size = _size(number(traffic.scenario.facts, limit.fact))
+            bound = number(traffic.scenario.facts, limit.fact)
+            size = f"{bound:,.0f} {limit.unit}" if limit.unit else _size(bound)
             what = f"{instance.name}: {limit.what} of {size} is full"
             yield _filled(course, requests, plan=plan, what=what, fact=limit.fact)
 
@@ -124,12 +125,12 @@ def _quotas(traffic: Traffic, course: Course, *, first: MonthVolume) -> Iterator
             continue
         quota = number(facts, meter.free)
         if meter.free_period == "total":
-            each_gb = sum(stored for (name, _, _), stored in traffic.stored_gb().items() if name == meter.name)
-            kept_gb = sum(kept for (_, name), kept in traffic.kept_gb().items() if name == meter.name)
-            if each_gb > 0 or kept_gb > quota:
-                what = f"{meter.name}: the Free plan's {quota:,.3g} GB are full"
+            each, kept = _stored(traffic, meter.name, start)
+            if each > 0 or kept > quota:
+                unit = meter.unit.removesuffix("-month")
+                what = f"{meter.name}: the Free plan's {quota:,.3g} {unit} are full"
                 yield _filled(
-                    course, max(quota - kept_gb, 0.0) / max(each_gb, 1e-300), plan="free", what=what, fact=meter.free
+                    course, max(quota - kept, 0.0) / max(each, 1e-300), plan="free", what=what, fact=meter.free
                 )
             continue
         days = 1 if meter.free_period == "day" else DAYS_PER_MONTH
@@ -143,6 +144,14 @@ def _quotas(traffic: Traffic, course: Course, *, first: MonthVolume) -> Iterator
             yield _daily(course, requests, asked=asked, used=used, what=what, fact=meter.free)
         else:
             yield _monthly(course, requests, what=what, fact=meter.free)
+
+
+def _stored(traffic: Traffic, name: str, requests: float) -> tuple[float, float]:
+    """What each request leaves on a meter of storage, and what is there from the first day."""
+    scale = traffic.stored_scale(name)
+    each = scale * sum(stored for (meter, _, _), stored in traffic.stored_gb().items() if meter == name)
+    kept = scale * sum(kept for (_, meter), kept in traffic.kept_gb().items() if meter == name)
+    return each, kept + traffic.usage(requests).get(name, 0.0)
 
 
 def _daily(

@@ -217,6 +217,11 @@ class Traffic:
         meter = self.meters.get(name)
         return number(self.scenario.facts, meter.scale) if meter is not None and meter.scale else 1.0
 
+    def stored_scale(self, name: str) -> float:
+        """Return what one stored GB is on a meter."""
+        meter = self.meters.get(name)
+        return self.scale(name) * (meter.stored_unit if meter is not None else 1.0)
+
     def kept_gb(self) -> dict[tuple[str, str], float]:
         """Return the GB of the objects that a route says are stored, by route and meter: there from the first day."""
         found: dict[tuple[str, str], float] = {}
@@ -263,14 +268,14 @@ class Traffic:
             holder = self.scenario.system.instances[owner]
             whole = np.minimum(parts, self._bound_gb(name, holder, per="key")).sum(axis=1)
             mean = float(np.minimum(whole, self._bound_gb(name, holder, per="instance")).mean())
-            found[name] = found.get(name, 0.0) + mean * self.scale(name)
+            found[name] = found.get(name, 0.0) + mean * self.stored_scale(name)
         for (_, name), kept in self.kept_gb().items():
-            found[name] = found.get(name, 0.0) + kept * self.scale(name)
+            found[name] = found.get(name, 0.0) + kept * self.stored_scale(name)
         return found
 
     def _bound_gb(self, meter: str, instance: "Instance", *, per: str) -> float:
         bounds = [
-            number(self.scenario.facts, limit.fact) / GB
+            limit.left(instance.table, number(self.scenario.facts, limit.fact)) / GB
             for limit in self._limits(instance, "paid")
             if limit.meter == meter and limit.per == per
         ]
@@ -301,7 +306,8 @@ class Traffic:
                     if name == limit.meter and instance.name in (owner, caller)
                 )
                 if each_gb > 0:
-                    yield limit, instance, number(self.scenario.facts, limit.fact) / GB / each_gb
+                    bound = number(self.scenario.facts, limit.fact)
+                    yield limit, instance, limit.left(instance.table, bound) / GB / each_gb
 
     def _fullest(self, owner: str, caller: str) -> float:
         instances = self.scenario.system.instances

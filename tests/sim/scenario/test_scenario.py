@@ -70,7 +70,7 @@ def test_shipped_scenario_loads_by_its_name(name: str) -> None:
 def test_every_phase_and_shape_is_shipped() -> None:
     shapes = {f"shapes/{shape}" for shape in ("bursty", "closed", "ramp", "spike", "steady", "step", "trace")}
     drills = {"d1_stall", "deploy_at_peak", "reconnect_storm", "retry_storm", "shard_loss", "viral_tenant"}
-    named = {"feed", "launch", "pipeline", "phase2", "phase3", "phase4", "social"}
+    named = {"assistant", "feed", "launch", "pipeline", "phase2", "phase3", "phase4", "social"}
     assert set(SHIPPED) == named | shapes | {f"drills/{drill}" for drill in drills}
 
 
@@ -285,7 +285,7 @@ def test_missing_scenario_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r'scenario="launh" does not exist; did you mean launch\?'):
         load_scenario("launh")
     with pytest.raises(
-        ScenarioError, match=r'scenario="cloudflare" does not exist; it is one of: feed, launch, phase2'
+        ScenarioError, match=r'scenario="cloudflare" does not exist; it is one of: assistant, feed, launch, phase2'
     ):
         load_scenario("cloudflare")  # A base asks no question, so it is no scenario.
     with pytest.raises(ScenarioError, match="does not exist"):

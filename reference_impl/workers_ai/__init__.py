@@ -1,0 +1,1 @@
+"""Workers AI: a stub of its endpoint, with the account's limits."""
