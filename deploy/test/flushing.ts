@@ -1,4 +1,4 @@
-/** A Worker for the fidelity evidence: one object that appends a row a request, and flushes all rows in one transaction.
+/** A Worker for the fidelity evidence: one object that sums a history and appends a row a request, and flushes all rows in one transaction.
  *
  * GET /floor answers at once. POST /append stores a row; some seconds after the first pending row, an alarm sums and
  * deletes all of them while nothing else is served (hazard H70). GET /flushes says when it did since it was last asked, in
@@ -11,6 +11,9 @@ interface Env {
   DEPLOYMENT: { flush_interval_s: number };
   ROUTE_OBJECTS: DurableObjectNamespace;
 }
+
+/** Rows that a request reads: enough work that the object is saturated before the load generator is. */
+const HISTORY_ROWS = 15_000;
 
 /** As long as the link of an audit chain. */
 const CHAIN = "0".repeat(64);
@@ -26,15 +29,23 @@ export class RouteObject extends DurableObject<Env> {
       "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, " +
         "organization_id TEXT NOT NULL, chain TEXT NOT NULL, tokens INTEGER NOT NULL)",
     );
+    ctx.storage.sql.exec("CREATE TABLE IF NOT EXISTS history (seq INTEGER PRIMARY KEY, tokens INTEGER NOT NULL)");
+    ctx.storage.sql.exec(
+      "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?) " +
+        "INSERT OR IGNORE INTO history SELECT n, n % 7 FROM numbers",
+      HISTORY_ROWS,
+    );
   }
 
   override async fetch(request: Request): Promise<Response> {
     if (request.method === "GET") return this.report();
     this.firstMs ||= Date.now();
+    const { tokens } = this.ctx.storage.sql.exec("SELECT sum(tokens) AS tokens FROM history").one();
     this.ctx.storage.sql.exec(
-      "INSERT INTO events (event_id, organization_id, chain, tokens) VALUES (?, 'org-7', ?, 7)",
+      "INSERT INTO events (event_id, organization_id, chain, tokens) VALUES (?, 'org-7', ?, ?)",
       crypto.randomUUID(),
       CHAIN,
+      Number(tokens),
     );
     if (!this.isAlarmSet) {
       this.isAlarmSet = true;

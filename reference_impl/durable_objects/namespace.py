@@ -351,7 +351,7 @@ class Namespace:
                 ),
                 hang_up=lambda socket, code, reason: self._hang_up(object_id, socket, code, reason=reason),
             )
-            turns = SharedTurns(self.settings.coalesced_ms, self.settings.collection_every)
+            turns = SharedTurns(self.settings.coalesced_ms, self.settings.collection_every_requests)
             activation = self._activations[object_id] = Activation(
                 queue, sockets, turns=turns, queue_category=f"{self.name}_queue"
             )

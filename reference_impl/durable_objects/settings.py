@@ -14,7 +14,8 @@ EVICT_IDLE_MS = 70_000.0
 class DurableObjectsSettings:
     """Settings of a namespace; *shards* None: every key has its own object; *queue_limit* None: unbounded.
 
-    *coalesced_ms* None: every request has a turn of its own; *collection_every* None: garbage is never collected.
+    *coalesced_ms* None: every request has a turn of its own; *collection_every_requests* None: garbage is never
+    collected.
     """
 
     shards: int | None
@@ -26,7 +27,7 @@ class DurableObjectsSettings:
     read_ms: Tape
     write_ms: Tape
     coalesced_ms: float | None
-    collection_every: int | None
+    collection_every_requests: int | None
     collection_ms: Tape
     limits: StorageLimits
 
@@ -44,7 +45,7 @@ class DurableObjectsSettings:
             read_ms=table.tape("read_ms"),
             write_ms=table.tape("write_ms"),
             coalesced_ms=None if table.take("coalesced_ms", None) is None else table.number("coalesced_ms", 0),
-            collection_every=table.count("collection_every"),
+            collection_every_requests=table.count("collection_every_requests"),
             collection_ms=table.tape("collection_ms"),
             limits=limits_with(
                 table.choice("storage", "sqlite", choices=list(BACK_ENDS)),

@@ -16,13 +16,13 @@ class SharedTurns:
     ----------
     coalesced_ms
         Time of each further request of a turn; None: every request has a turn of its own.
-    collection_every
+    collection_every_requests
         Requests after which the object collects garbage; None: never.
     """
 
-    def __init__(self, coalesced_ms: float | None, collection_every: int | None) -> None:
+    def __init__(self, coalesced_ms: float | None, collection_every_requests: int | None) -> None:
         self._coalesced_ms = coalesced_ms
-        self._collection_every = collection_every
+        self._collection_every_requests = collection_every_requests
         self._waiting = 0
         self._carried = 0
         """Requests of the running turn that have yet to pass."""
@@ -49,7 +49,7 @@ class SharedTurns:
 
     def collects(self) -> bool:
         """Count a request that was served; return whether the object collects garbage now."""
-        if self._collection_every is None:
+        if self._collection_every_requests is None:
             return False
-        self._since_collection = (self._since_collection + 1) % self._collection_every
+        self._since_collection = (self._since_collection + 1) % self._collection_every_requests
         return self._since_collection == 0

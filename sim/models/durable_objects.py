@@ -76,7 +76,7 @@ class DurableObjects(Table):
     coalesced_ms: NotNegative | None = None
     """Requests that wait when the object becomes free share a turn: it takes the work of the first, and this for each
     further one; all are answered at its end. Without it every request has a turn of its own."""
-    collection_every: Number | None = None
+    collection_every_requests: Number | None = None
     """Requests of one object after which its isolate collects garbage; without it, never."""
     collection_ms: Distribution = Constant(value=0.0)
     """Time of a collection; it holds the object."""
@@ -167,11 +167,11 @@ def _in_turns(objects: Instance, work: Flow) -> Flow:
 def _collection(objects: Instance) -> Flow:
     """Stop to collect garbage, if it is time; do so inside a hold."""
     table: DurableObjects = objects.table
-    if table.collection_every is None:
+    if table.collection_every_requests is None:
         return ()
     since = Counter(f"{objects.name}_collection", instances=station(objects).instances)
     stop = (Reset(since), Delay(table.collection_ms, objects.stream("collection")))
-    return (Count(since), Branch(CountAtLeast(since, table.collection_every), stop))
+    return (Count(since), Branch(CountAtLeast(since, table.collection_every_requests), stop))
 
 
 def call(objects: Instance, *, work: Flow, writes: bool) -> Flow:

@@ -8,6 +8,8 @@ from sim.experiments.calibration.laws import Interval
 
 LOADS = (0.25, 0.5, 0.75, 0.9, 1.25)
 """Of the predicted capacity; the first is calibrated on, the last is beyond saturation."""
+SATURATING_CONNECTIONS = 64
+"""Of the run beyond saturation: with thousands, the runtime would be busy with them instead."""
 STATISTICS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 GOALS = {"throughput": 0.10, "p50": 0.15, "p99": 0.30}
 """Largest errors that were promised before anything was measured: throughput at saturation, latency at GOAL_LOADS."""
@@ -73,11 +75,13 @@ class Scores:
 
     floor_ms: dict[str, float]
     capacity_per_s: Interval
-    service_mean_ms: Interval
-    service_cv2: float
+    lone_ms: Interval
+    further_ms: Interval
     delay_ms_p50: float
-    stalls_per_s: float
-    stall_ms_p90: float
+    delay_slope_ms: Interval
+    pause_every_requests: Interval
+    pause_ms_p50: float
+    pauses_are_regular: bool
     flush_row_us: float
     rate_per_s: float
     saturation_per_s: list[float]

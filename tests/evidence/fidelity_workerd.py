@@ -1,13 +1,14 @@
 """The real runtime against a model that was calibrated at a quarter of its capacity.
 
 :func:`workerd_calibrated` measures and predicts; ``python -m tests.evidence.fidelity`` records it and writes the
-pages. It needs ``make runtime``, and some seven minutes. One Durable Object of the real runtime stores a row a request
-and flushes all of them in one transaction every four seconds (hazard H70). Driver and runtime have a core each.
-Everything that the model knows is from runs at 25 % of the capacity that those runs say; nothing is fitted to the loads
-that are predicted.
+pages. It needs ``make runtime``, and some eight minutes. One Durable Object of the real runtime sums a history and
+stores a row for each request, and flushes all of them in one transaction every four seconds (hazard H70). Driver and
+runtime have a core each. Everything that the model knows is from runs at 25 % of the capacity that those runs say;
+nothing is fitted to the loads that are predicted.
 
-What the model is made of: service time and delay told apart in the latencies; stalls of runtime and machine, which come
-by the clock, by their measured frequency and lengths; the flush, by its measured time for a row.
+What the model is made of: turns that requests share, told from delay in the latencies; pauses for garbage, which come
+with requests; how a latency falls with the load of the last milliseconds, extrapolated; the flush, by its time for a
+row.
 """
 
 import json
@@ -27,24 +28,25 @@ from numpy.typing import NDArray
 
 from sim import Scenario, load_scenario, run, schedule
 from sim.experiments.calibration.laws import Interval, empirical
-from sim.experiments.calibration.single_server import SingleServer, tell_apart
+from sim.experiments.calibration.shared_turns import SharedTurns, tell_turns_apart
 from sim.runners import live, workerd
 from sim.runners.load.abort import AbortRule
 from sim.runners.load.options import LoadOptions
 from sim.runners.load.priority import go_ahead
-from tests.evidence.fidelity_scores import LOADS, QQ_RECORDED, STATISTICS, Score, Scores
+from tests.evidence.fidelity_scores import LOADS, QQ_RECORDED, SATURATING_CONNECTIONS, STATISTICS, Score, Scores
 
 Array = NDArray[np.float64]
 
 SCENARIO = Path(__file__).with_name("workerd_ledger.toml")
 WORKER = "test/flushing.ts"
 FLUSH_S = 4.0
-PILOT_PER_S, PILOT_S = 300.0, 6.0
+PILOT_PER_S, PILOT_S = 300.0, 10.0
 CALIBRATION_RUNS = 3
 WARM_UP_MS = 1_000.0
 NEVER = AbortRule(failed_fraction=1.0)
-BEFORE_MS, AFTER_MS = 10.0, 30.0
-"""The longest stall that begins so near to when the object says that it flushes is the flush."""
+BEFORE_MS, AFTER_MS = 5.0, 10.0
+"""The latest answer to what was sent so near to when the object says that it flushes shows the flush."""
+NORMAL_P975 = 1.96
 
 
 @dataclass(frozen=True)
@@ -80,22 +82,22 @@ class Measured:
 
 @dataclass(frozen=True)
 class Model:
-    """What one calibration run tells of the runtime.
+    """What the calibration runs tell of the runtime.
 
     Attributes
     ----------
-    server : SingleServer
-    stall_ms : ndarray
-        Lengths of the stalls that are no flush.
-    stalls_per_s : float
+    turns : SharedTurns
     flush_row_us : ndarray
         A value for each flush.
     """
 
-    server: SingleServer
-    stall_ms: Array
-    stalls_per_s: float
+    turns: SharedTurns
     flush_row_us: Array
+
+    def drawn_ms(self, number: Interval, rng: np.random.Generator) -> float:
+        """Draw a time from what the calibration leaves uncertain."""
+        sigma = np.log(max(number.high, 1e-9) / max(number.low, 1e-9)) / (2 * NORMAL_P975)
+        return float(number.value * np.exp(rng.normal(0.0, min(sigma, 0.5))))
 
 
 @contextmanager
@@ -135,7 +137,9 @@ def pinned() -> Iterator[str]:
         yield running.deployment.http
 
 
-def measure(scenario: Scenario, url: str, *, route: str, rate_per_s: float, duration_s: float, seed: int) -> Measured:
+def measure(
+    scenario: Scenario, url: str, *, route: str, rate_per_s: float, duration_s: float, seed: int, connections: int = 0
+) -> Measured:
     """Play Poisson arrivals of one route on the runtime."""
     asked = scenario.with_(**{"workload.arrivals.rate_per_s": rate_per_s, "workload.duration_s": duration_s})
     asked = asked.with_shares(**{route: 1.0})
@@ -143,8 +147,9 @@ def measure(scenario: Scenario, url: str, *, route: str, rate_per_s: float, dura
     planned = schedule(asked, seed=seed)
     time.sleep(FLUSH_S + 0.5)  # The rows of the run before are flushed: the first row of this one sets the alarm.
     _flushes(url)
+    options = LoadOptions(abort=NEVER, connections=connections)
     with first_in_line():
-        result = live.play(asked, planned, seed=seed, url=url, on="workerd", options=LoadOptions(abort=NEVER))
+        result = live.play(asked, planned, seed=seed, url=url, on="workerd", options=options)
     cpu_ratio = (_runtime_cpu_s() - before_s) / result.duration_s
     frame = result.frame[result.frame["outcome"] == "ok"]
     sent_ms = (frame["arrival_ms"] + frame["send_lag_ms"]).to_numpy()
@@ -184,44 +189,45 @@ def _runtime_cpu_s() -> float:
     return total
 
 
-def calibrated(measured: Measured, *, seed: int) -> Model:
-    """Tell service, delay, stalls and flush apart in one run at low load."""
-    server = tell_apart(measured.sent_ms, measured.latency_ms, rng=seed, what="calibration")
-    stalls = server.stalls
-    flushes, is_flush = [], np.zeros(len(stalls.start_ms), dtype=np.bool_)
-    for at_ms, rows in measured.flushes:
-        if at_ms > measured.sent_ms[-1]:
-            continue  # After the last request.
-        begins_ms = stalls.start_ms - float(measured.sent_ms[0])
-        near = np.flatnonzero((begins_ms > at_ms - BEFORE_MS) & (begins_ms < at_ms + AFTER_MS))
-        if len(near):
-            at = int(near[stalls.length_ms[near].argmax()])
-            is_flush[at] = True
-            flushes.append(1000 * float(stalls.length_ms[at]) / rows)
-    others = stalls.length_ms[~is_flush]
-    return Model(server, others, len(others) / stalls.duration_s, np.array(flushes))
+def calibrated(runs: Sequence[Measured], *, seed: int) -> Model:
+    """Tell turns, delay, pauses and flush apart in runs at low load."""
+    timers = [np.array([at_ms for at_ms, _ in one.flushes], dtype=np.float64) for one in runs]
+    pairs = [(one.sent_ms, one.latency_ms) for one in runs]
+    found = tell_turns_apart(pairs, rng=seed, timers=timers, what="calibration")
+    longest_ms = float(np.median(found.pauses.length_ms)) / 2 if len(found.pauses.length_ms) else np.inf
+    return Model(found, np.array([us for one in runs for us in _flush_row_us(one, longest_ms=longest_ms)]))
 
 
-def drawn(scenario: Scenario, models: Sequence[Model], rate_per_s: float, rng: np.random.Generator) -> Scenario:
+def _flush_row_us(run: Measured, *, longest_ms: float) -> Iterator[float]:
+    """Yield the time of a flush for each of its rows: that of the first request that met it, beyond the usual one."""
+    since_ms = run.sent_ms - run.sent_ms[0]
+    for at_ms, rows in run.flushes:
+        near = (since_ms > at_ms - BEFORE_MS) & (since_ms < at_ms + AFTER_MS)
+        late_ms = float(run.latency_ms[near].max(initial=0.0) - np.median(run.latency_ms))
+        if rows and 0 < late_ms < longest_ms:  # Beyond that a pause came at the same time.
+            yield 1000 * late_ms / rows
+
+
+def drawn(scenario: Scenario, model: Model, rate_per_s: float, rng: np.random.Generator) -> Scenario:
     """Return the scenario of one replication: its numbers are drawn from what the calibration leaves uncertain."""
-    model = models[int(rng.integers(len(models)))]
-    centre, sigma = _service(models)
-    mean_ms = float(np.exp(rng.normal(np.log(centre), sigma)))
-    service = model.server.service
-    ratio = mean_ms / service.expected()
-    count = len(model.stall_ms)
-    per_s = rng.gamma(count + 0.5) / model.server.stalls.duration_s
-    flush_us = np.concatenate([one.flush_row_us for one in models])
+    turns, flush_us = model.turns, model.flush_row_us
+    shift_ms = model.turns.delay_slope_ms.value * (rate_per_s - turns.rate_per_s)
+    delay_ms = np.maximum(_quantiles(turns.delay.distribution) + shift_ms, 0.0)
+    lone_ms = model.drawn_ms(turns.lone_ms, rng)
     changes: dict[str, Any] = {
-        "workload.arrivals.rate_per_s": rate_per_s + per_s,
-        "routes.append.share": rate_per_s / (rate_per_s + per_s),
-        "routes.stall.share": per_s / (rate_per_s + per_s),
-        "system.network.client_rtt_ms": model.server.delay.distribution.model_dump(),
-        "system.ledger.write_ms": empirical(_quantiles(service) * ratio).model_dump(),
-        "system.ledger.flush_row_us": float(rng.choice(flush_us)) if len(flush_us) else 7.0,
+        "workload.arrivals.rate_per_s": rate_per_s,
+        "system.network.client_rtt_ms": empirical(delay_ms).model_dump(),
+        "system.ledger.write_ms": lone_ms,
+        "system.durable_objects.coalesced_ms": min(model.drawn_ms(turns.further_ms, rng), lone_ms),
+        "system.ledger.flush_row_us": float(rng.choice(flush_us)) if len(flush_us) else 1.0,
     }
-    if count:
-        changes["system.durable_objects.write_ms"] = empirical(rng.choice(model.stall_ms, max(count, 2))).model_dump()
+    if turns.pauses.every_requests is not None:
+        every = max(1, round(model.drawn_ms(turns.pauses.every_requests, rng)))
+        lengths_ms = rng.choice(turns.pauses.length_ms, max(len(turns.pauses.length_ms), 2))
+        changes |= {
+            "system.durable_objects.collection_every_requests": every,
+            "system.durable_objects.collection_ms": empirical(np.maximum(lengths_ms, 0.0)).model_dump(),
+        }
     return scenario.with_(**changes)
 
 
@@ -229,58 +235,63 @@ def _quantiles(law: Any) -> Array:
     return np.asarray(law.quantile((np.arange(2_000) + 0.5) / 2_000))
 
 
-def _service(models: Sequence[Model]) -> tuple[float, float]:
-    """Return the service time of all calibration runs, and the standard deviation of its logarithm."""
-    means = np.log([one.server.service_mean_ms.value for one in models])
-    own = np.mean([np.log(one.server.service_mean_ms.high / one.server.service_mean_ms.low) / 3.92 for one in models])
-    between = float(means.std(ddof=1)) if len(models) > 1 else 0.0
-    return float(np.exp(np.median(means))), float(np.hypot(own, between))
+def capacity(model: Model, rng: np.random.Generator) -> Interval:
+    """Return the predicted throughput at saturation: turns are long, and share the object with flush and pauses."""
+    turns = model.turns
+    flush_ms = float(np.median(model.flush_row_us)) / 1000 if len(model.flush_row_us) else 0.001
+    every = turns.pauses.every_requests
+    pause_ms = float(turns.pauses.length_ms.mean()) if every is not None else 0.0
 
+    def per_s(further_ms: float, requests: float) -> float:
+        return 1000 / (further_ms + flush_ms + pause_ms / requests)
 
-def capacity(models: Sequence[Model], rng: np.random.Generator) -> Interval:
-    """Return the predicted throughput at saturation: service, flush and stalls share the server."""
-    centre, sigma = _service(models)
-    flush_us = np.concatenate([one.flush_row_us for one in models])
-    flush_ms = float(np.median(flush_us)) / 1000 if len(flush_us) else 0.007
-    lost = float(np.median([one.stall_ms.sum() / 1000 / one.server.stalls.duration_s for one in models]))
-    mean_ms = np.exp(rng.normal(np.log(centre), sigma, 10_000))
-    per_s = 1000 * (1 - min(lost, 0.9)) / (mean_ms + flush_ms)
-    low, high = np.quantile(per_s, [0.05, 0.95])
-    return Interval(1000 * (1 - min(lost, 0.9)) / (centre + flush_ms), float(low), float(high))
+    draws = [
+        per_s(model.drawn_ms(turns.further_ms, rng), 1.0 if every is None else model.drawn_ms(every, rng))
+        for _ in range(2_000)
+    ]
+    low, high = np.quantile(draws, [0.05, 0.95])
+    return Interval(per_s(turns.further_ms.value, 1.0 if every is None else every.value), float(low), float(high))
 
 
 def predicted(
-    scenario: Scenario, models: Sequence[Model], rate_per_s: float, *, duration_s: float, replications: int, seed: int
+    scenario: Scenario, model: Model, rate_per_s: float, *, duration_s: float, replications: int, seed: int
 ) -> pd.DataFrame:
     """Return the statistics of simulated runs, one row a replication, with the quantiles of the Q-Q plot."""
     rows = []
     rng = np.random.default_rng(seed)
     for replication in range(replications):
-        asked = drawn(scenario, models, rate_per_s, rng).with_(**{"workload.duration_s": duration_s})
-        frame = run(asked, rng=seed + replication).frame
-        frame = frame[(frame["route"] == "append") & (frame["arrival_ms"] >= WARM_UP_MS)]
+        asked = drawn(scenario, model, rate_per_s, rng)
+        every = asked.system.durable_objects.collection_every_requests or 0
+        # Garbage has gathered before a run: it begins anywhere between two collections.
+        ahead_s = float(rng.uniform(0, every / rate_per_s))
+        found = run(asked.with_(**{"workload.duration_s": duration_s + ahead_s}), rng=seed + replication)
+        frame = found.frame[found.frame["arrival_ms"] >= 1000 * ahead_s + WARM_UP_MS]
         latency_ms = frame["latency_ms"].to_numpy()
         row = {name: float(np.quantile(latency_ms, q)) for name, q in STATISTICS.items()}
-        held_ms = asked.system.ledger.write_ms.expected() + asked.system.ledger.flush_row_us / 1000
-        row["utilization"] = min(1.0, rate_per_s * held_ms / 1000)
+        utilization = found.stations.loc[found.stations["station"] == "durable_objects", "utilization"]
+        row["utilization"] = float(utilization.iloc[0])
         rows.append(row | {f"q{q}": float(np.quantile(latency_ms, q)) for q in QQ_RECORDED})
     return pd.DataFrame(rows)
 
 
 def score(
-    scenario: Scenario, models: Sequence[Model], url: str, *, load: float, rate_per_s: float, duration_s: float,
+    scenario: Scenario, model: Model, url: str, *, load: float, rate_per_s: float, duration_s: float,
     repeats: int, replications: int,
 ) -> Score:  # fmt: skip
     """Predict one load, then measure it."""
-    table = predicted(scenario, models, rate_per_s, duration_s=duration_s, replications=replications, seed=11)
+    table = predicted(scenario, model, rate_per_s, duration_s=duration_s, replications=replications, seed=11)
     found = Score(load, rate_per_s)
     for name in (*STATISTICS, "utilization"):
         low, middle, high = np.quantile(table[name], [0.05, 0.5, 0.95])
         found.predicted[name] = Interval(float(middle), float(low), float(high))
+    connections = SATURATING_CONNECTIONS if load > 1 else 0
     runs = [
-        measure(scenario, url, route="append", rate_per_s=rate_per_s, duration_s=duration_s, seed=100 + repeat)
+        measure(
+            scenario, url, route="append", rate_per_s=rate_per_s, duration_s=duration_s, seed=100 + repeat,
+            connections=connections,
+        )
         for repeat in range(repeats)
-    ]
+    ]  # fmt: skip
     found.driver_ok = [one.driver_ok for one in runs]
     for name, q in STATISTICS.items():
         found.measured[name] = [float(np.quantile(one.judged, q)) for one in runs]
@@ -299,7 +310,7 @@ def _qq_ms(predictions: pd.DataFrame, runs: Sequence[Measured]) -> dict[str, lis
 
 
 def workerd_calibrated(
-    *, calibration_s: float = 17.0, duration_s: float = 9.0, repeats: int = 5, replications: int = 20
+    *, calibration_s: float = 40.0, duration_s: float = 9.0, repeats: int = 5, replications: int = 20
 ) -> Scores:
     """Calibrate at a quarter of capacity, predict higher loads, measure them.
 
@@ -318,36 +329,33 @@ def workerd_calibrated(
         measure(scenario, url, route="append", rate_per_s=PILOT_PER_S, duration_s=2.0, seed=0)  # Compiles the Worker.
         floor = measure(scenario, url, route="floor", rate_per_s=PILOT_PER_S, duration_s=PILOT_S, seed=1).judged
         pilot = measure(scenario, url, route="append", rate_per_s=PILOT_PER_S, duration_s=PILOT_S, seed=2)
-        rate_per_s = 250 / calibrated(pilot, seed=1).server.service_mean_ms.value
-        models = [
-            calibrated(
-                measure(
-                    scenario, url, route="append", rate_per_s=rate_per_s, duration_s=calibration_s, seed=3 + number
-                ),
-                seed=number,
-            )
+        rate_per_s = LOADS[0] * capacity(calibrated([pilot], seed=1), rng).value
+        runs = [
+            measure(scenario, url, route="append", rate_per_s=rate_per_s, duration_s=calibration_s, seed=3 + number)
             for number in range(CALIBRATION_RUNS)
         ]
-        most = capacity(models, rng)
+        model = calibrated(runs, seed=1)
+        most = capacity(model, rng)
         scores = [
             score(
-                scenario, models, url, load=load, rate_per_s=load * most.value, duration_s=duration_s,
+                scenario, model, url, load=load, rate_per_s=load * most.value, duration_s=duration_s,
                 repeats=1 if load == LOADS[0] else repeats, replications=replications if load < 1 else 2,
             )
             for load in LOADS
         ]  # fmt: skip
-    centre, sigma = _service(models)
-    stalls = np.concatenate([one.stall_ms for one in models])
-    flushes = np.concatenate([one.flush_row_us for one in models])
+    turns, pauses = model.turns, model.turns.pauses
+    nothing = Interval(float("nan"), float("nan"), float("nan"))
     return Scores(
         floor_ms={name: float(np.quantile(floor, q)) for name, q in STATISTICS.items()},
         capacity_per_s=most,
-        service_mean_ms=Interval(centre, centre * float(np.exp(-1.645 * sigma)), centre * float(np.exp(1.645 * sigma))),
-        service_cv2=float(np.median([one.server.service_cv2.value for one in models])),
-        delay_ms_p50=float(np.median([one.server.delay.intervals["p50"].value for one in models])),
-        stalls_per_s=float(np.median([one.stalls_per_s for one in models])),
-        stall_ms_p90=float(np.quantile(stalls, 0.9)) if len(stalls) else 0.0,
-        flush_row_us=float(np.median(flushes)) if len(flushes) else float("nan"),
+        lone_ms=turns.lone_ms,
+        further_ms=turns.further_ms,
+        delay_ms_p50=turns.delay.intervals["p50"].value,
+        delay_slope_ms=turns.delay_slope_ms,
+        pause_every_requests=pauses.every_requests or nothing,
+        pause_ms_p50=float(np.median(pauses.length_ms)) if len(pauses.length_ms) else float("nan"),
+        pauses_are_regular=pauses.is_regular,
+        flush_row_us=float(np.median(model.flush_row_us)) if len(model.flush_row_us) else float("nan"),
         rate_per_s=rate_per_s,
         saturation_per_s=scores[-1].measured["throughput"],
         scores=scores,

@@ -11,6 +11,7 @@ from tests.evidence.fidelity_scores import (
     LOADS,
     QQ,
     QQ_RECORDED,
+    SATURATING_CONNECTIONS,
     STATISTICS,
     Score,
     Scores,
@@ -38,8 +39,9 @@ def text(found: Scores) -> str:
         "",
         f"Runs below saturation that did not pass the driver's own check: {late}.",
         "",
-        "No number was fitted to the loads that were held out, but how it is measured was chosen after trials that had",
-        "seen them: real-time scheduling, state in memory, and which stalls count as flushes.",
+        "No number was fitted to the loads that were held out, but the form of the model and how it is measured were",
+        "chosen after trials that had seen such loads: shared turns, pauses with requests, real-time scheduling, state",
+        "in memory. These runs were made afterwards.",
         "",
         "| Q-Q, ms | " + " | ".join(f"P{100 * q:g}" for q in QQ) + " |",
         "| --- |" + " ---: |" * len(QQ),
@@ -82,8 +84,8 @@ def cheaper(found: Scores) -> str:
         "| load | " + " | ".join(f"{one.load:.0%}" for one in below) + " |",
         "| --- |" + " ---: |" * len(below),
         "| processor time of a request, ms | " + " | ".join(f"{one.cpu_ms:.3f}" for one in below) + " |",
-        "| service that the model takes, ms | "
-        + " | ".join(f"{found.service_mean_ms.value:.3f}" for _ in below)
+        "| turn of the model: alone, further, ms | "
+        + " | ".join(f"{found.lone_ms.value:.3f}, {found.further_ms.value:.3f}" for _ in below)
         + " |",
         "| error of the P50 | " + " | ".join(f"{one.error('p50'):+.0%}" for one in below) + " |",
     ]
@@ -91,21 +93,26 @@ def cheaper(found: Scores) -> str:
 
 
 def _calibration(found: Scores) -> str:
-    service = found.service_mean_ms
+    lone, further, slope = found.lone_ms, found.further_ms, found.delay_slope_ms
+    every = found.pause_every_requests
+    regular = "regular" if found.pauses_are_regular else "irregular"
     return (
-        f"Calibrated at {found.rate_per_s:,.0f} requests/s: service {service.value:.3f} ms [{service.low:.3f}, "
-        f"{service.high:.3f}], squared coefficient of variation {found.service_cv2:.2f}; delay P50 "
-        f"{found.delay_ms_p50:.2f} ms, where the driver against a trivial route takes {found.floor_ms['p50']:.2f} ms "
-        f"(P99 {found.floor_ms['p99']:.2g}); {found.stalls_per_s:.1f} stalls a second (P90 {found.stall_ms_p90:.0f} "
-        f"ms); flush {found.flush_row_us:.2g} us a row."
+        f"Calibrated at {found.rate_per_s:,.0f} requests/s: the turn of one request {lone.value:.3f} ms "
+        f"[{lone.low:.3f}, {lone.high:.3f}], of each further one {further.value:.3f} ms [{further.low:.3f}, "
+        f"{further.high:.3f}]; delay P50 {found.delay_ms_p50:.2f} ms, and {1e6 * slope.value:+.1f} us "
+        f"[{1e6 * slope.low:+.1f}, {1e6 * slope.high:+.1f}] for each 1,000 requests/s more, where the driver against a "
+        f"trivial route takes {found.floor_ms['p50']:.2f} ms (P99 {found.floor_ms['p99']:.2g}); a pause of "
+        f"{found.pause_ms_p50:.0f} ms every {every.value:,.0f} requests [{every.low:,.0f}, {every.high:,.0f}] "
+        f"({regular}); flush {found.flush_row_us:.2g} us a row."
     )
 
 
 def _saturation(found: Scores) -> str:
     most, measured = found.capacity_per_s, float(np.median(found.saturation_per_s))
     return (
-        f"Throughput at saturation, offered {LOADS[-1]:.0%} of the prediction: predicted {most.value:,.0f}/s "
-        f"[{most.low:,.0f}, {most.high:,.0f}], measured {measured:,.0f}/s: {found.saturation_error:+.0%}."
+        f"Throughput at saturation, offered {LOADS[-1]:.0%} of the prediction on {SATURATING_CONNECTIONS} connections: "
+        f"predicted {most.value:,.0f}/s [{most.low:,.0f}, {most.high:,.0f}], "
+        f"measured {measured:,.0f}/s: {found.saturation_error:+.0%}."
     )
 
 

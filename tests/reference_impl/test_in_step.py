@@ -39,7 +39,7 @@ SCENARIOS: dict[str, tuple[Scenario, float, int]] = {
             **{
                 "system.durable_objects.shards": 1,
                 "system.durable_objects.coalesced_ms": 0.4,
-                "system.durable_objects.collection_every": 70,
+                "system.durable_objects.collection_every_requests": 70,
                 "system.durable_objects.collection_ms": {"distribution": "exponential", "mean": 30.0},
             },
         ),
