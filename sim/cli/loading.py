@@ -13,9 +13,16 @@ from sim.report.console import progress_printer, say, show
 
 if TYPE_CHECKING:
     from sim.runners.load.options import LoadOptions
+    from sim.runners.load.s3_target import S3Target
     from sim.scenario.scenario import Scenario
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="The deployment: https://HOST, or the .json of a server.")]
+
+Http3 = Annotated[bool, typer.Option(help="Send over HTTP/3, as https+h3://HOST asks for, too.")]
+S3 = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Send uploads into R2 to this endpoint and bucket: https://HOST/BUCKET."),
+]
 
 
 @app.command(epilog="Example: headroom load feed https://staging.example.com --allow staging.example.com --dry-run")
@@ -46,11 +53,8 @@ def load(  # each is an option
     processes: Annotated[int, typer.Option(help="Processes of this machine that share the sending.")] = 1,
     connections: Annotated[int, typer.Option(help="At most so many connections; 0: as many as in flight.")] = 0,
     keep_alive: Annotated[bool, typer.Option(help="Use a connection for several requests.")] = True,
-    http3: Annotated[bool, typer.Option(help="Send over HTTP/3, as https+h3://HOST asks for, too.")] = False,
-    s3: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Send uploads into R2 to this endpoint and bucket: https://HOST/BUCKET."),
-    ] = None,
+    http3: Http3 = False,
+    s3: S3 = None,
     max_requests: Annotated[int | None, typer.Option(metavar="N", help="Cap on requests.")] = None,
     max_rate: Annotated[float | None, typer.Option(metavar="PER_S", help="Cap on requests in any second.")] = None,
     max_duration: Annotated[float | None, typer.Option(metavar="S", help="Cap on the length of a run.")] = None,
@@ -64,7 +68,6 @@ def load(  # each is an option
     """Load a deployment at a URL within hard limits, and judge it; --dry-run says first what would be sent."""
     from sim.experiments.load import load as do_load
     from sim.foundation.errors import UsageError
-    from sim.runners.load.s3_target import parse_s3
 
     if save is not None:
         check_save(save, suffix=".parquet")
@@ -75,11 +78,8 @@ def load(  # each is an option
         "requests": max_requests, "rate_per_s": max_rate, "duration_s": max_duration, "usd": max_usd,
         "in_flight": max_in_flight,
     }  # fmt: skip
-    like = "http://127.0.0.1" if search and url in ("reference", "workerd") else url
-    connecting: dict[str, Any] = {"connections": connections, "keep_alive": keep_alive, "http3": http3}
-    if s3 is not None:
-        connecting["s3"] = parse_s3(s3)
-    options = _options(like, allow, header, limits, connecting)
+    connecting = {"connections": connections, "keep_alive": keep_alive, "http3": http3, "s3": _target(s3)}
+    options = _options(_like(url, search=search), allow, header, limits, connecting)
     if search:
         return _search(asked, url, options, rate=rate, duration=duration, processes=processes, json=json)
     how: dict[str, Any] = {"rate_per_s": rate, "duration_s": duration, "warm_up_s": warm_up}
@@ -87,6 +87,17 @@ def load(  # each is an option
         return _dry_run(asked, url, options, how=how, processes=processes, json=json)
     result = do_load(asked, url, options=options, processes=processes, progress=True, **how)
     return finish(result, save=save, json=json)
+
+
+def _like(url: str, *, search: bool) -> str:
+    """Return the address whose default options are taken: a runner that is started for a search is on this machine."""
+    return "http://127.0.0.1" if search and url in ("reference", "workerd") else url
+
+
+def _target(s3: str | None) -> "S3Target | None":
+    from sim.runners.load.s3_target import parse_s3
+
+    return None if s3 is None else parse_s3(s3)
 
 
 def _options(

@@ -10,8 +10,11 @@ from urllib.request import Request, urlopen
 import boto3
 from moto.server import ThreadedMotoServer
 
+from sim.runners.load.s3_target import KEY_ID, KEY_SECRET
+
 BUCKET = "adapters"
-KEYS = {"AWS_ACCESS_KEY_ID": "planted-id-51c0", "AWS_SECRET_ACCESS_KEY": "planted-secret-77f1"}
+PLANTED = ("planted-id-51c0", "planted-key-77f1")
+KEYS = dict(zip((KEY_ID, KEY_SECRET), PLANTED, strict=True))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from sim.flow import OUTCOMES
+from sim.foundation.errors import RunnerError
 from sim.runners.load.requests import ATTEMPT, IDENTITY, PREPARE, REQUEST, Values, body_of, path_of, values_of
 from sim.scenario.routes import SIZE, Request
 
@@ -90,7 +91,7 @@ class Sender(Protocol):
         ...
 
 
-class SessionEndedError(ConnectionError):
+class SessionEndedError(RunnerError, ConnectionError):
     """A WebSocket session ended before the answer."""
 
 

@@ -37,7 +37,7 @@ PAGE = 1_000
 """Objects that one request removes."""
 
 
-class GivenUpError(Exception):
+class GivenUpError(RunnerError):
     """An upload that nobody waits for any more."""
 
 
@@ -88,10 +88,10 @@ class _Counts:
     """What happened, for ``Result.generator``."""
 
     uploads: int = 0
-    given_up: int = 0
-    aborted: int = 0
-    removed: int = 0
-    not_removed: int = 0
+    given_up_uploads: int = 0
+    aborted_uploads: int = 0
+    removed_objects: int = 0
+    left_objects: int = 0
 
 
 class S3Sender:
@@ -178,7 +178,7 @@ class S3Sender:
             answer = await asyncio.shield(running)
         except asyncio.CancelledError:
             given_up.set()  # Its thread goes on until it sees that.
-            self.counts.given_up += 1
+            self.counts.given_up_uploads += 1
             raise
         self.counts.uploads += answer.status < HTTPStatus.MULTIPLE_CHOICES
         return answer
@@ -267,16 +267,16 @@ class S3Sender:
                 for one in page.get("Uploads", ()):
                     if one["Key"] in self._keys:
                         self._client.abort_multipart_upload(Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"])
-                        self.counts.aborted += 1
+                        self.counts.aborted_uploads += 1
             keys = sorted(self._keys)
             for start in range(0, len(keys), PAGE):
                 named = [{"Key": key} for key in keys[start : start + PAGE]]
                 said = self._client.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})
                 wrong = len(said.get("Errors", ()))
-                self.counts.not_removed += wrong
-                self.counts.removed += len(named) - wrong
+                self.counts.left_objects += wrong
+                self.counts.removed_objects += len(named) - wrong
         except self._errors:
-            self.counts.not_removed = len(self._keys) - self.counts.removed
+            self.counts.left_objects = len(self._keys) - self.counts.removed_objects
 
 
 def _stay(params: dict[str, Any], **_: Any) -> None:

@@ -166,12 +166,12 @@ class SocketSender:
         """Return what happened on the sessions, for ``Result.generator``."""
         counts = self.counts
         return {
-            "socket_sessions": counts.opened,
+            "socket_sessions": counts.opened_sessions,
             "socket_refused": {str(status): n for status, n in sorted(counts.refused.items())},
             "socket_ended_early": {str(code): n for code, n in sorted(counts.ended_early.items())},
             "socket_pings": counts.pings,
             "socket_pongs": counts.pongs,
-            "socket_unasked": counts.unasked,
+            "socket_unasked": counts.unasked_messages,
         }
 
     async def send(self, message: Message) -> Answer:
@@ -261,7 +261,7 @@ class SocketSender:
                 raise ConnectionError(f"handshake breaks RFC 6455: {refused.message}") from None
             self.counts.refused[refused.status] += 1
             raise
-        self.counts.opened += 1
+        self.counts.opened_sessions += 1
         session = SocketSession(connection, in_order=terms.answer == "next", counts=self.counts)
         place.sessions.append(session)
         if terms.greeting:

@@ -24,21 +24,21 @@ class SocketCounts:
 
     Attributes
     ----------
-    opened, pings, pongs : int
+    opened_sessions, pings, pongs : int
     refused : Counter of int
         Handshakes that were not accepted, by status.
     ended_early : Counter of int
         Sessions that the other end, or the network, ended, by close code.
-    unasked : int
+    unasked_messages : int
         Messages of the server that answered none.
     """
 
-    opened: int = 0
+    opened_sessions: int = 0
     pings: int = 0
     pongs: int = 0
     refused: "Counter[int]" = field(default_factory=Counter)
     ended_early: "Counter[int]" = field(default_factory=Counter)
-    unasked: int = 0
+    unasked_messages: int = 0
 
 
 class Heard:
@@ -173,7 +173,7 @@ class SocketSession:
         # Looked up without adding an entry: most of what a busy room says is not ours.
         waiting = self._ordered if self._in_order else self._by_text.get(raw, deque())
         if not waiting:
-            self._counts.unasked += 1
+            self._counts.unasked_messages += 1
             return
         waiting.popleft().by(self, len(raw))
         if not self._in_order and not waiting:

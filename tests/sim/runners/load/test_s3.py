@@ -118,9 +118,8 @@ def test_upload_arrives_whole_and_in_the_parts_of_the_scenario(parallel_parts: i
     assert shares(result) == {"ok": 3}
     assert seen == [{"bytes": 100, "parts": 1}, {"bytes": 5 * MIB, "parts": 1}, {"bytes": 12 * MIB + 7, "parts": 3}]
     assert left["KeyCount"] == 0, "what the run made is removed"
-    assert {name: result.generator[f"s3_{name}"] for name in ("uploads", "removed", "not_removed", "aborted")} == {
-        "uploads": 3, "removed": 3, "not_removed": 0, "aborted": 0,
-    }  # fmt: skip
+    counted = {"uploads": 3, "removed_objects": 3, "left_objects": 0, "aborted_uploads": 0}
+    assert {name: result.generator[f"s3_{name}"] for name in counted} == counted
 
 
 def test_time_is_the_buckets_and_the_target_is_judged_by_it() -> None:
@@ -143,7 +142,7 @@ def test_processes_share_the_uploads_and_clean_up_only_their_own() -> None:
         objects = [one["Key"] for one in client.list_objects_v2(Bucket=BUCKET)["Contents"]]
         parts = [one["UploadId"] for one in client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ())]
     assert shares(result) == {"ok": 10}
-    assert result.generator["s3_uploads"] == result.generator["s3_removed"] == 10
+    assert result.generator["s3_uploads"] == result.generator["s3_removed_objects"] == 10
     assert (objects, parts) == (["somebody-elses"], [kept])
 
 
@@ -182,7 +181,7 @@ def test_upload_that_times_out_is_aborted_and_leaves_no_parts() -> None:
         objects = client.list_objects_v2(Bucket=BUCKET)["KeyCount"]
     assert shares(result) == {"timeout": 1}
     assert (list(parts), objects) == ([], 0)
-    assert result.generator["s3_given_up"] == 1
+    assert result.generator["s3_given_up_uploads"] == 1
 
 
 @pytest.mark.parametrize(

@@ -61,14 +61,14 @@ def test_echo_answers_the_oldest_message_of_its_text(asked: list[bytes], said: l
     for payload, has_answer in zip(asked, answered, strict=True):
         assert has_answer == (left[payload] > 0)
         left[payload] -= has_answer
-    assert counts.unasked == sum(left.values())
+    assert counts.unasked_messages == sum(left.values())
 
 
 @given(asked=st.integers(0, 12), said=st.integers(0, 12))
 def test_next_message_answers_the_oldest(asked: int, said: int) -> None:
     answered, counts = asyncio.run(heard_by([b"x"] * asked, [b"y"] * said, in_order=True))
     assert answered == [number < said for number in range(asked)]
-    assert counts.unasked == max(0, said - asked)
+    assert counts.unasked_messages == max(0, said - asked)
 
 
 @given(
