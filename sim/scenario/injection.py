@@ -240,7 +240,7 @@ def _stepped(flow: Flow, one: Injected) -> Flow:
         later = Branch(Within(replace(one.windows, spans=((rest_ms, at_ms),))), (moved,), (step,))
         return (Branch(Within(replace(one.windows, spans=((begun_ms, rest_ms),))), (at_once,), (later,)),)
 
-    return _rewritten(flow, change)
+    return rewritten(flow, change)
 
 
 def _alarm_ms(step: Spawn, name: str) -> float:
