@@ -48,7 +48,6 @@ def test_recording_and_code_have_one_form(kind: type[Reference] | type[Runtime])
         (Runtime, ("scores", "capacity_per_s", "value"), "many"),
         (Runtime, ("conditions", "cores"), None),
     ],
-    ids=lambda one: ".".join(one) if isinstance(one, tuple) else "",
 )
 def test_recording_of_another_form_is_refused(
     kind: type[Reference] | type[Runtime], path: tuple[str, ...], value: Any

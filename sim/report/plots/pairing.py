@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from sim.judgement.pairing import Pairing
 
 BARS = 80
-SHOWN = (0.005, 0.995)
+SHOWN = (0.025, 0.975)
 """Quantiles between which differences are drawn: the axis of a few that parted would hide the others."""
-MARGIN = 0.05
+MARGIN = 0.3
 
 
 def pairing(found: "Pairing | Sequence[Pairing]", *, ax: "Axes | None" = None) -> "Axes":

@@ -17,12 +17,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from sim.experiments.plan import Plan
 from sim.foundation.errors import UsageError
 from sim.judgement.comparison import Agreement
-from sim.judgement.pairing import Pairing
 from sim.models.registry import components
 from sim.report import plots
 from sim.report.plots.sides import latencies, live_part
@@ -281,45 +279,6 @@ def test_waterfall_of_another_statistic_is_refused(ax: Axes) -> None:
 
 
 # Comparison, sensitivity, cost, demand.
-
-
-def test_pairs_are_all_drawn_or_counted_and_the_title_says_their_middle(ax: Axes) -> None:
-    rng = np.random.default_rng(1)
-    several = [pairing_of(rng.normal(0.4, 0.1, 1_000)), pairing_of(np.append(rng.normal(0.4, 0.1, 999), 500.0))]
-    plots.pairing(several, ax=ax)
-    (bars,) = ax.containers
-    drawn = sum(bar.get_height() for bar in bars if isinstance(bar, Rectangle))
-    beyond = int(title(ax).rpartition("(")[2].partition(" of 2,000")[0])
-    assert drawn + beyond == 2_000
-    assert beyond >= 1
-    assert title(ax).startswith("A request differs from itself by 0.4 ms at the median")
-    assert ax.get_xlim()[0] <= 0.0, "no difference is where the eye looks for it"
-
-
-def test_pairs_without_a_difference_and_no_pairs(ax: Axes) -> None:
-    plots.pairing(pairing_of(np.zeros(50)), ax=ax)
-    assert "by 0 ms at the median" in title(ax)
-    for nothing in ([], [pairing_of(np.zeros(0))]):
-        with pytest.raises(UsageError, match="no request was paired"):
-            plots.pairing(nothing, ax=ax)
-
-
-def test_a_prediction_is_drawn_with_both_its_intervals_and_says_how_many_hold(ax: Axes) -> None:
-    measured = np.array([1.0, 2.0, 4.0])
-    sides: dict[str, Any] = {"measured": measured, "measured_low": 0.9 * measured, "measured_high": 1.1 * measured}
-    sides |= {"predicted": 1.2 * measured, "predicted_low": [0.9, 2.1, 3.9], "predicted_high": [1.5, 3.0, 6.0]}
-    plots.prediction((0.1, 0.5, 0.9), sides, name="half the load", ax=ax)
-    assert title(ax) == "half the load: median +20 % off, 2 of 3 quantiles within the interval"
-    x, y = next(points(line) for line in ax.lines if to_hex(line.get_color()) == MEASURED)
-    assert (x.tolist(), y.tolist()) == (measured.tolist(), (1.2 * measured).tolist())
-    assert {"P50", "P90"} <= set(texts(ax))
-    for wrong in ({}, sides | {"measured": [1.0]}, sides | {"predicted_low": [0.0, 1.0, 2.0]}):
-        with pytest.raises(UsageError, match="must hold 3 times above 0 ms"):
-            plots.prediction((0.1, 0.5, 0.9), wrong, ax=ax)
-
-
-def pairing_of(difference_ms: np.ndarray[Any, np.dtype[np.float64]]) -> Pairing:
-    return Pairing(len(difference_ms), 0, {}, (0.0, 0.0, 0.0), 1.0, {}, difference_ms)
 
 
 def test_comparison_alone_is_drawn_as_that_of_its_plan(ax: Axes) -> None:
