@@ -48,8 +48,8 @@ LONG_SHARE = 0.5
 """A pause is at least this share of a typical one of the longest stalls, two of each run."""
 PAUSES_MIN = 3
 """Gaps, or turns after pauses, of which a median is taken."""
-REGULAR_CV = 0.1
-"""Gaps whose coefficient of variation is below this are regular."""
+REGULAR_CV2 = 0.01
+"""Gaps whose squared coefficient of variation is below this are regular."""
 DRAIN_MIN = 10
 """Requests that must wait at the end of a pause, for the turn that serves them to say what a further one takes."""
 DEVIATION, MEDIAN_LOSS = 1.4826, 1.2533
@@ -78,20 +78,20 @@ class Pauses:
     every_requests : Interval or None
         Requests from one pause to the next: the median gap where gaps are regular, else requests over pauses; None
         where there was no pause.
-    cv_requests, cv_time : float
-        Coefficient of variation of the gaps, in requests and in time, by median deviations; NaN where there are too
-        few.
+    requests_cv2, time_cv2 : float
+        Squared coefficient of variation of the gaps, in requests and in time, by median deviations; NaN where there
+        are too few.
     """
 
     length_ms: Array
     every_requests: Interval | None
-    cv_requests: float
-    cv_time: float
+    requests_cv2: float
+    time_cv2: float
 
     @property
     def is_regular(self) -> bool:
         """Whether the gaps, in requests, are all but equal."""
-        return self.cv_requests < REGULAR_CV
+        return self.requests_cv2 < REGULAR_CV2
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class SharedTurns:
     n: int
 
 
-def turns(sent_ms: Array, lone_ms: float, further_ms: float) -> Array:
+def turns(sent_ms: Array, *, lone_ms: float, further_ms: float) -> Array:
     """Return the time of each request at the object, wait included, shape (n,).
 
     Parameters
@@ -167,7 +167,7 @@ def tell_turns_apart(
         Arrays of shape (n,): times of sending, not those intended, and latencies from there.
     rng : int
         Seed.
-    timers : sequence of ndarray, optional
+    timers : sequence of ndarray, shape (flushes,), optional
         Of each run, the times in ms at which the object said that it did other work (a flush): stalls that begin near
         them are neither pauses nor among the others.
     what : str
@@ -242,7 +242,7 @@ class _Run:
         return np.minimum(np.abs(self.residual_ms(lone_ms, further_ms)), self.typical_ms)
 
     def residual_ms(self, lone_ms: float, further_ms: float) -> Array:
-        left = self.latency_ms - turns(self.sent_ms, lone_ms, further_ms)
+        left = self.latency_ms - turns(self.sent_ms, lone_ms=lone_ms, further_ms=further_ms)
         return np.asarray(left - np.median(left))
 
     def stalls(self, lone_ms: float, further_ms: float, *, timer_ms: Array) -> Stalls:
@@ -257,7 +257,7 @@ class _Run:
 
     def alone(self, lone_ms: float, further_ms: float) -> tuple[Array, Array]:
         """Return the latencies of requests that met nobody, and the load of the window before each, in requests/s."""
-        met = turns(self.sent_ms, lone_ms, further_ms) > lone_ms * (1 + 1e-9)
+        met = turns(self.sent_ms, lone_ms=lone_ms, further_ms=further_ms) > lone_ms * (1 + 1e-9)
         before = np.arange(len(self.sent_ms)) - np.searchsorted(self.sent_ms, self.sent_ms - WINDOW_MS)
         lone = ~met & (self.latency_ms < LONE_MS_MAX * self.typical_ms) & (self.sent_ms > WINDOW_MS)
         return self.latency_ms[lone], np.asarray(before[lone] * (1000 / WINDOW_MS), dtype=np.float64)
@@ -338,22 +338,22 @@ def _pauses(runs: Sequence[_Run], found: Sequence[Stalls], is_pause: Sequence[ND
     places = [np.searchsorted(run.sent_ms, start_ms) for run, start_ms in zip(runs, chosen_ms, strict=True)]
     requests = np.concatenate([np.diff(place).astype(np.float64) for place in places])
     length_ms = np.concatenate([run.victims(start_ms) for run, start_ms in zip(runs, chosen_ms, strict=True)])
-    by_requests, by_time = _cv(requests), _cv(time_ms)
+    by_requests, by_time = _cv2(requests), _cv2(time_ms)
     count, n = len(length_ms), sum(len(run.sent_ms) for run in runs)
     if not count:
         return Pauses(length_ms, None, by_requests, by_time)
-    if by_requests < REGULAR_CV:
+    if by_requests < REGULAR_CV2:
         return Pauses(length_ms, _median_interval(requests), by_requests, by_time)
     # Jeffreys' interval of a Poisson rate.
     low, high = (float(stats.gamma.ppf(share, count + 0.5)) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Pauses(length_ms, Interval(n / count, n / high, n / low), by_requests, by_time)
 
 
-def _cv(gaps: Array) -> float:
-    """Return a coefficient of variation that one odd gap does not move; NaN of too few."""
+def _cv2(gaps: Array) -> float:
+    """Return a squared coefficient of variation that one odd gap does not move; NaN of too few."""
     if len(gaps) < PAUSES_MIN:
         return float("nan")
-    return DEVIATION * float(np.median(np.abs(gaps - np.median(gaps)))) / float(np.median(gaps))
+    return (DEVIATION * float(np.median(np.abs(gaps - np.median(gaps)))) / float(np.median(gaps))) ** 2
 
 
 def _median_interval(values: Array) -> Interval:

@@ -125,7 +125,7 @@ class S3Sender:
         self.timeout_s = timeout_s
         self.uploads_max = min(uploads_max, UPLOADS_MAX)
         self.counts = _Counts()
-        self._threads = ThreadPoolExecutor(self.uploads_max, thread_name_prefix="upload")
+        self._threads = ThreadPoolExecutor(self.uploads_max, thread_name_prefix="s3")
         self._running: dict[asyncio.Future[Answer], threading.Event] = {}
         self._keys: set[str] = set()
 

@@ -22,21 +22,21 @@ def played(rate_per_s: float, *, n: int, seed: int, further_ms: float = FURTHER_
     """Poisson arrivals, and latencies with a delay of 0.3 ms and more."""
     rng = np.random.default_rng(seed)
     sent_ms = np.cumsum(rng.exponential(1000 / rate_per_s, n))
-    return sent_ms, turns(sent_ms, LONE_MS, further_ms) + 0.3 + rng.exponential(0.05, n)
+    return sent_ms, turns(sent_ms, lone_ms=LONE_MS, further_ms=further_ms) + 0.3 + rng.exponential(0.05, n)
 
 
 def test_turns_by_hand() -> None:
     """The first is alone; the three that come meanwhile share the next turn, the last comes later."""
     sent_ms = np.array([0.0, 0.1, 0.2, 0.4, 5.0])
     expected = [0.5, 1.4 - 0.1, 1.4 - 0.2, 1.4 - 0.4, 0.5]
-    assert turns(sent_ms, LONE_MS, FURTHER_MS) == pytest.approx(expected)
+    assert turns(sent_ms, lone_ms=LONE_MS, further_ms=FURTHER_MS) == pytest.approx(expected)
 
 
 @given(st.lists(st.floats(0.001, 5.0), min_size=1, max_size=60), st.floats(0, 1))
 def test_sharing_never_takes_longer_than_turns_of_ones_own(gaps_ms: list[float], share: float) -> None:
     """All requests of a busy period are answered by the time at which one server would have answered its last."""
     sent_ms = np.cumsum(gaps_ms)
-    shared = sent_ms + turns(sent_ms, LONE_MS, share * LONE_MS)
+    shared = sent_ms + turns(sent_ms, lone_ms=LONE_MS, further_ms=share * LONE_MS)
     alone = sent_ms + waits(np.diff(sent_ms), np.full(len(sent_ms), LONE_MS)) + LONE_MS
     assert shared.max() <= alone.max() + 1e-9
     assert (np.diff(shared) >= -1e-9).all()
