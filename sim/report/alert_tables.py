@@ -65,7 +65,7 @@ def rules_grid(found: "Alerts") -> Grid:
         rows.append([*row, _interval(tried.false_alarm_rate(alert)), alert.runbook])
     caption = (
         f"{len(tried.trials)} simulated incidents, {tried.quarters} quiet quarters. Due: the Worker counts the "
-        "incident, and it exceeds the alert's lines. Minutes: median of those due that fired, from the start of the incident."
+        "incident, and it exceeds the alert's lines. Minutes: median of those due that fired, from its start."
     )
     return grid(f"Alerts of {found.scenario.name}, backtested", columns, rows=rows, caption=caption)
 
