@@ -200,7 +200,7 @@ def _condition(alert: "Alert") -> str:
         return f"no request in {duration(alert.window_minutes)}, for {duration(alert.for_minutes)}"
     windows = alert.windows
     pair = f"{duration(windows.long_minutes)} and {duration(windows.short_minutes)}"
-    return f"{windows.factor:g}x over {pair}, >= {alert.bad_min} bad"
+    return f"{windows.factor:g}x over {pair}, >= {alert.at_least} bad"
 
 
 def _class(low: float, high: float) -> str:

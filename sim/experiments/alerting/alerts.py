@@ -87,7 +87,7 @@ def alerts(
     record = record_of(loaded)
     trials, quiet = np.random.default_rng(rng).spawn(2)
     drawn = draw_incidents(loaded, record, count=incidents, rng=trials)
-    tried = backtest(rules, drawn, wave, quarters=quarters, rng=quiet, on_progress=on_progress)
+    tried = backtest(rules, drawn, wave=wave, quarters=quarters, rng=quiet, on_progress=on_progress)
     _, unknown = products_of(loaded, record)
     if unknown:
         notes = (*notes, f"No incident of {', '.join(unknown)} is on record: none is simulated.")

@@ -116,8 +116,8 @@ def detection(minutes: list[float]) -> Detection:
 def backtest(
     rules: Rules,
     incidents: tuple[SimulatedIncident, ...],
-    wave: Wave,
     *,
+    wave: Wave,
     quarters: int,
     rng: np.random.Generator,
     on_progress: Callable[[str], None] = lambda _: None,
@@ -145,7 +145,7 @@ def replayed(rules: Rules, scraped: Scraped) -> Firing:
 
 def _trial(rules: Rules, incident: SimulatedIncident, wave: Wave, rng: np.random.Generator) -> Trial:
     probed = {probe.name: probe.delay_minutes(incident, rng=rng) for probe in PROBES}
-    scraped = during(incident, rules.objectives, wave, rng=rng)
+    scraped = during(incident, rules.objectives, wave=wave, rng=rng)
     firing = replayed(rules, scraped)
     until_s = scraped.end_s + INTERVAL_S
     fired = {
@@ -169,7 +169,7 @@ def _due(alert: Alert, incident: SimulatedIncident, wave: Wave) -> bool:
     windows = alert.windows
     ends = [_expected(incident, wave, minutes) for minutes in (windows.long_minutes, windows.short_minutes)]
     line = DUE_MARGIN * alert.threshold
-    return all(bad > line * total for bad, total in ends) and ends[0][0] > DUE_MARGIN * alert.bad_min
+    return all(bad > line * total for bad, total in ends) and ends[0][0] > DUE_MARGIN * alert.at_least
 
 
 def _expected(incident: SimulatedIncident, wave: Wave, window_minutes: int) -> tuple[float, float]:

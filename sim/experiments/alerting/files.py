@@ -51,7 +51,7 @@ def write_alerts(found: "Alerts", folder: str | Path, *, runbooks: str = RUNBOOK
     texts = {RULES: rule_file(found.rules, runbooks=runbooks)}
     for name, scraped in _examples(found).items():
         texts[f"{name}_test.yml"] = rule_tests(
-            found.rules, scraped.samples, replayed(found.rules, scraped),
+            found.rules, scraped.samples, firing=replayed(found.rules, scraped),
             name=name, rules_file=RULES, runbooks=runbooks,
         )  # fmt: skip
     for file, text in texts.items():
@@ -84,7 +84,7 @@ def _examples(found: "Alerts") -> dict[str, Scraped]:
     telling = sorted(found.backtest.trials, key=lambda trial: -len(trial.due))[:EXAMPLES]
     made = {
         f"incident_{number}": during(
-            trial.incident, found.rules.objectives, found.wave, rng=rng, before_minutes=EXAMPLE_BEFORE_MINUTES
+            trial.incident, found.rules.objectives, wave=found.wave, rng=rng, before_minutes=EXAMPLE_BEFORE_MINUTES
         )
         for number, trial in enumerate(telling, 1)
     }

@@ -47,7 +47,7 @@ class SimulatedIncident:
 
     Attributes
     ----------
-    minutes : float
+    length_s : float
     severity : str
     products : tuple of str
     hit_share : float
@@ -62,7 +62,7 @@ class SimulatedIncident:
         Seconds from the scrape before it to its start.
     """
 
-    minutes: float
+    length_s: float
     severity: str
     products: tuple[str, ...]
     hit_share: float
@@ -70,6 +70,11 @@ class SimulatedIncident:
     counted: bool
     phase_share: float
     offset_s: float
+
+    @property
+    def minutes(self) -> float:
+        """Length in minutes."""
+        return self.length_s / 60
 
     def budget_share(self, budget: float, *, days: int) -> float:
         """Return how much of a budget of *days* it spends at a steady rate; 1 is all of it."""
@@ -135,7 +140,7 @@ def draw_incidents(
         share = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         found.append(
             SimulatedIncident(
-                minutes=max(1.0, float(minutes)),
+                length_s=60 * max(1.0, float(minutes)),
                 severity=seed.severity,
                 products=tuple(sorted(products)),
                 hit_share=share * needing(scenario, {services[product] for product in products}),

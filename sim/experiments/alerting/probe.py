@@ -21,28 +21,29 @@ class Probe:
     Attributes
     ----------
     name : str
-    interval_minutes : float
+    interval_s : float
     outside : bool
         Whether it runs elsewhere than on the platform.
     """
 
     name: str
-    interval_minutes: float
+    interval_s: float
     outside: bool
 
     def __post_init__(self) -> None:
-        if not self.interval_minutes > 0:
-            raise UsageError(f"interval_minutes={self.interval_minutes} must be > 0")
+        if not self.interval_s > 0:
+            raise UsageError(f"interval_s={self.interval_s} must be > 0")
 
     def delay_minutes(self, incident: SimulatedIncident, *, rng: np.random.Generator) -> float:
         """Return the minutes from the start of an incident to the first probe that fails; infinite if none does."""
-        first = rng.uniform(0, self.interval_minutes)
-        probes = max(0, int(np.ceil((incident.minutes - first) / self.interval_minutes)))
+        interval_minutes = self.interval_s / 60
+        first = rng.uniform(0, interval_minutes)
+        probes = max(0, int(np.ceil((incident.minutes - first) / interval_minutes)))
         failing = int(rng.geometric(incident.hit_share)) if incident.hit_share > 0 else probes + 1
         # A slow answer is an answer; a check that did not run says nothing.
         blind = incident.slow or not (incident.counted or self.outside)
-        return float("inf") if blind or failing > probes else first + (failing - 1) * self.interval_minutes
+        return float("inf") if blind or failing > probes else first + (failing - 1) * interval_minutes
 
 
-PROBES = (Probe("cron trigger, 5 min", 5.0, outside=False), Probe("from outside, 5 min", 5.0, outside=True))
+PROBES = (Probe("cron trigger, 5 min", 300.0, outside=False), Probe("from outside, 5 min", 300.0, outside=True))
 """What the brief has, and the same from elsewhere."""

@@ -77,8 +77,8 @@ def quiet(objectives: tuple[Objective, ...], wave: Wave, *, minutes: int, rng: n
 def during(
     incident: SimulatedIncident,
     objectives: tuple[Objective, ...],
-    wave: Wave,
     *,
+    wave: Wave,
     rng: np.random.Generator,
     before_minutes: int = BEFORE_MINUTES,
 ) -> Scraped:

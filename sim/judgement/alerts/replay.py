@@ -146,7 +146,7 @@ def _condition(alert: Alert, requests: Mapping[int, Array], shares: Mapping[tupl
     long = shares[alert.objective.name, windows.long_minutes]
     short = shares[alert.objective.name, windows.short_minutes]
     counted = long * requests[windows.long_minutes] * (windows.long_minutes * 60)
-    found = (long > alert.threshold) & (short > alert.threshold) & (counted > alert.bad_min - 0.5)
+    found = (long > alert.threshold) & (short > alert.threshold) & (counted > alert.at_least - 0.5)
     return found
 
 

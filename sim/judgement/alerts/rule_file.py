@@ -52,7 +52,7 @@ def expression(alert: Alert) -> str:
     line = f"{float(windows.factor)} * {float(objective.budget)}"
     requests = f"{requests_series(windows.long_minutes)} * {windows.long_minutes * 60}"
     # Half a request below the whole number: a product of rates is not exact.
-    return f"{long} > {line}\nand {short} > {line}\nand {long} * {requests} > {alert.bad_min - 0.5}"
+    return f"{long} > {line}\nand {short} > {line}\nand {long} * {requests} > {alert.at_least - 0.5}"
 
 
 def labels(alert: Alert) -> dict[str, str]:

@@ -17,7 +17,7 @@ from sim.results.metrics import UPTIME
 METHOD = 'method="GET"'
 
 
-def rule_tests(rules: Rules, samples: Samples, firing: Firing, *, name: str, rules_file: str, runbooks: str) -> str:
+def rule_tests(rules: Rules, samples: Samples, *, firing: Firing, name: str, rules_file: str, runbooks: str) -> str:
     """Return the text of a test file: these samples must make *rules_file* fire as *firing* says.
 
     *runbooks* is as in the rule file.

@@ -67,13 +67,13 @@ class BurnAlert:
     ----------
     objective : Objective
     windows : Windows
-    bad_min : int
+    at_least : int
         Bad requests that the long window must hold at least.
     """
 
     objective: Objective
     windows: Windows
-    bad_min: int
+    at_least: int
 
     for_minutes = 0
     """It fires at once: the windows are its patience."""

@@ -8,6 +8,7 @@ start from nothing). `make promtool` gets the program; without it these tests ar
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not he
 LAUNCH = load_scenario("launch")
 RULES, WAVE, _ = rules_of(LAUNCH)
 OUTAGE = SimulatedIncident(
-    minutes=37.3, severity="critical", products=("workers",), hit_share=1.0, slow=False, counted=True,
+    length_s=37.3 * 60, severity="critical", products=("workers",), hit_share=1.0, slow=False, counted=True,
     phase_share=0.1, offset_s=21.0,
 )  # fmt: skip
 
@@ -46,7 +47,9 @@ def disagreement(folder: Path, scraped: Scraped, *, name: str = "run") -> str:
     """What promtool says against the replay of a run; empty if both agree."""
     (folder / "rules.yml").write_text(rule_file(RULES, runbooks="docs/runbooks"), "utf-8")
     firing = replayed(RULES, scraped)
-    text = rule_tests(RULES, scraped.samples, firing, name=name, rules_file="rules.yml", runbooks="docs/runbooks")
+    text = rule_tests(
+        RULES, scraped.samples, firing=firing, name=name, rules_file="rules.yml", runbooks="docs/runbooks"
+    )
     (folder / "run_test.yml").write_text(text, "utf-8")
     done = promtool(folder, "test", "rules", "run_test.yml")
     return "" if done.returncode == 0 and "SUCCESS" in done.stdout + done.stderr else done.stdout + done.stderr
@@ -54,12 +57,11 @@ def disagreement(folder: Path, scraped: Scraped, *, name: str = "run") -> str:
 
 def shown(incident: SimulatedIncident, seed: int = 1, *, before_minutes: int = 90) -> Scraped:
     rng = np.random.default_rng(seed)
-    return during(incident, RULES.objectives, WAVE, rng=rng, before_minutes=before_minutes)
+    return during(incident, RULES.objectives, wave=WAVE, rng=rng, before_minutes=before_minutes)
 
 
-def mapped(scraped: Scraped, change: "type[Counter] | object") -> Scraped:
+def mapped(scraped: Scraped, change: Callable[[Counter], Counter]) -> Scraped:
     """The same run with every counter changed."""
-    assert callable(change)
     samples = scraped.samples
     changed = Samples(change(samples.total), {name: change(counter) for name, counter in samples.good.items()})
     return replace(scraped, samples=changed)
@@ -90,7 +92,9 @@ def test_one_evaluation_off_is_found(tmp_path: Path) -> None:
     firing = replayed(RULES, scraped)
     late = replace(firing, firing={name: np.roll(flags, 1) for name, flags in firing.firing.items()})
     (tmp_path / "rules.yml").write_text(rule_file(RULES, runbooks="docs/runbooks"), "utf-8")
-    text = rule_tests(RULES, scraped.samples, late, name="late", rules_file="rules.yml", runbooks="docs/runbooks")
+    text = rule_tests(
+        RULES, scraped.samples, firing=late, name="late", rules_file="rules.yml", runbooks="docs/runbooks"
+    )
     (tmp_path / "run_test.yml").write_text(text, "utf-8")
     done = promtool(tmp_path, "test", "rules", "run_test.yml")
     assert done.returncode != 0
@@ -99,7 +103,7 @@ def test_one_evaluation_off_is_found(tmp_path: Path) -> None:
 
 @needs_promtool
 def test_silence_fires_after_its_window_and_its_patience(tmp_path: Path) -> None:
-    gone = replace(OUTAGE, counted=False, minutes=400.0, products=("network",))
+    gone = replace(OUTAGE, counted=False, length_s=24_000.0, products=("network",))
     scraped = shown(gone, before_minutes=200)
     assert replayed(RULES, scraped).first_s("NoRequests", since_s=scraped.begin_s, until_s=scraped.end_s) < np.inf
     assert disagreement(tmp_path, scraped) == ""
@@ -135,7 +139,7 @@ def _simulated(count: int) -> list[tuple[SimulatedIncident, np.random.Generator]
 def _disagreements(folder: Path, count: int, *, before_minutes: int) -> dict[int, str]:
     found = {}
     for number, (incident, rng) in enumerate(_simulated(count)):
-        scraped = during(incident, RULES.objectives, WAVE, rng=rng, before_minutes=before_minutes)
+        scraped = during(incident, RULES.objectives, wave=WAVE, rng=rng, before_minutes=before_minutes)
         said = disagreement(folder, scraped, name=f"incident {number}")
         if said:
             found[number] = said

@@ -1,8 +1,8 @@
 """Rules from the target table.
 
 Goal: every target has alerts or a reason for having none, the names are those that the deployment exports, each alert
-has a runbook, and the time to fire of a steady burn is the closed form. Method: the brief's scenarios, the reference's own
-exposition, and runs whose answer is arithmetic.
+has a runbook, and the time to fire of a steady burn is the closed form.
+Method: the brief's scenarios, the reference's own exposition, and runs whose answer is arithmetic.
 """
 
 import asyncio
@@ -44,8 +44,8 @@ def alert(name: str) -> BurnAlert:
 
 def steady(rules: Rules, *, bad_share: float, minutes: int = 400, rate: int = 6_000, before: int = 4_320) -> Samples:
     """A steady rate; all at once, after *before* minutes, a share of the requests is bad for every objective."""
-    clock = np.arange(before + minutes + 1)
-    total = rate * clock.astype(float)
+    clock = np.arange(before + minutes + 1, dtype=np.float64)
+    total = rate * clock
     bad = np.round(bad_share * rate * np.maximum(0, clock - before))
     counters = {one.name: Counter(clock * 60.0, 1e9 + total - bad) for one in rules.objectives}
     return Samples(Counter(clock * 60.0, 1e9 + total), counters)
@@ -84,8 +84,7 @@ def test_names_and_bounds_are_those_that_the_reference_exports() -> None:
     asyncio.run(monitoring.observe("GET", answered))
     with pytest.raises(ImplError):
         asyncio.run(monitoring.observe("GET", thrown))
-    body = monitoring.exposition().body
-    lines = bytes(body if isinstance(body, bytes) else b"").decode()
+    lines = bytes(monitoring.exposition().body).decode()
     assert f'{TOTAL}{{method="GET"}} 2.0' in lines
     assert 'requests_total{method="GET",status="200"} 1.0' in lines
     assert re.search(r'requests_total\{method="GET",status="5\d\d"\} 1.0', lines)
@@ -98,7 +97,9 @@ def test_alerts_stand_on_the_target_line_so_that_no_zone_is_dead() -> None:
     """Hazards H48 and H49: between target and alert line the target is missed and nothing fires."""
     assert alert("UptimeBurn3d").threshold == pytest.approx(1e-4)
     assert 'le="200.0"' in alert("LatencyP99Burn1h").objective.good
-    rules = replay(RULES, steady(RULES, bad_share=5e-4, minutes=4_000), at_s=np.arange(8_321) * 60.0, interval_s=60)
+    rules = replay(
+        RULES, steady(RULES, bad_share=5e-4, minutes=4_000), at_s=np.arange(8_321, dtype=np.float64) * 60, interval_s=60
+    )
     assert rules.firing["UptimeBurn3d"].any()
 
 
@@ -121,7 +122,7 @@ def test_what_could_never_fire_is_left_out_with_its_reason() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.floats(2e-4, 1.0))
 def test_the_replay_of_a_steady_burn_fires_within_two_evaluations_of_the_closed_form(share: float) -> None:
-    at_s = np.arange(4_320 + 401) * 60.0
+    at_s = np.arange(4_320 + 401, dtype=np.float64) * 60
     firing = replay(RULES, steady(RULES, bad_share=share), at_s=at_s, interval_s=60)
     for one in RULES.burns:
         expected = one.minutes_to_fire(share)
@@ -138,7 +139,7 @@ def test_one_bad_request_at_low_traffic_is_no_alarm(windows: object) -> None:
     """417 requests an hour: one failure is 24 times the budget, and happens in any quarter."""
     assert 2 <= bad_min(windows) <= 40  # type: ignore[arg-type]  # LADDER holds Windows
     assert QUARTER_DAYS == 90
-    clock = np.arange(4_321)
+    clock = np.arange(4_321, dtype=np.float64)
     total = np.floor(0.116 * 60 * clock)
     good = total - (clock > 4_300)
     counters = {one.name: Counter(clock * 60.0, 1e6 + good) for one in RULES.objectives}
@@ -151,7 +152,7 @@ def test_one_bad_request_at_low_traffic_is_no_alarm(windows: object) -> None:
 @given(st.lists(st.integers(0, 50), min_size=30, max_size=60), st.integers(0, 29))
 def test_a_restart_loses_nothing_but_the_minute_of_the_restart(steps: list[int], restart: int) -> None:
     """What a counter held before its reset is added back: only its increase in that one interval is unknown."""
-    at_s = np.arange(len(steps) + 1) * 60.0
+    at_s = np.arange(len(steps) + 1, dtype=np.float64) * 60
     whole = 1_000 + np.concatenate([[0], np.cumsum(steps)]).astype(float)
     cut = np.where(np.arange(whole.size) > restart, whole - whole[restart], whole)
     range_s = float(at_s[-1])
