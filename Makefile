@@ -24,7 +24,7 @@ COMPILE := out/lock/bin/uv pip compile pyproject.toml --universal --fork-strateg
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help plan test runtime test-runtime deploy-check nightly check theory fidelity coverage audit notebooks bench lab lock clean
+.PHONY: help plan test runtime promtool test-runtime deploy-check nightly check theory fidelity coverage audit notebooks bench lab lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -44,6 +44,16 @@ endif
 	@echo "make test: nothing was tested on the real runtime (make test-runtime does that)"
 
 runtime: .venv/runtime ## Set up the real runtime: Node, workerd and the packages of deploy/.
+
+promtool: out/promtool/usr/bin/promtool ## Unpack promtool, from Debian's package prometheus: tests hold our replay of alerts against it.
+
+out/promtool/usr/bin/promtool:
+	@mkdir -p $(CURDIR)/out/promtool
+	@cd out/promtool && { apt-get download -qq prometheus 2>/dev/null || \
+	{ apt-get update -qq && apt-get download -qq prometheus; } } || \
+	{ echo "make promtool: apt-get has no package prometheus here; its tests are skipped"; exit 1; }
+	@cd out/promtool && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool && rm prometheus_*.deb
+	@touch $@ && $@ --version | head -1
 
 test-runtime: .venv/dev .venv/runtime ## Check the Workers of deploy/, and test them on the real runtime.
 	cd deploy && $(NODE) node_modules/typescript/bin/tsc --noEmit

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sim import flow as flow
     from sim import models as models
     from sim import theory as theory
+    from sim.experiments.alerting.alerts import Alerts as Alerts
+    from sim.experiments.alerting.alerts import alerts as alerts
+    from sim.experiments.alerting.files import write_alerts as write_alerts
     from sim.experiments.calibration.calibrate import Calibration as Calibration
     from sim.experiments.calibration.calibrate import calibrate as calibrate
     from sim.experiments.capacity import Capacity as Capacity
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AbortRule": "sim.runners.load.abort",
+    "Alerts": "sim.experiments.alerting.alerts",
     "Calibration": "sim.experiments.calibration.calibrate",
     "Capacity": "sim.experiments.capacity",
     "Caps": "sim.runners.load.guard",
@@ -97,6 +101,7 @@ _HOME = {
     "Servers": "sim.experiments.sizing.servers",
     "SimError": "sim.foundation.errors",
     "Sizing": "sim.experiments.sizing.choices",
+    "alerts": "sim.experiments.alerting.alerts",
     "availability": "sim.judgement.availability",
     "by_route": "sim.results.breakdown",
     "calibrate": "sim.experiments.calibration.calibrate",
@@ -140,6 +145,7 @@ _HOME = {
     "theory": "sim",
     "uncertainty": "sim.experiments.uncertainty",
     "waterfall": "sim.results.breakdown",
+    "write_alerts": "sim.experiments.alerting.files",
 }
 """Module of each name."""
 
@@ -154,6 +160,7 @@ _SIZED = ("OneDown", "Servers", "Sizing")
 VIEWS.update(
     {
         "Calibration.html": "sim.report.calibration_report:calibration_html",
+        "Alerts.html": "sim.report.alert_tables:alerts_html",
         "D1Report.html": "sim.report.query_tables:d1report_html",
         "Plan.html": "sim.report.html:plan_html",
         "Plan.text": "sim.report.sentences:summary",

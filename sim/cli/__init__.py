@@ -9,6 +9,7 @@ invalid), 4 a crash.
 Imports are inside the commands so that ``headroom --help`` does not wait for NumPy.
 """
 
+from sim.cli import alerting as alerting
 from sim.cli import analyses as analyses
 from sim.cli import deployments as deployments
 from sim.cli import loading as loading

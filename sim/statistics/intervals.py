@@ -13,6 +13,7 @@ Sources
 Schmeiser, "Batch size effects in the analysis of simulation output", Oper. Res. 30, 1982 (10 to 30 batches).
 Tafazzoli and Wilson, "Skart: a skewness- and autoregression-adjusted batch-means procedure", IIE Trans. 43, 2011.
 Willink, "A confidence interval and test for the mean of an asymmetric distribution", Commun. Stat. 34, 2005.
+Garwood, "Fiducial limits for the Poisson distribution", Biometrika 28, 1936.
 Korn and Graubard, "Confidence intervals for proportions with small expected number of positive counts estimated
 from survey data", Survey Methodology 24, 1998 (effective sample size in the exact binomial interval).
 """
@@ -24,7 +25,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, ndtri, stdtrit
+from scipy.special import betaincinv, gammaincinv, ndtri, stdtrit
 
 from sim.foundation.errors import UsageError
 
@@ -154,6 +155,32 @@ def proportion_interval(successes: int, n: int, *, level: float = 0.95, n_effect
     high = float(betaincinv(hits + 1, trials - hits, 1 - tail)) if hits < trials else 1.0
     method = "Clopper-Pearson" if n_effective is None else "Clopper-Pearson, effective n"
     return Estimate(share, low, high, n, method, level, int(trials))
+
+
+def rate_interval(events: int, exposure: float, *, level: float = 0.95) -> Estimate:
+    """Estimate a rate of independent events by Garwood: coverage of at least *level*.
+
+    Parameters
+    ----------
+    events : int
+        Number of events, >= 0.
+    exposure : float
+        Time in which they were counted, > 0; the rate is per unit of it.
+    level : float
+        Coverage asked for, in (0, 1).
+
+    Raises
+    ------
+    UsageError
+        Arguments outside their rule.
+    """
+    if events < 0 or not 0 < exposure < inf:
+        raise UsageError(f"events={events}, exposure={exposure} must satisfy events >= 0 and exposure > 0")
+    _check(level=level)
+    tail = (1 - level) / 2
+    low = float(gammaincinv(events, tail)) if events else 0.0
+    high = float(gammaincinv(events + 1, 1 - tail))
+    return Estimate(events / exposure, low / exposure, high / exposure, events, "Garwood", level, events)
 
 
 def share_interval(flags: ArrayLike, *, level: float = 0.95, batches: int = BATCHES) -> Estimate:

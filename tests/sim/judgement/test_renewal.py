@@ -11,7 +11,10 @@ import pytest
 
 from sim.foundation.errors import ScenarioError, UsageError
 from sim.judgement.incidents import IncidentRecord, Window, read_incidents
-from sim.judgement.renewal import LENGTHS_MIN, Renewal, fit_renewal
+from sim.judgement.renewal import Renewal, fit_renewal
+from sim.statistics.clustered_counts import ClusteredCounts
+from sim.statistics.heavy_lengths import LENGTHS_MIN, HeavyLengths
+from sim.statistics.intervals import rate_interval
 
 RECORD = Path(__file__).parents[3] / "scenarios" / "platform" / "incidents.csv"
 HEAD = "# observed 2026-01-01 2026-02-01\nstart_utc,minutes,severity,products,scope\n"
@@ -59,20 +62,26 @@ def test_a_common_cause_is_one_incident_and_an_unknown_product_is_refused(tmp_pa
         fit_renewal(record, ["kv"])
 
 
+def process(lengths: np.ndarray, days: int) -> Renewal:
+    """A process that had these incidents evenly in ten periods."""
+    counts = np.array([len(part) for part in np.array_split(lengths, 10)], dtype=float)
+    return Renewal(lengths, ClusteredCounts(counts, np.full(10, days / 10)))
+
+
 def test_prediction_has_the_mean_of_the_process() -> None:
     logs = np.random.default_rng(3).normal(3, 0.5, size=400)
-    renewal = Renewal(np.append(np.exp(logs), np.zeros(100)), observed_days=1_000)
+    renewal = process(np.append(np.exp(logs), np.zeros(100)), 1_000)
     open_minutes = renewal.open_minutes_draws(100, draws=20_000, rng=np.random.default_rng(1))
     expected = 0.1 * 400 * np.exp(logs.mean() + logs.var() / 2)
-    assert open_minutes.mean() == pytest.approx(expected, rel=0.02)
+    assert open_minutes.mean() == pytest.approx(expected, rel=0.04)
     spared = renewal.request_success_draws(100, hit_share=(0.1, 0.3), draws=20_000, rng=np.random.default_rng(1))
-    assert (1 - spared).mean() == pytest.approx(0.2 * expected / 144_000, rel=0.02)
+    assert (1 - spared).mean() == pytest.approx(0.2 * expected / 144_000, rel=0.04)
 
 
 @pytest.mark.parametrize("hit_share", [(-0.1, 0.5), (0.5, 0.1), (0.5, 1.1), (float("nan"), 1.0)])
 def test_a_share_outside_its_rule_is_refused(hit_share: tuple[float, float]) -> None:
     with pytest.raises(UsageError, match="must be an interval within"):
-        Renewal(np.ones(3), 10).request_success_draws(30, hit_share=hit_share, draws=10, rng=np.random.default_rng(1))
+        process(np.ones(30), 10).request_success_draws(30, hit_share=hit_share, draws=10, rng=np.random.default_rng(1))
 
 
 def test_the_interval_covers_what_was_held_back_of_a_process_that_it_fits() -> None:
@@ -80,9 +89,51 @@ def test_the_interval_covers_what_was_held_back_of_a_process_that_it_fits() -> N
     covered = 0
     for _ in range(200):
         halves = [rng.lognormal(4, 1, size=rng.poisson(60)) for _ in range(2)]
-        low, high = np.quantile(Renewal(halves[0], 400).open_minutes_draws(400, draws=400, rng=rng), [0.025, 0.975])
+        low, high = np.quantile(process(halves[0], 400).open_minutes_draws(400, draws=400, rng=rng), [0.025, 0.975])
         covered += low <= halves[1].sum() <= high
-    assert 180 <= covered <= 199
+    assert 185 <= covered <= 200
+
+
+def test_clustered_counts_are_covered_where_poisson_ones_are_too_narrow() -> None:
+    """Months of a negative binomial whose variance is 6 times its mean."""
+    rng = np.random.default_rng(5)
+    covered = 0
+    for _ in range(200):
+        seen, held = (rng.poisson(rng.gamma(1.0, 5.0, size=12)).astype(float) for _ in range(2))
+        draws = ClusteredCounts(seen, np.full(12, 30.0)).draws(360, draws=400, rng=rng)
+        low, high = np.quantile(draws, [0.025, 0.975])
+        covered += low <= held.sum() <= high
+    assert 182 <= covered <= 200
+
+
+def test_counts_without_clusters_are_hardly_wider_than_poisson() -> None:
+    counts = np.full(100, 4.0)
+    draws = ClusteredCounts(counts, np.ones(100)).draws(100, draws=4_000, rng=np.random.default_rng(6))
+    # Poisson around 400 with a rate of the same uncertainty: standard deviation 28.
+    assert draws.mean() == pytest.approx(400, rel=0.02)
+    assert 24 <= draws.std() <= 34
+
+
+def test_lognormal_lengths_are_predicted_as_such() -> None:
+    rng = np.random.default_rng(7)
+    law = HeavyLengths(rng.lognormal(4, 1, size=2_000))
+    drawn = np.log(law.draws(np.ones(20_000, dtype=np.int64), at_most=1e9, rng=rng))
+    assert np.quantile(drawn, [0.05, 0.5, 0.95]) == pytest.approx([4 - 1.645, 4, 4 + 1.645], abs=0.12)
+
+
+@pytest.mark.parametrize("bad", [np.ones(2), np.array([1.0, 2.0, 0.0])])
+def test_too_few_lengths_or_none_are_refused(bad: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="must be >= 3, all > 0"):
+        HeavyLengths(bad)
+
+
+def test_a_rate_has_garwoods_interval() -> None:
+    """Tables of the Poisson distribution: no event, at most 3.689; ten events, 4.795 to 18.39."""
+    assert rate_interval(0, 1.0).high == pytest.approx(3.689, abs=1e-3)
+    ten = rate_interval(10, 1.0)
+    assert (ten.low, ten.high) == pytest.approx((4.795, 18.39), abs=1e-2)
+    with pytest.raises(UsageError, match="must satisfy"):
+        rate_interval(-1, 1.0)
 
 
 def coverage(record: IncidentRecord, *, splits: int, rng: np.random.Generator) -> dict[str, tuple[int, int]]:
@@ -110,12 +161,28 @@ def coverage(record: IncidentRecord, *, splits: int, rng: np.random.Generator) -
     return found
 
 
-def test_the_shipped_record_is_predicted_for_held_back_months_nearly_as_often_as_stated() -> None:
+def test_the_shipped_record_is_predicted_for_held_back_months_as_often_as_stated() -> None:
     found = coverage(read_incidents(RECORD), splits=40, rng=np.random.default_rng(7))
     covered, tried = (sum(counts) for counts in zip(*found.values(), strict=True))
     assert tried >= 200
-    # Incidents cluster more than a Poisson process: docs/UPTIME.md states the shortfall from 0.95.
-    assert 0.85 <= covered / tried <= 0.97
+    # 40 splits of one record are far from independent: docs/UPTIME.md has 200 of them, and two in the order of time.
+    assert 0.92 <= covered / tried <= 0.99
+
+
+def test_the_held_back_half_of_the_record_has_the_availability_that_the_other_predicts() -> None:
+    """Every second month is held back; the other months predict the time without an open incident."""
+    record = read_incidents(RECORD)
+    starts = [window.start + timedelta(days=30 * n) for window in record.windows for n in range(window.days // 30)]
+    months = [Window(start, start + timedelta(days=30)) for start in starts]
+    seen, held = record.during(months[::2]), record.during(months[1::2])
+    products = ("workers", "durable_objects", "d1", "r2")
+    assert len(held.touching(products)) >= 10
+    draws = fit_renewal(seen, products).request_success_draws(
+        held.days, hit_share=(1, 1), draws=4_000, rng=np.random.default_rng(8)
+    )
+    low, high = np.quantile(draws, [0.025, 0.975])
+    lost = sum(one.open_minutes for one in held.touching(products)) / (held.days * 1_440)
+    assert low <= 1 - lost <= high
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Burn-rate alerts of a scenario, backtested on simulated incidents and quiet quarters."""
