@@ -34,6 +34,19 @@ def test_shipped_scenarios_bill_the_volume_that_they_name(name: str, requests: f
     assert "the volume of [demand]" in bill.notes[0]
 
 
+@pytest.mark.parametrize(("name", "appends", "usd"), [("launch", 0.55 * 3e7, 37), ("phase4", 0.55 * 3e8, 1_200)])
+def test_bills_from_before_index_entries_were_counted_differ_by_those_rows_alone(
+    name: str, appends: float, usd: float
+) -> None:
+    """37 and some 1,200 USD were bills of 2 rows an append and 1 a flush; an append writes 3, and a flush 3 and 1."""
+    bill = cost(load_scenario(name))
+    (line,) = (one for one in bill.lines if (one.component, one.meter) == ("durable_objects", "rows_written"))
+    flushes = (line.used - 3 * appends) / 4
+    assert flushes > 0
+    before = max(0.0, 2 * appends + flushes - line.included) * line.usd / line.billed
+    assert bill.month_usd - line.usd + before == pytest.approx(usd, rel=0.02)
+
+
 def test_demand_changes_no_draw_of_what_is_played() -> None:
     """The rate stays the one that is written; the volume is the bill's alone."""
     launch = load_scenario("launch")
