@@ -77,7 +77,7 @@ def test_every_alert_has_a_runbook_that_exists(name: str) -> None:
 
 
 def test_a_scenario_without_a_target_that_can_be_counted_is_refused_with_the_reason() -> None:
-    with pytest.raises(UsageError, match="no target can have an alert .*600000 ms is no bound of the histogram"):
+    with pytest.raises(UsageError, match=r"no target can have an alert .*600000 ms is no bound of the histogram"):
         rules_of(load_scenario("pipeline"))
 
 
