@@ -18,6 +18,7 @@ from reference_impl.errors import ImplError
 from reference_impl.messages import Response
 from reference_impl.monitoring.metrics import LATENCY_BOUNDS_MS, Monitoring
 from sim.experiments.alerting.alerts import rules_of
+from sim.foundation.errors import UsageError
 from sim.judgement.alerts.objectives import BUCKET_BOUNDS_MS, TOTAL
 from sim.judgement.alerts.replay import Counter, Samples, replay
 from sim.judgement.alerts.rule_file import rule_file
@@ -26,8 +27,12 @@ from sim.judgement.targets import load_targets
 from sim.scenario.scenario import load_scenario
 from tests.project.tidy import ROOT
 
+NOT_PLAYED = ("cloudflare", "pipeline")
+"""A base; and a scenario none of whose targets has a counter."""
 SCENARIOS = sorted(
-    path.stem for path in (ROOT / "scenarios").glob("*.toml") if path.stem not in ("targets", "cloudflare")
+    path.stem
+    for path in (ROOT / "scenarios").glob("*.toml")
+    if path.stem not in NOT_PLAYED and not path.stem.endswith("targets")
 )
 LAUNCH = load_scenario("launch")
 RULES, WAVE, _ = rules_of(LAUNCH)
@@ -69,6 +74,11 @@ def test_every_alert_has_a_runbook_that_exists(name: str) -> None:
     for link in links:
         page = (ROOT / link).read_text("utf-8")
         assert "## First five minutes" in page, link
+
+
+def test_a_scenario_without_a_target_that_can_be_counted_is_refused_with_the_reason() -> None:
+    with pytest.raises(UsageError, match=r"no target can have an alert .*600000 ms is no bound of the histogram"):
+        rules_of(load_scenario("pipeline"))
 
 
 def test_names_and_bounds_are_those_that_the_reference_exports() -> None:
