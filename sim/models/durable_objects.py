@@ -40,11 +40,12 @@ from sim.flow import (
     Time,
     Waiting,
 )
+from sim.foundation.errors import ScenarioError
 from sim.foundation.schema import Count as Number
 from sim.foundation.schema import NotNegative, Positive, Table, count_or
 from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, meter, per_million, storage
 from sim.models.component import Component, Instance, Operation, Tier
-from sim.randomness.distributions import Constant, Distribution
+from sim.randomness.distributions import Distribution
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,8 +79,8 @@ class DurableObjects(Table):
     further one; all are answered at its end. Without it every request has a turn of its own."""
     collection_every_requests: Number | None = None
     """Requests of one object after which its isolate collects garbage; without it, never."""
-    collection_ms: Distribution = Constant(value=0.0)
-    """Time of a collection; it holds the object."""
+    collection_ms: Distribution | None = None
+    """Time of a collection, which holds the object; needed with ``collection_every_requests``."""
     storage: Literal["sqlite", "kv"] = "sqlite"
     """Back end of the objects' storage; the older ``kv`` has no SQL."""
     sqlite_value_bytes_max: Number | None = None
@@ -167,8 +168,12 @@ def _in_turns(objects: Instance, work: Flow) -> Flow:
 def _collection(objects: Instance) -> Flow:
     """Stop to collect garbage, if it is time; do so inside a hold."""
     table: DurableObjects = objects.table
-    if table.collection_every_requests is None:
+    if table.collection_every_requests is None and table.collection_ms is None:
         return ()
+    if table.collection_every_requests is None or table.collection_ms is None:
+        where = f"system.{objects.name}.collection_"
+        rule = f"{where}every_requests and {where}ms must be given together"
+        raise ScenarioError(f"{rule} (scenarios/README.md)")
     since = Counter(f"{objects.name}_collection", instances=station(objects).instances)
     stop = (Reset(since), Delay(table.collection_ms, objects.stream("collection")))
     return (Count(since), Branch(CountAtLeast(since, table.collection_every_requests), stop))
