@@ -33,6 +33,16 @@ export function failedPrecondition(method: string, headers: Headers, validators:
   return failedToMatch(headers, validators) ?? failedToDiffer(method, headers, validators);
 }
 
+/** Whether a request to write has a precondition. */
+export function isConditionalWrite(headers: Headers): boolean {
+  return ["if-match", "if-none-match", "if-unmodified-since"].some((name) => headers.has(name));
+}
+
+/** Return whether the preconditions of a write forbid it, given what is stored now; null: nothing. */
+export function failedToWrite(headers: Headers, validators: Validators | null): boolean {
+  return validators === null ? headers.has("if-match") : failedPrecondition("PUT", headers, validators) !== null;
+}
+
 /** Return first and last position of the range that a request asks for; null for the whole object. */
 export function wantedRange(
   method: string,

@@ -5,7 +5,14 @@
  */
 
 import { Gatekeeper, type Scope } from "./access.ts";
-import { failedPrecondition, validatorHeaders, wantedRange } from "./conditions.ts";
+import {
+  failedPrecondition,
+  failedToWrite,
+  isConditionalWrite,
+  validatorHeaders,
+  type Validators,
+  wantedRange,
+} from "./conditions.ts";
 import type { Env } from "./env.ts";
 import { HttpError, RequestError } from "./errors.ts";
 import { usageEvent } from "./ledger/policy.ts";
@@ -165,23 +172,48 @@ async function search({ env, query }: Ask): Promise<Response> {
   return json({ success: true, loras: results });
 }
 
-async function upload({ env, query, name, body }: Ask): Promise<Response> {
+async function upload({ request, env, query, name, body }: Ask): Promise<Response> {
   if (body.byteLength === 0) throw new RequestError(400, "empty_body", "an adapter must have at least 1 byte");
   const domain = validation.name("domain", query.get("domain") ?? "code");
   const key = adapterKey(name);
   // The object first: a row must never name an object that is not there.
-  const stored = await env.STORAGE.put(key, body);
-  if (stored === null) throw new HttpError(500, "internal", "an unconditional put was refused by a condition");
+  const stored = await put(env.STORAGE, key, body, request.headers);
   const list = env.DB.prepare(LIST).bind(name, SYSTEM_USER, domain, key, stored.etag);
   await env.DB.batch([env.DB.prepare(OWNER).bind(SYSTEM_USER), list]);
   return json({ success: true, id: name, size_bytes: stored.size, etag: stored.etag });
+}
+
+/** Store a body if the preconditions of the request hold. R2 checks again, as it writes, that what they were held
+ * against is still what is there: of two writers that saw one version, one is refused.
+ */
+async function put(bucket: R2Bucket, key: string, body: Uint8Array, headers: Headers): Promise<R2Object> {
+  const isConditional = isConditionalWrite(headers);
+  const found = isConditional ? await bucket.head(key) : null;
+  if (isConditional && failedToWrite(headers, found && validatorsOf(found))) throw writeRefused(found);
+  const unchanged = found === null ? { etagDoesNotMatch: "*" } : { etagMatches: found.etag };
+  // With a condition the answer may be null, which the types of an unconditional put leave out.
+  const stored: R2Object | null = isConditional
+    ? await bucket.put(key, body, { onlyIf: unchanged })
+    : await bucket.put(key, body);
+  if (stored === null) throw writeRefused(await bucket.head(key));
+  return stored;
+}
+
+function writeRefused(found: R2Object | null): RequestError {
+  const stored = found === null ? "there is no object" : `the stored object has the etag ${found.etag}`;
+  const message = `a precondition is false: ${stored}; fetch it and decide again`;
+  return new RequestError(412, "precondition_failed", message);
+}
+
+function validatorsOf(found: R2Object): Validators {
+  return { etag: found.etag, uploadedS: Math.floor(found.uploaded.getTime() / 1000) };
 }
 
 async function download({ request, env, name }: Ask): Promise<Response> {
   const key = adapterKey(name);
   const found = await env.STORAGE.get(key);
   if (found === null) throw new RequestError(404, "not_found", `there is no adapter ${JSON.stringify(name)}`);
-  const validators = { etag: found.etag, uploadedS: Math.floor(found.uploaded.getTime() / 1000) };
+  const validators = validatorsOf(found);
   const failed = failedPrecondition(request.method, request.headers, validators);
   if (failed !== null) await found.body.cancel();
   if (failed === 304) return new Response(null, { status: 304, headers: validatorHeaders(validators) });

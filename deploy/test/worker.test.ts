@@ -121,6 +121,22 @@ test("the cron job flushes what the ledgers of known organisations owe", async (
   }
 });
 
+test("of writers that found no adapter, one stores it", async () => {
+  const worker = await migrated(started({ OPEN_ACCESS: "1" }));
+  try {
+    const put = async (body: string): Promise<number> => {
+      const headers = { "if-none-match": "*" };
+      const answer = await worker.dispatchFetch(`${ADDRESS}/loras/a/adapter.safetensors`, { method: "PUT", headers, body });
+      await answer.arrayBuffer();
+      return answer.status;
+    };
+    const statuses = await Promise.all(["a", "b", "c", "d", "e"].map(put));
+    expect(statuses.sort()).toEqual([200, 412, 412, 412, 412]);
+  } finally {
+    await worker.dispose();
+  }
+});
+
 test("the gauges count what was answered", async () => {
   const worker = await migrated(started({ OPEN_ACCESS: "1" }));
   try {

@@ -28,17 +28,24 @@ SEQUENCES = count()
 
 @dataclass(frozen=True)
 class Ask:
-    """One request; every ``@`` in path, query and body stands for the name of the sequence."""
+    """One request; every ``@`` in path, query and body stands for the name of the sequence.
+
+    A query that is text is sent as it is, and so is a ``%`` in the path.
+    """
 
     method: str
     path: str
-    query: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] | str = field(default_factory=dict)
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
 
     def named(self, name: str) -> "Ask":
         """Return the request of the sequence *name*."""
-        query = {key: value.replace("@", name) for key, value in self.query.items()}
+        query = self.query
+        if isinstance(query, str):
+            query = query.replace("@", name)
+        else:
+            query = {key: value.replace("@", name) for key, value in query.items()}
         path = self.path.replace("@", name)
         return Ask(self.method, path, query, self.body.replace(b"@", name.encode()), self.headers)
 
@@ -65,9 +72,9 @@ class Client:
 
     def ask(self, asked: Ask) -> Answer:
         """Send one request and return what is compared of its answer."""
-        target = quote(asked.path, safe="/")
+        target = quote(asked.path, safe="/%")
         if asked.query:
-            target += f"?{urlencode(asked.query)}"
+            target += f"?{asked.query if isinstance(asked.query, str) else urlencode(asked.query)}"
         self._connection.request(asked.method, target, asked.body or None, asked.headers)
         answer = self._connection.getresponse()
         content = answer.read()
@@ -168,6 +175,13 @@ searches = st.builds(
     mostly(st.sampled_from(["@-x", "@-y"]), st.sampled_from(["", "a b"])),
     mostly(st.sampled_from([None, "1", "20", "007"]), st.sampled_from(["0", "101", "x", "-1", "1.0", ""])),
 )
+raw_searches = st.sampled_from(
+    [
+        "domain=@-x&domain=@-y", "domain=@-y&domain=@-x", "domain=%00", "domain=%ED%A0%80", "domain=%zz", "domain",
+        "DOMAIN=@-x", "domain=@-x;limit=1", "domain=@-x&limit", "&&domain=@-x&", "domain=@%2Dx&limit=%31",
+        "domain=@-x&limit=1+", "domain=@-x&unknown=1", "?domain=@-x", "domain=%40", "domain=@-x&limit=1&limit=x",
+    ]
+).map(lambda query: Ask("GET", "/loras", query))  # fmt: skip
 contents = st.binary(min_size=0, max_size=40)
 STORED_TAG = f'"{hashlib.md5(b"abc").hexdigest()}"'
 etags = st.sampled_from(
@@ -183,7 +197,20 @@ condition = st.one_of(
     st.tuples(st.just("range"), ranges),
     st.tuples(st.just("range"), ranges),
 )
-conditions = st.lists(condition, max_size=3).map(dict)
+spellings = st.sampled_from([str.lower, str.upper, str.title])
+conditions = st.builds(
+    lambda spell, some: {spell(name): value for name, value in some}, spellings, st.lists(condition, max_size=3)
+)
+false_for_the_stored = st.sampled_from(
+    [
+        {"if-none-match": "*"},
+        {"If-None-Match": f'"x", W/{STORED_TAG}'},
+        {"if-match": '"x"'},
+        {"IF-MATCH": f"W/{STORED_TAG}"},
+        {"if-match": "nonsense"},
+        {"if-unmodified-since": "Sun, 06 Nov 1994 08:49:37 GMT"},
+    ]
+)
 adapters = st.sampled_from([*ADAPTERS, ADAPTERS[0], ADAPTERS[0], ADAPTERS[0]]).map(
     lambda name: f"/loras/@-{name}/adapter.safetensors"
 )
@@ -226,14 +253,23 @@ strange = st.builds(
         ]
     ),
 )  # fmt: skip
-requests = st.one_of(logs, logs, logs, of_organization, searches, downloads, downloads, councils, states, strange)
+encoded = st.sampled_from(
+    ["a%00b", "%ED%A0%80", "%zz", "a%2Fb", "a%ffb", "a%0A", "a%20b", "@-adapter-0%00", "@%2Dadapter-0", "%2e%2e%2e"]
+).map(lambda name: Ask("GET", f"/loras/{name}/adapter.safetensors"))
+refused_writes = false_for_the_stored.map(
+    lambda headers: Ask("PUT", f"/loras/@-{ADAPTERS[0]}/adapter.safetensors", {"domain": "@-x"}, b"abd", headers)
+)
+requests = st.one_of(
+    *(logs, logs, logs, of_organization, searches, raw_searches, downloads, downloads, encoded),
+    *(refused_writes, councils, states, strange),
+)
 
 ledger_sequences = st.lists(st.one_of(logs, logs, of_organization), min_size=5, max_size=15)
 
 
-def stored(adapter: str, content: bytes, *, domain: str = "@-x") -> Ask:
+def stored(adapter: str, content: bytes, *, domain: str = "@-x", headers: dict[str, str] | None = None) -> Ask:
     """Return the request that stores an adapter."""
-    return Ask("PUT", f"/loras/@-{adapter}/adapter.safetensors", {"domain": domain}, content)
+    return Ask("PUT", f"/loras/@-{adapter}/adapter.safetensors", {"domain": domain}, content, headers or {})
 
 
 @st.composite
@@ -242,7 +278,9 @@ def sequences(draw: st.DrawFn) -> list[Ask]:
     asked: list[Ask] = draw(st.lists(requests, min_size=12, max_size=20))
     for adapter in draw(st.lists(st.sampled_from(ADAPTERS[1:]), unique=True, max_size=2)):
         domain = draw(mostly(st.sampled_from(["@-x", "@-y"]), st.sampled_from(["", "a b"])))
-        asked.insert(draw(st.integers(0, len(asked))), stored(adapter, draw(contents), domain=domain))
+        headers = draw(st.sampled_from([{}, {}, {"if-none-match": "*"}, {"If-Match": "*"}, {"if-match": '"x"'}]))
+        put = stored(adapter, draw(contents), domain=domain, headers=headers)
+        asked.insert(draw(st.integers(0, len(asked))), put)
     return [stored(ADAPTERS[0], b"abc"), *asked]
 
 
