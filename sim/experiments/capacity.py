@@ -154,7 +154,8 @@ def capacity(
     ------
     UsageError
         The arrivals are a closed loop, *seeds* < 2, or every target is missed at any load; or the scenario has faults,
-        which last for a part of a run, so that the answer would depend on its length.
+        which last for a part of a run, so that the answer would depend on its length; or objects whose turns are
+        shared, of which arithmetic does not know where the search ends.
     """
     if seeds < 2:
         raise UsageError(f"seeds={seeds} must be >= 2: one seed has no interval")
@@ -164,6 +165,12 @@ def capacity(
         rule = "must be 0 for a capacity: they last for a part of a run"
         way_out = "leave them out (--set faults=[]); sim.hysteresis finds the loads at which it recovers from them"
         raise UsageError(f"faults={len(scenario.faults)} {rule}; {way_out}")
+    for name, instance in scenario.system.instances.items():
+        if getattr(instance.table, "coalesced_ms", None) is not None:
+            rule = "must be absent for a capacity: arithmetic has no bound for turns that are shared"
+            raise UsageError(
+                f"system.{name}.coalesced_ms {rule} (sim.sweep over workload.arrivals.rate_per_s shows it)"
+            )
     check_rate(scenario)
     search = Search(scenario, scenario.seed, engine=engine, screening=screening, on_progress=on_progress)
     ladder = search.climb()

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sim import load_scenario, play
+from sim import capacity, load_scenario, play
 from sim.experiments.calibration.shared_turns import turns
-from sim.foundation.errors import ScenarioError
+from sim.foundation.errors import ScenarioError, UsageError
 from sim.scenario.scenario import Scenario
 from tests.evidence.fidelity_workerd import SCENARIO
 from tests.support import schedules
@@ -47,6 +47,11 @@ def test_garbage_is_collected_after_so_many_requests(engine: str) -> None:
     scenario = one_object(collection_every_requests=3, collection_ms=20.0)
     found = latencies_ms(scenario, [100.0 * number for number in range(7)], engine)
     assert found == pytest.approx([0.5, 0.5, 20.5, 0.5, 0.5, 20.5, 0.5])
+
+
+def test_a_capacity_that_arithmetic_cannot_bound_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"system\.durable_objects\.coalesced_ms must be absent for a capacity"):
+        capacity(one_object(coalesced_ms=0.1))
 
 
 @pytest.mark.parametrize("given_alone", [{"collection_every_requests": 5}, {"collection_ms": 20.0}])
