@@ -8,6 +8,7 @@ restored exactly.
 import json
 import platform
 from collections.abc import Sequence
+from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from sim.scenario.scenario import Scenario, load_scenario
 
 SCHEMA_VERSION = 2
 MANIFEST_KEY = b"headroom"
+DIGEST_KEY = b"headroom_blake2b"
+"""Of the manifest, which no page's checksum covers; files of earlier versions have none."""
 LIBRARIES = ("headroom", "numpy", "pandas", "pyarrow")
 
 NUMBERS = {
@@ -69,8 +72,9 @@ def save_run(result: Result, path: Path | str) -> None:
     """
     target = Path(path)
     table = pa.Table.from_pandas(result.frame, preserve_index=False)
-    manifest = json.dumps(_manifest(result), allow_nan=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), MANIFEST_KEY: manifest.encode()})
+    manifest = json.dumps(_manifest(result), allow_nan=False).encode()
+    kept = {MANIFEST_KEY: manifest, DIGEST_KEY: _digest(manifest)}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **kept})
     try:
         with whole_file(target) as file:
             pq.write_table(table, file, write_page_checksum=True)
@@ -97,7 +101,10 @@ def load_run(path: Path | str, *, scenario: Scenario | None = None) -> Result:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
-        manifest = json.loads((table.schema.metadata or {})[MANIFEST_KEY])
+        kept = table.schema.metadata or {}
+        if _digest(kept[MANIFEST_KEY]) != kept.get(DIGEST_KEY, _digest(kept[MANIFEST_KEY])):
+            raise RunnerError(f"run {str(path)!r} cannot be read: its manifest is damaged")
+        manifest = json.loads(kept[MANIFEST_KEY])
     except KeyError:
         raise RunnerError(f"run {str(path)!r} must be a file that --save wrote; it is another parquet file") from None
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -112,6 +119,10 @@ def load_run(path: Path | str, *, scenario: Scenario | None = None) -> Result:
     except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException, SimError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else _one_line(error)
         raise RunnerError(f"run {str(path)!r} is malformed: {what}") from None
+
+
+def _digest(manifest: bytes) -> bytes:
+    return blake2b(manifest, digest_size=16).hexdigest().encode()
 
 
 def _manifest(result: Result) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def headroom(
 
 
 WRONG = {
-    "run nothing": 'scenario="nothing" does not exist; it is one of: feed, launch',
+    "run nothing": 'scenario="nothing" does not exist; it is one of: assistant, feed, launch',
     "run launch --on simp": "did you mean 'simpy'?",
     "run launch --rate -3": "workload.arrivals.rate_per_s=-3.0 must be > 0",
     "run launch --rate nan": "workload.arrivals.rate_per_s=nan must be a finite number",
