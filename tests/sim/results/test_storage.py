@@ -7,6 +7,7 @@ run and one with a live run's columns go to disk and back; then files are damage
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,9 @@ def change(path: Path, field: str, *, value: Any) -> None:
     part.pop(last)
     if value is not GONE:
         part[last] = value
-    metadata = {**table.schema.metadata, MANIFEST: json.dumps(manifest).encode()}
+    changed = json.dumps(manifest).encode()
+    digest = blake2b(changed, digest_size=16).hexdigest().encode()  # Written as such, not damaged.
+    metadata = {**table.schema.metadata, MANIFEST: changed, recorded.DIGEST_KEY: digest}
     pq.write_table(table.replace_schema_metadata(metadata), path)
 
 
@@ -192,6 +195,13 @@ def test_a_damaged_file_is_refused_or_unharmed(simulated: Result, saved: Path, t
         else:
             assert bytes_of(back.frame) == bytes_of(simulated.frame)
     assert refused > 40
+
+
+def test_a_manifest_that_was_changed_in_place_is_refused(saved: Path) -> None:
+    table = pq.read_table(saved)
+    changed = table.schema.metadata[MANIFEST].replace(b'"seed": ', b'"seed":  ')
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, MANIFEST: changed}), saved)
+    refuses(saved, "its manifest is damaged")
 
 
 def test_a_cut_file_is_refused(saved: Path, tmp_path: Path) -> None:
