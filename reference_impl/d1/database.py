@@ -174,7 +174,7 @@ class Database:
             "duration": self._clock.now_ms() - began_ms,
             "changes": rows.changes,
             "last_row_id": rows.last_row_id,
-            "changed_db": rows.changes > 0,
+            "changed_db": rows.changes > 0 or rows.is_resized,
             "rows_read": rows.rows_read,
             "rows_written": rows.rows_written,
         }

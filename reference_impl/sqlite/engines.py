@@ -43,6 +43,8 @@ class Rows:
     rows_written: int
     is_counted: bool = True
     """Whether rows read and written are the provider's count, to the row; if not, an estimate or a lower bound."""
+    is_resized: bool = False
+    """Whether the database has another number of pages than before: a table, a view or an index came or went."""
 
     def as_mappings(self) -> list[dict[str, Any]]:
         """Return each row as a mapping from column to value."""
@@ -87,12 +89,15 @@ class _Counter:
 
     def __init__(self, query: Query) -> None:
         self._meter = RowMeter(query)
+        self._query = query
+        self._pages_before: int | None = None
         self._counted: Counted | None = None
         self.is_on = True
 
     def begin(self, sql: str, params: Params) -> bool:
         """Walk *sql* before it runs; return whether its instructions must be counted while it does."""
         word = first_word(sql)
+        self._pages_before = None if word in (*READS, *WRITES) else self._pages()
         walks = self.is_on and word in ("SELECT", "VALUES", *WRITES)
         self._counted = self._meter.count(sql, params, steps_max=STEPS_MAX) if walks else None
         if word not in READS:
@@ -103,8 +108,16 @@ class _Counter:
         """Forget what is known of the database."""
         self._meter.changed(schema=True)
 
-    def rows(self, *, returned: int, changes: int, steps: int) -> tuple[int, int, bool]:
-        """Return rows read and written, and whether they are counted, of the statement that ran."""
+    def rows(self, *, returned: int, changes: int, steps: int) -> tuple[int, int, bool, bool]:
+        """Return rows read and written, whether they are counted, and whether the database has another size."""
+        return *self._rows(returned, changes, steps=steps), self._pages_before not in (None, self._pages())
+
+    def _pages(self) -> int:
+        """Return the pages that are in use, by which the runtime tells a database's size."""
+        pages, free = (self._query(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count"))
+        return int(pages - free)
+
+    def _rows(self, returned: int, changes: int, *, steps: int) -> tuple[int, int, bool]:
         if self._counted is None:
             return returned, changes, False
         is_whole = self._counted.is_whole

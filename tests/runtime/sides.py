@@ -22,6 +22,7 @@ from tests.support.world import settings
 
 Outcome = dict[str, Any]
 META = ("changes", "last_row_id", "changed_db", "rows_read", "rows_written")
+"""What is compared of a statement's ``meta``; the last two are of statements that are counted."""
 SAFE_INTEGER_MAX = 2**53
 
 

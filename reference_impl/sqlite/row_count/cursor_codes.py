@@ -107,7 +107,7 @@ def seek_rowid(machine: Machine, op: Instruction) -> int | None:
     if not isinstance(key, int):
         return op.p2
     machine.rows_read += 1
-    return None if machine.cursor(op.p1).look_up((key,)) else op.p2
+    return None if machine.look_up(machine.cursor(op.p1), (key,)) else op.p2
 
 
 def look_up(machine: Machine, op: Instruction) -> int | None:
@@ -117,7 +117,7 @@ def look_up(machine: Machine, op: Instruction) -> int | None:
     key = machine.values(op.p3, count) if count else list(machine.registers[op.p3])
     if op.code == "NoConflict" and None in key:
         return op.p2
-    return op.p2 if cursor.look_up(key) == (op.code == "Found") else None
+    return op.p2 if machine.look_up(cursor, key) == (op.code == "Found") else None
 
 
 def index_end(machine: Machine, op: Instruction) -> int | None:
@@ -178,15 +178,17 @@ def insert_row(machine: Machine, op: Instruction) -> None:
         cursor.insert(machine.registers.get(op.p2) or (), machine.registers[op.p3])
     elif not op.p5 & IS_NO_OPERATION:
         machine.rows_written += 1
+        machine.gone.get(id(cursor.tree), set()).discard((machine.registers[op.p3],))
 
 
 def insert_entry(machine: Machine, op: Instruction) -> None:
     """Write an entry of an index."""
     cursor = machine.cursor(op.p1)
+    record = machine.registers[op.p2]
     if not cursor.is_ephemeral:
         machine.rows_written += 1
+        machine.gone.get(id(cursor.tree), set()).discard(record)
         return
-    record = machine.registers[op.p2]
     if cursor.tree.find(record) is None:
         cursor.insert(record)
 
@@ -201,8 +203,16 @@ def delete(machine: Machine, op: Instruction) -> None:
     cursor = machine.cursor(op.p1)
     if cursor.is_ephemeral:
         cursor.delete()
-    elif op.p2 & CHANGES:
-        machine.rows_written += 1
+        return
+    machine.rows_written += bool(op.p2 & CHANGES)
+    if not op.p2 & IS_NO_OPERATION:
+        machine.delete(cursor, cursor.entry)
+
+
+def delete_entry(machine: Machine, op: Instruction) -> None:
+    """Delete an entry of an index; P3 is 0 where newer releases of SQLite mean all of its columns."""
+    cursor = machine.cursor(op.p1)
+    machine.delete(cursor, machine.values(op.p2, op.p3 or len(cursor.tree.order.fields)))
 
 
 def clear(machine: Machine, op: Instruction) -> None:
@@ -269,7 +279,7 @@ CODES: Mapping[str, Code] = {
     "IdxInsert": insert_entry,
     "SorterInsert": insert_sorted,
     "Delete": delete,
-    "IdxDelete": lambda _, __: None,
+    "IdxDelete": delete_entry,
     "Clear": clear,
     "Sequence": sequence,
 }

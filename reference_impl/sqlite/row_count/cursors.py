@@ -170,6 +170,11 @@ class Cursor:
         return self.found[0] if self.found is not None else self.tree.records[self.place_index]
 
     @property
+    def entry(self) -> Sequence[Value]:
+        """What tells its entry from all others of the tree: the number of a row, the whole record of an index."""
+        return (self.rowid,) if self.tree.is_table else self.record
+
+    @property
     def rowid(self) -> Value:
         """The number of its row, NULL if it stands on none."""
         if not self.is_in:

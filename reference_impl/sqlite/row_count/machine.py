@@ -65,10 +65,28 @@ class Machine:
     permutation: Sequence[int] = ()
     inserted_rows: int = 0
     """Rows that were written to tables, for the number of the next."""
+    orphans: int = 0
+    """Rows that the statement left without the parent that a foreign key asks for."""
+    gone: dict[int, set[Sequence[Value]]] = field(default_factory=dict)
+    """Entries that the statement has deleted, by the identity of their tree: they are no conflict any more."""
 
     def cursor(self, number: int) -> Cursor:
         """Return a cursor that was opened."""
         return self.cursors[number]
+
+    def look_up(self, cursor: Cursor, key: Sequence[Value]) -> bool:
+        """Move a cursor to the entry that begins with *key*, unless the statement has deleted it."""
+        if not cursor.look_up(key):
+            return False
+        gone, entry = self.gone.get(id(cursor.tree), ()), cursor.entry
+        # A unique index is told without the row's number.
+        if entry in gone or (not cursor.tree.is_table and entry[:-1] in gone):
+            return cursor.go(-1)
+        return True
+
+    def delete(self, cursor: Cursor, entry: Sequence[Value]) -> None:
+        """Note that the statement has deleted an entry of the database."""
+        self.gone.setdefault(id(cursor.tree), set()).add(tuple(entry))
 
     def values(self, first: int, count: int) -> list[Value]:
         """Return registers that lie one after the other."""

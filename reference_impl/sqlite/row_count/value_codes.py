@@ -259,6 +259,16 @@ def jump_always(_: Machine, op: Instruction) -> int:
     return op.p2
 
 
+def count_orphans(machine: Machine, op: Instruction) -> None:
+    """Count rows whose parent is missing, or is there again."""
+    machine.orphans += op.p2
+
+
+def jump_if_no_orphans(machine: Machine, op: Instruction) -> int | None:
+    """Jump to P2 if no row waits for its parent."""
+    return None if machine.orphans else op.p2
+
+
 def jump_if_equal(machine: Machine, op: Instruction) -> int | None:
     """Jump to P2 if the last comparison found its operands equal."""
     return op.p2 if machine.order_code == 0 else None
@@ -286,11 +296,13 @@ CODES: Mapping[str, Code] = {
     **dict.fromkeys(("Function", "PureFunc"), function),
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Divide", "Remainder", "Concat"), binary),
     **dict.fromkeys(("And", "Or"), logic),
-    **dict.fromkeys(("Goto", "Init", "FkIfZero"), jump_always),
+    **dict.fromkeys(("Goto", "Init"), jump_always),
+    "FkCounter": count_orphans,
+    "FkIfZero": jump_if_no_orphans,
     **dict.fromkeys(
         (
             "Noop Explain Transaction Close CollSeq TableLock Expire ReleaseReg CursorHint ResetCount VerifyCookie "
-            "RealAffinity FkCounter FkCheck ResultRow SeekHit FinishSeek RowCell Savepoint AutoCommit"
+            "RealAffinity FkCheck ResultRow SeekHit FinishSeek RowCell Savepoint AutoCommit"
         ).split(),
         nothing,
     ),
