@@ -203,10 +203,13 @@ class Storage(Turns):
             raise PlatformError(f"limit={limit} must be at least 1")
         if start is not None and start_after is not None:
             raise PlatformError("list() cannot be called with both start and start_after")
-        # The first condition uses the index, the second ends the range. Bytes, because SQLite's text functions
-        # stop at a NUL.
-        conditions = ["key >= ?", "substr(CAST(key AS BLOB), 1, ?) = CAST(? AS BLOB)", "key <> ?"]
-        params: Params = [prefix, len(prefix.encode()), prefix, ALARM_KEY]
+        conditions = ["key <> ?"]
+        params: Params = [ALARM_KEY]
+        if prefix:
+            # The first condition uses the index, the second ends the range. Bytes, because SQLite's text functions
+            # stop at a NUL; without a prefix none of it, because of an empty key they make NULL.
+            conditions += ["key >= ?", "substr(CAST(key AS BLOB), 1, ?) = CAST(? AS BLOB)"]
+            params += [prefix, len(prefix.encode()), prefix]
         for condition, bound in (("key >= ?", start), ("key > ?", start_after), ("key < ?", end)):
             if bound is not None:
                 conditions.append(condition)

@@ -6,6 +6,7 @@ the headers that a client acts on, and the body, but for the sentence of an erro
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -94,8 +95,8 @@ def _comparable(content: bytes) -> Any:
 
 
 def new_name() -> str:
-    """Return the name of a sequence that has not run yet."""
-    return f"s{next(SEQUENCES)}"
+    """Return the name of a sequence that has not run yet, not even in another process."""
+    return f"s{os.getpid()}-{next(SEQUENCES)}"
 
 
 def ends() -> list[Ask]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.runtime.sides import META, Outcome, Side
+from tests.runtime.outcomes import META, Outcome, Side
 
 SUFFIX = re.compile(r"( at offset \d+)?(: SQLITE_\w+( \(extended: \w+\))?)?$")
 """What the runtime adds to SQLite's own sentence."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tests.project.tidy import ROOT
 from tests.runtime.api_sequences import NOW_MS, Ask, Client, new_name
 from tests.runtime.binding_sequences import SUFFIX
-from tests.runtime.sides import Outcome, Side
+from tests.runtime.outcomes import Outcome, Side
 
 PAGE = ROOT / "docs/CONFORMANCE.md"
 Status = Literal["implemented", "not yet", "excluded"]

@@ -12,7 +12,7 @@ from sim.runners import workerd
 
 WAIT_S = 60.0
 """A bound on the test's own time."""
-SYSTEM: Mapping[str, Any] = {"d1": {}, "r2": {}}
+SYSTEM: Mapping[str, Any] = {"d1": {}, "r2": {}, "kv": {}}
 
 
 class Probe:
@@ -28,13 +28,23 @@ class Probe:
 
     def calls(self, target: str, binding: str, *, calls: Sequence[Any], name: str = "probe") -> list[dict[str, Any]]:
         """Make calls in order; each outcome has a ``value`` or an ``error``."""
-        body = json.dumps({"target": target, "binding": binding, "name": name, "calls": list(calls)})
+        outcomes: list[dict[str, Any]] = self._asked(target=target, binding=binding, name=name, calls=list(calls))
+        return outcomes
+
+    def events(self, name: str, events: Sequence[Sequence[Any]]) -> list[list[dict[str, Any]]]:
+        """Send events to an object, all at once; return the outcomes of the calls of each."""
+        outcomes: list[list[dict[str, Any]]] = self._asked(
+            target="object", binding="ROUTE_OBJECTS", name=name, calls=[list(calls) for calls in events]
+        )
+        return outcomes
+
+    def _asked(self, **asked: Any) -> Any:
+        body = json.dumps(asked)
         self._connection.request("POST", "/", body)
         answer = self._connection.getresponse()
         content = answer.read()
         assert answer.status == 200, content
-        outcomes: list[dict[str, Any]] = json.loads(content)
-        return outcomes
+        return json.loads(content)
 
     def rows(self, sql: str, *params: Any, binding: str = "d1") -> list[list[Any]]:
         """Return the rows of one query of a database."""

@@ -5,16 +5,17 @@ is played on both; the page is compared with its rows, also where there is no ru
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from sim.runners import workerd
 from tests.runtime import conformance
 from tests.runtime.api_sequences import Client
+from tests.runtime.outcomes import Side
 from tests.runtime.probe import probing
-from tests.runtime.sides import Reference, Runtime, Side
+from tests.runtime.sides import Reference, Runtime
 from tests.support.process import started
-from tests.support.world import memory_engine
 
 Sides = list[tuple[Side, Client]]
 
@@ -22,15 +23,15 @@ Sides = list[tuple[Side, Client]]
 @pytest.fixture(scope="module")
 def sides() -> Iterator[Sides]:
     """Bindings and API of the reference and of the real runtime."""
-    engine = memory_engine()
-    with started("--fsync", "off") as (_, ready), workerd.running() as running, probing() as probe:
-        ours, theirs = Client(str(ready["http"])), Client(running.deployment.http)
-        try:
-            yield [(Reference(engine), ours), (Runtime(probe), theirs)]
-        finally:
-            ours.close()
-            theirs.close()
-            engine.close()
+    with (
+        closing(Reference()) as reference,
+        started("--fsync", "off") as (_, ready),
+        workerd.running() as running,
+        probing() as probe,
+        closing(Client(str(ready["http"]))) as ours,
+        closing(Client(running.deployment.http)) as theirs,
+    ):
+        yield [(reference, ours), (Runtime(probe), theirs)]
 
 
 @pytest.mark.parametrize("row", conformance.ROWS, ids=lambda row: f"{row.area}: {row.what}")

@@ -6,17 +6,18 @@ what differs stands in docs/CONFORMANCE.md. Method: sequences by Hypothesis, pla
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from sim.runners import workerd
-from tests.runtime import api_sequences, binding_sequences
+from tests.runtime import api_sequences, binding_sequences, object_sequences
+from tests.runtime.outcomes import Side
 from tests.runtime.probe import probing
-from tests.runtime.sides import Reference, Runtime, Side
+from tests.runtime.sides import Reference, Runtime
 from tests.support.process import started
-from tests.support.world import memory_engine
 
 SEQUENCES_MIN = 300
 
@@ -69,11 +70,9 @@ def test_the_seed_policy_answers_alike(
 
 @pytest.fixture(scope="module")
 def sides() -> Iterator[tuple[Side, Side]]:
-    """Database and bucket of the reference and of the real runtime."""
-    engine = memory_engine()
-    with probing() as probe:
-        yield Reference(engine), Runtime(probe)
-    engine.close()
+    """Database, bucket, namespace and objects of the reference and of the real runtime."""
+    with closing(Reference()) as reference, probing() as probe:
+        yield reference, Runtime(probe)
 
 
 @settings(max_examples=examples(), suppress_health_check=list(HealthCheck), deadline=None)
@@ -86,3 +85,15 @@ def test_sql_has_the_same_outcome(sides: tuple[Side, Side], calls: list[Any]) ->
 @given(calls=binding_sequences.r2_calls)
 def test_calls_of_a_bucket_have_the_same_outcome(sides: tuple[Side, Side], calls: list[Any]) -> None:
     assert binding_sequences.r2_differences(sides, calls) == []
+
+
+@settings(max_examples=examples(), suppress_health_check=list(HealthCheck), deadline=None)
+@given(calls=object_sequences.kv_calls)
+def test_calls_of_a_kv_namespace_have_the_same_outcome(sides: tuple[Side, Side], calls: list[Any]) -> None:
+    assert object_sequences.kv_differences(sides, calls) == []
+
+
+@settings(max_examples=examples(), suppress_health_check=list(HealthCheck), deadline=None)
+@given(steps=object_sequences.object_steps)
+def test_events_of_an_object_have_the_same_outcome(sides: tuple[Side, Side], steps: list[Any]) -> None:
+    assert object_sequences.object_differences(sides, steps, name=api_sequences.new_name()) == []

@@ -130,6 +130,13 @@ def test_deleting_all_leaves_nothing(open_: Open) -> None:
     assert s.list() == {"key": 2}
 
 
+def test_the_empty_key_is_a_key(open_: Open) -> None:
+    storage = open_()
+    storage.put({"": 1, "a": 2})
+    assert storage.list() == {"": 1, "a": 2}
+    assert storage.list(prefix="a") == {"a": 2}
+
+
 def test_a_list_looks_at_whole_keys_whatever_is_in_them(open_: Open) -> None:
     s = open_()
     s.put({"a": 0, "a\0b": 1, "a\0c": 2, "a%": 3, "a_": 4})
