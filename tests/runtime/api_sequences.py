@@ -64,6 +64,7 @@ class Client:
     """Sends requests on one connection."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         address = urlsplit(url)
         self._connection = HTTPConnection(address.hostname or "", address.port, timeout=WAIT_S)
 

@@ -111,8 +111,8 @@ d1_calls = st.lists(
     max_size=15,
 )
 
-KEYS = ["a", "a/b", "a/c", "b", "é", "x" * 1_024, "a b?c#d"]
-keys = st.sampled_from([*KEYS, "x" * 1_025])
+KEYS = ["a", "a/b", "a/c", "b", "b/a/b", "é", "x" * 1_024, "a b?c#d", "😀", "\uffff", "a\0b", "a\0c"]
+keys = st.sampled_from([*KEYS, *KEYS[:4], "x" * 1_025, "é" * 513])
 PREFIXES = st.sampled_from(["", "a", "a/", "é", "x"])
 r2_calls = st.lists(
     st.one_of(

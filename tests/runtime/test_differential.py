@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from sim.runners import workerd
-from tests.runtime import api_sequences, binding_sequences, object_sequences
+from tests.runtime import api_sequences, binding_sequences, object_sequences, socket_sequences
 from tests.runtime.outcomes import Side
 from tests.runtime.probe import probing
 from tests.runtime.sides import Reference, Runtime
@@ -97,3 +97,11 @@ def test_calls_of_a_kv_namespace_have_the_same_outcome(sides: tuple[Side, Side],
 @given(steps=object_sequences.object_steps)
 def test_events_of_an_object_have_the_same_outcome(sides: tuple[Side, Side], steps: list[Any]) -> None:
     assert object_sequences.object_differences(sides, steps, name=api_sequences.new_name()) == []
+
+
+@settings(max_examples=examples(), suppress_health_check=list(HealthCheck), deadline=None)
+@given(asked=socket_sequences.socket_steps)
+def test_sockets_have_the_same_outcome(
+    clients: tuple[api_sequences.Client, api_sequences.Client], asked: list[Any]
+) -> None:
+    assert socket_sequences.socket_differences([client.url for client in clients], asked) == []

@@ -101,7 +101,7 @@ def test_lists_by_prefix_bounds_order_and_limit(open_: Open) -> None:
     assert list(s.list(prefix="b", start="b1", end="b2", reverse=True)) == ["b1"]
 
 
-@given(keys=st.sets(st.text(st.characters(codec="utf-8"), min_size=1, max_size=4)), prefix=st.text(max_size=1))
+@given(keys=st.sets(st.text(st.characters(codec="utf-8"), max_size=4)), prefix=st.text(max_size=1))
 def test_lists_are_ordered_by_utf_8(keys: set[str], prefix: str) -> None:
     database = memory_database()
     s = Storage(database)
