@@ -156,6 +156,11 @@ def mostly(good: st.SearchStrategy[Any], other: st.SearchStrategy[Any]) -> st.Se
     return st.integers(0, 4).flatmap(lambda n: other if n == 4 else good)
 
 
+def among(*strategies: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Draw from each as often; ``one_of`` would weigh the parts of each."""
+    return st.sampled_from(strategies).flatmap(lambda chosen: chosen)
+
+
 def _json(content: Any) -> bytes:
     return json.dumps(content).encode()
 
@@ -191,7 +196,7 @@ etags = st.sampled_from(
 )
 dates = st.sampled_from(["Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 2100 00:00:00 GMT", "yesterday"])
 ranges = st.sampled_from(
-    ["bytes=0-0", "bytes=1-", "bytes=-2", "bytes=50-", "bytes=-0", "bytes=3-1", "bytes=0-1,2-3", "x"]
+    ["bytes=0-0", "bytes=0-1", "bytes=1-", "bytes=-2", "bytes=50-", "bytes=-0", "bytes=3-1", "bytes=0-1,2-3", "x"]
 )
 condition = st.one_of(
     *(st.tuples(st.just(name), etags) for name in ("if-match", "if-none-match", "if-range")),
@@ -222,6 +227,7 @@ downloads = st.builds(
     adapters,
     conditions,
 )
+parts = ranges.map(lambda text: Ask("GET", f"/loras/@-{ADAPTERS[0]}/adapter.safetensors", headers={"range": text}))
 questions = st.fixed_dictionaries(
     {
         "request_id": st.sampled_from(["r1", "r2"]),
@@ -261,9 +267,9 @@ encoded = st.sampled_from(
 refused_writes = false_for_the_stored.map(
     lambda headers: Ask("PUT", f"/loras/@-{ADAPTERS[0]}/adapter.safetensors", {"domain": "@-x"}, b"abd", headers)
 )
-requests = st.one_of(
-    *(logs, logs, logs, of_organization, searches, raw_searches, downloads, downloads, encoded),
-    *(refused_writes, councils, states, strange),
+requests = among(
+    *(logs, logs, logs, of_organization, searches, raw_searches, downloads, downloads, parts, encoded),
+    *(refused_writes, councils, states, strange, bad_bodies.map(lambda body: Ask("POST", "/log", body=body))),
 )
 
 ledger_sequences = st.lists(st.one_of(logs, logs, of_organization), min_size=5, max_size=15)

@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.runtime.api_sequences import among
 from tests.runtime.outcomes import META, Outcome, Side
 
 SUFFIX = re.compile(r"( at offset \d+)?(: SQLITE_\w+( \(extended: \w+\))?)?$")
@@ -51,6 +52,8 @@ inserts = st.one_of(
     st.builds(lambda i, n: _sql("INSERT INTO item (id, name) VALUES (?, ?) RETURNING id, name", i, n), ids, texts),
     st.builds(lambda i, n: _sql("INSERT INTO child VALUES (?, ?)", i, n), ids, st.integers(-1, 3)),
     st.just(_sql("INSERT INTO child SELECT id, 1 FROM item WHERE size > 0")),
+    st.builds(lambda i: _sql("WITH k (i) AS (SELECT ?) INSERT OR IGNORE INTO item (id) SELECT i FROM k", i), ids),
+    st.builds(lambda i, n: _sql("/* a comment */ REPLACE INTO item (id, name) VALUES (?, ?)", i, n), ids, texts),
 )
 updates = st.one_of(
     st.builds(lambda i, o: _sql("UPDATE item SET note = ? WHERE id = ?", o, i), ids, anything),
@@ -99,9 +102,9 @@ refused = st.sampled_from(
         _sql(f"SELECT {', '.join('?' * 101)}", *[0.5] * 101),
     ]
 )
-statements = st.one_of(inserts, inserts, updates, selects, mistakes)
+statements = among(inserts, inserts, updates, selects, mistakes)
 d1_calls = st.lists(
-    st.one_of(
+    among(
         statements,
         statements,
         refused,
@@ -152,15 +155,21 @@ def sql_differences(sides: Sequence[Side], calls: Sequence[Any]) -> list[str]:
     ]
 
 
+def level(sides: Sequence[Side]) -> None:
+    """Leave two databases with the same tables and the same last row id, whatever was in them."""
+    for side in sides:
+        side.d1([*map(_sql, START), _sql("INSERT INTO item (id) VALUES (1)")])
+
+
 def r2_comparable(outcome: Outcome) -> Any:
     """Return what is compared of one outcome: of an error, that there was one."""
     return "refused" if "error" in outcome else outcome["value"]
 
 
 def r2_differences(sides: Sequence[Side], calls: Sequence[Any]) -> list[str]:
-    """Make the same calls on two buckets, which are emptied first; return a line for each outcome that differs."""
-    cleared = [{"op": "delete", "key": key} for key in KEYS]
-    everything = [*cleared, *calls, {"op": "list"}]
+    """Make the same calls on two buckets, which are filled first; return a line for each outcome that differs."""
+    filled = [{"op": "put", "key": key, "text": key[:9]} for key in KEYS]
+    everything = [*filled, *calls, {"op": "list"}, *({"op": "get", "key": key} for key in KEYS)]
     ours, theirs = ([r2_comparable(outcome) for outcome in side.r2(everything)] for side in sides)
     return [
         f"{call}: {one} against {other}"

@@ -19,6 +19,7 @@ class Probe:
     """Calls what the probe Worker is bound to."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         address = urlsplit(url)
         self._connection = HTTPConnection(address.hostname or "", address.port, timeout=WAIT_S)
 
