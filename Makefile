@@ -59,7 +59,7 @@ test-runtime: .venv/dev .venv/runtime ## Check the Workers of deploy/, and test 
 	cd deploy && $(NODE) node_modules/typescript/bin/tsc --noEmit
 	cd deploy && $(NODE) node_modules/oxlint/bin/oxlint --deny-warnings
 	cd deploy && $(NODE) node_modules/vitest/vitest.mjs run
-	HEADROOM_RUNTIME=1 $(BIN)/python -m pytest tests/runtime $(ARGS)
+	HEADROOM_RUNTIME=1 $(PYTEST) --dist loadfile tests/runtime $(ARGS)
 
 deploy-check: .venv/runtime ## Build what would be deployed, staging and production; no account is needed.
 	cd deploy && $(NODE) node_modules/typescript/bin/tsc --noEmit

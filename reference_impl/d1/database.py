@@ -87,7 +87,7 @@ class Statement:
         try:
             check_statement(self.sql)
         except SqlRefusedError as error:
-            raise D1Error(f"D1_ERROR: {error}; batch() runs several as one transaction") from None
+            raise D1Error(f"D1_ERROR: {error}") from None
 
 
 class Database:

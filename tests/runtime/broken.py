@@ -1,10 +1,10 @@
 """Broken variants of the reference, which the comparison with the real runtime must notice.
 
-Each entry of ``broken.txt`` is a small change of the reference's source (in the form of ``tests/defects/catalogue.txt``,
-where ``tests:`` names the kind of sequence that must tell). A process of its own loads the changed source and plays
-random sequences on it and on the runtime until something differs. As a control, each kind's sequences are played on the
-reference as it is, as far as any variant needed them. ``python -m tests.runtime.broken`` writes the page;
-``--json`` prints what was found.
+Each entry of ``broken.txt`` is a small change of the reference's source, in the form of the planted defects' catalogue;
+``tests:`` names the kind of sequence that must tell. A process of its own loads the changed source and plays random
+sequences on it and on the runtime until something differs. As a control, each kind's sequences are played on the
+reference as it is, as far as any variant needed them. ``python -m tests.runtime.broken`` writes the page; ``--json``
+prints what was found.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import multiprocessing
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -96,16 +96,14 @@ def search(kind: str, play: Play, *, sequences_max: int) -> tuple[int, str]:
             found = differences[0]
             raise DifferenceError
 
-    try:
+    with suppress(DifferenceError):
         look()
-    except DifferenceError:
-        pass
     return played, found
 
 
 @contextmanager
 def player(kind: str, *, served: Sequence[str], probe_url: str, api_url: str) -> Iterator[Play]:
-    """Yield what plays a sequence on the reference that this process loads, or starts by *served*, and on the runtime."""
+    """Yield what plays a sequence on the runtime and on the reference, loaded here or started as *served*."""
     if kind in OVER_HTTP:
         with _serving(served) as url:
             if kind == "socket":
@@ -202,10 +200,11 @@ def look_for_all(variants: Sequence[Defect] = VARIANTS) -> Iterator[Noticed]:
 HEAD = """# Broken variants
 
 The comparison with the real runtime ([CONFORMANCE.md](CONFORMANCE.md)) is worth as much as what it notices. Each row is
-a small, plausible change of the reference (`tests/runtime/broken.txt`); random sequences are played on it and on the
-runtime, from a fixed seed, until an answer, an error, a count or the state in the end differs. All {number} are noticed,
-{within} of them within {few} sequences; at least 300 of each kind are played in every run. `make test-runtime` plants all of them again, and plays as
-many sequences of each kind on the reference as it is, where nothing may differ. Made by `python -m tests.runtime.broken`.
+a small, plausible change of the reference (`tests/runtime/broken.txt`). Random sequences are played on it and on the
+runtime, from a fixed seed, until an answer, an error, a count or the state in the end differs. All {number} are
+noticed, {within} of them within {few} sequences; every run of `make test-runtime` plays at least {most} of each kind.
+It plants all of these again too, and plays as many sequences of each kind on the reference as it is, where nothing may
+differ. Made by `python -m tests.runtime.broken`.
 
 | # | variant | in | sequences | noticed after |
 | --- | --- | --- | --- | --- |
@@ -221,7 +220,7 @@ def page(found: Sequence[Noticed]) -> str:
         for number, one in enumerate(VARIANTS, start=1)
     ]
     within = sum(one.sequences <= FEW for one in by_name.values())
-    return HEAD.format(number=len(VARIANTS), within=within, few=FEW) + "\n".join(lines) + "\n"
+    return HEAD.format(number=len(VARIANTS), within=within, few=FEW, most=SEQUENCES_MAX) + "\n".join(lines) + "\n"
 
 
 def main() -> int:

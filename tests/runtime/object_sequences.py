@@ -131,7 +131,7 @@ def _without_counts(value: Any) -> Any:
 def object_outcomes(side: Side, steps: Sequence[Any], *, name: str) -> list[Any]:
     """Play the steps on an object of one side; return what is compared of each."""
     found: list[Any] = []
-    for step in [START, *steps, END]:
+    for step in steps:
         if isinstance(step, dict):
             outcomes = side.object(name, step["together"])
             found.append(sorted(json.dumps([object_comparable(one) for one in each]) for each in outcomes))
@@ -142,10 +142,11 @@ def object_outcomes(side: Side, steps: Sequence[Any], *, name: str) -> list[Any]
 
 def object_differences(sides: Sequence[Side], steps: Sequence[Any], *, name: str) -> list[str]:
     """Play the same events on two objects; return a line for each event that differs."""
-    ours, theirs = (object_outcomes(side, steps, name=name) for side in sides)
+    everything = [START, *steps, END]
+    ours, theirs = (object_outcomes(side, everything, name=name) for side in sides)
     return [
         f"{step}: {one} against {other}"
-        for step, one, other in zip([START, *steps, END], ours, theirs, strict=True)
+        for step, one, other in zip(everything, ours, theirs, strict=True)
         if one != other
     ]
 

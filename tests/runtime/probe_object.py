@@ -37,7 +37,7 @@ class ProbeObject:
                 raise
             except ImplError as error:
                 outcomes.append({"error": str(error)})
-        return json_response(outcomes)
+        return json_response({"outcomes": outcomes})
 
     async def alarm(self, event: Event) -> None:
         """Do nothing: alarms of the probe are set for a time that does not come."""
@@ -109,5 +109,5 @@ async def made(send: Sent, calls: Sequence[Any]) -> list[dict[str, Any]]:
         answer = await send(Request("POST", "/", body=json.dumps(calls).encode()))
     except ImplError as error:
         return [{"error": str(error)}]
-    outcomes: list[dict[str, Any]] = json.loads(answer.body)
+    outcomes: list[dict[str, Any]] = json.loads(answer.body)["outcomes"]
     return outcomes

@@ -12,6 +12,7 @@ import pytest
 from sim.runners import workerd
 from tests.runtime import conformance
 from tests.runtime.api_sequences import Client
+from tests.runtime.conformance_rows import ROWS, Row
 from tests.runtime.outcomes import Side
 from tests.runtime.probe import probing
 from tests.runtime.sides import Reference, Runtime
@@ -34,13 +35,13 @@ def sides() -> Iterator[Sides]:
         yield [(reference, ours), (Runtime(probe), theirs)]
 
 
-@pytest.mark.parametrize("row", conformance.ROWS, ids=lambda row: f"{row.area}: {row.what}")
-def test_a_row_is_as_it_says(sides: Sides, row: conformance.Row) -> None:
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.area}: {row.what}")
+def test_a_row_is_as_it_says(sides: Sides, row: Row) -> None:
     assert conformance.moved(row, sides) is None
 
 
 def test_a_row_that_moves_is_noticed(sides: Sides) -> None:
-    for row in (conformance.ROWS[0], next(row for row in conformance.ROWS if row.status == "not yet")):
+    for row in (ROWS[0], next(row for row in ROWS if row.status == "not yet")):
         other = "not yet" if row.status == "implemented" else "implemented"
-        flipped = conformance.Row(row.area, row.what, other, row.calls, row.part)  # type: ignore[arg-type]  # a status
+        flipped = Row(row.area, row.what, other, row.calls, row.part)  # type: ignore[arg-type]  # a status
         assert conformance.moved(flipped, sides)
