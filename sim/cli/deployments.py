@@ -1,7 +1,7 @@
 """Commands about a deployment: ``init``, ``lint``, ``calibrate``, ``compare``, ``serve``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ from sim.cli.options import (
     scenario_asked,
 )
 from sim.report.console import say, show
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command(epilog="Example: headroom init my-worker/ --log requests.csv --out ours.toml")
@@ -134,6 +131,9 @@ def serve(
     from sim.runners import reference, workerd
 
     paced = None if pace is None else scenario_asked(pace, seed=seed, changes=changes)
+    if paced is not None and paced.faults:
+        rule = "must be 0 to be served: their times are those of a run"
+        raise UsageError(f"faults={len(paced.faults)} {rule} (--set faults=[], or headroom run --on reference)")
     if on == "reference":
         return reference.serve(paced, port=port, quic_port=quic_port, data=data)
     if on != "workerd":

@@ -26,7 +26,7 @@ S3 = Annotated[
 
 
 @app.command(epilog="Example: headroom load feed https://staging.example.com --allow staging.example.com --dry-run")
-def load(  # each is an option
+def load(
     scenario: ScenarioName,
     url: Url,
     *,

@@ -161,10 +161,7 @@ def capacity(
         raise UsageError(f"seeds={seeds} must be >= 2: one seed has no interval")
     if not 0 < tolerance_ratio < 1:
         raise UsageError(f"tolerance_ratio={tolerance_ratio:g} must be in (0, 1)")
-    if scenario.faults:
-        rule = "must be 0 for a capacity: they last for a part of a run"
-        way_out = "leave them out (--set faults=[]); sim.hysteresis finds the loads at which it recovers from them"
-        raise UsageError(f"faults={len(scenario.faults)} {rule}; {way_out}")
+    check_lasting(scenario)
     for name, instance in scenario.system.instances.items():
         if getattr(instance.table, "coalesced_ms", None) is not None:
             rule = "must be absent for a capacity: arithmetic has no bound for turns that are shared"
@@ -182,6 +179,20 @@ def capacity(
     with nullcontext(executor) if executor else ThreadPoolExecutor(os.cpu_count()) as workers:
         found = Hunt(search, near, seeds=seeds, tolerance_ratio=tolerance_ratio, workers=workers).rates()
     return _answer(search, ladder, found=found)
+
+
+def check_lasting(scenario: "Scenario") -> None:
+    """Refuse a scenario of which a capacity would depend on how long the search runs.
+
+    Raises
+    ------
+    UsageError
+        It has faults.
+    """
+    if scenario.faults:
+        rule = "must be 0 for a capacity: they last for a part of a run"
+        way_out = "leave them out (--set faults=[]); sim.hysteresis finds the loads at which it recovers from them"
+        raise UsageError(f"faults={len(scenario.faults)} {rule}; {way_out}")
 
 
 def _near(search: Search, ladder: Sequence[Probe]) -> float:

@@ -24,7 +24,7 @@ from sim.runners.load.options import LoadOptions
 from sim.runners.load.senders import WARM_CONNECTIONS
 from sim.runners.load.session import FLOOR_REQUESTS, new_run
 from sim.runners.load.split import rows_of
-from sim.runners.play import prepare
+from sim.runners.play import prepare, refuse_faults
 from sim.scenario.generation import schedule
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def default_options(url: str) -> LoadOptions:
     return LoadOptions(caps=caps, abort=AbortRule(consecutive_failures=FAILURES_IN_A_ROW))
 
 
-def _asked(  # the parameters of both public functions
+def _asked(
     scenario: "Scenario | str | Path",
     url: str,
     options: LoadOptions | None,
@@ -254,6 +254,7 @@ def _asked(  # the parameters of both public functions
     if url.startswith(H3):
         options = replace(options, http3=True)
     asked = prepare(scenario, rate_per_s=rate_per_s)
+    refuse_faults(asked, url)
     seed = asked.seed if rng is None else checked_seed(rng)
     if rate_per_s is None and duration_s is None:
         if warm_up_s is not None:

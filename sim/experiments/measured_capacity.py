@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
+from sim.experiments.capacity import check_lasting
 from sim.experiments.load import default_options, load
 from sim.foundation.errors import UsageError
 from sim.foundation.views import Shown
@@ -284,6 +285,7 @@ def load_capacity(
 def _check(scenario: "Scenario", on: str, *, repeats: int, tolerance_ratio: float) -> None:
     if on in ("simpy", "compiled"):
         raise UsageError(f"on={on!r} is a model; headroom capacity searches it without load")
+    check_lasting(scenario)
     if not hasattr(scenario.workload.arrivals, "rate_per_s"):
         kind = scenario.workload.arrivals.kind
         raise UsageError(f"workload.arrivals.kind={kind!r} must have a rate_per_s that the search can change")

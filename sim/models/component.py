@@ -6,18 +6,19 @@ availability depends on. Columns of a result, queues, labels, colours, cost line
 (:mod:`sim.models.registry`); nothing else is edited when a component is added.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from sim.flow import Flow, Station
 from sim.foundation.schema import Table
 from sim.models.billing import NOTHING, Call, Demand, Meter, Runaway, StorageLimit, Usage
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -150,6 +151,36 @@ class Uses:
             for route, used in self.operations.items()
             if [name for name in used if name.partition(".")[0] == instance] == [f"{instance}.{operation}"]
         ]
+
+    def mean_ms(
+        self, frame: "pd.DataFrame", *, columns: Sequence[str], operation: str | None = None
+    ) -> "NDArray[np.float64]":
+        """Return what one use takes, in ms: a value for each request and instance that it used, in order of requests.
+
+        A result holds the total of a request, so several uses of one instance give one value, their mean.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            Of a result.
+        columns : sequence of str
+            Time columns of an instance that count, without its name: ``("ms", "queue_ms")``. The first is above 0 for
+            requests that used it.
+        operation : str, optional
+            Only of routes that use this operation of the instance, and no other.
+        """
+        found, order = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
+        for name in self.instances:
+            used = frame[f"{name}_{columns[0]}"] > 0
+            if operation is not None:
+                used &= frame["route"].isin(self.routes_with(operation, name))
+            place = np.flatnonzero(used)
+            met = frame.iloc[place]
+            often = met["route"].map(self.often(name)).to_numpy(dtype=np.float64)
+            total_ms = met[[f"{name}_{column}" for column in columns]].sum(axis=1).to_numpy()
+            found.append(total_ms / np.maximum(often, 1.0))
+            order.append(place)
+        return np.concatenate(found)[np.argsort(np.concatenate(order), kind="stable")]
 
     def often(self, instance: str) -> dict[str, int]:
         """Count, by route, how often its steps use an instance."""

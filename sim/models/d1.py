@@ -170,18 +170,8 @@ def write_usage(d1: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signa
 
 
 def query_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
-    """Return round trip, wait and SQL time of a query, in ms: one value per request and database that it queried.
-
-    A result holds the total per request, so several queries of one request to one database give one value, their mean.
-    """
-    found, order = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
-    for name in uses.instances:
-        place = np.flatnonzero(frame[f"{name}_ms"] > 0)
-        met = frame[["route", f"{name}_ms", f"{name}_queue_ms"]].iloc[place]
-        often = met["route"].map(uses.often(name)).to_numpy(dtype=np.float64)
-        found.append((met[f"{name}_ms"] + met[f"{name}_queue_ms"]).to_numpy() / np.maximum(often, 1.0))
-        order.append(place)
-    return np.concatenate(found)[np.argsort(np.concatenate(order), kind="stable")]
+    """Return round trip, wait and SQL time of a query, in ms: one value per request and database that it queried."""
+    return uses.mean_ms(frame, columns=("ms", "queue_ms"))
 
 
 def full_scan(d1: Instance, fact: Callable[[str], float]) -> Usage:  # noqa: ARG001  # one signature for all

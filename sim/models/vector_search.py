@@ -187,15 +187,7 @@ def box(index: Instance, asked: Any) -> str:
 
 def search_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
     """Return round trip, wait and search in ms: one value per request and index, the mean of its searches."""
-    found, order = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
-    for name in uses.instances:
-        only = uses.routes_with("query", name)
-        place = np.flatnonzero((frame[f"{name}_ms"] > 0) & frame["route"].isin(only))
-        met = frame[["route", f"{name}_ms", f"{name}_queue_ms"]].iloc[place]
-        often = met["route"].map(uses.often(name)).to_numpy(dtype=np.float64)
-        found.append((met[f"{name}_ms"] + met[f"{name}_queue_ms"]).to_numpy() / np.maximum(often, 1.0))
-        order.append(place)
-    return np.concatenate(found)[np.argsort(np.concatenate(order), kind="stable")]
+    return uses.mean_ms(frame, columns=("ms", "queue_ms"), operation="query")
 
 
 def is_billed(table: VectorSearch) -> bool:

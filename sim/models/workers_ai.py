@@ -164,14 +164,7 @@ def _neurons(ai: Instance) -> float:
 
 def call_ms(frame: "pd.DataFrame", uses: Uses) -> "NDArray[np.float64]":
     """Return the time of a call in ms: one value per request and model that it called, the mean of its calls."""
-    found, order = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
-    for name in uses.instances:
-        place = np.flatnonzero(frame[f"{name}_ms"] > 0)
-        met = frame[["route", f"{name}_ms"]].iloc[place]
-        often = met["route"].map(uses.often(name)).to_numpy(dtype=np.float64)
-        found.append(met[f"{name}_ms"].to_numpy() / np.maximum(often, 1.0))
-        order.append(place)
-    return np.concatenate(found)[np.argsort(np.concatenate(order), kind="stable")]
+    return uses.mean_ms(frame, columns=("ms",))
 
 
 def agent_loop(ai: Instance, fact: Callable[[str], float]) -> Usage:  # noqa: ARG001  # one signature for all

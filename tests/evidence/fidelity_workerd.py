@@ -27,6 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sim import Scenario, load_scenario, run, schedule
+from sim.experiments.calibration.drawing import drawn_number
 from sim.experiments.calibration.laws import Interval, empirical
 from sim.experiments.calibration.shared_turns import SharedTurns, tell_turns_apart
 from sim.runners import live, workerd
@@ -46,7 +47,6 @@ WARM_UP_MS = 1_000.0
 NEVER = AbortRule(failed_fraction=1.0)
 BEFORE_MS, AFTER_MS = 5.0, 10.0
 """The latest answer to what was sent so near to when the object says that it flushes shows the flush."""
-NORMAL_P975 = 1.96
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,6 @@ class Model:
 
     turns: SharedTurns
     flush_row_us: Array
-
-    def drawn_ms(self, number: Interval, rng: np.random.Generator) -> float:
-        """Draw a time from what the calibration leaves uncertain."""
-        sigma = np.log(max(number.high, 1e-9) / max(number.low, 1e-9)) / (2 * NORMAL_P975)
-        return float(number.value * np.exp(rng.normal(0.0, min(sigma, 0.5))))
 
 
 @contextmanager
@@ -213,16 +208,16 @@ def drawn(scenario: Scenario, model: Model, rate_per_s: float, rng: np.random.Ge
     turns, flush_us = model.turns, model.flush_row_us
     shift_ms = model.turns.delay_slope_ms.value * (rate_per_s - turns.rate_per_s)
     delay_ms = np.maximum(_quantiles(turns.delay.distribution) + shift_ms, 0.0)
-    lone_ms = model.drawn_ms(turns.lone_ms, rng)
+    lone_ms = drawn_number(turns.lone_ms, rng)
     changes: dict[str, Any] = {
         "workload.arrivals.rate_per_s": rate_per_s,
         "system.network.client_rtt_ms": empirical(delay_ms).model_dump(),
         "system.ledger.write_ms": lone_ms,
-        "system.durable_objects.coalesced_ms": min(model.drawn_ms(turns.further_ms, rng), lone_ms),
+        "system.durable_objects.coalesced_ms": min(drawn_number(turns.further_ms, rng), lone_ms),
         "system.ledger.flush_row_us": float(rng.choice(flush_us)) if len(flush_us) else 1.0,
     }
     if turns.pauses.every_requests is not None:
-        every = max(1, round(model.drawn_ms(turns.pauses.every_requests, rng)))
+        every = max(1, round(drawn_number(turns.pauses.every_requests, rng)))
         lengths_ms = rng.choice(turns.pauses.length_ms, max(len(turns.pauses.length_ms), 2))
         changes |= {
             "system.durable_objects.collection_every_requests": every,
@@ -246,7 +241,7 @@ def capacity(model: Model, rng: np.random.Generator) -> Interval:
         return 1000 / (further_ms + flush_ms + pause_ms / requests)
 
     draws = [
-        per_s(model.drawn_ms(turns.further_ms, rng), 1.0 if every is None else model.drawn_ms(every, rng))
+        per_s(drawn_number(turns.further_ms, rng), 1.0 if every is None else drawn_number(every, rng))
         for _ in range(2_000)
     ]
     low, high = np.quantile(draws, [0.05, 0.95])

@@ -82,6 +82,7 @@ WRONG = {
     "cost launch --month 0": "month=0 must be >= 1",
     "compare a.parquet b.parquet": "must be a file",
     "serve --pace nothing": 'scenario="nothing" does not exist',
+    "serve --pace drills/d1_stall": "faults=1 must be 0 to be served",
     "serve --port 70000": "port=70000 must be 0 to 65535",
     "report missing.ipynb": "cannot be read",
     "plan launch --out pyproject.toml": "must be a folder",

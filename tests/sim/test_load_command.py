@@ -79,6 +79,9 @@ def test_lines_of_the_page_work(server: Path) -> None:
         ("load feed http://127.0.0.1:9 --search --dry-run", "must not be given with"),
         ("load feed http://127.0.0.1:9", "does not answer"),
         ("load launch http://127.0.0.1:9", "needs a tunnel"),
+        ("load drills/d1_stall http://127.0.0.1:9", "cannot have the 1 faults of 'd1_stall'"),
+        ("load drills/d1_stall reference --search", "faults=1 must be 0 for a capacity"),
+        ("export drills/d1_stall http://127.0.0.1:9 --to k6 --out nowhere", "cannot have the 1 faults of 'd1_stall'"),
         ("export feed http://127.0.0.1:9 --to jmeter --out nowhere", "must be one of k6, locust"),
     ],
 )

@@ -6,7 +6,6 @@ stalls are not the driver's. Requests are counted from 1, without ``/health``.
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +21,8 @@ from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import DatagramFrameReceived, QuicEvent, StreamDataReceived
 
-from sim.runners.load.address import Deployment, read_ready_line
+from sim.runners.load.address import Deployment
+from tests.support.process import serving
 
 SERVER_NAME = "tunnel.test"
 
@@ -203,13 +203,8 @@ async def main(faults: Faults) -> None:
 @contextmanager
 def adversary(**faults: Any) -> Iterator[Deployment]:
     """A running adversary with the given :class:`Faults`."""
-    command = [sys.executable, "-m", "tests.support.adversary", json.dumps(asdict(Faults(**faults)))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield read_ready_line(process.stdout.readline())
-        finally:
-            process.kill()
+    with serving("tests.support.adversary", asdict(Faults(**faults))) as deployment:
+        yield deployment
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The reference as its users start it: a process of its own, known by the line with which it says that it is ready."""
+"""Servers as processes of their own, known by the line with which they say that they are ready."""
 
 import json
 import subprocess
@@ -6,6 +6,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from sim.runners.load.address import Deployment, read_ready_line
+
+
+@contextmanager
+def serving(module: str, asked: dict[str, Any]) -> Iterator[Deployment]:
+    """A server of the tests in a process of its own: *module* runs with *asked* as JSON and prints a ready line."""
+    command = [sys.executable, "-m", module, json.dumps(asked)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield read_ready_line(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 @contextmanager

@@ -5,7 +5,6 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -17,8 +16,9 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from sim import load_scenario
-from sim.runners.load.address import Deployment, read_ready_line
+from sim.runners.load.address import Deployment
 from sim.scenario.scenario import Scenario
+from tests.support.process import serving
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,8 @@ async def main(faults: RoomFaults) -> None:
 @contextmanager
 def socket_rooms(**faults: Any) -> Iterator[Deployment]:
     """Running rooms with the given :class:`RoomFaults`."""
-    command = [sys.executable, "-m", "tests.support.socket_rooms", json.dumps(asdict(RoomFaults(**faults)))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield read_ready_line(process.stdout.readline())
-        finally:
-            process.kill()
+    with serving("tests.support.socket_rooms", asdict(RoomFaults(**faults))) as deployment:
+        yield deployment
 
 
 if __name__ == "__main__":

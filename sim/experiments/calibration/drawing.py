@@ -35,14 +35,17 @@ def drawn(law: Law, rng: np.random.Generator) -> AnyDistribution:
     rng : Generator
     """
     for _ in range(ATTEMPTS):
-        numbers = {
-            name: one.value * exp(_deviation(one) * rng.standard_normal()) for name, one in law.intervals.items()
-        }
+        numbers = {name: drawn_number(one, rng) for name, one in law.intervals.items()}
         try:
             return _with(law, numbers)
         except SimError:
             continue
     return law.distribution
+
+
+def drawn_number(number: Interval, rng: np.random.Generator) -> float:
+    """Return a number drawn from its interval, in its own unit."""
+    return number.value * exp(_deviation(number) * rng.standard_normal())
 
 
 def _deviation(interval: Interval) -> float:

@@ -7,9 +7,9 @@ alone, and a fit of one service time for all would predict too early a saturatio
 that waited for another is answered sooner than a lone one would be, and after a pause many wait, which are then
 answered in one turn.
 
-Pauses are the long stalls that come again and again: collections of garbage. They are taken to come with requests, not
-with time; the variation of the gaps between them, in both, says how far the run bears that out. Stalls that are much
-shorter are left to :mod:`sim.experiments.calibration.stalls`.
+Pauses are the long stalls that come again and again: collections of garbage. That they come with requests, not with
+time, is an assumption; how regular the gaps between them are, in requests, is estimated. Stalls that are much shorter
+are left to :mod:`sim.experiments.calibration.stalls`.
 
 Latencies also fall with the load of the last milliseconds (caches, a processor that need not wake up). That slope is
 estimated inside the run and extrapolated, which is an assumption of its own.
@@ -34,6 +34,7 @@ from scipy import optimize, stats
 from sim.experiments.calibration.laws import Interval, Law, empirical_law
 from sim.experiments.calibration.stalls import Stalls, find_stalls
 from sim.foundation.errors import UsageError
+from sim.statistics.intervals import rate_interval
 
 Array = NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -78,15 +79,13 @@ class Pauses:
     every_requests : Interval or None
         Requests from one pause to the next: the median gap where gaps are regular, else requests over pauses; None
         where there was no pause.
-    requests_cv2, time_cv2 : float
-        Squared coefficient of variation of the gaps, in requests and in time, by median deviations; NaN where there
-        are too few.
+    requests_cv2 : float
+        Squared coefficient of variation of the gaps, by median deviations; NaN where there are too few.
     """
 
     length_ms: Array
     every_requests: Interval | None
     requests_cv2: float
-    time_cv2: float
 
     @property
     def is_regular(self) -> bool:
@@ -109,8 +108,6 @@ class SharedTurns:
     delay_slope_ms : Interval
         Change of a lone request's latency for each request/s more, in ms.
     pauses : Pauses
-    others : tuple of Stalls
-        Of each run, the stalls that are no pause.
     rate_per_s : float
         Of the runs.
     n : int
@@ -122,7 +119,6 @@ class SharedTurns:
     delay: Law
     delay_slope_ms: Interval
     pauses: Pauses
-    others: tuple[Stalls, ...]
     rate_per_s: float
     n: int
 
@@ -169,7 +165,7 @@ def tell_turns_apart(
         Seed.
     timers : sequence of ndarray, shape (flushes,), optional
         Of each run, the times in ms at which the object said that it did other work (a flush): stalls that begin near
-        them are neither pauses nor among the others.
+        them are no pauses.
     what : str
         Name of the runs, for errors.
 
@@ -207,7 +203,6 @@ def tell_turns_apart(
         delay=empirical_law(np.maximum(alone - lone_ms, 0.0), generator),
         delay_slope_ms=_slope([run.alone(lone_ms, further_ms) for run in sorted_runs]),
         pauses=_pauses(sorted_runs, found, is_pause),
-        others=tuple(_kept(one, ~chosen) for one, chosen in zip(found, is_pause, strict=True)),
         rate_per_s=1000 * float(np.mean([run.rate_per_ms for run in sorted_runs])),
         n=sum(len(run.sent_ms) for run in sorted_runs),
     )
@@ -334,19 +329,16 @@ def _slope(alone: Sequence[tuple[Array, Array]]) -> Interval:
 def _pauses(runs: Sequence[_Run], found: Sequence[Stalls], is_pause: Sequence[NDArray[np.bool_]]) -> Pauses:
     """Describe the pauses, and say how regularly they come."""
     chosen_ms = [stalls.start_ms[one] for stalls, one in zip(found, is_pause, strict=True)]
-    time_ms = np.concatenate([np.diff(start_ms) for start_ms in chosen_ms])
     places = [np.searchsorted(run.sent_ms, start_ms) for run, start_ms in zip(runs, chosen_ms, strict=True)]
-    requests = np.concatenate([np.diff(place).astype(np.float64) for place in places])
+    gaps = np.concatenate([np.diff(place).astype(np.float64) for place in places])
     length_ms = np.concatenate([run.victims(start_ms) for run, start_ms in zip(runs, chosen_ms, strict=True)])
-    by_requests, by_time = _cv2(requests), _cv2(time_ms)
-    count, n = len(length_ms), sum(len(run.sent_ms) for run in runs)
+    cv2, count = _cv2(gaps), len(length_ms)
     if not count:
-        return Pauses(length_ms, None, by_requests, by_time)
-    if by_requests < REGULAR_CV2:
-        return Pauses(length_ms, _median_interval(requests), by_requests, by_time)
-    # Jeffreys' interval of a Poisson rate.
-    low, high = (float(stats.gamma.ppf(share, count + 0.5)) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return Pauses(length_ms, Interval(n / count, n / high, n / low), by_requests, by_time)
+        return Pauses(length_ms, None, cv2)
+    if cv2 < REGULAR_CV2:
+        return Pauses(length_ms, _median_interval(gaps), cv2)
+    per_request = rate_interval(count, float(sum(len(run.sent_ms) for run in runs)))
+    return Pauses(length_ms, Interval(1 / per_request.value, 1 / per_request.high, 1 / per_request.low), cv2)
 
 
 def _cv2(gaps: Array) -> float:

@@ -6,8 +6,8 @@ or a D1 database, cannot be given more: there the table says how many instances 
 
 Sources
 -------
-Erlang, 1917 (:func:`sim.theory.erlang_c`). A waiting share of at most 0.3 is the rule of a published service-capacity
-model; for one server it is a utilization of 30 %.
+Erlang, 1917 (:func:`sim.theory.erlang_c`). A waiting share of at most 0.3 is the rule of headroom of Netflix's
+service-capacity-modeling (open source); for one server it is a utilization of 30 %.
 """
 
 from collections.abc import Callable

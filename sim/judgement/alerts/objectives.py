@@ -18,13 +18,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from sim.judgement.targets import Target, load_targets
+from sim.results.exposition import BOUNDS_MS
 from sim.results.metrics import LATENCY, UPTIME
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
-
-BUCKET_BOUNDS_MS = (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_000, 5_000)
-"""Upper bounds of the histogram ``request_latency_ms``: only at one of them can requests be counted."""
 
 TOTAL = "request_latency_ms_count"
 """Every answered request: a request that ends in an exception is in it too."""
@@ -98,8 +96,8 @@ def _objective(target: Target) -> Objective | str:
         return "the deployment exports no counter of it"
     if not target.statistic.startswith("p"):
         return "a mean is no share of requests; name a percentile"
-    if target.direction != "below" or target.target not in BUCKET_BOUNDS_MS:
-        bounds = ", ".join(f"{bound:g}" for bound in BUCKET_BOUNDS_MS)
+    if target.direction != "below" or target.target not in BOUNDS_MS:
+        bounds = ", ".join(f"{bound:g}" for bound in BOUNDS_MS)
         return f"{target.target:g} ms is no bound of the histogram request_latency_ms ({bounds})"
     budget = 1 - Decimal(f"0.{target.statistic.removeprefix('p')}")
     # As the client library writes a bound: a float, with its point.

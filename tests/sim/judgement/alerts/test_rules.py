@@ -19,11 +19,12 @@ from reference_impl.messages import Response
 from reference_impl.monitoring.metrics import LATENCY_BOUNDS_MS, Monitoring
 from sim.experiments.alerting.alerts import rules_of
 from sim.foundation.errors import UsageError
-from sim.judgement.alerts.objectives import BUCKET_BOUNDS_MS, TOTAL
+from sim.judgement.alerts.objectives import TOTAL
 from sim.judgement.alerts.replay import Counter, Samples, replay
 from sim.judgement.alerts.rule_file import rule_file
 from sim.judgement.alerts.rules import LADDER, QUARTER_DAYS, BurnAlert, Rules, bad_min
 from sim.judgement.targets import load_targets
+from sim.results.exposition import BOUNDS_MS
 from sim.scenario.scenario import load_scenario
 from tests.project.tidy import ROOT
 
@@ -82,7 +83,7 @@ def test_a_scenario_without_a_target_that_can_be_counted_is_refused_with_the_rea
 
 
 def test_names_and_bounds_are_those_that_the_reference_exports() -> None:
-    assert BUCKET_BOUNDS_MS == LATENCY_BOUNDS_MS
+    assert BOUNDS_MS == LATENCY_BOUNDS_MS
     monitoring = Monitoring(_Clock())  # type: ignore[arg-type]  # only its time is asked for
 
     async def answered() -> Response:
