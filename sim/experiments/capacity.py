@@ -181,8 +181,8 @@ def capacity(
     return _answer(search, ladder, found=found)
 
 
-def check_lasting(scenario: "Scenario") -> None:
-    """Refuse a scenario of which a capacity would depend on how long the search runs.
+def check_lasting(scenario: "Scenario", *, what: str = "a capacity") -> None:
+    """Refuse a scenario of which an answer would depend on how long the runs are.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def check_lasting(scenario: "Scenario") -> None:
         It has faults.
     """
     if scenario.faults:
-        rule = "must be 0 for a capacity: they last for a part of a run"
+        rule = f"must be 0 for {what}: they last for a part of a run"
         way_out = "leave them out (--set faults=[]); sim.hysteresis finds the loads at which it recovers from them"
         raise UsageError(f"faults={len(scenario.faults)} {rule}; {way_out}")
 

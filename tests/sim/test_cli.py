@@ -59,6 +59,8 @@ WRONG = {
     "run launch --requests-max 9": "needs --until",
     "size nothing launch": "what='nothing' must be one of shards, part_size",
     "size heartbeat launch": "idle_timeout_s=0 must be > 0",
+    "size shards drills/d1_stall": "faults=1 must be 0 for a sizing",
+    "size servers drills/d1_stall": "faults=1 must be 0 for a sizing",
     "size servers launch --values 3": "values='3' must not be given with servers",
     "size d1_split launch --values x": "'x' must be a number >= 0",
     "run launch --until p99±1% --requests-max 0": "requests_max=0 must be >= ",

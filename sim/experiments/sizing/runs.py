@@ -52,9 +52,7 @@ def long_enough(scenario: "Scenario", *, warm_up_s: float, share: float = 1.0) -
         return scenario
     cut_s = max(warm_up_s, scenario.workload.warm_up_s)
     length_s = cut_s + max(JUDGED_S_MIN, REQUESTS_MIN / (share * mean_rate_per_s(scenario)))
-    return scenario.with_(
-        **{"workload.duration_s": length_s, "workload.requests": None, "workload.warm_up_s": cut_s, "faults": []}
-    )
+    return scenario.with_(**{"workload.duration_s": length_s, "workload.requests": None, "workload.warm_up_s": cut_s})
 
 
 def run_once(scenario: "Scenario", seed: int, *, observe: Callable[["Result"], Seen]) -> Seen:

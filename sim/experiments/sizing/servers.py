@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from sim.experiments.capacity import check_lasting
 from sim.experiments.sizing.runs import SEEDS, long_enough, over_seeds, requests_by_part, run_once
 from sim.foundation.errors import UsageError
 from sim.foundation.views import Shown
@@ -141,10 +142,11 @@ def servers(
     Raises
     ------
     UsageError
-        *waiting_share* is outside of its range, or fewer than two seeds.
+        *waiting_share* is outside of its range, fewer than two seeds; or the scenario has faults.
     """
     if not 0 < waiting_share < 1:
         raise UsageError(f"waiting_share={waiting_share:g} must be in (0, 1)")
+    check_lasting(scenario, what="a sizing")
     found = screen(scenario)
     own = scenario.system.instances
     rows = [row for row in found.rows if not isnan(row.busiest_utilization) and row.station in own]

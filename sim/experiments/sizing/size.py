@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from sim.experiments.capacity import check_lasting
 from sim.experiments.sizing.choices import Sizing
 from sim.experiments.sizing.databases import d1_split
 from sim.experiments.sizing.parts import part_size
@@ -59,7 +60,7 @@ def size(
     Raises
     ------
     UsageError
-        There is no such sizing, the scenario has no such part, or a value is none.
+        There is no such sizing, the scenario has no such part, a value is none; or the scenario has faults.
     ScenarioError
         A value that breaks the scenario's rules.
     """
@@ -73,5 +74,6 @@ def size(
         ]
         if wrong:
             raise UsageError(f"values={list(values)!r}: {wrong[0]!r} must be a number >= 0")
+    check_lasting(scenario, what="a sizing")
     asked = scenario if rng is None else scenario.with_(seed=rng)
     return SIZINGS[what](asked, values=values, seeds=seeds, on_progress=on_progress)
