@@ -24,10 +24,12 @@ COMPILE := out/lock/bin/uv pip compile pyproject.toml --universal --fork-strateg
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help plan test runtime promtool test-runtime deploy-check nightly check theory fidelity coverage audit notebooks bench lab lock clean
+.PHONY: help setup plan test runtime promtool test-runtime deploy-check nightly check theory fidelity coverage audit notebooks bench lab lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+setup: .venv/core ## Set up the command alone: .venv/bin/headroom.
 
 plan: .venv/core ## Simulate, measure, compare, judge and report SCENARIO (default launch); results in out/.
 	@status=0; $(BIN)/headroom plan $(SCENARIO) $(ARGS) || status=$$?; case $$status in \
@@ -80,7 +82,7 @@ check: .venv/dev ## Lint, format, types and layers only.
 theory: .venv/dev ## Lay both engines beside the closed forms; writes docs/THEORY.md. About two minutes.
 	$(BIN)/python -m tests.evidence.gate $(ARGS)
 
-fidelity: .venv/dev .venv/runtime ## Record how predictions hold on reference and real runtime; writes docs/FIDELITY*.md and the report. 13 minutes.
+fidelity: .venv/dev .venv/runtime ## Record how predictions hold on reference and real runtime; writes docs/FIDELITY*.md and the report. 16 minutes.
 	$(BIN)/python -m tests.evidence.fidelity $(ARGS)
 	$(BIN)/jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace reports/fidelity.ipynb
 

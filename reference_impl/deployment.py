@@ -10,7 +10,7 @@ Sockets, files and the clock are passed in, so the same deployment serves real r
 (:mod:`reference_impl.server`) and runs whole days under a virtual clock.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,15 +25,31 @@ from reference_impl.routes.description import described
 from reference_impl.routes.headers import CallReader, draws_of, is_preparation, key_of, number_of
 from reference_impl.routes.player import Player
 from reference_impl.routes.route import Found
+from reference_impl.routes.steps import Step
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.faults import FinalInjectedError, InjectedError
 from reference_impl.timing.stopwatch import HeadStart, Stopwatch
+from reference_impl.timing.tape import Tape
 from reference_impl.tunnel.tunnel import UNPACED, Tunnel
 from reference_impl.volumes.volumes import Volumes
 from reference_impl.workers import openapi, worker
 from reference_impl.workers.access import Gatekeeper
 from reference_impl.workers.admission import Admission, Terms, check_method
+from reference_impl.workers.isolates import Isolates
 from reference_impl.workers.superinstance import Superinstance
+
+
+def _ways(steps: Sequence[Step], instances: Mapping[str, Any]) -> list[Tape]:
+    """Return the ways to those of a route's Workers that run elsewhere than where its requests come in."""
+    used = dict.fromkeys(step.instance for step in _flat(steps))
+    settings = [instances[name].settings for name in used if isinstance(instances[name], Isolates)]
+    return [one.placement_rtt_ms for one in settings if one.placement_rtt_ms is not None]
+
+
+def _flat(steps: Sequence[Step]) -> Iterator[Step]:
+    """Yield every operation of *steps*, also those in groups."""
+    for step in steps:
+        yield from _flat(step.steps) if step.operation is None else (step,)
 
 
 class Deployment:
@@ -96,12 +112,15 @@ class Deployment:
         self._admission = Admission(finders, access=access)
         self._player = Player(self.instances, clock, touched=self._touched)
         self._calls = CallReader()
+        self._ways = {route.name: _ways(route.steps, self.instances) for route in self._routes.routes}
         self._entries: dict[Transport, Entry] = {}
         for name, spec in specification.instances.items():
             if spec.part.transport is not None:
                 self._entries.setdefault(spec.part.transport, self.instances[name])
+        for route in self._routes.routes:
+            self._prepare(route.name, route.steps)
         self.instances.start()
-        self.monitoring.bill(self.billed)
+        self.monitoring.bill(self.billed, self.statements)
 
     def stopwatch(self, *, started_ms: float | None = None) -> Stopwatch:
         """Return the stopwatch of a request that arrives now, or arrived at *started_ms*."""
@@ -114,6 +133,20 @@ class Deployment:
             for name, instance in self.instances.items()
             for meter, amount in getattr(instance, "billed", {}).items()
         }
+
+    def statements(self) -> dict[tuple[str, str, str], Mapping[str, float]]:
+        """Return what named statements did until now, by instance, route and index of the step: ``calls`` and rows."""
+        return {
+            (name, route, str(step)): vars(counted)
+            for name, instance in self.instances.items()
+            for (route, step), counted in getattr(getattr(instance, "statements", None), "counted", {}).items()
+        }
+
+    def _prepare(self, route: str, steps: Sequence[Step]) -> None:
+        for step in steps:
+            self._prepare(route, step.steps)
+            if step.operation is not None and step.operation.prepare is not None:
+                step.operation.prepare(self.instances[step.instance], step.parameters, where=f"routes.{route}")
 
     def admit(self, head: Request) -> int:
         """Check the head of a request and return the largest length of its body.
@@ -164,6 +197,8 @@ class Deployment:
             if self.clock.faults is not None and (number := number_of(request.headers)) is not None:
                 self.clock.faults.hear(number, stopwatch.started_ms)
         serve = partial(self._serve, transport, request, stopwatch=stopwatch, found=found)
+        if found is not None and self._ways[found.route.name]:
+            serve = partial(self._forwarded, serve, stopwatch, found=found)
         if refusal is not None:
             serve = partial(self._refuse, request, refusal)
         try:
@@ -202,6 +237,16 @@ class Deployment:
             return error_response(refusal)
 
         return await self.monitoring.observe(request.method, refused)
+
+    async def _forwarded(
+        self, serve: Callable[[], Awaitable[Response]], stopwatch: Stopwatch, *, found: Found
+    ) -> Response:
+        """Take a request from its entry to where its Worker runs, *serve* it there, and bring the response back."""
+        way_ms = sum(stopwatch.draw_ms(tape) for tape in self._ways[found.route.name]) / 2
+        stopwatch.delay(found.route.enter, way_ms)
+        response = await serve()
+        stopwatch.delay(found.route.enter, way_ms)
+        return response
 
     async def _serve(
         self, transport: Transport, request: Request, *, stopwatch: Stopwatch, found: Found | None

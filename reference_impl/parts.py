@@ -90,10 +90,14 @@ class Operation:
         one.
     parameters
         Reads the table ``parameters`` of a step.
+    prepare
+        Called for each step that uses it, as ``prepare(instance, parameters, where=...)``, before anything is asked and
+        before :attr:`Part.start`.
     """
 
     run: Callable[[Any, Call], Awaitable[Response | None]]
     parameters: Callable[[Table], Any] = no_parameters
+    prepare: Callable[..., None] | None = None
 
 
 class Entry(Protocol):

@@ -58,9 +58,20 @@ function bindings(deployment, classes) {
   for (const name of instances(system, "d1")) env[name] = { type: "d1", id: name };
   for (const name of instances(system, "r2")) env[name] = { type: "r2", name };
   for (const name of instances(system, "kv")) env[name] = { type: "kv", id: name };
+  for (const name of instances(system, "queues")) env[name] = { type: "queue", name };
   if (deployment.api) Object.assign(env, apiBindings(system));
   for (const exportName of classes) env[NAMESPACES[exportName]] = { type: "durable-object", worker: "main", exportName };
   return env;
+}
+
+/** Return the queues that the Worker consumes itself, with the sizes of their batches. */
+function consumed(system) {
+  return instances(system, "queues").map((name) => ({
+    type: "queue",
+    name,
+    maxBatchSize: system[name].batch_messages,
+    maxBatchTimeout: system[name].batch_timeout_s,
+  }));
 }
 
 /** Bring a database up to date: each file of the migrations once, with its entry in the platform's own table. */
@@ -109,6 +120,7 @@ async function start(options) {
           manifest: { mainModule: "main.mjs", modulesRoot: FOLDER, modules: { "main.mjs": { type: "esm", contents } } },
           env,
           exports,
+          triggers: consumed(deployment.system),
         },
         // Its own socket: the one of Miniflare has a Worker of Miniflare's in front, which takes two thirds of the speed.
         dev: { rootPath: FOLDER, unsafeDirectSockets: [{ host: "127.0.0.1", port: options.port }], stripCfConnectingIp: true },
@@ -138,7 +150,9 @@ async function stop(status) {
 
 /** End with one line on standard error. */
 async function fail(error) {
-  process.stderr.write(`${String(error?.message ?? error).split("\n", 1)[0]}\n`);
+  const said = String(error?.message ?? error).split("\n", 1)[0];
+  const taken = `workerd: port=${options.port} cannot be had: Address already in use; choose another or 0 for any`;
+  process.stderr.write(`${/address already in use/i.test(said) ? taken : said}\n`);
   await stop(2);
 }
 

@@ -2,7 +2,7 @@
  *
  * GET /floor answers at once. POST /append stores a row; some seconds after the first pending row, an alarm sums and
  * deletes all of them while nothing else is served (hazard H70). GET /flushes says when it did since it was last asked, in
- * ms after the first row, and how many rows there were.
+ * ms after the first row, how many rows there were, and whether some wait for the next time.
  */
 
 import { DurableObject } from "cloudflare:workers";
@@ -69,7 +69,7 @@ export class RouteObject extends DurableObject<Env> {
     const { flushes } = this;
     this.flushes = [];
     this.firstMs = 0;
-    return Response.json(flushes);
+    return Response.json({ flushes, has_rows: this.isAlarmSet });
   }
 }
 

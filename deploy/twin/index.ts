@@ -37,6 +37,10 @@ export default {
     full.headers.set("server-timing", spent.serverTiming());
     return full;
   },
+  /** Consume a batch of a queue: there is no more to do than to take it. */
+  async queue(batch) {
+    batch.ackAll();
+  },
 } satisfies ExportedHandler<Env>;
 
 async function answer(request: Request, env: Env, ctx: ExecutionContext, spent: Spent): Promise<Response> {

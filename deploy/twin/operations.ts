@@ -6,6 +6,7 @@ import { insertRows } from "../src/ledger/sinks.ts";
 import { json } from "../src/messages.ts";
 import { objectName, organizationOf } from "../src/sharding.ts";
 import type { Call } from "./call.ts";
+import { uniform } from "./chance.ts";
 import { componentOf, type DeploymentFile, type Step } from "./deployment.ts";
 import type { Answer } from "./player.ts";
 
@@ -22,6 +23,8 @@ const FILL =
   "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?2) " +
   "SELECT ?1, i, 0 FROM n WHERE true ON CONFLICT DO NOTHING";
 const FILLED_MAX = 100_000;
+/** Seconds for which a stored entry of a cache is fresh, as on the reference. */
+const ENTRY_S = 60;
 /** Tokens of a route's usage event: so few that no ceiling of what an account may owe is met in a run. */
 const TOKENS = 1;
 /** Events of so long a time have one date: sent again, an event must be the same to the last field. */
@@ -144,14 +147,57 @@ async function r2Get(operations: Operations, instance: string, call: Call): Prom
   return new Response(bytes, { headers: { "content-type": "application/octet-stream", etag } });
 }
 
-async function kvRead(operations: Operations, instance: string, call: Call): Promise<Answer> {
-  await call.spent.during(instance, () => operations.values(instance).get(`key-${call.key}`));
+async function kvGet(operations: Operations, instance: string, call: Call): Promise<Answer> {
+  const found = await call.spent.during(instance, () => operations.values(instance).get(`key-${call.key}`, "arrayBuffer"));
+  return found === null ? json({ success: true, value: null }) : binary(found);
+}
+
+/** Write a key of its own, or the request's: which of the two is looked up, as on the reference. */
+async function kvPut(operations: Operations, instance: string, call: Call): Promise<Answer> {
+  const { seed = 0 } = operations.file;
+  const { route, stepIndex, repetitionIndex, requestId } = call;
+  const draw = uniform(seed, route, stepIndex, "new_fraction", repetitionIndex, requestId);
+  const isNew = draw < (call.parameters["new_fraction"] ?? 1);
+  const name = isNew ? `new-${requestId}-${stepIndex}-${repetitionIndex}` : `key-${call.key}`;
+  await call.spent.during(instance, () => operations.values(instance).put(name, bytesOf(call, name)));
   return null;
 }
 
-async function kvWrite(operations: Operations, instance: string, call: Call): Promise<Answer> {
-  const name = `key-${call.key}`;
-  await call.spent.during(instance, () => operations.values(instance).put(name, content(name, call.sizeBytes)));
+async function kvDelete(operations: Operations, instance: string, call: Call): Promise<Answer> {
+  await call.spent.during(instance, () => operations.values(instance).delete(`key-${call.key}`));
+  return null;
+}
+
+async function kvList(operations: Operations, instance: string, call: Call): Promise<Answer> {
+  const page = await call.spent.during(instance, () => operations.values(instance).list());
+  return json({ success: true, keys: page.keys.map(({ name }) => name), list_complete: page.list_complete });
+}
+
+/** Look an entry up; whether it counts as a hit is the chance of the steps after it, and not what is stored here. */
+async function cacheGet(_: Operations, instance: string, call: Call): Promise<Answer> {
+  const url = entryUrl(instance, call);
+  const found = await call.spent.during(instance, async () => (await caches.default.match(url))?.arrayBuffer());
+  if (found) return binary(found);
+  return call.sizeBytes ? binary(content(url, call.sizeBytes)) : null;
+}
+
+async function cachePut(_: Operations, instance: string, call: Call): Promise<Answer> {
+  const url = entryUrl(instance, call);
+  const entry = binary(bytesOf(call, url));
+  entry.headers.set("cache-control", `max-age=${ENTRY_S}`);
+  await call.spent.during(instance, () => caches.default.put(url, entry));
+  return null;
+}
+
+async function cacheDelete(_: Operations, instance: string, call: Call): Promise<Answer> {
+  await call.spent.during(instance, () => caches.default.delete(entryUrl(instance, call)));
+  return null;
+}
+
+async function queuesSend(operations: Operations, instance: string, call: Call): Promise<Answer> {
+  const queue = operations.env[instance] as Queue;
+  const message = bytesOf(call, `key-${call.key}`);
+  await call.spent.during(instance, () => queue.send(message, { contentType: "bytes" }));
   return null;
 }
 
@@ -200,8 +246,14 @@ export const OPERATIONS: Record<string, Operation> = {
   "d1.write": d1Write,
   "r2.put": r2Put,
   "r2.get": r2Get,
-  "kv.read": kvRead,
-  "kv.write": kvWrite,
+  "kv.get": kvGet,
+  "kv.put": kvPut,
+  "kv.delete": kvDelete,
+  "kv.list": kvList,
+  "cache.get": cacheGet,
+  "cache.put": cachePut,
+  "cache.delete": cacheDelete,
+  "queues.send": queuesSend,
   "durable_objects.read": objectsRead,
   "durable_objects.write": objectsWrite,
   "ledger.append": append,
@@ -217,6 +269,20 @@ function rowsOf(call: Call, parameter: string, byDefault: number): number {
 function objectKey(call: Call): string {
   const key = `${call.route}/${call.objectIndex}`;
   return call.repetitionIndex ? `${key}.${call.repetitionIndex}` : key;
+}
+
+/** Return the address of a request's entry: that of its object, or of its key if the request has no bytes. */
+function entryUrl(instance: string, call: Call): string {
+  const about = call.sizeBytes ? `object-${call.objectIndex}` : `key-${call.key}`;
+  return `https://cache.invalid/${instance}/${call.route}/${about}`;
+}
+
+function bytesOf(call: Call, name: string): Uint8Array {
+  return call.body.byteLength ? call.body : content(name, call.sizeBytes);
+}
+
+function binary(bytes: ArrayBuffer | Uint8Array): Response {
+  return new Response(bytes, { headers: { "content-type": "application/octet-stream" } });
 }
 
 /** Return the bytes of an object that nobody uploaded: text, the same for the same key. */

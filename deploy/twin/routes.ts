@@ -5,6 +5,8 @@ import { componentOf, readSteps, type DeploymentFile, type Step } from "./deploy
 
 const PLACEHOLDER = /\{([A-Za-z_][A-Za-z0-9_]*)\}/;
 
+const ENTRIES = ["network", "cron"];
+
 export interface Route {
   name: string;
   method: string;
@@ -23,9 +25,9 @@ export class RouteTable {
   readonly routes: Route[];
 
   constructor(file: DeploymentFile) {
-    // A Worker is reached over HTTP only: what comes in by another transport has no route here.
+    // A Worker is reached over HTTP only, as by its schedule: what comes in by another transport has no route here.
     this.routes = Object.entries(file.routes)
-      .filter(([, route]) => componentOf(file.system, route.enter ?? "network") === "network")
+      .filter(([, route]) => ENTRIES.includes(componentOf(file.system, route.enter ?? "network")))
       .map(([name, route]) => readRoute(name, route.request, readSteps(route.steps)));
   }
 

@@ -26,6 +26,7 @@ from reference_impl.sqlite.engines import Engine, Params
 from reference_impl.sqlite.rules import BOUND_PARAMS_MAX, SqlRefusedError, bare_sql, check_params, check_statement
 from reference_impl.timing.clock import Clock
 from reference_impl.timing.stopwatch import Station, Stopwatch
+from reference_impl.timing.tape import Tape
 from reference_impl.volumes.metered import Billed
 
 READS = ("SELECT", "EXPLAIN", "WITH")
@@ -90,6 +91,44 @@ class Statement:
             raise D1Error(f"D1_ERROR: {error}") from None
 
 
+class Site:
+    """Where queries are executed: SQLite, its one thread, and the way there.
+
+    Parameters
+    ----------
+    engine
+        Runs SQL.
+    thread
+        Its queue.
+    rtt_ms
+        Round trip between the Worker and it.
+    """
+
+    def __init__(self, engine: Engine, thread: Station, rtt_ms: Tape) -> None:
+        self.engine = engine
+        self.thread = thread
+        self.rtt_ms = rtt_ms
+
+
+@dataclass(frozen=True)
+class Query:
+    """Statements that run as one transaction: where, with how many rows that add their time, and the caller's note.
+
+    They run on *engine*, by default the site's own.
+    """
+
+    statements: Sequence[Statement]
+    site: Site
+    timed_rows: int = 0
+    note: Any = None
+    engine: Engine | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether nothing in it writes."""
+        return all(statement.is_read for statement in self.statements)
+
+
 class Database:
     """One D1 database: SQLite behind a queue with one server.
 
@@ -110,14 +149,24 @@ class Database:
         self._clock = clock
         self._settings = settings
         self._name = name
-        self._thread = Station(clock, name, queue_limit=settings.queue_limit)
+        self._primary = Site(engine, Station(clock, name, queue_limit=settings.queue_limit), settings.rtt_ms)
         self.billed = Billed()
         """What the provider would bill until now: rows of all statements that succeeded."""
 
     async def run(
-        self, statements: Sequence[Statement], stopwatch: Stopwatch, *, timed_rows: int = 0
+        self,
+        statements: Sequence[Statement],
+        stopwatch: Stopwatch,
+        *,
+        timed_rows: int = 0,
+        engine: Engine | None = None,
+        site: Site | None = None,
+        note: Any = None,
     ) -> list[D1Result]:
-        """Wait in the queue, then run *statements* as one transaction; *timed_rows* rows add their time to it.
+        """Wait in the queue, then run *statements* as one transaction, at *site* or the primary.
+
+        The time of *timed_rows* rows is added to it. They run on *engine*, by default the site's own. A subclass hears
+        of the caller's *note* when they were executed.
 
         Raises
         ------
@@ -128,47 +177,53 @@ class Database:
         """
         for statement in statements:
             statement.check()
-        is_read = all(statement.is_read for statement in statements)
-        for _ in range(self._settings.read_retries if is_read else 0):
+        query = Query(statements, site or self._primary, timed_rows, note, engine)
+        for _ in range(self._settings.read_retries if query.is_read else 0):
             with contextlib.suppress(D1LostError):
-                return await self._run(statements, stopwatch, is_read=is_read, timed_rows=timed_rows)
-        return await self._run(statements, stopwatch, is_read=is_read, timed_rows=timed_rows)
+                return await self._run(query, stopwatch)
+        return await self._run(query, stopwatch)
 
-    async def _run(
-        self, statements: Sequence[Statement], stopwatch: Stopwatch, *, is_read: bool, timed_rows: int
-    ) -> list[D1Result]:
-        settings = self._settings
-        half_rtt_ms = stopwatch.draw_ms(self._settings.rtt_ms) / 2
-        service_ms = stopwatch.draw_ms(self._settings.read_ms if is_read else self._settings.write_ms)
-        service_ms += timed_rows * settings.row_us / 1_000
+    async def _run(self, query: Query, stopwatch: Stopwatch) -> list[D1Result]:
+        settings, site = self._settings, query.site
+        half_rtt_ms = stopwatch.draw_ms(site.rtt_ms) / 2
+        service_ms = stopwatch.draw_ms(settings.read_ms if query.is_read else settings.write_ms)
+        service_ms += query.timed_rows * settings.row_us / 1_000
         service_ms += settings.stall_ms if self._happens(settings.stall_chance, stopwatch) else 0.0
         is_lost = self._happens(settings.error_chance, stopwatch)
         stopwatch.delay(self._name, half_rtt_ms)
-        async with self._thread.hold(stopwatch, f"{self._name}_queue"), stopwatch.stage(self._name, service_ms):
+        await self._arrived(query, stopwatch)
+        async with site.thread.hold(stopwatch, f"{self._name}_queue"), stopwatch.stage(self._name, service_ms):
             if is_lost:
                 raise D1LostError("D1_ERROR: Network connection lost; nothing happened, ask again")
-            results = self._execute(statements)
-            self.billed.add("rows_read", max(0, timed_rows - sum(result.meta["rows_read"] for result in results)))
+            results = self._execute(query)
+        self._executed(query, stopwatch.planned_ms)
         stopwatch.delay(self._name, half_rtt_ms)
         return results
+
+    async def _arrived(self, query: Query, stopwatch: Stopwatch) -> None:
+        """Let a query in that has reached its site: the primary takes all at once."""
+
+    def _executed(self, query: Query, at_ms: float) -> None:
+        """Hear of a query that was executed, and of the caller's note on it."""
 
     def _happens(self, chance: float, stopwatch: Stopwatch) -> bool:
         return chance > 0 and stopwatch.is_paced and self._settings.chance.draw() < chance
 
-    def _execute(self, statements: Sequence[Statement]) -> list[D1Result]:
+    def _execute(self, query: Query) -> list[D1Result]:
+        engine = query.engine or query.site.engine
         try:
-            with self.engine.transaction():
-                results = [self._execute_one(statement) for statement in statements]
-        except self.engine.errors as error:
+            with engine.transaction():
+                results = [self._execute_one(engine, statement) for statement in query.statements]
+        except engine.errors as error:
             raise D1Error(f"D1_ERROR: {error}") from None
         for result in results:
             self.billed.add("rows_read", result.meta["rows_read"])
             self.billed.add("rows_written", result.meta["rows_written"])
         return results
 
-    def _execute_one(self, statement: Statement) -> D1Result:
+    def _execute_one(self, engine: Engine, statement: Statement) -> D1Result:
         began_ms = self._clock.now_ms()
-        rows = self.engine.execute(statement.sql, statement.params)
+        rows = engine.execute(statement.sql, statement.params)
         meta = {
             "served_by": "reference",
             "duration": self._clock.now_ms() - began_ms,

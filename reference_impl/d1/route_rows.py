@@ -49,3 +49,14 @@ def writing(key: int, *, rows_read: int, rows_written: int) -> list[Statement]:
     inserts = [Statement(sql, params) for sql, params in insert_rows(INSERT, written, tail=tail)]
     first = reading(key, rows=rows_read) if rows_read else []
     return [*first, *(inserts or [Statement(WRITE_NONE, (key,))])]
+
+
+def copy(source: Engine, target: Engine) -> None:
+    """Make *target* have the rows of *source*, and no others."""
+    create(source)
+    create(target)
+    rows = source.execute("SELECT key, position, version FROM headroom_rows").values
+    with target.transaction():
+        target.execute("DELETE FROM headroom_rows")
+        for sql, params in insert_rows(INSERT, rows):
+            target.execute(sql, params)

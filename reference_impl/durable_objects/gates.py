@@ -246,15 +246,24 @@ class Event:
             if self._shares:
                 turns.give_up()
             raise
-        if self._shares:
-            self._further_ms = turns.begin()
         self._is_inside = True
         self._activation.events += 1
+        if self._shares:
+            await self._begin_turn()
+        else:
+            turns.pass_by()
         if self._activation.retired is not None:
             self.done()
             raise self._activation.retired
         self._generation = self._activation.generation
         self.stopwatch.spend(self._activation.queue_category, waited_ms)
+
+    async def _begin_turn(self) -> None:
+        try:
+            self._further_ms = await self._activation.turns.begin(self._activation.queue, self.stopwatch)
+        except BaseException:
+            self.done()
+            raise
 
     def begin(self) -> None:
         """Start to track the event's own writes; the object must be in memory."""

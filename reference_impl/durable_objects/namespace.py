@@ -344,14 +344,19 @@ class Namespace:
     def _activation(self, object_id: str) -> Activation:
         activation = self._activations.get(object_id)
         if activation is None:
-            queue = Station(self._clock, self.name, queue_limit=self.settings.queue_limit)
+            queue = Station(
+                self._clock,
+                self.name,
+                queue_limit=self.settings.queue_limit,
+                newest_first=self.settings.turns.newest_first,
+            )
             sockets = Sockets(
                 bring=lambda socket, message: self.receive(
                     object_id, message, socket=socket, stopwatch=self._stopwatch()
                 ),
                 hang_up=lambda socket, code, reason: self._hang_up(object_id, socket, code, reason=reason),
             )
-            turns = SharedTurns(self.settings.coalesced_ms, self.settings.collection_every_requests)
+            turns = SharedTurns(self.settings.turns, self.name)
             activation = self._activations[object_id] = Activation(
                 queue, sockets, turns=turns, queue_category=f"{self.name}_queue"
             )

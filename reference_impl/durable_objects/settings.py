@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from reference_impl.durable_objects.limits import BACK_ENDS, KV_LIMITS, SQLITE_LIMITS, StorageLimits, limits_with
+from reference_impl.durable_objects.shared_turns import TurnSettings
 from reference_impl.tables import Table
 from reference_impl.timing.tape import Tape
 
@@ -12,11 +13,7 @@ EVICT_IDLE_MS = 70_000.0
 
 @dataclass(frozen=True)
 class DurableObjectsSettings:
-    """Settings of a namespace; *shards* None: every key has its own object; *queue_limit* None: unbounded.
-
-    *coalesced_ms* None: every request has a turn of its own; *collection_every_requests* None: garbage is never
-    collected.
-    """
+    """Settings of a namespace; *shards* None: every key has its own object; *queue_limit* None: unbounded."""
 
     shards: int | None
     rtt_ms: Tape
@@ -26,8 +23,7 @@ class DurableObjectsSettings:
     queue_limit: int | None
     read_ms: Tape
     write_ms: Tape
-    coalesced_ms: float | None
-    collection_every_requests: int | None
+    turns: TurnSettings
     collection_ms: Tape
     limits: StorageLimits
 
@@ -44,8 +40,13 @@ class DurableObjectsSettings:
             queue_limit=table.count("queue_limit", at_least=0),
             read_ms=table.tape("read_ms"),
             write_ms=table.tape("write_ms"),
-            coalesced_ms=None if table.take("coalesced_ms", None) is None else table.number("coalesced_ms", 0),
-            collection_every_requests=table.count("collection_every_requests"),
+            turns=TurnSettings(
+                coalesced_ms=None if table.take("coalesced_ms", None) is None else table.number("coalesced_ms", 0),
+                requests_max=table.count("turn_requests_max"),
+                newest_first=table.choice("turn_order", "oldest", choices=["oldest", "newest"]) == "newest",
+                intake_ms=table.number("intake_ms", 0),
+                collection_every_requests=table.count("collection_every_requests"),
+            ),
             collection_ms=table.tape("collection_ms"),
             limits=limits_with(
                 table.choice("storage", "sqlite", choices=list(BACK_ENDS)),

@@ -26,17 +26,28 @@ LATENESS_BOUNDS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class _Bill(Collector):
-    """The meters of the bill as a family of counters."""
+Billed = Callable[[], Mapping[tuple[str, str], float]]
+Statements = Callable[[], Mapping[tuple[str, str, str], Mapping[str, float]]]
 
-    def __init__(self, billed: Callable[[], Mapping[tuple[str, str], float]]) -> None:
+
+class _Bill(Collector):
+    """The meters of the bill, and what named statements did, as families of counters."""
+
+    def __init__(self, billed: Billed, statements: Statements) -> None:
         self._billed = billed
+        self._statements = statements
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the family."""
+        """Yield the families."""
         family = CounterMetricFamily("billed", "What the provider would bill until now.", labels=("instance", "meter"))
         for names, amount in sorted(self._billed().items()):
             family.add_metric(names, amount)
+        yield family
+        labels = ("instance", "route", "step", "meter")
+        family = CounterMetricFamily("statements", "Calls of named statements, and their rows.", labels=labels)
+        for place, amounts in sorted(self._statements().items()):
+            for meter, amount in amounts.items():
+                family.add_metric((*place, meter), amount)
         yield family
 
 
@@ -91,9 +102,9 @@ class Monitoring:
             self._latency.labels(label).observe(self._clock.now_ms() - began_ms)
         return response
 
-    def bill(self, billed: Callable[[], Mapping[tuple[str, str], float]]) -> None:
-        """Show what the provider would bill, read from *billed* whenever somebody asks for the metrics."""
-        self._registry.register(_Bill(billed))
+    def bill(self, billed: Billed, statements: Statements) -> None:
+        """Show what the provider would bill, and what *statements* did, whenever somebody asks for the metrics."""
+        self._registry.register(_Bill(billed, statements))
 
     def late(self, lateness_ms: float) -> None:
         """Record how late a response left."""

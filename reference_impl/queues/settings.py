@@ -44,6 +44,7 @@ class QueueSettings:
         """Read the table of a queue; keys that only the bill needs are checked and ignored."""
         for billed in ("consumer_cpu_ms", "operation_bytes", "message_operations"):
             table.number(billed, 0)
+        table.flag("consumer_billed")
         return cls(
             send_ms=table.tape("send_ms"),
             message_bytes_max=table.whole("message_bytes_max", MESSAGE_BYTES_MAX, at_least=1),

@@ -36,9 +36,11 @@ def answer_lines(folder: Path, lines: Iterable[str], *, answer: Callable[[str], 
 def _counted(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to one request, from a connection of its own: the other process may have changed the schema."""
     params = [bytes.fromhex(value["blob"]) if isinstance(value, dict) else value for value in asked["params"]]
-    address = f"{(folder.absolute() / asked['database']).as_uri()}?mode=ro"
+    # Not mode=ro: of a database that cannot be written SQLite reads no CHECK, whose lookups count.
+    address = f"{(folder.absolute() / asked['database']).as_uri()}?mode=rw"
     try:
         with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+            connection.execute("PRAGMA query_only = ON")
             connection.execute("PRAGMA foreign_keys = ON")
             meter = RowMeter(lambda sql, *values: connection.execute(sql, values).fetchall())
             found = meter.count(asked["sql"], params, steps_max=asked.get("steps_max", STEPS_MAX))

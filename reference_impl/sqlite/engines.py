@@ -7,6 +7,7 @@ functions, triggers, virtual tables, changes of the schema), only the real runti
 returned and changed, a lower bound. :attr:`Rows.is_counted` says which it is.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -27,6 +28,10 @@ WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "WITH")
 """How statements begin that change rows, not the schema."""
 STEPS_MAX = 50_000
 """Instructions of one walk: some 5,000 rows, or 0.1 s."""
+KNOWN_MAX = 10_000
+"""Statements with parameters whose count is remembered."""
+CHANGING = re.compile(r"random|current_|now", re.IGNORECASE)
+"""What lets a statement read other rows although nothing was changed."""
 STEPS_PER_CALL = 1_000
 """Instructions between two progress callbacks of the standard library's SQLite."""
 
@@ -92,6 +97,8 @@ class _Counter:
         self._query = query
         self._pages_before: int | None = None
         self._counted: Counted | None = None
+        self._known: dict[tuple[str, Params], Counted | None] = {}
+        """Counts of statements that read, while nothing is changed."""
         self.is_on = True
 
     def begin(self, sql: str, params: Params) -> bool:
@@ -99,13 +106,24 @@ class _Counter:
         word = first_word(sql)
         self._pages_before = None if word in (*READS, *WRITES) else self._pages()
         walks = self.is_on and word in ("SELECT", "VALUES", *WRITES)
-        self._counted = self._meter.count(sql, params, steps_max=STEPS_MAX) if walks else None
+        self._counted = self._count(sql, params, is_read=word in READS) if walks else None
         if word not in READS:
+            self._known.clear()
             self._meter.changed(schema=word not in WRITES)
         return self._counted is not None and not self._counted.is_whole
 
+    def _count(self, sql: str, params: Params, *, is_read: bool) -> Counted | None:
+        if not is_read or CHANGING.search(sql):
+            return self._meter.count(sql, params, steps_max=STEPS_MAX)
+        if (sql, params) not in self._known:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[sql, params] = self._meter.count(sql, params, steps_max=STEPS_MAX)
+        return self._known[sql, params]
+
     def changed(self) -> None:
         """Forget what is known of the database."""
+        self._known.clear()
         self._meter.changed(schema=True)
 
     def rows(self, *, returned: int, changes: int, steps: int) -> tuple[int, int, bool, bool]:

@@ -184,7 +184,7 @@ class Stage:
 
 
 class Station:
-    """A queueing station: one first-come-first-served queue and a number of servers.
+    """A queueing station: one queue and a number of servers.
 
     Parameters
     ----------
@@ -196,21 +196,42 @@ class Station:
         Number of servers; None: unlimited, so no request waits.
     queue_limit
         Number of requests that may wait; one more is refused at once. None: unlimited.
+    newest_first
+        Whether the request that came last is served next, or that which came first.
     """
 
-    def __init__(self, clock: Clock, name: str, *, servers: int | None = 1, queue_limit: int | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        name: str,
+        *,
+        servers: int | None = 1,
+        queue_limit: int | None = None,
+        newest_first: bool = False,
+    ) -> None:
         self._clock = clock
         self._name = name
         self._servers = servers
         self._queue_limit = queue_limit
         self._held = 0
         self._free_since_ms: list[float] = []
+        self._newest_first = newest_first
         self._queue: deque[tuple[Stopwatch, Waiter]] = deque()
+        self._gathered: deque[tuple[Stopwatch, Waiter]] = deque()
 
     @property
     def waiting(self) -> int:
         """Number of waiting requests."""
-        return len(self._queue)
+        return len(self._queue) + len(self._gathered)
+
+    def gather(self, at_most: int | None) -> int:
+        """Serve what waits, at most *at_most* requests, before what arrives later; return their number."""
+        count = len(self._queue) if at_most is None else min(at_most, len(self._queue))
+        self._gathered.extend(self._next() for _ in range(count))
+        return count
+
+    def _next(self) -> tuple[Stopwatch, Waiter]:
+        return self._queue.pop() if self._newest_first else self._queue.popleft()
 
     def hold(self, stopwatch: Stopwatch, queue: str) -> "Turn":
         """Return a context in which one server is held; the wait is attributed to the category *queue*."""
@@ -249,8 +270,8 @@ class Station:
         at_ms = stopwatch.planned_ms
         if self._name in stopwatch.held:
             stopwatch.held.remove(self._name)
-        while self._queue:
-            following, waiter = self._queue.popleft()
+        while self._gathered or self._queue:
+            following, waiter = self._gathered.popleft() if self._gathered else self._next()
             if not waiter.done():  # A shutdown may have ended the wait.
                 following.planned_ms = max(following.planned_ms, at_ms)
                 waiter.set_result(None)
@@ -260,9 +281,9 @@ class Station:
 
     async def _wait(self, stopwatch: Stopwatch, *, bounded: bool) -> None:
         limit = self._queue_limit if bounded else None
-        if limit is not None and len(self._queue) >= limit:
+        if limit is not None and self.waiting >= limit:
             raise OverloadedError(
-                f"{self._name} is overloaded: {len(self._queue)} requests wait already; the queue holds {limit}"
+                f"{self._name} is overloaded: {self.waiting} requests wait already; the queue holds {limit}"
             )
         waiter = self._clock.waiter()
         self._queue.append((stopwatch, waiter))

@@ -106,12 +106,12 @@ class Streams:
                     return error_response(ConnectionLostError())
                 stopwatch.delay(self._name, half_overhead_ms)
                 if packets is not None:
-                    stopwatch.delay(self._name, packets.lost_ms(packets.there, stopwatch))
+                    stopwatch.delay(self._name, packets.there_ms(stopwatch))
                 response = await serve()
                 if packets is not None:
                     windows_ms = packets.windows_ms(len(response.body), stopwatch, round_trip_ms=overhead_ms)
                     stopwatch.delay(self._name, windows_ms)
-                    stopwatch.delay(self._name, packets.lost_ms(packets.back, stopwatch))
+                    stopwatch.delay(self._name, packets.back_ms(stopwatch))
                 stopwatch.delay(self._name, half_overhead_ms)
                 await stopwatch.catch_up(early_ms=head_start.ms)
             finally:

@@ -11,11 +11,17 @@ from reference_impl.timing.tape import Tape
 
 ELASTIC = "elastic"
 """As many isolates as the load needs: no request waits for a CPU."""
+SMART = "smart"
+PLACEMENTS = ("default", SMART)
+"""Where the Worker runs: where its requests come in, or near what it calls."""
 
 
 @dataclass(frozen=True)
 class WorkersSettings:
-    """Settings of the isolates; *isolates* is the number of requests that use a CPU at once (None: elastic)."""
+    """Settings of the isolates; *isolates* is the number of requests that use a CPU at once (None: elastic).
+
+    *placement_rtt_ms* is the way between where requests come in and the Worker; None: it runs there.
+    """
 
     isolates: int | None
     cpu_ms: Tape
@@ -25,12 +31,17 @@ class WorkersSettings:
     retry_chance: Tape
     body_bytes_max: int | None = None
     memory_bytes: int | None = None
+    placement_rtt_ms: Tape | None = None
 
     @classmethod
     def read(cls, table: Table) -> "WorkersSettings":
         """Read the table of a Worker."""
-        table.number("log_bytes", 0)  # For the bill alone: nothing is logged here.
+        for billed in ("log_bytes", "log_events"):  # Nothing is logged here.
+            table.number(billed, 0)
         body_bytes_max, memory_bytes = table.count("body_bytes_max"), table.count("memory_bytes")
+        is_moved = table.choice("placement", "default", choices=PLACEMENTS) == SMART
+        way = table.tape("placement_rtt_ms")
+        table.take("calls_rtt_ms", {})  # They are the distances of the instances that it calls already.
         return cls(
             isolates=table.count("isolates", or_word=ELASTIC),
             cpu_ms=table.tape("cpu_ms"),
@@ -40,6 +51,7 @@ class WorkersSettings:
             retry_chance=table.chance("retry"),
             body_bytes_max=body_bytes_max,
             memory_bytes=memory_bytes,
+            placement_rtt_ms=way if is_moved else None,
         )
 
 

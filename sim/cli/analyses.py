@@ -19,6 +19,7 @@ from sim.cli.options import (
     Unmatched,
     check_save,
     scenario_asked,
+    typed,
 )
 from sim.cli.results import finish
 from sim.report.console import progress_printer, say, show
@@ -55,7 +56,7 @@ def plan(
     with prepared_folder(out, asked.name) as folder:
         found = do_plan(asked, rng=seed, engine=engine, live=live, on=on, on_progress=on_progress, progress=True)
         on_progress("writing the report")
-        files = write_plan(found, folder)
+        files = write_plan(found, folder, command=typed(seed=None if seed is not None else found.seed))
     show(plan_tables(found), document=plan_document(found), json=json)
     for path in files:
         say(f"written: {path}")
@@ -147,7 +148,7 @@ def capacity(
     asked = scenario_asked(scenario, seed=seed, trace=trace, how=(columns, unmatched), changes=changes)
     found = search(asked, engine=engine, seeds=seeds, on_progress=progress_printer())
     show([table(capacity_grid(found))], document=capacity_document(found), json=json)
-    return 1 if found.missed else 0
+    return 1 if found.missed or found.lower.missed_at is not None else 0
 
 
 @app.command(epilog="Example: headroom sweep launch --vary system.durable_objects.shards=1,4,16,per_key")
@@ -228,6 +229,9 @@ def cost(
     spending_limit: Annotated[
         float, typer.Option(metavar="USD", help="The account's spending limit above its usual month.")
     ] = 100.0,
+    first_day: Annotated[
+        str | None, typer.Option(metavar="DATE", help="First day of month 1; without it, the platform file's.")
+    ] = None,
     rate: Rate = None,
     trace: Trace = None,
     columns: Columns = None,
@@ -239,8 +243,12 @@ def cost(
     from sim.judgement.cost import cost as bill_of
     from sim.report.json_document import cost_document
     from sim.report.terminal import cost_tables
+    from sim.scenario.recorded import volume_notes
+    from sim.scenario.scenario import load_scenario
 
     asked = scenario_asked(scenario, rate=rate, trace=trace, how=(columns, unmatched), changes=changes)
-    bill = bill_of(asked, month=month, history=history, spending_limit_usd=spending_limit)
+    for note in volume_notes(load_scenario(scenario), asked) if trace is not None else ():
+        say(note)
+    bill = bill_of(asked, month=month, history=history, spending_limit_usd=spending_limit, first_day=first_day)
     show(cost_tables(bill, runaway=runaway), document=cost_document(bill), json=json)
     return 0

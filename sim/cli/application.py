@@ -43,7 +43,7 @@ def components(
 ) -> None:
     """Plan the capacity of an edge deployment: simulate it, measure it and compare the two."""
     if component:
-        from sim.models.own import load_components
+        from sim.scenario.own_components import load_components
 
         for file in component:
             load_components(file)

@@ -106,9 +106,11 @@ def compare(
     from sim.report.terminal import table
     from sim.results.storage import load_run
 
-    found = compare_runs(load_run(simulated), load_run(measured))
+    first, second = load_run(simulated), load_run(measured)
+    found = compare_runs(first, second)
     document = {"schema_version": 1, "agrees": found.agrees, "comparison": comparison_document(found)}
-    show([table(comparison_grid(found))], document=document, json=json)
+    names = None if second.generator else (simulated.stem, measured.stem)  # Only live runs have a load generator.
+    show([table(comparison_grid(found, names=names))], document=document, json=json)
     return 0 if found.agrees else 3
 
 

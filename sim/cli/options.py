@@ -1,6 +1,8 @@
 """Options that several commands share, and the scenario that they ask for."""
 
+import sys
 from pathlib import Path
+from shlex import join
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,7 +57,9 @@ def scenario_asked(
     """Return the scenario with the changes given on the command line; with *aloud*, print how its trace was read."""
     from sim.runners.play import prepare
     from sim.scenario.assignments import change
-    from sim.scenario.recorded import trace_notes
+    from sim.scenario.notes import loading_notes
+    from sim.scenario.recorded import sample_notes
+    from sim.scenario.scenario import load_scenario
     from sim.traces.options import trace_options
 
     given = any(part is not None for part in how)
@@ -64,7 +68,8 @@ def scenario_asked(
     if seed is not None:
         changed["seed"] = seed
     asked = asked.with_(**changed) if changed else asked
-    for note in trace_notes(asked) if aloud else ():
+    sampled = sample_notes(load_scenario(scenario), asked) if trace is not None else ()
+    for note in (*(loading_notes(asked) if aloud else ()), *sampled):  # Results repeat the notes, but not this one.
         say(note)
     return asked
 
@@ -77,3 +82,9 @@ def check_save(path: Path, *, suffix: str, what: str = "save") -> None:
     if path.suffix != suffix:
         raise UsageError(f"{what}={str(path)!r} must end in {suffix}")
     check_place(path, what=what)
+
+
+def typed(*, seed: int | None) -> str:
+    """Return the command as it was typed, with the seed that it took if it named none."""
+    named = [] if seed is None else ["--seed", str(seed)]
+    return join(["headroom", *sys.argv[1:], *named])

@@ -25,6 +25,9 @@ def size(
     values: Annotated[
         str | None, typer.Option(metavar="V,V,...", help="Compare these values in place of the usual ones.")
     ] = None,
+    of: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The instance, of several; by default that with most traffic.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="Replications of each choice, with common random numbers.")] = None,
     rate: Rate = None,
     seed: Seed = None,
@@ -42,6 +45,8 @@ def size(
         raise UsageError(f"what={what!r} must be one of {', '.join((*SIZINGS, *OTHERS))}")
     if what not in SIZINGS and values is not None:
         raise UsageError(f"values={values!r} must not be given with {what}: there are no choices to compare")
+    if what not in SIZINGS and of is not None:
+        raise UsageError(f"of={of!r} must not be given with {what}: it is of every instance")
     asked = scenario_asked(scenario, rate=rate, seed=seed, trace=trace, how=(columns, unmatched), changes=changes)
     how: dict[str, Any] = {"on_progress": progress_printer(), **({} if seeds is None else {"seeds": seeds})}
     if what == "servers":
@@ -49,14 +54,14 @@ def size(
     elif what == "one_down":
         shown, document = _one_down(asked, how)
     else:
-        shown, document = _choices(what, asked, values=values, how=how)
+        shown, document = _choices(what, asked, values=values, how={**how, "of": of})
     show([shown], document=document, json=json)
     return 0
 
 
 def _choices(what: str, asked: "Scenario", *, values: str | None, how: dict[str, Any]) -> tuple[Any, Any]:
     from sim.experiments.sizing.size import size as do_size
-    from sim.report.json_document import sizing_document
+    from sim.report.sizing_document import sizing_document
     from sim.report.sizing_tables import sizing
     from sim.report.terminal import table
     from sim.scenario.assignments import values as read
@@ -68,7 +73,7 @@ def _choices(what: str, asked: "Scenario", *, values: str | None, how: dict[str,
 
 def _servers(asked: "Scenario", how: dict[str, Any]) -> tuple[Any, Any]:
     from sim.experiments.sizing.servers import servers
-    from sim.report.json_document import servers_document
+    from sim.report.sizing_document import servers_document
     from sim.report.sizing_tables import servers as grid
     from sim.report.terminal import table
 
@@ -78,7 +83,7 @@ def _servers(asked: "Scenario", how: dict[str, Any]) -> tuple[Any, Any]:
 
 def _one_down(asked: "Scenario", how: dict[str, Any]) -> tuple[Any, Any]:
     from sim.experiments.sizing.one_down import one_down
-    from sim.report.json_document import one_down_document
+    from sim.report.sizing_document import one_down_document
     from sim.report.sizing_tables import one_down as grid
     from sim.report.terminal import table
 

@@ -3,12 +3,13 @@
 Both engines fill the same arrays, so that they can be compared element by element.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.flow import ELASTIC
+from sim.flow import ELASTIC, OUTCOMES
 
 UNFINISHED = -1
 """Outcome code of a request that had not ended when the run was interrupted."""
@@ -52,6 +53,36 @@ class StationUse:
 
 
 @dataclass(frozen=True)
+class FollowerUse:
+    """How the background flows of a :class:`~sim.flow.Spawn` ended; those of one name together.
+
+    ``ended`` is their number by outcome, without outcomes that none had.
+    """
+
+    name: str
+    ended: dict[str, int]
+
+    @property
+    def count(self) -> int:
+        """All that ended."""
+        return sum(self.ended.values())
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Those that failed, by outcome."""
+        return {outcome: count for outcome, count in self.ended.items() if outcome != "ok"}
+
+
+def follower_uses(counts: Mapping[str, Sequence[int]]) -> tuple[FollowerUse, ...]:
+    """Return the uses, by name, of counts in the order of :data:`sim.flow.OUTCOMES`."""
+    return tuple(
+        FollowerUse(name, {outcome: ended for outcome, ended in zip(OUTCOMES, counts[name], strict=True) if ended})
+        for name in sorted(counts)
+        if any(counts[name])
+    )
+
+
+@dataclass(frozen=True)
 class Recording:
     """One run of an engine: arrays of shape (n,), one element a request."""
 
@@ -63,9 +94,14 @@ class Recording:
     stations: tuple[StationUse, ...] = ()
     end_ms: float = 0.0
     horizon_ms: float = 0.0
-    spawned_failures: int = 0
+    followers: tuple[FollowerUse, ...] = ()
     interrupted: bool = False
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def spawned_failures(self) -> int:
+        """Background flows that failed."""
+        return sum(sum(use.failures.values()) for use in self.followers)
 
     @property
     def unstable(self) -> tuple[StationUse, ...]:

@@ -9,6 +9,9 @@ numbers, so a higher rate is the same requests coming faster.
 The start is a verdict of its own: when everything begins at once, after an outage or a deploy, all objects wake
 and flush together, and targets that the steady state keeps may break for some minutes.
 
+A highest load says nothing about lower ones: where few requests come, objects and caches are cold. So the targets are
+judged at the demand's mean load and at the low rungs too (:mod:`sim.experiments.lower_loads`).
+
 A target that no probe keeps for certain, however small the load, is not a matter of capacity: it is named apart, and
 the rate is the one that keeps all others.
 
@@ -23,7 +26,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, inf, sqrt
 from typing import TYPE_CHECKING
 
@@ -31,6 +34,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from sim.experiments.limits import assumption_that_limits
+from sim.experiments.lower_loads import NEAR_SHARE, LowerLoads, lower_loads
 from sim.experiments.probe import OVERLOAD, Probe
 from sim.experiments.root import crossing
 from sim.experiments.search import Search
@@ -47,9 +51,6 @@ if TYPE_CHECKING:
 
 BROKEN = 1.02
 """Times the answer: there, what breaks first is looked at."""
-
-NEAR_SHARE = 0.5
-"""Rungs of the ladder above this share of the answer are played again as long as the answer's own probes."""
 
 NEAR_RATIO = 0.1
 """How near the first, short probes must come."""
@@ -89,6 +90,8 @@ class Capacity(Shown):
         False when the longest probes had not forgotten their start: the rate holds for runs of that length.
     assumption : Provenance or None
         The author's assumption that the bottleneck is bound by, if there is one.
+    lower : LowerLoads
+        Whether the targets that the rate keeps hold at lower loads too, the demand's mean among them.
     """
 
     estimate: Estimate
@@ -104,11 +107,15 @@ class Capacity(Shown):
     longest_s: float = 0.0
     settled: bool = True
     assumption: "Provenance | None" = None
+    lower: LowerLoads = field(default_factory=LowerLoads)
 
     def __repr__(self) -> str:
         rate, first = self.estimate, ", ".join(self.limited_by)
+        missed_at = self.lower.missed_at
+        lower = "" if missed_at is None else f"; missed at {missed_at.rate_per_s:,.4g} requests/s too"
         return (
-            f"<Capacity {rate.value:,.4g} requests/s, 95 % {rate.low:,.4g} to {rate.high:,.4g}; first breaks {first}>"
+            f"<Capacity {rate.value:,.4g} requests/s, 95 % {rate.low:,.4g} to {rate.high:,.4g}; first breaks {first}"
+            f"{lower}>"
         )
 
     @property
@@ -154,20 +161,13 @@ def capacity(
     ------
     UsageError
         The arrivals are a closed loop, *seeds* < 2, or every target is missed at any load; or the scenario has faults,
-        which last for a part of a run, so that the answer would depend on its length; or objects whose turns are
-        shared, of which arithmetic does not know where the search ends.
+        which last for a part of a run, so that the answer would depend on its length.
     """
     if seeds < 2:
         raise UsageError(f"seeds={seeds} must be >= 2: one seed has no interval")
     if not 0 < tolerance_ratio < 1:
         raise UsageError(f"tolerance_ratio={tolerance_ratio:g} must be in (0, 1)")
     check_lasting(scenario)
-    for name, instance in scenario.system.instances.items():
-        if getattr(instance.table, "coalesced_ms", None) is not None:
-            rule = "must be absent for a capacity: arithmetic has no bound for turns that are shared"
-            raise UsageError(
-                f"system.{name}.coalesced_ms {rule} (sim.sweep over workload.arrivals.rate_per_s shows it)"
-            )
     check_rate(scenario)
     search = Search(scenario, scenario.seed, engine=engine, screening=screening, on_progress=on_progress)
     ladder = search.climb()
@@ -175,7 +175,7 @@ def capacity(
     if not any(search.keepable):
         way_out = f'name a file of your own targets (targets = "FILE.toml" in the scenario, as {scenario.targets})'
         raise UsageError(f"every target is missed at any load (`headroom run` says by how much); {way_out}")
-    near = _near(search, ladder)
+    near = search.near_per_s = _near(search, ladder)
     with nullcontext(executor) if executor else ThreadPoolExecutor(os.cpu_count()) as workers:
         found = Hunt(search, near, seeds=seeds, tolerance_ratio=tolerance_ratio, workers=workers).rates()
     return _answer(search, ladder, found=found)
@@ -246,6 +246,7 @@ def _answer(search: Search, ladder: Sequence[Probe], *, found: Rates) -> Capacit
         longest_s=found.stretch.length_s,
         settled=found.settled,
         assumption=assumption_that_limits(search.scenario, bottleneck),
+        lower=lower_loads(search, ladder, capacity=estimate, stretch=found.stretch),
     )
 
 

@@ -21,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.engines.simpy_engine import simulate
+from sim.experiments.replications import spawned_seeds
 from sim.flow import Custom, Delay, Flow, Hold, Serve
 from sim.foundation.errors import UsageError
 from sim.models import durable_objects
 from sim.scenario.generation import schedule
-from sim.statistics.intervals import Estimate, proportion_interval
+from sim.statistics.intervals import Estimate, mean_interval, proportion_interval
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -46,9 +47,9 @@ class LostUpdates:
     ----------
     design : str
     updates : int
-        Played, of all keys.
+        Played, of all keys and seeds.
     lost : Estimate
-        Share of updates that are written over.
+        Share of updates that are written over; of several seeds the interval is over them.
     predicted_share : float
         1 - E exp(-λ w) over the updates that were played, λ being the rate of each one's key; 0
         where both are executed at once.
@@ -64,7 +65,7 @@ class LostUpdates:
 
 
 def lost_updates(
-    scenario: "Scenario", design: Design, *, updates: int = UPDATES, rng: int | None = None
+    scenario: "Scenario", design: Design, *, updates: int = UPDATES, rng: int | None = None, seeds: int = 1
 ) -> LostUpdates:
     """Play *updates* requests of *scenario*'s schedule, each an update of its key's value.
 
@@ -77,30 +78,59 @@ def lost_updates(
         The schedule may have fewer.
     rng : int, optional
         Seed; the scenario's own if None.
+    seeds : int
+        Replications, each of *updates* requests; with one the interval takes updates for independent, which those of
+        one queue are not.
 
     Raises
     ------
     UsageError
-        There is no such design, or *updates* is not positive.
+        There is no such design, or *updates* or *seeds* is not positive.
     """
     if design not in DESIGNS:
         raise UsageError(f"design={design!r} must be one of {', '.join(DESIGNS)}")
     if updates < 1:
         raise UsageError(f"updates={updates} must be >= 1")
-    planned = schedule(scenario, rng).head(updates)
-    read_ms, written_ms = np.full(len(planned), np.nan), np.full(len(planned), np.nan)
-    flow = _flow(scenario, design, read=_mark(read_ms), write=_mark(written_ms))
-    simulate(flow, planned, seed=scenario.seed if rng is None else rng)
-    over = _written_over(planned.key, read_ms, written_ms)
-    window_ms = written_ms - read_ms
-    done = np.isfinite(window_ms)
+    seed = scenario.seed if rng is None else rng
+    if seeds < 1:
+        raise UsageError(f"seeds={seeds} must be >= 1")
+    chosen = (seed,) if seeds == 1 else spawned_seeds(seed, seeds)
+    runs = [_played(scenario, design, updates=updates, seed=one) for one in chosen]
+    windows_ms = np.concatenate([run.window_ms[np.isfinite(run.window_ms)] for run in runs])
     return LostUpdates(
         design=design,
-        updates=int(done.sum()),
-        lost=proportion_interval(int(over.sum()), int(done.sum())),
-        predicted_share=_predicted(planned, window_ms) if design == "read then write" else 0.0,
-        window_ms_mean=float(window_ms[done].mean()),
+        updates=len(windows_ms),
+        lost=_share([int(run.over.sum()) for run in runs], [int(np.isfinite(run.window_ms).sum()) for run in runs]),
+        predicted_share=float(np.mean([run.predicted_share for run in runs])),
+        window_ms_mean=float(windows_ms.mean()),
     )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One replication: which updates wrote over another, and their windows; shape (updates,) each."""
+
+    over: NDArray[np.bool_]
+    window_ms: Array
+    predicted_share: float
+
+
+def _played(scenario: "Scenario", design: Design, *, updates: int, seed: int) -> _Run:
+    planned = schedule(scenario, seed).head(updates)
+    read_ms, written_ms = np.full(len(planned), np.nan), np.full(len(planned), np.nan)
+    flow = _flow(scenario, design, read=_mark(read_ms), write=_mark(written_ms))
+    simulate(flow, planned, seed=seed)
+    window_ms = written_ms - read_ms
+    predicted_share = _predicted(planned, window_ms) if design == "read then write" else 0.0
+    return _Run(_written_over(planned.key, read_ms, written_ms), window_ms, predicted_share)
+
+
+def _share(over: list[int], updates: list[int]) -> Estimate:
+    """Return the share of updates that are lost; where none is, the bound is that of all updates together."""
+    if len(over) == 1 or not any(over):
+        return proportion_interval(sum(over), sum(updates))
+    found = mean_interval([lost / of for lost, of in zip(over, updates, strict=True)], method="independent")
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 def _mark(times_ms: Array) -> Custom:

@@ -192,7 +192,7 @@ class _Search:
             return load(
                 self.scenario,
                 self.on,
-                rate_per_s=rate_per_s,
+                rate_per_s=rate_per_s / (1 + self.scenario.messages_per_request),
                 duration_s=self.step_s,
                 rng=seed,
                 options=self.options,
@@ -269,7 +269,7 @@ def load_capacity(
     )
     first_seed = asked.seed if rng is None else rng
     most_per_s = min(0.8 * options.caps.rate_per_s, options.caps.requests / (1.1 * step_s))
-    at_per_s = start_per_s or 0.25 * asked.workload.arrivals.rate_per_s  # type: ignore[union-attr]  # checked above
+    at_per_s = start_per_s or 0.25 * asked.arrivals.rate_per_s  # type: ignore[union-attr]  # checked above
     brackets: list[_Bracket] = []
     for number in range(repeats):
         found = search.bracket(

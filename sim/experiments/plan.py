@@ -18,13 +18,15 @@ from sim.foundation.views import Shown, view
 from sim.judgement.comparison import Agreement, Comparison, compare
 from sim.judgement.cost import Cost, cost
 from sim.judgement.judge import TargetRow, exit_status, judge, overall
+from sim.judgement.logged import LogRow, beside_log
 from sim.judgement.pairing import Pairing, pair
 from sim.judgement.targets import Verdict, left_out
+from sim.results.background import background_notes, refusals_billed
 from sim.results.result import Result
 from sim.runners.play import live_part_of, play, prepare, refuse_faults
 from sim.scenario.deployment import findings
 from sim.scenario.generation import schedule
-from sim.scenario.recorded import trace_notes
+from sim.scenario.notes import scenario_notes
 from sim.screening import Screening, screen
 
 if TYPE_CHECKING:
@@ -123,6 +125,11 @@ class Plan(Shown):
             return None  # Fewer than twenty requests succeeded on both sides.
 
     @cached_property
+    def logged(self) -> tuple[LogRow, ...]:
+        """The latencies of the author's own log beside the model's; empty without ``[routes.NAME.measured]``."""
+        return beside_log(self.simulated)
+
+    @cached_property
     def measured_targets(self) -> tuple[TargetRow, ...]:
         """The targets, judged on the measurement alone; empty when there is none."""
         return judge(self.measured) if self.measured is not None and len(self.measured.frame) else ()
@@ -188,7 +195,7 @@ def plan(
     live = live and not why_not
     work = _Work(asked, engine, on, on_progress=on_progress or (lambda _: None))
     notes = (f"{NOT_MEASURED}: {why_not}",) if why_not else ()
-    draft = Plan(asked, asked.seed, notes=(*notes, *((WITHOUT_FAULTS,) if asked.faults else ())))
+    draft = Plan(asked, asked.seed, notes=(*notes, *((WITHOUT_FAULTS,) if asked.faults else ()), *asked.notes))
     steps: list[Callable[[Plan], Plan]] = [
         work.screen,
         lambda found: work.simulate(found, replications),
@@ -231,10 +238,10 @@ class _Work:
         results = [self._simulated(planned, self.scenario.seed)]
         results += [self._simulated(schedule(self.scenario, seed), seed) for seed in others]
         played = (note for result in results for note in result.notes)
-        notes = tuple(dict.fromkeys((*trace_notes(self.scenario), *played)))
+        notes = tuple(dict.fromkeys((*scenario_notes(self.scenario), *played)))
         absent = [line.name for line in left_out(self.scenario)]
         notes += (f"not judged, since no route can have it: {', '.join(absent)}",) if absent else ()
-        notes += findings(self.scenario)
+        notes += (*findings(self.scenario), *background_notes(results))
         notes = draft.notes + notes
         cut_short = any(result.interrupted for result in results)
         simulated = tuple(results)
@@ -272,7 +279,9 @@ class _Work:
         """Price a month's volume, and see when it grows beyond the capacity."""
         capacity_per_s = None if draft.capacity is None else draft.capacity.estimate.value
         try:
-            return replace(draft, cost=cost(self.scenario, capacity_per_s=capacity_per_s))
+            found = cost(self.scenario, capacity_per_s=capacity_per_s)
+            notes = (*found.notes, *refusals_billed(draft.simulated))
+            return replace(draft, cost=replace(found, notes=notes))
         except UsageError as error:
             return replace(draft, notes=(*draft.notes, f"no bill: {error}"))
 

@@ -1,13 +1,14 @@
 """A probe of the capacity search: a scenario simulated at one rate, summarised."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sim.judgement.targets import Target
 from sim.models.registry import queues
+from sim.results.breakdown import parts_of
 from sim.results.metrics import LATENCY, estimate
 from sim.statistics.intervals import Estimate
 
@@ -39,6 +40,8 @@ class Probe:
         Mean wait at each station, over the slowest 1 % of requests.
     offered_ratio : float
         Offered load of the most loaded station, as a share of its capacity.
+    part_ms : dict of str to float
+        Mean time of a request in each part, by column; the parts add up to its latency.
     """
 
     rate_per_s: float
@@ -51,6 +54,7 @@ class Probe:
     utilization: dict[str, float]
     tail_queue_ms: dict[str, float]
     offered_ratio: float = 0.0
+    part_ms: dict[str, float] = field(default_factory=dict)
 
     @property
     def overloaded(self) -> bool:
@@ -91,4 +95,5 @@ def probe_of(result: "Result", *, start_ms: float, targets: Sequence[Target], ra
         utilization={str(name): float(share) for name, share in busy.items()},
         tail_queue_ms={name: float(tail[f"{name}_queue_ms"].mean()) for name in queues(scenario.met)},
         offered_ratio=max(result.offered_ratio.values(), default=0.0),
+        part_ms={str(name): float(ms) for name, ms in frame[parts_of(scenario)].mean().items()},
     )

@@ -3,7 +3,8 @@
 Each evaluation plays millions of requests, so halving an interval would waste them. Near saturation a latency goes as
 1/(bound - rate), so its reciprocal is about a straight line, and a secant through that comes near in two or three. It
 is safeguarded: the root stays between a rate below and a rate above, and an end that would stay for ever is made to
-weigh half (the Illinois rule). The last step is an interpolation that is not played.
+weigh half (the Illinois rule). A line says nothing while an end is so far from the target that only its side counts:
+until then the bracket is halved. The last step is an interpolation that is not played.
 
 Sources
 -------
@@ -115,9 +116,10 @@ def _illinois(at: Callable[[float], float], low: float, high: float, *, toleranc
     """Narrow the bracket until it, or the interpolated place's distance from one of its ends, is small enough."""
     weight_low, weight_high, kept = _straight(at(low)), _straight(at(high)), 0
     for _ in range(EVALUATIONS_MAX):
-        place = _between(low, high, weight_low, weight_high)
+        sides_only = max(-at(low), at(high)) >= GAP_MAX
+        place = (low + high) / 2 if sides_only else _between(low, high, weight_low, weight_high)
         near = high - low <= WIDE * tolerance and min(place - low, high - place) <= tolerance / 3
-        if near or high - low <= tolerance:
+        if (near and not sides_only) or high - low <= tolerance:
             break
         value = at(place)
         if value > 0:

@@ -2,9 +2,10 @@
 
 All probes of one seed share their random numbers, so a higher rate is the same requests coming faster.
 
-A deployment that starts empty is not the deployment at work: all objects wake at once, flush at the same moments, and
-drift apart only over minutes. What a probe says of the steady state is said of what comes after that, and how long it
-takes is found, not assumed (:func:`sim.statistics.warmup.forgotten_after`).
+A deployment that starts empty is not the deployment at work: all objects wake at once, and flush at the same moments
+for a long time. So a probe of the steady state wakes them one after another (:mod:`sim.experiments.waking`). What it
+says is said of what comes after its start, and how long that takes is found, not assumed
+(:func:`sim.statistics.warmup.forgotten_after`).
 
 Sources
 -------
@@ -12,7 +13,7 @@ Law, "Simulation Modeling and Analysis", 5th ed., 2015, chapter 11 (common rando
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, isfinite, log
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.experiments.probe import Probe, probe_of
+from sim.experiments.waking import Timers, timers_of
 from sim.foundation.errors import UsageError
 from sim.judgement.targets import Target, Verdict, decide, targets_of
 from sim.results.metrics import NOT_JUDGED, UPTIME, metric_values, statistic_of
@@ -71,6 +73,9 @@ GAP_MAX = log(4.0)
 OFFERED_WEIGHT = 10.0
 """Of the log of the offered ratio beside those of the targets: it decides at overload, and is far below them before."""
 
+WAKING_SHARE = 0.25
+"""Of a probe at most, while its objects wake: the rest is to be played at the full rate."""
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -98,14 +103,14 @@ class Settling:
     ----------
     gaps : dict of float to float
         By seconds cut.
-    start_log_ratio : float
-        Of the first seconds of a cold start.
+    start_log_ratio : float or None
+        Of the first seconds of a cold start; None where the run did not begin with one.
     slow_share : ndarray, shape (sections,)
         Share of slow requests in each section of the run.
     """
 
     gaps: dict[float, float]
-    start_log_ratio: float
+    start_log_ratio: float | None
     slow_share: NDArray[np.float64]
 
 
@@ -122,6 +127,12 @@ class Search:
         Of *scenario*, if it was asked for already.
     on_progress : callable, optional
         Given each probe in a few words.
+
+    Attributes
+    ----------
+    near_per_s : float or None
+        A rate near the answer, once it is known: there objects wake at their own moments, and at another rate while the
+        same requests come, so that all probes leave the same ones out.
     """
 
     def __init__(
@@ -138,6 +149,7 @@ class Search:
         self.targets = [line for line in targets_of(scenario) if line.metric != UPTIME]
         self.keepable = (True,) * len(self.targets)
         self.screening = screening
+        self.near_per_s: float | None = None
         self.seen: dict[tuple[float, Stretch], Probe] = {}
 
     @cached_property
@@ -157,6 +169,11 @@ class Search:
     def is_steady(self) -> bool:
         """Whether arrivals look the same at any time, so that there is a steady state."""
         return self.scenario.workload.arrivals.kind in STEADY
+
+    @cached_property
+    def timers(self) -> Timers:
+        """What a probe of the steady state wakes in turn."""
+        return timers_of(self.scenario)
 
     @property
     def ladder(self) -> Stretch:
@@ -190,10 +207,10 @@ class Search:
         """Play one long run; keep what a cut at each section's end up to the middle makes of it, and the start."""
         stretch = Stretch(0.0, length_s).within(REQUESTS_MAX[self.engine], rate_per_s)
         shorter = stretch.length_s / length_s
-        result, _ = self._play(rate_per_s, stretch)
+        result, _ = self._play(rate_per_s, stretch, at_work=True)
         cuts_s = [length_s * (place + 1) / sections for place in range(sections // 2)]
         gaps = {cut_s: self._gap(result, cut_s * shorter * 1000) for cut_s in cuts_s}
-        start_log_ratio = self._gap(result, 0.0, start_s * shorter * 1000)
+        start_log_ratio = None if self.timers.by_route else self._gap(result, 0.0, start_s * shorter * 1000)
         return Settling(gaps, start_log_ratio, _slow_share(result.frame, stretch.length_s * 1000, sections))
 
     def climb(self) -> list[Probe]:
@@ -205,7 +222,7 @@ class Search:
         ladder: list[Probe] = []
         for step in range(LADDER_STEPS_MAX):
             ladder.append(self.probe(min(rate_per_s * step_ratio**step, BEYOND * self.bound_per_s), self.ladder))
-            beyond = [self._verdict(place, ladder[-1]) != Verdict.PASS for place in range(len(self.targets))]
+            beyond = [self.verdict(place, ladder[-1]) != Verdict.PASS for place in range(len(self.targets))]
             topped = ladder[-1].rate_per_s >= BEYOND * self.bound_per_s
             if topped or ladder[-1].overloaded or (step > 1 and all(beyond)):
                 break
@@ -214,7 +231,7 @@ class Search:
     def kept_by_any(self, ladder: Sequence[Probe]) -> tuple[bool, ...]:
         """Return which targets some rate keeps, with its whole interval."""
         return tuple(
-            any(self._verdict(place, probe) == Verdict.PASS for probe in ladder) for place in range(len(self.targets))
+            any(self.verdict(place, probe) == Verdict.PASS for probe in ladder) for place in range(len(self.targets))
         )
 
     def first_to_break(self, probe: Probe) -> list[int]:
@@ -227,7 +244,8 @@ class Search:
         worst = self.gap_of(probe)
         return [place for place, gap in gaps.items() if gap > 0 or gap == worst]
 
-    def _verdict(self, place: int, probe: Probe) -> Verdict:
+    def verdict(self, place: int, probe: Probe) -> Verdict:
+        """Return the verdict of one target; PASS where no request has its metric."""
         found = probe.judged[place]
         return Verdict.PASS if found is None else decide(found.low, found.high, line=self.targets[place])
 
@@ -247,18 +265,45 @@ class Search:
                 beyond.append(_beyond(value, line))
         return max(beyond)
 
-    def _play(self, rate_per_s: float, stretch: Stretch) -> "tuple[Result, float]":
+    def _play(self, rate_per_s: float, stretch: Stretch, *, at_work: bool = False) -> "tuple[Result, float]":
         """Play one probe; return the result, and the time up to which it is cut."""
         self.on_progress(f"seed {self.seed} at {rate_per_s:.3g} requests/s")
         if not self.is_steady:
             planned = busiest(self.whole, BUSIEST_REQUESTS_MAX).scaled(self.own_per_s / rate_per_s)
             cut_ms = planned.warm_up_ms or WARM_UP_SHARE * planned.duration_ms
-        else:
-            shortened = self._long_enough(rate_per_s, stretch)
-            length = {"workload.duration_s": shortened.length_s, "workload.requests": None, "workload.warm_up_s": 0.0}
-            planned = schedule(self.scenario.at_rate(rate_per_s).with_(**length), self.seed)
-            cut_ms = shortened.cut_s * 1000
-        return play_whole(self.scenario, planned, on=self.engine, seed=self.seed), cut_ms
+            return self._offered(play_whole(self.scenario, planned, on=self.engine, seed=self.seed), planned), cut_ms
+        shortened = self._long_enough(rate_per_s, stretch)
+        length = {"workload.duration_s": shortened.length_s, "workload.requests": None, "workload.warm_up_s": 0.0}
+        planned = schedule(self.scenario.at_rate(rate_per_s).with_(**length), self.seed)
+        played = self._awake(planned, rate_per_s) if at_work or stretch.cut_s else planned
+        result = play_whole(self.scenario, played, on=self.engine, seed=self.seed)
+        # What was left out while objects woke is not to make a station look less busy than it is.
+        left_out = self.timers.left_out(planned, played) if played is not planned else {}
+        offered_ratio = {name: left_out.get(name, 1.0) * ratio for name, ratio in result.offered_ratio.items()}
+        return self._offered(replace(result, offered_ratio=offered_ratio), planned), shortened.cut_s * 1000
+
+    def _offered(self, result: "Result", planned: "Schedule") -> "Result":
+        """Say of objects whose turns are shared how near they are to their bound: they are never free long before."""
+        if not self._bounds_of_turns:
+            return result
+        rate_per_s = len(planned) / (planned.duration_ms / 1000)
+        shared = {name: rate_per_s / bound_per_s for name, bound_per_s in self._bounds_of_turns.items()}
+        return replace(result, offered_ratio={**result.offered_ratio, **shared})
+
+    @cached_property
+    def _bounds_of_turns(self) -> dict[str, float]:
+        """The rate that saturates each station whose turns are shared."""
+        instances = self.scenario.system.instances
+        shared = {name for name, one in instances.items() if getattr(one.table, "coalesced_ms", None) is not None}
+        return {row.station: row.rate_per_s_max for row in self._screened.rows if row.station in shared}
+
+    def _awake(self, planned: "Schedule", rate_per_s: float) -> "Schedule":
+        """Wake the objects one after another."""
+        if not self.timers.by_route:
+            return planned
+        most = WAKING_SHARE * planned.duration_ms / self.timers.window_ms
+        stretched = min((self.near_per_s or rate_per_s) / rate_per_s, most)
+        return self.timers.woken_in_turn(planned, seed=self.seed, stretched=stretched)
 
     def _long_enough(self, rate_per_s: float, stretch: Stretch) -> Stretch:
         """Give slow arrivals the time that they take to be enough, and fast ones no more than is allowed."""
@@ -266,15 +311,20 @@ class Search:
             stretch = Stretch(stretch.cut_s, max(stretch.judged_s, REQUESTS_MIN / rate_per_s))
         return stretch.within(REQUESTS_MAX[self.engine], rate_per_s)
 
-    @cached_property
+    @property
     def bound_per_s(self) -> float:
-        """The bound for runs as long as a probe at the bound is: a log that grows sustains less the longer it grows."""
-        bound_per_s = (self.screening or screen(self.scenario)).rate_per_s_max
-        if self.is_steady and isfinite(bound_per_s):
-            length_s = self._long_enough(bound_per_s, self.ladder).length_s
-            changes = {"workload.duration_s": length_s, "workload.requests": None, "workload.warm_up_s": 0.0}
-            bound_per_s = screen(self.scenario.with_(**changes)).rate_per_s_max
-        return bound_per_s
+        """The rate that no load can exceed for long, by arithmetic."""
+        return self._screened.rate_per_s_max
+
+    @cached_property
+    def _screened(self) -> Screening:
+        """The screening of runs as long as a probe at the bound: a growing log sustains less the longer it grows."""
+        seen = self.screening or screen(self.scenario)
+        if not self.is_steady or not isfinite(seen.rate_per_s_max):
+            return seen
+        length_s = self._long_enough(seen.rate_per_s_max, self.ladder).length_s
+        changes = {"workload.duration_s": length_s, "workload.requests": None, "workload.warm_up_s": 0.0}
+        return screen(self.scenario.with_(**changes))
 
 
 def _beyond(value: float, line: Target) -> float:

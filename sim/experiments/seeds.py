@@ -14,7 +14,7 @@ import numpy as np
 
 from sim.experiments.durations import START_S
 from sim.experiments.root import crossing
-from sim.experiments.search import REQUESTS_MAX, Search, Settling, Stretch
+from sim.experiments.search import REQUESTS_MAX, WAKING_SHARE, Search, Settling, Stretch
 from sim.statistics.warmup import forgotten_after
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Hunt:
     def __init__(self, search: Search, near: float, *, seeds: int, tolerance_ratio: float, workers: Executor) -> None:
         self.search, self.near, self.tolerance_ratio, self.workers = search, near, tolerance_ratio, workers
         self.seeds = tuple(search.seed + step for step in range(seeds))
-        self.tasks = _Tasks(search.scenario, search.engine, search.keepable, SHARED * tolerance_ratio)
+        self.tasks = _Tasks(search.scenario, search.engine, search.keepable, SHARED * tolerance_ratio, near)
 
     def rates(self) -> Rates:
         """Find each seed's breaking rates."""
@@ -81,9 +81,10 @@ class Hunt:
         """Find each seed's rate for the start."""
         self.search.on_progress("searching for the rate that a cold start sustains")
         floor = min(self.near, self.search.own_per_s) / 64
-        known = shared.known_of_start
-        first = self.tasks.cold(self.seeds[0], known[0], floor=floor, start=min(known[0]))
-        return (first, *self._each(self.tasks.cold, of_seed=known, skipped=1, floor=floor, start=first or self.near))
+        known, most = shared.known_of_start, max(shared.found)
+        first = self.tasks.cold(self.seeds[0], known[0], most=most, floor=floor, start=min(shared.found))
+        same = {"most": most, "floor": floor, "start": first or self.near}
+        return (first, *self._each(self.tasks.cold, of_seed=known, skipped=1, **same))
 
     def _each(
         self, task: Callable[..., T], *, of_seed: Sequence[Any] = (), skipped: int = 0, **same: Any
@@ -94,11 +95,12 @@ class Hunt:
 
     def _shared(self) -> "Shared":
         """Play rates around the answer for as long as it takes to forget the start."""
-        warm_up_s = self.search.scenario.workload.warm_up_s
-        length_s = max(LENGTH_S, 2 * warm_up_s, 2 * LONG_REQUESTS_MIN / self.near)
+        waking_s = self.search.timers.window_ms / 1000
+        least_s = max(self.search.scenario.workload.warm_up_s, waking_s)
+        length_s = max(LENGTH_S, 2 * least_s, waking_s / WAKING_SHARE, 2 * LONG_REQUESTS_MIN / self.near)
         near = self.near
         for _ in range(DOUBLINGS_MAX + 1):
-            shared = Shared(length_s, warm_up_s)
+            shared = Shared(length_s, least_s)
             near = crossing(partial(self._mean_gap, shared), near, tolerance_ratio=self.tolerance_ratio)
             if shared.settled or near * length_s >= REQUESTS_MAX[self.search.engine]:
                 break
@@ -117,10 +119,17 @@ class Hunt:
 
 @dataclass
 class Shared:
-    """What all seeds showed at the rates that they share."""
+    """What all seeds showed at the rates that they share.
+
+    Attributes
+    ----------
+    length_s, least_s : float
+        Of each run, and of its cut.
+    found : dict of float to list of Settling
+    """
 
     length_s: float
-    warm_up_s: float
+    least_s: float
     found: dict[float, list[Settling]] = field(default_factory=dict)
 
     def gap(self, rate_per_s: float) -> float:
@@ -148,9 +157,9 @@ class Shared:
 
     @property
     def known_of_start(self) -> list[dict[float, float]]:
-        """The same of the first :data:`START_S`."""
-        seeds = range(len(next(iter(self.found.values()))))
-        return [{rate: found[seed].start_log_ratio for rate, found in self.found.items()} for seed in seeds]
+        """The same of the first :data:`START_S`, of the runs that began with a cold start."""
+        of_seeds = zip(*self.found.values(), strict=True)
+        return [_known(dict(zip(self.found, one, strict=True))) for one in of_seeds]
 
     @property
     def _nearest(self) -> tuple[float, bool]:
@@ -160,9 +169,13 @@ class Shared:
         """Return the first cut after which the seeds have forgotten their start, and whether they have at all."""
         cuts_s = sorted(found[0].gaps)
         sections = forgotten_after([one.slow_share for one in found])
-        needed_s = max(cuts_s[-1] if sections is None else cuts_s[sections - 1], self.warm_up_s)
+        needed_s = max(cuts_s[-1] if sections is None else cuts_s[sections - 1], self.least_s)
         enough = [cut_s for cut_s in cuts_s if cut_s >= needed_s - 1e-9]
         return (enough[0] if enough else cuts_s[-1]), sections is not None
+
+
+def _known(found: dict[float, Settling]) -> dict[float, float]:
+    return {rate: one.start_log_ratio for rate, one in found.items() if one.start_log_ratio is not None}
 
 
 @dataclass(frozen=True)
@@ -173,6 +186,7 @@ class _Tasks:
     engine: str
     keepable: tuple[bool, ...]
     tolerance_ratio: float
+    near_per_s: float
 
     def settling(self, seed: int, *, rate_per_s: float, length_s: float) -> Settling:
         """Play one long run; keep what each cut would make of it, and what its start is."""
@@ -182,12 +196,13 @@ class _Tasks:
         """Find the rate at which the steady state breaks a target."""
         return self._crossing(self._search(seed), near, stretch=stretch, known=known)
 
-    def cold(self, seed: int, known: dict[float, float], *, floor: float, start: float) -> float:
-        """Find the rate at which the start breaks a target, at most the *known* ones; 0 where every rate does."""
-        most = max(known)
+    def cold(self, seed: int, known: dict[float, float], *, most: float, floor: float, start: float) -> float:
+        """Find the rate at which the start breaks a target, at most *most*; 0 where every rate does."""
+        search, stretch = self._search(seed), Stretch(0.0, START_S)
+        known = known or {most: search.gap(most, stretch)}
         if known[most] <= 0:
             return most
-        return self._crossing(self._search(seed), start, stretch=Stretch(0.0, START_S), known=known, floor=floor)
+        return self._crossing(search, start, stretch=stretch, known=known, floor=floor)
 
     def _crossing(
         self, search: Search, start: float, *, stretch: Stretch, known: dict[float, float], floor: float = 0.0
@@ -198,4 +213,5 @@ class _Tasks:
     def _search(self, seed: int) -> Search:
         search = Search(self.scenario, seed, engine=self.engine)
         search.keepable = self.keepable
+        search.near_per_s = self.near_per_s
         return search

@@ -9,8 +9,9 @@ Sources
 -------
 For Poisson writes of rate μ: a read of a replica of lag L is stale with probability 1 - E exp(-μ L). A copy is fetched
 by the first read after the last one expired, so that with reads of rate λ one read in 1 + λ T fetches, and the others
-find a copy of an age that is uniform up to the time to live T. Lag of a D1 replica: one user's measurement across the
-Pacific, P50 0.8 s and P99 6.1 s (gyaansetu.com), confidence M. KV: "a change may take 60 seconds or more to be seen".
+find a copy of an age that is uniform up to the time to live T. Lag of a D1 replica, where the scenario says none: one
+user's measurement across the Pacific, P50 0.8 s and P99 6.1 s (gyaansetu.com), confidence M. KV: "a change may take 60
+seconds or more to be seen".
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from sim.experiments.replications import spawned_seeds
 from sim.foundation.errors import UsageError
-from sim.randomness.distributions import Lognormal
+from sim.randomness.distributions import AnyDistribution, Lognormal
 from sim.scenario.generation import schedule
 from sim.statistics.intervals import Estimate, mean_interval
 from sim.statistics.quantiles import quantile
@@ -70,7 +71,8 @@ def stale_reads(
     Parameters
     ----------
     scenario : Scenario
-        Its arrivals and keys, and ``[system.kv] cache_ttl_s``; its routes do not matter.
+        Its arrivals and keys, ``[system.kv] cache_ttl_s``, and the lag of its first database that has replicas; its
+        routes do not matter.
     place : {"object", "database", "replica", "cache"}
     write_share : float
         Of the requests, in [0, 1).
@@ -110,7 +112,8 @@ def _run(scenario: "Scenario", place: Place, seed: int, *, write_share: float, t
     """Return how far each read is behind, shape (reads,), and the share that the closed form expects."""
     planned, rng = schedule(scenario, seed), np.random.default_rng(seed)
     writes = rng.random(len(planned)) < write_share
-    lag_ms = REPLICA_LAG_MS.sample(rng.random((REPLICA_LAG_MS.draws, len(planned))))
+    lag = _lag(scenario)
+    lag_ms = lag.sample(rng.random((lag.draws, len(planned))))
     seen_until: Callable[[Array, Array], Array] = {
         "replica": lambda at, lag: at - lag,
         "cache": lambda at, _: _fetched(at, ttl_ms),
@@ -124,6 +127,12 @@ def _run(scenario: "Scenario", place: Place, seed: int, *, write_share: float, t
         reads += len(at)
         expected += len(at) * _expected(place, len(at) / span_ms, len(written) / span_ms, lag_ms, ttl_ms)
     return np.concatenate(behind), expected / max(reads, 1)
+
+
+def _lag(scenario: "Scenario") -> AnyDistribution:
+    """Return the lag of the scenario's own replicas, or where it has none the one that a user measured."""
+    lags = [one.table.replica_lag_ms for one in scenario.system.of("d1") if one.table.replicas is not None]
+    return lags[0] if lags else REPLICA_LAG_MS
 
 
 def _behind(at: Array, seen_until: Array, written: Array) -> Array:

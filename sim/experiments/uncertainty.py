@@ -172,7 +172,7 @@ def _output(study: Variants, place: int, *, spread: Array, effects: Array, share
     values = spread[:, place]
     low, median, high = (float(one) for one in np.quantile(values, [0.05, 0.5, 0.95]))
     met = None
-    if line is not None:
+    if line is not None and not np.isnan(values).all():
         met = proportion_interval(sum(_meets(line, float(value)) for value in values), len(values))
     of_each = {one.path: float(effect) for one, effect in zip(study.inputs, effects[:, place], strict=True)}
     return Output(study.names[place], line, float(study.base[place]), low, median, high, met, of_each, shares)

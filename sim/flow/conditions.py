@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sim.flow.parts import Finite, Name, NaturalNumber, NotNegative, Real, Share, Whole, kind, part
-from sim.flow.state import ATTRIBUTES, Attribute, Bucket, Counter, Station
+from sim.flow.state import ATTRIBUTES, Attribute, Bucket, Counter, Stamp, Station
 from sim.flow.windows import Pace, Windows
 from sim.foundation.errors import ModelError
 from sim.randomness.distributions import AnyDistribution, Constant
@@ -18,6 +18,8 @@ class Time:
 
     *of* is a counter, read when the time begins to run (at most *at_most* of it), or an attribute of the request. In
     the windows of *paces* the time runs more slowly, or stands still.
+
+    With *since*, the time began when that stamp was set, and what is left of it is taken: 0 if all of it has passed.
     """
 
     distribution: Annotated[AnyDistribution, kind("a distribution")]
@@ -26,6 +28,11 @@ class Time:
     of: Annotated[Counter | Attribute | None, kind(f"a Counter or one of {ATTRIBUTES}")] = None
     at_most: NaturalNumber | None = None
     paces: Annotated[tuple[Pace, ...], kind("a tuple of Pace")] = ()
+    since: Stamp | None = None
+
+    def __post_init__(self) -> None:
+        if self.since is not None and self.of is not None:
+            raise ModelError(f"Time.since={self.since.name!r} must not stand beside of: a time grows, or it has begun")
 
 
 Duration = Annotated[AnyDistribution | Time, kind("a distribution or Time")]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Never, TypeVar, get_args
 
 from sim.flow.conditions import Time
+from sim.flow.state import Station
 from sim.flow.steps import (
     Attempt,
     Branch,
@@ -11,9 +12,11 @@ from sim.flow.steps import (
     Custom,
     Delay,
     Flow,
+    Gather,
     Guard,
     Hedge,
     Hold,
+    Mark,
     Match,
     Move,
     Parallel,
@@ -41,6 +44,11 @@ def category_of(step: Delay | Serve) -> str:
     return step.category or step.stream.partition("#")[0].partition(".")[0]
 
 
+def queue_category(station: Station) -> str:
+    """Return the category that waits at *station* are attributed to."""
+    return f"{station.queue or station.name}_queue"
+
+
 def walk(part: Any) -> Iterator[Any]:
     """Yield every step, condition, time and piece of state in *part*, parents before children, in order."""
     inside = part
@@ -59,7 +67,7 @@ def categories(flow: Flow) -> tuple[str, ...]:
         if isinstance(part, Delay | Serve):
             names.add(category_of(part))
         if isinstance(part, Serve | Hold):
-            names.add(f"{part.station.name}_queue")
+            names.add(queue_category(part.station))
         if isinstance(part, Transfer | Custom):
             names.add(part.category)
         if isinstance(part, Attempt | Hedge):
@@ -102,7 +110,7 @@ def flows_of(step: Step) -> tuple[Flow, ...]:
             return tuple(way for _, way in step.routes)
         case Parallel():
             return step.flows
-        case Delay() | Serve() | Transfer() | Guard() | Count() | Reset() | Move() | Custom():
+        case Delay() | Serve() | Transfer() | Guard() | Count() | Reset() | Move() | Gather() | Mark() | Custom():
             return ()
         case _:
             raise unknown(step, "sim.flow")

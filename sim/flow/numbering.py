@@ -25,9 +25,11 @@ from sim.flow.steps import (
     Custom,
     Delay,
     Flow,
+    Gather,
     Guard,
     Hedge,
     Hold,
+    Mark,
     Match,
     Move,
     Parallel,
@@ -60,6 +62,11 @@ def numbered(flow: Flow) -> Flow:
     return numbering.flow(flow, dict(numbering.taken))
 
 
+def plain_name(stream: str) -> str:
+    """Return a stream's name without the number of its use."""
+    return stream.partition(MARK)[0]
+
+
 class _Numbering:
     """One pass over one flow.
 
@@ -82,7 +89,7 @@ class _Numbering:
         match step:
             case Delay() | Serve():
                 return self._named(step, uses)
-            case Transfer() | Count() | Reset() | Move() | Custom():
+            case Transfer() | Count() | Reset() | Move() | Gather() | Mark() | Custom():
                 return step
             case Guard():
                 return _changed(step, condition=self._condition(step.condition, uses))

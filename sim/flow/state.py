@@ -1,4 +1,4 @@
-"""The state of a deployment between requests: servers and their queues, links, counters, alarms, token buckets.
+"""The state of a deployment between requests: servers and their queues, links, counters, stamps, alarms, token buckets.
 
 Everything here is a declaration: a name, a size, and a number of *instances*. A request's key modulo ``instances``
 selects its instance, so one Durable Object per organisation is ``Station("durable_objects", instances=200)``.
@@ -20,7 +20,7 @@ Attribute = Literal["key", "size_bytes", "tokens_in", "tokens_out"]
 
 ATTRIBUTES = ", ".join(get_args(Attribute))
 
-Discipline = Literal["fcfs", "priority", "ps"]
+Discipline = Literal["fcfs", "lcfs", "priority", "ps"]
 """Order of service; see :class:`Station`."""
 
 
@@ -41,10 +41,13 @@ class Station:
         Independent copies; a request's key modulo this number selects its own.
     queue_limit : int or None
         Most requests waiting in one instance; a further one fails with *error*.
-    discipline : {"fcfs", "priority", "ps"}
-        In order of arrival; lowest ``priority`` first; or all at once, sharing the servers' speed (processor sharing).
+    discipline : {"fcfs", "lcfs", "priority", "ps"}
+        In order of arrival; newest first; lowest ``priority`` first; or all at once, sharing the servers' speed
+        (processor sharing).
     error : str
         Outcome of a request that finds the queue full.
+    queue : str
+        Waits are attributed to ``<queue>_queue``; by default to ``<name>_queue``.
     """
 
     name: Name
@@ -53,6 +56,7 @@ class Station:
     queue_limit: NaturalNumber | None = None
     discipline: Discipline = "fcfs"
     error: Failure = "overloaded"
+    queue: str = ""
 
 
 @part
@@ -68,6 +72,14 @@ class Link:
 @part
 class Counter:
     """A number that grows with traffic: events in an object's log, rows in a table. Never below 0."""
+
+    name: Name
+    instances: PositiveNumber = 1
+
+
+@part
+class Stamp:
+    """When something last happened; before it has, infinitely long ago."""
 
     name: Name
     instances: PositiveNumber = 1

@@ -15,7 +15,8 @@ Three conventions:
 
 Semantics:
 
-* Stations serve in order of arrival. Events at the same instant happen in the order in which they were scheduled.
+* Stations serve by their discipline, in order of arrival unless another is said. Events at the same instant happen in
+  the order in which they were scheduled.
 * A failed step ends its Flow at once; servers that it holds are released; the failure propagates to the
   nearest :class:`Attempt` or :class:`Parallel`, or ends the request with the error as its outcome.
 * Abandoned work continues: a timed-out attempt keeps its place in every queue.
@@ -43,7 +44,7 @@ from sim.flow.parts import (
     kind,
     part,
 )
-from sim.flow.state import ATTRIBUTES, Attribute, Bucket, Counter, Failure, Latch, Link, RetryBudget, Station
+from sim.flow.state import ATTRIBUTES, Attribute, Bucket, Counter, Failure, Latch, Link, RetryBudget, Stamp, Station
 from sim.foundation.errors import ModelError
 
 Steps = Annotated["Flow", kind("a tuple of steps")]
@@ -51,7 +52,7 @@ SomeSteps = Annotated["Flow", Field(min_length=1), kind("a tuple of at least one
 When = Annotated[Condition, kind("a condition of sim/flow/conditions.py")]
 Retries = Annotated[NaturalNumber, Field(le=10_000)]
 
-State = Station | Link | Counter | Latch | Bucket | RetryBudget
+State = Station | Link | Counter | Stamp | Latch | Bucket | RetryBudget
 """State that persists between requests."""
 
 
@@ -174,6 +175,34 @@ class Move:
 
 
 @part
+class Gather:
+    """Have what waits at *station* served next, in the order in which it would be: at most *at_most*, now and no later.
+
+    What comes afterwards waits until they have been served, even where the newest goes first. *into* grows by how many
+    they are.
+    """
+
+    station: Station
+    into: Counter
+    at_most: PositiveNumber | None = None
+
+    def __post_init__(self) -> None:
+        refuse_sharing(self, self.station)
+
+
+@part
+class Mark:
+    """Set *stamp* to now; with *at*, to what *at* shows, unless it is later already."""
+
+    stamp: Stamp
+    at: Stamp | None = None
+
+    def __post_init__(self) -> None:
+        if self.at is not None and self.at.name == self.stamp.name:
+            raise ModelError(f"Mark.at={self.at.name!r} must be another stamp than the one that is set")
+
+
+@part
 class Spawn:
     """Start *steps* in the background *after* a delay; with *once*, only if no earlier one is still pending."""
 
@@ -234,6 +263,8 @@ Step = (
     | Count
     | Reset
     | Move
+    | Gather
+    | Mark
     | Spawn
     | Repeat
     | Attempt

@@ -189,7 +189,10 @@ def _matched(frame: "pd.DataFrame", measured: "Result") -> "pd.DataFrame":
     theirs = measured.frame
     common = frame[frame["request"].isin(theirs["request"])]
     aligned = theirs[theirs["request"].isin(common["request"])]
-    way_out = "play both with the same scenario, rate, seed and requests"
+    way_out = (
+        "play both with the same scenario, rate, seed and requests; a deployment plays only the live part, which is "
+        "all of it with workload.warm_up_s=0 and workload.duration_s=workload.live_s"
+    )
     if len(common) < min(len(frame), len(theirs)):
         raise UsageError(f"only {len(common):,} of {len(theirs):,} measured requests are in the other run; {way_out}")
     what = ["route", "key"] if measured.scenario.workload.arrivals.kind == "closed" else ["route", "key", "arrival_ms"]

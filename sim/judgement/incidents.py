@@ -29,6 +29,9 @@ DAY = timedelta(days=1)
 HOLE_DAYS = 60
 """A longer silence within a window is a hole in the record, not good fortune."""
 
+MINUTES_MAX = 366 * 24 * 60
+"""Longest time that an incident may stay open; the longest on record is 37 days."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -144,7 +147,10 @@ def _incident(line: str, place: str, windows: tuple[Window, ...]) -> PageInciden
     start, minutes = _time(cells[0], place), _minutes(cells[1], place)
     if not any(window.start <= start < window.end for window in windows):
         raise ScenarioError(f"{place}: start_utc={cells[0]} must lie in an observed window")
-    return PageIncident(start, minutes, cells[2], frozenset(cells[3].split("+")))
+    products = cells[3].split("+")
+    if not all(products):
+        raise ScenarioError(f"{place}: products={cells[3]} must be names with one + between them")
+    return PageIncident(start, minutes, cells[2], frozenset(products))
 
 
 def _time(text: str, place: str) -> datetime:
@@ -160,6 +166,8 @@ def _time(text: str, place: str) -> datetime:
 def _minutes(text: str, place: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ScenarioError(f"{place}: minutes={text} must be a whole number >= 0")
+    if int(text) > MINUTES_MAX:
+        raise ScenarioError(f"{place}: minutes={text} must be <= {MINUTES_MAX:,}, a year: is it in seconds?")
     return int(text)
 
 

@@ -11,7 +11,7 @@ Hahn and Meeker, "Statistical Intervals", 1991, chapter 5: an upper 95 % bound o
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import inf, isfinite
+from math import ceil, inf, isfinite, log
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from sim.foundation.errors import UsageError
 from sim.judgement.availability import availability
 from sim.judgement.targets import Target, Verdict, decide, targets_of
-from sim.results.metrics import UPTIME, assumed_by, estimate
+from sim.results.metrics import UPTIME, assumed_by, estimate, probability
 from sim.statistics.intervals import Estimate, requests_to_settle, round_up
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from sim.results.result import Result
     from sim.scenario.scenario import Scenario
 
+SEE_NOTES = "the run is INVALID, for the reason in its notes"
+
+
+TAIL = 0.025
+"""Chance of each side of a 95 % interval."""
 
 MODELLED = ("simpy", "compiled", "reference")
 """Runners whose service times are the scenario's own numbers."""
@@ -109,7 +114,9 @@ def judge(results: "Result | Sequence[Result]") -> tuple[TargetRow, ...]:
         row = _uptime_row(line, runs) if line.metric == UPTIME else _row(line, frames, scenario)
         row = replace(row, follows_from=assumed_by(line.metric, scenario)) if modelled else row
         rows.append(
-            row if valid else replace(row, verdict=Verdict.INVALID, reason="the load generator itself was late")
+            row
+            if valid
+            else replace(row, verdict=Verdict.INVALID, reason="the run is INVALID, for the reason in its notes")
         )
     return tuple(rows)
 
@@ -118,16 +125,17 @@ def _row(line: Target, frames: Sequence["pd.DataFrame"], scenario: "Scenario") -
     chosen = [line.select(frame) for frame in frames]
     found = estimate(chosen, line.metric, statistic=line.statistic, scenario=scenario)
     if found is None:
-        return _judged(line, Estimate(np.nan, -inf, inf, 0, "none"), reason="no request met this metric")
-    return _judged(line, found)
+        return row_of(line, Estimate(np.nan, -inf, inf, 0, "none"), reason="no request met this metric")
+    return row_of(line, found)
 
 
 def _uptime_row(line: Target, runs: Sequence["Result"]) -> TargetRow:
     uptime = availability(runs)
-    return _judged(line, uptime.estimate, reason=uptime.settled_by(line))
+    return row_of(line, uptime.estimate, reason=uptime.settled_by(line))
 
 
-def _judged(line: Target, found: Estimate, *, reason: str = "") -> TargetRow:
+def row_of(line: Target, found: Estimate, *, reason: str = "") -> TargetRow:
+    """Return the row of one target that was estimated; *reason* is what would settle it, if not more requests."""
     verdict = decide(found.low, found.high, line=line)
     if verdict is not Verdict.INCONCLUSIVE:
         reason = ""
@@ -152,15 +160,33 @@ def _judged(line: Target, found: Estimate, *, reason: str = "") -> TargetRow:
 
 def settled_by(found: Estimate, line: Target) -> str:
     """Return a sentence on how many requests would move the interval off the lines that it contains."""
-    return would_settle(found, (line.target, line.alert))
+    return would_settle(found, (line.target, line.alert), at_least=_bounded_from(found, line.statistic))
 
 
-def would_settle(found: Estimate, edges: Iterable[float]) -> str:
-    """Return a sentence on how many requests would move the interval off the *edges* that it contains."""
+def _bounded_from(found: Estimate, statistic: str) -> int:
+    """How many requests the interval of a quantile needs to have both ends, by its ranks; 0 where it has them now."""
+    if not statistic.startswith("p") or (isfinite(found.low) and isfinite(found.high)):
+        return 0
+    quantile = probability(statistic)
+    beyond = quantile if not isfinite(found.high) else 1 - quantile
+    return ceil(log(TAIL) / log(beyond))
+
+
+def would_settle(found: Estimate, edges: Iterable[float], *, at_least: int = 0) -> str:
+    """Return a sentence on how many requests would move the interval off the *edges* that it contains.
+
+    Parameters
+    ----------
+    found : Estimate
+    edges : iterable of float
+    at_least : int
+        Fewer requests settle nothing.
+    """
     needed = [requests_to_settle(found, edge) for edge in edges if found.low <= edge <= found.high]
     if None in needed:
         return "the estimate stands on the line"
     most = max((count for count in needed if count is not None), default=0)
+    most = max(most, at_least)
     floor = ">=" if isfinite(found.low) and isfinite(found.high) else ">"
     return f"n {floor} {round_up(most):,} would settle it"
 

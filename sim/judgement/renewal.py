@@ -16,7 +16,7 @@ of Probability", 3rd ed., 1961 (k successes give a share the beta distribution o
 lengths: :mod:`sim.statistics.clustered_counts`, :mod:`sim.statistics.heavy_lengths`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.foundation.errors import UsageError
-from sim.judgement.incidents import IncidentRecord
+from sim.judgement.incidents import IncidentRecord, PageIncident
 from sim.statistics.clustered_counts import ClusteredCounts
 from sim.statistics.heavy_lengths import LENGTHS_MIN, HeavyLengths
 
@@ -70,11 +70,20 @@ class Renewal:
         law = HeavyLengths(self.lengths_minutes[self.lengths_minutes > 0])
         return law.draws(np.ones(count, dtype=np.int64), at_most=at_most_minutes, rng=rng)
 
-    def open_minutes_draws(self, days: float, *, draws: int, rng: np.random.Generator) -> Array:
-        """Return predicted minutes of open incidents that start within *days*, shape (draws,)."""
+    def incidents_draws(self, days: float, *, draws: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Array]:
+        """Return predicted incidents that start within *days*: how many, and the length of each in minutes.
+
+        The numbers have the shape (draws,), the lengths (numbers.sum(),), one draw after the other.
+        """
         counts = self.counts_draws(days, draws=draws, rng=rng)
         law = HeavyLengths(self.lengths_minutes[self.lengths_minutes > 0])
-        return law.totals(counts, at_most=days * MINUTES_PER_DAY, rng=rng)
+        return counts, law.draws(counts, at_most=days * MINUTES_PER_DAY, rng=rng)
+
+    def open_minutes_draws(self, days: float, *, draws: int, rng: np.random.Generator) -> Array:
+        """Return predicted minutes of open incidents that start within *days*, shape (draws,)."""
+        counts, minutes = self.incidents_draws(days, draws=draws, rng=rng)
+        own = np.repeat(np.arange(draws), counts)
+        return np.bincount(own, weights=minutes, minlength=draws).astype(np.float64)
 
     def request_success_draws(
         self, days: float, *, hit_share: tuple[float, float], draws: int, rng: np.random.Generator
@@ -105,6 +114,16 @@ def fit_renewal(record: IncidentRecord, products: Collection[str]) -> Renewal:
         No incident of the record names a product.
     """
     own = record.touching(products)
+    return _renewal(record, own, own)
+
+
+def without_incident(record: IncidentRecord) -> Renewal:
+    """Return the process of a product that no incident of the record names: no event, lengths as of all products."""
+    return _renewal(record, (), record.incidents)
+
+
+def _renewal(record: IncidentRecord, own: Sequence[PageIncident], like: Sequence[PageIncident]) -> Renewal:
+    """Return the process with the counts of *own* and the lengths of *like*."""
     counts, days = [], []
     for window in record.windows:
         start = window.start
@@ -113,5 +132,5 @@ def fit_renewal(record: IncidentRecord, products: Collection[str]) -> Renewal:
             counts.append(sum(start <= incident.start < end for incident in own))
             days.append((end - start) / timedelta(days=1))
             start = end
-    lengths = np.array([incident.open_minutes for incident in own], dtype=float)
+    lengths = np.array([incident.open_minutes for incident in like], dtype=float)
     return Renewal(lengths, ClusteredCounts(np.array(counts, dtype=float), np.array(days)))

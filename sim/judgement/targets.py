@@ -24,7 +24,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from sim.foundation.errors import ScenarioError
 from sim.foundation.schema import PAGE, Count, Positive, Table, nearest, validated
-from sim.results.metrics import UPTIME, applies, metric_names
+from sim.results.metrics import UPTIME, applies, metric_names, unit_of
 from sim.scenario.platform import read_toml
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ class Target(Table):
     def _ordered(self) -> Self:
         if (self.alert - self.target) * (1 if self.direction == "below" else -1) < 0:
             raise ValueError(f"must have its alert line beyond its target: {self.alert:g} is not {self.direction}")
+        if self.unit != (unit := unit_of(self.metric)):
+            raise ValueError(f'must have unit="{unit}", that of {self.metric}, not "{self.unit}"')
         if (self.metric == UPTIME) != (self.statistic == "ratio"):
             raise ValueError("must have the statistic ratio for uptime_ratio, and for nothing else")
         if self.metric == UPTIME and self.scope:
@@ -126,12 +128,19 @@ class Target(Table):
         Raises
         ------
         ScenarioError
-            There is no such route.
+            There is no such route, or its requests never have the metric.
         """
-        if self.route is not None and self.route not in scenario.routes:
+        if self.route is None:
+            return applies(self.metric, scenario)
+        if self.route not in scenario.routes:
             near = nearest(self.route, scenario.routes)
             raise ScenarioError(f'targets: route="{self.route}" is not a route of {scenario.name}; {near} ({PAGE})')
-        return applies(self.metric, scenario)
+        if not applies(self.metric, scenario, route=self.route):
+            having = [name for name in scenario.routes if applies(self.metric, scenario, route=name)]
+            rule = f"has no {self.metric}: {', '.join(having)} of {scenario.name} {'have' if having[1:] else 'has'} it"
+            never = f"has no {self.metric}, and no route of {scenario.name} has it"
+            raise ScenarioError(f'targets: route="{self.route}" {rule if having else never} ({PAGE})')
+        return True
 
 
 def percentile(quantile: float) -> str:

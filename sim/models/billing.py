@@ -35,8 +35,6 @@ class Meter:
         quiet day leaves is lost, so a month of unlike days costs more.
     per : float
         Amount that the price buys.
-    whole : float
-        Amounts beyond the inclusion are rounded up to a multiple of this; 0 for no rounding.
     scale : str
         Key of a platform fact that an operation's amount is multiplied by; empty for none.
     once : bool
@@ -57,9 +55,25 @@ class Meter:
         Whether the provider's spending limit counts it and stops it.
     call_limit : str
         Key of the platform fact, with its group, that bounds the amount of one call; empty for none.
+    free_call_limit : str
+        The same of the Free plan.
     stored_unit : float
         Amount on the line of one GB of ``stored_gb``: 1, or a billion where the line does not count GB but what is
         stored itself, such as dimensions.
+    minimum : str
+        Key of the platform fact that says for how many days at least what is stored is billed, even if it is replaced
+        before; empty for none.
+    replaces : str
+        Name of the meter that billed the same before the day *since*; empty for none.
+    since : str
+        Key of the platform fact, with its group, that holds that day.
+    said : str
+        Path in a scenario of the number that it counts; for meters of which one replaces the other.
+    assumed : str
+        What its amount takes for granted, as a clause.
+    read_as : str
+        Name of another meter, in the same unit, which counts what is stored once a month if it is used at all: a corpus
+        that is searched. Empty for none.
     """
 
     name: str
@@ -68,7 +82,6 @@ class Meter:
     included: str = ""
     included_period: Literal["month", "day"] = "month"
     per: float = 1e6
-    whole: float = 0.0
     scale: str = ""
     once: bool = False
     free: str = ""
@@ -78,7 +91,14 @@ class Meter:
     active: bool = False
     spending_limit: bool = False
     call_limit: str = ""
+    free_call_limit: str = ""
     stored_unit: float = 1.0
+    minimum: str = ""
+    replaces: str = ""
+    since: str = ""
+    said: str = ""
+    assumed: str = ""
+    read_as: str = ""
 
     @property
     def component(self) -> str:
@@ -90,8 +110,13 @@ class Meter:
         """What is counted."""
         return self.name.partition(".")[2]
 
+    @property
+    def rounding(self) -> str:
+        """Key of the platform fact to whose multiples the amount beyond the inclusion is rounded up; 0: pro rata."""
+        return f"{self.component}.rounding.{self.what}"
 
-_HOME_KEYS = ("price", "included", "scale", "free", "divisor")
+
+_HOME_KEYS = ("price", "included", "scale", "free", "divisor", "minimum")
 """Fields of a meter that name a fact of its component's pricing group."""
 
 
@@ -116,7 +141,7 @@ def per_million(name: str, unit: str, *, fact: str, **fields: Any) -> Meter:
     """Return the usual meter: some are included each month, further millions cost; the Free plan has a daily quota.
 
     Facts ``FACT_included_month``, ``FACT_overage_per_million`` and ``FACT_free_per_day`` are its own unless *fields*
-    name others; ``whole=1e6`` rounds the overage up to whole millions.
+    name others.
     """
     usual = {
         "price": f"{fact}_overage_per_million",
@@ -190,10 +215,13 @@ class Usage:
         Amount by meter, before the meter's *scale* is applied.
     stored_gb : mapping of str to float
         GB that are added to a storage meter and stay stored; billions of what it counts, where that is not GB.
+    replaced_gb : mapping of str to float
+        GB that take the place of others of the same size: the meter's minimum is billed for those.
     """
 
     amounts: Mapping[str, float] = field(default_factory=dict)
     stored_gb: Mapping[str, float] = field(default_factory=dict)
+    replaced_gb: Mapping[str, float] = field(default_factory=dict)
 
 
 NOTHING = Usage()
@@ -232,10 +260,22 @@ class Call:
         The parameters that the step gives the operation.
     size_bytes : float
         Mean size of its request's body or answer.
+    sizes_bytes : ndarray or None, shape (n,)
+        Sizes that are equally likely; without them all are the mean.
     """
 
     parameters: Any
     size_bytes: float = 0.0
+    sizes_bytes: "NDArray[np.float64] | None" = None
+
+    def units(self, unit_bytes: float) -> float:
+        """Return the mean number of units that a size takes, each begun unit counted, and at least one.
+
+        >>> Call(None, 60_000.0).units(64_000), Call(None, 60_000.0, np.array([20_000.0, 100_000.0])).units(64_000)
+        (1.0, 1.5)
+        """
+        sizes = np.array([self.size_bytes]) if self.sizes_bytes is None else self.sizes_bytes
+        return float(np.maximum(np.ceil(sizes / unit_bytes), 1).mean())
 
 
 @dataclass(frozen=True)

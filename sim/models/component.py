@@ -17,6 +17,7 @@ import numpy as np
 from sim.flow import Flow, Station
 from sim.foundation.schema import Table
 from sim.models.billing import NOTHING, Call, Demand, Meter, Runaway, StorageLimit, Usage
+from sim.randomness.distributions import AnyDistribution
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,8 +113,12 @@ class Operation:
         Whether it is read-only, so that an incident affects it with its share of failing reads.
     uploads, downloads : bool
         Whether it uploads, or downloads, the request's bytes.
+    message : bool
+        Whether a request that uses it is a message on a socket that is open already.
     finding : callable
         ``(instance, parameters) -> str``: a sentence for a plan's notes, such as a missing index; empty if none.
+    refusal : callable
+        ``(instance, parameters) -> str``: the rule by which it refuses calls that come too often; empty if it has none.
     played : callable
         ``(instance, parameters) -> mapping``: further parameters for the reference, which it cannot compute itself.
     """
@@ -125,7 +130,9 @@ class Operation:
     reads: bool = False
     uploads: bool = False
     downloads: bool = False
+    message: bool = False
     finding: Callable[[Instance, Any], str] = _no_finding
+    refusal: Callable[[Instance, Any], str] = _no_finding
     played: Callable[[Instance, Any], Mapping[str, Any]] = _no_more
 
 
@@ -238,6 +245,11 @@ class Component:
     operations : mapping of str to Operation
     entry : callable or None
         ``(instance, inner) -> Flow`` for a component through which requests enter.
+    forward : callable or None
+        ``(instance, inner, *, entry) -> Flow``: the way from an entry, whose time it is, to an instance that stands
+        elsewhere, around all steps of a route that uses it.
+    round_trips : callable or None
+        ``(instance) -> mapping``: by name, the ``rtt_ms`` that other instances have because of where it stands.
     transport : {"http", "quic"}
         Transport of requests through the entry in a live run.
     runs_per_s : callable or None
@@ -257,12 +269,16 @@ class Component:
         Ways in which an instance can consume billed resources without limit.
     background : callable or None
         ``(instance, demand) -> Usage``: billed usage of a month besides its calls.
+    bill_note : callable or None
+        ``(instance, usage) -> str``: what the bill must say of that usage; empty for nothing.
     keeps : callable or None
         ``(instance) -> str``: meter of the stored objects that its routes address, if it stores any.
     metrics : tuple of Metric
     busy_ms : callable or None
         ``(frame, instance) -> ndarray, shape (instances,)``: busy time of its servers in a live run, as far as the
         answers report it.
+    played : callable
+        ``(instance, parameters of its steps) -> mapping``: further keys of its table for the reference.
     reference : Path or None
         For a user's own component, the module that the embedded reference loads; None for those it has.
     """
@@ -274,6 +290,8 @@ class Component:
     table: type[Table]
     operations: Mapping[str, Operation] = field(default_factory=dict)
     entry: Callable[[Instance, Flow], Flow] | None = None
+    forward: Callable[..., Flow] | None = None
+    round_trips: Callable[[Instance], Mapping[str, AnyDistribution]] | None = None
     transport: Literal["http", "quic"] = "http"
     runs_per_s: Callable[[Instance], float] | None = None
     services: tuple[str, ...] = ()
@@ -284,9 +302,11 @@ class Component:
     limits: tuple[StorageLimit, ...] = ()
     runaways: tuple[Runaway, ...] = ()
     background: Callable[[Instance, Demand], Usage] | None = None
+    bill_note: Callable[[Instance, Usage], str] | None = None
     keeps: Callable[[Instance], str] | None = None
     metrics: tuple[Metric, ...] = ()
     busy_ms: Callable[["pd.DataFrame", Instance], "NDArray[np.float64]"] | None = None
+    played: Callable[[Instance, Sequence[Table]], Mapping[str, Any]] = _no_more
     reference: Path | None = None
 
     def __repr__(self) -> str:

@@ -27,7 +27,10 @@ from sim.randomness.distributions import Distribution
 
 
 def _schedule(value: Any) -> str:
-    return read_schedule(value).text
+    schedule = read_schedule(value)
+    if not schedule.runs_per_s:
+        raise ValueError("must have a run: no day has that date, so it never comes")
+    return schedule.text
 
 
 class Cron(Table):

@@ -103,6 +103,11 @@ def get_usage(kv: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signatu
     return Usage({"kv.reads": 1.0})
 
 
+def put_refusal(kv: Instance, asked: Put) -> str:
+    """Return the rule by which a write of a key that was just written is refused."""
+    return f"{kv.table.writes_per_s:g} write a second to one key at most (429)" if asked.new_fraction < 1 else ""
+
+
 def put_usage(kv: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """Return the usage of a write: one, and the bytes stored if its key is new."""
     return Usage({"kv.writes": 1.0}, stored_gb={"kv.storage": call.parameters.new_fraction * call.size_bytes / GB})
@@ -126,7 +131,7 @@ COMPONENT = Component(
     table=KV,
     operations={
         "get": Operation(get, usage=get_usage, services=("kv",), reads=True),
-        "put": Operation(put, parameters=Put, usage=put_usage, services=("kv",), uploads=True),
+        "put": Operation(put, parameters=Put, usage=put_usage, services=("kv",), uploads=True, refusal=put_refusal),
         "delete": Operation(delete, usage=delete_usage, services=("kv",)),
         "list": Operation(list_keys, usage=list_usage, services=("kv",), reads=True),
     },

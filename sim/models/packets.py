@@ -6,9 +6,15 @@ and doubles (slow start) until it is as large as loss allows in the long run, sq
 Bandwidth is no limit here; a request has one size, so an upload takes as many windows as an answer. Windows after slow
 start take the mean round trip, not the request's own.
 
+A packet that takes a slower way comes later than those sent after it. By itself that is a delay. In a window, whose
+packets leave together, three that overtake it make the sender take it for lost (RFC 9002, 6.1.1): it is sent again for
+nothing and the window is halved. Only the last three of a window cannot be overtaken so; in a window of w packets the
+share 1 - 3 / w of the late ones counts as lost, so that w^2 (p + q (1 - 3 / w)) = 3 / 2 for shares p lost and q late.
+
 Sources
 -------
-RFC 9002 (probe timeout, its doubling, initial window of 10 packets, slow start, halving of the window at a loss).
+RFC 9002 (probe timeout, its doubling, initial window of 10 packets, slow start, halving of the window at a loss, packet
+threshold of 3).
 Mathis, Semke, Mahdavi and Ott, "The macroscopic behavior of the TCP congestion avoidance algorithm", 1997: throughput
 of packet / RTT sqrt(3 / (2 p)). Both are compared with a simulation of single packets in tests/sim/models.
 """
@@ -20,6 +26,9 @@ from sim.randomness.distributions import Constant, Distribution
 
 PROBES_MAX = 10
 """Losses in a row that are told apart: with 30 % loss one packet in 170,000 has more."""
+
+PACKET_THRESHOLD = 3
+"""Packets that must overtake another before the sender takes it for lost."""
 
 ANSWER_BYTES_MAX = 2.0**40
 """Answers beyond this size take no further round trips in slow start."""
@@ -40,13 +49,26 @@ def lost_mean_ms(chance: float, *, probe_ms: float) -> float:
     return probe_ms * sum(chance**losses * 2.0 ** (losses - 1) for losses in range(1, PROBES_MAX + 1))
 
 
-def window_in_the_long_run(chance: float) -> float:
-    """Return the mean congestion window, in packets, that a share of lost packets allows; infinite without loss."""
-    return sqrt(1.5 / chance) if chance else inf
+def late(chance: float, *, late_ms: float, stream: str) -> Flow:
+    """Return the wait of one packet that may take a slower way."""
+    wait = Delay(Constant(value=late_ms), stream, shared=True)
+    return (Branch(Chance(chance, stream, shared=True), (wait,)),)
+
+
+def window_in_the_long_run(chance: float, late_chance: float = 0.0) -> float:
+    """Return the mean congestion window, in packets, that shares of lost and of late packets allow.
+
+    >>> window_in_the_long_run(0.0), round(window_in_the_long_run(0.01), 3), round(window_in_the_long_run(0.0, 0.01), 3)
+    (inf, 12.247, 13.839)
+    """
+    both, overtaken = chance + late_chance, PACKET_THRESHOLD * late_chance
+    without = sqrt(1.5 / chance) if chance else inf
+    # In windows of less than three packets nothing is overtaken by three.
+    return min((overtaken + sqrt(overtaken**2 + 6 * both)) / (2 * both), without) if both else inf
 
 
 def further_round_trips(
-    rtt_ms: Distribution, *, packet_bytes: int, window_packets: int, chance: float, stream: str
+    rtt_ms: Distribution, *, packet_bytes: int, window_packets: int, most: float, stream: str
 ) -> Flow:
     """Return the round trips of an answer after its first window of packets.
 
@@ -55,12 +77,11 @@ def further_round_trips(
     rtt_ms : Distribution
     packet_bytes, window_packets : int
         Size of a packet; packets of the first window.
-    chance : float
-        Share of packets lost.
+    most : float
+        Window in the long run, in packets.
     stream : str
         Of the round trip, which the answer shares with the request.
     """
-    most = window_in_the_long_run(chance)
     windows = [min(float(window_packets), most)]
     while windows[-1] < most and sum(windows) * packet_bytes < ANSWER_BYTES_MAX:
         windows.append(min(2 * windows[-1], most))

@@ -13,11 +13,12 @@ Sources
 -------
 Queues limits (message of 128 KB, 5,000 messages a second and queue, 250 consumers), batching and retries (a batch of 10
 or 5 s, 3 retries, then the dead-letter queue), pricing (an operation is 64 KB written, read or deleted; a retry is one
-more read, a dead letter one more write). That a batch counts as one request of the consumer's Worker is our reading of
+more read, a dead letter one more write). A queue may be consumed by another Worker: the scenario says whose bill it is.
+That a batch counts as one request of the consumer's Worker is our reading of
 "Workers are billed as usual". Times are the scenario's assumptions.
 """
 
-from math import ceil, exp
+from math import exp
 from typing import Annotated
 
 from pydantic import Field
@@ -77,6 +78,8 @@ class Queues(Table):
     """Added to it for each message."""
     consumer_cpu_ms: NotNegative
     """CPU time of a batch, for the bill."""
+    consumer_billed: bool | None = None
+    """``false`` if another Worker consumes the queue: its requests and CPU are then not on this bill."""
     failure_fraction: Fraction
     """Share of deliveries that fail."""
     retries: Retries
@@ -156,7 +159,7 @@ def _deliver(queues: Instance, each: Time) -> Flow:
 def send_usage(queues: Instance, call: Call) -> Usage:
     """Return the usage of a message over its life: a write, a read per delivery, a delete, perhaps a dead letter."""
     table: Queues = queues.table
-    parts = max(1, ceil(call.size_bytes / table.operation_bytes))
+    parts = call.units(table.operation_bytes)
     dead = table.failure_fraction ** (table.retries + 1) if table.dead_letters else 0.0
     return Usage({"queues.operations": parts * (table.message_operations + _retries(table) + dead)})
 
@@ -165,9 +168,27 @@ def batches(queues: Instance, demand: Demand) -> Usage:
     """Return the usage of a month's deliveries: each is a request to the consumer's Worker, with its CPU time."""
     sent = sum(demand.calls_per_month.values())
     table: Queues = queues.table
+    if table.consumer_billed is False:
+        return Usage()
     mean = mean_batch(sent / SECONDS_PER_MONTH * table.batch_timeout_s, table.batch_messages)
     deliveries = sent / mean * (1 + _retries(table))
     return Usage({"workers.requests": deliveries, "workers.cpu": deliveries * table.consumer_cpu_ms})
+
+
+def whose_batches(queues: Instance, usage: Usage) -> str:
+    """Say whose invocations a month's deliveries are, and how to leave them out."""
+    if queues.table.consumer_billed is False:
+        return (
+            f"{queues.name}: its consumer is another Worker, whose requests and CPU are not on this bill "
+            f"(system.{queues.name}.consumer_billed = false); what is read and deleted in the queue is."
+        )
+    requests = usage.amounts["workers.requests"]
+    if not requests:
+        return ""
+    return (
+        f"workers.requests: {requests:,.0f} of them are batches that {queues.name} delivers to its consumer. If it is "
+        f"another Worker, say system.{queues.name}.consumer_billed = false: they are then on its bill alone."
+    )
 
 
 def _retries(table: Queues) -> float:
@@ -205,4 +226,5 @@ COMPONENT = Component(
     operations={"send": Operation(send, usage=send_usage, services=("queues",))},
     meters=(per_million("queues.operations", "operations", fact="operations"),),
     background=batches,
+    bill_note=whose_batches,
 )

@@ -14,7 +14,6 @@ write a second to one key, incomplete uploads expire after seven days. Creating,
 are operations of class A.
 """
 
-from math import ceil
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
@@ -108,10 +107,15 @@ def _body(r2: Instance) -> Transfer:
     return Transfer(Link(r2.name, bytes_per_s=r2.table.bandwidth_bytes_per_s), r2.name)
 
 
+def put_refusal(r2: Instance, asked: Put) -> str:
+    """Return the rule by which a write of a key that was just written is refused."""
+    return f"{r2.table.writes_per_s:g} write a second to one key at most (429)" if asked.new_fraction < 1 else ""
+
+
 def put_usage(r2: Instance, call: Call) -> Usage:
     """Return the usage of an upload: its class A operations, the bytes stored, and those of the abandoned ones."""
     name, table, size_gb = _prefix(r2), r2.table, call.size_bytes / GB
-    parts = 2.0 + max(1, ceil(call.size_bytes / table.part_bytes)) if table.part_bytes else 1.0
+    parts = 2.0 + call.units(table.part_bytes) if table.part_bytes else 1.0
     abandoned = table.abandoned_fraction * size_gb * table.abandoned_days / DAYS_PER_MONTH
     return Usage(
         {
@@ -119,6 +123,7 @@ def put_usage(r2: Instance, call: Call) -> Usage:
             **({f"{name}storage": abandoned} if abandoned else {}),
         },
         stored_gb={f"{name}storage": call.parameters.new_fraction * size_gb},
+        replaced_gb={f"{name}storage": (1 - call.parameters.new_fraction) * size_gb},
     )
 
 
@@ -160,29 +165,31 @@ COMPONENT = Component(
     tier=Tier.STORE,
     table=R2,
     operations={
-        "put": Operation(put, parameters=Put, usage=put_usage, services=("r2",), uploads=True),
+        "put": Operation(put, parameters=Put, usage=put_usage, refusal=put_refusal, services=("r2",), uploads=True),
         "get": Operation(get, usage=get_usage, services=("r2",), reads=True, downloads=True),
     },
     meters=(
         meter(
             "r2.class_a", "operations",
             price="class_a_standard_per_million", included="free_class_a_month",
-            free="free_class_a_month", free_period="month", whole=1e6,
+            free="free_class_a_month", free_period="month",
         ),
         meter(
             "r2.class_b", "operations",
             price="class_b_standard_per_million", included="free_class_b_month",
-            free="free_class_b_month", free_period="month", whole=1e6,
+            free="free_class_b_month", free_period="month",
         ),
         storage(
             "r2.storage",
             price="storage_standard_per_gb_month", included="free_storage_gb_month", free="free_storage_gb_month",
-            whole=1.0,
         ),
-        meter("r2.infrequent_class_a", "operations", price="class_a_ia_per_million", whole=1e6),
-        meter("r2.infrequent_class_b", "operations", price="class_b_ia_per_million", whole=1e6),
-        meter("r2.infrequent_storage", "GB-month", price="storage_ia_per_gb_month", per=1.0, whole=1.0),
-        meter("r2.infrequent_retrieval", "GB", price="retrieval_ia_per_gb", per=1.0, whole=1.0),
+        meter("r2.infrequent_class_a", "operations", price="class_a_ia_per_million"),
+        meter("r2.infrequent_class_b", "operations", price="class_b_ia_per_million"),
+        meter(
+            "r2.infrequent_storage", "GB-month",
+            price="storage_ia_per_gb_month", per=1.0, minimum="ia_minimum_days",
+        ),
+        meter("r2.infrequent_retrieval", "GB", price="retrieval_ia_per_gb", per=1.0),
         meter("r2.egress", "GB", price="egress_per_gb", per=1.0),
     ),
     keeps=keeps,

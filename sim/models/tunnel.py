@@ -11,8 +11,9 @@ forgets a flow that was quiet for longer than its timer, and the next request wa
 datagram, which both ends must have agreed on: without that it is not sent, or the peer takes the first one for a
 violation of the protocol and closes the connection, however busy it is (hazard H37).
 
-With ``loss_chance`` packets are lost on either way, and with ``window_packets`` an answer of many packets takes several
-round trips (:mod:`sim.models.packets`); without them the tunnel is a delay, whatever the size of an answer.
+With ``loss_chance`` packets are lost on either way, with ``reorder_chance`` others overtake them, and with
+``window_packets`` an answer of many packets takes several round trips (:mod:`sim.models.packets`); without them the
+tunnel is a delay, whatever the size of an answer.
 
 Sources
 -------
@@ -80,6 +81,10 @@ class Tunnel(Table):
     """Share of packets lost, each by itself, none by default. Of half of them a doubling timeout would have no mean."""
     probe_timeout_ms: Positive | None = None
     """After so long a packet is sent again; twice as long each further time."""
+    reorder_chance: Annotated[Fraction, Field(lt=1)] | None = None
+    """Share of packets that take a slower way and are overtaken, each by itself, none by default."""
+    reorder_ms: Positive | None = None
+    """So much later they come."""
     packet_bytes: Number | None = None
     """Bytes of an answer in a packet; without it an answer takes one round trip, whatever its size."""
     window_packets: Number | None = None
@@ -91,6 +96,8 @@ class Tunnel(Table):
             raise ValueError(
                 f"needs probe_timeout_ms beside loss_chance={self.loss_chance:g}: after it a packet is sent again"
             )
+        if (self.reorder_chance is None) != (self.reorder_ms is None):
+            raise ValueError("needs reorder_chance and reorder_ms together")
         if (self.packet_bytes is None) != (self.window_packets is None):
             raise ValueError("needs packet_bytes and window_packets together")
         return self
@@ -106,17 +113,21 @@ def enter(tunnel: Instance, inner: Flow) -> Flow:
     table: Tunnel = tunnel.table
     half = Delay(Time(table.overhead_ms, scale=0.5), tunnel.stream("overhead"), shared=True)
     too_large = Guard(AttributeOver("size_bytes", table.response_limit_bytes), "too_large")
-    there, back = (_lost(tunnel, way) for way in ("there", "back"))
+    there, back = (_packet_waits(tunnel, way) for way in ("there", "back"))
     answer = (*_round_trips(tunnel), *back, half)
     return (Hold(station(tunnel), (*_nat(tunnel), *_alive(tunnel), half, *there, *inner, too_large, *answer)),)
 
 
-def _lost(tunnel: Instance, way: str) -> Flow:
-    """Return the wait of a packet that is lost on one way."""
+def _packet_waits(tunnel: Instance, way: str) -> Flow:
+    """Return the wait of a packet that is lost or late on one way."""
     table: Tunnel = tunnel.table
-    if not table.loss_chance or table.probe_timeout_ms is None:
-        return ()
-    return packets.lost(table.loss_chance, probe_ms=table.probe_timeout_ms, stream=tunnel.stream(f"lost_{way}"))
+    steps: Flow = ()
+    if table.loss_chance and table.probe_timeout_ms is not None:
+        steps = packets.lost(table.loss_chance, probe_ms=table.probe_timeout_ms, stream=tunnel.stream(f"lost_{way}"))
+    if table.reorder_chance and table.reorder_ms is not None:
+        slower = packets.late(table.reorder_chance, late_ms=table.reorder_ms, stream=tunnel.stream(f"late_{way}"))
+        steps = (*steps, *slower)
+    return steps
 
 
 def _round_trips(tunnel: Instance) -> Flow:
@@ -128,7 +139,7 @@ def _round_trips(tunnel: Instance) -> Flow:
         table.overhead_ms,
         packet_bytes=table.packet_bytes,
         window_packets=table.window_packets,
-        chance=table.loss_chance or 0.0,
+        most=packets.window_in_the_long_run(table.loss_chance or 0.0, table.reorder_chance or 0.0),
         stream=tunnel.stream("overhead"),
     )
 

@@ -165,7 +165,10 @@ def insert_usage(index: Instance, call: Call) -> Usage:
 
 
 def corpus(index: Instance, demand: Demand) -> Usage:
-    """Return a month's usage of the corpus: its dimensions are stored and, if there is any query, queried once."""
+    """Return a month's usage of the corpus: its dimensions are stored and, if there is any query, queried once.
+
+    What inserts add to it in the month is queried too: the meter says so (``read_as``).
+    """
     if index.table.index == "local":
         return NOTHING
     held = stored_dimensions(index.table)
@@ -222,6 +225,7 @@ COMPONENT = Component(
             price="stored_dimensions_overage_per_100_million", per=PER_100_MILLION,
             included="stored_dimensions_included",
             free="stored_dimensions_free", free_period="total", stored_unit=float(GB),
+            read_as="vector_search.queried_dimensions",
         ),
     ),
     limits=(

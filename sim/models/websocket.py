@@ -114,7 +114,7 @@ COMPONENT = Component(
     table=WebSocket,
     operations={
         "connect": Operation(connect, usage=connect_usage, services=("durable_objects",)),
-        "message": Operation(message, usage=message_usage, services=("durable_objects",)),
+        "message": Operation(message, usage=message_usage, services=("durable_objects",), message=True),
     },
     links={"objects": "durable_objects"},
     background=open_rooms,

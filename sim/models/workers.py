@@ -4,21 +4,29 @@ CPU time holds one of the deployment's isolates; waiting for a Durable Object, D
 serves other requests meanwhile. A cold start delays its own request and no other. The platform starts isolates with the
 load and publishes no limit of their number, so they are elastic by default; a number is its author's assumption.
 
+By default a Worker runs where its requests come in. A *smart placement* runs it near what it calls: its requests travel
+there and its answers back, and its calls travel less. With n calls in a row it wins when n (D - d) > F, where a call
+takes D before and d after, and the way F. All requests are moved: the platform moves most, and measures first.
+
 Sources
 -------
 Workers limits page (mean CPU over all Workers); the share of cold requests is Cloudflare's own figure for
-enterprise traffic; cold start time and a number of isolates are assumptions (``[system.workers]``).
+enterprise traffic; cold start time and a number of isolates are assumptions (``[system.workers]``). Placement page: a
+Worker runs in the nearest location, or with ``mode = "smart"`` nearest to the back end with the most requests; the
+distances are the scenario's.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from sim.flow import ELASTIC, AttributeOver, Branch, Chance, Delay, Flow, Guard, Serve, Station
+from sim.flow import ELASTIC, AttributeOver, Branch, Chance, Delay, Flow, Guard, Serve, Station, Time
 from sim.foundation.schema import Count, Fraction, NotNegative, Positive, Table, count_or
 from sim.models.billing import GB, Call, Demand, Meter, Usage, meter, per_million
 from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses, cpu_category
-from sim.randomness.distributions import Distribution
+from sim.randomness.distributions import AnyDistribution, Distribution
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +37,9 @@ Isolates = Annotated[Count | Literal["elastic"], count_or("elastic")]
 
 LOGS = "observability.pricing"
 """Group of the facts that price logs and traces: ingested once, stored for the days that they are kept."""
+
+LOG_EVENTS = "logs.pricing"
+"""Group of the facts that price logs until :data:`LOGS` does."""
 
 
 class Workers(Table):
@@ -43,11 +54,31 @@ class Workers(Table):
     cold_fraction: Fraction
     """Share of requests that need a cold start."""
     log_bytes: NotNegative = 0.0
-    """What one request adds to logs and traces: only the bill counts it."""
+    """What one request adds to logs and traces, sampling included: for the bill alone, where logs cost by the GB."""
+    log_events: NotNegative | None = None
+    """Events that it adds, sampling included: one for the invocation and one for each line that it logs, times
+    ``head_sampling_rate``. For the bill alone, where logs cost by the event; without it none is billed."""
     body_bytes_max: Count | None = None
     """Largest body of a request, ``platform:workers.limits.body_bytes_pro``; a larger one is refused (413)."""
     memory_bytes: Count | None = None
     """Memory of an isolate, ``platform:workers.limits.memory_bytes_isolate``; a larger body ends the request."""
+    placement: Literal["default", "smart"] | None = None
+    """Where it runs: where its requests come in, as without it, or near what it calls."""
+    placement_rtt_ms: Distribution | None = None
+    """Round trip between where its requests come in and where a smart placement runs it."""
+    calls_rtt_ms: Annotated[dict[str, Distribution], Field(default_factory=dict)]
+    """Round trips of its calls from there, in place of their own: ``{ d1 = 2 }``. Instances left out keep theirs."""
+
+    @model_validator(mode="after")
+    def _placed(self) -> Self:
+        given = [key for key in ("placement_rtt_ms", "calls_rtt_ms") if getattr(self, key)]
+        if self.placement == "smart" and len(given) < 2:
+            raise ValueError(
+                'has placement="smart", needs placement_rtt_ms and calls_rtt_ms: the way there, and from there'
+            )
+        if self.placement != "smart" and given:
+            raise ValueError(f'has {given[0]}, needs placement="smart", of which it says something')
+        return self
 
 
 class Compute(Table):
@@ -83,15 +114,34 @@ def compute(workers: Instance, asked: Compute) -> Flow:
     )
 
 
+def forwarded(workers: Instance, inner: Flow, *, entry: str) -> Flow:
+    """Travel from where requests come in to a Worker that runs elsewhere, *inner*, travel back, in *entry*'s time."""
+    table: Workers = workers.table
+    if table.placement_rtt_ms is None:
+        return inner
+    half = Delay(Time(table.placement_rtt_ms, scale=0.5), workers.stream("placement_rtt"), entry, shared=True)
+    return (half, *inner, half)
+
+
+def calls(workers: Instance) -> Mapping[str, AnyDistribution]:
+    """Return the round trips of the Worker's calls that its placement changes, by instance."""
+    found: Mapping[str, AnyDistribution] = workers.table.calls_rtt_ms
+    return found
+
+
 def usage(workers: Instance, call: Call) -> Usage:  # noqa: ARG001  # one signature for all
     """Return the usage of a request: itself, its CPU time in ms, and what it logs."""
     logged_gb = workers.table.log_bytes / GB
-    logged = {"workers.logs_ingested": logged_gb, "workers.logs_stored": logged_gb}
+    logged = {
+        "workers.logs_ingested": logged_gb,
+        "workers.logs_stored": logged_gb,
+        "workers.log_events": workers.table.log_events or 0.0,
+    }
     return Usage(
         {
             "workers.requests": 1.0,
             "workers.cpu": workers.table.cpu_ms.expected(),
-            **(logged if logged_gb else {}),
+            **{name: amount for name, amount in logged.items() if amount},
         }
     )
 
@@ -131,11 +181,24 @@ COMPONENT = Component(
             free="",
             spending_limit=True,
             call_limit="workers.limits.cpu_ms_http_paid_max",
+            free_call_limit="workers.limits.cpu_ms_http_free",
+        ),
+        Meter(
+            "workers.log_events",
+            "events",
+            price=f"{LOG_EVENTS}.events_overage_per_million",
+            included=f"{LOG_EVENTS}.events_included_month",
+            free=f"{LOG_EVENTS}.events_free_per_day",
+            said="system.workers.log_events",
+            assumed="of requests to Workers (what objects and consumers of queues log is not counted)",
         ),
         Meter(
             "workers.logs_ingested",
             "GB",
             per=1.0,
+            replaces="workers.log_events",
+            since=f"{LOGS}.valid_from",
+            said="system.workers.log_bytes",
             price=f"{LOGS}.ingested_overage_per_gb",
             included=f"{LOGS}.ingested_gb_included",
             free=f"{LOGS}.ingested_gb_free_per_day",
@@ -144,12 +207,16 @@ COMPONENT = Component(
             "workers.logs_stored",
             "GB-month",
             per=1.0,
+            replaces="workers.log_events",
+            since=f"{LOGS}.valid_from",
             scale=f"{LOGS}.retention_months",
             price=f"{LOGS}.stored_overage_per_gb_month",
             included=f"{LOGS}.stored_gb_month_included",
         ),
     ),
     background=plan_fee,
+    forward=forwarded,
+    round_trips=calls,
     metrics=(Metric("worker_cpu_ms", "Worker CPU", "ms", cpu_ms, compared=("p99",), restates="cpu_ms"),),
     busy_ms=busy_ms,
 )

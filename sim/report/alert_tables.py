@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from sim.experiments.alerting.backtest import COSTS, PROMISED, Detection, detection
-from sim.experiments.alerting.incidents import HIT_SHARES, SLOW_SHARE
 from sim.experiments.alerting.probe import PROBES
 from sim.judgement.alerts.rules import QUIET_SHARE, BurnAlert, duration
+from sim.judgement.dependence import HIT_SHARES, SLOW_SHARE
 from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.html import grid_html
 from sim.report.terminal import table
@@ -34,7 +34,7 @@ def alerts_tables(found: "Alerts") -> Iterator[RenderableType]:
 
 def alerts_html(found: "Alerts") -> str:
     """Both tables, and what they rest on."""
-    return grid_html(rules_grid(found)) + grid_html(incidents_grid(found), notes=" ".join(notes(found)))
+    return grid_html(rules_grid(found)) + grid_html(incidents_grid(found), notes=list(notes(found)))
 
 
 def rules_grid(found: "Alerts") -> Grid:
@@ -88,7 +88,7 @@ def incidents_grid(found: "Alerts") -> Grid:
                 trial for trial in found.backtest.trials
                 if trial.incident.counted == counted and low <= trial.budget_share < high
             ]  # fmt: skip
-            rows.append([f"{name}, {_class(low, high)}", f"{len(own)}", *_seen(found, own)])
+            rows.append([f"{name}, {cost_class(low, high)}", f"{len(own)}", *_seen(found, own)])
     caption = f"A probe alerts on its first failure; a cron trigger runs on the platform that it checks. {_assumed()}"
     return grid("Who sees an incident, by what it costs", columns, rows=rows, caption=caption)
 
@@ -203,7 +203,8 @@ def _condition(alert: "Alert") -> str:
     return f"{windows.factor:g}x over {pair}, >= {alert.at_least} bad"
 
 
-def _class(low: float, high: float) -> str:
+def cost_class(low: float, high: float) -> str:
+    """Name a class of incidents by the share of a month's budget that they spend."""
     if high == inf:
         return f"over {100 * low:g} %"
     return f"under {100 * high:g} %" if not low else f"{100 * low:g} to {100 * high:g} %"

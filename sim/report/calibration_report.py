@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from sim.experiments.calibration.found import Number
 from sim.report.grid import Cell, Column, Grid
 from sim.report.html import grid_html
 from sim.report.json_document import SCHEMA_VERSION
@@ -70,7 +71,7 @@ def _interval(number: "Interval") -> str:
     return f"{number.value:.4g} [{number.low:.4g}, {number.high:.4g}]"
 
 
-def _fit(law: "Law") -> str:
+def _fit(law: "Law | Number") -> str:
     if law.fit_probability is not None:
         return f"{law.fit_probability:.2g}"
     return f"({law.rejected}: {law.rejected_probability:.2g})" if law.rejected else ""
@@ -85,7 +86,8 @@ def calibration_document(found: "Calibration") -> dict[str, Any]:
         "identified": [
             {
                 "path": one.path,
-                "distribution": one.law.distribution.model_dump(mode="json"),
+                "distribution": None if isinstance(one.law, Number) else one.law.distribution.model_dump(mode="json"),
+                "value": one.law.entry if isinstance(one.law, Number) else None,
                 "intervals": {
                     name: {"value": number.value, "low": number.low, "high": number.high}
                     for name, number in one.law.intervals.items()

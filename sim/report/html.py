@@ -3,7 +3,7 @@
 Everything that comes from outside (names, notes, reasons, paths) is escaped here, once, on its way in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isfinite, log10
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from sim.judgement.targets import Verdict
 from sim.report import tables
 from sim.report.grid import Cell, Column, Grid
 from sim.report.sentences import answer
+from sim.results.background import background_notes
 
 if TYPE_CHECKING:
     from sim.experiments.plan import Plan
@@ -163,7 +164,9 @@ def result_html(result: "Result") -> str:
     """A run in a notebook: what it was, and its verdicts."""
     rows = judge(result) if len(result.steady().frame) else ()
     said = Markup("<p>{}</p>").format(repr(result)[1:-1])
-    notes = Markup("").join(Markup("<p><b>{}</b></p>").format(note) for note in result.notes)
+    notes = Markup("").join(
+        Markup("<p><b>{}</b></p>").format(note) for note in (*result.notes, *background_notes([result]))
+    )
     return _for_notebook(said + notes, table(tables.targets(rows), cards=True) if rows else Markup(""))
 
 
@@ -176,10 +179,17 @@ def plan_html(plan: "Plan") -> str:
     return _for_notebook(said + notes, body)
 
 
-def grid_html(grid: Grid, *, notes: str = "") -> str:
-    """A table in a notebook, its title above it."""
-    said = Markup("<p><b>{}</b></p>").format(grid.title) + (Markup("<p>{}</p>").format(notes) if notes else "")
-    return _for_notebook(said, table(grid))
+def grid_html(grid: Grid, *, notes: str | Sequence[str] = "") -> str:
+    """A table in a notebook, its title and *notes* above it: a paragraph, or a list of several."""
+    title = Markup("<p><b>{}</b></p>").format(grid.title)
+    return _for_notebook(title + _notes(notes), table(grid))
+
+
+def _notes(notes: str | Sequence[str]) -> Markup:
+    if isinstance(notes, str):
+        return Markup("<p>{}</p>").format(notes) if notes else Markup()
+    rows = Markup().join(Markup("<li>{}</li>").format(note) for note in notes)
+    return Markup("<ul class=notes>{}</ul>").format(rows) if notes else Markup()
 
 
 def _for_notebook(said: Markup, body: Markup) -> str:

@@ -16,7 +16,10 @@ from sim.foundation.files import plain, whole_file
 from sim.foundation.version import __version__
 from sim.judgement.judge import judge, overall
 from sim.judgement.targets import Verdict, decide
+from sim.report.log_tables import log_document
+from sim.report.lower_loads import lower_document
 from sim.report.phase_tables import recoveries_of
+from sim.results.background import background_notes, background_rows
 from sim.results.breakdown import by_route, waterfall
 from sim.results.metrics import unit_of
 from sim.results.phases import phases
@@ -29,9 +32,6 @@ if TYPE_CHECKING:
     from sim.experiments.capacity import Capacity
     from sim.experiments.plan import Plan
     from sim.experiments.sensitivity import Sensitivity
-    from sim.experiments.sizing.choices import Sizing
-    from sim.experiments.sizing.one_down import OneDown
-    from sim.experiments.sizing.servers import Servers
     from sim.experiments.stopping import SequentialEstimate
     from sim.experiments.sweep import Sweep
     from sim.experiments.uncertainty import Uncertainty
@@ -54,16 +54,20 @@ def run_document(result: "Result") -> Document:
     """One run, judged."""
     rows = judge(result) if len(result.steady().frame) else ()
     return {
-        **_head(result.scenario, result.seed),
+        **head_of(result.scenario, result.seed),
         "on": result.on,
         "requests": len(result.frame),
         "duration_s": result.duration_s,
+        "warm_up_s": result.warm_up_ms / 1000,
+        "arriving_s": result.arriving_s,
+        "answered_s": result.answered_s,
         "verdict": overall(rows) if rows else Verdict.INCONCLUSIVE,
         **_judged([result], rows),
         "valid": result.valid,
         "interrupted": result.interrupted,
         "generator": result.generator,
-        "notes": list(result.notes),
+        "background": background_rows([result]),
+        "notes": [*result.notes, *background_notes([result])],
         "provenance": _provenance(result.scenario),
     }
 
@@ -72,12 +76,12 @@ def sequential_document(found: "SequentialEstimate", scenario: "Scenario") -> Do
     """A statistic that was estimated until it was precise enough, and its target."""
     line = target_of(found.precision, scenario)
     return {
-        **_head(scenario, found.seed),
+        **head_of(scenario, found.seed),
         "until": str(found.precision),
         "metric": found.precision.metric,
         "statistic": found.precision.statistic,
         "unit": unit_of(found.precision.metric),
-        **_estimate(found.estimate),
+        **estimate_of(found.estimate),
         "target": line and line.target,
         "alert": line and line.alert,
         "verdict": line and decide(found.estimate.low, found.estimate.high, line=line),
@@ -95,7 +99,7 @@ def sequential_document(found: "SequentialEstimate", scenario: "Scenario") -> Do
 def plan_document(plan: "Plan") -> Document:
     """A whole plan: the simulation's judgement, and what the measurement says about it."""
     return {
-        **_head(plan.scenario, plan.seed),
+        **head_of(plan.scenario, plan.seed),
         "on": plan.simulated[0].on if plan.simulated else None,
         "requests": sum(len(result.frame) for result in plan.simulated),
         "replications": len(plan.simulated),
@@ -109,8 +113,10 @@ def plan_document(plan: "Plan") -> Document:
         "pairing": None if plan.pairing is None else _pairing(plan.pairing),
         "model_confirmed": None if plan.comparison is None else plan.comparison.agrees,
         "measured": None if plan.measured is None else _measured(plan),
+        "log": log_document(plan.logged),
         "sensitivity": [_sensitivity(row) for row in plan.sensitivity],
         "interrupted": plan.interrupted,
+        "background": background_rows(plan.simulated),
         "notes": list(plan.notes),
         "provenance": _provenance(plan.scenario),
     }
@@ -121,7 +127,7 @@ def _pairing(found: "Pairing") -> Document:
     return {
         "pairs": found.pairs,
         "pairs_with_other_ends": found.pairs_with_other_ends,
-        "errors": {f"p{100 * probability:g}": _estimate(error) for probability, error in found.errors.items()},
+        "errors": {f"p{100 * probability:g}": estimate_of(error) for probability, error in found.errors.items()},
         "noise_ms": dict(zip(("p5", "p50", "p95"), found.noise_ms, strict=True)),
         "limit_ms": found.limit_ms,
         "parted": dict(found.parted),
@@ -145,10 +151,14 @@ def uncertainty_document(found: "Uncertainty") -> Document:
         "outputs": [
             {
                 **{name: getattr(one, name) for name in ("name", "value", "low", "median", "high")},
-                "met": None if one.met is None else _estimate(one.met),
+                "met": None if one.met is None else estimate_of(one.met),
                 "effects": dict(one.effects),
                 "shares": [
-                    {"path": share.path, "alone": _estimate(share.alone), "in_all": _estimate(share.in_all)}
+                    {
+                        "path": share.path,
+                        "alone": estimate_of(share.alone),
+                        "in_all": estimate_of(share.in_all),
+                    }
                     for share in one.shares
                 ],
             }
@@ -182,19 +192,20 @@ def capacity_document(found: "Capacity") -> Document:
         "high": found.estimate.high,
         "warm_up_s": found.warm_up_s,
         "settled": found.settled,
-        "cold_start": None if found.cold_start is None else _estimate(found.cold_start),
+        "cold_start": None if found.cold_start is None else estimate_of(found.cold_start),
         "limited_by": list(found.limited_by),
         "assumption": None if found.assumption is None else found.assumption.path,
         "bottleneck": found.bottleneck,
         "kept": list(found.kept),
         "missed": list(found.missed),
+        "lower_loads": lower_document(found),
         "knee_per_s": found.knee_per_s,
         "probes": [
             {
                 "rate_per_s": probe.rate_per_s,
                 "requests": probe.requests,
-                "p50_ms": _estimate(probe.p50),
-                "p99_ms": _estimate(probe.p99),
+                "p50_ms": estimate_of(probe.p50),
+                "p99_ms": estimate_of(probe.p99),
                 "utilization": probe.utilization,
             }
             for probe in found.probes
@@ -212,6 +223,7 @@ def cost_document(bill: "Cost") -> Document:
         "month_usd": bill.month_usd,
         "usd_per_1000_requests": bill.usd_per_1000_requests,
         "requests_per_month": bill.requests_per_month,
+        "counted": dict(bill.counted),
         "is_lower_bound": bool(bill.unpriced),
         "unpriced": list(bill.unpriced),
         "volume": None if bill.volume is None else {**vars(bill.volume), "is_peak": bill.volume.is_peak},
@@ -227,7 +239,7 @@ def cost_document(bill: "Cost") -> Document:
 def sweep_document(found: "Sweep") -> Document:
     """Every point of a sweep, and every run."""
     return {
-        **_head(found.scenario, found.scenario.seed),
+        **head_of(found.scenario, found.scenario.seed),
         "vary": found.vary,
         "seeds": found.seeds,
         "points": found.points,
@@ -237,36 +249,6 @@ def sweep_document(found: "Sweep") -> Document:
     }
 
 
-def sizing_document(found: "Sizing") -> Document:
-    """Every choice of one design number."""
-    choices = [
-        {
-            **{name: getattr(one, name) for name in ("name", "value", "unit", "as_good", "month_usd")},
-            "objective": _estimate(one.objective),
-            "behind": None if one.behind is None else _estimate(one.behind),
-            "beside": dict(one.beside),
-        }
-        for one in found.choices
-    ]
-    names = ("what", "objective", "direction", "falsified_by", "notes")
-    said = {**_head(found.scenario, found.scenario.seed), **{name: getattr(found, name) for name in names}}
-    return {**said, "question": found.question, "answer": found.answer.name, "choices": choices}
-
-
-def servers_document(found: "Servers") -> Document:
-    """Every station that can be waited for."""
-    rows = [{**vars(row), "simulated_share": _estimate(row.simulated_share)} for row in found.rows]
-    limits = {"rate_per_s": found.rate_per_s, "limit_share": found.limit_share}
-    return {**_head(found.scenario, found.scenario.seed), **limits, "stations": rows}
-
-
-def one_down_document(found: "OneDown") -> Document:
-    """The load with all parts, and with one down."""
-    searched = {"whole": capacity_document(found.whole), "less": capacity_document(found.less)}
-    kept = {"kept_share": found.kept_share, "wanted_per_s": found.wanted_per_s, "verdict": found.verdict}
-    return {**_head(found.scenario, found.scenario.seed), "path": found.path, "parts": found.parts, **kept, **searched}
-
-
 def comparison_document(found: "Comparison") -> list[Document]:
     """One entry a statistic, simulated beside measured."""
     return [
@@ -274,8 +256,8 @@ def comparison_document(found: "Comparison") -> list[Document]:
             "metric": row.metric,
             "route": row.route,
             "statistic": row.statistic,
-            "simulated": _estimate(row.simulated),
-            "measured": _estimate(row.measured),
+            "simulated": estimate_of(row.simulated),
+            "measured": estimate_of(row.measured),
             "relative_error": row.relative_error,
             "low": row.low,
             "high": row.high,
@@ -322,7 +304,8 @@ def write_text(text: str, path: Path) -> None:
         raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from None
 
 
-def _head(scenario: "Scenario", seed: int) -> Document:
+def head_of(scenario: "Scenario", seed: int) -> Document:
+    """Return what every document begins with."""
     return {
         "schema_version": SCHEMA_VERSION,
         "version": __version__,
@@ -350,12 +333,12 @@ def _faults(results: "Sequence[Result]") -> Document:
     rows = [
         {
             **{name: getattr(one, name) for name in ("fault", "phase", "requests")},
-            "error_share": one.error_share and _estimate(one.error_share),
-            "p99_ms": one.p99_ms and _estimate(one.p99_ms),
+            "error_share": one.error_share and estimate_of(one.error_share),
+            "p99_ms": one.p99_ms and estimate_of(one.p99_ms),
         }
         for one in phases(results)
     ]
-    times = [vars(one) | {"time_s": one.time_s and _estimate(one.time_s)} for one in recoveries_of(results)]
+    times = [vars(one) | {"time_s": one.time_s and estimate_of(one.time_s)} for one in recoveries_of(results)]
     return {"phases": rows, "recoveries": times}
 
 
@@ -367,10 +350,11 @@ def _stations(frame: "pd.DataFrame") -> "pd.DataFrame":
 def _measured(plan: "Plan") -> Document:
     assert plan.measured is not None
     document = run_document(plan.measured)
-    return {name: document[name] for name in document if name not in ("provenance", *_head(plan.scenario, 0))}
+    return {name: document[name] for name in document if name not in ("provenance", *head_of(plan.scenario, 0))}
 
 
-def _estimate(found: "Estimate") -> Document:
+def estimate_of(found: "Estimate") -> Document:
+    """Return an estimate with its interval."""
     return {name: getattr(found, name) for name in ("value", "low", "high", "n")}
 
 

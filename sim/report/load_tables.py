@@ -3,6 +3,7 @@
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from sim.foundation.figures import figure
 from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.html import grid_html
 from sim.report.wording import INTERVAL, amount, significant, span
@@ -20,9 +21,9 @@ def load_plan_grid(found: "LoadPlan") -> Grid:
         ("requests", f"{found.requests:,}"),
         ("before them: connections, stored objects, floor", f"{found.preparing_requests:,}"),
         ("at most, if every one is retried", f"{found.attempts_max:,}"),
-        ("duration", f"{found.duration_s:,.4g} s, of which {found.warm_up_s:,.3g} s are not judged"),
+        ("duration", f"{figure(found.duration_s, 4)} s, of which {figure(found.warm_up_s)} s are not judged"),
         ("rate", f"{significant(found.rate_per_s)} requests/s, {found.peak_per_s:,.0f} in the busiest second"),
-        ("uploads", f"{found.upload_bytes / 1e6:,.3g} MB{f', by S3 to {found.s3}' if found.s3 else ''}"),
+        ("uploads", f"{figure(found.upload_bytes / 1e6)} MB{f', by S3 to {found.s3}' if found.s3 else ''}"),
         ("estimated cost", f"{least}{found.usd:,.2g} USD; with all retries {found.usd_max:,.2g} USD"),
         ("headers", ", ".join(found.headers) or "none"),
         ("processes", str(found.processes)),

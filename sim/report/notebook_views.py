@@ -1,6 +1,5 @@
 """What objects of the public face look like in a notebook."""
 
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from sim.report import bill_tables, lint_tables, tables, uncertainty_tables
@@ -34,8 +33,11 @@ def comparison_html(found: "Comparison") -> str:
 
 def cost_html(bill: "Cost") -> str:
     """The lines that cost something, and what breaks first."""
-    lines = grid_html(bill_tables.lines(bill, every_line=False), notes=" ".join((*bill.notes, free_plan(bill))))
-    return lines + (grid_html(bill_tables.limits(bill)) if any(isfinite(one.day_number) for one in bill.limits) else "")
+    lines = grid_html(
+        bill_tables.lines(bill, every_line=False), notes=[one for one in (*bill.notes, free_plan(bill)) if one]
+    )
+    tables_of_limits = (bill_tables.limits(bill), bill_tables.free_limits(bill))
+    return lines + "".join(grid_html(one) for one in tables_of_limits if one.rows)
 
 
 def pairing_html(found: "Pairing") -> str:
@@ -70,14 +72,15 @@ def uncertainty_html(found: "Uncertainty") -> str:
 
 
 def availability_html(found: "Availability") -> str:
-    """The uptime, and the record of every service."""
+    """The uptime of a month, and what is on record of every service."""
     rows = [
-        (row.service, f"{row.events:,}", f"{row.minutes:,}", f"{row.days:,}", f"{100 * row.uptime_ratio:.4f} %")
+        (row.service, ", ".join(row.products) or "none", f"{row.events:,}", f"{row.open_minutes:,}", f"{row.days:,}")
         for row in found.services
     ]
     interval = span(found.estimate.low, found.estimate.high, unit="1")
-    title = f"Uptime {amount(found.estimate.value, '1')}, 95 % interval {interval}"
-    return grid_html(grid(title, ("service", ">incidents", ">minutes", ">days on record", ">uptime"), rows=rows))
+    title = f"Uptime of a month {amount(found.estimate.value, '1')}, 95 % of months {interval} %"
+    columns = ("service", "products on record", ">incidents", ">minutes open", ">days on record")
+    return grid_html(grid(title, columns, rows=rows))
 
 
 def screening_html(found: "Screening") -> str:

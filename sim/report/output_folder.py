@@ -59,8 +59,15 @@ def _hold(lock: int, folder: Path) -> None:
         raise UsageError(f"{folder} is being written by another run (--out FOLDER takes another place)") from None
 
 
-def write_plan(plan: "Plan", folder: Path) -> list[Path]:
+def write_plan(plan: "Plan", folder: Path, *, command: str = "") -> list[Path]:
     """Write all files of *plan* into *folder*; each is replaced only when the new one is whole.
+
+    Parameters
+    ----------
+    plan : Plan
+    folder : Path
+    command : str
+        What to type to get it again; by default made from the plan.
 
     Returns
     -------
@@ -81,5 +88,5 @@ def write_plan(plan: "Plan", folder: Path) -> list[Path]:
     if plan.measured is not None and len(plan.measured.frame):
         save_run(plan.measured, measured)
         written.append(measured)
-    write_report(plan, report)
+    write_report(plan, report, command=command)
     return [report, *written]

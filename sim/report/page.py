@@ -6,29 +6,36 @@ The same plan gives the same bytes. What a plan does not hold leaves a sentence 
 
 import hashlib
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from sim.foundation.errors import UsageError
 from sim.foundation.files import whole_file
 from sim.foundation.version import __version__
+from sim.judgement.logged import contradictions
 from sim.report import bill_tables, tables
 from sim.report.figures import report_figures
 from sim.report.grid import Grid
 from sim.report.html import VERDICT_CLASS, table
+from sim.report.log_tables import beside_log, logged
 from sim.report.phase_tables import phase_table
 from sim.report.sentences import (
     answer,
     confirmation,
+    deployment,
     facts,
     free_plan,
+    from_cold,
     growth,
     headroom,
     in_pairs,
+    live_rate,
+    lower_load,
     measured_of,
     screened,
-    tiles,
     untested,
 )
+from sim.report.tiles import tiles
 from sim.report.wording import percent, significant, target_names, usd
 from sim.scenario.platform import CONFIDENCE, LOW_CONFIDENCE
 
@@ -53,7 +60,7 @@ def write_report(plan: "Plan", path: str | Path, *, command: str = "") -> Path:
     plan : Plan
     path : str or Path
     command : str
-        What to type to get this plan again; by default made from the plan.
+        What to type to get this plan again; by default made from the plan, without changes made in Python.
 
     Raises
     ------
@@ -82,14 +89,21 @@ def report_html(plan: "Plan", *, command: str = "") -> str:
         version=__version__,
         verdict_class=VERDICT_CLASS[plan.verdict],
         answer=answer(plan),
-        support=[text for text in (headroom(plan), _growth(plan), confirmation(plan), in_pairs(plan)) if text],
+        log=_log(plan),
+        log_contradicts=bool(contradictions(plan.logged)),
+        support=[
+            text for said in (headroom, lower_load, _growth, confirmation, in_pairs, from_cold) if (text := said(plan))
+        ],
         facts=list(facts(plan)),
         urgent=_urgent(plan),
         tiles=list(tiles(plan)),
         tables=_tables(plan),
         figures=report_figures(plan),
         measured=measured_of(plan),
+        measured_on=deployment(plan),
+        live_rate=live_rate(plan),
         screened=screened(plan),
+        later=bill_tables.later(plan.cost) if plan.cost is not None else "",
         free_plan=free_plan(plan.cost) if plan.cost is not None else "",
         missed=target_names(plan.capacity.missed) if plan.capacity is not None else "",
         rest=_rest(plan),
@@ -107,6 +121,10 @@ def _growth(plan: "Plan") -> str:
     return growth(plan.cost) if plan.cost is not None else ""
 
 
+def _log(plan: "Plan") -> str:
+    return beside_log(plan.logged, scenario=plan.scenario.given)
+
+
 def _urgent(plan: "Plan") -> bool:
     """Whether the notes must be read before the numbers."""
     runs = [*plan.simulated, *([plan.measured] if plan.measured is not None else [])]
@@ -119,6 +137,8 @@ def _tables(plan: "Plan") -> "dict[str, Markup]":
     if plan.targets:
         made["routes"] = tables.routes(plan.simulated, measured_of(plan))
         made["stations"] = tables.stations(plan.simulated, plan.screening)
+        if plan.logged:
+            made["log"] = logged(plan.logged)
         if plan.scenario.faults:
             made["faults"] = phase_table(plan.simulated)
     if plan.measured is not None and plan.measured.generator:
@@ -127,13 +147,13 @@ def _tables(plan: "Plan") -> "dict[str, Markup]":
         made["comparison"] = tables.comparison(plan.comparison)
     if plan.cost is not None:
         made["cost"] = bill_tables.lines(plan.cost)
-        made["limits"] = bill_tables.limits(plan.cost)
+        made["limits"], made["free_limits"] = bill_tables.limits(plan.cost), bill_tables.free_limits(plan.cost)
         made["runaways"] = bill_tables.runaways(plan.cost)
     if plan.sensitivity:
         made["sensitivity"] = tables.sensitivity(plan.sensitivity[:SENSITIVITIES_MAX])
     if plan.scenario.relied_on:
         made["provenance"] = tables.provenance(plan.scenario.relied_on)
-    drawn = {name: table(grid) for name, grid in made.items()}
+    drawn = {name: table(grid) for name, grid in made.items() if grid.rows}
     if plan.targets:
         verdicts = tables.targets(plan.targets, plan.measured_targets, heading="simulated")
         drawn["targets"] = table(verdicts, cards=True)
@@ -151,8 +171,8 @@ def _rest(plan: "Plan") -> str:
 
 def _command(plan: "Plan") -> str:
     arrivals = plan.scenario.workload.arrivals
-    trace = f" --trace {arrivals.file}" if arrivals.kind == "trace" else ""
-    return f"headroom plan {plan.scenario.name} --seed {plan.seed}{trace}"
+    trace = f" --trace {quote(arrivals.file)}" if arrivals.kind == "trace" else ""
+    return f"headroom plan {quote(plan.scenario.given)} --seed {plan.seed}{trace}"
 
 
 def _fingerprint(plan: "Plan") -> str:

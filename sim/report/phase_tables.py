@@ -49,6 +49,8 @@ def recoveries_of(results: "Sequence[Result]") -> "tuple[Recovery, ...]":
 
 def recovery_sentence(found: "Recovery") -> str:
     """Say how long the effects of a fault last."""
+    if found.missed_before:
+        return f"{found.fault}: {found.line} did not hold before it either"
     if found.time_s is None:
         return f"{found.fault}: {found.line} does not hold again (windows: {found.windows})"
     between = span(found.time_s.low, found.time_s.high, unit="s")

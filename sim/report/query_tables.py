@@ -23,7 +23,10 @@ BEFORE = {"counted": "", "estimated": "~\u00a0", "at least": ">=\u00a0", "extrap
 """What stands before a number of rows that is not a count."""
 SAID = {
     "counted": "",
-    "estimated": "~ is an estimate: the count stopped after two million instructions.",
+    "estimated": (
+        "~ is an estimate: the count stopped after two million instructions, or the runtime's SQLite combines answers "
+        "in another way (--on workerd)."
+    ),
     "at least": ">= is a lower bound: only the real runtime can count this statement (--on workerd).",
     "extrapolated": "~ is extrapolated by the exponent of growth from the sizes that were made.",
 }
@@ -109,8 +112,10 @@ def advice(query: "QueryReport") -> Iterator[str]:
         tried = (
             f"none of {query.candidates} indexes tried halves what it reads"
             if query.candidates
-            else "no index can mend it"
+            else "no index on columns can mend it"
         )
+        if query.has_expression:
+            tried += " (one on an expression may, and is not tried)"
         yield f"  {tried}; bound what it asks for, or keep the answer up to date in a row of its own"
     if query.parameters:
         shown = (
@@ -150,6 +155,9 @@ def conclusion(report: "D1Report") -> str:
             said.append(f"An index mends {len(mended)}: {usd(before)} a month becomes {usd(after)}.")
     if results:
         said.append(f"{len(results)} of {queries} return or change more as tables grow.")
+    unseen = [query.name for query in report.queries if query.verdict is Verdict.INCONCLUSIVE]
+    if unseen:
+        said.append(f"{listed(unseen)}: not judged, since a table could not be filled.")
     if not said:
         said.append(f"{queries[0].upper()}{queries[1:]}: none reads more as its tables grow.")
     read, written = report.included_rows_read / 1e9, report.included_rows_written / 1e6

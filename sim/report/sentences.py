@@ -9,6 +9,7 @@ from sim.experiments.durations import START_S
 from sim.foundation.version import __version__
 from sim.judgement.judge import judge
 from sim.judgement.targets import Verdict
+from sim.report.lower_loads import below, from_about, held
 from sim.report.wording import (
     amount,
     assumption,
@@ -21,7 +22,6 @@ from sim.report.wording import (
     span,
     target_name,
     target_names,
-    usd,
 )
 
 if TYPE_CHECKING:
@@ -31,13 +31,21 @@ if TYPE_CHECKING:
     from sim.judgement.judge import TargetRow
     from sim.results.result import Result
 
+SAME_RATE = 0.1
+"""Rates that differ by less are the same."""
+
+INVALID = "INVALID: "
+"""How the notes of a run begin that say why no verdict may rest on it."""
+
 
 def summary(plan: "Plan") -> str:
     """A plan in half a line: what was asked, the verdict, the capacity."""
     met = sum(row.verdict == Verdict.PASS for row in plan.targets)
     parts = [f"{plan.scenario.name}: {plan.verdict}", f"{met} of {len(plan.targets)} targets met"]
     if plan.capacity is not None:
-        parts.append(f"capacity {significant(plan.capacity.estimate.value)} requests/s")
+        least = from_about(plan.capacity)
+        rate = f"capacity {_rate(plan, plan.capacity.estimate.value)}"
+        parts.append(f"{rate} ({least})" if least else rate)
     parts += [f"{len(plan.simulated)} simulations", f"seed {plan.seed}"]
     return ", ".join(parts) + (", interrupted" if plan.interrupted else "")
 
@@ -94,18 +102,27 @@ def headroom(plan: "Plan") -> str:
     interval = f"95 % interval {span(rate.low, rate.high, unit='requests/s')}"
     times = rate.value / today_per_s if today_per_s else float("inf")
     limits, bottleneck = plan.capacity.limited_by, component_name(plan.capacity.bottleneck)
-    kept = f"{target_names(plan.capacity.kept)} {'holds' if len(plan.capacity.kept) == 1 else 'hold'}"
     end = (
         f"beyond that {bottleneck} is overloaded"
         if plan.capacity.ends_in_overload
         else f"beyond that {target_names(limits)} {_break(len(limits))} first, and the slowest requests wait longest "
         f"for {bottleneck}"
     )
-    today = f"{'peak of ' if plan.scenario.demand is not None else ''}{significant(today_per_s)} requests/s"
+    today = f"{'peak of ' if plan.scenario.demand is not None else ''}{_rate(plan, today_per_s)}"
     return (
-        f"{kept} up to {significant(rate.value)} requests/s ({interval}), {significant(times)} times today's "
+        f"{held(plan.capacity)}{plan.scenario.both_rates(rate.value)} ({interval}), {significant(times)} times today's "
         f"{today}; {end}.{_because(plan.capacity)}{_after_start(plan.capacity)}{_but_today(plan)}"
     )
+
+
+def _rate(plan: "Plan", rate_per_s: float) -> str:
+    """A rate, and how much of it are requests and messages on WebSockets if there are any."""
+    return f"{significant(rate_per_s)} requests/s{plan.scenario.both_rates(rate_per_s)}"
+
+
+def lower_load(plan: "Plan") -> str:
+    """What the demand's mean load, or another lower one, misses of what the capacity keeps; empty if nothing."""
+    return below(plan.capacity) if plan.capacity is not None else ""
 
 
 def _because(found: "Capacity") -> str:
@@ -121,13 +138,14 @@ def _after_start(found: "Capacity") -> str:
     rate = found.cold_start
     if rate is None:
         return ""
-    start = f"In the first {START_S / 60:.0f} minutes after a cold start or a deploy, the same targets"
+    start = f"In the first {START_S / 60:.0f} minutes after a cold start or a deploy,"
+    kept = "the same targets hold up to" if found.lower.missed_at is None else "the highest load is"
     if not rate.value:
-        return f" {start} hold at no load."
+        return f" {start} the same targets hold at no load."
     if rate.value >= found.estimate.value:
-        return f" {start} hold up to the same rate."
+        return f" {start} {kept} the same{' rate' if found.lower.missed_at is None else ''}."
     interval = f"95 % interval {span(rate.low, rate.high, unit='requests/s')}"
-    return f" {start} hold up to {significant(rate.value)} requests/s ({interval})."
+    return f" {start} {kept} {significant(rate.value)} requests/s ({interval})."
 
 
 def _but_today(plan: "Plan") -> str:
@@ -178,9 +196,12 @@ def growth(bill: "Cost") -> str:
 
 def load_per_s(plan: "Plan") -> float:
     """Mean arrival rate of the simulated schedule, in requests/s; 0 before anything was simulated."""
-    if not plan.simulated or plan.simulated[0].frame.empty:
-        return 0.0
-    arrival_ms = plan.simulated[0].frame["arrival_ms"]
+    return rate_of(plan.simulated[0]) if plan.simulated and not plan.simulated[0].frame.empty else 0.0
+
+
+def rate_of(run: "Result") -> float:
+    """Mean arrival rate of a run's requests, in requests/s."""
+    arrival_ms = run.frame["arrival_ms"]
     return len(arrival_ms) / max(float(arrival_ms.max()), 1.0) * 1000
 
 
@@ -198,19 +219,48 @@ def confirmation(plan: "Plan") -> str:
     if found is None:
         return f"The measurement was cut short after {len(measured.frame):,} requests and not compared with the model."
     if not found.valid:
-        return "The measurement is INVALID, since its load generator was late: this run does not confirm the model."
+        reasons = (note.removeprefix(INVALID) for note in measured.notes if note.startswith(INVALID))
+        why = next(reasons, "its load generator was late")
+        return f"The measurement is INVALID and does not confirm the model: {why}."
     shown = [
         f"{row.statistic.upper()} {percent(row.relative_error, signed=True)} [{error_span(row.low, row.high)}]"
         for row in found.judged
     ]
     error = f"its error is {listed(shown)} of the latency"
+    on, at = f"The measurement on {deployment(plan)},", f" {live_rate(plan)}".rstrip()
     if found.verdict == "agrees":
-        return f"The measurement confirms the model: {error}."
+        return f"{on} confirms the model: {error}.{at}"
     if found.verdict == "differs":
-        return f"The measurement contradicts the model: {error}."
+        return f"{on} contradicts the model: {error}.{at}"
     open_rows = [f"{row.statistic.upper()}: {row.reason}" for row in found.judged if row.reason]
     why = f" ({'; '.join(open_rows)})" if open_rows else ""
-    return f"The measurement does not settle whether the model is right: {error}{why}."
+    return f"{on} does not settle whether the model is right: {error}{why}.{at}"
+
+
+def deployment(plan: "Plan") -> str:
+    """Name what was measured, with what its times are: empty before anything was."""
+    measured = measured_of(plan)
+    if measured is None:
+        return ""
+    if measured.on == "reference":
+        return "this project's reference server, whose latencies are drawn from the model's assumptions"
+    return f"{measured.on}, the provider's runtime on this machine" if measured.on == "workerd" else measured.on
+
+
+def live_rate(plan: "Plan") -> str:
+    """At which rate the live part was played, where that is not the schedule's own; empty where it is."""
+    measured = measured_of(plan)
+    if measured is None or not plan.simulated:
+        return ""
+    live_per_s, whole_per_s = rate_of(measured), load_per_s(plan)
+    if abs(live_per_s / whole_per_s - 1) < SAME_RATE:
+        return ""
+    return (
+        f"It was played at {significant(live_per_s)} requests/s, the whole schedule is simulated at "
+        f"{significant(whole_per_s)} requests/s: measured queues are those of the lower load."
+        if live_per_s < whole_per_s
+        else f"It was played at {significant(live_per_s)} requests/s, above the {significant(whole_per_s)} on average."
+    )
 
 
 def in_pairs(plan: "Plan") -> str:
@@ -258,7 +308,7 @@ def screened(plan: "Plan") -> str:
     if plan.screening is None or not plan.simulated or plan.simulated[0].frame.empty:
         return ""
     latency_ms = [float(run.frame["latency_ms"].mean()) for run in plan.simulated]
-    bound = f"{significant(plan.screening.rate_per_s_max)} requests/s"
+    bound = _rate(plan, plan.screening.rate_per_s_max)
     return (
         f"By arithmetic alone ({plan.screening.label}) a request takes {amount(plan.screening.latency_ms_mean, 'ms')} "
         f"on average, simulated {amount(sum(latency_ms) / len(latency_ms), 'ms')}; "
@@ -283,39 +333,9 @@ def facts(plan: "Plan") -> Iterator[str]:
     measured = measured_of(plan)
     if measured is not None:
         started = str(measured.generator.get("started_utc", "")).removesuffix("+00:00").replace("T", " ")
-        yield f"measured on the {measured.on}{f', {started} UTC' if started else ''}"
+        yield f"measured on {deployment(plan)}{f', {started} UTC' if started else ''}"
     yield f"seed {plan.seed}"
     yield f"Headroom {__version__}"
-
-
-def tiles(plan: "Plan") -> Iterator[tuple[str, str, str]]:
-    """The few numbers to remember: what, how much, and what stands below it."""
-    today_per_s = load_per_s(plan)
-    if today_per_s:
-        requests = len(plan.simulated[0].frame)
-        below = f"mean of {requests:,} requests, simulated {len(plan.simulated)} times"
-        yield f"Today's {played(plan)}", f"{significant(today_per_s)} requests/s", below
-    if plan.capacity is not None:
-        rate = plan.capacity.estimate
-        interval = span(rate.low, rate.high, unit="requests/s")
-        yield "Capacity", f"{significant(rate.value)} requests/s", f"95 % interval {interval}, {rate.n} seeds"
-        if today_per_s:
-            times = [significant(bound / today_per_s) for bound in (rate.value, rate.low, rate.high)]
-            yield "Headroom", f"{times[0]} ×", f"today's {played(plan)}; 95 % interval {times[1]} to {times[2]}"
-        first = listed([target_name(name) for name in plan.capacity.limited_by])
-        where = "of" if plan.capacity.ends_in_overload else "the slowest requests wait longest for"
-        yield "Breaks first", first, f"{where} {component_name(plan.capacity.bottleneck)}"
-        if plan.capacity.cold_start is not None:
-            start = plan.capacity.cold_start
-            below = f"after a cold start or a deploy; 95 % interval {span(start.low, start.high, unit='requests/s')}"
-            yield "Cold-start capacity", f"{significant(start.value)} requests/s", below
-    if plan.cost is not None:
-        each = f"{usd(plan.cost.usd_per_1000_requests)} per 1,000 requests"
-        held = plan.cost.volume is not None and plan.cost.volume.is_peak
-        of = "the played rate held for a month" if held else "the month's volume"
-        counted = f"{significant(plan.cost.requests_per_month)} requests, {of}"
-        least = "at least " if plan.cost.unpriced else ""
-        yield "A month costs", f"{least}{usd(plan.cost.month_usd)}", f"{each}; {counted}"
 
 
 def untested(plan: "Plan") -> Iterator[str]:
@@ -346,7 +366,8 @@ def untested(plan: "Plan") -> Iterator[str]:
         yield f"Routes without traffic: {listed(absent)}."
     yield "Numbers were varied one at a time; combined errors were not tried."
     yield (
-        "Not modelled: outages of a region or of the provider (but for the uptime target, from its record of "
-        "incidents), deployments and restarts under load, the provider's own rate limits, quotas and noisy neighbours, "
-        "attacks, and growth of stored data over months."
+        "Not modelled: outages of a region or of the provider (but for the uptime target, predicted from its record of "
+        "incidents, and for the scenario's faults), rate limits of the provider other than those in the table of "
+        "numbers (writes of a key of KV, messages of a queue, queues of D1 and of objects), limits on a request's CPU "
+        "time, noisy neighbours, attacks, and what growing data does to latency (when it is full is said under cost)."
     )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sim.experiments.sizing.one_down import OneDown
     from sim.experiments.sizing.servers import Servers, StationServers
 
-ANSWER, AS_GOOD, WORSE = "answer", "as good", "worse"
+ANSWER, AS_GOOD, UNDECIDED, WORSE = "answer", "as good", "not settled", "worse"
 
 NAMES_MAX = 4
 """Choices that a sentence names; of more it says how many."""
@@ -50,7 +50,10 @@ def answer(found: "Sizing") -> str:
     interval = span(chosen.objective.low, chosen.objective.high, unit=chosen.unit)
     value = f"{amount(chosen.objective.value, chosen.unit)} ({interval})"
     others = [one.name for one in found.as_good if one is not chosen]
-    return f"{chosen.name}: {value}, {found.objective.rpartition(',')[0]}. {_as_good(others)}"
+    objective = found.objective.rpartition(",")[0] or found.objective
+    unsettled = sum(one.undecided for one in found.choices)
+    more = f" {unsettled} not settled by {found.seeds} seeds." if unsettled else ""
+    return f"{chosen.name}: {value}, {objective}. {_as_good(others)}{more}"
 
 
 def _as_good(names: list[str]) -> str:
@@ -62,9 +65,11 @@ def _as_good(names: list[str]) -> str:
 
 
 def mark(found: "Sizing", one: "Choice") -> str:
-    """Return what a choice is: the answer, as good, or worse."""
+    """Return what a choice is: the answer, as good, not settled, or worse."""
     if one is found.answer:
         return ANSWER
+    if one.undecided:
+        return UNDECIDED
     return AS_GOOD if one.as_good else WORSE
 
 

@@ -11,6 +11,7 @@ from sim.experiments.sensitivity import FACTOR
 from sim.experiments.stopping import target_of
 from sim.flow import ELASTIC
 from sim.judgement.targets import decide
+from sim.report import lower_loads
 from sim.report.generator_words import GENERATOR
 from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.wording import (
@@ -188,8 +189,8 @@ def _utilization(ratio: float, *, elastic: bool) -> str:
     return "not reported" if isnan(ratio) else percent(ratio)
 
 
-def comparison(found: "Comparison") -> Grid:
-    """Return the model's error in each statistic."""
+def comparison(found: "Comparison", *, names: tuple[str, str] | None = None) -> Grid:
+    """Return the model's error in each statistic; of two runs that are both simulated, by their *names*."""
     rows = [
         (
             target_name(row.metric, row.statistic),
@@ -206,17 +207,26 @@ def comparison(found: "Comparison") -> Grid:
         )
         for row in found.rows
     ]
+    first, second = names or ("simulated", "measured")
     columns = (
         "statistic",
         "route",
-        Column("simulated", "number", below=INTERVAL),
-        Column("measured", "number", below=INTERVAL),
-        ">n measured",
+        Column(first, "number", below=INTERVAL),
+        Column(second, "number", below=INTERVAL),
+        f">n {second}",
         Column("error", "number", below="joint 95 % interval"),
         ">tolerance",
         Column("verdict", "verdict", below="what would settle it"),
     )
-    return grid("The model against the measurement, on the same requests", columns, rows=rows)
+    sides = "The model against the measurement" if names is None else f"{first} against {second}"
+    return grid(f"{sides}, on the same requests", columns, rows=rows, caption=_decided(found) if names else "")
+
+
+def _decided(found: "Comparison") -> str:
+    """Say which rows decide, and what the others are."""
+    others = sum(row.verdict == "differs" for row in found.rows if row not in found.judged)
+    differ = f"; of the other rows {others:,} {'differs' if others == 1 else 'differ'}" if others else ""
+    return f"P50 and P99 of the latency over all routes decide: {found.verdict}{differ}."
 
 
 def _estimate(found: "Estimate", metric: str) -> Cell:
@@ -229,8 +239,9 @@ def capacity(found: "Capacity") -> Grid:
     rate, unit = found.estimate, "requests/s"
     rows: list[tuple[Cell | str, ...]] = [
         ("highest load", Cell(amount(rate.value, unit), span(rate.low, rate.high, unit=unit))),
+        *lower_loads.rows(found),
         *_start_row(found.cold_start),
-        ("breaks first", target_names(found.limited_by)),
+        ("breaks first", first_to_break(found)),
         ("slowest requests wait longest for", component_name(found.bottleneck)),
         ("knee", f"{significant(found.knee_per_s)} requests/s"),
         *([("limited by your assumption", assumption(found.assumption))] if found.assumption else []),
@@ -238,6 +249,12 @@ def capacity(found: "Capacity") -> Grid:
         *([] if found.settled else [("not settled", f"probes of {found.longest_s / 60:.0f} min still change")]),
     ]
     return grid("Headroom", ("", Column("", below=INTERVAL)), rows=rows)
+
+
+def first_to_break(found: "Capacity") -> str:
+    """Return the targets that break first, or the station that is overloaded before any does."""
+    name = target_names(found.limited_by)
+    return f"{name} of {component_name(found.bottleneck)}" if found.ends_in_overload else name
 
 
 def _start_row(rate: "Estimate | None") -> list[tuple[Cell | str, ...]]:

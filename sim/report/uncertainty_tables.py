@@ -1,5 +1,6 @@
 """What low-confidence numbers leave open, as tables: each target over all of them, and what explains it."""
 
+from math import isnan
 from typing import TYPE_CHECKING
 
 from sim.experiments.variants import MONTH_USD
@@ -22,7 +23,7 @@ def spread(found: "Uncertainty") -> Grid:
             output_name(one),
             "" if one.line is None else _target(one.line),
             amount(one.value, unit_of_output(one)),
-            span(one.low, one.high, unit=unit_of_output(one)),
+            "" if isnan(one.median) else span(one.low, one.high, unit=unit_of_output(one)),
             _met(one),
         )
         for one in found.outputs
@@ -74,7 +75,7 @@ def _marked(one: "Output") -> list[tuple[bool, "Share"]]:
 
 def _met(one: "Output") -> Cell:
     if one.met is None:
-        return Cell()
+        return Cell("" if one.line is None else "not judged")
     return Cell(_percent(one.met.value), f"{_percent(one.met.low)} to {_percent(one.met.high)}")
 
 

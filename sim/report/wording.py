@@ -4,6 +4,7 @@ Pages, figures and tables take their words from here, so that one thing has one 
 """
 
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from math import isfinite, isnan
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ NOT_BOUNDED = "not bounded"
 
 NOTHING = 1e-9
 """Anything smaller, in any unit shown, is rounding error of a formula and is shown as 0."""
+
+CENT = Decimal("0.01")
 
 DIGITS_MAX = 7
 """Digits at most, however close two numbers are."""
@@ -132,14 +135,15 @@ def error_span(low: float, high: float) -> str:
 
 
 def usd(value: float) -> str:
-    """An amount of money: whole dollars from 100 on, cents below, and three digits of what is less than a cent.
+    """An amount of money: whole dollars from 100 on, cents below (halves up), three digits of less than a cent.
 
-    >>> usd(529.04), usd(5.9992), usd(0.0035274)
-    ('529 USD', '6.00 USD', '0.00353 USD')
+    >>> usd(529.04), usd(5.9992), usd(23 * 0.015), usd(0.0035274)
+    ('529 USD', '6.00 USD', '0.35 USD', '0.00353 USD')
     """
-    if value and abs(value) < 0.01:
+    if (value and abs(value) < 0.01) or not isfinite(value):
         return f"{significant(value)} USD"
-    return f"{value:,.0f} USD" if abs(value) >= 100 else f"{value:,.2f} USD"
+    exact = Decimal(f"{value:.10g}")  # As it is written: 0.345 is not the float a little below it.
+    return f"{exact.quantize(Decimal(1) if abs(value) >= 100 else CENT, ROUND_HALF_UP):,} USD"
 
 
 def assumption(source: "Provenance") -> str:

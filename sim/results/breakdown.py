@@ -55,7 +55,7 @@ def waterfall(results: "Sequence[Result]") -> pd.DataFrame:
     if not any(map(len, latency_ms)):
         return pd.DataFrame({"part": [], "p50_ms": [], "p99_ms": []})
     low, high, tail = quantiles(np.concatenate(latency_ms), [*MEDIAN_BAND, TAIL])
-    columns = ["latency_ms", *_parts(results[0].scenario)]
+    columns = ["latency_ms", *parts_of(results[0].scenario)]
 
     def parts_between(low_ms: float, high_ms: float) -> pd.Series:
         chosen = [
@@ -78,7 +78,7 @@ def _steady(results: "Sequence[Result]") -> list[pd.DataFrame]:
     return [run.steady().frame for run in results]
 
 
-def _parts(scenario: "Scenario") -> list[str]:
+def parts_of(scenario: "Scenario") -> list[str]:
     """Return the columns that add up to a request's latency, without CPU time, which is part of another column."""
     return [name for name in scenario.time_columns if name not in scenario.inner_columns]
 

@@ -94,12 +94,13 @@ def unit_of(metric: str) -> str:
     return metrics()[metric][1].unit
 
 
-def applies(metric: str, scenario: "Scenario") -> bool:
-    """Whether *metric* applies to some route of *scenario*."""
+def applies(metric: str, scenario: "Scenario", *, route: str | None = None) -> bool:
+    """Whether *metric* applies to some route of *scenario*, or to that one."""
     if metric in (LATENCY, UPTIME):
         return True
     component, found = metrics()[metric]
-    return found.applies(uses(component.name, scenario.met, operations=scenario.operations))
+    routes = scenario.operations if route is None else {route: scenario.operations[route]}
+    return found.applies(uses(component.name, scenario.met, operations=routes))
 
 
 def assumed_by(metric: str, scenario: "Scenario") -> str:

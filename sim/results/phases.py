@@ -87,6 +87,8 @@ class Recovery:
         Of all replications; a window that another fault follows at once, or outlasts, is not counted.
     line : str
         What has to hold: ``P99 <= 200 ms``.
+    missed_before : bool
+        Whether it did not hold before the fault either: then there is nothing to recover to.
     """
 
     fault: str
@@ -94,6 +96,7 @@ class Recovery:
     windows: int
     recovered_windows: int
     line: str
+    missed_before: bool = False
 
 
 def spans_of(result: "Result") -> list[Span]:
@@ -140,8 +143,10 @@ def recoveries(results: "Sequence[Result]", *, statistic: str, limit_ms: float) 
         Its target.
     """
     all_s: dict[int, list[list[float]]] = {}
+    allowed = 1.0 - probability(statistic)
+    missed = _missed_before(results, allowed=allowed, limit_ms=limit_ms)
     for result in results:
-        mine = _recovery_s(result, allowed=1.0 - probability(statistic), limit_ms=limit_ms)
+        mine = _recovery_s(result, allowed=allowed, limit_ms=limit_ms)
         for number, _ in _faults(result.scenario):
             all_s.setdefault(number, []).append(mine.get(number, []))
     found = []
@@ -158,6 +163,7 @@ def recoveries(results: "Sequence[Result]", *, statistic: str, limit_ms: float) 
                 windows=sum(map(len, runs)),
                 recovered_windows=sum(map(len, times)),
                 line=f"{statistic.upper()} <= {limit_ms:g} ms",
+                missed_before=number in missed,
             )
         )
     return tuple(found)
@@ -202,11 +208,27 @@ def _phase(name: str, phase: str, frames: "Sequence[pd.DataFrame]", scenario: "S
     )
 
 
+def _missed_before(results: "Sequence[Result]", *, allowed: float, limit_ms: float) -> set[int]:
+    """Return the faults before which more requests fail or are late than the line and chance allow."""
+    found: dict[int, tuple[int, int]] = {}
+    for result in results:
+        for (number, phase), frame in _cut(result).items():
+            if phase == PHASES[0]:
+                late, sent = found.get(number, (0, 0))
+                found[number] = late + int(_bad(frame, limit_ms).sum()), sent + len(frame)
+    return {number for number, (late, sent) in found.items() if late > binom.ppf(1.0 - CHANCE, sent, allowed)}
+
+
+def _bad(frame: "pd.DataFrame", limit_ms: float) -> "NDArray[np.bool_]":
+    """Tell which requests fail or are late, shape (n,)."""
+    return np.asarray(~(ended(frame, "ok") & (frame["latency_ms"].to_numpy() <= limit_ms)))
+
+
 def _recovery_s(result: "Result", *, allowed: float, limit_ms: float) -> dict[int, list[float]]:
     """Return by fault, for each of its windows, the time until the line holds again; infinite if it does not."""
     frame = judged(result.frame).sort_values("arrival_ms")
     arrival_ms = frame["arrival_ms"].to_numpy()
-    bad = ~(ended(frame, "ok") & (frame["latency_ms"].to_numpy() <= limit_ms))
+    bad = _bad(frame, limit_ms)
     span_s = max((arrival_ms[-1] - arrival_ms[0]) / 1000, 1e-9)
     bin_ms = 1000 * max(BIN_S_MIN, REQUESTS_PER_BIN * span_s / len(frame))
     found: dict[int, list[float]] = {}

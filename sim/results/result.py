@@ -50,7 +50,8 @@ class Result(Shown):
     stations : DataFrame
         One row per station: the columns of :data:`STATION_COLUMNS`.
     duration_s : float
-        Simulated or measured time from the first intended send to the last end.
+        Simulated or measured time from the first intended send to the last event. In a simulation that may be long
+        after the last answer: a copy in KV's cache expires, a client's time-out that nobody needs any more runs out.
     warm_up_ms : float
         Requests that arrived earlier were played and are not judged.
     interrupted : bool
@@ -66,6 +67,9 @@ class Result(Shown):
         Caveats that a reader of the numbers must see.
     generator : dict
         The load generator's self-check (live runs only).
+    background : mapping of str to mapping of str to int
+        How background flows ended, over the whole run: by the step that spawned them, the number of each outcome
+        (:func:`sim.results.background.background`). Empty for live runs, which do not see them.
     """
 
     scenario: "Scenario"
@@ -81,6 +85,7 @@ class Result(Shown):
     valid: bool = True
     notes: tuple[str, ...] = ()
     generator: dict[str, Any] = field(default_factory=dict)
+    background: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         ok = self.frame["outcome"].eq("ok")
@@ -98,6 +103,18 @@ class Result(Shown):
         """Time in which the requests were played: of a closed loop, which sets no time, up to the last answer."""
         if not isinstance(self.scenario.workload.arrivals, Closed) or self.frame.empty:
             return self.duration_s
+        return self.answered_s
+
+    @property
+    def arriving_s(self) -> float:
+        """Time of the last arrival; 0 without one."""
+        return 0.0 if self.frame.empty else float(self.frame["arrival_ms"].max()) / 1000
+
+    @property
+    def answered_s(self) -> float:
+        """Time of the last answer; 0 without one."""
+        if self.frame.empty:
+            return 0.0
         return float((self.frame["arrival_ms"] + self.frame["latency_ms"].fillna(0)).max()) / 1000
 
     @property

@@ -137,6 +137,7 @@ def _manifest(result: Result) -> dict[str, Any]:
         "valid": result.valid,
         "notes": list(result.notes),
         "generator": plain(result.generator),
+        "background": plain(result.background),
         "stations": plain(result.stations.to_dict(orient="list")),
         "categories": {name: result.frame[name].cat.categories.tolist() for name in CATEGORIES},
         "scenario": result.scenario.model_dump(mode="json"),
@@ -205,12 +206,14 @@ def _result(
         valid=bool(manifest["valid"]),
         notes=tuple(notes),
         generator=dict(manifest["generator"]),
+        background=manifest.get("background", {}),
     )
 
 
 def _differences(asked: Scenario, played: Scenario) -> list[str]:
     """Return a note if the two scenarios describe different workloads or systems."""
-    ours, theirs = (scenario.model_dump(mode="json") for scenario in (asked, played))
+    unplayed = {"routes": {"__all__": {"measured"}}}
+    ours, theirs = (scenario.model_dump(mode="json", exclude=unplayed) for scenario in (asked, played))
     parts = [
         f"{part}.{name}"
         for part in ("workload", "routes", "system")

@@ -7,11 +7,12 @@ generator itself was on time.
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from sim.foundation.errors import UsageError
 from sim.results.result import Result
 from sim.runners.load.address import Deployment, TunnelAddress
-from sim.runners.load.guard import check_host, check_schedule, check_url
+from sim.runners.load.guard import check_host, check_schedule, check_url, is_this_machine
 from sim.runners.load.histograms import histograms
 from sim.runners.load.loop_thread import run_in_thread
 from sim.runners.load.messages import routes_played, socket_routes, tunnelled_routes, uploading_routes
@@ -94,7 +95,8 @@ def play(
         title=f"{scenario.name} on {name}" if progress else "",
     )
     played = run_in_thread(whole(session)) if processes == 1 else play_split(session, processes)
-    return _result(scenario, played, on=name, seed=seed, hdr=options.hdr, uploads=session.stored)
+    is_here = is_this_machine(urlsplit(deployment.http).hostname or "")
+    return _result(scenario, played, on=name, seed=seed, hdr=options.hdr, uploads=session.stored, is_here=is_here)
 
 
 def check(scenario: "Scenario", schedule: "Schedule", *, to: Deployment, options: LoadOptions) -> None:
@@ -139,7 +141,14 @@ def _check_sessions(scenario: "Scenario", routes: Collection[str], options: Load
 
 
 def _result(
-    scenario: "Scenario", played: Played, *, on: str, seed: int, hdr: bool, uploads: Mapping[str, UploadTerms]
+    scenario: "Scenario",
+    played: Played,
+    *,
+    on: str,
+    seed: int,
+    hdr: bool,
+    uploads: Mapping[str, UploadTerms],
+    is_here: bool,
 ) -> Result:
     """Check the generator, and return the Result."""
     tape = played.tape
@@ -152,7 +161,7 @@ def _result(
         throttled_requests=played.throttled_requests,
         retry_after_s_max=played.retry_after_s_max,
     )
-    reasons = check.reasons()
+    reasons = check.reasons(is_here=is_here)
     stopped = played.stopped_because
     early = [] if stopped is None else [f"stopped early ({stopped}): {check.summary()}"]
     generator = check.as_dict() | played.facts | played.counts | {"stopped_because": stopped}

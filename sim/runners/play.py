@@ -18,7 +18,7 @@ from sim.results.result import Result
 from sim.scenario.faults import CLOCK
 from sim.scenario.generation import schedule
 from sim.scenario.injection import AT_ENTRY
-from sim.scenario.recorded import trace_notes
+from sim.scenario.notes import scenario_notes
 from sim.scenario.scenario import Scenario, load_scenario
 from sim.scenario.schedule import Schedule
 
@@ -77,7 +77,12 @@ def run(
     if requests is not None:
         planned = planned.head(requests)
     played = play(asked, planned, on=on, seed=seed, progress=progress)
-    notes = (*trace_notes(asked), *_fewer(requests, whole), *_uncut(asked, planned))
+    notes = (
+        *scenario_notes(asked),
+        *_fewer(requests, whole),
+        *_uncut(asked, planned),
+        *_live(requests, planned, played),
+    )
     return replace(played, notes=(*notes, *played.notes))
 
 
@@ -87,6 +92,15 @@ def _fewer(asked: int | None, whole: int) -> tuple[str, ...]:
         return ()
     way_out = "a longer workload.duration_s or a higher rate gives more"
     return (f"requests={asked:,} were asked for, the schedule has {whole:,} ({way_out})",)
+
+
+def _live(asked: int | None, planned: Schedule, played: Result) -> tuple[str, ...]:
+    """A sentence, if more requests were asked for than the live part holds."""
+    count, live_s = len(played.frame), played.scenario.workload.live_s
+    if asked is None or played.on in ("simpy", "compiled") or played.interrupted or count >= len(planned):
+        return ()
+    way_out = "a longer workload.live_s, or a higher workload.live_rate_max_per_s, plays more"
+    return (f"requests={len(planned):,} were asked for, a deployment played {count:,} in {live_s:g} s ({way_out})",)
 
 
 def _uncut(scenario: Scenario, planned: Schedule) -> tuple[str, ...]:

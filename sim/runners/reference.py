@@ -26,8 +26,12 @@ from sim.results.result import Result
 from sim.runners import live
 from sim.runners.lifetime import attended
 from sim.runners.load.address import Deployment, read_ready_line
+from sim.runners.load.self_check import SelfCheck
+from sim.runners.statement_rows import as_dicts, not_executed, statement_rows
+from sim.scenario.routes import expected_uses
 
 if TYPE_CHECKING:
+    from sim.models.component import Instance
     from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
 
@@ -42,6 +46,10 @@ STOP_S = 5.0
 
 DUE_REQUESTS = 200
 """Requests whose arrivals tell the reference when the schedule began: the timeliest of so many counts."""
+
+UNKEPT_SHARE_MAX = 0.10
+"""A tenth of the median is the smallest tolerance of a comparison: where so much of it is in no component of the
+reference, beyond what the wire and an idle server take, the comparison would be with this machine."""
 
 LINE_BYTES_MAX = 2**16
 PORT_MAX = 65_535
@@ -94,7 +102,46 @@ def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: boo
             scenario, schedule, seed=seed, url=reference.deployment.http,
             tunnel=reference.deployment.tunnel, on="reference", progress=progress, **options,
         )  # fmt: skip
-        return reference.judged(result)
+        return with_statements(in_pace(reference.judged(result)), reference.deployment.http)
+
+
+def in_pace(result: Result) -> Result:
+    """Return *result*, marked INVALID if the machine was too busy for the reference to keep the scenario's times."""
+    if not result.valid or result.frame.empty:
+        return result
+    check = SelfCheck.from_dict(result.generator)
+    late_ms = check.overhead_ms_p50 - check.floor_ms_p50
+    if not late_ms > UNKEPT_SHARE_MAX * check.latency_ms_p50:  # Without an answer it is nan.
+        return result
+    share = f"{late_ms / check.latency_ms_p50:.0%}".replace("%", " %")
+    note = (
+        f"INVALID: {late_ms:.3g} ms, {share} of the P50 of latency, are in no component, more than "
+        f"{100 * UNKEPT_SHARE_MAX:.0f} %: the machine was too busy (less load, or a quieter machine)"
+    )
+    return replace(result, valid=False, notes=(note, *result.notes))
+
+
+def with_statements(result: Result, url: str) -> Result:
+    """Return *result* with what its statements read and wrote, beside the bill, and what was not executed."""
+    scenario = result.scenario
+    notes = tuple(said for instance, asked in _asked(scenario) if (said := not_executed(instance, asked)))
+    try:
+        rows = statement_rows(scenario, url)
+    except OSError as error:  # It ended, which the result says already.
+        rows, notes = (), (*notes, f"the rows of statements are not known: {error}")
+    generator = result.generator | ({"statements": as_dicts(rows)} if rows else {})
+    return replace(result, generator=generator, notes=(*result.notes, *notes, *(row.sentence() for row in rows)))
+
+
+def _asked(scenario: "Scenario") -> Iterator[tuple["Instance", list[Any]]]:
+    """Yield every instance with the parameters of all steps that use it."""
+    found: dict[str, list[Any]] = {}
+    for route in scenario.routes.values():
+        for step, _ in expected_uses(route.steps):
+            name, _, operation = str(step.use).partition(".")
+            wanted = scenario.system.instances[name].component.operations[operation]
+            found.setdefault(name, []).append(wanted.parameters.model_validate(step.parameters))
+    return ((scenario.system.instances[name], asked) for name, asked in found.items())
 
 
 @contextmanager
@@ -149,7 +196,7 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int =
     for name, number in (("port", port), ("quic_port", quic_port)):
         if not 0 <= number <= PORT_MAX:
             raise UsageError(f"{name}={number} must be 0 to {PORT_MAX} (0 takes any that is free)")
-    with TemporaryDirectory(prefix="headroom-serve-") as folder, _as_interrupt(signal.SIGTERM):
+    with TemporaryDirectory(prefix="headroom-serve-") as folder, as_interrupt(signal.SIGTERM):
         arguments: list[str | Path] = ["--host", "127.0.0.1", "--port", str(port), "--quic-port", str(quic_port)]
         if data is not None:
             arguments += ["--data", data.absolute()]
@@ -165,7 +212,7 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, quic_port: int =
 
 
 @contextmanager
-def _as_interrupt(number: signal.Signals) -> Iterator[None]:
+def as_interrupt(number: signal.Signals) -> Iterator[None]:
     """Let a signal end the block as Ctrl-C does; only a main thread hears signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -179,12 +226,16 @@ def _as_interrupt(number: signal.Signals) -> Iterator[None]:
 
 def deployment_tables(scenario: "Scenario", *, seed: int, schedule: "Schedule | None" = None) -> dict[str, Any]:
     """Return the description of a deployment: the system's numbers, the routes that it answers, its faults."""
-    tables = scenario.model_dump(mode="json", include={"api", "system", "routes"})
+    tables = scenario.model_dump(mode="json", include={"api", "system"})
+    tables["routes"] = {name: route.model_dump(mode="json") for name, route in scenario.routes.items()}
     for name, route in tables["routes"].items():
         route["request"] = scenario.request(name).model_dump(mode="json", include={"method", "path"})
         tables["routes"][name] = {key: route[key] for key in ("enter", "request", "steps")}
         for step in route["steps"]:
             _complete(step, scenario)
+    for instance, asked in _asked(scenario):
+        if not not_executed(instance, asked):
+            tables["system"][instance.name] |= instance.component.played(instance, asked)
     if schedule is not None and scenario.faults:
         tables["faults"] = _fault_tables(scenario, schedule, seed=seed)
     return {"seed": seed, **tables}

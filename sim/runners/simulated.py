@@ -76,6 +76,7 @@ def result_of(scenario: Scenario, schedule: Schedule, *, recording: Recording, s
         },
         unstable=tuple(use.name for use in recording.unstable),
         notes=(*recording.notes, *_warnings(recording)),
+        background={use.name: dict(use.ended) for use in recording.followers},
     )
     if not recording.interrupted:
         return result

@@ -11,7 +11,7 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -23,8 +23,9 @@ from sim.runners import live, raw_workerd
 from sim.runners.lifetime import tethered
 from sim.runners.load.address import Deployment, read_ready_line
 from sim.runners.load.messages import routes_played, socket_routes
-from sim.runners.reference import PORT_MAX, Running, deployment_tables, stop, wait_until_ready
+from sim.runners.reference import PORT_MAX, Running, as_interrupt, deployment_tables, stop, wait_until_ready
 from sim.runners.runtime import Runtime, find
+from sim.scenario.routes import expected_uses
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -36,6 +37,12 @@ TWIN = "twin/index.ts"
 ALONE = frozenset({"runtime/counter.ts"})
 """Modules that need objects only, so that the runtime serves them by itself."""
 
+PLAYED = frozenset(
+    "workers.compute d1.read d1.write r2.put r2.get kv.get kv.put kv.delete kv.list cache.get cache.put cache.delete "
+    "queues.send durable_objects.read durable_objects.write ledger.append ledger.balance ledger.flush".split()
+)
+"""Operations of components that the twin plays (``deploy/twin/operations.ts``)."""
+
 BRIEF: Mapping[str, Any] = {"api": "superinstance", "system": {}, "routes": {}}
 """What is served where no scenario is given: the brief's API, with an instance of every component that it needs."""
 
@@ -44,6 +51,13 @@ DISTANCES = (
     "so they say nothing about the platform's"
 )
 """What must be said wherever a run of it is shown."""
+
+NOT_EXECUTED = (
+    "the runtime did not execute the sql of {routes}: it read and wrote as many rows of a table of its own "
+    "(headroom d1 --on workerd executes statements)"
+)
+
+COPIES = "the runtime has one copy of {name} and no replica: it served every session itself, at once"
 
 
 def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: bool = False, **options: Any) -> Result:
@@ -62,11 +76,47 @@ def play(scenario: "Scenario", schedule: "Schedule", *, seed: int, progress: boo
         It did not start.
     """
     _refuse_rooms(scenario, socket_routes(scenario) & routes_played(schedule))
+    _refuse_operations(scenario, routes_played(schedule) - socket_routes(scenario))
     with running(scenario, seed=seed) as runtime:
         result = live.play(
             scenario, schedule, seed=seed, url=runtime.deployment.http, on=NAME, progress=progress, **options
         )
-        return runtime.judged(replace(result, notes=(*result.notes, DISTANCES)))
+        return runtime.judged(replace(result, notes=(*result.notes, *_notes(scenario))))
+
+
+def _notes(scenario: "Scenario") -> tuple[str, ...]:
+    """Return what must be said of a run: what is missing on this machine."""
+    replicated = [one.name for one in scenario.met if getattr(one.table, "replicas", None) is not None]
+    steps = [(name, step) for name, route in scenario.routes.items() for step, _ in expected_uses(route.steps)]
+    stated = dict.fromkeys(name for name, step in steps if "sql" in step.parameters)
+    said = [NOT_EXECUTED.format(routes=", ".join(stated))] if stated else []
+    return (DISTANCES, *(COPIES.format(name=name) for name in replicated), *said)
+
+
+def _refuse_operations(scenario: "Scenario", routes: Collection[str]) -> None:
+    """Refuse routes that use what the twin has no binding for.
+
+    Raises
+    ------
+    UsageError
+        There are such routes.
+    """
+    instances = scenario.system.instances
+    needed: dict[str, list[str]] = {}
+    for route in (name for name in scenario.routes if name in routes):
+        missing = [
+            use
+            for use in scenario.operations[route]
+            if f"{instances[use.partition('.')[0]].component.name}.{use.partition('.')[2]}" not in PLAYED
+        ]
+        if missing:
+            needed[route] = missing
+    if needed:
+        said = "; ".join(
+            f"route {route} needs {', '.join(dict.fromkeys(missing))}" for route, missing in needed.items()
+        )
+        way_out = " ".join(f"--set routes.{route}.share=0" for route in needed)
+        raise UsageError(f"{said}: the runtime's twin does not play that (on=reference, or {way_out})")
 
 
 def _refuse_rooms(scenario: "Scenario", routes: Collection[str]) -> None:
@@ -153,9 +203,9 @@ def serving(
 
 
 def serve(scenario: "Scenario | None" = None, *, port: int = 0, data: Path | None = None) -> int:
-    """Serve on the real runtime in the foreground until stopped; return its exit status.
+    """Serve on the real runtime in the foreground until Ctrl-C or SIGTERM; return its exit status, 0 if it was stopped.
 
-    It prints its ready line, a JSON object that says where it listens. Ctrl-C reaches it as it reaches this process.
+    It prints its ready line, a JSON object that says where it listens.
 
     Parameters
     ----------
@@ -174,15 +224,23 @@ def serve(scenario: "Scenario | None" = None, *, port: int = 0, data: Path | Non
     if not 0 <= port <= PORT_MAX:
         raise UsageError(f"port={port} must be 0 to {PORT_MAX} (0 takes any that is free)")
     runtime = find()
-    with TemporaryDirectory(prefix="headroom-serve-", ignore_cleanup_errors=True) as folder:
+    with (
+        TemporaryDirectory(prefix="headroom-serve-", ignore_cleanup_errors=True) as folder,
+        as_interrupt(signal.SIGTERM),
+    ):
         deployment = deployment_of(scenario, seed=0 if scenario is None else scenario.seed)
         options = _options(Path(folder), deployment, state=_state(Path(folder), data), port=port, worker=TWIN)
         command = tethered(os.getpid(), signal.SIGTERM, command=runtime.starter(options))
-        with subprocess.Popen(command, env=_environment(Path(folder), runtime)) as process:
-            while process.returncode is None:
-                with suppress(KeyboardInterrupt):
-                    process.wait()
-            return process.returncode
+        # A session of its own: a Ctrl-C that comes to this process alone must stop it as one from the terminal does.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, env=_environment(Path(folder), runtime)
+        )
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            stop(process)
 
 
 def _options(scratch: Path, deployment: Mapping[str, Any], *, state: Path, port: int, worker: str) -> Path:

@@ -1,5 +1,6 @@
 """What a log says of the traffic: its routes and their shares, its rate and its peak, its sizes and its keys."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from sim.foundation.schema import PAGE
 from sim.scaffold.grouping import Paths, replaced
 from sim.scaffold.parts import free, slug
 from sim.traces.blocks import blocks
-from sim.traces.formats import roles
+from sim.traces.formats import FIRST_BYTE, plain, roles
 from sim.traces.opening import source
 from sim.traces.options import TraceOptions
 from sim.traces.paths import Pattern, requests
 from sim.traces.reading import read
-from sim.traces.rows import request_rows
+from sim.traces.rows import SWITCHING, request_rows
 from sim.traces.trace import Trace
 
 ROUTES_MAX = 24
@@ -30,13 +31,19 @@ WINDOWS_S = (60, 300, 3_600)
 WINDOWS_MIN, WINDOW_REQUESTS_MIN = 10, 100
 """Windows, and mean requests per window, for a log to show its peak: with fewer it would be mostly noise."""
 
+SAMPLED_REQUESTS_MIN = 1_000
+"""The same of a sample, whose noise is that of the sampling and not of the traffic: the busiest of some hundred windows
+stands some 3 standard deviations, here a tenth, above the peak; with 100 requests a third."""
+
 DAY_S, HOUR_S = 86_400, 3_600
 DAY_MIN_S = 22 * HOUR_S
 """A log that is shorter than most of a day shows no daily shape."""
 
-SWITCHING, REFUSED = 101, 4
-"""Status of an answer that opens a WebSocket, and hundreds of one that refuses."""
+REFUSED = 4
+"""Hundreds of the status of an answer that refuses."""
 
+SESSION_S_MIN = 1.0
+"""WebSockets that last less, by their median, are logged when they are opened, not when they end."""
 OTHER = "other"
 
 RANKS_MAX, RANK_REQUESTS_MIN = 200, 5
@@ -61,8 +68,21 @@ class LogRoute:
         Exponent of their popularity.
     size_bytes_median, size_bytes_p99 : float
     latency_ms_p50, latency_ms_p99 : float
+        Of the requests that it times.
+    latency_interval_ms_p50, latency_interval_ms_p99 : tuple of float
+        95 % intervals, as if requests were independent; infinite where there are too few.
+    latencies : int
+        Requests with a latency.
     socket_share, refused_share : float
         Share of its answers that open a WebSocket, and that refuse the request (4xx).
+    path_ids : int
+        Different values of the first id of its path, whatever its keys are; 0 without one.
+    path_zipf : float
+        Exponent of their popularity.
+    sessions : int
+        WebSockets that it opened, of which the log says the length.
+    session_s_mean, session_s_median : float
+        That length; nan if the log holds the times of the handshakes, or none.
     """
 
     name: str
@@ -77,8 +97,16 @@ class LogRoute:
     size_bytes_p99: float = 0.0
     latency_ms_p50: float = float("nan")
     latency_ms_p99: float = float("nan")
+    latency_interval_ms_p50: tuple[float, float] = (0.0, float("inf"))
+    latency_interval_ms_p99: tuple[float, float] = (0.0, float("inf"))
+    latencies: int = 0
     socket_share: float = 0.0
     refused_share: float = 0.0
+    path_ids: int = 0
+    path_zipf: float = 0.0
+    sessions: int = 0
+    session_s_mean: float = float("nan")
+    session_s_median: float = float("nan")
 
     @property
     def match(self) -> str:
@@ -105,6 +133,10 @@ class Log:
         Where keys come from; empty if from the paths.
     sample_share : float
         Share of the requests that the log holds; the rates are those of all requests.
+    latency_at : {"server", "client", "unknown"}
+        Where its latencies were taken.
+    first_byte : bool
+        Whether they end with the first byte of the answer.
     """
 
     trace: Trace
@@ -115,6 +147,8 @@ class Log:
     by_hour_per_s: tuple[float, ...]
     key_column: str
     sample_share: float = 1.0
+    latency_at: str = "unknown"
+    first_byte: bool = False
 
     @property
     def mean_per_s(self) -> float:
@@ -158,23 +192,48 @@ def read_log(path: str | Path, options: TraceOptions, *, sample_share: float = 1
     names = _names(kept)
     trace = _replayed(path, kept, names=names, options=options, by_path=with_paths)
     key_column = kinds.columns.get("key", "")
+    of_paths = trace
+    if key_column and any(":id" in path for _, path in kept):  # Keys are users; those of rooms are in the paths.
+        unkeyed = options.columns.model_copy(update={"key": ""})
+        of_paths = _replayed(
+            path, kept, names=names, options=options.model_copy(update={"columns": unkeyed}), by_path=with_paths
+        )
     summed = _summed(trace, kept, names=names, rare=rare, by_path=with_paths, key_column=key_column)
+    least = SAMPLED_REQUESTS_MIN if sample_share < 1 else WINDOW_REQUESTS_MIN
+    busiest_per_s, window_s = _busiest(trace, least=least)
+    in_paths = {name: _ids(of_paths, code) for code, name in enumerate(names)} if with_paths else {}
     different = {name: paths.distinct(route) for name, route in zip(names, kept, strict=True)} if with_paths else {}
     return replace(
         summed,
-        routes=tuple(replace(route, distinct_paths=different.get(route.name, 0)) for route in summed.routes),
-        busiest_per_s=summed.busiest_per_s / sample_share,
+        routes=tuple(
+            replace(
+                route,
+                distinct_paths=different.get(route.name, 0),
+                path_ids=in_paths.get(route.name, (0, 0.0))[0] if ":id" in route.path else 0,
+                path_zipf=in_paths.get(route.name, (0, 0.0))[1],
+            )
+            for route in summed.routes
+        ),
+        busiest_per_s=busiest_per_s / sample_share,
+        window_s=window_s,
         by_hour_per_s=tuple(rate / sample_share for rate in summed.by_hour_per_s),
         sample_share=sample_share,
+        latency_at=kinds.format.latency_at,
+        first_byte=plain(kinds.columns.get("latency", "")) in FIRST_BYTE,
     )
 
 
 def _kept(paths: Paths) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
-    """Paths that are routes, and those that are too rare to be."""
+    """Paths that are routes, and those that are too rare to be and that no route's pattern takes all the same."""
     found = paths.routes()
     total = sum(count for _, count in found)
     kept = [route for route, count in found[:ROUTES_MAX] if count >= SHARE_MIN * total]
-    rare = tuple(f"{method} {path}".strip() for (method, path), _ in found if (method, path) not in kept)
+    taken = [(method, re.compile(Pattern(0, method, path).regex)) for method, path in kept]
+    rare = tuple(
+        f"{method} {path}".strip()
+        for (method, path), _ in found
+        if not any(method == one and regex.match(path) for one, regex in taken)
+    )
     return kept, rare
 
 
@@ -229,11 +288,10 @@ def _summed(
     ]
     if rare:
         found.append(_route(trace, len(kept), name=OTHER, method="", path="/*"))
-    busiest_per_s, window_s = _busiest(trace)
     ordered = sorted((route for route in found if route.count), key=lambda route: -route.count)
     if not found:
         ordered = [replace(_route(trace, None, name="all", method="", path=""), share=1.0)]
-    return Log(trace, tuple(ordered), rare, busiest_per_s, window_s, _by_hour(trace), key_column)
+    return Log(trace, tuple(ordered), rare, trace.rate_per_s, 0.0, _by_hour(trace), key_column)
 
 
 def _route(trace: Trace, code: int | None, *, name: str, method: str, path: str) -> LogRoute:
@@ -244,20 +302,58 @@ def _route(trace: Trace, code: int | None, *, name: str, method: str, path: str)
         return found
     sizes = _filled(trace.size_bytes, mine)
     waits = np.zeros(0) if trace.latency_ms is None else trace.latency_ms[mine]
-    waits = waits[np.isfinite(waits)]
-    ids = _filled(trace.key, mine)
-    counts = np.sort(np.unique(ids, return_counts=True)[1])[::-1]
+    waits = np.sort(waits[np.isfinite(waits)])
+    ids, zipf = _ids(trace, code)
+    sessions_s = _sessions_s(trace, mine)
     return replace(
         found,
-        ids=len(counts),
-        zipf=_zipf(counts),
+        ids=ids,
+        zipf=zipf,
+        sessions=len(sessions_s),
+        session_s_mean=float(sessions_s.mean()) if len(sessions_s) else float("nan"),
+        session_s_median=float(np.median(sessions_s)) if len(sessions_s) else float("nan"),
         size_bytes_median=float(np.median(sizes)) if len(sizes) else 0.0,
         size_bytes_p99=float(np.quantile(sizes, 0.99)) if len(sizes) else 0.0,
-        latency_ms_p50=float(np.median(waits)) if len(waits) else float("nan"),
-        latency_ms_p99=float(np.quantile(waits, 0.99)) if len(waits) else float("nan"),
+        latency_ms_p50=_quantile(waits, 0.5),
+        latency_ms_p99=_quantile(waits, 0.99),
+        latency_interval_ms_p50=_interval(waits, 0.5),
+        latency_interval_ms_p99=_interval(waits, 0.99),
+        latencies=len(waits),
         socket_share=0.0 if trace.status is None else float((trace.status[mine] == SWITCHING).mean()),
         refused_share=0.0 if trace.status is None else float((trace.status[mine] // 100 == REFUSED).mean()),
     )
+
+
+def _ids(trace: Trace, code: int | None) -> tuple[int, float]:
+    """Different keys of a route, and the exponent of their popularity."""
+    mine = np.ones(len(trace), dtype=bool) if code is None or trace.route_code is None else trace.route_code == code
+    counts = np.sort(np.unique(_filled(trace.key, mine), return_counts=True)[1])[::-1]
+    return len(counts), _zipf(counts)
+
+
+def _sessions_s(trace: Trace, mine: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Lengths of the WebSockets that a route's rows opened, shape (sessions,); none if they are those of handshakes."""
+    lasted_ms = trace.latency_ms if trace.session_ms is None else trace.session_ms
+    if trace.status is None or lasted_ms is None:
+        return np.zeros(0)
+    found = lasted_ms[mine & (trace.status == SWITCHING)] / 1000
+    found = found[np.isfinite(found)]
+    return found if len(found) and np.median(found) >= SESSION_S_MIN else np.zeros(0)
+
+
+def _quantile(ordered: NDArray[np.float64], probability: float) -> float:
+    """Return an observed value of *ordered*, shape (n,): the smallest that a share *probability* does not exceed."""
+    return float(np.quantile(ordered, probability, method="inverted_cdf")) if len(ordered) else float("nan")
+
+
+def _interval(ordered: NDArray[np.float64], probability: float) -> tuple[float, float]:
+    """Return the 95 % interval of a quantile by binomial ranks; infinite where *ordered*, shape (n,), is too short."""
+    from scipy.stats import binom  # It takes half a second to load.
+
+    if not len(ordered):
+        return 0.0, float("inf")
+    below, above = (int(binom.ppf(level, len(ordered), probability)) for level in (0.025, 0.975))
+    return float(ordered[below - 1]) if below else 0.0, float(ordered[above]) if above < len(ordered) else float("inf")
 
 
 def _filled(column: NDArray[np.int64] | None, mine: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -278,13 +374,13 @@ def _zipf(counts: NDArray[np.int64]) -> float:
     return round(float(np.clip(-slope, 0, 3)), 2)
 
 
-def _busiest(trace: Trace) -> tuple[float, float]:
-    """Rate of the busiest window, and its length in s."""
+def _busiest(trace: Trace, *, least: int) -> tuple[float, float]:
+    """Rate of the busiest window, and its length in s: the shortest that holds *least* requests on average."""
     span_s = trace.duration_ms / 1000
     fitting = [window for window in WINDOWS_S if span_s >= WINDOWS_MIN * window]
     if not fitting:
         return trace.rate_per_s, 0.0
-    full = [window for window in fitting if trace.rate_per_s * window >= WINDOW_REQUESTS_MIN]
+    full = [window for window in fitting if trace.rate_per_s * window >= least]
     window_s = full[0] if full else fitting[-1]
     whole = int(span_s // window_s)
     counts = np.bincount((trace.arrival_ms // (window_s * 1000)).astype(np.int64), minlength=whole)[:whole]

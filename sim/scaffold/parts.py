@@ -6,8 +6,12 @@ Which components there are is asked of the registry, so a binding whose componen
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from sim.foundation.errors import UsageError
 from sim.models.registry import component, components
 from sim.scaffold.wrangler import Binding, Config
 
@@ -84,6 +88,8 @@ def parts(config: Config) -> Parts:
             found.append(Part(kind if alone else free(slug(binding.name), taken), kind, binding))
         else:
             reason = REASONS.get(binding.table, "there is no component for it")
+            if binding.table == "assets" and binding.keys.get("run_worker_first"):
+                reason = "static assets behind the Worker (run_worker_first): say a route of workers.compute for them"
             lacking.append(f"{_called(binding)}: {reason}")
     return Parts(tuple(found), (*lacking, *_settings(config)))
 
@@ -99,14 +105,42 @@ def _fed(consumer: Binding, config: Config) -> bool:
 
 
 def consumer_settings(part: Part, config: Config) -> dict[str, Any]:
-    """Return what the configuration says of the consumer of a queue, as keys of the queue's table."""
+    """Return what the configuration says of the consumer of a queue, as keys of the queue's table.
+
+    Without a consumer the configuration is that of a producer alone: another Worker consumes, on its own bill.
+    """
     fields = component(part.component).table.model_fields
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"consumer_billed": False} if part.component == "queues" else {}
     for binding in config.bindings:
         if binding.table == CONSUMERS and binding.name == part.binding.target:
-            found = {CONSUMER_KEYS[key]: value for key, value in binding.keys.items() if key in CONSUMER_KEYS}
+            said = {key: value for key, value in binding.keys.items() if key in CONSUMER_KEYS and value is not None}
+            for key, value in said.items():
+                _check(config, f"{CONSUMERS} {key}", value, field=fields[CONSUMER_KEYS[key]])
+            found = {CONSUMER_KEYS[key]: value for key, value in said.items()}
             found["dead_letters"] = bool(binding.target)
-    return {key: value for key, value in found.items() if key in fields and isinstance(value, int)}
+    return {key: value for key, value in found.items() if key in fields}
+
+
+def _check(config: Config, key: str, value: Any, *, field: FieldInfo) -> None:
+    """Refuse a value of the configuration that the platform does not let be.
+
+    Raises
+    ------
+    UsageError
+        With the file, the key and the rule.
+    """
+    kind: Any = Annotated[field.annotation, *field.metadata]
+    try:
+        TypeAdapter(kind).validate_python(value, strict=isinstance(value, str))
+    except ValidationError as error:
+        rule = str(error.errors()[0]["msg"]).replace("Input should be", "must be")
+        raise UsageError(f"{config.path}: {key}={value!r} {rule}") from None
+
+
+def storage_settings(part: Part, config: Config) -> dict[str, Any]:
+    """Return the back end of an object whose class this Worker's migrations made, where it is not SQLite."""
+    own = part.component == "durable_objects" and not part.binding.keys.get("script_name")
+    return {"storage": "kv"} if own and config.classes.get(part.binding.target) == "kv" else {}
 
 
 def _settings(config: Config) -> Iterator[str]:
@@ -114,13 +148,37 @@ def _settings(config: Config) -> Iterator[str]:
     if isinstance(limits, dict) and "cpu_ms" in limits:
         yield f"limits.cpu_ms = {limits['cpu_ms']}: longer computing is stopped; a scenario has no such limit"
     if isinstance(placement, dict):
-        yield f"placement = {placement.get('mode', placement)}: say where the Worker runs by the rtt_ms of its stores"
+        mode = placement.get("mode", placement)
+        if mode == "smart":
+            yield (
+                'placement = smart: distances are in no configuration; say system.workers.placement = "smart", '
+                "placement_rtt_ms (the way there) and calls_rtt_ms (from there to its stores)"
+            )
+        else:
+            yield f"placement = {mode}: say where the Worker runs by the rtt_ms of its stores"
     logged = config.settings.get("observability")
     if isinstance(logged, dict) and logged.get("enabled"):
         sampled = logged.get("head_sampling_rate", 1)
-        yield f"observability, {sampled} of requests: say what the mean request logs as system.workers.log_bytes"
+        counted = "an event each is on the bill; " if log_events(config) else ""
+        say = "say what the mean request logs as system.workers.log_bytes"
+        yield f"observability, {sampled} of requests: {counted}{say}"
     if config.crons and not known("cron"):
         yield f"triggers.crons {', '.join(config.crons)}: there is no component cron yet"
+
+
+def log_events(config: Config) -> float:
+    """Return the events that the mean request adds to the logs: one for its invocation, if it is in the sample.
+
+    Keys of ``observability.logs`` go before those of ``observability``. What a rate that is no number says is 0.
+    """
+    whole = config.settings.get("observability")
+    whole = whole if isinstance(whole, dict) else {}
+    logs = whole.get("logs")
+    logs = logs if isinstance(logs, dict) else {}
+    share = logs.get("head_sampling_rate", whole.get("head_sampling_rate", 1))
+    if not logs.get("enabled", whole.get("enabled")) or logs.get("invocation_logs") is False:
+        return 0.0
+    return share if isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1 else 0.0
 
 
 def slug(text: str) -> str:

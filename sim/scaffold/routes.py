@@ -21,6 +21,11 @@ READS = ("GET", "HEAD", "")
 LARGE_BYTES = 50_000
 """From this median size on, a body is taken for a stored object."""
 
+STORED = "stored_bytes"
+
+EVERY_S, SESSION_S = 20.0, 300.0
+"""Assumed seconds between two messages of a client, and of a session where no log says its length."""
+
 MAJORITY = 0.5
 """Share of a route's answers from which on they say what it is."""
 
@@ -51,6 +56,14 @@ class Draft:
         Stored objects that the bytes belong to; 0 for new ones.
     measured : bool
         Whether its share comes from a log.
+    messages : tuple
+        Seconds between messages on its WebSockets, and of a session, or nothing.
+    rooms : str
+        Instance whose objects hold its WebSockets; empty for none that is known.
+    hints : tuple of str
+        Comments beside its steps.
+    latency : LogRoute or None
+        The route of the log whose latencies are its own; None where the log has none, or other times.
     """
 
     name: str
@@ -65,6 +78,10 @@ class Draft:
     size_bytes: tuple[float, float] | None = None
     objects: int = 0
     measured: bool = False
+    messages: tuple[float, float] | None = None
+    rooms: str = ""
+    hints: tuple[str, ...] = ()
+    latency: LogRoute | None = None
 
 
 @dataclass
@@ -84,16 +101,26 @@ class Guess:
                 name = "cron" if not number else f"cron_{number + 1}"
                 route = name if name not in taken else f"{name}_run"
                 said = (f"Runs by the schedule {crons[number]!r}; its steps are a guess.",)
-                found.append(Draft(route, 1.0, "", "POST", f"/{route}", self._work(reads=False), said, enter=name))
+                steps, hints = self._work(reads=False), tuple(self._hints(reads=False))
+                found.append(Draft(route, 1.0, "", "POST", f"/{route}", steps, said, enter=name, hints=hints))
         return tuple(found)
 
     def _logged(self, route: LogRoute, log: Log) -> Draft:
         reads = route.method in READS
         large = route.size_bytes_median >= LARGE_BYTES and bool(self.parts.of("r2"))
-        own_keys = route.ids > 1 and not large and not log.key_column
+        opens = route.socket_share > MAJORITY
+        objects = self._named_object(route.path)
+        in_path = opens or objects is not None  # Its object is the one that its path names, whoever asks.
+        ids, zipf = (route.path_ids, route.path_zipf) if in_path and log.key_column else (route.ids, route.zipf)
+        own_keys = ids > 1 and not large and (in_path or not log.key_column)
         said = [f"{route.match or route.name}: {route.count:,} requests of the log ({route.share:.2%})."]
-        if route.latency_ms_p99 == route.latency_ms_p99:
-            said.append(f"Measured latency: P50 {route.latency_ms_p50:.4g} ms, P99 {route.latency_ms_p99:.4g} ms.")
+        sessions = route.socket_share > MAJORITY
+        partial = log.first_byte and large and reads
+        if route.latencies and (sessions or partial):
+            times = f"Its times in the log (P50 {route.latency_ms_p50:.4g} ms, P99 {route.latency_ms_p99:.4g} ms)"
+            whole = sessions and not log.first_byte
+            why = "may be whole sessions'" if whole else "end with the first byte"
+            said.append(f"{times} {why}: they stand beside no latency of the model.")
         steps = self._steps(route, reads=reads, large=large, said=said)
         path = replaced(route.path, lambda place: self._place(place, large=large)) if "*" not in route.path else ""
         size = (route.size_bytes_median, route.size_bytes_p99) if large else None
@@ -105,11 +132,36 @@ class Guess:
             path,
             steps,
             tuple(said),
-            population=(route.ids, route.zipf) if own_keys else None,
+            population=(ids, zipf) if own_keys else None,
             size_bytes=size,
             objects=max(route.distinct_paths or route.ids, 1) if large and reads else 0,
             measured=True,
+            messages=_messages(route) if opens else None,
+            rooms=self._rooms(objects) if opens else "",
+            hints=() if opens or large else tuple(self._hints(reads=reads, path=route.path)),
+            latency=route if route.latencies and not (sessions or partial) else None,
         )
+
+    def _rooms(self, named: Part | None) -> str:
+        """The namespace of the objects that hold WebSockets: that whose class the path names, or the only one."""
+        all_of = self.parts.of("durable_objects")
+        return named.name if named is not None else all_of[0].name if len(all_of) == 1 else ""
+
+    def _hints(self, *, reads: bool, path: str = "") -> Iterator[str]:
+        """What is worth knowing beside the steps: the arithmetic of what stays, and a cache in front of a database."""
+        plain = self._work(reads=reads, path=path)[-1]
+        caches, database = self.parts.of("kv"), self.parts.of("d1")
+        if not reads and self.schema is not None and STORED in plain:
+            table = self.schema.table_of(path)
+            tables = [table] if table else list(self.schema.values_bytes)
+            yield f"ASSUMED stored_bytes, by the columns of {'its table' if table else 'all tables, on average'}:"
+            yield from (f"  {self.schema.arithmetic(name)}" for name in tables)
+        if reads and caches and database and f'"{database[0].name}.' in plain:
+            cache = caches[0]
+            fill = f'{{ use = "{cache.name}.put", new_fraction = 0, spawn = true }}'
+            yield f"If {cache.binding.name} is a cache before it, each miss fills it: half a bill may be such writes."
+            yield "chance is the share of misses; size_bytes of the route are then those of the value:"
+            yield f'  steps = ["workers.compute", "{cache.name}.get", {{ chance = 0.2, steps = [{plain}, {fill}] }}]'
 
     @staticmethod
     def _match(route: LogRoute, *, own_keys: bool) -> str:
@@ -126,8 +178,18 @@ class Guess:
     def _steps(self, route: LogRoute, *, reads: bool, large: bool, said: list[str]) -> tuple[str, ...]:
         if route.socket_share > MAJORITY:
             if known("websocket"):
-                self.lacking.append(f"{route.match}: the messages in its WebSockets, which no log holds")
-                said.append("The messages in its WebSockets are in no log: give them a route with websocket.message.")
+                if route.sessions:
+                    said.append(
+                        f"MEASURED: {route.sessions:,} sessions, mean {route.session_s_mean:,.4g} s, median "
+                        f"{route.session_s_median:,.4g} s; messages follow from the mean."
+                    )
+                    said.append(f"ASSUMED: a client sends a message every {EVERY_S:g} s. No log holds them: put yours.")
+                else:
+                    self.lacking.append(f"{route.match}: the messages in its WebSockets, which no log holds")
+                    said.append(
+                        "The messages in its WebSockets are in no log, nor is the length of its sessions. State:"
+                    )
+                    said.append(f"  messages = {{ every_s = {EVERY_S:g}, session_s = {SESSION_S:g} }}")
                 return ('"workers.compute"', self._use("websocket", "connect", "message"))
             self.lacking.append(f"{route.match}: WebSocket sessions (status 101); there is no component websocket yet")
             said.append("It opens WebSockets: only the request that does is simulated, not their messages.")
@@ -147,7 +209,7 @@ class Guess:
         for part in sorted(self.parts.found, key=lambda part: len(self._plain(part)), reverse=True):
             operation = self._plain(part).get(reads)
             if operation is not None:
-                return ('"workers.compute"', self._store(part, operation))
+                return ('"workers.compute"', self._store(part, operation, path))
         return ('"workers.compute"',)
 
     @staticmethod
@@ -159,9 +221,11 @@ class Guess:
                 found.setdefault(operation.reads, name)
         return found
 
-    def _store(self, part: Part, operation: str) -> str:
+    def _store(self, part: Part, operation: str, path: str) -> str:
         if part.component == "d1" and operation == "write" and self.schema is not None:
-            return f'{{ use = "{part.name}.write", rows_written = {self.schema.rows_written:.3g} }}'
+            table = self.schema.table_of(path)
+            rows, stored = self.schema.rows_written(table), self.schema.stored_bytes(table)
+            return f'{{ use = "{part.name}.write", rows_written = {rows:.3g}, {STORED} = {stored:.0f} }}'
         if part.component == "d1" and operation == "read":
             return f'{{ use = "{part.name}.read", rows_read = 20 }}'
         return f'"{part.name}.{operation}"'
@@ -182,10 +246,17 @@ class Guess:
     def _examples(self) -> Iterator[Draft]:
         """Without a log: a read, a write, and a file where there is a bucket."""
         said = ("An example: no log was given.",)
-        yield Draft("read", 0.7, "", "GET", "/read/{key}", self._work(reads=True), said)
-        yield Draft("write", 0.2, "", "POST", "/write/{key}", self._work(reads=False), said)
+        for name, share, method in (("read", 0.7, "GET"), ("write", 0.2, "POST")):
+            reads = method == "GET"
+            steps, hints = self._work(reads=reads), tuple(self._hints(reads=reads))
+            yield Draft(name, share, "", method, f"/{name}/{{key}}", steps, said, hints=hints)
         for part in self.parts.of("r2")[:1]:
             steps = ('"workers.compute"', f'"{part.name}.get"')
             yield Draft(
                 "file", 0.1, "", "GET", "/files/{object}", steps, said, size_bytes=(200_000, 2_000_000), objects=100
             )
+
+
+def _messages(route: LogRoute) -> tuple[float, float] | None:
+    """Seconds between messages, assumed, and of a session, measured; nothing without the latter."""
+    return (EVERY_S, float(f"{route.session_s_mean:.4g}")) if route.sessions and known("websocket") else None

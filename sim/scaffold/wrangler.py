@@ -3,7 +3,8 @@
 Sources
 -------
 Cloudflare, "Configuration" and "Environments" of the Wrangler documentation: bindings and vars are not inherited by
-environments, everything else is; a folder's ``wrangler.json`` goes before ``wrangler.jsonc`` and ``wrangler.toml``.
+environments, everything else is, static assets included (workers-sdk, ``normalizeAndValidateEnvironment``); a folder's
+``wrangler.json`` goes before ``wrangler.jsonc`` and ``wrangler.toml``.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 
 from sim.foundation.errors import UsageError
 from sim.foundation.schema import nearest
+from sim.models.cron_schedule import read_schedule
 from sim.scaffold import jsonc
 
 FILES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
@@ -139,6 +141,8 @@ def read_config(path: str | Path, environment: str = "") -> Config:
     crons = triggers.get("crons") or () if isinstance(triggers, dict) else ()
     if not isinstance(crons, list | tuple) or not all(isinstance(text, str) for text in crons):
         raise UsageError(f"{file}: triggers.crons must be a list of texts")
+    for schedule in crons:
+        _check_schedule(schedule, file)
     name = str(bound.get("name") or file.resolve().parent.name)
     settings = {key: bound[key] for key in ("limits", "placement", "observability") if bound.get(key)}
     unnamed = tuple(key for key in top if key in _BOUND and key not in own and top[key]) if environment else ()
@@ -150,7 +154,7 @@ def read_config(path: str | Path, environment: str = "") -> Config:
         bindings=bindings,
         crons=tuple(crons),
         settings=settings,
-        notes=tuple(_notes(environment, unnamed, environments=tuple(environments), classes=classes)),
+        notes=tuple(_notes(environment, unnamed, environments=tuple(environments))),
         main=str(bound.get("main") or ""),
         environments=tuple(environments),
         classes=classes,
@@ -158,7 +162,16 @@ def read_config(path: str | Path, environment: str = "") -> Config:
     )
 
 
-_BOUND = frozenset({*(table.partition(".")[0] for table in TABLES), "vars", "define"})
+def _check_schedule(text: str, file: Path) -> None:
+    try:
+        runs = read_schedule(text).runs_per_s
+    except ValueError as error:
+        raise UsageError(f'{file}: triggers.crons "{text}" {error}') from None
+    if not runs:
+        raise UsageError(f'{file}: triggers.crons "{text}" never comes: no day has that date')
+
+
+_BOUND = frozenset({*(table.partition(".")[0] for table in TABLES if table != "assets"), "vars", "define", "unsafe"})
 """Keys that environments do not inherit."""
 
 
@@ -204,7 +217,7 @@ def _bindings(bound: Mapping[str, Any], file: Path) -> Iterator[Binding]:
         for entry in _entries(bound, table, file=file):
             yield Binding(table, str(entry.get(name, "")), str(entry.get(target, "")), entry)
     for key in bound:
-        if key not in QUIET and key not in _BOUND:
+        if key not in QUIET and key not in _BOUND and key not in TABLES:
             yield Binding(key, "", "", {})
 
 
@@ -237,13 +250,8 @@ def _classes(bound: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _notes(
-    environment: str, unnamed: tuple[str, ...], *, environments: tuple[str, ...], classes: Mapping[str, str]
-) -> Iterator[str]:
+def _notes(environment: str, unnamed: tuple[str, ...], *, environments: tuple[str, ...]) -> Iterator[str]:
     if not environment and environments:
         yield f"environments {', '.join(environments)}: not read, this is the top level (--env NAME reads one)"
     if unnamed:
         yield f"environment {environment} names no {', '.join(unnamed)}; those of the top level are not inherited"
-    old = [name for name, storage in classes.items() if storage == "kv"]
-    if old:
-        yield f"{', '.join(old)}: state in key-value storage, not in SQLite, is billed otherwise than here"

@@ -36,6 +36,10 @@ def file_of(scenario: str | Path) -> Path:
         There is none; the message names the nearest.
     """
     path = Path(scenario)
+    if path.suffix == ".parquet":
+        raise ScenarioError(
+            f"{path} is a recorded run, must be a scenario (headroom run SCENARIO --on {path} judges it)"
+        )
     if path.is_file():
         return path
     folder = scenarios_folder()
@@ -99,6 +103,12 @@ def tables_of(path: Path, depth: int = 0) -> dict[str, Any]:
         rule = "must end within 8 files" if isinstance(named, str) else "must be the name of a scenario file"
         raise ScenarioError(f"base{shown(named)} {rule} ({PAGE})")
     return changed(tables_of(beside(named, path.parent), depth + 1), dict(_changes(own)))
+
+
+def declared_in(path: Path) -> tuple[str, ...]:
+    """Return the instances that a scenario file itself names under ``[system]``."""
+    system = read_toml(path).get("system")
+    return tuple(system) if isinstance(system, dict) else ()
 
 
 def _changes(own: dict[str, Any], place: Place = ()) -> Iterator[tuple[Place, Any]]:

@@ -1,6 +1,7 @@
 """Build the Flow of a scenario: every route's steps, from the operations of the system's instances.
 
-Each route's steps are wrapped in its entry (network, tunnel), and all routes in the client's timeout and retries.
+Each route's steps are wrapped in the way to a Worker that stands elsewhere, then in its entry (network, tunnel), and
+all routes in the client's timeout and retries.
 
 Sources
 -------
@@ -50,6 +51,9 @@ def paths(scenario: "Scenario", faults: tuple[Injected, ...] = ()) -> dict[str, 
         entry = scenario.system.instances[route.enter]
         assert entry.component.entry is not None, "the scenario checks what requests come in by"
         inner = _Path(scenario.system, name, faults).flow(route.steps)
+        for used in dict.fromkeys(operation.partition(".")[0] for operation in scenario.operations[name]):
+            forward = scenario.system.instances[used].component.forward
+            inner = inner if forward is None else forward(scenario.system.instances[used], inner, entry=entry.name)
         found[name] = with_faults(entry.component.entry(entry, inner), (entry.name,), faults=faults)
     return found
 

@@ -10,6 +10,7 @@ from sim.models.registry import components
 from sim.scenario.arrivals import Closed, TraceReplay
 from sim.scenario.faults import Fault, overlapping, time_problems
 from sim.scenario.injection import concerned, named_by, no_effect
+from sim.scenario.reached import keys_of
 from sim.scenario.recorded import trace_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ FAULTS = "faults"
 def run_s(scenario: "Scenario") -> float | None:
     """Return the length of the arrivals; of a fixed number of requests the expected one, of a closed loop None."""
     workload = scenario.workload
-    arrivals = workload.arrivals
+    arrivals = scenario.arrivals
     if workload.duration_s is not None:
         return workload.duration_s
     if isinstance(arrivals, Closed):
@@ -60,6 +61,20 @@ def _place(scenario: "Scenario", fault: Fault, flow: "Flow") -> Iterator[str]:
     named = [("instance", fault.instance), *(("together_with", name) for name in fault.together_with)]
     for key, name in named:
         yield from _one_place(scenario, fault, flow, said=f'{key}="{name}"', name=name)
+    own = {one.name for one in named_by(fault.instance, scenario.system)}
+    for name in fault.together_with:
+        if own & {one.name for one in named_by(name, scenario.system)}:
+            yield f'together_with="{name}" is the instance itself: name others that fail with it'
+    yield from _keys(scenario, fault)
+
+
+def _keys(scenario: "Scenario", fault: Fault) -> Iterator[str]:
+    """Yield the keys that no request at the fault's instances can have: they would fail nobody."""
+    counts = keys_of(scenario)
+    most = max((counts.get(one.name, 0) for one in concerned(fault, scenario.system)), default=0)
+    wrong = [key for key in fault.keys if key >= most]
+    if wrong and most:
+        yield f"keys={wrong[0]} must be < {most}, the number of keys whose requests come there"
 
 
 def _one_place(scenario: "Scenario", fault: Fault, flow: "Flow", *, said: str, name: str) -> Iterator[str]:

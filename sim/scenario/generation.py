@@ -45,7 +45,7 @@ def schedule(scenario: "Scenario", seed: int | None = None) -> Schedule:
     """
     workload = scenario.workload
     seed = scenario.seed if seed is None else checked_seed(seed)
-    arrivals = workload.arrivals
+    arrivals = scenario.arrivals
     if isinstance(arrivals, Closed):
         return _closed(scenario, arrivals, seed=seed)
     if isinstance(arrivals, TraceReplay):

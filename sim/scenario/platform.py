@@ -9,6 +9,7 @@ Sources
 scenarios/platform/2026-11.toml, written once by scenarios/platform/generate.py.
 """
 
+import datetime as dt
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -99,11 +100,31 @@ class Platform:
         Day on which the facts were collected, ``YYYY-MM-DD``.
     facts : mapping of str to Fact
         By dotted key.
+    first_day : date or None
+        Of the month that prices are for; None for the day of *compiled*.
     """
 
     path: Path
     compiled: str
     facts: Mapping[str, Fact]
+    first_day: dt.date | None = None
+
+    @property
+    def day(self) -> dt.date:
+        """The day that prices are for.
+
+        Raises
+        ------
+        ScenarioError
+            None was said, and *compiled* is no date.
+        """
+        if self.first_day is not None:
+            return self.first_day
+        try:
+            return dt.date.fromisoformat(self.compiled)
+        except ValueError:
+            where = f"{self.path.name}: [meta] compiled"
+            raise ScenarioError(f'{where}="{self.compiled}" must be a date (scenarios/README.md)') from None
 
     def fact(self, key: str) -> Fact:
         """Return the fact named *key*.

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.foundation.errors import ScenarioError
+from sim.foundation.errors import ScenarioError, UsageError
+from sim.foundation.figures import figure
 from sim.foundation.schema import validated
+from sim.models.billing import DAYS_PER_MONTH, SECONDS_PER_MONTH
 from sim.scenario.arrivals import TraceReplay
 from sim.traces.options import TraceOptions
 from sim.traces.paths import Pattern, pattern
+
+SAMPLE_SHARE = 0.5
+"""A trace of less than this share of the volume is no quiet hour of it but most likely a sample."""
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -124,6 +129,34 @@ def trace_notes(scenario: "Scenario") -> tuple[str, ...]:
     """Return what the trace of *scenario* was taken for, a sentence each; nothing if it replays none."""
     trace = trace_of(scenario)
     return () if trace is None else trace.notes
+
+
+def sample_notes(before: "Scenario", asked: "Scenario") -> tuple[str, ...]:
+    """Return a sentence if the trace of *asked* seems to hold a part of the traffic that *before* had; else nothing."""
+    trace = trace_of(asked)
+    month = None if before.demand is None or asked.demand is not None else before.demand.month
+    if trace is None or month is None:
+        return ()
+    try:
+        rate_per_s, mean_per_s = trace.rate_per_s, month / SECONDS_PER_MONTH
+    except UsageError:  # Too short to have one, which whoever needs it says.
+        return ()
+    if not 0 < rate_per_s < SAMPLE_SHARE * mean_per_s:
+        return ()
+    few = f"{trace.name} has {figure(rate_per_s)} requests/s, {100 * rate_per_s / mean_per_s:.2g} % of [demand]'s"
+    way_out = "leave --trace out: the scenario has the rate"
+    said = f"{few} {figure(mean_per_s)}: if it holds a sample of the traffic, load and bill are too low by as much"
+    return (f"{said} ({way_out})",)
+
+
+def volume_notes(before: "Scenario", asked: "Scenario") -> tuple[str, ...]:
+    """Return a sentence if a trace has taken the place of the volume that *before* had, and how to keep it."""
+    month = None if before.demand is None or asked.demand is not None else before.demand.month
+    if trace_of(asked) is None or month is None:
+        return ()
+    day = month / DAYS_PER_MONTH
+    said = f"the bill counts the trace's own rate in place of [demand]'s {day:,.0f} requests a day"
+    return (f"{said}; for its mix at that volume: --set demand.requests_per_day={day:.0f}",)
 
 
 def check_rate(scenario: "Scenario") -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sim.foundation.schema import NAME, PAGE, Place, as_tuples, dotted, nearest, problems
 from sim.models.component import Instance
 from sim.scenario.routes import PLACEHOLDER, PLACEHOLDERS, SIZE, Request, Route, Step
+from sim.scenario.sockets import Socket
 from sim.scenario.system import System
 
 
@@ -55,6 +56,10 @@ def _route(around: Surroundings, name: str, route: Route) -> Iterator[str]:
             yield from _request(around.bodies, request, ("routes", name, key))
     yield from _socket(around, name, route)
     yield from _steps(instances, route.steps, ("routes", name, "steps"))
+    if route.messages is not None:
+        place = ("routes", name, "messages")
+        yield from _socket_texts(around, route.messages.socket, (*place, "socket"))
+        yield from _steps(instances, route.messages.steps or (), (*place, "steps"))
 
 
 def _socket(around: Surroundings, name: str, route: Route) -> Iterator[str]:
@@ -62,11 +67,16 @@ def _socket(around: Surroundings, name: str, route: Route) -> Iterator[str]:
     if route.socket is None:
         return
     place: Place = ("routes", name, "socket")
-    yield from _texts_of_request(around.bodies, route.socket.path, route.socket.message, place, key="message")
+    yield from _socket_texts(around, route.socket, place)
     entry = around.system.instances.get(route.enter)
     if entry is not None and entry.component.transport != "http":
         rule = f'must not be there with enter="{route.enter}": a WebSocket is opened over HTTP'
         yield f"{dotted(place)} {rule} ({PAGE})"
+
+
+def _socket_texts(around: Surroundings, socket: Socket | None, place: Place) -> Iterator[str]:
+    if socket is not None:
+        yield from _texts_of_request(around.bodies, socket.path, socket.message, place, key="message")
 
 
 def _request(bodies: Mapping[str, Any], request: Request, place: Place) -> Iterator[str]:

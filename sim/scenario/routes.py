@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from sim.foundation.schema import Count, Fraction, NotNegative, Positive, Table
 from sim.randomness.distributions import Distribution
+from sim.scenario.measured import Measured
 from sim.scenario.sockets import Socket
 
 PLACEHOLDERS = ("key", "object", "request", "run", "size_bytes", "tokens_in", "tokens_out", "time_ms")
@@ -96,6 +97,21 @@ Match = Annotated[str, Field(pattern=r"^([A-Z]+ +|\* +)?/\S*$")]
 """Method and path: ``:id`` or ``{id}`` stands for a part of a segment, ``*`` for any rest."""
 
 
+class Messages(Table):
+    """Messages that the clients of a route send on the WebSockets which it opens."""
+
+    every_s: Positive
+    """Time between two messages of one client, on average."""
+    session_s: Positive
+    """Mean length of a session. Messages a second: sessions a second x ``session_s`` / ``every_s``."""
+    size_bytes: Distribution | None = None
+    """Bytes of a message; by default none."""
+    steps: Annotated[tuple["AnyStep", ...] | None, Field(min_length=1)] = None
+    """Steps of a message; by default ``websocket.message`` of the instance whose ``connect`` the route uses."""
+    socket: Socket | None = None
+    """The WebSocket on which a live run sends them; by default each is an HTTP request of the route NAME_messages."""
+
+
 def _matches(value: Any) -> Any:
     """One pattern alone is a list of one."""
     return (value,) if isinstance(value, str) else value
@@ -123,6 +139,10 @@ class Route(Table):
     """Request that creates one stored object before a run on a real deployment."""
     socket: Socket | None = None
     """Its WebSocket, on which a live run sends its requests as messages, in place of ``request``."""
+    messages: Messages | None = None
+    """Messages on the WebSockets that its requests open: played as a route NAME_messages, beside all requests."""
+    measured: Measured | None = None
+    """What a log of the real deployment says of its latency, for a plan to compare."""
     steps: Annotated[tuple[AnyStep, ...], Field(min_length=1)]
     """Steps, in order."""
 

@@ -10,13 +10,14 @@ the platform file; the table ``[assumptions]`` gives the author's reasons for ot
 scenario's provenance.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, field_serializer
+from pydantic import ConfigDict, Field, PrivateAttr, SerializerFunctionWrapHandler, ValidationError, field_serializer
 
 from sim.flow import Match
 from sim.foundation.errors import ScenarioError, UsageError
@@ -24,15 +25,25 @@ from sim.foundation.schema import PAGE, Place, Table, as_tuples, place_of, probl
 from sim.foundation.views import Shown
 from sim.models.component import Instance, Tier
 from sim.models.registry import inner_columns, time_columns
-from sim.scenario.arrivals import Closed, TraceReplay
-from sim.scenario.bases import beside, changed, file_of, named, tables_of
+from sim.scenario.arrivals import Arrivals, Closed, TraceReplay
+from sim.scenario.bases import beside, changed, declared_in, file_of, named, tables_of
 from sim.scenario.deployment import paths
 from sim.scenario.fault_checks import fault_problems, run_s
 from sim.scenario.faults import Fault
 from sim.scenario.injection import Injected, injected
+from sim.scenario.messages import (
+    message_problems,
+    message_routes,
+    messages_per_request,
+    own_table,
+    with_both_rates,
+    with_messages,
+)
+from sim.scenario.placement import placed, placement_problems
 from sim.scenario.platform import Platform, load_platform
 from sim.scenario.provenance import Provenance, assumed, resolved
-from sim.scenario.recorded import recorded_keys, trace_of
+from sim.scenario.reached import keys_of, touched
+from sim.scenario.recorded import trace_of
 from sim.scenario.route_checks import Surroundings, route_problems
 from sim.scenario.routes import Request, Route, counted_uses
 from sim.scenario.shares import shares_of
@@ -64,12 +75,14 @@ class Scenario(Table, Shown):
     demand: Volume | None = None
     """Volume of the month, which the bill counts; the rate is that of the peak."""
     routes: dict[str, Route]
-    """Kinds of requests, by name."""
+    """Kinds of requests, by name; after them those that the messages of others are played as."""
     bodies: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
     """JSON bodies of requests, by name; placeholders in braces as in a path."""
     system: System
     faults: tuple[Fault, ...] = ()
     """Faults that occur during the run."""
+    notes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """What a reader of its results must know, a sentence each: what it leaves out, of what its numbers were made."""
     assumptions: Annotated[dict[str, str], Field(default_factory=dict)]
     """The author's reasons for numbers that no platform fact gives: dotted path = reason, with a letter in brackets
     when it is not a plain assumption, ``"1000 / 410 tx/s [D]"``."""
@@ -89,6 +102,15 @@ class Scenario(Table, Shown):
     def _tables(self, system: System) -> dict[str, Any]:
         return system.numbers()
 
+    @field_serializer("routes", mode="wrap")
+    def _own_routes(self, routes: dict[str, Route], handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return own_table(handler(routes), message_routes(routes))
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Instances that the scenario's own file names, not only its base, and that no route reaches."""
+        return tuple(name for name in self._origin.declared if name in self.system and name not in self.reached)
+
     @property
     def facts(self) -> Platform:
         """The platform's facts."""
@@ -104,6 +126,11 @@ class Scenario(Table, Shown):
         """The provenance without the numbers of instances that no request meets."""
         unmet = tuple(f"system.{name}." for name in self.system if name not in self.reached)
         return tuple(row for row in self.provenance if not row.path.startswith(unmet))
+
+    @property
+    def given(self) -> str:
+        """The path or name that it was loaded by, as it was given; its own name since it was renamed."""
+        return self._origin.given or self.name
 
     @property
     def targets_path(self) -> Path:
@@ -149,10 +176,21 @@ class Scenario(Table, Shown):
         """Return the scenario with several values changed at once: ``with_(**{"workload.keys.count": 10})``."""
         places: dict[Place, Any] = {place_of(path): value for path, value in changes.items()}
         facts = None if ("platform",) in places else self.facts
-        return _scenario(changed(self._origin.raw, places), self._origin.folder, facts=facts)
+        origin = self._origin
+        given = "" if ("name",) in places else origin.given
+        raw = changed(origin.raw, places)
+        return _scenario(raw, origin.folder, facts=facts, declared=origin.declared, given=given)
+
+    def priced_on(self, first_day: dt.date) -> "Scenario":
+        """Return the scenario with the prices of the month that begins on *first_day*."""
+        facts = replace(self.facts, first_day=first_day)
+        origin = self._origin
+        return _scenario(origin.raw, origin.folder, facts=facts, declared=origin.declared, given=origin.given)
 
     def with_shares(self, **shares: float) -> "Scenario":
         """Return the scenario with other shares of its routes; a route that is not named has share 0.
+
+        Messages on WebSockets are then a route like any other, with a share of its own.
 
         Raises
         ------
@@ -160,7 +198,22 @@ class Scenario(Table, Shown):
             No such route, a negative share, or none above 0.
         """
         given = {f"routes.{route}.share": share for route, share in shares.items()}
-        return self.with_(**{**{f"routes.{route}.share": 0.0 for route in self.routes}, **given})
+        whole = self._with_plain_messages()
+        return whole.with_(**{**{f"routes.{route}.share": 0.0 for route in self.routes}, **given})
+
+    def _with_plain_messages(self) -> "Scenario":
+        """Return the scenario whose messages are routes of the file, among the arrivals."""
+        derived = message_routes(self.routes)
+        if not derived:
+            return self
+        changes: dict[str, Any] = {f"routes.{name}.messages": None for name in derived.values()}
+        for name in derived:
+            changes[f"routes.{name}"] = self.routes[name].model_dump(mode="json", exclude_none=True)
+        if not isinstance(self.workload.arrivals, TraceReplay):
+            changes["workload.arrivals"] = self.arrivals.model_dump(mode="json")
+        if self.demand is not None:
+            changes["demand"] = self.demand.times(1 + self.messages_per_request)
+        return self.with_(**changes)
 
     def at_rate(self, rate_per_s: float) -> "Scenario":
         """Return the scenario at another arrival rate: all its rates are multiplied by the same factor, and its volume.
@@ -168,7 +221,8 @@ class Scenario(Table, Shown):
         Parameters
         ----------
         rate_per_s : float
-            New value of ``rate_per_s`` (``mean_rate_per_s`` of a diurnal wave, the mean rate of a trace).
+            New value of ``rate_per_s`` (``mean_rate_per_s`` of a diurnal wave, the mean rate of a trace). With messages
+            on WebSockets the rate of requests and messages together.
 
         Raises
         ------
@@ -184,7 +238,7 @@ class Scenario(Table, Shown):
         if trace is not None:
             return self.vary("workload.arrivals.time_scale", trace.rate_per_s / rate_per_s)
         assert not isinstance(arrivals, TraceReplay), "a trace's rate was changed above"
-        factor = rate_per_s / arrivals.nominal_per_s
+        factor = rate_per_s / arrivals.nominal_per_s / (1 + self.messages_per_request)
         demand = {} if self.demand is None else {"demand": self.demand.times(factor)}
         return self.with_(**{"workload.arrivals": arrivals.multiplied(factor), **demand})
 
@@ -213,7 +267,7 @@ class Scenario(Table, Shown):
         """Instances that requests reach: their entries, those they use, and those that these are linked to."""
         found = {route.enter for route in self.routes.values()}
         for used in self.operations.values():
-            found.update(_touched(self.system, used))
+            found.update(touched(self.system, used))
         return frozenset(
             found | {one.name for one in self.system.instances.values() if one.component.tier == Tier.CALLER}
         )
@@ -222,6 +276,23 @@ class Scenario(Table, Shown):
     def injected(self) -> tuple[Injected, ...]:
         """Faults by instance, with their windows in ms."""
         return injected(self.faults, self.system, run_s=run_s(self)) if self.faults else ()
+
+    @cached_property
+    def messages_per_request(self) -> float:
+        """Messages on WebSockets that come with each request which no schedule makes."""
+        return messages_per_request(self)
+
+    def both_rates(self, rate_per_s: float) -> str:
+        """Return " (139 HTTP requests/s and 69 messages/s)", of a rate of both together; empty without messages."""
+        return with_both_rates(self, rate_per_s)
+
+    @cached_property
+    def arrivals(self) -> Arrivals:
+        """Arrivals that are played: those of the workload, and with them the messages on WebSockets."""
+        own = self.workload.arrivals
+        if isinstance(own, Closed | TraceReplay) or not self.messages_per_request:
+            return own
+        return type(own).model_validate(as_tuples(own.multiplied(1 + self.messages_per_request)))
 
     @cached_property
     def shares(self) -> dict[str, float]:
@@ -258,6 +329,9 @@ class _Origin:
     used: tuple[Provenance, ...]
     folder: Path
     facts: Platform
+    declared: tuple[str, ...] = ()
+    """Instances that the file itself names, and not only its base."""
+    given: str = ""
 
 
 def load_scenario(scenario: str | Path) -> Scenario:
@@ -274,15 +348,22 @@ def load_scenario(scenario: str | Path) -> Scenario:
         One line with the dotted path, the value, the rule, and how to fix it. Further problems are in its notes.
     """
     path = file_of(scenario)
-    return _scenario(tables_of(path), path.parent)
+    return _scenario(tables_of(path), path.parent, declared=declared_in(path), given=str(scenario))
 
 
-def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = None) -> Scenario:
+def _scenario(
+    raw: dict[str, Any],
+    folder: Path,
+    *,
+    facts: Platform | None = None,
+    declared: tuple[str, ...] = (),
+    given: str = "",
+) -> Scenario:
     """Resolve the references of *raw* and validate it; *facts* are those of its platform file, if loaded already."""
     facts = facts or load_platform(named(raw, "platform", folder=folder))
     used: list[Provenance] = []
     numbers = with_rate(resolved({**raw, "system": filled(raw.get("system", {}))}, (), facts=facts, used=used))
-    origin = _Origin(raw, numbers, tuple(used), folder, facts)
+    origin = _Origin(raw, numbers, tuple(used), folder, facts, declared, given)
     system, wrong = read_system(numbers["system"])
     try:
         tables = {**as_tuples(numbers), "system": system}
@@ -291,29 +372,19 @@ def _scenario(raw: dict[str, Any], folder: Path, *, facts: Platform | None = Non
     except ValidationError as error:
         refuse([*problems(error, model=Scenario, raw=numbers), *wrong])
         raise
-    around = Surroundings(system, scenario.workload.populations, scenario.bodies)
-    refuse([*wrong, *route_problems(scenario.routes, around)])
+    refuse(_problems(scenario))
+    scenario = scenario.model_copy(update={"routes": with_messages(scenario)})
     named(raw, "targets", folder=folder)
     tuple(scenario.provenance)  # An assumption about a path that does not exist is an error now, not at first use.
-    whole = scenario.model_copy(update={"system": system.with_keys(_keys(scenario))})
+    whole = scenario.model_copy(update={"system": placed(system.with_keys(keys_of(scenario)))})
     if whole.faults:
         refuse(fault_problems(whole, (Match(tuple(paths(whole).items())),)))
     return whole
 
 
-def _keys(scenario: Scenario) -> dict[str, int]:
-    """Return the number of distinct keys of the requests that reach each instance, directly or through another one."""
-    found: dict[str, int] = {}
-    recorded = recorded_keys(scenario)
-    for name, used in scenario.operations.items():
-        count = scenario.population(name).count if recorded is None else recorded[name]
-        for instance in _touched(scenario.system, used):
-            found[instance] = max(found.get(instance, 1), count)
-    return found
-
-
-def _touched(system: System, used: Iterable[str]) -> Iterator[str]:
-    for operation in used:
-        instance = system.instances[operation.partition(".")[0]]
-        yield instance.name
-        yield from (instance.linked(key).name for key in instance.component.links)
+def _problems(scenario: Scenario) -> Iterator[str]:
+    """Yield the problems of the system and of the routes, one line each."""
+    around = Surroundings(scenario.system, scenario.workload.populations, scenario.bodies)
+    yield from placement_problems(scenario.system)
+    yield from route_problems(scenario.routes, around)
+    yield from message_problems(scenario)

@@ -130,6 +130,18 @@ class Schedule:
             )
         return self._rows(slice(first, last), start_ms=start_ms, end_ms=min(end_ms, self.duration_ms))
 
+    def only(self, kept: NDArray[np.bool_]) -> "Schedule":
+        """Return the requests where *kept*, shape (n,), is true, at the same times.
+
+        Raises
+        ------
+        UsageError
+            No request is kept, or the schedule is a closed loop, in which one request waits for another.
+        """
+        if self.user is not None:
+            raise UsageError("only() needs planned arrivals, a closed loop has none (use head())")
+        return self._rows(kept, start_ms=0.0, end_ms=self.duration_ms)
+
     def scaled(self, factor: float) -> "Schedule":
         """Return all gaps (in a closed loop: all think times) multiplied by *factor*; 0.5 plays twice as fast.
 
@@ -237,7 +249,7 @@ class Schedule:
         # A single request at a rate below one in live_s would take longer than that.
         return replace(part, duration_ms=min(count / rate_per_s, live_s) * 1000)
 
-    def _rows(self, rows: slice, *, start_ms: float, end_ms: float) -> "Schedule":
+    def _rows(self, rows: slice | NDArray[np.bool_], *, start_ms: float, end_ms: float) -> "Schedule":
         kept: dict[str, Any] = {name: array[rows] for name, array in self._arrays().items()}
         kept["arrival_ms"] = kept["arrival_ms"] - start_ms
         length: dict[str, Any] = {"duration_ms": end_ms - start_ms, "warm_up_ms": max(self.warm_up_ms - start_ms, 0.0)}

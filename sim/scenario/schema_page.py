@@ -114,7 +114,7 @@ def _tables_below(name: str, field: FieldInfo) -> Iterator[tuple[str, type[BaseM
     for table in tables(field.annotation):
         yield name, table
     inside = entries(field.annotation)
-    for table in tables(inside):
+    for table in tables(inside) if set(tables(inside)) != set(get_args(AnyDistribution)) else ():
         yield (f"{name}.NAME" if "dict" in str(field.annotation) else f"{name}[]"), table
 
 
@@ -154,6 +154,8 @@ def _kind(field: FieldInfo) -> str:
         return "distribution or number"
     if "dict" in annotation:
         return "table"
+    if "tuple" in annotation and "int" in annotation and "str" in annotation:
+        return "whole number >= 1, or list of names"
     if "tuple" in annotation and "Step" in annotation:
         return "list of operations and tables"
     if words:

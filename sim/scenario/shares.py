@@ -53,7 +53,7 @@ def _scheduled(scenario: "Scenario") -> dict[str, float]:
 
 def _arrivals_per_s(scenario: "Scenario", routes: list[str]) -> float:
     """Mean rate of all requests, from the times at which the scenario's own seed lets them come."""
-    workload, arrivals = scenario.workload, scenario.workload.arrivals
+    workload, arrivals = scenario.workload, scenario.arrivals
     if isinstance(arrivals, Closed):
         way_out = "a closed loop has no rate beside its users; leave the schedule out with share = 0"
         raise ScenarioError(f"routes.{routes[0]}.enter is a schedule; {way_out} ({PAGE})")

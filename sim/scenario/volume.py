@@ -54,6 +54,11 @@ class Volume(Table):
             return self.requests_per_day * DAYS_PER_MONTH
         return self.requests_per_month
 
+    @property
+    def mean_per_s(self) -> float | None:
+        """Mean rate of the first month; None where a history gives it."""
+        return None if self.month is None else self.month / DAYS_PER_MONTH / SECONDS_PER_DAY
+
     def times(self, factor: float) -> dict[str, Any]:
         """Return the table with the volume *factor* times as high; a history stays what it was."""
         own = self.model_dump(exclude_defaults=True)
@@ -73,6 +78,8 @@ def outdated(demand: object, changes: Mapping[tuple[Any, ...], object]) -> list[
         return []
     if not said:
         arrivals = [(place[2:], value) for place, value in changes.items() if place[:2] == ("workload", "arrivals")]
+        whole = changes.get(("workload",))
+        arrivals += [((), whole["arrivals"])] if isinstance(whole, dict) and "arrivals" in whole else []
         return list(demand) if any(not _leaves_rate(below, value) for below, value in arrivals) else []
     rivals = set(VOLUMES) if said & set(VOLUMES) else set()
     rivals |= {"growth_per_month"} if "history" in said else set()

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import gammaln, pdtr, xlogy
 
 from sim import flow as f
 from sim.foundation.errors import UsageError
@@ -32,9 +31,10 @@ from sim.scenario.arrivals import Closed
 from sim.scenario.deployment import deployment
 from sim.screening.demand import Walker
 from sim.screening.iteration import Iteration
-from sim.screening.logbook import Notes, Use
+from sim.screening.logbook import Notes
 from sim.screening.passage import Array, Passage
 from sim.screening.traffic import EVERY_ROUTE, Traffic, traffic
+from sim.screening.waits import wait_ms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 WALKS_MAX = 60
 SETTLED = 1e-4
 """The iteration ends when no utilization changes by more than this share of a server."""
-
-SHORTEST_MS = 1e-100
-"""A shorter service counts as none: its square would underflow to 0."""
 
 BOUND_STEPS, RATE_MAX_PER_S = 12, 1e9
 """Beyond these there is no bound: the work does not grow with the rate."""
@@ -256,7 +253,7 @@ def _at_rest(walker: Walker, coming: Traffic, *, waiting: bool, guess: Notes | N
         passage, notes = walker.walk(coming, before)
         if waiting:
             notes.wait_ms = {
-                station.name: _wait_ms(station, notes.use[station.name], coming=coming)
+                station.name: wait_ms(station, notes, coming=coming)
                 for station in walker.stations
                 if station.name in notes.use
             }
@@ -280,35 +277,6 @@ def _is_settled(stations: Sequence[f.Station], before: Notes, *, notes: Notes) -
         for key, rate in notes.rates.items()
     ]
     return max(held, default=0.0) < SETTLED and max(touched, default=0.0) < 10 * SETTLED
-
-
-def _wait_ms(station: f.Station, use: Use, *, coming: Traffic) -> Array:
-    """Return the mean wait at each instance: Allen and Cunneen's, capped at what a run of this length can build up."""
-    visited = use.visits > 0
-    visits = np.where(visited, use.visits, 1.0)
-    service_ms = np.where(visited, use.work_ms / visits, 0.0)
-    lasts = service_ms > SHORTEST_MS
-    square = np.where(lasts, service_ms, 1.0) ** 2
-    service_cv2 = np.where(lasts, np.maximum(use.square / visits / square - 1, 0), 0.0)
-    part = np.minimum(use.visits / (coming.rate_per_s / 1000), 1)
-    scatter = (np.maximum(1 + part * (coming.arrival_cv2 - 1), 0) + service_cv2) / 2
-    busy = use.work_ms / station.servers
-    wait_ms = _erlang_c(use.work_ms, station.servers) * service_ms / (station.servers * np.maximum(1 - busy, 1e-9))
-    if station.discipline != "ps":  # Processor sharing is insensitive to the service-time distribution.
-        wait_ms = wait_ms * scatter
-    stay_ms = coming.levels[0].stay_ms
-    built_ms = np.sqrt(service_ms * stay_ms * np.maximum(scatter, 1e-9) / station.servers)
-    wait_ms = np.minimum(wait_ms, built_ms) + np.maximum(busy - 1, 0) * stay_ms / 2
-    if station.queue_limit is not None:
-        wait_ms = np.minimum(wait_ms, station.queue_limit * service_ms / station.servers)
-    return np.asarray(wait_ms)
-
-
-def _erlang_c(offered: Array, servers: int) -> Array:
-    """Return Erlang C, the probability of waiting, computed by the Poisson distribution; 1 at overload."""
-    load = np.clip(offered, 1e-12, servers)
-    blocked = np.exp(xlogy(servers, load) - load - gammaln(servers + 1)) / pdtr(servers, load)
-    return np.asarray(blocked / (1 - load / servers * (1 - blocked)))
 
 
 def _work_ms(station: f.Station, seen: Sequence[_Seen]) -> Array:

@@ -14,26 +14,21 @@ Hazard H14 (a cold start is as likely as no request for so long).
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from sim import flow as f
 from sim.foundation.errors import UsageError
 from sim.screening.batching import Cycle, cycle
+from sim.screening.idling import idle
 from sim.screening.logbook import Logbook, Notes
 from sim.screening.passage import ALL, NONE, Array, Passage
-from sim.screening.structure import Batch, Flag, batch_of, drain, flag_of, grows, sharing, stations
+from sim.screening.stamps import left
+from sim.screening.structure import Batch, Flag, Follows, batch_of, drain, flag_of, grows, sharing, stations
 from sim.screening.traffic import Traffic
+from sim.screening.turns import Turn, in_turn, through, turn_of
 from sim.theory import squared_variation
-
-
-class Follows(NamedTuple):
-    """The origin of a spawned flow: the delay since it was spawned, and the stations its parent held then."""
-
-    after_ms: float
-    held: tuple[f.Station, ...]
-    once: f.Latch | None = None
 
 
 class Walker:
@@ -54,7 +49,9 @@ class Walker:
         self.follows: Follows | None = None
         self.pending: dict[str, Array] = {}
         self.added: dict[str, float] = {}
+        self.marked: dict[str, f.Stamp | None] = {}
         self.flags: dict[int, Flag | None] = {}
+        self.turns: dict[int, Turn | None] = {}
         self.batches = {
             batch.counter.name: batch
             for part in f.walk(flow)
@@ -76,6 +73,8 @@ class Walker:
             f.Count: self._count,
             f.Reset: self._reset,
             f.Move: self._move,
+            f.Gather: self._gather,
+            f.Mark: self._mark,
             f.Custom: self._custom,
         }
         self.steps = f.StepTable("screening", handlers)
@@ -87,10 +86,10 @@ class Walker:
 
     def _go(self, steps: f.Flow, weight: Array) -> Passage:
         """Send *weight* times the traffic through *steps*."""
-        passage, before = Passage(), self.added
+        passage, before = Passage(), (self.added, self.marked)
         for step in steps:
             passage = passage.then(self.steps[type(step)](step, weight * passage.through))
-        self.added = before
+        self.added, self.marked = before
         return passage
 
     # ------------------------------------------------------------ steps that take time
@@ -122,11 +121,21 @@ class Walker:
 
     def _branch(self, step: f.Branch, weight: Array) -> Passage:
         if id(step) not in self.flags:
-            self.flags[id(step)] = flag_of(step)
-        flag = self.flags[id(step)]
+            self.flags[id(step)], self.turns[id(step)] = flag_of(step), turn_of(step)
+        flag, turn = self.flags[id(step)], self.turns[id(step)]
+        if turn is not None and self.held:
+            return self._turn(step, turn, weight)
         share = self._true(step.condition, weight) if flag is None else self._raised(flag, weight)
         then = self._go(step.then, weight * share)
         return then.mixed(self._go(step.otherwise, weight * (1 - share)), share)
+
+    def _turn(self, step: f.Branch, turn: Turn, weight: Array) -> Passage:
+        """One request in each turn holds the object for all of it, the others pass at its end."""
+        met = in_turn(turn, self.held[-1], log=self.log)
+        leads = 1 / met.requests
+        first = self._go(turn.alone, weight * leads)
+        others = self._go(step.then, weight * (1 - leads))
+        return through(turn, met, first=first, others=others, weight=weight, station=self.held[-1], log=self.log)
 
     def _match(self, step: f.Match, weight: Array) -> Passage:
         passage = Passage()
@@ -250,15 +259,23 @@ class Walker:
             self.log.empty(step.counter, weight)
         return Passage()
 
-    def _reset(self, step: f.Reset, weight: Array) -> Passage:
+    def _reset(self, step: f.Reset | f.Move, weight: Array) -> Passage:
         if step.counter.name not in self.pending:
             self.log.empty(step.counter, weight)
         return Passage()
 
     def _move(self, step: f.Move, weight: Array) -> Passage:
-        if step.counter.name not in self.pending:
-            self.log.empty(step.counter, weight)
+        self._reset(step, weight)
         self.log.count(step.into, weight * self.log.top(step.counter))
+        return Passage()
+
+    def _gather(self, step: f.Gather, weight: Array) -> Passage:
+        return Passage()  # The order of service changes no mean; what is counted is not known here.
+
+    def _mark(self, step: f.Mark, weight: Array) -> Passage:
+        self.marked = {**self.marked, step.stamp.name: step.at}
+        if step.at is None:
+            self.log.touch("marked", step.stamp, weight=weight)
         return Passage()
 
     def _custom(self, step: f.Custom, weight: Array) -> Passage:
@@ -268,19 +285,17 @@ class Walker:
 
     def _visit(self, station: f.Station, weight: Array, *, held: Passage) -> None:
         """Record a visit to *station*, and whether the visitor was spawned by a flow that held it."""
-        if self._follows(station):
+        if self.follows is not None and station in self.follows.held:
             self.log.touch("followed", station, weight=weight)
         self.log.use(station, weight, held=held)
-
-    def _follows(self, station: f.Station) -> bool:
-        """Whether these steps were spawned by a flow that held *station*."""
-        return self.follows is not None and station in self.follows.held
 
     def _time(self, time: Any) -> Passage:
         """Return the mean and variance of a step's time."""
         if id(time) in self.fixed:
             return self.fixed[id(time)]
         spec = f.as_time(time)
+        if spec.since is not None:
+            return left(spec, marked=self.marked, log=self.log)
         mean_ms = spec.scale * spec.distribution.expected()
         variance = squared_variation(spec.distribution) * mean_ms**2
         if spec.of is None:
@@ -308,7 +323,7 @@ class Walker:
             case f.Chance(probability=share):
                 return np.full((1, 1), share)
             case f.Idle(station=station, longer_than_ms=longer_ms):
-                return self._idle(station, longer_ms)
+                return idle(station, longer_ms, follows=self.follows, log=self.log)
             case f.Waiting(station=station, at_least=least):
                 return self._waiting(station, least)
             case f.CountAtLeast(counter=counter, at_least=least):
@@ -359,27 +374,6 @@ class Walker:
         self.log.touch("asked", flag.counter, weight=weight)
         raised = self.log.touched("asked", flag.counter) * self._time(flag.lowers.after).time_ms
         return raised / (1 + raised)
-
-    def _idle(self, station: f.Station, longer_ms: float) -> Array:
-        """Return the probability of no visit for *longer_ms*, or since the start of the run.
-
-        A spawned flow (a follower) knows that its parent (its leader) was there.
-        """
-        self.log.say(f"visits of {station.name!r} are taken to come at random times (how often it is idle for long)")
-        follows = self.follows if self._follows(station) else None
-        if station.name not in self.log.past.use or (follows and follows.after_ms <= longer_ms):
-            return NONE
-        lasting, followed = self.log.lasting(longer_ms), self.log.touched("followed", station)
-        leaders = (self.log.visits(station) - followed) * lasting
-        # No leader for that long, and no follower: one that was spawned earlier and comes later than its leader.
-        behind = NONE if follows else np.minimum(self.log.touched("armed", station) * lasting, followed * longer_ms)
-        # In the first *longer_ms* of the run: no visit since the start.
-        whole_ms = self.traffic.duration_ms
-        early = np.minimum(longer_ms / whole_ms, 1.0)
-        asked = np.maximum(leaders, 1e-15)
-        alone = np.exp(-asked * early * whole_ms)
-        cold = (1 - alone) / (asked * whole_ms) + (1 - early) * alone * np.exp(-behind)
-        return np.asarray(np.clip(1 - self.log.busy(station), 0, 1) * np.minimum(cold, 1))
 
     def _waiting(self, station: f.Station, least: int) -> Array:
         if least <= 0:

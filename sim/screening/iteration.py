@@ -23,7 +23,7 @@ KEEP_MAX = 0.999
 """Largest share of the previous point that is kept: slopes down to -1,000."""
 
 PATIENCE, KEEP_LATE = 30, 0.5
-"""After so many steps at least this share of the previous point is kept: numbers that depend on each other."""
+"""After this number of steps at least this share of the previous point is kept: numbers that depend on each other."""
 
 Key = tuple[str, ...]
 

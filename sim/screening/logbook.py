@@ -120,6 +120,11 @@ class Logbook:
         use = self.past.use.get(station.name)
         return NONE if use is None else self._each(station, use.work_ms) / station.servers
 
+    def square(self, station: f.Station) -> Array:
+        """Return the squares of the times for which a server is held, summed a millisecond; shape (1, groups)."""
+        use = self.past.use.get(station.name)
+        return NONE if use is None else self._each(station, use.square)
+
     def visits(self, station: f.Station) -> Array:
         """Return the visits per millisecond in the previous walk; shape (1, groups)."""
         use = self.past.use.get(station.name)

@@ -1,8 +1,16 @@
-"""What the walk needs to know of a flow's structure: its stations, how its loops drain counters, its flags."""
+"""What the walk needs to know of a flow: its stations, how its loops drain counters, its flags, who spawned what."""
 
 from typing import NamedTuple
 
 from sim import flow as f
+
+
+class Follows(NamedTuple):
+    """The origin of a spawned flow: the delay since it was spawned, and the stations its parent held then."""
+
+    after_ms: float
+    held: tuple[f.Station, ...]
+    once: f.Latch | None = None
 
 
 class Flag(NamedTuple):

@@ -168,7 +168,7 @@ def traffic(scenario: "Scenario", instances: Keyed) -> Traffic:
 
     A closed loop has no rate of its own: it is given one request per second.
     """
-    workload, arrivals = scenario.workload, scenario.workload.arrivals
+    workload, arrivals = scenario.workload, scenario.arrivals
     recorded = schedule(scenario) if isinstance(arrivals, TraceReplay) else None
     joint = _joint(scenario, recorded)
     used = np.flatnonzero(joint.sum(axis=1) > 0)

@@ -57,12 +57,6 @@ class HeavyLengths:
         logs = location[own] + scale[own] * rng.standard_t(freedom[own])
         return np.minimum(np.exp(np.minimum(logs, LOG_MAX)), at_most)
 
-    def totals(self, counts: NDArray[np.int64], *, at_most: float, rng: np.random.Generator) -> Array:
-        """Return the sums of *counts[i]* predicted lengths, shape (counts.size,)."""
-        lengths = self.draws(counts, at_most=at_most, rng=rng)
-        own = np.repeat(np.arange(counts.size), counts)
-        return np.bincount(own, weights=lengths, minlength=counts.size).astype(np.float64)
-
     def _posterior(self, draws: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
         logs = np.log(self.lengths)
         spread = max(float(logs.std(ddof=1)), 1e-3)

@@ -87,33 +87,49 @@ def replicated_warm_up(runs: Sequence[ArrayLike]) -> WarmUp:
     return warm_up(np.mean([run[:shortest] for run in data], axis=0))
 
 
-def forgotten_after(runs: Sequence[ArrayLike], *, error_max: float = 1.5) -> int | None:
+def forgotten_after(runs: Sequence[ArrayLike], *, begins_max: float = 1.5, halves_max: float = 1.0) -> int | None:
     """Find after how many sections of equally long runs their start no longer shows.
 
     MSER-5 asks for the most precise mean, and is misled where a run is only some ten times as long as its own
-    correlation. Independent runs can say more: a section belongs to the start while it differs from the runs' second
-    halves by more than *error_max* standard errors of that difference, over the runs.
+    correlation. Independent runs can say more. What follows a cut shows no start when two differences are within so
+    many of their standard errors over the runs: that of its first section from the runs' second halves, which shows a
+    start that is short, and that of its own two halves, which shows one that fades slowly.
+
+    Half of the second difference has the standard error of the mean of what follows the cut. So it sees a drift that
+    would move that mean out of its own interval, however precise the mean is; a single section, which is several times
+    less precise, does not. Noise still hides the last of what fades, so as much again is cut as was found.
 
     Parameters
     ----------
     runs : sequence of array_like, shape (sections,)
         At least two, of at least four sections; a statistic of each section.
-    error_max : float
+    begins_max, halves_max : float
+        Most standard errors of the first difference, and of the second.
 
     Returns
     -------
     int or None
-        Sections to cut, at least 1; None when the whole first half differs.
+        Sections to cut, at least 1 and at most half of them; None when a start shows in the whole first half.
 
-    >>> forgotten_after([[9, 5, 1, 2, 1, 2], [8, 6, 2, 1, 2, 1]])
-    2
+    >>> forgotten_after([[9, 5, 1, 2, 1, 2, 1, 2], [8, 6, 2, 1, 2, 1, 2, 1]])
+    4
     """
     data = np.array([clean(run, finite=True) for run in runs])
-    half = data.shape[1] // 2
-    apart = data[:, :half] - data[:, half:].mean(axis=1)[:, np.newaxis]
-    error = apart.std(axis=0, ddof=1) / np.sqrt(len(data))
-    alike = np.flatnonzero(np.abs(apart.mean(axis=0))[1:] <= error_max * error[1:])
-    return int(alike[0]) + 1 if len(alike) else None
+    half = int(data.shape[1]) // 2
+    for cut in range(1, half):
+        left = data[:, cut:]
+        middle = left.shape[1] // 2
+        begins_apart = left[:, 0] - data[:, half:].mean(axis=1)
+        halves_apart = left[:, :middle].mean(axis=1) - left[:, -middle:].mean(axis=1)
+        if _is_noise(begins_apart, begins_max) and _is_noise(halves_apart, halves_max):
+            return min(2 * cut, half)
+    return None
+
+
+def _is_noise(apart: NDArray[np.float64], error_max: float) -> bool:
+    """Whether the mean of *apart*, shape (runs,), is 0 within *error_max* of its standard errors."""
+    error = apart.std(ddof=1) / np.sqrt(apart.size)
+    return bool(abs(apart.mean()) <= error_max * error)
 
 
 def _marginal_error(means: NDArray[np.float64]) -> NDArray[np.float64]:

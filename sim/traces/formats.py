@@ -4,20 +4,23 @@ Names are compared without case and punctuation: ``Request tokens`` is ``request
 
 Sources
 -------
+wrangler tail: ``--format json``. Google Cloud Logging: ``LogEntry`` with an ``HttpRequest``.
 k6: CSV and JSON output. Apache JMeter: CSV results (JTL). Locust: ``--csv`` history and statistics.
 Cloudflare Logpush: datasets ``http_requests`` and ``workers_trace_events``.
 BurstGPT, and Azure Public Dataset: AzureFunctionsInvocationTrace2021, AzureLLMInferenceDataset2023.
 OpenTelemetry: semantic conventions of HTTP spans. Caddy, Traefik and nginx: access logs in JSON.
-Extended Log Format of the W3C, as Amazon CloudFront writes it.
+Extended Log Format of the W3C, as Amazon CloudFront writes it (``time-taken`` in s), and as Microsoft IIS does (in ms).
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Literal
 
 from sim.foundation.errors import ScenarioError
 from sim.foundation.schema import PAGE, nearest
+from sim.traces.numbers import unit_of_name
 from sim.traces.opening import Source
 from sim.traces.options import TraceColumns, TraceOptions
 
@@ -44,7 +47,7 @@ ALIASES: dict[str, str] = {
     " eventrequestmethod csmethod verb",
     "path": "path clientrequesturi clientrequestpath requesturi requestpath eventrequesturl urlpath attributesurlpath"
     " attributeshttptarget httptarget url attributesurlfull uri csuristem request",
-    "key": "key tenant tenantid organizationid organisationid orgid customerid accountid userid",
+    "key": "key tenant tenantid organizationid organisationid orgid customerid accountid userid user",
     "size": "sizebytes size edgeresponsebytes edgeresponsebodybytes responsebytes responsesize bodybytessent bytessent"
     " downstreamcontentsize scbytes attributeshttpresponsebodysize bytes",
     "sent": "clientrequestbytes requestbytes requestsize requestlength sentbytes csbytes attributeshttprequestbodysize",
@@ -56,6 +59,12 @@ ALIASES: dict[str, str] = {
     "tokens_out": "tokensout generatedtokens responsetokens outputtokens completiontokens",
 }
 """By role, the names that columns have, the surest first."""
+
+ENDS = "edgeendtimestamp endtimestamp endtime"
+"""Names of columns that say when an answer had ended: of a WebSocket, when it was closed."""
+
+FIRST_BYTE = ("edgetimetofirstbytems",)
+"""Columns of latencies that leave out the transfer of the answer."""
 
 LATENCY_UNITS = {"requesttime": "s", "timetaken": "s"}
 """Unit of measured latencies whose column does not say it; others are in ms."""
@@ -78,6 +87,8 @@ class Format:
         Columns, and the values that rows which are requests have in them.
     refuse : str
         Why it holds no requests; empty if it does.
+    latency_at : {"server", "client", "unknown"}
+        Where the clock of its latencies is: without the way to the client, or with it.
     """
 
     name: str
@@ -87,6 +98,7 @@ class Format:
     latency_unit: str = ""
     only: tuple[tuple[str, str], ...] = ()
     refuse: str = ""
+    latency_at: Literal["server", "client", "unknown"] = "unknown"
 
 
 RATES = "it holds rates a second, not requests; log every request (an events.request listener) and read that file"
@@ -94,19 +106,52 @@ RATES = "it holds rates a second, not requests; log every request (an events.req
 FORMATS = (
     Format("a Locust history", ("usercount", "requestss"), refuse=RATES),
     Format("Locust statistics", ("requestcount", "failurecount"), refuse=RATES),
-    Format("k6 results", ("metricname", "metricvalue", "timestamp"), only=(("metricname", "http_reqs"),)),
+    Format(
+        "k6 results",
+        ("metricname", "metricvalue", "timestamp"),
+        only=(("metricname", "http_reqs"),),
+        latency_at="client",
+    ),
     Format(
         "k6 results",
         ("metric", "datatime", "datavalue"),
         {"time": "datatime", "method": "datatagsmethod", "path": "datatagsurl", "status": "datatagsstatus"},
         only=(("metric", "http_reqs"), ("type", "Point")),
+        latency_at="client",
     ),
     Format(
-        "JMeter results", ("timestamp", "elapsed", "label"), {"latency": "elapsed", "path": "url", "route": "label"}
+        "JMeter results",
+        ("timestamp", "elapsed", "label"),
+        {"latency": "elapsed", "path": "url", "route": "label"},
+        latency_at="client",
     ),
-    Format("Workers trace events", ("eventtimestampms", "eventtype"), only=(("eventtype", "fetch"),)),
-    Format("Cloudflare Logpush", ("edgestarttimestamp", "clientrequesturi")),
-    Format("Cloudflare Logpush", ("edgestarttimestamp", "clientrequestpath")),
+    Format(
+        "Workers trace events", ("eventtimestampms", "eventtype"), only=(("eventtype", "fetch"),), latency_at="server"
+    ),
+    Format("Cloudflare Logpush", ("edgestarttimestamp", "clientrequesturi"), latency_at="server"),
+    Format("Cloudflare Logpush", ("edgestarttimestamp", "clientrequestpath"), latency_at="server"),
+    Format(
+        "what wrangler tail prints",
+        ("eventtimestamp", "eventrequesturl", "walltime"),
+        {"latency": "walltime"},
+        latency_unit="ms",
+        latency_at="server",
+    ),
+    Format(
+        "a Google Cloud log",
+        ("httprequestrequestmethod", "httprequestrequesturl", "timestamp"),
+        {
+            "method": "httprequestrequestmethod",
+            "path": "httprequestrequesturl",
+            "status": "httprequeststatus",
+            "size": "httprequestresponsesize",
+            "sent": "httprequestrequestsize",
+        },
+    ),
+    *(
+        Format("an IIS log", ("csuristem", "timetaken", own), latency_unit="ms", latency_at="server")
+        for own in ("scwin32status", "scsubstatus", "ssitename")
+    ),
     Format("BurstGPT", ("timestamp", "requesttokens", "responsetokens"), unit="s"),
     Format(
         "an Azure Functions trace",
@@ -115,8 +160,16 @@ FORMATS = (
         unit="s",
     ),
     Format("an Azure LLM inference trace", ("timestamp", "contexttokens", "generatedtokens")),
-    Format("a Caddy log", ("ts", "requesturi", "duration"), {"latency": "duration"}, latency_unit="s"),
-    Format("a Traefik log", ("startutc", "requestpath", "duration"), {"latency": "duration"}, latency_unit="ns"),
+    Format(
+        "a Caddy log", ("ts", "requesturi", "duration"), {"latency": "duration"}, latency_unit="s", latency_at="server"
+    ),
+    Format(
+        "a Traefik log",
+        ("startutc", "requestpath", "duration"),
+        {"latency": "duration"},
+        latency_unit="ns",
+        latency_at="server",
+    ),
 )
 """Formats, the most telling first."""
 
@@ -126,7 +179,9 @@ KINDS = {
     "access": Format("an access log (Common or Combined Log Format)", (), {"key": "", "path": "request"}),
     "csv": GENERIC,
     "ndjson": Format("lines of JSON", ()),
-    "otlp": Format("OpenTelemetry spans (OTLP)", (), {"end": "", "route": ""}, only=(("kind", "server"),)),
+    "otlp": Format(
+        "OpenTelemetry spans (OTLP)", (), {"end": "", "route": ""}, only=(("kind", "server"),), latency_at="server"
+    ),
 }
 
 
@@ -145,6 +200,8 @@ class Roles:
         Columns that say which rows are requests, and the values that those have in them.
     unused : tuple of str
         The other columns, with a hint where a name is nearly one that is understood.
+    ended : str
+        A column that says when WebSockets were closed, where latencies do not say how long they were open; or empty.
     """
 
     format: Format
@@ -152,11 +209,20 @@ class Roles:
     date: str = ""
     only: tuple[tuple[str, str], ...] = ()
     unused: tuple[str, ...] = ()
+    ended: str = ""
 
     @property
     def wanted(self) -> tuple[str, ...]:
         """Columns that are read."""
-        return tuple(dict.fromkeys(name for name in (*self.columns.values(), self.date, *dict(self.only)) if name))
+        return tuple(
+            dict.fromkeys(name for name in (*self.columns.values(), self.date, self.ended, *dict(self.only)) if name)
+        )
+
+    @property
+    def latency_unit(self) -> str:
+        """Unit of the latencies: as the column's name says it, as the tool writes it, or ms."""
+        name = self.columns.get("latency", "")
+        return unit_of_name(name) or self.format.latency_unit or LATENCY_UNITS.get(plain(name), "ms")
 
 
 def roles(source: Source, options: TraceOptions) -> Roles:
@@ -178,9 +244,10 @@ def roles(source: Source, options: TraceOptions) -> Roles:
     if "time" not in columns and not {"end", "duration"} <= columns.keys():
         raise ScenarioError(_timeless(source))
     only = tuple((names[column], value) for column, value in made.only if column in names)
-    used = {*columns.values(), date, *dict(only)}
+    ended = _ended(columns, names=names)
+    used = {*columns.values(), date, ended, *dict(only)}
     unused = tuple(_hinted(name, columns) for name in source.names if name and name not in used)
-    return Roles(made, columns, date, only, unused)
+    return Roles(made, columns, date, only, unused, ended)
 
 
 def _asked(source: Source, options: TraceOptions) -> Iterator[tuple[str, str]]:
@@ -216,6 +283,13 @@ def _consistent(columns: dict[str, str], made: Format, *, asked: Mapping[str, st
     if "path" in columns and "route" in made.columns and "route" not in asked:
         away |= {"route"}
     return {role: name for role, name in columns.items() if role not in away}
+
+
+def _ended(columns: Mapping[str, str], *, names: Mapping[str, str]) -> str:
+    """The column that says when WebSockets were closed, if no latency is of the whole of them; or empty."""
+    if not {"time", "status"} <= columns.keys() or plain(columns.get("latency", FIRST_BYTE[0])) not in FIRST_BYTE:
+        return ""
+    return next((names[word] for word in ENDS.split() if word in names and names[word] not in columns.values()), "")
 
 
 def _timeless(source: Source) -> str:

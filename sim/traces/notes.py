@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.traces.formats import Roles
+from sim.traces.numbers import unit_of_name
 from sim.traces.opening import Source
 from sim.traces.times import Clock
 from sim.traces.trace import Trace
@@ -65,7 +66,9 @@ def notes_of(trace: Trace, taken: Taken, *, skipped: str) -> tuple[str, ...]:
 
 def _notes(trace: Trace, taken: Taken, *, skipped: str) -> Iterator[str]:
     roles, clock = taken.roles, taken.clock
-    parts = [f"{role} = {name}" for role, name in roles.columns.items()]
+    parts = [f"{role} = {name}{_unit(role, roles)}" for role, name in roles.columns.items()]
+    if roles.ended:
+        parts.append(f"end of WebSockets = {roles.ended}")
     if clock.taken != "stamps":
         parts[0] += f" ({clock.taken})"
     yield f"read as {roles.format.name}, {len(trace):,} requests in {_length(trace.duration_ms)}: {', '.join(parts)}"
@@ -83,8 +86,15 @@ def _notes(trace: Trace, taken: Taken, *, skipped: str) -> Iterator[str]:
         yield f"stamps are {width}, coarser than the traffic: requests are spread uniformly within them, by the seed"
     yield from _carried(trace)
     yield from _hole(trace)
-    if roles.unused:
-        yield f"columns not used: {', '.join(roles.unused)}"
+    if unused := (*roles.unused, *taken.source.behind):
+        yield f"columns not used: {', '.join(unused)}"
+
+
+def _unit(role: str, roles: Roles) -> str:
+    """The unit that a column of latencies was taken to have, where its name does not say it."""
+    if role != "latency" or unit_of_name(roles.columns[role]):
+        return ""
+    return f" ({roles.latency_unit})"
 
 
 def _carried(trace: Trace) -> Iterator[str]:

@@ -27,6 +27,9 @@ SNIFFED_OBJECTS = 50
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 """First bytes of compressed files."""
 
+ARCHIVES = {b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z", b"\xfd7zXZ": "xz", b"PAR1": "Parquet"}
+"""First bytes of files that hold others, or are packed in a way that is not read."""
+
 MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 """Byte order marks."""
 
@@ -60,6 +63,8 @@ class Source:
     header_lines : int
         Lines up to the first row.
     compression, encoding : str
+    behind : tuple of str
+        What an access log has behind its columns, by the names of the Combined Log Format; it is not read.
     """
 
     path: Path
@@ -69,6 +74,7 @@ class Source:
     header_lines: int = 0
     compression: str = ""
     encoding: str = "utf-8"
+    behind: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -117,6 +123,9 @@ def _bytes(path: Path) -> tuple[str, str]:
     try:
         with path.open("rb") as file:
             head = file.read(8)
+        packed = next((name for magic, name in ARCHIVES.items() if head.startswith(magic)), "")
+        if packed:
+            raise ScenarioError(f"{path.name} is a {packed} file; unpack it: CSV, .gz, .bz2 and .zst are read ({PAGE})")
         compression = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
         if compression:
             with pa.OSFile(str(path)) as file, pa.input_stream(file, compression=compression) as inner:
@@ -161,7 +170,7 @@ def _found(raw: Source, lines: list[str]) -> Source:
 
 def _of_line(raw: Source, lines: list[str], *, skipped: int, separator: str, fields: str) -> Source:
     first = lines[0]
-    made = {"compression": raw.compression, "encoding": raw.encoding}
+    made: dict[str, Any] = {"compression": raw.compression, "encoding": raw.encoding}
     if fields:  # The Extended Log Format of the W3C: the header is a comment.
         between = "\t" if "\t" in first else " "
         return Source(raw.path, "csv", tuple(fields.split()), separator=between, header_lines=skipped, **made)
@@ -171,11 +180,22 @@ def _of_line(raw: Source, lines: list[str], *, skipped: int, separator: str, fie
         return Source(raw.path, "ndjson", _keys(lines, raw.name, skipped=skipped), header_lines=skipped, **made)
     if first.lstrip().startswith("["):
         raise ScenarioError(f"{raw.name} is one JSON list; one object a line is read: jq -c '.[]' {raw.name} ({PAGE})")
-    if re.match(ACCESS_LINE, first):
-        return Source(raw.path, "access", ACCESS_COLUMNS, header_lines=skipped, **made)
+    if access := re.match(ACCESS_LINE, first):
+        behind = tuple(_behind(first[access.end() :]))
+        return Source(raw.path, "access", ACCESS_COLUMNS, header_lines=skipped, behind=behind, **made)
     separator = separator or max(SEPARATORS, key=lambda one: (re.sub(r'"[^"]*"', "", first).count(one), one == ","))
     names = _header(first, separator, f"{raw.name}:{skipped + 1}")
     return Source(raw.path, "csv", names, separator=separator, header_lines=skipped + 1, **made)
+
+
+def _behind(rest: str) -> Iterator[str]:
+    """Name what an access log's line has behind the Common Log Format's columns."""
+    fields = re.findall(r'"(?:[^"\\]|\\.)*"|\S+', rest)
+    quoted = [field.startswith('"') for field in fields[:2]]
+    combined = ("referrer", "user agent") if quoted == [True, True] else ()
+    yield from combined
+    if more := len(fields) - len(combined):
+        yield f"{more} field{'s'[: more - 1]} behind them"
 
 
 def _header(line: str, separator: str, where: str) -> tuple[str, ...]:
@@ -202,7 +222,8 @@ def _keys(lines: list[str], name: str, *, skipped: int) -> tuple[str, ...]:
         except ValueError:
             if names:
                 break  # The sniffed bytes may end within a line; a wrong one is found when it is read.
-            raise ScenarioError(f"{name}:{number} is not one JSON object a line ({PAGE})") from None
+            many = f": jq -c . {name}" if line.strip() == "{" else ""
+            raise ScenarioError(f"{name}:{number} is not one JSON object a line{many} ({PAGE})") from None
         names.update(dict.fromkeys(flat(found)))
     return tuple(names)
 

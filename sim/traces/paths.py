@@ -50,7 +50,7 @@ class Pattern:
     @cached_property
     def regex(self) -> str:
         """Regular expression of the path."""
-        body = _regex(self.path.partition("?")[0].rstrip("/"))
+        body = _regex(re.sub("//+", "/", self.path.partition("?")[0]).rstrip("/"))
         return f"^{body}/?$"
 
     @cached_property
@@ -115,12 +115,12 @@ class Requests:
 
 
 def requests(path: Cells, method: Cells | None) -> Requests:
-    """Take paths, URLs or whole request lines apart."""
+    """Take paths, URLs or whole request lines apart; of slashes that follow each other, one stays."""
     parts = pc.extract_regex(path, pattern=REQUEST_LINE)
     found = {name: pc.fill_null(pc.struct_field(parts, name), "") for name in ("method", "path", "query")}
     if method is not None:
         found["method"] = pc.if_else(pc.equal(method, ""), found["method"], pc.utf8_upper(method))
-    found["path"] = pc.if_else(pc.equal(found["path"], ""), "/", found["path"])
+    found["path"] = pc.if_else(pc.equal(found["path"], ""), "/", pc.replace_substring_regex(found["path"], "//+", "/"))
     return Requests(**found)
 
 

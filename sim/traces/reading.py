@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from sim.foundation.errors import ScenarioError
 from sim.foundation.schema import PAGE, nearest
 from sim.traces.blocks import Advance, blocks
-from sim.traces.formats import LATENCY_UNITS, Roles, plain, roles
+from sim.traces.formats import Roles, roles
 from sim.traces.keys import numbered
 from sim.traces.notes import Taken, notes_of, resolution_ns
-from sim.traces.numbers import unit_of_name
 from sim.traces.opening import source
 from sim.traces.options import UNITS_NS, TraceOptions
 from sim.traces.paths import Pattern, Router
@@ -136,6 +135,7 @@ def _trace(rows: Rows, options: TraceOptions, *, names: Sequence[str]) -> Trace:
         tokens_out=columns.get("tokens_out"),
         latency_ms=None if latency is None else latency * _latency_ms(rows.roles),
         status=columns.get("status"),
+        session_ms=columns.get("session"),
         keys=keys,
         resolution_ms=width_ns / 1e6,
         start_ns=None if own_start else int(times[0]),
@@ -146,15 +146,14 @@ def _trace(rows: Rows, options: TraceOptions, *, names: Sequence[str]) -> Trace:
 
 def _latency_ms(kinds: Roles) -> float:
     """One unit of the latency column in ms."""
-    name = kinds.columns["latency"]
-    unit = unit_of_name(name) or kinds.format.latency_unit or LATENCY_UNITS.get(plain(name), "ms")
-    return UNITS_NS[unit] / 1e6
+    return UNITS_NS[kinds.latency_unit] / 1e6
 
 
 def _skipped(router: Router | None) -> str:
     if router is None or not router.unmatched:
         return ""
-    return f"{router.unmatched:,} rows match no route and were skipped: {router.examples()}"
+    rows = "1 row matches" if router.unmatched == 1 else f"{router.unmatched:,} rows match"
+    return f"{rows} no route and {'was' if router.unmatched == 1 else 'were'} skipped: {router.examples()}"
 
 
 def _check_rows(rows: Rows, options: TraceOptions, *, names: Sequence[str]) -> None:

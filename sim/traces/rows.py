@@ -29,6 +29,9 @@ ROWS_MAX = 100_000_000
 BYTES_PER_ROW = 150
 """Memory that a row takes until it is in order: numbers of the trace, twice while they are sorted."""
 
+SWITCHING = 101
+"""Status of an answer that opens a WebSocket."""
+
 UPLOADS = ("PUT", "POST", "PATCH")
 
 
@@ -95,6 +98,8 @@ class Rows:
         found |= self._numbers(block, rows, cells=cells, method=asked.method if asked else cells.get("method"))
         if keys:
             found["key"] = hashed(keys[0])
+        if self.roles.ended:
+            found["session"] = self._sessions_ms(block, rows, started=found["time"], status=found["status"])
         kept = found.pop("kept", None)
         for role, values in found.items():
             self.parsed.setdefault(role, []).append(values if kept is None else values[kept])
@@ -125,7 +130,22 @@ class Rows:
         except CellError as error:
             where = f"{self.source.name}:{line_of(self.source, block.first_row_number + int(rows[error.row]))}"
             text = cells[role][error.row].as_py()
-            raise ScenarioError(f'{where} {self.roles.columns[role]}="{text[:40]}" {error} ({PAGE})') from None
+            name = self.roles.columns.get(role, self.roles.ended)
+            raise ScenarioError(f'{where} {name}="{text[:40]}" {error} ({PAGE})') from None
+
+    def _sessions_ms(
+        self, block: Block, rows: NDArray[np.int64], *, started: NDArray[np.int64], status: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """How long the WebSockets were open that rows opened, shape (rows,); nan of other rows, and without an end."""
+        lasted_ms = np.full(len(rows), np.nan)
+        cells = block.cells[self.roles.ended].take(pa.array(rows))
+        opened = np.flatnonzero((status == SWITCHING) & np.asarray(pc.not_equal(cells, "")))
+        if len(opened):
+            closed = self._cell(
+                "ended", self.clock.ns, block=block, rows=rows[opened], cells={"ended": cells.take(pa.array(opened))}
+            )
+            lasted_ms[opened] = (closed - started[opened]) / 1e6
+        return lasted_ms
 
     def _asked(self, cells: dict[str, Cells]) -> tuple[Requests | None, list[Cells]]:
         """Methods and paths of rows, and their keys as far as the file has a column of them."""

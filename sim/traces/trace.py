@@ -18,7 +18,7 @@ from sim.randomness.streams import stream_key, uniforms
 
 IntArray = NDArray[np.int64]
 
-ROW_COLUMNS = ("route_code", "key", "size_bytes", "tokens_in", "tokens_out", "latency_ms", "status")
+ROW_COLUMNS = ("route_code", "key", "size_bytes", "tokens_in", "tokens_out", "latency_ms", "status", "session_ms")
 
 RATE_SPAN_S_MIN = 10.0
 """A shorter trace has no rate: not for a bill, not for a capacity.
@@ -50,6 +50,9 @@ class Trace:
         As measured; nan where it is blank. It is not played.
     status : ndarray or None, shape (n,)
         HTTP status; -1 where it is blank. It is not played.
+    session_ms : ndarray or None, shape (n,)
+        How long the WebSocket was open that a row opened; nan of other rows. None where *latency_ms* says it, or
+        nothing does.
     keys : int
         Distinct keys in the whole file.
     resolution_ms : float
@@ -70,6 +73,7 @@ class Trace:
     tokens_out: IntArray | None = None
     latency_ms: NDArray[np.float64] | None = None
     status: IntArray | None = None
+    session_ms: NDArray[np.float64] | None = None
     keys: int = 0
     resolution_ms: float = 0.0
     start_ns: int | None = None

@@ -3,7 +3,9 @@
 Groups of five seeds are searched as ``headroom capacity`` searches them, over and over with other seeds. The share of
 sets of five whose interval holds the long-run answer is compared with the 95 % that it promises. Sets are drawn from
 all seeds that were searched, since a search takes minutes and a draw nothing. The truth is a closed form, or a search
-with runs many times as long. ``python -m tests.evidence.capacity_coverage`` writes docs/CAPACITY_COVERAGE.md.
+with runs many times as long, that owes nothing to what is tested: they start empty, no object is woken at a moment of
+its own, and a long warm-up that is named is cut. ``python -m tests.evidence.capacity_coverage`` writes
+docs/CAPACITY_COVERAGE.md.
 
 Sources
 -------
@@ -19,6 +21,7 @@ from math import log
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,7 @@ from sim.experiments import seeds as module
 from sim.experiments.capacity import over_seeds
 from sim.experiments.search import Search
 from sim.experiments.seeds import Hunt
+from sim.experiments.waking import Timers
 from sim.scenario.scenario import Scenario
 from sim.statistics.intervals import proportion_interval
 from tests.support.one_queue import MU_PER_S, as_one_queue, judged_by
@@ -38,6 +42,9 @@ PROMISE = (0.925, 0.975)
 TOLERANCE_RATIO = 0.03
 TARGET_MS = 200.0
 SLOW_NEAR = 77.0
+TIMES = 4
+LONG_WARM_UP_S = 1_200.0
+LONG_GROUPS = {"slow launch": 4, "launch": 2}
 PAGE = Path("docs/CAPACITY_COVERAGE.md")
 
 
@@ -84,6 +91,7 @@ class Row:
     name: str
     warm_up_s: float
     truth: float
+    truth_error_ratio: float
     rates: NDArray[np.float64]
     cut_s: NDArray[np.float64]
 
@@ -102,10 +110,15 @@ class Row:
         half = np.mean([group.relative_half_width for group in groups])
         bias = float(np.exp(np.log(self.rates).mean()) / self.truth - 1)
         return (
-            f"| {self.name} | {self.warm_up_s:g} | {self.cut_s.mean():.0f} | {self.truth:,.1f} | {self.rates.size} | "
+            f"| {self.name} | {self.warm_up_s:g} | {self.cut_s.mean():.0f} | {self._long_run} | {self.rates.size} | "
             f"**{100 * share.value:.1f}** ({100 * share.low:.1f} to {100 * share.high:.1f}) | {own} of {len(groups)} | "
             f"± {100 * half:.1f} % | {100 * bias:+.2f} % |"
         )
+
+    @property
+    def _long_run(self) -> str:
+        error = f" ± {100 * self.truth_error_ratio:.2f} %" if self.truth_error_ratio else ""
+        return f"{self.truth:,.1f}{error}"
 
 
 def searched(
@@ -125,29 +138,30 @@ def searched(
 
 
 def long_run(
-    scenario: Scenario, near: float, *, times: int, groups: int, workers: Any, tell: Callable[[str], None]
-) -> float:
-    """Return the answer of runs *times* as long, the geometric mean of many seeds."""
-    length_s, most = module.LENGTH_S, dict(search_module.REQUESTS_MAX)
-    try:
-        module.LENGTH_S = times * length_s
-        search_module.REQUESTS_MAX.update(compiled=times * most["compiled"])
-        rates, _ = searched(scenario, near, first=1_000_003, groups=groups, workers=workers, tell=tell)
-    finally:
-        module.LENGTH_S = length_s
-        search_module.REQUESTS_MAX.update(most)
-    return float(np.exp(np.log(rates).mean()))
+    scenario: Scenario, near: float, *, groups: int, workers: Any, tell: Callable[[str], None]
+) -> tuple[float, float]:
+    """Return the answer of long runs from empty, after a long warm-up, over many seeds; and its relative error."""
+    named = {"workload.warm_up_s": LONG_WARM_UP_S, "workload.duration_s": 2 * LONG_WARM_UP_S}
+    longer = {name: TIMES * getattr(module, name) for name in ("LENGTH_S", "LONG_REQUESTS_MIN")}
+    most = {"compiled": TIMES * search_module.REQUESTS_MAX["compiled"]}
+    with (
+        patch.multiple(module, **longer),
+        patch.dict(search_module.REQUESTS_MAX, most),
+        patch.object(search_module, "timers_of", lambda _: Timers({}, {})),
+    ):
+        rates, _ = searched(scenario.with_(**named), near, first=1_000_003, groups=groups, workers=workers, tell=tell)
+    logs = np.log(rates)
+    return float(np.exp(logs.mean())), float(logs.std(ddof=1) / np.sqrt(logs.size))
 
 
 def main() -> int:
     """Count, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--groups", type=int, default=80, help="groups of five seeds, of the small scenarios")
-    parser.add_argument("--launch-groups", type=int, default=20, help="the same of launch; 0 leaves it out")
+    parser.add_argument("--groups", type=int, default=80, help="groups of five seeds, of the small scenarios; 0: none")
+    parser.add_argument("--launch-groups", type=int, default=20, help="the same of launch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=PAGE)
     asked = parser.parse_args()
-    lines: list[str] = []
     kept = True
 
     def tell(what: str) -> None:
@@ -158,39 +172,51 @@ def main() -> int:
         plans: list[tuple[str, Scenario, float, float | None, int, tuple[float, ...]]] = [
             ("M/M/1", one_queue(_in(folder, "queue")), 170.0, MU_PER_S - log(100) / 0.2, asked.groups, (60,)),
             ("slow launch", slow_launch(_in(folder, "slow")), SLOW_NEAR, None, asked.groups, (60, 180, 600)),
-            ("launch", launch(_in(folder, "launch")), 3_850.0, None, asked.launch_groups, (60,)),
+            ("launch", launch(_in(folder, "launch")), 3_850.0, None, asked.launch_groups, (60, 180, 600)),
         ]
         plans = [plan for plan in plans if plan[4]]
         for title, scenario, near, closed_form, groups, warm_ups in plans:
-            times, long_groups = (4, 4) if title == "launch" else (4, 8)
-            truth = closed_form or long_run(scenario, near, times=times, groups=long_groups, workers=workers, tell=tell)
+            truth, error_ratio = (closed_form, 0.0) if closed_form else (0.0, 0.0)
+            if not truth:
+                long_groups = LONG_GROUPS[title]
+                truth, error_ratio = long_run(scenario, near, groups=long_groups, workers=workers, tell=tell)
+                tell(f"{title}: long run {truth:,.1f} ± {100 * error_ratio:.2f} %")
+            before = asked.out.read_text(encoding="utf-8") if asked.out.exists() else ""
+            lines: list[str] = []
             for warm_up_s in warm_ups:
                 asked_for = scenario.with_(**{"workload.warm_up_s": warm_up_s, "workload.duration_s": 1_200})
                 rates, cuts = searched(asked_for, near, first=asked.seed + 1, groups=groups, workers=workers, tell=tell)
-                row = Row(title, warm_up_s, truth, rates, cuts)
+                row = Row(title, warm_up_s, truth, error_ratio, rates, cuts)
                 lines.append(row.line(SETS, asked.seed))
                 tell(lines[-1])
                 held, sets = row.coverage(SETS, asked.seed)
                 kept = kept and PROMISE[0] <= held / sets <= PROMISE[1]
-                asked.out.write_text(page(lines, asked), encoding="utf-8")
+                asked.out.write_text(page([*_others(before, title), *lines], seed=asked.seed), encoding="utf-8")
     return 0 if kept else 1
 
 
-def page(lines: list[str], asked: argparse.Namespace) -> str:
+def _others(before: str, title: str) -> list[str]:
+    """Return the rows that a page has of scenarios other than *title*."""
+    rows = [line for line in before.splitlines() if line.startswith("| ") and "**" in line]
+    return [row for row in rows if not row.startswith(f"| {title} |")]
+
+
+def page(lines: list[str], *, seed: int) -> str:
     """Return the page."""
-    command = (
-        f"python -m tests.evidence.capacity_coverage --groups {asked.groups} --launch-groups {asked.launch_groups}"
-    )
+    command = f"python -m tests.evidence.capacity_coverage --groups N --launch-groups M --seed {seed}"
     return f"""# Coverage of a capacity's interval
 
-Written by `{command} --seed {asked.seed}`; not edited by hand.
+Written by `{command}`, which counts anew the scenarios of which it is given groups; not edited by
+hand.
 
 Groups of five seeds are searched as `headroom capacity` does. Of {SETS} sets of five seeds, drawn from all that were
 searched, those are counted whose 95 % interval holds the long-run answer: promised are
 {100 * PROMISE[0]:g} to {100 * PROMISE[1]:g} %. The long-run answer of M/M/1 is the closed form, that of the others a
-search with runs four times as long. *Slow launch* is launch with twenty organisations and
-slower services: the same flush storm after an empty start, in a thirtieth of the requests. *Cut* is the start
-that the searches found, in s, with the warm-up that the scenario names as its floor.
+search with runs four times as long, with its standard error; they start empty, and at least
+{LONG_WARM_UP_S:,.0f} s of each are cut. In the searches that are tested each object is woken at a moment of its own
+([waking.py](../sim/experiments/waking.py)). *Slow launch* is launch with twenty organisations and slower
+services: the same flush storm after an empty start, in a thirtieth of the requests. *Cut* is the start that
+the searches found, in s, with the warm-up that the scenario names as its floor.
 
 | scenario | named warm-up | cut | long run, /s | seeds | coverage % (its 95 % interval) | groups | half width | bias |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -21,9 +21,9 @@ from sim import Pairing, Result, Scenario, SimError, load_scenario, pair, play, 
 from sim.runners import reference, runtime
 from tests.evidence import fidelity_recording as recording
 from tests.evidence.fidelity_recording import Conditions, Reference, Runtime
-from tests.evidence.fidelity_workerd import first_in_line
 from tests.evidence.fidelity_workerd_text import cheaper, goals
 from tests.evidence.fidelity_workerd_text import text as workerd_text
+from tests.evidence.runtime_runs import first_in_line
 from tests.project.tidy import ROOT
 
 PAGE = ROOT / "docs/FIDELITY.md"
@@ -147,7 +147,7 @@ def page(kept: Reference, runs: dict[float, list[Result]], scored: Runtime) -> s
         "# Fidelity",
         "",
         f"Written by `{COMMAND}` from `reports/baselines/fidelity`; not edited by hand.",
-        "[reports/fidelity.ipynb](../reports/fidelity.ipynb) has the figures; why the real runtime is missed:",
+        "[reports/fidelity.ipynb](../reports/fidelity.ipynb) has the figures; what the real runtime does:",
         "[FIDELITY_WORKERD.md](FIDELITY_WORKERD.md).",
         "",
         f"- The reference: {conditions(kept.conditions)}",
@@ -205,7 +205,7 @@ def main() -> None:
             runs = measured()
             recording.save_reference(Reference(conditions=watch.ended(), goals=GOALS), runs)
         if only in (None, "runtime"):
-            print("fidelity: the real runtime, some seven minutes", file=sys.stderr)
+            print("fidelity: the real runtime, some nine minutes", file=sys.stderr)
             recording.save_runtime(recording.measured_runtime(command))
         write_pages()
     except SimError as error:

@@ -159,7 +159,10 @@ def path_of(utilization: float, seed: int, folder: Path = FOLDER) -> Path:
 
 
 def _commit() -> str:
-    """Return the commit of the code, as far as git knows it."""
-    asked = ["git", "describe", "--always", "--abbrev=10", "--dirty=+"]
-    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
-    return said.stdout.strip() or "unknown"
+    """Return the commit of the code, as far as git knows it, with a plus where a Python file differs from it."""
+
+    def asked(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    commit = asked("rev-parse", "--short=10", "HEAD")
+    return f"{commit}{'+' if asked('status', '--porcelain', '--', '*.py') else ''}" or "unknown"

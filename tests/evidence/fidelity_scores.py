@@ -70,6 +70,28 @@ class Score:
 
 
 @dataclass
+class Service:
+    """In which order the object serves, from bursts.
+
+    Attributes
+    ----------
+    newest_first : bool
+    requests_max : int or None
+        Most requests of a turn.
+    intake_ms : float
+        Of each further request, before those that wait are served.
+    misfit_ms, all_at_once_ms : float
+        Mean distance of the bursts' latencies from those measured: with this order, and if a turn served all that wait.
+    """
+
+    newest_first: bool
+    requests_max: int | None
+    intake_ms: float
+    misfit_ms: float
+    all_at_once_ms: float
+
+
+@dataclass
 class Scores:
     """All loads, with what the model was made of."""
 
@@ -86,6 +108,7 @@ class Scores:
     rate_per_s: float
     saturation_per_s: list[float]
     scores: list[Score]
+    service: Service | None = None
 
     @property
     def held_out(self) -> list[Score]:

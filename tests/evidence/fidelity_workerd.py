@@ -1,83 +1,55 @@
 """The real runtime against a model that was calibrated at a quarter of its capacity.
 
 :func:`workerd_calibrated` measures and predicts; ``python -m tests.evidence.fidelity`` records it and writes the
-pages. It needs ``make runtime``, and some eight minutes. One Durable Object of the real runtime sums a history and
+pages. It needs ``make runtime``, and some nine minutes. One Durable Object of the real runtime sums a history and
 stores a row for each request, and flushes all of them in one transaction every four seconds (hazard H70). Driver and
-runtime have a core each. Everything that the model knows is from runs at 25 % of the capacity that those runs say;
-nothing is fitted to the loads that are predicted.
+runtime have a core each. Everything that the model knows is from runs at 25 % of the capacity that those runs say, two
+of them with bursts; nothing is fitted to the loads that are predicted.
 
-What the model is made of: turns that requests share, told from delay in the latencies; pauses for garbage, which come
-with requests; how a latency falls with the load of the last milliseconds, extrapolated; the flush, by its time for a
-row.
+What the model is made of: turns that requests share, told from delay in the latencies; whom a turn serves, from the
+bursts; pauses for garbage, which come with requests; how a latency falls with the load of the last milliseconds,
+extrapolated; the flush, by its time for a row; and how much one run differs from the next.
+
+A new runtime is not yet at work: V8's heap grows for some 30,000 requests, after which its long collections come every
+so many requests, at every load. At a low load it shrinks again, so that many requests are played right before the
+calibration.
 """
 
-import json
-import os
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
-from urllib.request import urlopen
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sim import Scenario, load_scenario, run, schedule
+from sim import Scenario, load_scenario, run
 from sim.experiments.calibration.drawing import drawn_number
 from sim.experiments.calibration.laws import Interval, empirical
-from sim.experiments.calibration.shared_turns import SharedTurns, tell_turns_apart
-from sim.runners import live, workerd
-from sim.runners.load.abort import AbortRule
-from sim.runners.load.options import LoadOptions
-from sim.runners.load.priority import go_ahead
-from tests.evidence.fidelity_scores import LOADS, QQ_RECORDED, SATURATING_CONNECTIONS, STATISTICS, Score, Scores
+from sim.experiments.calibration.order_of_service import ServiceOrder, find_order
+from sim.experiments.calibration.shared_turns import SharedTurns, drawn_speed, tell_turns_apart
+from sim.experiments.calibration.turns import ALL_AT_ONCE, Order
+from tests.evidence.fidelity_scores import (
+    LOADS,
+    QQ_RECORDED,
+    SATURATING_CONNECTIONS,
+    STATISTICS,
+    Score,
+    Scores,
+    Service,
+)
+from tests.evidence.runtime_runs import SCENARIO, WARM_UP_MS, Measured, measure, pinned
 
 Array = NDArray[np.float64]
 
-SCENARIO = Path(__file__).with_name("workerd_ledger.toml")
-WORKER = "test/flushing.ts"
-FLUSH_S = 4.0
 PILOT_PER_S, PILOT_S = 300.0, 10.0
-CALIBRATION_RUNS = 3
-WARM_UP_MS = 1_000.0
-NEVER = AbortRule(failed_fraction=1.0)
+START_PER_S, START_S = 1_500.0, 30.0
+"""What is played right before the calibration: V8's heap has grown by then (``--trace-gc`` shows it)."""
+CALIBRATION_RUNS = 8
+BURST_RUNS = 2
 BEFORE_MS, AFTER_MS = 5.0, 10.0
 """The latest answer to what was sent so near to when the object says that it flushes shows the flush."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One run of the runtime.
-
-    Attributes
-    ----------
-    sent_ms, latency_ms : ndarray, shape (n,)
-        Of answered requests, from the actual sending.
-    throughput_per_s : float
-        Answers a second, after the warm-up.
-    cpu_ratio : float
-        Processor time of the runtime over the time of the run.
-    driver_ok : bool
-        Whether the load generator passed its own check.
-    flushes : list of (float, int)
-        When the object flushed, in ms after the first request, and how many rows.
-    """
-
-    sent_ms: Array
-    latency_ms: Array
-    throughput_per_s: float
-    cpu_ratio: float
-    driver_ok: bool
-    flushes: list[tuple[float, int]]
-
-    @property
-    def judged(self) -> Array:
-        """Latencies after the warm-up."""
-        return self.latency_ms[self.sent_ms >= WARM_UP_MS]
 
 
 @dataclass(frozen=True)
@@ -89,108 +61,28 @@ class Model:
     turns : SharedTurns
     flush_row_us : ndarray
         A value for each flush.
+    service_order : ServiceOrder or None
+        None where no burst was played: a turn then serves all that wait.
     """
 
     turns: SharedTurns
     flush_row_us: Array
+    service_order: ServiceOrder | None = None
 
 
-@contextmanager
-def first_in_line() -> Iterator[None]:
-    """Run before every ordinary process, where that is permitted, as does what is started meanwhile.
-
-    It takes no more of a core than the load needs; it is not kept waiting by others, whose waits would be measured.
-    """
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        go_ahead()
-    try:
-        yield
-    finally:
-        if os.sched_getscheduler(0) != before[0]:
-            os.sched_setscheduler(0, *before)
-
-
-@contextmanager
-def pinned() -> Iterator[str]:
-    """Start the runtime on one core, keep this process on another, and yield the address.
-
-    The object's storage is in memory where that is possible: the disk of a shared machine is its neighbours' too.
-    """
-    cores = sorted(os.sched_getaffinity(0))
-    memory = Path("/dev/shm")  # Linux; elsewhere the usual folder.
-    folder = TemporaryDirectory(prefix="headroom-fidelity-", dir=memory if memory.is_dir() else None)
-    deployment = {"flush_interval_s": FLUSH_S, "system": {}, "routes": {}}
-    with folder as state, ExitStack() as stack:
-        stack.callback(os.sched_setaffinity, 0, cores)
-        os.sched_setaffinity(0, {cores[-1]})
-        with first_in_line():
-            running = stack.enter_context(workerd.serving(deployment, worker=WORKER, raw=True, state=Path(state)))
-        os.sched_setaffinity(0, {cores[0]})
-        yield running.deployment.http
-
-
-def measure(
-    scenario: Scenario, url: str, *, route: str, rate_per_s: float, duration_s: float, seed: int, connections: int = 0
-) -> Measured:
-    """Play Poisson arrivals of one route on the runtime."""
-    asked = scenario.with_(**{"workload.arrivals.rate_per_s": rate_per_s, "workload.duration_s": duration_s})
-    asked = asked.with_shares(**{route: 1.0})
-    before_s = _runtime_cpu_s()
-    planned = schedule(asked, seed=seed)
-    time.sleep(FLUSH_S + 0.5)  # The rows of the run before are flushed: the first row of this one sets the alarm.
-    _flushes(url)
-    options = LoadOptions(abort=NEVER, connections=connections)
-    with first_in_line():
-        result = live.play(asked, planned, seed=seed, url=url, on="workerd", options=options)
-    cpu_ratio = (_runtime_cpu_s() - before_s) / result.duration_s
-    frame = result.frame[result.frame["outcome"] == "ok"]
-    sent_ms = (frame["arrival_ms"] + frame["send_lag_ms"]).to_numpy()
-    latency_ms = frame["service_latency_ms"].to_numpy()
-    order = np.argsort(sent_ms, kind="stable")
-    sent_ms, latency_ms = sent_ms[order], latency_ms[order]
-    flushes = [(one["at_ms"], one["rows"]) for one in _flushes(url)]
-    ended_ms = np.sort(sent_ms + latency_ms)
-    inside = (ended_ms > WARM_UP_MS) & (ended_ms < duration_s * 1000)
-    throughput_per_s = inside.sum() / (duration_s - WARM_UP_MS / 1000)
-    return Measured(sent_ms, latency_ms, float(throughput_per_s), cpu_ratio, result.valid, flushes)
-
-
-def _flushes(url: str) -> list[dict[str, Any]]:
-    """Return the flushes since this was last asked."""
-    with urlopen(f"{url}/flushes", timeout=30) as answer:
-        return list(json.load(answer))
-
-
-def _runtime_cpu_s() -> float:
-    """Processor time of the runtime that this process started."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    mine, total = {os.getpid()}, 0.0
-    processes = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = stat.read_text().rpartition(")")
-        except OSError:
-            continue
-        parts = rest.split()
-        processes.append((int(stat.parent.name), int(parts[1]), name, int(parts[11]) + int(parts[12])))
-    for _ in range(4):  # This process, its sitter, its tether, the runtime.
-        mine |= {pid for pid, parent, _, _ in processes if parent in mine}
-    for pid, _, name, used in processes:
-        if pid in mine and "workerd" in name:
-            total += used / ticks
-    return total
-
-
-def calibrated(runs: Sequence[Measured], *, seed: int) -> Model:
-    """Tell turns, delay, pauses and flush apart in runs at low load."""
+def calibrated(runs: Sequence[Measured], *, seed: int, with_bursts: Sequence[Measured] = ()) -> Model:
+    """Tell turns, delay, pauses and flush apart in runs at low load, and the order of service in those with bursts."""
     timers = [np.array([at_ms for at_ms, _ in one.flushes], dtype=np.float64) for one in runs]
     pairs = [(one.sent_ms, one.latency_ms) for one in runs]
     found = tell_turns_apart(pairs, rng=seed, timers=timers, what="calibration")
     longest_ms = float(np.median(found.pauses.length_ms)) / 2 if len(found.pauses.length_ms) else np.inf
-    return Model(found, np.array([us for one in runs for us in _flush_row_us(one, longest_ms=longest_ms)]))
+    order = None
+    if with_bursts:
+        pairs = [(one.sent_ms, one.latency_ms) for one in with_bursts]
+        order = find_order(pairs, lone_ms=found.lone_ms.value, further_ms=found.further_ms.value)
+        found = replace(found, further_ms=order.further_ms(np.random.default_rng(seed)))
+    rows_us = [us for one in runs for us in _flush_row_us(one, longest_ms=longest_ms)]
+    return Model(found, np.array(rows_us), order)
 
 
 def _flush_row_us(run: Measured, *, longest_ms: float) -> Iterator[float]:
@@ -206,24 +98,38 @@ def _flush_row_us(run: Measured, *, longest_ms: float) -> Iterator[float]:
 def drawn(scenario: Scenario, model: Model, rate_per_s: float, rng: np.random.Generator) -> Scenario:
     """Return the scenario of one replication: its numbers are drawn from what the calibration leaves uncertain."""
     turns, flush_us = model.turns, model.flush_row_us
-    shift_ms = model.turns.delay_slope_ms.value * (rate_per_s - turns.rate_per_s)
-    delay_ms = np.maximum(_quantiles(turns.delay.distribution) + shift_ms, 0.0)
-    lone_ms = drawn_number(turns.lone_ms, rng)
+    # Runs at one load do not tell how much of a fall within milliseconds is left where the load stays high.
+    shift_ms = turns.delay_slope_ms.value * (rate_per_s - turns.rate_per_s) * rng.uniform()
+    speed = drawn_speed(turns, rng)
+    delay_ms = speed * np.maximum(_quantiles(turns.delay.distribution) + shift_ms, 0.0)
+    lone_ms = speed * drawn_number(turns.lone_ms, rng)
+    chosen = None if model.service_order is None else model.service_order.drawn(rng)
+    further_ms = min(speed * (drawn_number(turns.further_ms, rng) if chosen is None else chosen.further_ms), lone_ms)
     changes: dict[str, Any] = {
         "workload.arrivals.rate_per_s": rate_per_s,
         "system.network.client_rtt_ms": empirical(delay_ms).model_dump(),
         "system.ledger.write_ms": lone_ms,
-        "system.durable_objects.coalesced_ms": min(drawn_number(turns.further_ms, rng), lone_ms),
+        "system.durable_objects.coalesced_ms": further_ms,
         "system.ledger.flush_row_us": float(rng.choice(flush_us)) if len(flush_us) else 1.0,
     }
     if turns.pauses.every_requests is not None:
         every = max(1, round(drawn_number(turns.pauses.every_requests, rng)))
-        lengths_ms = rng.choice(turns.pauses.length_ms, max(len(turns.pauses.length_ms), 2))
+        lengths_ms = speed * rng.choice(turns.pauses.length_ms, max(len(turns.pauses.length_ms), 2))
         changes |= {
             "system.durable_objects.collection_every_requests": every,
             "system.durable_objects.collection_ms": empirical(np.maximum(lengths_ms, 0.0)).model_dump(),
         }
+    if chosen is not None:
+        changes |= _order(chosen.order, further_ms)
     return scenario.with_(**changes)
+
+
+def _order(order: Order, further_ms: float) -> dict[str, Any]:
+    """Return what a scenario says of an order of service."""
+    where = "system.durable_objects."
+    most = {} if order.requests_max is None else {f"{where}turn_requests_max": order.requests_max}
+    said = {f"{where}turn_order": "newest" if order.newest_first else "oldest"}
+    return most | said | {f"{where}intake_ms": order.intake_ratio * further_ms}
 
 
 def _quantiles(law: Any) -> Array:
@@ -242,6 +148,7 @@ def capacity(model: Model, rng: np.random.Generator) -> Interval:
 
     draws = [
         per_s(drawn_number(turns.further_ms, rng), 1.0 if every is None else drawn_number(every, rng))
+        / drawn_speed(turns, rng)
         for _ in range(2_000)
     ]
     low, high = np.quantile(draws, [0.05, 0.95])
@@ -254,6 +161,7 @@ def predicted(
     """Return the statistics of simulated runs, one row a replication, with the quantiles of the Q-Q plot."""
     rows = []
     rng = np.random.default_rng(seed)
+    misfit_ratio = 0.0 if model.service_order is None else model.service_order.misfit_ratio
     for replication in range(replications):
         asked = drawn(scenario, model, rate_per_s, rng)
         every = asked.system.durable_objects.collection_every_requests or 0
@@ -261,7 +169,7 @@ def predicted(
         ahead_s = float(rng.uniform(0, every / rate_per_s))
         found = run(asked.with_(**{"workload.duration_s": duration_s + ahead_s}), rng=seed + replication)
         frame = found.frame[found.frame["arrival_ms"] >= 1000 * ahead_s + WARM_UP_MS]
-        latency_ms = frame["latency_ms"].to_numpy()
+        latency_ms = frame["latency_ms"].to_numpy() * np.exp(misfit_ratio * rng.standard_normal())
         row = {name: float(np.quantile(latency_ms, q)) for name, q in STATISTICS.items()}
         utilization = found.stations.loc[found.stations["station"] == "durable_objects", "utilization"]
         row["utilization"] = float(utilization.iloc[0])
@@ -304,8 +212,19 @@ def _qq_ms(predictions: pd.DataFrame, runs: Sequence[Measured]) -> dict[str, lis
     return dict(zip(names, np.concatenate([simulated, measured]).tolist(), strict=True))
 
 
+def _service(model: Model) -> Service | None:
+    """Return the order of service for the record."""
+    found = model.service_order
+    if found is None:
+        return None
+    best = found.best.order
+    intake_ms = best.intake_ratio * model.turns.further_ms.value
+    misfits_ms = found.misfit_of(best), found.misfit_of(ALL_AT_ONCE)
+    return Service(best.newest_first, best.requests_max, intake_ms, *misfits_ms)
+
+
 def workerd_calibrated(
-    *, calibration_s: float = 40.0, duration_s: float = 9.0, repeats: int = 5, replications: int = 20
+    *, calibration_s: float = 15.0, duration_s: float = 9.0, repeats: int = 5, replications: int = 60
 ) -> Scores:
     """Calibrate at a quarter of capacity, predict higher loads, measure them.
 
@@ -321,15 +240,16 @@ def workerd_calibrated(
     scenario = load_scenario(SCENARIO)
     rng = np.random.default_rng(1)
     with pinned() as url:
-        measure(scenario, url, route="append", rate_per_s=PILOT_PER_S, duration_s=2.0, seed=0)  # Compiles the Worker.
+        append = partial(measure, scenario, url, route="append")
+        append(rate_per_s=PILOT_PER_S, duration_s=2.0, seed=0)  # Compiles the Worker.
         floor = measure(scenario, url, route="floor", rate_per_s=PILOT_PER_S, duration_s=PILOT_S, seed=1).judged
-        pilot = measure(scenario, url, route="append", rate_per_s=PILOT_PER_S, duration_s=PILOT_S, seed=2)
+        pilot = append(rate_per_s=PILOT_PER_S, duration_s=PILOT_S, seed=2)
         rate_per_s = LOADS[0] * capacity(calibrated([pilot], seed=1), rng).value
-        runs = [
-            measure(scenario, url, route="append", rate_per_s=rate_per_s, duration_s=calibration_s, seed=3 + number)
-            for number in range(CALIBRATION_RUNS)
-        ]
-        model = calibrated(runs, seed=1)
+        append(rate_per_s=START_PER_S, duration_s=START_S, seed=0)
+        low = partial(append, rate_per_s=rate_per_s, duration_s=calibration_s)
+        runs = [low(seed=3 + number) for number in range(CALIBRATION_RUNS)]
+        burst_runs = [low(seed=50 + number, with_bursts=True) for number in range(BURST_RUNS)]
+        model = calibrated(runs, seed=1, with_bursts=burst_runs)
         most = capacity(model, rng)
         scores = [
             score(
@@ -354,4 +274,5 @@ def workerd_calibrated(
         rate_per_s=rate_per_s,
         saturation_per_s=scores[-1].measured["throughput"],
         scores=scores,
+        service=_service(model),
     )

@@ -103,7 +103,20 @@ def _calibration(found: Scores) -> str:
         f"[{1e6 * slope.low:+.1f}, {1e6 * slope.high:+.1f}] for each 1,000 requests/s more, where the driver against a "
         f"trivial route takes {found.floor_ms['p50']:.2f} ms (P99 {found.floor_ms['p99']:.2g}); a pause of "
         f"{found.pause_ms_p50:.0f} ms every {every.value:,.0f} requests [{every.low:,.0f}, {every.high:,.0f}] "
-        f"({regular}); flush {found.flush_row_us:.2g} us a row."
+        f"({regular}); flush {found.flush_row_us:.2g} us a row.{_order(found)}"
+    )
+
+
+def _order(found: Scores) -> str:
+    service = found.service
+    if service is None:
+        return ""
+    first = "those that came last first" if service.newest_first else "those that came first first"
+    most = "all that wait" if service.requests_max is None else f"at most {service.requests_max}"
+    return (
+        f" From bursts: a turn serves {most}, {first}, after an intake of {service.intake_ms:.2f} ms for each that "
+        f"came; latencies of the bursts are then {service.misfit_ms:.1f} ms from those measured, in the mean, and "
+        f"{service.all_at_once_ms:.1f} ms if a turn served all that wait."
     )
 
 

@@ -10,25 +10,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim import load_scenario, run
+from sim import load_scenario, play, schedule
 from sim.experiments.calibration.laws import Interval
+from tests.evidence.bursts import bursts
 from tests.evidence.fidelity_scores import QQ_RECORDED, Score, Scores
-from tests.evidence.fidelity_workerd import (
-    FLUSH_S,
-    SCENARIO,
-    Measured,
-    Model,
-    calibrated,
-    capacity,
-    predicted,
-)
+from tests.evidence.fidelity_workerd import Model, calibrated, capacity, predicted
 from tests.evidence.fidelity_workerd_text import cheaper, goals, text
+from tests.evidence.runtime_runs import BURST_EVERY_MS, BURST_REQUESTS, FLUSH_S, SCENARIO, Measured
 
-LONE_MS, FURTHER_MS, ROW_US, PAUSE_MS, EVERY = 0.5, 0.35, 8.0, 60.0, 4_000
+LONE_MS, FURTHER_MS, ROW_US, PAUSE_MS, EVERY, MOST = 0.5, 0.35, 8.0, 60.0, 4_000, 48
 
 
 @cache
-def measured(rate_per_s: float, seed: int, duration_s: float = 40.0) -> Measured:
+def measured(rate_per_s: float, seed: int, duration_s: float = 40.0, *, with_bursts: bool = False) -> Measured:
     """What a runtime with these numbers would show."""
     truth = load_scenario(SCENARIO).with_(
         **{
@@ -39,10 +33,16 @@ def measured(rate_per_s: float, seed: int, duration_s: float = 40.0) -> Measured
             "system.durable_objects.coalesced_ms": FURTHER_MS,
             "system.durable_objects.collection_every_requests": EVERY,
             "system.durable_objects.collection_ms": PAUSE_MS,
+            "system.durable_objects.turn_requests_max": MOST,
+            "system.durable_objects.turn_order": "newest",
+            "system.durable_objects.intake_ms": 0.5 * FURTHER_MS,
             "system.ledger.flush_row_us": ROW_US,
         }
     )
-    frame = run(truth, rng=seed).frame
+    planned = schedule(truth, seed)
+    if with_bursts:
+        planned = bursts(planned, requests=BURST_REQUESTS, every_ms=BURST_EVERY_MS)
+    frame = play(truth, planned, on="compiled", seed=seed).frame
     sent_ms, latency_ms = frame["arrival_ms"].to_numpy(), frame["latency_ms"].to_numpy()
     return Measured(sent_ms, latency_ms, rate_per_s, 0.0, True, list(flushes(sent_ms - sent_ms[0], latency_ms)))
 
@@ -60,7 +60,16 @@ def flushes(sent_ms: NDArray[np.float64], latency_ms: NDArray[np.float64]) -> It
 
 @cache
 def model() -> Model:
-    return calibrated([measured(600.0, seed) for seed in (1, 2, 3)], seed=1)
+    with_bursts = [measured(600.0, seed, 12.0, with_bursts=True) for seed in (4, 5)]
+    return calibrated([measured(600.0, seed) for seed in (1, 2, 3)], seed=1, with_bursts=with_bursts)
+
+
+def test_the_order_of_service_of_a_known_runtime_is_found() -> None:
+    found = model().service_order
+    assert found is not None
+    assert found.best.order.newest_first
+    assert found.best.order.requests_max == MOST
+    assert found.best.order.intake_ratio == pytest.approx(0.5, abs=0.1)
 
 
 def test_turns_pauses_and_flush_of_a_known_runtime_are_found() -> None:

@@ -13,6 +13,8 @@ from sim.results.storage import load_run
 from sim.runners.play import play
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
+from tests.evidence.fidelity_recording import load_runtime
+from tests.evidence.fidelity_workerd_text import goals
 from tests.project.tidy import ROOT
 
 README = ROOT / "README.md"
@@ -63,7 +65,12 @@ def speed() -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {"fidelity": fidelity, "speed": speed}
+def runtime() -> str:
+    """What was promised of predictions of the real runtime, and what was found."""
+    return goals(load_runtime().scores)
+
+
+TABLES: dict[str, Callable[[], str]] = {"runtime": runtime, "fidelity": fidelity, "speed": speed}
 """How each table is made."""
 
 

@@ -9,10 +9,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from sim import load_run, load_scenario
 from sim.judgement.comparison import Agreement
 from tests.project.readme import README, recorded_comparison, written
 from tests.sim.test_cli import answered, headroom, serving
@@ -84,3 +86,9 @@ def test_the_python_call_in_the_docstring_runs() -> None:
     code = "import doctest, sim.runners.play; print(doctest.testmod(sim.runners.play))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=README.parent, capture_output=True, text=True, check=True)
     assert "failed=0" in ended.stdout
+
+
+def test_the_day_of_the_recorded_run_is_the_recording_s() -> None:
+    recorded = load_run(README.parent / "reports/baselines/launch_reference.parquet", scenario=load_scenario("launch"))
+    day = datetime.fromisoformat(str(recorded.generator["started_utc"]))
+    assert f"recorded run of {day.day} {day:%B %Y}" in TEXT

@@ -18,7 +18,7 @@ from sim import load_scenario, plan
 from sim.foundation.errors import UsageError
 from sim.models import registry
 from sim.models.component import Component
-from sim.models.own import load_components
+from sim.scenario.own_components import load_components
 from tests.project.tidy import ROOT
 
 MODEL_ONLY = {"client"}

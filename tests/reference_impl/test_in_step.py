@@ -29,6 +29,33 @@ LAUNCH = load_scenario("launch")
 NEVER = {"system.ledger.flush_interval_s": 1e6}
 """The reference's alarms ring at whole milliseconds, as the platform's do; the model's do not."""
 
+SESSIONS = ("first-primary", "bookmark", "first-unconstrained")
+REPLICATED = load_scenario("feed").with_(
+    **{
+        "system.posts.replicas": 3,
+        "system.posts.replica_rtt_ms": {"distribution": "lognormal", "median": 5.0, "p99": 20.0},
+        "system.posts.replica_lag_ms": {"distribution": "lognormal", "median": 100.0, "p99": 1_500.0},
+        "routes.feed.steps": ["workers.compute", *({"use": "posts.read", "session": name} for name in SESSIONS)],
+        "routes.post.steps": [
+            "workers.compute",
+            {"use": "posts.write", "rows_written": 3, "session": True},
+            {"use": "posts.read", "rows_read": 3, "session": "bookmark", "chance": 0.5},
+            {"use": "posts.write", "spawn": True},
+        ],
+        "workload.keys.count": 40,
+    }
+)
+"""Reads that wait for what their session has seen, on three replicas, beside writes that belong to no session."""
+
+PLACED = load_scenario("feed").with_(
+    **{
+        "system.workers.placement": "smart",
+        "system.workers.placement_rtt_ms": {"distribution": "lognormal", "median": 80.0, "p99": 160.0},
+        "system.workers.calls_rtt_ms": {"users": 2.0, "posts": {"distribution": "lognormal", "median": 90, "p99": 170}},
+    }
+)
+"""Requests that travel on to a Worker which runs near one database, and far from the other."""
+
 SCENARIOS: dict[str, tuple[Scenario, float, int]] = {
     "launch at its peak": (LAUNCH.with_(**NEVER), 57.9, 1_000),
     "launch, a database at 80 %": (LAUNCH.with_(**NEVER).with_shares(search=1.0), 800.0, 2_000),
@@ -46,8 +73,25 @@ SCENARIOS: dict[str, tuple[Scenario, float, int]] = {
         900.0,
         2_500,
     ),
+    "launch, one ledger that serves some of the newest at once": (
+        LAUNCH.with_(
+            **{
+                "system.durable_objects.shards": 1,
+                "system.durable_objects.coalesced_ms": 0.5,
+                "system.durable_objects.turn_requests_max": 6,
+                "system.durable_objects.turn_order": "newest",
+                "system.durable_objects.intake_ms": 0.2,
+                "system.durable_objects.collection_every_requests": 150,
+                "system.durable_objects.collection_ms": 20.0,
+            },
+        ),
+        900.0,
+        2_500,
+    ),
     "the policy seed": (LAUNCH.with_(**{"system.ledger.policy": "seed"}), 57.9, 600),
     "feed: chances, spawned and concurrent steps": (load_scenario("feed"), 50.0, 1_000),
+    "feed: sessions on replicas of D1": (REPLICATED, 150.0, 1_500),
+    "feed: Workers near their far database": (PLACED, 50.0, 600),
     "social: cache, KV, queues, rooms": (load_scenario("social"), 138.9, 1_000),
     "assistant: adapters, a full minute, vectors": (load_scenario("assistant"), 8.0, 1_000),
 }
@@ -90,6 +134,13 @@ def test_a_full_queue_refuses_the_same_requests_where_turns_are_shared() -> None
     assert 100 < (outcomes == "overloaded").sum() < 1_000
     answered = (outcomes == "ok").to_numpy()
     assert np.allclose(measured["latency_ms"][answered], simulated["latency_ms"][answered], rtol=0, atol=NEAR_MS)
+
+
+def test_the_sessions_of_this_comparison_wait_and_queue() -> None:
+    """Reads wait for bookmarks, some for long, and for each other, so that agreement says something of it."""
+    simulated, _ = both(*SCENARIOS["feed: sessions on replicas of D1"])
+    assert (simulated["posts_ms"] > 300.0).sum() > 50
+    assert (simulated["posts_queue_ms"] > 0.0).sum() > 50
 
 
 def test_flushes_are_in_step_but_for_the_whole_milliseconds_of_an_alarm() -> None:

@@ -19,9 +19,12 @@ from urllib.request import urlopen
 
 import pytest
 
+from sim import load_scenario, run
 from sim.cli import app, main
+from sim.foundation.files import plain
 from sim.judgement.judge import status_of, worst
 from sim.judgement.targets import Verdict
+from sim.report.json_document import run_document
 from tests.project.tidy import ROOT
 
 SHORT = "--set workload.duration_s=20 --set workload.warm_up_s=2 --set workload.live_s=2".split()
@@ -123,6 +126,14 @@ def test_run_prints_tables_and_writes_document_and_run(tmp_path: Path) -> None:
     assert "95 % interval" in again.stderr
 
 
+def test_a_run_of_the_command_line_is_the_call_of_the_notebooks() -> None:
+    said = json.loads(headroom("run", "launch", *SHORT, "--seed", "7", "--json", "-").stdout)
+    short = {"workload.duration_s": 20, "workload.warm_up_s": 2, "workload.live_s": 2}
+    called = run_document(run(load_scenario("launch").with_(**short), rng=7))
+    for key in ("requests", "verdict", "targets"):
+        assert said[key] == plain(called[key]), key
+
+
 @pytest.mark.parametrize(
     ("until", "verdict", "reached", "status"),
     [
@@ -150,6 +161,8 @@ def test_compare_of_a_run_with_itself_agrees(tmp_path: Path) -> None:
     ended = headroom("compare", "run.parquet", "run.parquet", "--json", "-", cwd=tmp_path)
     assert ended.returncode == 0
     assert json.loads(ended.stdout)["agrees"] is True
+    assert "run against run" in ended.stderr, "both are simulated: neither is a measurement"
+    assert "P50 and P99 of the latency over all routes decide: agrees." in " ".join(ended.stderr.split())
 
 
 def test_cost_says_volume_limits_and_what_runs_away(tmp_path: Path) -> None:

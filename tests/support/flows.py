@@ -70,6 +70,7 @@ class States:
     declared: tuple[f.Station, ...]
     links: tuple[f.Link, ...]
     counters: tuple[f.Counter, ...]
+    stamps: tuple[f.Stamp, ...]
     latch: f.Latch
     buckets: tuple[f.Bucket, ...]
     budgets: tuple[f.RetryBudget, ...]
@@ -91,9 +92,17 @@ def queues(stations: tuple[f.Station, ...]) -> tuple[f.Station, ...]:
 
 def states(draw: Draw) -> States:
     """Few names, so that steps meet at them; the first station always has a queue."""
-    kinds = ("fcfs", draw(one("fcfs", "priority", "ps")), draw(one("priority", "ps")))
+    kinds = ("fcfs", draw(one("fcfs", "lcfs", "priority", "ps")), draw(one("lcfs", "priority", "ps")))
     stations = tuple(
-        f.Station(f"s{i}", draw(one(1, 1, 2)), draw(INSTANCES), draw(one(None, None, 0, 1, 2)), kind, draw(ERRORS))
+        f.Station(
+            f"s{i}",
+            draw(one(1, 1, 2)),
+            draw(INSTANCES),
+            draw(one(None, None, 0, 1, 2)),
+            kind,
+            draw(ERRORS),
+            queue=draw(one("", "", "s0", "b")),
+        )
         for i, kind in enumerate(kinds)
     )
     return States(
@@ -101,6 +110,7 @@ def states(draw: Draw) -> States:
         declared=stations,
         links=(f.Link("wire", 1000.0), f.Link("shared", 1000.0, shared=True, instances=draw(INSTANCES))),
         counters=tuple(f.Counter(name, draw(INSTANCES)) for name in ("rows", "log")),
+        stamps=tuple(f.Stamp(name, draw(INSTANCES)) for name in ("written", "seen")),
         latch=f.Latch("alarm", draw(INSTANCES)),
         buckets=(f.Bucket("rate", draw(one(100.0, 700.0)), 2.0, draw(INSTANCES)), f.Bucket("wide", 1e9, 1.5)),
         budgets=(f.RetryBudget("budget", draw(one(0.0, 0.5)), 2.0), f.RetryBudget("rich", 2.0, 10.0)),
@@ -122,12 +132,15 @@ def time(draw: Draw, s: States) -> Any:
     if draw(st.booleans()):
         return distribution
     of = draw(one(None, *s.counters, *NUMBERS))
+    since = draw(one(None, *s.stamps)) if of is None else None
     paces = tuple(f.Pace(windows(draw), draw(one(0.0, 0.0, 0.1, 0.5, 1.0))) for _ in range(draw(one(0, 0, 1, 3))))
-    return f.Time(distribution, draw(one(0.0, 0.5, 1.0)), draw(one(0.0, 0.25, 1.0)), of, draw(one(None, 0, 2)), paces)
+    return f.Time(
+        distribution, draw(one(0.0, 0.5, 1.0)), draw(one(0.0, 0.25, 1.0)), of, draw(one(None, 0, 2)), paces, since
+    )
 
 
 CONDITIONS: tuple[Callable[[Draw, States], f.Condition], ...] = (
-    lambda draw, _: f.Chance(draw(one(0.0, 0.3, 0.7, 1.0)), draw(STREAMS), shared=draw(SHARED)),
+    *[lambda draw, _: f.Chance(draw(one(0.0, 0.3, 0.7, 1.0)), draw(STREAMS), shared=draw(SHARED))] * 2,
     lambda draw, s: f.Idle(draw(one(*queues(s.declared))), draw(WHOLE)),
     lambda draw, s: f.Waiting(draw(one(*s.declared)), draw(LOW)),
     lambda draw, s: f.CountAtLeast(draw(one(*s.counters)), draw(one(-1.0, 0.5, 1, 2, 3))),
@@ -196,6 +209,8 @@ SIMPLE: tuple[Callable[[Draw, States, int], f.Step], ...] = (
     lambda draw, s, _: f.Count(draw(one(*s.counters)), draw(one(1.0, 0.5, -1.0, "tokens_in", "key"))),
     lambda draw, s, _: f.Reset(draw(one(*s.counters))),
     lambda draw, s, _: f.Move(*draw(st.permutations(s.counters))),
+    lambda draw, s, _: f.Gather(draw(one(*queues(s.declared))), draw(one(*s.counters)), draw(one(None, 1, 2))),
+    lambda draw, s, _: f.Mark(*draw(st.permutations(s.stamps))[: draw(one(1, 2))]),
 )
 NESTED: tuple[Callable[[Draw, States, int], f.Step], ...] = (
     hold,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from sim.results.metrics import unit_of
 from sim.scenario.scenario import Scenario, load_scenario
 
 MU_PER_S = 200.0
@@ -28,14 +29,15 @@ statistic = "p99"
 target = {target}
 alert = {alert}
 direction = "below"
-unit = "ms"
+unit = "{unit}"
 """
 
 
 def judged_by(folder: Path, *rows: tuple[str, float]) -> Scenario:
     """Return launch with P99 targets alone, each a metric and its line; the alert is at twice that."""
     path = folder / "targets.toml"
-    path.write_text("".join(TARGET.format(metric=m, target=t, alert=2 * t) for m, t in rows), encoding="utf-8")
+    lines = (TARGET.format(metric=name, target=line, alert=2 * line, unit=unit_of(name)) for name, line in rows)
+    path.write_text("".join(lines), encoding="utf-8")
     return load_scenario("launch").with_(targets=str(path))
 
 

@@ -212,6 +212,17 @@ def binary(machine: Machine, op: Instruction) -> None:
     machine.registers[op.p3] = arithmetic(op.code, machine.registers.get(op.p2), right=machine.registers.get(op.p1))
 
 
+def bits(machine: Machine, op: Instruction) -> None:
+    """Compute P3 from the bits of P2 and P1: a check of a list keeps so whether one of its values is NULL."""
+    left, right = (converted(machine.registers.get(place), "D") for place in (op.p2, op.p1))
+    if left is None or right is None:
+        machine.registers[op.p3] = None
+        return
+    if not isinstance(left, int) or not isinstance(right, int):
+        raise UnknownError(f"{op.code} of values that are no whole numbers")
+    machine.registers[op.p3] = left & right if op.code == "BitAnd" else left | right
+
+
 def logic(machine: Machine, op: Instruction) -> None:
     """Compute P3 from the truth of P1 and P2."""
     left, right = is_true(machine.registers.get(op.p1)), is_true(machine.registers.get(op.p2))
@@ -296,6 +307,7 @@ CODES: Mapping[str, Code] = {
     **dict.fromkeys(("Function", "PureFunc"), function),
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Divide", "Remainder", "Concat"), binary),
     **dict.fromkeys(("And", "Or"), logic),
+    **dict.fromkeys(("BitAnd", "BitOr"), bits),
     **dict.fromkeys(("Goto", "Init"), jump_always),
     "FkCounter": count_orphans,
     "FkIfZero": jump_if_no_orphans,

@@ -17,7 +17,7 @@ from sim.engines.compiled_engine.kernel.loop import DONE
 from sim.engines.compiled_engine.lowering import lower
 from sim.engines.compiled_engine.placement import Placement
 from sim.engines.compiled_engine.world import World
-from sim.engines.recording import UNFINISHED, Recording, StationUse
+from sim.engines.recording import UNFINISHED, FollowerUse, Recording, StationUse, follower_uses
 from sim.flow.numbering import numbered
 from sim.flow.validation import check
 from sim.randomness.streams import checked_seed
@@ -87,7 +87,7 @@ def simulate(flow: f.Flow, schedule: "Schedule", *, seed: int) -> Recording:
         stations=uses,
         end_ms=end_ms,
         horizon_ms=float(world.get("horizon_ms")) if world.get("horizon_ms") < inf else end_ms,
-        spawned_failures=int(world.get("spawned_failures")),
+        followers=_followers(program.followers, world),
         interrupted=interrupted,
     )
 
@@ -116,6 +116,12 @@ def _uses(placement: Placement, world: World) -> tuple[StationUse, ...]:
         )
         uses.append(use)
     return tuple(uses)
+
+
+def _followers(names: tuple[str, ...], world: World) -> tuple[FollowerUse, ...]:
+    """Return how the background flows of each step ended."""
+    counts = world.tables["followers"].reshape(-1, len(f.OUTCOMES))
+    return follower_uses(dict(zip(names, counts.tolist(), strict=False)))
 
 
 def _blank_unfinished(world: World) -> None:

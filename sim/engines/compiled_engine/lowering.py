@@ -16,6 +16,7 @@ from sim import flow as f
 from sim.engines.compiled_engine.kernel import layout as k
 from sim.engines.compiled_engine.placement import SHARED, Placement
 from sim.engines.compiled_engine.tables import ATTRIBUTES, Tables, rows
+from sim.flow.numbering import plain_name
 from sim.foundation.errors import ModelError
 from sim.randomness.streams import stream_key
 
@@ -41,6 +42,8 @@ class Program:
         Steps that set timers.
     starts_max : int
         Largest number of flows that one instruction starts.
+    followers : tuple of str
+        Names of the steps that start background flows, in the order of their counts.
     """
 
     code: NDArray[np.void]
@@ -50,6 +53,7 @@ class Program:
     slots: int
     timer_queues: int
     starts_max: int
+    followers: tuple[str, ...]
 
 
 def lower(flow: f.Flow, routes: tuple[str, ...], *, seed: int) -> Program:
@@ -85,6 +89,7 @@ class _Writer:
         self.held: tuple[f.Station, ...] = ()
         self.failing: list[tuple[dict[str, Any], tuple[f.Station, ...]]] = []
         self.depth = self.slots = self.timer_queues = 0
+        self.followers: dict[str, int] = {}
         self.starts_max = 1
         handlers: dict[type, Callable[[Any], None]] = {
             f.Delay: self._delay,
@@ -101,6 +106,8 @@ class _Writer:
             f.Count: self._count,
             f.Reset: self._reset,
             f.Move: self._move,
+            f.Gather: self._gather,
+            f.Mark: self._mark,
             f.Spawn: self._spawn,
             f.Custom: self._custom,
         }
@@ -114,7 +121,8 @@ class _Writer:
             patch(self._body(steps, spawn))
         jumps = np.array(self.jumps, dtype=np.int64)
         code = rows(self.code, k.INSTRUCTION)
-        return Program(code, jumps, self.tables, self.placement, self.slots, self.timer_queues, self.starts_max)
+        sizes = (self.slots, self.timer_queues, self.starts_max)
+        return Program(code, jumps, self.tables, self.placement, *sizes, tuple(self.followers))
 
     # ------------------------------------------------------------ bodies
 
@@ -189,8 +197,8 @@ class _Writer:
         station = step.station
         place = self.placement.of(station)
         level = self.placement.levels[station.name].index(step.priority if station.discipline == "priority" else 0)
-        self._add_failing(k.SEIZE, level=level, error=OUTCOME_CODE[station.error], **place)
-        self._add(k.WAITED, category=self.categories[f"{station.name}_queue"], **place)
+        self._add_failing(k.SEIZE, level=1 + level, error=OUTCOME_CODE[station.error], **place)
+        self._add(k.WAITED, category=self.categories[f.queue_category(station)], **place)
 
     def _hold(self, step: f.Hold) -> None:
         self._seize(step)
@@ -287,7 +295,8 @@ class _Writer:
 
     def _spawn(self, step: f.Spawn) -> None:
         place = {} if step.once is None else self.placement.of(step.once)
-        spawn = self._add(k.SPAWN, key=stream_key(self.seed, step.stream), **place)
+        counts = len(OUTCOME_CODE) * self.followers.setdefault(plain_name(step.stream), len(self.followers))
+        spawn = self._add(k.SPAWN, key=stream_key(self.seed, step.stream), slot=counts, **place)
         self._start(spawn, step.steps, step)
 
     # ------------------------------------------------------------ steps that take no time
@@ -306,6 +315,16 @@ class _Writer:
     def _move(self, step: f.Move) -> None:
         into = self.placement.of(step.into)
         self._add(k.MOVE, goto=into["first"], times=into["instances"], **self.placement.of(step.counter))
+
+    def _gather(self, step: f.Gather) -> None:
+        into = self.placement.of(step.into)
+        most = {} if step.at_most is None else {"need": step.at_most}
+        self._add(k.GATHER, goto=into["first"], times=into["instances"], **most, **self.placement.of(step.station))
+
+    def _mark(self, step: f.Mark) -> None:
+        place = self.placement.of
+        at = {} if step.at is None else {"goto": place(step.at)["first"], "times": place(step.at)["instances"]}
+        self._add(k.MARK, **at, **place(step.stamp))
 
     def _custom(self, step: f.Custom) -> None:
         raise ModelError(

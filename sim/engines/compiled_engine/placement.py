@@ -1,7 +1,7 @@
 """The position of each instance of state in the tables of the compiled machine, and its initial contents.
 
-All instances of all stations are in one table, those of all counters in another, and so on; a declaration becomes the
-index of its first instance and the number of instances.
+All instances of all stations are in one table, those of all counters and stamps in another, and so on; a declaration
+becomes the index of its first instance and the number of instances.
 """
 
 from collections.abc import Iterable
@@ -30,19 +30,22 @@ class Placement:
     Attributes
     ----------
     levels : dict of str to list of int
-        The priorities that occur at each station, lowest first: each has a waiting list of its own.
+        The priorities that occur at each station, lowest first: each has a waiting list of its own, after the list of
+        what was gathered.
     """
 
     def __init__(self, flow: f.Flow) -> None:
         self.stations: tuple[f.Station, ...] = f.states(flow, f.Station)
         self.links: tuple[f.Link, ...] = tuple(link for link in f.states(flow, f.Link) if link.shared)
         self.counters: tuple[f.Counter, ...] = f.states(flow, f.Counter)
+        self.stamps: tuple[f.Stamp, ...] = f.states(flow, f.Stamp)
         self.latches: tuple[f.Latch, ...] = f.states(flow, f.Latch)
         self.buckets: tuple[f.Bucket, ...] = f.states(flow, f.Bucket)
         self.budgets: tuple[f.RetryBudget, ...] = f.states(flow, f.RetryBudget)
         self.levels = _levels(flow, self.stations)
         self._places: dict[tuple[type, str], int] = {}
-        for group in ((*self.stations, *self.links), self.counters, self.latches, self.buckets, self.budgets):
+        numbers = (*self.counters, *self.stamps)
+        for group in ((*self.stations, *self.links), numbers, self.latches, self.buckets, self.budgets):
             self._place(group)
 
     def _place(self, group: Iterable[Any]) -> None:
@@ -57,7 +60,7 @@ class Placement:
 
     def server_rows(self) -> tuple[NDArray[np.void], NDArray[np.void]]:
         """Return one row for each instance of a station or shared link, and the waiting lists; shapes (n,) and (m,)."""
-        declared = [(station, len(self.levels[station.name])) for station in self.stations]
+        declared = [(station, 1 + len(self.levels[station.name])) for station in self.stations]
         declared += [(f.Station(link.name, instances=link.instances), 1) for link in self.links]
         servers = np.zeros(sum(station.instances for station, _ in declared), k.SERVER)
         servers["index"] = np.arange(len(servers))
@@ -70,6 +73,7 @@ class Placement:
             rows["limit"] = NO_LIMIT if station.queue_limit is None else station.queue_limit
             rows["lists"] = lists + levels * np.arange(station.instances)
             rows["levels"] = levels
+            rows["newest_first"] = station.discipline == "lcfs"
             place, lists = place + station.instances, lists + levels * station.instances
         heads = np.full(2 * lists, k.NONE).view(k.LIST)
         return servers, heads
@@ -84,8 +88,9 @@ class Placement:
         return np.array([(b.burst, b.ratio, b.burst) for b in self.budgets], dtype=k.BUDGET)
 
     def counts(self) -> NDArray[np.float64]:
-        """Return a 0 for each instance of a counter; shape (n,)."""
-        return np.zeros(sum(counter.instances for counter in self.counters))
+        """Return a 0 for each instance of a counter, then minus infinity for each of a stamp; shape (n,)."""
+        zeros = np.zeros(sum(counter.instances for counter in self.counters))
+        return np.append(zeros, np.full(sum(stamp.instances for stamp in self.stamps), -inf))
 
     def flags(self) -> NDArray[np.int8]:
         """Return a 0 for each instance of a latch; shape (n,)."""

@@ -67,6 +67,8 @@ class Tables:
         row["at_most"] = inf if time.at_most is None else time.at_most
         if isinstance(time.of, f.Counter):
             row |= self.placement.of(time.of)
+        elif time.since is not None:
+            row |= {"attribute": k.SINCE, **self.placement.of(time.since)}
         elif time.of is not None:
             row["attribute"] = ATTRIBUTES[time.of]
         row |= self._windows_of((pace.windows, pace.speed) for pace in time.paces)

@@ -10,6 +10,7 @@ from sim.engines.compiled_engine.kernel import layout as k
 from sim.engines.compiled_engine.kernel.loop import NO_ROOM, ROOM, machine
 from sim.engines.compiled_engine.lowering import Program
 from sim.engines.recording import UNFINISHED
+from sim.flow import OUTCOMES
 
 if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
@@ -47,6 +48,7 @@ class World:
             "outcome": np.full(requests, UNFINISHED, dtype=np.int8),
             "attempts": np.ones(requests, dtype=np.int16),
             "attributed_ms": np.zeros((categories, requests)),
+            "followers": np.zeros(max(1, len(program.followers)) * len(OUTCOMES), dtype=np.int64),
             "events": events,
             "timers": np.zeros(0, k.TIMER),
             "soon": np.zeros(0, k.EVENT),

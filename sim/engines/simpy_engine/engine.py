@@ -17,13 +17,13 @@ from simpy.events import Timeout
 
 from sim import flow as f
 from sim.engines.checks import check_ended, check_little, check_memory, check_schedule
-from sim.engines.recording import UNFINISHED, Recording
+from sim.engines.recording import UNFINISHED, Recording, follower_uses
 from sim.engines.simpy_engine.clock import Clock
 from sim.engines.simpy_engine.draws import NUMBERS_PER_DRAW, drawing_steps
 from sim.engines.simpy_engine.memory import Memory
 from sim.engines.simpy_engine.stations import Instance
 from sim.engines.simpy_engine.token import FlowFailed, Join, Token
-from sim.flow.numbering import numbered
+from sim.flow.numbering import numbered, plain_name
 from sim.flow.validation import check
 from sim.randomness.streams import checked_seed, child_context, uniform
 
@@ -90,7 +90,8 @@ class _Simulation:
         self.outcome = np.full(requests, UNFINISHED, dtype=np.int8)
         self.attempts = np.ones(requests, dtype=np.int16)
         self.attributed_ms = np.zeros((requests, len(self.categories)))
-        self.spawned_failures = 0
+        spawns = (plain_name(step.stream) for step in f.walk(flow) if isinstance(step, f.Spawn))
+        self.followers = {name: [0] * len(f.OUTCOMES) for name in spawns}
         # The handler of a step that takes time, or branches, returns a generator; one that acts at once returns None.
         handlers: dict[type, Callable[[Any, Token], Walk | None]] = {
             f.Delay: self._delay,
@@ -105,6 +106,8 @@ class _Simulation:
             f.Count: self.memory.count,
             f.Reset: self.memory.reset,
             f.Move: self.memory.move,
+            f.Gather: self.memory.gather,
+            f.Mark: self.memory.mark,
             f.Spawn: self._spawn,
             f.Repeat: self._repeat,
             f.Attempt: self._attempt,
@@ -217,7 +220,7 @@ class _Simulation:
         yield instance.join(step.priority)
         waited_ms = self.env.now - began
         instance.meter.waited_ms += waited_ms
-        token.attributed_ms[self.categories[f"{step.station.name}_queue"]] += waited_ms
+        token.attributed_ms[self.categories[f.queue_category(step.station)]] += waited_ms
 
     def _transfer(self, step: f.Transfer, token: Token) -> Walk:
         size_bytes = self.memory.draws.attribute(step.size, token.request)
@@ -349,10 +352,12 @@ class _Simulation:
         def process() -> Walk:
             yield Timeout(self.env, self.memory.duration_ms(self.memory.draws.of(step), follower))
             latch[place] = False
+            outcome = "ok"
             try:
                 yield from self._walk(step.steps, follower)
-            except FlowFailed:
-                self.spawned_failures += 1
+            except FlowFailed as failure:
+                outcome = str(failure)
+            self.followers[plain_name(step.stream)][OUTCOME_CODE[outcome]] += 1
 
         self.env.process(process())
 
@@ -373,6 +378,6 @@ class _Simulation:
             stations=uses,
             end_ms=self.env.now,
             horizon_ms=horizon_ms,
-            spawned_failures=self.spawned_failures,
+            followers=follower_uses(self.followers),
             interrupted=interrupted,
         )

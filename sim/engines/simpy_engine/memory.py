@@ -1,8 +1,9 @@
-"""The state of a simulated deployment: stations, counters, alarms, token buckets, retry budgets.
+"""The state of a simulated deployment: stations, counters, stamps, alarms, token buckets, retry budgets.
 
 It is declared in ``sim/flow/state.py``. A request's key selects the instance of each.
 """
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from simpy import Environment
@@ -10,7 +11,7 @@ from simpy import Environment
 from sim import flow as f
 from sim.engines.recording import StationUse
 from sim.engines.simpy_engine.draws import Draws, Sampler
-from sim.engines.simpy_engine.stations import Instance, PriorityInstance, SharingInstance
+from sim.engines.simpy_engine.stations import Instance, NewestInstance, PriorityInstance, SharingInstance
 from sim.engines.simpy_engine.token import Token
 from sim.flow.windows import paced_ms
 from sim.randomness.streams import stream_key, uniform
@@ -18,7 +19,7 @@ from sim.randomness.streams import stream_key, uniform
 if TYPE_CHECKING:
     from sim.scenario.schedule import Schedule
 
-INSTANCE = {"fcfs": Instance, "priority": PriorityInstance, "ps": SharingInstance}
+INSTANCE = {"fcfs": Instance, "lcfs": NewestInstance, "priority": PriorityInstance, "ps": SharingInstance}
 
 
 class Memory:
@@ -49,6 +50,7 @@ class Memory:
             if link.shared
         }
         self.counters = {c.name: [0.0] * c.instances for c in f.states(flow, f.Counter)}
+        self.stamps = {s.name: [-inf] * s.instances for s in f.states(flow, f.Stamp)}
         self.latches = {latch.name: [False] * latch.instances for latch in f.states(flow, f.Latch)}
         self.buckets = {b.name: [(b.burst, 0.0)] * b.instances for b in f.states(flow, f.Bucket)}
         self.budgets = {b.name: b.burst for b in f.states(flow, f.RetryBudget)}
@@ -79,7 +81,7 @@ class Memory:
         duration_ms = sampler.value(token.request, token.context)
         time = sampler.time
         if time.of is None:
-            return duration_ms
+            return duration_ms if time.since is None else self._left_ms(time.since, duration_ms, token)
         if isinstance(time.of, f.Counter):
             counts = self.counters[time.of.name]
             amount = counts[self.key[token.request] % len(counts)]
@@ -88,6 +90,12 @@ class Memory:
         if time.at_most is not None:
             amount = min(amount, time.at_most)
         return duration_ms + time.each_ms * amount
+
+    def _left_ms(self, since: f.Stamp, duration_ms: float, token: Token) -> float:
+        """Return what is left of a time that began when its stamp was set."""
+        stamps = self.stamps[since.name]
+        passed_ms = self.env.now - stamps[self.key[token.request] % len(stamps)]
+        return max(0.0, duration_ms - passed_ms)
 
     def holds(self, condition: f.Condition, token: Token) -> bool:
         """Return whether *condition* is true for this token now."""
@@ -137,6 +145,22 @@ class Memory:
         key = self.key[token.request]
         into[key % len(into)] += source[key % len(source)]
         source[key % len(source)] = 0.0
+
+    def gather(self, step: f.Gather, token: Token) -> None:
+        """Have what waits served next, and count it."""
+        at_most = inf if step.at_most is None else step.at_most
+        into = self.counters[step.into.name]
+        into[self.key[token.request] % len(into)] += self.station(step.station, token).gather(at_most)
+
+    def mark(self, step: f.Mark, token: Token) -> None:
+        """Set a stamp to now, or to another one that is later."""
+        stamps, key = self.stamps[step.stamp.name], self.key[token.request]
+        place = key % len(stamps)
+        if step.at is None:
+            stamps[place] = self.env.now
+        else:
+            others = self.stamps[step.at.name]
+            stamps[place] = max(stamps[place], others[key % len(others)])
 
     def latch(self, latch: f.Latch, token: Token) -> tuple[list[bool], int]:
         """Return the flags of *latch*, and the index of this token's."""

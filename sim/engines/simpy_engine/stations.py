@@ -1,4 +1,4 @@
-"""Servers behind a queue, as SimPy events: in order of arrival, by priority, or processor sharing.
+"""Servers behind a queue, as SimPy events: in order of arrival, newest first, by priority, or processor sharing.
 
 One object here is one *instance* of a station. It accumulates two integrals over time, of busy servers and of waiting
 requests, and the sum of the waits, so that every run can be checked by Little's law.
@@ -58,15 +58,16 @@ class Meter:
 
 
 class Instance:
-    """Servers with one queue, first come first served."""
+    """Servers with one queue, first come first served; and what was gathered from it, which is served before."""
 
-    __slots__ = ("env", "free", "idle_ms", "limit", "meter", "queue", "released_ms", "servers")
+    __slots__ = ("env", "free", "gathered", "idle_ms", "limit", "meter", "queue", "released_ms", "servers")
 
     def __init__(self, env: Environment, station: Station, horizon_ms: float) -> None:
         self.env = env
         self.servers = self.free = station.servers
         self.limit = inf if station.queue_limit is None else station.queue_limit
         self.queue: Any = deque()
+        self.gathered: deque[Event] = deque()
         self.meter = Meter(horizon_ms)
         self.released_ms = -inf
         self.idle_ms = inf
@@ -87,17 +88,24 @@ class Instance:
         self._enqueue(place, priority)
         return place
 
+    def gather(self, at_most: float) -> int:
+        """Serve what waits, at most *at_most* requests, before anything that arrives later; return their number."""
+        count = int(min(len(self.queue), at_most))
+        self.gathered.extend(self._dequeue() for _ in range(count))
+        return count
+
     def release(self) -> None:
-        """Pass the server to the request that has waited longest, or leave it idle."""
+        """Pass the server to the request whose turn it is, or leave it idle."""
         now = self.env.now
         meter = self.meter
         meter.advance(now)
         meter.served += 1
         self.released_ms = now
-        if self.queue:
+        if meter.waiting:
             meter.waiting -= 1
             self.idle_ms = 0.0
-            self._dequeue().succeed()
+            place = self.gathered.popleft() if self.gathered else self._dequeue()
+            place.succeed()
         else:
             meter.busy -= 1
             self.free += 1
@@ -107,6 +115,16 @@ class Instance:
 
     def _dequeue(self) -> Event:
         place: Event = self.queue.popleft()
+        return place
+
+
+class NewestInstance(Instance):
+    """Servers with one queue, last come first served."""
+
+    __slots__ = ()
+
+    def _dequeue(self) -> Event:
+        place: Event = self.queue.pop()
         return place
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from sim.experiments.calibration.found import Number
 from sim.experiments.calibration.laws import Interval, Law
 from sim.foundation.errors import SimError, UsageError
 from sim.randomness.distributions import NORMAL_P99, AnyDistribution, Lognormal
@@ -41,6 +42,22 @@ def drawn(law: Law, rng: np.random.Generator) -> AnyDistribution:
         except SimError:
             continue
     return law.distribution
+
+
+def drawn_entry(law: Law | Number, rng: np.random.Generator, *, speed: float = 1.0) -> Any:
+    """Return what a scenario holds of a distribution or number that is drawn from what *law* leaves open.
+
+    Parameters
+    ----------
+    law : Law or Number
+    rng : Generator
+    speed : float
+        How many times as long it takes, in a run whose machine is slower or faster.
+    """
+    if isinstance(law, Number):
+        return law.as_entry(speed * drawn_number(law.interval, rng))
+    found = drawn(law, rng)
+    return (found if speed == 1.0 else scaled(found, speed)).model_dump()
 
 
 def drawn_number(number: Interval, rng: np.random.Generator) -> float:

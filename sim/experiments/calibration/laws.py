@@ -99,6 +99,11 @@ class Law:
         """The family, as a scenario writes it."""
         return self.distribution.distribution
 
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The distribution as a scenario holds it."""
+        return self.distribution.model_dump()
+
     def __str__(self) -> str:
         numbers = ", ".join(
             f"{key} {one.value:.4g} [{one.low:.4g}, {one.high:.4g}]" for key, one in self.intervals.items()

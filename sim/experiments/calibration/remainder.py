@@ -1,5 +1,8 @@
 """The distribution of one part of a sum whose other parts are known: of a distance, when the query is known.
 
+The part may be drawn several times (two queries of one kind): its draws are independent, so that mean and variance of
+one are those of all over their number.
+
 Mean and variance of the part are those of the sum less those of the others, which are drawn independently of it. The
 family is the one with which the simulated sum lies nearest to what was measured, and it must fit: the distance of the
 sum is compared with those of sums simulated with the fitted part, fitted again each time.
@@ -46,7 +49,7 @@ def uniform_part(mean: float, cv2: float) -> AnyDistribution:
 FAMILIES: tuple[Callable[[float, float], AnyDistribution], ...] = (lognormal_service, phased_service, uniform_part)
 
 
-def fit_remainder(total: Array, others: Sequence[Part], *, rng: int, what: str) -> Law:
+def fit_remainder(total: Array, others: Sequence[Part], *, rng: int, what: str, copies: int = 1) -> Law:
     """Fit the part of a sum that is not known.
 
     Parameters
@@ -59,6 +62,8 @@ def fit_remainder(total: Array, others: Sequence[Part], *, rng: int, what: str) 
         Seed.
     what : str
         Name of the part, for errors.
+    copies : int
+        Number of its draws in the sum.
 
     Raises
     ------
@@ -70,15 +75,18 @@ def fit_remainder(total: Array, others: Sequence[Part], *, rng: int, what: str) 
             f"{what}: {len(total)} requests cannot identify a distribution, must be >= {SAMPLE_MIN} (play more)"
         )
     generator = np.random.default_rng(rng)
-    fitting = _Fitting(others, generator)
+    if not others and np.ptp(total) <= 1e-9 * float(total.max()):
+        value = float(np.median(total)) / copies
+        return Law(Constant(value=value), {"value": Interval(value, value, value)}, len(total))
+    fitting = _Fitting(others, copies, generator)
     sample = generator.choice(total, TESTED_MAX, replace=False) if len(total) > TESTED_MAX else np.asarray(total)
     mean, variance = fitting.moments(total)
-    if mean < SHARE_MIN * float(total.mean()):
+    if copies * mean < SHARE_MIN * float(total.mean()):
         raise UsageError(
             f"{what}: the parts that are known take {fitting.mean:.3g} of the {float(total.mean()):.3g} ms, so the "
             "rest is not seen (record its own time)"
         )
-    varies = variance > SHARE_MIN * float(total.var())
+    varies = copies * variance > SHARE_MIN * float(total.var())
     families = FAMILIES if varies else (constant_part,)
     found = [(fitting.distance(sample, family(mean, variance / mean**2)), family) for family in families]
     distance, family = min(found, key=lambda one: one[0])
@@ -111,8 +119,8 @@ def fit_remainder(total: Array, others: Sequence[Part], *, rng: int, what: str) 
 class _Fitting:
     """What the other parts of a sum are known to take."""
 
-    def __init__(self, others: Sequence[Part], rng: np.random.Generator) -> None:
-        self._others, self._rng = others, rng
+    def __init__(self, others: Sequence[Part], copies: int, rng: np.random.Generator) -> None:
+        self._others, self._copies, self._rng = others, copies, rng
         known = self._known(10 * SIMULATED)
         self.mean, self.variance = float(known.mean()), float(known.var())
 
@@ -123,10 +131,14 @@ class _Fitting:
         return drawn
 
     def sums(self, law: AnyDistribution, n: int) -> Array:
-        return np.asarray(self._known(n) + law.sample(self._rng.random((law.draws, n))))
+        drawn = self._known(n)
+        for _ in range(self._copies):
+            drawn += law.sample(self._rng.random((law.draws, n)))
+        return drawn
 
     def moments(self, total: Array) -> tuple[float, float]:
-        return float(total.mean()) - self.mean, float(total.var()) - self.variance
+        """Return mean and variance of one draw of the part."""
+        return (float(total.mean()) - self.mean) / self._copies, (float(total.var()) - self.variance) / self._copies
 
     def distance(self, sample: Array, law: AnyDistribution) -> float:
         return float(stats.ks_2samp(sample, self.sums(law, SIMULATED), method="asymp").statistic)

@@ -7,90 +7,55 @@ alone, and a fit of one service time for all would predict too early a saturatio
 that waited for another is answered sooner than a lone one would be, and after a pause many wait, which are then
 answered in one turn.
 
-Pauses are the long stalls that come again and again: collections of garbage. That they come with requests, not with
-time, is an assumption; how regular the gaps between them are, in requests, is estimated. Stalls that are much shorter
+Pauses are the long stalls that come again and again: collections of garbage. Whether they come with requests or with
+time is told from their gaps (:mod:`sim.experiments.calibration.pauses`). Stalls that are much shorter
 are left to :mod:`sim.experiments.calibration.stalls`.
 
 Latencies also fall with the load of the last milliseconds (caches, a processor that need not wake up). That slope is
 estimated inside the run and extrapolated, which is an assumption of its own.
 
+And a machine is not equally fast in every run. What is estimated from all runs together is known better than any run
+will keep to: how much runs differ is estimated as well, and :func:`drawn_speed` draws a further one.
+
 Sources
 -------
 Bailey, "On queueing processes with bulk service", J. R. Statist. Soc. B 16, 1954 (a server that takes all that wait).
+Hahn and Meeker, "Statistical Intervals", 1991, section 4.2 (prediction of one further observation).
 Künsch, "The jackknife and the bootstrap for general stationary observations", Ann. Statist. 17, 1989 (blocks).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
 from sim.experiments.calibration.laws import Interval, Law, empirical_law
+from sim.experiments.calibration.pauses import PAUSES_MIN, Pauses, long_ones, median_interval, pauses_of
 from sim.experiments.calibration.stalls import Stalls, find_stalls
+from sim.experiments.calibration.turns import turns
 from sim.foundation.errors import UsageError
-from sim.statistics.intervals import rate_interval
 
 Array = NDArray[np.float64]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 REQUESTS_MIN = 2_000
 UTILIZATION_MAX = 0.5
 GRID = 12
 """Values of each of the two times that are tried before the best of them is refined."""
+FURTHER_GRID, NEARBY = 33, (0.92, 0.96, 1.0, 1.04, 1.08)
+"""Further times of which an interval is made, and the lone times beside each, over the one that was found."""
 BLOCKS, RESAMPLES = 40, 400
 LEVEL = 0.95
-LONG_SHARE = 0.5
-"""A pause is at least this share of a typical one of the longest stalls, two of each run."""
-PAUSES_MIN = 3
-"""Gaps, or turns after pauses, of which a median is taken."""
-REGULAR_CV2 = 0.01
-"""Gaps whose squared coefficient of variation is below this are regular."""
 DRAIN_MIN = 10
 """Requests that must wait at the end of a pause, for the turn that serves them to say what a further one takes."""
-DEVIATION, MEDIAN_LOSS = 1.4826, 1.2533
-"""Standard deviations of a normal sample: over its median deviation, and of its median over that of its mean."""
 WINDOW_MS = 10.0
 """Of the load whose effect on a latency is estimated."""
 LONE_MS_MAX = 3.0
 """Times the median latency: what takes longer is a stall, not a lone request."""
-
-_njit: Any = numba.njit
-
-
-def _compiled(function: Function) -> Function:
-    compiled: Function = _njit(function)
-    return compiled
-
-
-@dataclass(frozen=True)
-class Pauses:
-    """Long stalls that come again and again.
-
-    Attributes
-    ----------
-    length_ms : ndarray, shape (pauses,)
-        How much later than a lone request the first victim was answered.
-    every_requests : Interval or None
-        Requests from one pause to the next: the median gap where gaps are regular, else requests over pauses; None
-        where there was no pause.
-    requests_cv2 : float
-        Squared coefficient of variation of the gaps, by median deviations; NaN where there are too few.
-    """
-
-    length_ms: Array
-    every_requests: Interval | None
-    requests_cv2: float
-
-    @property
-    def is_regular(self) -> bool:
-        """Whether the gaps, in requests, are all but equal."""
-        return self.requests_cv2 < REGULAR_CV2
 
 
 @dataclass(frozen=True)
@@ -112,6 +77,8 @@ class SharedTurns:
         Of the runs.
     n : int
         Requests.
+    run_log_ratios : ndarray, shape (runs,)
+        Logarithm of the median latency of each run's lone requests over the geometric mean of all runs'.
     """
 
     lone_ms: Interval
@@ -121,35 +88,21 @@ class SharedTurns:
     pauses: Pauses
     rate_per_s: float
     n: int
+    run_log_ratios: Array
 
 
-def turns(sent_ms: Array, *, lone_ms: float, further_ms: float) -> Array:
-    """Return the time of each request at the object, wait included, shape (n,).
+def drawn_speed(turns: SharedTurns, rng: np.random.Generator) -> float:
+    """Draw how many times as long everything takes in a further run, from how much the runs differ.
 
-    Parameters
-    ----------
-    sent_ms : ndarray, shape (n,)
-        Arrivals, in order.
-    lone_ms, further_ms : float
-        A turn that serves k requests takes ``lone_ms + (k - 1) * further_ms``.
+    The runs' logarithms are taken for a normal sample, so a further one is its mean and Student's t with a degree of
+    freedom less than there are runs, times ``s sqrt(1 + 1 / runs)`` (the prediction interval of one more observation).
+    Of one run it is 1: nothing is known of others.
     """
-    return np.asarray(_turns(np.ascontiguousarray(sent_ms), lone_ms, further_ms))
-
-
-@_compiled
-def _turns(sent_ms: Array, lone_ms: float, further_ms: float) -> Array:
-    spent_ms = np.empty(len(sent_ms))
-    first, free_ms = 0, -np.inf
-    while first < len(sent_ms):
-        start_ms = max(free_ms, sent_ms[first])
-        after = first + 1
-        while after < len(sent_ms) and sent_ms[after] <= start_ms:
-            after += 1
-        free_ms = start_ms + lone_ms + (after - first - 1) * further_ms
-        for request in range(first, after):
-            spent_ms[request] = free_ms - sent_ms[request]
-        first = after
-    return spent_ms
+    runs = len(turns.run_log_ratios)
+    if runs < 2:
+        return 1.0
+    deviation = float(turns.run_log_ratios.std(ddof=1)) * sqrt(1 + 1 / runs)
+    return float(np.exp(deviation * rng.standard_t(runs - 1)))
 
 
 def tell_turns_apart(
@@ -178,15 +131,14 @@ def tell_turns_apart(
     lone_ms, further_ms = _fit(sorted_runs)
     busy = float(np.mean([lone_ms * run.rate_per_ms for run in sorted_runs]))
     if busy > UTILIZATION_MAX:
+        rate_per_s = f"{250 / lone_ms:.0f}"
         raise UsageError(
-            f"{what}: turns and queueing are confounded at utilization {busy:.1f} (play it at "
-            f"{250 / lone_ms:.0f}/s, a quarter of what lone requests take)"
+            f"{what}: turns and queueing are confounded at utilization {busy:.1f} (play it at {rate_per_s}/s, a "
+            f"quarter of what lone requests take: --rate {rate_per_s} --set workload.live_rate_max_per_s={rate_per_s})"
         )
     times = list(timers) or [np.zeros(0) for _ in sorted_runs]
     found = [run.stalls(lone_ms, further_ms, timer_ms=at_ms) for run, at_ms in zip(sorted_runs, times, strict=True)]
-    longest_ms = np.sort(np.concatenate([one.length_ms for one in found]))[-2 * len(found) :]
-    long_ms = LONG_SHARE * float(np.median(longest_ms)) if len(longest_ms) else 0.0
-    is_pause = [one.length_ms >= long_ms for one in found]
+    is_pause = long_ones([one.length_ms for one in found])
     drains = [
         value
         for run, stalls, chosen in zip(sorted_runs, found, is_pause, strict=True)
@@ -194,17 +146,22 @@ def tell_turns_apart(
         if 0 < value <= lone_ms
     ]
     generator = np.random.default_rng(rng)
-    low, high = _interval(sorted_runs, further_ms, generator)
-    further = _median_interval(np.array(drains)) if len(drains) >= PAUSES_MIN else _flat(further_ms)
-    alone = np.concatenate([run.alone(lone_ms, further_ms)[0] for run in sorted_runs])
+    lone = _lone_interval(sorted_runs, lone_ms, further_ms, generator)
+    further = _further_interval(sorted_runs, lone_ms, further_ms, generator)
+    if len(drains) >= PAUSES_MIN:  # The turn after a pause shows it undisturbed.
+        further = median_interval(np.array(drains))
+    alone_of = [run.alone(lone_ms, further_ms) for run in sorted_runs]
+    alone = np.concatenate([latency_ms for latency_ms, _ in alone_of])
+    logs = np.log([float(np.median(latency_ms)) for latency_ms, _ in alone_of])
     return SharedTurns(
-        lone_ms=Interval(lone_ms, min(low, lone_ms), max(high, lone_ms)),
+        lone_ms=lone,
         further_ms=further,
         delay=empirical_law(np.maximum(alone - lone_ms, 0.0), generator),
-        delay_slope_ms=_slope([run.alone(lone_ms, further_ms) for run in sorted_runs]),
+        delay_slope_ms=_slope(alone_of),
         pauses=_pauses(sorted_runs, found, is_pause),
         rate_per_s=1000 * float(np.mean([run.rate_per_ms for run in sorted_runs])),
         n=sum(len(run.sent_ms) for run in sorted_runs),
+        run_log_ratios=logs - logs.mean(),
     )
 
 
@@ -257,10 +214,14 @@ class _Run:
         lone = ~met & (self.latency_ms < LONE_MS_MAX * self.typical_ms) & (self.sent_ms > WINDOW_MS)
         return self.latency_ms[lone], np.asarray(before[lone] * (1000 / WINDOW_MS), dtype=np.float64)
 
-    def victims(self, start_ms: Array) -> Array:
+    def victims(self, stalls: Stalls) -> Array:
         """Return how much later than usual the first victim of each stall was answered: the stall itself, no drain."""
-        first = np.searchsorted(self.sent_ms, start_ms)
-        return np.asarray(self.latency_ms[first] - self.typical_ms)
+        late_ms = self.latency_ms - self.typical_ms
+        found = [
+            late_ms[place + int((late_ms[place:] > length_ms / 2).argmax())]
+            for place, length_ms in zip(np.searchsorted(self.sent_ms, stalls.start_ms), stalls.length_ms, strict=True)
+        ]
+        return np.array(found)
 
     def drains(self, start_ms: Array, lone_ms: float) -> list[float]:
         """Return what a further request took, in the turn after each pause that began at *start_ms*."""
@@ -273,6 +234,17 @@ class _Run:
             if waiting.sum() >= DRAIN_MIN:
                 found.append((float(ends_ms[waiting].min()) - end_ms - lone_ms) / (int(waiting.sum()) - 1))
         return found
+
+
+def fit_turns(runs: Sequence[tuple[Array, Array]]) -> tuple[float, float]:
+    """Return the lone and the further time, in ms, that explain latencies best (least absolute deviations).
+
+    Parameters
+    ----------
+    runs : sequence of (sent_ms, latency_ms)
+        Arrays of shape (n,), in order of sending.
+    """
+    return _fit([_Run(sent_ms - sent_ms[0], latency_ms) for sent_ms, latency_ms in runs])
 
 
 def _fit(runs: Sequence[_Run]) -> tuple[float, float]:
@@ -292,24 +264,43 @@ def _fit(runs: Sequence[_Run]) -> tuple[float, float]:
     return float(best[0]), float(best[1])
 
 
-def _interval(runs: Sequence[_Run], further_ms: float, rng: np.random.Generator) -> tuple[float, float]:
-    """Return the interval of the lone time, from resampled blocks of requests."""
+def _lone_interval(runs: Sequence[_Run], lone_ms: float, further_ms: float, rng: np.random.Generator) -> Interval:
+    """Return the lone time with its interval, from resampled blocks of requests."""
     most = min(run.typical_ms for run in runs)
     grid = np.linspace(0.05, 1.0, 8 * GRID) * most
-    losses = np.stack(
-        [np.concatenate([_by_block(run.misfit(lone, min(further_ms, lone))) for run in runs]) for lone in grid]
-    )
-    count = losses.shape[1]
+    best = grid[_resampled([_by_block(runs, lone, min(further_ms, lone)) for lone in grid], rng)]
+    return _around(lone_ms, best, step=float(grid[1] - grid[0]))
+
+
+def _further_interval(runs: Sequence[_Run], lone_ms: float, further_ms: float, rng: np.random.Generator) -> Interval:
+    """Return the further time with its interval, from resampled blocks of requests, the lone time being fitted too."""
+    further = np.linspace(0, lone_ms, FURTHER_GRID)
+    times = [(lone_ms * near, one) for one in further for near in NEARBY]
+    best = _resampled([_by_block(runs, lone, min(one, lone)) for lone, one in times], rng)
+    return _around(further_ms, further[best // len(NEARBY)], step=float(further[1] - further[0]))
+
+
+def _resampled(losses: Sequence[Array], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the place of the least loss in each resample of blocks, shape (resamples,)."""
+    by_block = np.stack(losses)
+    count = by_block.shape[1]
     drawn = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    best = grid[(losses @ drawn.T.astype(np.float64)).argmin(axis=0)]
+    return np.asarray((by_block @ drawn.T.astype(np.float64)).argmin(axis=0))
+
+
+def _around(value: float, best: Array, *, step: float) -> Interval:
+    """Return the interval of the resamples' values, which lie on a grid that is coarser than they differ."""
     low, high = np.quantile(best, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    step = grid[1] - grid[0]  # The grid is coarser than the resamples differ.
-    return float(low - step / 2), float(high + step / 2)
+    return Interval(value, max(0.0, min(float(low) - step / 2, value)), max(float(high) + step / 2, value))
 
 
-def _by_block(values: Array) -> Array:
-    starts = np.linspace(0, len(values), BLOCKS + 1).astype(np.int64)[:-1]
-    return np.asarray(np.add.reduceat(values, starts))
+def _by_block(runs: Sequence[_Run], lone_ms: float, further_ms: float) -> Array:
+    """Return the loss of each block of requests, shape (blocks of all runs,)."""
+    found = []
+    for run in runs:
+        starts = np.linspace(0, len(run.sent_ms), BLOCKS + 1).astype(np.int64)[:-1]
+        found.append(np.add.reduceat(run.misfit(lone_ms, further_ms), starts))
+    return np.concatenate(found)
 
 
 def _slope(alone: Sequence[tuple[Array, Array]]) -> Interval:
@@ -328,32 +319,11 @@ def _slope(alone: Sequence[tuple[Array, Array]]) -> Interval:
 
 def _pauses(runs: Sequence[_Run], found: Sequence[Stalls], is_pause: Sequence[NDArray[np.bool_]]) -> Pauses:
     """Describe the pauses, and say how regularly they come."""
-    chosen_ms = [stalls.start_ms[one] for stalls, one in zip(found, is_pause, strict=True)]
-    places = [np.searchsorted(run.sent_ms, start_ms) for run, start_ms in zip(runs, chosen_ms, strict=True)]
-    gaps = np.concatenate([np.diff(place).astype(np.float64) for place in places])
-    length_ms = np.concatenate([run.victims(start_ms) for run, start_ms in zip(runs, chosen_ms, strict=True)])
-    cv2, count = _cv2(gaps), len(length_ms)
-    if not count:
-        return Pauses(length_ms, None, cv2)
-    if cv2 < REGULAR_CV2:
-        return Pauses(length_ms, _median_interval(gaps), cv2)
-    per_request = rate_interval(count, float(sum(len(run.sent_ms) for run in runs)))
-    return Pauses(length_ms, Interval(1 / per_request.value, 1 / per_request.high, 1 / per_request.low), cv2)
-
-
-def _cv2(gaps: Array) -> float:
-    """Return a squared coefficient of variation that one odd gap does not move; NaN of too few."""
-    if len(gaps) < PAUSES_MIN:
-        return float("nan")
-    return (DEVIATION * float(np.median(np.abs(gaps - np.median(gaps)))) / float(np.median(gaps))) ** 2
-
-
-def _median_interval(values: Array) -> Interval:
-    """Return a median with its 95 % interval, as for a normal sample with a few outliers."""
-    middle = float(np.median(values))
-    deviation = DEVIATION * float(np.median(np.abs(values - middle)))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * MEDIAN_LOSS * deviation / sqrt(len(values))
-    return Interval(middle, middle - half, middle + half)
+    start_ms = [stalls.start_ms[one] for stalls, one in zip(found, is_pause, strict=True)]
+    place = [np.searchsorted(run.sent_ms, at_ms) for run, at_ms in zip(runs, start_ms, strict=True)]
+    stopped = [_kept(stalls, one) for stalls, one in zip(found, is_pause, strict=True)]
+    length_ms = np.concatenate([run.victims(stalls) for run, stalls in zip(runs, stopped, strict=True)])
+    return pauses_of(length_ms, start_ms, place=place, requests=sum(len(run.sent_ms) for run in runs))
 
 
 def _kept(stalls: Stalls, chosen: NDArray[np.bool_]) -> Stalls:

@@ -12,6 +12,8 @@ Cloudflare Logpush, dataset Workers trace events; D1, return object (``meta``).
 import gzip
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,22 @@ WHOLE_MS_MEDIAN_MIN = 5.0
 """Times in whole ms below this have two digits of nothing: their distribution is that of rounding."""
 
 
-def log_samples(path: Path, scenario: "Scenario") -> dict[str, Array]:
+@dataclass(frozen=True)
+class LogSample:
+    """Times of a log.
+
+    Attributes
+    ----------
+    times_ms : ndarray, shape (n,)
+    rows : ndarray, shape (n,), optional
+        That each statement read, where the log says so of all, and times are finer than whole ms.
+    """
+
+    times_ms: Array
+    rows: Array | None = None
+
+
+def log_samples(path: Path, scenario: "Scenario") -> dict[str, LogSample]:
     """Return the samples of a log, by the path of the distribution that they are of.
 
     Raises
@@ -37,13 +54,19 @@ def log_samples(path: Path, scenario: "Scenario") -> dict[str, Array]:
     UsageError
         The log cannot be read, holds neither kind of line, or the scenario does not say whose times they are.
     """
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[tuple[float, float]]] = {}
     for number, entry in _lines(path):
-        for name, value in _times(entry, f"{path.name}:{number}"):
-            found.setdefault(name, []).append(value)
+        for name, *value in _times(entry, f"{path.name}:{number}"):
+            found.setdefault(name, []).append((value[0], value[1]))
     if not found:
         raise UsageError(f"log {path.name!r} must hold CPUTimeMs or D1's meta.duration on its lines; it has neither")
-    return {_place(name, scenario, path): _spread(np.array(values), path) for name, values in found.items()}
+    return {_place(name, scenario, path): _sample(np.array(values), path) for name, values in found.items()}
+
+
+def _sample(values: Array, path: Path) -> LogSample:
+    times_ms, rows = values.T
+    spread_ms = _spread(times_ms, path)
+    return LogSample(spread_ms, rows if spread_ms is times_ms and np.isfinite(rows).all() else None)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -61,12 +84,12 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
         raise UsageError(f"log {str(path)!r} cannot be read: {reason}") from None
 
 
-def _times(entry: Any, place: str) -> Iterator[tuple[str, float]]:
-    """Yield the times of one line, with the component and the key that they belong to."""
+def _times(entry: Any, place: str) -> Iterator[tuple[str, float, float]]:
+    """Yield the times of one line, with the component and the key that they belong to, and the rows read or NaN."""
     if not isinstance(entry, dict):
         raise UsageError(f"log {place} must be a JSON object")
     if "CPUTimeMs" in entry and str(entry.get("EventType", "fetch")) == "fetch":
-        yield "workers.cpu_ms", _number(entry["CPUTimeMs"], f"{place}: CPUTimeMs")
+        yield "workers.cpu_ms", _number(entry["CPUTimeMs"], f"{place}: CPUTimeMs"), nan
     meta = entry.get("meta", entry)
     if not isinstance(meta, dict) or ("timings" not in meta and "duration" not in meta):
         return
@@ -74,7 +97,9 @@ def _times(entry: Any, place: str) -> Iterator[tuple[str, float]]:
     took = timings.get("sql_duration_ms") if isinstance(timings, dict) else None
     took = meta.get("duration") if took is None else took
     writes = bool(meta.get("rows_written") or meta.get("changed_db") or meta.get("changes"))
-    yield ("d1.write_ms" if writes else "d1.read_ms"), _number(took, f"{place}: meta.duration")
+    rows = meta.get("rows_read")
+    read = float(rows) if isinstance(rows, int | float) and rows >= 0 and not writes else nan
+    yield ("d1.write_ms" if writes else "d1.read_ms"), _number(took, f"{place}: meta.duration"), read
 
 
 def _number(value: Any, place: str) -> float:

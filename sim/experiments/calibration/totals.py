@@ -1,23 +1,39 @@
 """Distributions from whole latencies, where a run attributes no time to components.
 
 A latency alone is one sum. It identifies one delay if everything else is known, or one delay and the service of one
-server that works in order of arrival (:mod:`sim.experiments.calibration.single_server`). Anything more is refused.
+server that works in order of arrival (:mod:`sim.experiments.calibration.single_server`); of an object, also whether
+requests share its turns (:mod:`sim.experiments.calibration.objects`). Anything more is refused. Runs of one route are
+taken together.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.experiments.calibration.components import Found
+from sim.experiments.calibration.found import Found
 from sim.experiments.calibration.laws import Interval, Law, fit_law
+from sim.experiments.calibration.objects import (
+    TURN,
+    Identified,
+    add_collections,
+    is_object,
+    joined,
+    objects_of,
+    told_of_object,
+    without_turns,
+)
+from sim.experiments.calibration.pauses import Pauses, long_ones, pauses_of
 from sim.experiments.calibration.seen import Term, columns, draws
 from sim.experiments.calibration.single_server import tell_apart
+from sim.experiments.calibration.stalls import Stalls
 from sim.flow import ELASTIC
 from sim.foundation.errors import UsageError
+from sim.models.component import Instance
 from sim.randomness.distributions import AnyDistribution, Constant
 from sim.scenario.recorded import read_trace
 
@@ -44,6 +60,8 @@ class Latencies:
         From the actual sending.
     resolution_ms : float
         Width of the stamps, when they are coarser than the traffic, else 0.
+    keys : ndarray or None, shape (n,)
+        What keyed instances are selected by; None where it is not known.
     """
 
     name: str
@@ -51,6 +69,12 @@ class Latencies:
     sent_ms: Array
     latency_ms: Array
     resolution_ms: float = 0.0
+    keys: NDArray[np.int64] | None = None
+
+    def met(self, instance: Instance) -> int:
+        """Return how many of an instance's queues the requests went to."""
+        assert instance.station is not None, "only what has a station has a queue"
+        return instance.station.instances if self.keys is None else len(np.unique(self.keys % objects_of(instance)))
 
 
 def latencies_of(result: "Result", *, run: str) -> Latencies:
@@ -69,7 +93,8 @@ def latencies_of(result: "Result", *, run: str) -> Latencies:
     sent_ms, latency_ms = frame["arrival_ms"].to_numpy(), frame["latency_ms"].to_numpy()
     if "send_lag_ms" in frame:
         sent_ms, latency_ms = sent_ms + frame["send_lag_ms"].to_numpy(), frame["service_latency_ms"].to_numpy()
-    return Latencies(run, tuple(map(str, frame["route"].unique())), sent_ms, latency_ms)
+    routes, keys = tuple(map(str, frame["route"].unique())), frame["key"].to_numpy()
+    return Latencies(run, routes, sent_ms, latency_ms, keys=keys)
 
 
 def latencies_of_trace(path: Path, scenario: "Scenario") -> Latencies:
@@ -92,34 +117,83 @@ def latencies_of_trace(path: Path, scenario: "Scenario") -> Latencies:
     names = list(scenario.routes)
     shares = [name for name, route in scenario.routes.items() if route.share]
     routes = [names[code] for code in np.unique(codes[good]) if code >= 0] or shares
-    return Latencies(path.name, tuple(routes), trace.arrival_ms[good], trace.latency_ms[good], trace.resolution_ms)
+    keys = None if trace.key is None or (trace.key < 0).any() else trace.key[good]
+    return Latencies(
+        path.name, tuple(routes), trace.arrival_ms[good], trace.latency_ms[good], trace.resolution_ms, keys
+    )
 
 
 def from_totals(
-    seen: Latencies, scenario: "Scenario", *, held: Mapping[str, AnyDistribution], zero: frozenset[str], rng: int
-) -> tuple[list[Found], list[str]]:
-    """Identify what the latencies of one route tell; return it with remarks.
+    seen: Sequence[Latencies],
+    scenario: "Scenario",
+    *,
+    held: Mapping[str, AnyDistribution],
+    zero: frozenset[str],
+    rng: int,
+) -> Identified:
+    """Identify what latencies tell, runs of one route together.
 
     Raises
     ------
     UsageError
-        They tell nothing by themselves, or the run is not fit for it.
+        They tell nothing by themselves, or a run is not fit for it.
     """
-    if len(seen.routes) != 1:
-        raise UsageError(f"{seen.name}: {len(seen.routes)} routes share its latencies, must be one, with {HOW}")
-    (route,) = seen.routes
-    shift, unknown = _split(_terms(scenario, route, seen.name), seen.name, held=held, zero=zero)
+    by_route: dict[str, list[Latencies]] = {}
+    for one in seen:
+        if len(one.routes) != 1:
+            raise UsageError(f"{one.name}: {len(one.routes)} routes share its latencies, must be one, with {HOW}")
+        by_route.setdefault(one.routes[0], []).append(one)
+    told = Identified()
+    for route, runs in by_route.items():
+        told.take(_of_route(route, runs, scenario, held=held, zero=zero, rng=rng))
+    return told
+
+
+def _of_route(
+    route: str,
+    runs: Sequence[Latencies],
+    scenario: "Scenario",
+    *,
+    held: Mapping[str, AnyDistribution],
+    zero: frozenset[str],
+    rng: int,
+) -> Identified:
+    """Identify what the latencies of one route tell."""
+    what = ", ".join(run.name for run in runs)
+    slowest_ms = max(float(run.latency_ms.max(initial=0.0)) for run in runs)
+    shift, unknown = _split(_terms(scenario, route, what, slowest_ms), what, held=held, zero=zero)
     services = [term for term in unknown if _is_served(scenario, term)]
     delays = [term for term in unknown if term not in services]
     if len(services) > 1 or len(delays) > 1 or not unknown:
-        names = ", ".join(term.path for term in unknown) or "nothing"
-        raise UsageError(f"{seen.name}: {route} adds {names}, with {HOW}")
-    latency_ms = np.maximum(seen.latency_ms - shift, 0.0)
-    if not services:
-        (delay,) = delays
-        law = fit_law(latency_ms / delay.scale, rng=rng, what=delay.path)
-        return [Found(delay.path, law, f"latencies of {seen.name}")], []
-    return _served(scenario, services[0], delays, replace(seen, latency_ms=latency_ms), rng=rng)
+        raise UsageError(f"{what}: {route} adds {_listed(unknown)}, with {HOW}")
+    _refuse_shares(unknown, route, what)
+    ordered = [_in_order(run, shift) for run in runs]
+    if services:
+        return _served(scenario, services[0], delays, runs, ordered, rng=rng)
+    (delay,) = delays
+    latency_ms = np.concatenate([latency_ms for _, latency_ms in ordered])
+    law = fit_law(latency_ms / delay.scale, rng=rng, what=delay.path)
+    return Identified([Found(delay.path, law, f"latencies of {what}")])
+
+
+def _listed(terms: Sequence[Term]) -> str:
+    """Return the paths of terms, each once, with how often a request draws it."""
+    often = Counter(term.path for term in terms)
+    return ", ".join(path if times == 1 else f"{times} draws of {path}" for path, times in often.items()) or "nothing"
+
+
+def _refuse_shares(terms: Sequence[Term], route: str, what: str) -> None:
+    """Refuse a term that only some requests have: their latencies do not say which."""
+    for term in terms:
+        if term.chance != 1:
+            shares = ", ".join(path for path, _ in term.events)
+            raise UsageError(f"{what}: only some requests of {route} have {term.path} ({shares}), with {HOW}")
+
+
+def _in_order(run: Latencies, shift_ms: float) -> tuple[Array, Array]:
+    """Return the times of sending, in order, with the latencies less what is held."""
+    order = np.argsort(run.sent_ms, kind="stable")
+    return run.sent_ms[order], np.maximum(run.latency_ms[order] - shift_ms, 0.0)
 
 
 def _split(
@@ -133,7 +207,7 @@ def _split(
             continue
         if law is None:
             unknown.append(term)
-        elif isinstance(law, Constant):
+        elif isinstance(law, Constant) and term.chance == 1:
             shift += law.value * term.scale
         else:
             raise UsageError(
@@ -142,11 +216,14 @@ def _split(
     return shift, unknown
 
 
-def _terms(scenario: "Scenario", route: str, run: str) -> list[Term]:
+def _terms(scenario: "Scenario", route: str, run: str, slowest_ms: float) -> list[Term]:
     terms = []
-    for category, column in columns(scenario)[route].items():
-        if column.opaque or column.bytes_per_s:
-            why = column.opaque or "the request's bytes take time"
+    for category, column in columns(without_turns(scenario))[route].items():
+        hedged = [one for one in column.hedges if slowest_ms >= one.after_ms]
+        why = column.opaque or ("the request's bytes take time" if column.bytes_per_s else "")
+        if hedged:
+            why = f"{hedged[0].step} is hedged after {hedged[0].after_ms:g} ms, and some requests took longer"
+        if why:
             raise UsageError(f"{run}: {route}.{category}: {why}, with {HOW}")
         terms += [term for term in draws(column).values() if term.chance == 1 or 0 < term.chance < 1]
     return terms
@@ -161,34 +238,70 @@ def _is_served(scenario: "Scenario", term: Term) -> bool:
 
 
 def _served(
-    scenario: "Scenario", service: Term, delays: list[Term], seen: Latencies, *, rng: int
-) -> tuple[list[Found], list[str]]:
-    """Tell the service of one server from the delay."""
-    station = scenario.system.instances[service.station].station
-    assert station is not None, "only what holds a station is a service"
-    if station.servers != 1 or station.instances != 1:
-        raise UsageError(
-            f"{seen.name}: {service.station} has {station.instances} instances of {station.servers} servers; only one "
-            "of one can be told from its latencies (play one key)"
-        )
-    if seen.resolution_ms:
-        raise UsageError(
-            f"{seen.name}: stamps in steps of {seen.resolution_ms:g} ms do not say who waited for whom, so service and "
-            "delay are confounded (log times in ms, or record Server-Timing)"
-        )
-    found = tell_apart(seen.sent_ms, seen.latency_ms, rng=rng, what=seen.name)
+    scenario: "Scenario",
+    service: Term,
+    delays: list[Term],
+    runs: Sequence[Latencies],
+    ordered: Sequence[tuple[Array, Array]],
+    *,
+    rng: int,
+) -> Identified:
+    """Tell the service of one server from the delay; of an object, first whether its turns are shared."""
+    instance, what = scenario.system.instances[service.station], ", ".join(run.name for run in runs)
+    assert instance.station is not None, "only what holds a station is a service"
+    _check_station(instance, runs, servers=instance.station.servers)
+    told = Identified()
+    if is_object(instance):
+        told = told_of_object(ordered, service, delays=delays, what=what, rng=rng)
+        if told.found:
+            return told
+        if getattr(instance.table, TURN) is not None:
+            raise UsageError(
+                f"{what}: {told.refused.get(f'system.{service.station}.{TURN}') or told.notes[-1]}, but the scenario "
+                f"has system.{service.station}.{TURN} (take it out, or give runs that tell)"
+            )
+    sent_ms, latency_ms = joined(ordered) if len(ordered) > 1 else ordered[0]
+    found = tell_apart(sent_ms, latency_ms, rng=rng, what=what)
     intervals = {"mean": _scaled(found.service_mean_ms, service.scale), "cv2": found.service_cv2}
-    at = f"waits in {seen.name} at utilization {found.utilization:.2f}"
-    laws = [Found(service.path, Law(found.service, intervals, found.n), at)]
+    at = f"waits in {what} at utilization {found.utilization:.2f}"
+    told.found.append(Found(service.path, Law(found.service, intervals, found.n), at))
     if delays:
-        laws.append(Found(delays[0].path, found.delay, f"latencies of {seen.name} without a wait, less the service"))
-    stalls, notes = found.stalls, []
-    if len(stalls.length_ms):
-        notes.append(
-            f"{seen.name}: {len(stalls.length_ms)} stalls ({stalls.per_s:.2g} a second, up to "
+        told.found.append(Found(delays[0].path, found.delay, f"latencies of {what} without a wait, less the service"))
+    if is_object(instance):
+        place = f"system.{service.station}"
+        add_collections(told, _pauses(sent_ms, latency_ms, found.stalls), place=place, what=what, of=found.n)
+    elif len(found.stalls.length_ms):
+        stalls = found.stalls
+        told.notes.append(
+            f"{what}: {len(stalls.length_ms)} stalls ({stalls.per_s:.2g} a second, up to "
             f"{stalls.length_ms.max():.3g} ms) are in no distribution: they come by the clock, not with a request"
         )
-    return laws, notes
+    return told
+
+
+def _pauses(sent_ms: Array, latency_ms: Array, stalls: Stalls) -> Pauses:
+    """Return the long stalls as pauses."""
+    (is_long,) = long_ones([stalls.length_ms])
+    start_ms = stalls.start_ms[is_long]
+    place = np.searchsorted(sent_ms, start_ms)
+    length_ms = latency_ms[place] - float(np.median(latency_ms))
+    return pauses_of(length_ms, [start_ms], place=[place], requests=len(sent_ms))
+
+
+def _check_station(instance: Instance, runs: Sequence[Latencies], *, servers: int) -> None:
+    """Refuse runs from which one server cannot be told."""
+    for run in runs:
+        met = run.met(instance)
+        if servers != 1 or met != 1:
+            raise UsageError(
+                f"{run.name}: {instance.name} has {met} instances of {servers} servers; only one of one can be told "
+                "from its latencies (play one key: --set workload.keys.count=1)"
+            )
+        if run.resolution_ms:
+            raise UsageError(
+                f"{run.name}: stamps in steps of {run.resolution_ms:g} ms do not say who waited for whom, so service "
+                "and delay are confounded (log times in ms, or record Server-Timing)"
+            )
 
 
 def _scaled(interval: Interval, scale: float) -> Interval:

@@ -5,7 +5,7 @@ decides in any case. It serves two ends: a value for each parameter, and candida
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sim.experiments.queries.tokens import Token, tokens
 
@@ -65,6 +65,8 @@ class Clauses:
     limits, offsets : set of int
         Numbers of parameters.
     has_or : bool
+    children : mapping of str to list of columns
+        Of a DELETE: the tables that refer to those that it deletes from, each with the columns that are searched.
     """
 
     terms: list[Term] = field(default_factory=list)
@@ -73,6 +75,20 @@ class Clauses:
     limits: set[int] = field(default_factory=set)
     offsets: set[int] = field(default_factory=set)
     has_or: bool = False
+    children: Mapping[str, Sequence[tuple[str, ...]]] = field(default_factory=dict)
+
+    @property
+    def has_expression(self) -> bool:
+        """Whether it compares an expression of a column, which no index on columns can serve."""
+        return any(not term.is_plain for term in self.terms)
+
+    def with_view(self, view: "Clauses") -> "Clauses":
+        """Return the clauses of the statement with those of a view that it reads."""
+        order = self.order or view.order
+        groups = [*self.groups, *view.groups]
+        return replace(
+            self, terms=[*self.terms, *view.terms], order=order, groups=groups, has_or=self.has_or or view.has_or
+        )
 
 
 def read_clauses(sql: str, columns: Mapping[str, Sequence[str]]) -> Clauses:
@@ -99,7 +115,7 @@ class _Reader:
     def read(self) -> Clauses:
         self._find_aliases()
         self._inserted()
-        is_set = False
+        is_set, grouped = False, list[Place]()
         for at, token in enumerate(self.tokens):
             if token.says("SET"):
                 is_set = True
@@ -112,9 +128,11 @@ class _Reader:
             elif token.says("BY") and at and self.tokens[at - 1].says("GROUP"):
                 self.clauses.groups.extend(place for place, _ in self._listed(at + 1) if place)
             elif token.says("DISTINCT", "MIN", "MAX"):
-                self._grouped(at)
+                grouped.extend(self._grouped(at))
             elif token.kind in ("word", "sign") and token.text.upper() in OPERATORS:
                 self._compared(at, is_set=is_set)
+        # The smallest of each group is found at once where the groups come first.
+        self.clauses.groups.extend(place for place in grouped if place not in self.clauses.groups)
         return self.clauses
 
     def _token(self, at: int) -> Token:
@@ -248,11 +266,11 @@ class _Reader:
         if not self.clauses.order and all(place for place, _ in parts):
             self.clauses.order.extend((*place, direction) for place, direction in parts if place)
 
-    def _grouped(self, at: int) -> None:
+    def _grouped(self, at: int) -> Iterator[Place]:
         first = at + 1 + self._token(at + 1).says("(")
         place, after = self._column_from(first)
         if place and self._token(after).says(")", "FROM"):
-            self.clauses.groups.append(place)
+            yield place
 
     def _limit(self, at: int) -> None:
         places = self.clauses.limits if self.tokens[at].says("LIMIT") else self.clauses.offsets

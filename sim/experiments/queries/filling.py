@@ -76,6 +76,8 @@ class Filler:
         self._makers: dict[tuple[str, str], Maker] = {}
         self.assumed: dict[tuple[str, str], str] = {}
         """In words, what was assumed of a column."""
+        self.unlike: set[tuple[str, str]] = set()
+        """Columns taken to have as many values as rows, though nothing says that they are unique."""
 
     def row(self, table: str, number: int) -> tuple[Value, ...]:
         """Return row *number* of a table; those from its size on are new rows."""
@@ -130,6 +132,7 @@ class Filler:
             self.assumed[place] = f"{FEW} distinct values"
             filled = [_typed(column)(number) for number in range(FEW - len(asked[:FEW]))]
             return self._cycled(place, [*asked[:FEW], *filled])
+        self.unlike.add(place)
         if column.affinity in ("INTEGER", "REAL", "NUMERIC") and not _is_time(column):
             ranks, typed = self._ranks(place), _typed(column)
             return lambda number: typed(_at(ranks, number))
@@ -154,11 +157,13 @@ class Filler:
         count = min(count, chosen) if isinstance(chosen, int) else count
         value = self._target(parent, target)
         key = next((key for key in table.keys if column.name in key and set(key) <= set(table.parents)), None)
-        if key is None or key == (column.name,):
-            ranks = self._ranks(place)
+        group = table.referring(column.name)
+        if key is None or set(key) == set(group):
+            # One order for all columns that refer to a row together.
+            ranks = self._ranks((table.name, group[0]))
             return lambda number: value(_at(ranks, number) % count)
         first = max(self.sizes.get(table.parents[key[0]][0], 1), 1)
-        if column.name == key[0]:
+        if column.name in table.referring(key[0]):
             return lambda number: value(number % count)
         # Down the diagonal: a pair is met again only when every pair was.
         return lambda number: value((number % first + number // first) % count)
@@ -212,7 +217,10 @@ def fill(connection: sqlite3.Connection, filler: Filler, *, order: Sequence[str]
     """
     troubles = {}
     for table in order:
-        before = _count(connection, table)
+        if filler.tables[table].content:
+            connection.execute(rebuilding(filler.tables[table]))
+            continue
+        before = rows_in(connection, table)
         connection.execute("BEGIN")
         try:
             connection.executemany(insert_head(filler.tables[table], is_bound=True), filler.rows(table))
@@ -221,7 +229,7 @@ def fill(connection: sqlite3.Connection, filler: Filler, *, order: Sequence[str]
             trouble = str(error)
         if connection.in_transaction:
             connection.execute("COMMIT")
-        added = _count(connection, table) - before
+        added = rows_in(connection, table) - before
         if added < filler.sizes[table] * FILLED_SHARE:
             why = trouble or "the others break a UNIQUE or a CHECK"
             troubles[table] = f"{added:,} of {filler.sizes[table]:,} rows: {why}"
@@ -233,6 +241,11 @@ def insert_head(table: TableSchema, *, is_bound: bool) -> str:
     names = ", ".join(quoted(column.name) for column in table.columns)
     marks = f" ({', '.join('?' * len(table.columns))})" if is_bound else ""
     return f"INSERT OR IGNORE INTO {quoted(table.name)} ({names}) VALUES{marks}"
+
+
+def rebuilding(table: TableSchema) -> str:
+    """Return the statement that indexes the text of another table; rows put in by hand would not fit it."""
+    return f"INSERT INTO {quoted(table.name)} ({quoted(table.name)}) VALUES ('rebuild')"  # noqa: S608  # quoted
 
 
 def quoted(name: str) -> str:
@@ -254,7 +267,8 @@ def literal(text: str) -> Value:
         return float(text)
 
 
-def _count(connection: sqlite3.Connection, table: str) -> int:
+def rows_in(connection: sqlite3.Connection, table: str) -> int:
+    """Return the rows of a table; 0 if they cannot be counted."""
     try:
         return int(connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])  # noqa: S608  # quoted
     except sqlite3.Error:
@@ -303,7 +317,9 @@ def _typed(column: Column) -> Maker:
         return lambda number: float(low) + (number if width is None else number % width)
     if column.affinity == "BLOB":
         return lambda number: number.to_bytes(8, "big")
-    if "json" in column.name.lower() or "JSON" in column.declared or column.default.strip("'\"()") in ("{}", "[]"):
+    if column.default.strip("'\"()") == "[]":
+        return lambda number: f"[{number}]"
+    if "json" in column.name.lower() or "JSON" in column.declared or column.default.strip("'\"()") == "{}":
         return lambda number: f'{{"n": {number}}}'
     if "email" in column.name.lower():
         return lambda number: f"{number}@mail.invalid"

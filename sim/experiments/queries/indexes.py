@@ -37,6 +37,9 @@ def candidates(clauses: Clauses, tables: Mapping[str, TableSchema], *, taken: It
             for specs in _specs(clauses, table):
                 if specs and len(specs) <= COLUMNS_MAX:
                     found[(_create(table, specs, names),)] = None
+    for table, groups in clauses.children.items():
+        for columns in groups:
+            found[(_create(table, [(column, "") for column in columns], names),)] = None
     if clauses.has_or:
         single = [
             _create(term.table, [(term.column, "")], names)

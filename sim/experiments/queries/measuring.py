@@ -10,27 +10,40 @@ A query without an index reads in proportion to its table, whatever it returns (
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
 from sim.experiments.queries import trial
 from sim.experiments.queries.bench import Bench, benches, empty_database
 from sim.experiments.queries.clauses import Clauses, read_clauses
-from sim.experiments.queries.filling import Habits, Value, Weights, literal
+from sim.experiments.queries.filling import Filler, Habits, Value, Weights, fill, literal
 from sim.experiments.queries.growth import Point, extrapolated, growth
 from sim.experiments.queries.parameters import Parameter, parameters
 from sim.experiments.queries.price import Prices
 from sim.experiments.queries.refusals import check_any, used_tables
 from sim.experiments.queries.report import D1Report, Index, Measured, QueryReport
-from sim.experiments.queries.schema import TableSchema, read_files, read_sql, read_tables
-from sim.experiments.queries.sizes import Sizes, sizes_of
-from sim.experiments.queries.tokens import Statement, statements
+from sim.experiments.queries.schema import (
+    TableSchema,
+    apply,
+    children,
+    read_files,
+    read_sql,
+    read_tables,
+    read_views,
+)
+from sim.experiments.queries.sizes import Sizes, parents_first, sizes_of
+from sim.experiments.queries.tokens import Statement, statements, tokens
 from sim.foundation.errors import UsageError
 from sim.judgement.targets import Verdict
+from sim.runners.databases.local import LocalDatabase
 from sim.scenario.scenario import load_scenario
 
 QUERIES_MAX = 200
+FAILED_MAX = 3
+"""Statements that fail, of which an error says why."""
+HINT = "; give a value with --param"
 PRICED_AS = "launch"
 """The scenario whose database and platform file give times and prices."""
 
@@ -80,19 +93,21 @@ def d1(
     if len(asked) > QUERIES_MAX:
         raise UsageError(f"query={str(query)[:60]!r} holds {len(asked)} statements, must hold at most {QUERIES_MAX}")
     with empty_database(files) as database:
-        tables = read_tables(database)
+        tables, views = read_tables(database), read_views(database)
         used = {statement.name: used_tables(database, statement) for statement in asked}
-    clauses = {one.name: _clauses(one, tables, used[one.name]) for one in asked}
+    clauses = {one.name: _clauses(one, tables, used[one.name], views) for one in asked}
+    used = {name: list(dict.fromkeys([*used[name], *clauses[name].children])) for name in used}
     sizes = sizes_of(rows or {}, tables=tables, used=[name for names in used.values() for name in names])
     habits = Habits(_chosen(values or {}, tables), _asked(clauses.values()), _joined(clauses.values(), tables))
     _check_params(params or {}, asked)
+    _check_runs(files, tables, Filler(tables, sizes.measured[0], habits), asked, clauses, params or {})
     prices = Prices.of(load_scenario(PRICED_AS))
     with benches(files, tables, sizes=sizes, habits=habits, on=on, on_progress=on_progress) as found:
         task = _Task(tables, found, sizes, prices, rate_per_s, params or {})
         reports = []
         for statement in asked:
             on_progress(f"measuring {statement.name}")
-            reports.append(task.report(statement, clauses[statement.name]))
+            reports.append(task.report(statement, clauses[statement.name], used=used[statement.name]))
         notes = _notes(found[-1], sizes, rows or {}, clauses.values())
     return D1Report(
         tuple(reports),
@@ -120,9 +135,47 @@ def _is_there(place: str) -> bool:
         return False
 
 
-def _clauses(statement: Statement, tables: Mapping[str, TableSchema], used: Sequence[str]) -> Clauses:
-    names = [name for name in used if name in tables]
-    return read_clauses(statement.sql, {name: tables[name].column_names for name in names})
+def _clauses(
+    statement: Statement, tables: Mapping[str, TableSchema], used: Sequence[str], views: Mapping[str, str]
+) -> Clauses:
+    columns = {name: tables[name].column_names for name in used if name in tables}
+    found = read_clauses(statement.sql, columns)
+    for view in (name for name in used if name in views):
+        found = found.with_view(read_clauses(views[view], columns))
+    is_delete = any(token.says("DELETE") for token in tokens(statement.sql))
+    return replace(found, children=children(tables, columns)) if is_delete else found
+
+
+def _check_runs(
+    files: Mapping[str, str],
+    tables: Mapping[str, TableSchema],
+    filler: Filler,
+    asked: Sequence[Statement],
+    clauses: Mapping[str, Clauses],
+    given: Mapping[str, Value],
+) -> None:
+    """Run every statement at the smallest size, so that all that fail are said before anything takes long.
+
+    Raises
+    ------
+    UsageError
+        Some do.
+    """
+    failed: list[str] = []
+    database = LocalDatabase(Path(":memory:"))
+    with closing(database):
+        apply(database.connection, files)
+        database.connection.execute("PRAGMA foreign_keys = OFF")
+        fill(database.connection, filler, order=parents_first(tables, filler.sizes))
+        for one in asked:
+            found = parameters(one, clauses[one.name], connection=database.connection, filler=filler, given=given)
+            try:
+                database.run(one.sql, [parameter.value for parameter in found])
+            except UsageError as error:
+                failed.append(f"{one.name}: {error}{HINT if one.params else ''}")
+    if failed:
+        more = f"; {len(failed) - FAILED_MAX} more" if len(failed) > FAILED_MAX else ""
+        raise UsageError(f"{'; '.join(failed[:FAILED_MAX])}{more}")
 
 
 def _chosen(
@@ -192,6 +245,11 @@ def _notes(bench: Bench, sizes: Sizes, rows: Mapping[str, int], clauses: Iterabl
         for (table, column), said in bench.filler.assumed.items()
         if (table, column) in places
     ]
+    equal = {(term.table, term.column) for one in clauses for term in one.terms if term.operator == "=" and term.params}
+    notes += [
+        f"{table}.{column}: assumed as many distinct values as rows; if fewer: --values {table}.{column}=N"
+        for table, column in sorted(bench.filler.unlike & equal)
+    ]
     return (*notes, *(f"{table} could not be filled: {said}" for table, said in bench.troubles.items()))
 
 
@@ -204,17 +262,27 @@ class _Task:
     rate_per_s: float
     given: Mapping[str, Value]
 
-    def report(self, statement: Statement, clauses: Clauses) -> QueryReport:
+    def report(self, statement: Statement, clauses: Clauses, *, used: Sequence[str]) -> QueryReport:
         """Measure one statement, and try what would mend it."""
         chosen = [
             parameters(statement, clauses, connection=bench.local.connection, filler=bench.filler, given=self.given)
             for bench in self.benches
         ]
-        measured = self.measured(statement, chosen)
+        measured = self._judged(self.measured(statement, chosen), used)
         index, tried = None, 0
         if measured.growth.verdict is Verdict.ALERT:
             index, tried = self._mended(statement, clauses, chosen=chosen, before=measured)
-        return QueryReport(statement.name, statement.sql, tuple(chosen[-1]), measured, index, tried)
+        return QueryReport(
+            statement.name, statement.sql, tuple(chosen[-1]), measured, index, tried, clauses.has_expression
+        )
+
+    def _judged(self, measured: Measured, used: Sequence[str]) -> Measured:
+        """Return the measurement, not judged if a table has too few rows and no scan shows all the same."""
+        lacking = [table for table in used if self.benches[-1].holds_little(table)]
+        if not lacking or measured.growth.verdict is Verdict.ALERT:
+            return measured
+        why = f"{' and '.join(lacking)} could not be filled (see the notes), so growth was not seen: --values"
+        return replace(measured, growth=replace(measured.growth, verdict=Verdict.INCONCLUSIVE, reason=why))
 
     def measured(self, statement: Statement, chosen: Sequence[Sequence[Parameter]]) -> Measured:
         """Measure a statement at every size, on the indexes that are there."""
@@ -223,8 +291,7 @@ class _Task:
             try:
                 points.append(bench.point(statement.sql, [one.value for one in params]))
             except UsageError as error:
-                hint = "; give a value with --param" if statement.params else ""
-                raise UsageError(f"{statement.name}: {error}{hint}") from None
+                raise UsageError(f"{statement.name}: {error}{HINT if statement.params else ''}") from None
         largest, values = self.benches[-1].local, [one.value for one in chosen[-1]]
         plan = largest.plan(statement.sql, values)
         judged = growth(points, self.sizes.shares, plan=plan)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sim.experiments.queries.clauses import Clauses, Term
-from sim.experiments.queries.filling import Filler, Value, Weights, quoted
+from sim.experiments.queries.filling import Filler, Value, Weights, literal, quoted
 from sim.experiments.queries.tokens import Statement
 from sim.foundation.errors import UsageError
 
@@ -148,19 +148,44 @@ class _Chooser:
         return self._ranked(term, "DESC", PAGE_ROWS)
 
     def _ranked(self, term: Term, direction: str, rank: int) -> Value:
-        column, table = quoted(term.column), quoted(term.table)
-        text = f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL ORDER BY {column} {direction}"  # noqa: S608  # quoted
-        rows = self._first(f"{text} LIMIT 1 OFFSET {rank}") or self._first(f"{text} LIMIT 1")
-        return rows[0][0] if rows else None
+        """Return a value from an end of a column, among rows that fit the statement's equalities if there are any."""
+        column = quoted(term.column)
+        for terms in (self._equalities(term.table), []):
+            wanted = [self._wanted(one) for one in terms]
+            where = " AND ".join([f"{column} IS NOT NULL", *(f"{quoted(one.column)} IS ?" for one in terms)])
+            text = f"SELECT {column} FROM {quoted(term.table)} WHERE {where} ORDER BY {column} {direction}"  # noqa: S608  # quoted
+            rows = self._first(f"{text} LIMIT 1 OFFSET {rank}", wanted) or self._first(f"{text} LIMIT 1", wanted)
+            if rows:
+                return rows[0][0]
+        return None
+
+    def _equalities(self, table: str) -> list[Term]:
+        """Return the terms of a table that each compare a column with one value; none if one of several is enough."""
+        if self._clauses.has_or:
+            return []
+        terms = (term for term in self._clauses.terms if term.table == table and term.is_plain and not term.other)
+        return [term for term in terms if term.operator == "=" and len(term.literals) + len(term.params) == 1]
+
+    def _wanted(self, term: Term) -> Value:
+        return literal(term.literals[0]) if term.literals else self._present(term, 0)
 
     def _present(self, term: Term, place: int) -> Value:
+        """Return the column's value in the row from the middle of those that fit the statement's literals."""
         column, table = quoted(term.column), quoted(term.table)
-        middle = self._filler.sizes.get(term.table, 0) // 2 + place
-        text = f"SELECT {column} FROM {table}"  # noqa: S608  # quoted
-        rows = self._first(f"{text} LIMIT 1 OFFSET {middle}")
+        # In one order for all columns: an index on one of them has another.
+        is_virtual = term.table in self._filler.tables and self._filler.tables[term.table].is_virtual
+        text = f"SELECT {column} FROM {table}{'' if is_virtual else ' NOT INDEXED'}"  # noqa: S608  # quoted
+        fixed = [one for one in self._equalities(term.table) if one.literals]
+        where = " AND ".join(f"{quoted(one.column)} IS ?" for one in fixed)
+        wanted = [literal(one.literals[0]) for one in fixed]
+        fitting = f" WHERE {where}" if fixed else ""
+        middle = f"(SELECT count(*) / 2 FROM {table}{fitting}) + {place}"  # noqa: S608  # quoted
+        rows = self._first(f"{text}{fitting} LIMIT 1 OFFSET {middle}", [*wanted, *wanted])
+        if not rows:
+            rows = self._first(f"{text} LIMIT 1 OFFSET {self._filler.sizes.get(term.table, 0) // 2 + place}")
         if not rows or rows[0][0] is None:
             rows = self._first(f"{text} WHERE {column} IS NOT NULL LIMIT 1 OFFSET {place}")
         return rows[0][0] if rows else None
 
-    def _first(self, sql: str) -> Sequence[Sequence[Value]]:
-        return self._connection.execute(sql).fetchall()
+    def _first(self, sql: str, values: Sequence[Value] = ()) -> Sequence[Sequence[Value]]:
+        return self._connection.execute(sql, tuple(values)).fetchall()

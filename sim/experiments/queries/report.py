@@ -83,6 +83,8 @@ class QueryReport:
         None if none was needed, or none helps.
     candidates : int
         Indexes that were tried.
+    has_expression : bool
+        Whether it compares an expression of a column; an index on one is not tried.
     """
 
     name: str
@@ -91,10 +93,11 @@ class QueryReport:
     measured: Measured
     index: Index | None
     candidates: int
+    has_expression: bool = False
 
     @property
     def verdict(self) -> Verdict:
-        """ALERT for a scan that grows."""
+        """ALERT for a scan that grows; INCONCLUSIVE where a table could not be filled."""
         return self.measured.growth.verdict
 
 
@@ -137,8 +140,10 @@ class D1Report(Shown):
 
     @property
     def exit_status(self) -> int:
-        """1 if there is a scan that grows."""
-        return int(self.verdict is Verdict.ALERT)
+        """1 if there is a scan that grows; else 3 if some statement could not be judged."""
+        if self.verdict is Verdict.ALERT:
+            return 1
+        return 3 if any(query.verdict is Verdict.INCONCLUSIVE for query in self.queries) else 0
 
     def __getitem__(self, name: str) -> QueryReport:
         """Return the statement of a name."""

@@ -2,8 +2,10 @@
 
 import re
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby, zip_longest
+from operator import itemgetter
 from pathlib import Path
 
 from sim.experiments.queries.tokens import split, tokens
@@ -19,6 +21,10 @@ GENERATED = (2, 3)
 OWN_TABLES = ("sqlite_", "_cf_", "d1_migrations")
 IN_LIST = r"""\bCHECK\s*\(\s*["`\[]?{name}["`\]]?\s+IN\s*\(([^)]*)\)"""
 BOUND = r"""["`\[]?\b{name}\b["`\]]?\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)"""
+CONTENT = r"""\bcontent\s*=\s*["'`\[]?(\w+)"""
+"""The table whose text a full-text index is of, in the words of FTS5 and FTS4."""
+Reference = tuple[str, tuple[str, ...], tuple[str | None, ...]]
+"""A table, the columns that refer to it, and those that they refer to; None for its key."""
 BETWEEN = r"""["`\[]?\b{name}\b["`\]]?\s+BETWEEN\s+(-?\d+)\s+AND\s+(-?\d+)"""
 
 
@@ -82,6 +88,10 @@ class TableSchema:
     is_virtual : bool
     generated : tuple of str
         Columns that are computed; queries may use them, rows do not give them.
+    together : mapping of str to tuple of str
+        Columns that refer to one row of another table together, each with all of them.
+    content : str
+        Of a full-text index that holds no text: the table whose text it is of.
     """
 
     name: str
@@ -92,11 +102,17 @@ class TableSchema:
     declared: frozenset[str]
     is_virtual: bool = False
     generated: tuple[str, ...] = ()
+    together: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    content: str = ""
 
     @property
     def column_names(self) -> list[str]:
         """Names of all columns, the generated ones last."""
         return [*(one.name for one in self.columns), *self.generated]
+
+    def referring(self, column: str) -> tuple[str, ...]:
+        """Return the columns that refer to a row together with this one, and it."""
+        return self.together.get(column, (column,))
 
     def column(self, name: str) -> Column:
         """Return one column."""
@@ -185,6 +201,22 @@ def read_tables(connection: sqlite3.Connection) -> dict[str, TableSchema]:
     return {name: _with_parents(connection, table, tables) for name, table in tables.items()}
 
 
+def read_views(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return the text of each view by name."""
+    return dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'view'").fetchall())
+
+
+def children(tables: Mapping[str, TableSchema], parents: Iterable[str]) -> dict[str, list[tuple[str, ...]]]:
+    """Return, by table, the columns by which tables refer to *parents*, as declared: a delete there looks for them."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    wanted = set(parents)
+    for child in tables.values():
+        columns = [one for one in child.parents if one in child.declared and child.parents[one][0] in wanted]
+        if columns:
+            found[child.name] = list(dict.fromkeys(child.referring(column) for column in columns))
+    return found
+
+
 def _table(connection: sqlite3.Connection, name: str, *, sql: str, is_virtual: bool) -> TableSchema:
     info = connection.execute(
         'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?)', (name,)
@@ -206,7 +238,10 @@ def _table(connection: sqlite3.Connection, name: str, *, sql: str, is_virtual: b
     )
     generated = tuple(row[0] for row in info if row[5] in GENERATED)
     rowid = primary[0] if is_rowid else ""
-    return TableSchema(name, columns, keys, rowid, {}, frozenset(), is_virtual, generated)
+    content = re.search(CONTENT, sql, re.IGNORECASE) if is_virtual else None
+    return TableSchema(
+        name, columns, keys, rowid, {}, frozenset(), is_virtual, generated, content=content.group(1) if content else ""
+    )
 
 
 def _column(name: str, *, declared: str, is_required: bool, default: str | None, sql: str) -> Column:
@@ -225,13 +260,14 @@ def _column(name: str, *, declared: str, is_required: bool, default: str | None,
 def _with_parents(connection: sqlite3.Connection, table: TableSchema, tables: Mapping[str, TableSchema]) -> TableSchema:
     by_name = {name.lower(): name for name in tables}
     parents: dict[str, tuple[str, str]] = {}
-    rows = connection.execute(
-        'SELECT "table", "from", "to" FROM pragma_foreign_key_list(?) WHERE seq = 0', (table.name,)
-    ).fetchall()
-    for parent, column, target in rows:
+    together: dict[str, tuple[str, ...]] = {}
+    for parent, columns, targets in _references(connection, table.name):
         known = by_name.get(parent.lower())
-        if known and (target or (tables[known].keys and len(tables[known].keys[0]) == 1)):
-            parents[column] = (known, target or tables[known].keys[0][0])
+        key = tables[known].keys[0] if known and tables[known].keys else ()
+        pointed = tuple(given or own for given, own in zip_longest(targets, key[: len(targets)]))
+        if known and all(pointed) and len(pointed) == len(columns):
+            parents |= {column: (known, target) for column, target in zip(columns, pointed, strict=True)}
+            together |= dict.fromkeys(columns, columns) if len(columns) > 1 else {}
     declared = frozenset(parents)
     for column in table.columns:
         stem = column.name.lower().removesuffix("_id")
@@ -242,4 +278,17 @@ def _with_parents(connection: sqlite3.Connection, table: TableSchema, tables: Ma
             if known and known != table.name and tables[known].keys and len(tables[known].keys[0]) == 1:
                 parents[column.name] = (known, tables[known].keys[0][0])
                 break
-    return replace(table, parents=parents, declared=declared)
+    content = by_name.get(table.content.lower(), "") or table.content
+    return replace(table, parents=parents, declared=declared, together=together, content=content)
+
+
+def _references(connection: sqlite3.Connection, table: str) -> list[Reference]:
+    """Return the declared references; those of several columns come last, since they rule."""
+    rows = connection.execute(
+        'SELECT id, "table", "from", "to" FROM pragma_foreign_key_list(?) ORDER BY id, seq', (table,)
+    ).fetchall()
+    found = [
+        (some[0][1], tuple(row[2] for row in some), tuple(row[3] for row in some))
+        for some in (list(group) for _, group in groupby(rows, key=itemgetter(0)))
+    ]
+    return sorted(found, key=lambda one: len(one[1]))

@@ -87,7 +87,10 @@ def sizes_of(rows: Mapping[str, int], *, tables: Mapping[str, TableSchema], used
             raise UsageError(f"rows: {table}={number} must be 1 to {ASKED_ROWS_MAX:,} (an empty table shows no growth)")
         asked[name] = number
     for name in parents_first(tables, _with_parents([*asked, *used], tables)):
-        asked.setdefault(name, min(DEFAULT_ROWS, _rows_max(tables[name], asked)))
+        content = tables[name].content
+        if content in asked and asked.get(name, asked[content]) != asked[content]:
+            raise UsageError(f"rows: {name}={asked[name]} must be those of {content}, whose text it has ({content}=N)")
+        asked.setdefault(name, asked.get(content, min(DEFAULT_ROWS, _rows_max(tables[name], asked))))
     if not asked:
         return Sizes({}, [{}], [1.0])
     if max(asked.values()) < 1 / SHARES[0]:
@@ -102,7 +105,7 @@ def sizes_of(rows: Mapping[str, int], *, tables: Mapping[str, TableSchema], used
 def _rows_max(table: TableSchema, rows: Mapping[str, int]) -> int:
     """Return how many rows a table can have whose keys are made of references to others."""
     bounds = [
-        prod(rows.get(table.parents[column][0], DEFAULT_ROWS) for column in key)
+        prod(rows.get(table.parents[column][0], DEFAULT_ROWS) for column in key if column == table.referring(column)[0])
         for key in table.keys
         if set(key) <= set(table.parents)
     ]
@@ -116,7 +119,7 @@ def parents_first(tables: Mapping[str, TableSchema], names: Iterable[str]) -> li
     def add(name: str, above: frozenset[str]) -> None:
         if name in ordered or name in above:
             return
-        for parent, _ in tables[name].parents.values():
+        for parent in _before(tables[name]):
             if parent in wanted:
                 add(parent, above | {name})
         ordered.append(name)
@@ -134,5 +137,10 @@ def _with_parents(names: Iterable[str], tables: Mapping[str, TableSchema]) -> li
         name = waiting.pop()
         if name not in found:
             found.append(name)
-            waiting += [parent for parent, _ in tables[name].parents.values()]
+            waiting += [parent for parent in _before(tables[name]) if parent in tables]
     return found
+
+
+def _before(table: TableSchema) -> list[str]:
+    """Return the tables whose rows must be there first."""
+    return [*(parent for parent, _ in table.parents.values()), *([table.content] if table.content else [])]

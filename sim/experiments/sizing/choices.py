@@ -58,11 +58,13 @@ class Choice:
         How much worse than the best, paired by seed, at the level of all comparisons together; None for the best, and
         where there is nothing to subtract.
     as_good : bool
-        Whether it cannot be told from the best by more than the indifference zone.
+        Whether it is behind the best by no more than the indifference zone, in the mean.
     month_usd : float
         Bill of a month with it, or of what it adds (the sizing says which).
     beside : mapping of str to float
         Other figures, by their name with its unit: what explains the objective.
+    undecided : bool
+        Whether it is behind by more than that zone, in the mean, but the interval does not settle it: more seeds would.
     """
 
     value: Any
@@ -73,6 +75,7 @@ class Choice:
     as_good: bool
     month_usd: float
     beside: Mapping[str, float] = field(default_factory=dict)
+    undecided: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Sizing(Shown):
 
     @property
     def as_good(self) -> tuple[Choice, ...]:
-        """The choices that cannot be told from the best, the answer among them."""
+        """The choices that are not known to be worse than the best, the answer among them."""
         return tuple(one for one in self.choices if one.as_good)
 
     @property
@@ -204,9 +207,12 @@ def compared(
         behind = None
         if place != best and isfinite(means[place]):
             behind = paired_difference(sign * options[best].seen, sign * one.seen, level=level).estimate
-        as_good = place == best or (behind is not None and behind.low <= zone)
+        as_good = place == best or (behind is not None and behind.value <= zone)
+        undecided = not as_good and behind is not None and behind.low <= zone
         objective = _estimate(one.seen)
-        choices.append(Choice(one.value, one.name, objective, unit, behind, as_good, one.month_usd, one.beside))
+        choices.append(
+            Choice(one.value, one.name, objective, unit, behind, as_good, one.month_usd, one.beside, undecided)
+        )
     good = [place for place, one in enumerate(choices) if one.as_good]
     return tuple(choices), min(good, key=lambda place: (round(choices[place].month_usd, 2), place))
 

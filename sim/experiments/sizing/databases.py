@@ -39,10 +39,11 @@ def d1_split(
     *,
     values: Sequence[int] | None = None,
     seeds: int,
+    of: str | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Sizing:
     """Compare numbers of databases by the P99 of a query."""
-    database = reached(scenario, "d1", what="d1_split")
+    database = reached(scenario, "d1", what="d1_split", of=of)
     wanted = list(DATABASES if values is None else values)
     if any(one < 1 or one != int(one) for one in wanted):
         raise UsageError(f"values={wanted} must be whole numbers of databases >= 1")

@@ -39,10 +39,11 @@ def part_size(
     *,
     values: Sequence[float] | None = None,
     seeds: int,
+    of: str | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Sizing:
     """Compare part sizes (MiB), each with several parts at a time, by the median throughput of an upload."""
-    bucket = reached(scenario, "r2", what="part_size")
+    bucket = reached(scenario, "r2", what="part_size", of=of)
     routes = [name for name, used in scenario.operations.items() if f"{bucket.name}.put" in used]
     if not routes:
         raise UsageError(f"size: part_size needs a route that uses {bucket.name}.put, and {scenario.name} has none")

@@ -22,8 +22,8 @@ from sim.experiments.replications import spawned_seeds
 from sim.experiments.sizing.choices import Option, Sizing, compared
 from sim.experiments.sizing.runs import long_enough, over_seeds, run_once
 from sim.foundation.errors import UsageError
-from sim.judgement.availability import read_record
 from sim.judgement.cost.usage import number
+from sim.judgement.outages import read_outages
 from sim.judgement.targets import targets_of
 from sim.models.billing import DAYS_PER_MONTH, SECONDS_PER_MONTH
 from sim.results.metrics import UPTIME, ended, judged
@@ -96,7 +96,7 @@ def probe_interval(
         notes=(
             f"a month's error budget is {budget_s(scenario):,.0f} s; a hundredth of it makes no difference",
             (
-                f"{outages:.2g} outages a month, as on the provider's record of the services in use; a probe gives up "
+                f"{outages:.2g} outages a month, as the provider confirmed for the services in use; a probe gives up "
                 f"after {TIMEOUT_S:g} s; a failover for nothing costs {FALSE_ALARM_S:g} s (assumption)"
             ),
             (
@@ -159,8 +159,8 @@ def budget_s(scenario: "Scenario") -> float:
 
 
 def outages_per_month(scenario: "Scenario") -> float:
-    """Return how often, by the provider's record, a service is out that some route of *scenario* depends on."""
-    record, instances = read_record(scenario.facts), scenario.system.instances
+    """Return how often a month a service that *scenario* needs is out, by the outages that the provider confirmed."""
+    record, instances = read_outages(scenario.facts), scenario.system.instances
     services = {service for route in scenario.routes.values() for service in instances[route.enter].component.services}
     for used in scenario.operations.values():
         for name, _, operation in (one.partition(".") for one in used):

@@ -117,22 +117,34 @@ def requests_by_part(scenario: "Scenario", name: str, *, parts: int) -> Array:
     return found
 
 
-def reached(scenario: "Scenario", component: str, *, what: str) -> "Instance":
-    """Return the instance of a component that most traffic reaches.
+def reached(scenario: "Scenario", component: str, *, what: str, of: str | None = None) -> "Instance":
+    """Return the instance of a component that is asked for, by default the one that most traffic reaches.
 
     Raises
     ------
     UsageError
-        No request reaches one.
+        No request reaches one, or not that one.
     """
     mine = [one for one in scenario.system.of(component) if one.name in scenario.reached]
     if not mine:
         raise UsageError(f"size: {what} needs a route that uses {component}, and {scenario.name} has none (routes)")
+    if of is not None:
+        named = [one for one in mine if one.name == of]
+        if not named:
+            raise UsageError(f"of={of!r} must be one that a route uses: {', '.join(one.name for one in mine)}")
+        return named[0]
 
     def traffic(one: "Instance") -> float:
         return sum(scenario.shares[route] for route in routes_through(scenario, one.name))
 
     return max(mine, key=traffic)
+
+
+def others_note(scenario: "Scenario", chosen: "Instance") -> tuple[str, ...]:
+    """Return a sentence that names further instances which could be sized; nothing if there are none."""
+    names = [one.name for one in scenario.system.of(chosen.component.name) if one.name in scenario.reached]
+    names = [name for name in names if name != chosen.name]
+    return (f"of {chosen.name}; another one is asked for with --of: {', '.join(names)}",) if names else ()
 
 
 def latency_p99_ms(frame: "pd.DataFrame") -> float:

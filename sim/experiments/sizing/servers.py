@@ -12,8 +12,8 @@ service-capacity-modeling (open source); for one server it is a utilization of 3
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from math import ceil, isnan, nan
+from functools import cache, partial
+from math import ceil, inf, isfinite, isnan, nan, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ from sim.experiments.capacity import check_lasting
 from sim.experiments.sizing.runs import SEEDS, long_enough, over_seeds, requests_by_part, run_once
 from sim.foundation.errors import UsageError
 from sim.foundation.views import Shown
+from sim.scenario.arrivals import Closed
 from sim.screening import StationScreening, screen
 from sim.statistics.intervals import Estimate, mean_interval
 from sim.theory import erlang_c
@@ -39,7 +40,14 @@ WAITING_SHARE = 0.3
 
 SERVERS_MAX = 100_000
 
+DOUBLINGS_MAX = 20
+"""A rate is searched between a millionth of the scenario's and a million times it."""
+
+RATE_TOLERANCE = 1.02
+"""Ratio of two rates between which a load is taken for a straight line."""
+
 Array = NDArray[np.float64]
+BusyAt = Callable[[float], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,9 @@ class StationServers:
     needed_instances : int
         With the servers that each has, if the load were shared evenly.
     kept_per_s : float
-        Highest rate of the deployment at which the busiest instance still meets the limit.
+        Highest rate of the deployment at which the busiest instance still meets the limit. Work that does not grow
+        with the requests, such as flushes, is there at every rate; of a closed loop, whose rate follows from its users,
+        all work is taken to grow with it.
     """
 
     station: str
@@ -153,7 +163,11 @@ def servers(
     observe = partial(_waiting, names=tuple(row.station for row in rows))
     play = partial(run_once, long_enough(scenario, warm_up_s=0.0), observe=observe)
     (seen,) = over_seeds([play], seed=scenario.seed, seeds=seeds, on_progress=on_progress)
-    made = [_row(scenario, row, found.rate_per_s, limit=waiting_share, seen=seen[row.station]) for row in rows]
+    busy_at = cache(partial(_busy_at, scenario))
+    made = [
+        _row(scenario, row, busy_at, near_per_s=found.rate_per_s, limit=waiting_share, seen=seen[row.station])
+        for row in rows
+    ]
     return Servers(
         scenario, found.rate_per_s, waiting_share, tuple(sorted(made, key=lambda one: (one.kept_per_s, one.station)))
     )
@@ -179,7 +193,7 @@ def most_busy(servers: int, *, limit: float) -> float:
 
 
 def _row(
-    scenario: "Scenario", row: StationScreening, rate_per_s: float, *, limit: float, seen: Array
+    scenario: "Scenario", row: StationScreening, busy_at: BusyAt, *, near_per_s: float, limit: float, seen: Array
 ) -> StationServers:
     busiest = row.busiest_utilization * row.servers
     share = _shares(scenario, row)
@@ -194,8 +208,43 @@ def _row(
         simulated_share=mean_interval(seen, method="independent") if np.isfinite(seen).all() else _nothing(seen),
         needed_servers=needed(busiest, limit=limit),
         needed_instances=max(1, ceil(float(loads.sum()) / kept - 1e-9)),
-        kept_per_s=rate_per_s * kept / busiest if busiest else float("inf"),
+        kept_per_s=rate_at(lambda rate_per_s: busy_at(rate_per_s)[row.station], limit=kept, near=near_per_s),
     )
+
+
+def _busy_at(scenario: "Scenario", rate_per_s: float) -> dict[str, float]:
+    """Return the servers that the busiest instance of each station keeps busy at a rate, by arithmetic."""
+    own_rate = isinstance(scenario.workload.arrivals, Closed)
+    found = screen(scenario) if own_rate else screen(scenario, rate_per_s)
+    # The rate of a closed loop follows from its users: all of its work is taken to grow with the rate.
+    times = rate_per_s / found.rate_per_s if own_rate else 1.0
+    return {row.station: times * row.busiest_utilization * row.servers for row in found.rows}
+
+
+def rate_at(load: Callable[[float], float], *, limit: float, near: float) -> float:
+    """Return the rate at which a growing *load* reaches *limit*: 0 if it is never below, infinite if never above.
+
+    >>> round(rate_at(lambda rate: 0.1 + rate / 50, limit=0.5, near=3.0), 6)
+    20.0
+    """
+    low = high = near
+    for _ in range(DOUBLINGS_MAX):
+        if load(low) <= limit:
+            break
+        low /= 2
+    else:
+        return 0.0
+    for _ in range(DOUBLINGS_MAX):
+        if load(high) > limit:
+            break
+        low, high = high, high * 2
+    else:
+        return inf
+    while high > low * RATE_TOLERANCE:
+        middle = sqrt(low * high)
+        low, high = (middle, high) if load(middle) <= limit else (low, middle)
+    below, above = load(low), load(high)
+    return low + (high - low) * (limit - below) / (above - below) if isfinite(above) else low
 
 
 def _nothing(seen: Array) -> Estimate:

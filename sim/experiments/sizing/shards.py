@@ -21,6 +21,7 @@ from sim.experiments.sizing.runs import (
     latency_p99_ms,
     long_enough,
     month_usd,
+    others_note,
     over_seeds,
     reached,
     requests_by_part,
@@ -47,10 +48,11 @@ def shards(
     *,
     values: Sequence[int | str] | None = None,
     seeds: int,
+    of: str | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Sizing:
     """Compare numbers of objects by the P99 of the requests that use them."""
-    objects = reached(scenario, "durable_objects", what="shards")
+    objects = reached(scenario, "durable_objects", what="shards", of=of)
     path, routes = f"system.{objects.name}.shards", routes_through(scenario, objects.name)
     wanted = _values(values, objects.keys)
     share = sum(scenario.shares[route] for route in routes)
@@ -71,7 +73,10 @@ def shards(
         scenario, "shards", f"How many objects of {objects.name} share the keys?", "P99 of their requests, ms",
         "below", choices, place, seeds,
         falsified_by="a measured P99 of these routes that another number makes lower, by more than its interval",
-        notes=("cold: of all visits, by the closed form sum(p exp(-rate T)); alarms of an object keep it warm longer",),
+        notes=(
+            "cold: of all visits, by the closed form sum(p exp(-rate T)); alarms of an object keep it warm longer",
+            *(others_note(scenario, objects) if of is None else ()),
+        ),
     )  # fmt: skip
 
 

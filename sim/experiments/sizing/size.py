@@ -27,6 +27,10 @@ SIZINGS: dict[str, Callable[..., Sizing]] = {
 }
 
 
+OF_AN_INSTANCE = ("shards", "part_size", "d1_split")
+"""Sizings of one instance, of which a scenario may have several."""
+
+
 def size(
     scenario: "Scenario",
     what: str,
@@ -34,6 +38,7 @@ def size(
     values: Sequence[Any] | None = None,
     rng: int | None = None,
     seeds: int = SEEDS,
+    of: str | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Sizing:
     """Compare the sensible values of one design number of *scenario*, and choose.
@@ -50,6 +55,8 @@ def size(
         Seed; the scenario's own if None.
     seeds : int
         Replications of every choice, with common random numbers; at least 2.
+    of : str, optional
+        The instance whose shards, parts or databases they are; by default the one that most traffic reaches.
     on_progress : callable, optional
         Given what is done, in a few words.
 
@@ -66,6 +73,8 @@ def size(
     """
     if what not in SIZINGS:
         raise UsageError(f"what={what!r} must be one of {', '.join(SIZINGS)}")
+    if of is not None and what not in OF_AN_INSTANCE:
+        raise UsageError(f"of={of!r} must not be given with {what}, but with {', '.join(OF_AN_INSTANCE)}")
     if values is not None and (isinstance(values, str) or not len(values)):
         raise UsageError(f"values={values!r} must be a list of at least one value")
     if what != "shards" and values is not None:
@@ -76,4 +85,5 @@ def size(
             raise UsageError(f"values={list(values)!r}: {wrong[0]!r} must be a number >= 0")
     check_lasting(scenario, what="a sizing")
     asked = scenario if rng is None else scenario.with_(seed=rng)
-    return SIZINGS[what](asked, values=values, seeds=seeds, on_progress=on_progress)
+    named = {"of": of} if what in OF_AN_INSTANCE else {}
+    return SIZINGS[what](asked, values=values, seeds=seeds, on_progress=on_progress, **named)

@@ -9,7 +9,7 @@ from sim.judgement.alerts.objectives import TOTAL, Objective
 from sim.judgement.alerts.rules import Alert, BurnAlert, Rules, SilenceAlert, duration
 
 INTERVAL_S = 60
-"""Between scrapes, and between evaluations: what Prometheus does unless it is told otherwise."""
+"""Between scrapes, and between evaluations: what Prometheus does by default."""
 
 
 def rule_file(rules: Rules, *, runbooks: str) -> str:

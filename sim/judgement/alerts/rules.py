@@ -100,7 +100,7 @@ class BurnAlert:
 
     @property
     def summary(self) -> str:
-        """One line for whoever is paged."""
+        """One line for the person who is paged."""
         rate, window = f"{self.windows.factor:g}", duration(self.windows.long_minutes)
         return (
             f"Requests that {self.objective.bad} use their budget {rate} times as fast as it lasts, "
@@ -130,7 +130,7 @@ class SilenceAlert:
 
     @property
     def summary(self) -> str:
-        """One line for whoever is paged."""
+        """One line for the person who is paged."""
         window = duration(self.window_minutes)
         return f"No request was counted for {window}: they fail before the Worker, or nobody scrapes it"
 
@@ -186,7 +186,7 @@ def make_rules(
 ) -> Rules:
     """Return the alerts of *objectives* for a deployment with this traffic.
 
-    *fewest* gives the requests that a window of so many minutes expects when it has the fewest.
+    *fewest* maps a window in minutes to the fewest requests that it expects.
     """
     alerts: list[Alert] = []
     missing = list(left_out)

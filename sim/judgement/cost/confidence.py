@@ -2,7 +2,8 @@
 
 A price is the provider's own word. The amount rests on the volume, on the shares of the routes, and on what each
 operation uses; so every number with a source is made a quarter larger, one at a time, and the lines that move take its
-letter. The letter of a line is that of the least certain number that moves it.
+letter. The letter of a line is that of the least certain number that moves it; all are named with their letters and the
+share of the amount that moves with each, the largest first.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,34 +21,54 @@ FACTOR = 1.25
 MOVED = 0.001
 """A line that changes by less is not moved: it is the remainder of a formula."""
 
+OF_REQUESTS = (".size_bytes", ".messages.every_s", ".messages.session_s")
+"""Keys of routes whose numbers move the bill."""
+
+HALF = 0.5
+
 PARAMETERS = ("value", "mean", "median", "p99", "low", "high", "minimum", "maximum")
 """Parameters of a distribution that carry its size."""
 
 
-def volume_confidence(traffic: Traffic, volume: MonthVolume) -> dict[str, tuple[str, str]]:
-    """Return, by meter, the confidence in its amount and the path of the number that it is owed to."""
+Owing = tuple[str, str, float]
+"""Letter and path of a number, and the share of an amount that moves with it."""
+
+Owed = tuple[tuple[str, str, float], ...]
+"""Paths of numbers, each with its letter and the share of an amount that moves with it."""
+
+
+def volume_confidence(traffic: Traffic, volume: MonthVolume) -> dict[str, tuple[str, Owed]]:
+    """Return, by meter, the confidence in its amount and the numbers that it is owed to, the largest share first."""
     scenario, requests = traffic.scenario, traffic.requests_per_month
     base = _amounts(traffic)
-    causes: dict[str, list[tuple[str, str]]] = {name: [(volume.confidence, volume.path)] for name in base}
     fees = {meter.name for meter in traffic.meters.values() if meter.once}
     measured = isinstance(scenario.workload.arrivals, TraceReplay)
     mix = ("M", "workload.arrivals.file") if measured else (letter_of(scenario, "routes"), "routes")
-    for found in causes.values():
-        found.append(mix)
-    for path, letter, value in _numbers(scenario):
+    common = [(volume.confidence, volume.path, 1.0), (*mix, 1.0)]
+    causes: dict[str, list[Owing]] = {name: [] for name in base}
+    for path, letter, value, grown in _numbers(scenario):
         try:
             varied = _amounts(Traffic(scenario.vary(path, value), requests, like=traffic))
         except SimError:
             continue  # The schema forbids the number: then nothing is learnt from it.
         for name in base:
-            if abs(varied.get(name, 0.0) / base[name] - 1) > MOVED:
-                causes[name].append((letter, path))
-    found_letters: dict[str, tuple[str, str]] = {}
-    for name, found in causes.items():
-        letter = worst([one for one, _ in found])
-        # The number that is particular to the line says more than the volume, which all lines share.
-        found_letters[name] = next((one, path) for one, path in reversed(found) if one == letter)
-    return {name: ("O", "") if name in fees else found for name, found in found_letters.items()}
+            moved = abs(varied.get(name, 0.0) / base[name] - 1)
+            if moved > MOVED:
+                causes[name].append((letter, path, moved / grown))
+    return {name: ("O", ()) if name in fees else _owed(found, common) for name, found in causes.items()}
+
+
+def _owed(own: list[Owing], common: list[Owing]) -> tuple[str, Owed]:
+    """Return the worst letter of a line, and the numbers that the amount is owed to.
+
+    Those that are particular to the line say more than volume and mix, which all lines share: these are named only
+    where they have the worst letter, and no number of the line's own that has it moves half of the amount.
+    """
+    letter = worst([one for one, _, _ in (*common, *own)])
+    if not any(one == letter and share >= HALF for one, _, share in own):
+        own = own + [owing for owing in reversed(common) if owing[0] == letter][:1]
+    ordered = sorted(own, key=lambda owing: (-round(owing[2], 2), owing[0] != letter))
+    return letter, tuple((path, one, share) for one, path, share in ordered)
 
 
 def _amounts(traffic: Traffic) -> dict[str, float]:
@@ -60,10 +81,10 @@ def _amounts(traffic: Traffic) -> dict[str, float]:
     return {name: amount for name, amount in used.items() if amount > 0}
 
 
-def _numbers(scenario: "Scenario") -> list[tuple[str, str, Any]]:
-    """Path, letter and a larger value of each number with a source, of what requests meet and of their sizes."""
+def _numbers(scenario: "Scenario") -> list[tuple[str, str, Any, float]]:
+    """Path, letter, a larger value and by which part it is larger, of each number with a source that requests meet."""
     places = tuple(f"system.{name}." for name in scenario.reached)
-    rows = [row for row in scenario.provenance if row.path.startswith(places) or row.path.endswith(".size_bytes")]
+    rows = [row for row in scenario.provenance if row.path.startswith(places) or row.path.endswith(OF_REQUESTS)]
     own = {row.path for row in rows}
     found = []
     for row in rows:
@@ -71,7 +92,8 @@ def _numbers(scenario: "Scenario") -> list[tuple[str, str, Any]]:
             row.value, {path.removeprefix(f"{row.path}.") for path in own if path.startswith(f"{row.path}.")}
         )
         if value is not None:
-            found.append((row.path, row.confidence, value))
+            grown = value / row.value - 1 if isinstance(row.value, int) and row.value else FACTOR - 1
+            found.append((row.path, row.confidence, value, grown))
     return found
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from sim.foundation.figures import figure
 from sim.judgement.cost.bill import merged
 from sim.judgement.cost.usage import Traffic, number
 from sim.judgement.cost.volume import Course, MonthVolume
@@ -87,7 +88,7 @@ def reached_limits(traffic: Traffic, course: Course, *, first: MonthVolume, boun
     bound : Bound or None
         Without one no rate is looked at.
     """
-    found = [*_storage(traffic, course), *_quotas(traffic, course, first=first)]
+    found = [*_storage(traffic, course), *_quotas(traffic, course, first=first), *_calls(traffic, first)]
     if bound is not None:
         found.append(_rate(course, first, bound=bound))
     return tuple(sorted(found, key=lambda one: (one.day_number, one.after_s)))
@@ -128,7 +129,7 @@ def _quotas(traffic: Traffic, course: Course, *, first: MonthVolume) -> Iterator
             each, kept = _stored(traffic, meter.name, start)
             if each > 0 or kept > quota:
                 unit = meter.unit.removesuffix("-month")
-                what = f"{meter.name}: the Free plan's {quota:,.3g} {unit} are full"
+                what = f"{meter.name}: the Free plan's {figure(quota)} {unit} are full"
                 yield _filled(
                     course, max(quota - kept, 0.0) / max(each, 1e-300), plan="free", what=what, fact=meter.free
                 )
@@ -144,6 +145,21 @@ def _quotas(traffic: Traffic, course: Course, *, first: MonthVolume) -> Iterator
             yield _daily(course, requests, asked=asked, used=used, what=what, fact=meter.free)
         else:
             yield _monthly(course, requests, what=what, fact=meter.free)
+
+
+def _calls(traffic: Traffic, first: MonthVolume) -> Iterator[Reached]:
+    """Calls whose mean is beyond what the Free plan lets one use: each is ended, from the first day on."""
+    facts = traffic.scenario.facts
+    called = {one.instance.name: one for one in traffic.movements(first.requests) if one.route and one.per_month}
+    for name, movement in called.items():
+        for meter_name, amount in movement.usage.amounts.items():
+            meter = traffic.meters.get(meter_name)
+            if meter is None or meter.free_call_limit not in facts.facts:
+                continue
+            most = number(facts, meter.free_call_limit)
+            if amount > most:
+                what = f"{name}: a mean call of {figure(amount)} {meter.unit} is over the Free plan's {most:g}"
+                yield Reached(what, "quota", "free", 1.0, 1.0, 1.0, 0.0, meter.free_call_limit)
 
 
 def _stored(traffic: Traffic, name: str, requests: float) -> tuple[float, float]:
@@ -183,6 +199,8 @@ def _volume_at(asked: float, start: float, *, used: Callable[[float], float]) ->
     volume = start
     for _ in range(STEPS_MAX):
         amount = used(volume)
+        if amount <= 0 and volume < start:
+            return volume  # Whatever comes beyond it uses the whole quota at once: a corpus that is searched.
         if amount <= 0 or volume > SEARCH_MAX:
             return None
         better = volume * asked / amount
@@ -199,7 +217,7 @@ def _rate(course: Course, first: MonthVolume, *, bound: Bound) -> Reached:
     if factor is None:
         factor = max(1.0, first.played_per_s / first.mean_per_s) if first.mean_per_s else 1.0
     peak_per_s = course.requests_per_day / SECONDS_PER_DAY * factor
-    what = f"the peak is beyond {bound.source} of {bound.rate_per_s:,.4g} requests/s"
+    what = f"the peak is beyond {bound.source} of {figure(bound.rate_per_s, 4)} requests/s"
     return Reached(what, "rate", "any", *_interval(_first_day(peak_per_s > bound.rate_per_s)), fact=bound.source)
 
 
@@ -219,7 +237,7 @@ def _interval(days: "NDArray[np.float64]") -> tuple[float, float, float]:
 
 
 def _size(size_bytes: float) -> str:
-    return f"{size_bytes / GB:,.3g} GB" if size_bytes >= GB / 2 else f"{size_bytes / GB * 1000:,.3g} MB"
+    return f"{figure(size_bytes / GB)} GB" if size_bytes >= GB / 2 else f"{figure(size_bytes / GB * 1000)} MB"
 
 
 def _whole(quota: float) -> str:

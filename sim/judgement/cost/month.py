@@ -6,8 +6,9 @@ that the flush writes to D1. An object's duration is billed while a request or a
 to hibernate unbilled.
 """
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +16,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.foundation.errors import UsageError
+from sim.foundation.figures import figure
+from sim.foundation.schema import PAGE
 from sim.foundation.views import Shown
-from sim.judgement.cost.bill import Amount, CostLine, price
-from sim.judgement.cost.confidence import volume_confidence
+from sim.judgement.cost.bill import Amount, CostLine, line_of, price, rounding_notes
+from sim.judgement.cost.confidence import Owed, volume_confidence
+from sim.judgement.cost.dated import dated_notes
 from sim.judgement.cost.limits import Bound, Reached, reached_limits
 from sim.judgement.cost.runaway import SPENDING_LIMIT_USD, RunawayCost, runaways
-from sim.judgement.cost.usage import Traffic
+from sim.judgement.cost.usage import Traffic, number
 from sim.judgement.cost.volume import HORIZON_DAYS, MonthVolume, course_of, volume_of
 from sim.models.billing import DAYS_PER_MONTH
+from sim.scenario.notes import without_bytes
 from sim.screening import screen
 
 if TYPE_CHECKING:
@@ -50,6 +55,8 @@ class Cost(Shown):
         What an hour costs when the deployment runs away, the dearest first.
     spending_limit_usd : float
         That the runaways are held against.
+    counted : mapping of str to float
+        What the requests are, the most first: ``{"HTTP requests": ..., "socket messages": ...}``.
     """
 
     requests_per_month: Amount
@@ -59,6 +66,7 @@ class Cost(Shown):
     limits: tuple[Reached, ...] = ()
     runaways: tuple[RunawayCost, ...] = ()
     spending_limit_usd: float = SPENDING_LIMIT_USD
+    counted: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         least = "at least " if self.unpriced else ""
@@ -76,8 +84,9 @@ class Cost(Shown):
 
     @property
     def usd_per_1000_requests(self) -> float:
-        """What a thousand requests cost, the plan's fee included."""
-        return self.month_usd / self.requests_per_month * 1000 if self.requests_per_month else 0.0
+        """What a thousand requests of all kinds in :attr:`counted` cost, the plan's fee included."""
+        requests = sum(self.counted.values()) or self.requests_per_month
+        return self.month_usd / requests * 1000 if requests else 0.0
 
     @property
     def first_of_free_plan(self) -> Reached | None:
@@ -101,6 +110,7 @@ def cost(
     history: str | Path | None = None,
     capacity_per_s: float | None = None,
     spending_limit_usd: float = SPENDING_LIMIT_USD,
+    first_day: str | dt.date | None = None,
 ) -> Cost:
     """Bill a month of *scenario*'s traffic, and say what it grows into.
 
@@ -118,6 +128,9 @@ def cost(
         Highest rate that keeps the targets, if it is known; else a bound by arithmetic takes its place.
     spending_limit_usd : float
         Of the account, above its usual month; what runs away is held against it.
+    first_day : str or date, optional
+        First day of the first month, ``YYYY-MM-DD``, by default the day of the platform file: some prices end on a
+        day. A month is billed at the prices of its first day.
 
     Returns
     -------
@@ -126,13 +139,15 @@ def cost(
     Raises
     ------
     UsageError
-        *requests_per_month* is negative or not finite, *month* < 1, or nothing gives a rate.
+        *requests_per_month* is negative or not finite, *month* < 1, *first_day* is no date, or nothing gives a rate.
     """
-    course, first = course_of(scenario, requests_per_month=requests_per_month, history=history)
     _check_month(month)
+    scenario = scenario.priced_on(_first_day(scenario, first_day) + dt.timedelta(days=DAYS_PER_MONTH * (month - 1)))
+    course, first = course_of(scenario, requests_per_month=requests_per_month, history=history)
     volume = volume_of(course, first, month=month)
     traffic = Traffic(scenario, volume.requests)
-    lines = price(_usage(traffic, volume.requests, before=volume.before), scenario.facts)
+    usage = _usage(traffic, volume.requests, before=volume.before)
+    lines = price(usage, scenario.facts)
     letters = volume_confidence(traffic, volume)
     bill = Cost(
         volume.requests,
@@ -141,26 +156,51 @@ def cost(
         limits=reached_limits(traffic, course, first=first, bound=_bound(scenario, first, capacity_per_s)),
         runaways=runaways(traffic, volume, spending_limit_usd=spending_limit_usd),
         spending_limit_usd=spending_limit_usd,
+        counted=traffic.counted(volume.requests),
     )
-    more = (*course.notes, *_kept(traffic))
+    dated = dated_notes(
+        usage, scenario.facts, usd=lambda meter, used: line_of(meter, used, platform=scenario.facts).usd
+    )
+    more = (
+        *course.notes,
+        *_absent(traffic),
+        *_kept(traffic),
+        *_replaced(traffic, volume),
+        *_unstated(traffic),
+        *_of_components(traffic, volume),
+        *dated,
+        *rounding_notes(bill.lines),
+    )
     return replace(bill, notes=tuple(_notes(bill, volume, month=month, more=more)))
 
 
-def _with_confidence(line: CostLine, letters: Mapping[str, tuple[str, str]]) -> CostLine:
-    letter, path = letters.get(f"{line.component}.{line.meter}", ("", ""))
-    return replace(line, volume_confidence=letter, volume_path=path) if line.used else line
+def _with_confidence(line: CostLine, letters: Mapping[str, tuple[str, Owed]]) -> CostLine:
+    letter, owed = letters.get(f"{line.component}.{line.meter}", ("", ()))
+    path = next((path for path, one, _ in owed if one == letter), "")
+    return replace(line, volume_confidence=letter, volume_path=path, volume_shares=owed) if line.used else line
 
 
 def _bound(scenario: "Scenario", first: MonthVolume, capacity_per_s: float | None) -> Bound | None:
     """The highest rate: the capacity, or what arithmetic says; None where the days bring no other rate than today's."""
     if first.is_peak:
         return None
+    events_per_request = 1 + scenario.messages_per_request
+    apart = ", messages apart," if scenario.messages_per_request else ""
     if capacity_per_s is not None:
-        return Bound(capacity_per_s, "the capacity")
+        return Bound(capacity_per_s / events_per_request, f"the capacity{apart}")
     found = screen(scenario)
     if not isfinite(found.rate_per_s_max):
         return None
-    return Bound(found.rate_per_s_max, f"the bound by arithmetic of {found.bottleneck}")
+    return Bound(found.rate_per_s_max / events_per_request, f"the bound by arithmetic of {found.bottleneck}{apart}")
+
+
+def _first_day(scenario: "Scenario", asked: str | dt.date | None) -> dt.date:
+    if asked is None:
+        return scenario.facts.day
+    try:
+        return asked if isinstance(asked, dt.date) else dt.date.fromisoformat(asked)
+    except (TypeError, ValueError):
+        raise UsageError(f"first_day={asked!r} must be a date, such as {scenario.facts.day}") from None
 
 
 def _check_month(month: int) -> None:
@@ -170,7 +210,7 @@ def _check_month(month: int) -> None:
 
 
 def _notes(bill: Cost, volume: MonthVolume, *, month: int, more: tuple[str, ...]) -> list[str]:
-    notes = [volume.sentence, *more]
+    notes = [volume.sentence, *more, *_unit(bill)]
     notes.append(f"Storage as in month {month}, nothing deleted; idle objects hibernate unbilled.")
     if bill.unpriced:
         named = ", ".join(bill.unpriced)
@@ -178,14 +218,56 @@ def _notes(bill: Cost, volume: MonthVolume, *, month: int, more: tuple[str, ...]
     return notes
 
 
+def _unit(bill: Cost) -> Iterator[str]:
+    """Say what a thousand requests are, where they are of several kinds."""
+    if len(bill.counted) < 2:
+        return
+    kinds = ", ".join(f"{amount:,.0f} {kind}" for kind, amount in bill.counted.items())
+    http = bill.counted.get("HTTP requests", 0.0)
+    apart = http and "socket messages" in bill.counted
+    each = f"; the whole bill is {figure(bill.month_usd / http * 1000)} USD per 1,000 HTTP requests" if apart else ""
+    yield f"The unit cost counts all of them: {kinds}{each}."
+
+
+def _absent(traffic: Traffic) -> Iterator[str]:
+    if names := traffic.absent():
+        routes = ", ".join(f"routes.{name}" for name in names)
+        yield f"The trace has no row of {routes}: their requests are not on this bill."
+
+
 def _kept(traffic: Traffic) -> Iterator[str]:
     """Say which objects are stored because the scenario says so, and not because they were uploaded."""
     for (name, meter), kept in traffic.kept_gb().items():
         objects = traffic.scenario.routes[name].objects
         yield (
-            f"{meter}: {kept:,.3g} GB are the {objects:,} objects of routes.{name} (its objects and size_bytes), there "
-            "from the first day."
+            f"{meter}: {figure(kept)} GB are the {objects:,} objects of routes.{name} (its objects and size_bytes), "
+            "there from the first day."
         )
+
+
+def _replaced(traffic: Traffic, volume: MonthVolume) -> Iterator[str]:
+    """Say what is billed of objects that are no more."""
+    for name, amount in traffic.replaced_gb_month(volume.requests).items():
+        days = number(traffic.scenario.facts, traffic.meters[name].minimum)
+        yield (
+            f"{name}: {figure(amount)} GB-month are objects that uploads replace, each billed for {days:g} days "
+            "whenever it goes: a ceiling, by at most what is stored."
+        )
+
+
+def _unstated(traffic: Traffic) -> Iterator[str]:
+    """Say whose storage grows by nobody knows how much."""
+    if found := without_bytes(traffic.scenario, traffic.mix.share):
+        unknown = "of which no bytes are stated"
+        yield f"Not on this bill: storage of {', '.join(found)}, {unknown} (stored_bytes or size_bytes; {PAGE})."
+
+
+def _of_components(traffic: Traffic, volume: MonthVolume) -> Iterator[str]:
+    """Say what components have to say of what happens in their background."""
+    for movement in traffic.movements(volume.requests):
+        note = movement.instance.component.bill_note
+        if not movement.route and note is not None and (text := note(movement.instance, movement.usage)):
+            yield text
 
 
 def usage_per_month(scenario: "Scenario", requests_per_month: float, *, month: int = 1) -> dict[str, float]:
@@ -213,4 +295,7 @@ def _usage(traffic: Traffic, requests: float, *, before: float) -> dict[str, flo
     usage = traffic.usage(requests)
     for name, stored in traffic.stored_mean_gb(middles).items():
         usage[name] = usage.get(name, 0.0) + stored
+        read_as = traffic.meters[name].read_as
+        if usage.get(read_as):
+            usage[read_as] += stored
     return usage

@@ -1,4 +1,4 @@
-"""What so many requests more cost: a load run, beside the month's own traffic.
+"""The cost of additional requests: a load run, beside the month's own traffic.
 
 Prices are those beyond the inclusions, which a month's own traffic may have used up; what goes on by itself and what is
 stored are the month's, and are not counted.
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def requests_usd(scenario: "Scenario", requests: int) -> tuple[float, tuple[str, ...]]:
     """Return what *requests* of a scenario's traffic cost in USD, and the meters whose price is not known.
 
+    Messages on WebSockets are among them.
+
     Raises
     ------
     UsageError
@@ -27,7 +29,8 @@ def requests_usd(scenario: "Scenario", requests: int) -> tuple[float, tuple[str,
     if requests < 0:
         raise UsageError(f"requests={requests} must be >= 0")
     traffic = Traffic(scenario, float(max(requests, 1)))
-    with_them, without = (merged(traffic.usage(float(count)), scenario.facts) for count in (requests, 0))
+    per_request = 1 + scenario.messages_per_request
+    with_them, without = (merged(traffic.usage(count / per_request), scenario.facts) for count in (requests, 0))
     moved = {name: amount - without.get(name, 0.0) for name, amount in with_them.items()}
     return _usd(moved, scenario)
 

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sim.foundation.errors import UsageError
+from sim.foundation.figures import figure
 from sim.judgement.cost.bill import merged
 from sim.judgement.cost.usage import Traffic, number
 from sim.judgement.cost.volume import MonthVolume
-from sim.models.billing import Call, Usage
-from sim.models.component import Tier
+from sim.models.billing import Usage
+from sim.models.component import Instance, Tier
 from sim.scenario.routes import Step
 
 if TYPE_CHECKING:
@@ -96,7 +99,8 @@ def _of_components(traffic: Traffic, spending_limit_usd: float) -> Iterator[Runa
             if not _has_facts(way.usage_per_s, traffic, instance):
                 continue
             usage = way.usage_per_s(instance, lambda key: number(scenario.facts, key))
-            amounts = {name: amount * SECONDS_PER_HOUR * traffic.scale(name) for name, amount in usage.amounts.items()}
+            seconds = SECONDS_PER_HOUR * _used_share(traffic, instance)
+            amounts = {name: amount * seconds * traffic.scale(name) for name, amount in usage.amounts.items()}
             yield _priced(
                 f"{instance.name}: {way.name}",
                 way.sentence,
@@ -104,6 +108,17 @@ def _of_components(traffic: Traffic, spending_limit_usd: float) -> Iterator[Runa
                 traffic=traffic,
                 limit_usd=spending_limit_usd,
             )
+
+
+def _used_share(traffic: Traffic, instance: Instance) -> float:
+    """Return the share of an instance's parts that are used: a trace numbers the keys of all its routes together."""
+    callers = [
+        one
+        for one in traffic.scenario.system.instances.values()
+        if one is instance or instance in [one.linked(key) for key in one.component.links]
+    ]
+    used = np.array([traffic.part_share(instance, one) > 0 for one in callers]).any(axis=0)
+    return float(used.mean()) if used.any() else 1.0
 
 
 def _has_facts(usage_per_s: object, traffic: Traffic, instance: object) -> bool:
@@ -129,7 +144,7 @@ def _storm(traffic: Traffic, volume: MonthVolume, spending_limit_usd: float) -> 
     extra = {name: amount - first.get(name, 0.0) for name, amount in storm.items()}
     clients = _client_attempts(scenario)
     sentence = (
-        f"every call fails at {volume.played_per_s:,.3g} requests/s, and every caller repeats it as often as its "
+        f"every call fails at {figure(volume.played_per_s)} requests/s, and every caller repeats it as often as its "
         f"policy says ({clients} attempts of a client)"
     )
     return _priced("callers: retry storm", sentence, extra, traffic=traffic, limit_usd=spending_limit_usd)
@@ -147,15 +162,16 @@ def _client_attempts(scenario: "Scenario") -> int:
 def _hour(traffic: Traffic, rate_per_s: float, *, attempts: bool) -> dict[str, float]:
     """Amounts of an hour of routes' calls, each once or as often as its callers' policies allow."""
     scenario, found = traffic.scenario, dict[str, float]()
+    all_per_s = rate_per_s * (1 + scenario.messages_per_request)
     clients = _client_attempts(scenario) if attempts else 1
     for name, route in scenario.routes.items():
-        requests = rate_per_s * SECONDS_PER_HOUR * traffic.mix.share[name] * clients
+        requests = all_per_s * SECONDS_PER_HOUR * traffic.mix.share[name] * clients
         for step, often in _calls(route.steps, 1.0, attempts=attempts):
             assert step.use is not None
             where, _, operation = step.use.partition(".")
             instance = scenario.system.instances[where]
             wanted = instance.component.operations[operation]
-            call = Call(wanted.parameters.model_validate(step.parameters), traffic.mix.size_bytes[name])
+            call = traffic.call(name, wanted.parameters.model_validate(step.parameters))
             usage: Usage = wanted.usage(instance, call)
             for meter, amount in usage.amounts.items():
                 found[meter] = found.get(meter, 0.0) + requests * often * amount * traffic.scale(meter)

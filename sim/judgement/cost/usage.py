@@ -11,16 +11,18 @@ that wait behind the output gate may overlap and are added up all the same: a ho
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sim.foundation.errors import ScenarioError
 from sim.foundation.schema import PAGE
-from sim.models.billing import GB, SECONDS_PER_MONTH, Call, Demand, Meter, StorageLimit, Usage
+from sim.judgement.cost.mix import Mix, mix_of
+from sim.models.billing import DAYS_PER_MONTH, GB, SECONDS_PER_MONTH, Call, Demand, Meter, StorageLimit, Usage
 from sim.models.registry import meters
 from sim.scenario.arrivals import TraceReplay
 from sim.scenario.generation import key_weights, schedule, stored_bytes
+from sim.scenario.messages import message_routes
 from sim.scenario.routes import Route, expected_uses
 
 if TYPE_CHECKING:
@@ -57,14 +59,6 @@ class Movement:
         return next((one for one in (self.instance, *linked) if one.component.name == home), self.instance)
 
 
-@dataclass(frozen=True)
-class Mix:
-    """Shares of the routes in what is played, and the mean size of their requests."""
-
-    share: Mapping[str, float]
-    size_bytes: Mapping[str, float]
-
-
 class Traffic:
     """A scenario's traffic as the bill sees it: prepared once, asked for any number of requests a month.
 
@@ -94,33 +88,63 @@ class Traffic:
     @cached_property
     def mix(self) -> Mix:
         """Shares and sizes of the routes: the trace's own, or what the scenario draws from."""
-        routes, played = self.scenario.routes, self.recorded
-        if played is None:
-            return Mix(self.scenario.shares, {name: _size_bytes(route) for name, route in routes.items()})
-        count = np.bincount(played.route_code, minlength=len(routes))
-        size = np.bincount(played.route_code, weights=played.size_bytes, minlength=len(routes)) / np.maximum(count, 1)
-        names = tuple(routes)
-        return Mix(
-            dict(zip(names, (count / count.sum()).tolist(), strict=True)),
-            dict(zip(names, size.tolist(), strict=True)),
-        )
+        return mix_of(self.scenario, self.recorded)
 
     def requests_of(self, requests_per_month: float) -> dict[str, float]:
-        """Return the requests of a month by route: what schedules say, and shares of the rest of the volume."""
-        if isinstance(self.scenario.workload.arrivals, TraceReplay):
-            return {name: requests_per_month * share for name, share in self.mix.share.items()}
-        scheduled: dict[str, float] = {}
-        for name, route in self.scenario.routes.items():
-            entry = self.scenario.system.instances[route.enter]
-            runs_per_s = getattr(entry.component, "runs_per_s", None)
-            if runs_per_s is not None:
-                scheduled[name] = route.share * runs_per_s(entry) * SECONDS_PER_MONTH
-        drawn = sum(share for name, share in self.mix.share.items() if name not in scheduled)
-        rest = max(requests_per_month - sum(scheduled.values()), 0.0)
+        """Return the requests of a month by route: schedules, shares of the rest of the volume, and their messages.
+
+        A trace that has rows of a schedule says itself how often it comes. The rate of a trace that has none does not
+        hold its runs, which come on top of it; a volume that ``[demand]`` says holds them.
+        """
+        scheduled = self._scheduled()
+        messages = message_routes(self.scenario.routes)  # They come beside the volume, in proportion to it.
+        drawn = sum(share for name, share in self.mix.share.items() if name not in scheduled and name not in messages)
+        on_top = self.recorded is not None and self.scenario.demand is None
+        rest = requests_per_month if on_top else max(requests_per_month - sum(scheduled.values()), 0.0)
         return {
             name: scheduled[name] if name in scheduled else rest * share / drawn if drawn else 0.0
             for name, share in self.mix.share.items()
         }
+
+    def _scheduled(self) -> dict[str, float]:
+        """Runs of a month that come by a schedule, by route, but for those of which a trace has rows."""
+        found: dict[str, float] = {}
+        for name, route in self.scenario.routes.items():
+            entry = self.scenario.system.instances[route.enter]
+            runs_per_s = entry.component.runs_per_s
+            if runs_per_s is not None and not (self.recorded is not None and self.mix.share[name]):
+                found[name] = route.share * runs_per_s(entry) * SECONDS_PER_MONTH
+        return found
+
+    def absent(self) -> tuple[str, ...]:
+        """Routes of the scenario that a trace has no row of, and no schedule plays: the bill leaves them out."""
+        if self.recorded is None:
+            return ()
+        scheduled = self._scheduled()
+        return tuple(
+            name
+            for name, route in self.scenario.routes.items()
+            if route.share and not self.mix.share[name] and name not in scheduled
+        )
+
+    def counted(self, requests_per_month: float) -> dict[str, float]:
+        """Return the requests of a month by what they are, the most first: those of HTTP, messages, scheduled runs."""
+        found: dict[str, float] = {}
+        for name, requests in self.requests_of(requests_per_month).items():
+            if requests:
+                kind = self._kind(self.scenario.routes[name])
+                found[kind] = found.get(kind, 0.0) + requests
+        return dict(sorted(found.items(), key=lambda one: -one[1]))
+
+    def _kind(self, route: Route) -> str:
+        entry = self.scenario.system.instances[route.enter].component
+        if entry.runs_per_s is not None:
+            return "scheduled runs"
+        for step, _ in expected_uses(route.steps):
+            where, _, operation = (step.use or "").partition(".")
+            if self.scenario.system.instances[where].component.operations[operation].message:
+                return "socket messages"
+        return "HTTP requests" if entry.transport == "http" else "QUIC requests"
 
     def movements(self, requests_per_month: float) -> Iterator[Movement]:
         """Yield what every operation moves, then what happens in the background of every instance."""
@@ -133,10 +157,11 @@ class Traffic:
                 where, _, operation = step.use.partition(".")
                 instance = self.scenario.system.instances[where]
                 wanted = instance.component.operations[operation]
-                call = Call(wanted.parameters.model_validate(step.parameters), self.mix.size_bytes[name])
+                call = self.call(name, wanted.parameters.model_validate(step.parameters))
                 usage = wanted.usage(instance, call)
                 if route.objects is not None:  # An upload replaces one of the objects that are there.
-                    usage = replace(usage, stored_gb={})
+                    usage = replace(usage, stored_gb={}, replaced_gb=_sums(usage.replaced_gb, usage.stored_gb))
+                usage = replace(usage, amounts=_sums(usage.amounts, self._minimum(usage)))
                 self._check_call(usage, instance)
                 yield Movement(name, instance, usage, requests * often)
                 per_month = calls.setdefault(where, {})
@@ -146,6 +171,28 @@ class Traffic:
             if instance.component.background is not None:
                 demand = Demand(per_month, self.key_share(instance))
                 yield Movement("", instance, instance.component.background(instance, demand), 1.0)
+
+    def call(self, route: str, parameters: Any) -> Call:
+        """Return what the bill of one call on a route depends on."""
+        sizes = self.mix.sizes_bytes[route]
+        return Call(parameters, self.mix.size_bytes[route], sizes if sizes.size else None)
+
+    def _minimum(self, usage: Usage) -> dict[str, float]:
+        """Return the GB-months of what is replaced: its minimum, as if it were replaced at once."""
+        minimum = {name: self.meters[name].minimum for name in usage.replaced_gb}
+        return {
+            name: usage.replaced_gb[name] * number(self.scenario.facts, fact) / DAYS_PER_MONTH
+            for name, fact in minimum.items()
+            if fact in self.scenario.facts.facts
+        }
+
+    def replaced_gb_month(self, requests_per_month: float) -> dict[str, float]:
+        """Return the GB-months of a month that are billed of objects which were replaced, by meter."""
+        found: dict[str, float] = {}
+        for movement in self.movements(requests_per_month):
+            for name, amount in self._minimum(movement.usage).items():
+                found[name] = found.get(name, 0.0) + amount * movement.per_month
+        return {name: amount for name, amount in found.items() if amount}
 
     def _check_call(self, usage: Usage, instance: "Instance") -> None:
         """Refuse a call that uses more than the platform lets one use."""
@@ -328,8 +375,5 @@ def number(platform: "Platform", key: str) -> float:
     return float(value)
 
 
-def _size_bytes(route: Route) -> float:
-    """Mean bytes that a request of a route carries or asks for."""
-    if route.size_bytes is None:
-        return 0.0
-    return route.size_bytes.expected() if route.objects is None else float(stored_bytes(route).mean())
+def _sums(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    return {name: first.get(name, 0.0) + second.get(name, 0.0) for name in (*first, *second)}

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from sim.foundation.errors import UsageError
+from sim.foundation.figures import figure
 from sim.models.billing import DAYS_PER_MONTH, SECONDS_PER_MONTH
-from sim.scenario.arrivals import Closed, TraceReplay
+from sim.scenario.arrivals import Closed, Diurnal, TraceReplay
 from sim.scenario.generation import mean_rate_per_s, schedule
 from sim.scenario.history import read_history
 from sim.scenario.platform import CONFIDENCE
@@ -42,7 +43,7 @@ MEASURED_S = 7 * 86_400
 CLOSED_REQUESTS_MIN = 50_000
 """A shorter closed loop is played on for its bill: most of it would be its start."""
 
-WORST = "OSDMWRA"
+WORST = "OSCDMWRA"
 """Letters of confidence, the best first."""
 
 
@@ -60,7 +61,7 @@ class MonthVolume:
         And the 95 % interval of a forecast; all the same where there is none.
     before : float
         Requests of the months before it, whose data is stored.
-    kind : {"asked", "demand", "history", "rate", "trace", "closed"}
+    kind : {"asked", "demand", "history", "wave", "rate", "trace", "closed"}
         What says so.
     sentence : str
         The same in words.
@@ -69,14 +70,14 @@ class MonthVolume:
     path : str
         Where the number stands in the scenario.
     played_per_s : float
-        Mean rate of what the scenario plays, which is the peak where a volume is known.
+        Mean rate of what the scenario plays, which is the peak where a volume is known; of a daily wave its highest.
     """
 
     requests: Requests
     low: Requests
     high: Requests
     before: Requests
-    kind: Literal["asked", "demand", "history", "rate", "trace", "closed"]
+    kind: Literal["asked", "demand", "history", "wave", "rate", "trace", "closed"]
     sentence: str
     confidence: str
     path: str
@@ -197,6 +198,7 @@ def _forecast(scenario: "Scenario", file: Path, *, peak_factor: float | None) ->
     text = (
         f"{middle:,.0f} requests in the next {DAYS_PER_MONTH} days [{lowest:,.0f}, {highest:,.0f}], forecast from "
         f"{len(history)} days of {history.name}: the volume, not the scenario's peak."
+        f"{_messages(scenario, middle)}"
     )
     played = _played_or_0_per_s(scenario)
     return course, MonthVolume(middle, lowest, highest, course.stored, "history", text, "M", "demand.history", played)
@@ -205,7 +207,7 @@ def _forecast(scenario: "Scenario", file: Path, *, peak_factor: float | None) ->
 def _asked(scenario: "Scenario", requests: float) -> MonthVolume:
     if not 0 <= requests < float("inf"):
         raise UsageError(f"requests_per_month={requests} must be >= 0 and finite")
-    text = f"{requests:,.0f} requests a month, as asked for."
+    text = f"{requests:,.0f} requests a month, as asked for.{_messages(scenario, requests)}"
     return MonthVolume(requests, requests, requests, 0.0, "asked", text, "A", "", _played_or_0_per_s(scenario))
 
 
@@ -215,7 +217,8 @@ def _said(scenario: "Scenario", requests: float) -> MonthVolume:
     times = played / (requests / SECONDS_PER_MONTH)
     text = f"{requests:,.0f} requests a month: the volume of [demand], {requests / DAYS_PER_MONTH:,.0f} a day."
     if played:
-        text += f" The scenario plays {played:,.3g} requests/s, {times:.3g} times the month's mean: the peak."
+        text += f" The scenario plays {figure(played)} requests/s, {figure(times)} times the month's mean: the peak."
+    text += _messages(scenario, requests)
     assert scenario.demand is not None
     key = "demand.requests_per_day" if scenario.demand.requests_per_day is not None else "demand.requests_per_month"
     letter = letter_of(scenario, key)
@@ -225,30 +228,51 @@ def _said(scenario: "Scenario", requests: float) -> MonthVolume:
 def _played(scenario: "Scenario") -> MonthVolume:
     """The rate of what is played, held for a month."""
     arrivals = scenario.workload.arrivals
+    if isinstance(arrivals, Diurnal):
+        return _of_wave(scenario, arrivals)
     rate = _rate_per_s(scenario)
     requests = rate * SECONDS_PER_MONTH
     held = f"{requests:,.0f} requests a month"
     if isinstance(arrivals, Closed):
         think_ms = arrivals.think_ms.expected()
+        wait_ms = arrivals.users / rate * 1000 - think_ms
         text = (
-            f"{held}: {rate:,.4g} requests/s = N / (Z + R) of {arrivals.users:,} users who think for "
-            f"{think_ms:,.3g} ms and wait {arrivals.users / rate * 1000 - think_ms:,.3g} ms (simulated), held for "
+            f"{held}: {figure(rate, 4)} requests/s = N / (Z + R) of {arrivals.users:,} users who think for "
+            f"{figure(think_ms)} ms and wait {figure(wait_ms)} ms (simulated), held for "
             f"{DAYS_PER_MONTH} days."
         )
         return MonthVolume(requests, requests, requests, 0.0, "closed", text, "A", "workload.arrivals.users", rate)
     if isinstance(arrivals, TraceReplay):
         span_s = schedule(scenario).duration_ms / 1000
         text = (
-            f"{held}: the rate of {Path(arrivals.file).name}, {rate:,.3g} requests/s over {span_s:,.3g} s, held for "
-            f"{DAYS_PER_MONTH} days. Say [demand] requests_per_day for the month's own volume."
+            f"{held}: the rate of {Path(arrivals.file).name}, {figure(rate)} requests/s over {figure(span_s)} s, "
+            f"held for {DAYS_PER_MONTH} days. Say [demand] requests_per_day for the month's own volume."
         )
         letter = "M" if span_s >= MEASURED_S else "A"
         return MonthVolume(requests, requests, requests, 0.0, "trace", text, letter, "workload.arrivals.file", rate)
     text = (
-        f"{held}: no [demand] says the volume, so the scenario's rate, {rate:,.3g} requests/s, is held for "
-        f"{DAYS_PER_MONTH} days; if that is a peak, this is a ceiling and not a month."
+        f"{held}: no [demand] says the volume, so the scenario's rate, {figure(rate)} requests/s, is held for "
+        f"{DAYS_PER_MONTH} days; if that is a peak, this is a ceiling and not a month.{_messages(scenario, requests)}"
     )
     return MonthVolume(requests, requests, requests, 0.0, "rate", text, "A", "workload.arrivals", rate)
+
+
+def _of_wave(scenario: "Scenario", arrivals: Diurnal) -> MonthVolume:
+    """The mean of a daily wave, whatever part of it is played."""
+    rate, path = arrivals.mean_rate_per_s, "workload.arrivals.mean_rate_per_s"
+    requests = rate * SECONDS_PER_MONTH
+    text = (
+        f"{requests:,.0f} requests a month: the mean of the daily wave, {figure(rate)} requests/s, "
+        f"for {DAYS_PER_MONTH} days.{_messages(scenario, requests)}"
+    )
+    peak_per_s = rate * arrivals.peak_factor
+    return MonthVolume(requests, requests, requests, 0.0, "wave", text, letter_of(scenario, path), path, peak_per_s)
+
+
+def _messages(scenario: "Scenario", requests: float) -> str:
+    """Say how many messages on WebSockets come with *requests* a month; empty of none."""
+    count = requests * scenario.messages_per_request
+    return f" Beside them come {count:,.0f} messages on WebSockets." if count else ""
 
 
 def letter_of(scenario: "Scenario", path: str) -> str:
@@ -272,7 +296,7 @@ def _played_or_0_per_s(scenario: "Scenario") -> float:
 
 
 def _rate_per_s(scenario: "Scenario") -> float:
-    """Mean rate of what the scenario plays.
+    """Mean rate of the requests that the scenario plays, without messages on WebSockets, which come beside the volume.
 
     Raises
     ------
@@ -286,7 +310,7 @@ def _rate_per_s(scenario: "Scenario") -> float:
         return _trace_rate_per_s(scenario)
     if scenario.workload.duration_s is not None or arrivals.kind in ("poisson", "constant"):
         return float(arrivals.profile_per_s(scenario.workload.duration_s).mean())
-    return mean_rate_per_s(scenario)
+    return mean_rate_per_s(scenario) / (1 + scenario.messages_per_request)
 
 
 def _trace_rate_per_s(scenario: "Scenario") -> float:

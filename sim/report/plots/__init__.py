@@ -5,6 +5,8 @@
 """
 
 from sim.report.plots.agreement import errors, qq
+from sim.report.plots.alerts import alert_timeline, detection_repair, detections
+from sim.report.plots.alternatives import alternatives, alternatives_over
 from sim.report.plots.bill import cost, cost_against_volume, volume_forecast
 from sim.report.plots.calibration import calibration
 from sim.report.plots.collapse import hysteresis
@@ -17,18 +19,26 @@ from sim.report.plots.prediction import prediction
 from sim.report.plots.sensitivity import tornado
 from sim.report.plots.sizing import servers, sizing
 from sim.report.plots.uncertainty import assumptions
+from sim.report.plots.uptime import met_by_hit_share, months
 from sim.report.plots.utilization import stations, utilization_against_load
 
 __all__ = [
+    "alert_timeline",
+    "alternatives",
+    "alternatives_over",
     "arrivals",
     "assumptions",
     "calibration",
     "ccdf",
     "cost",
     "cost_against_volume",
+    "detection_repair",
+    "detections",
     "errors",
     "hysteresis",
     "latency_against_load",
+    "met_by_hit_share",
+    "months",
     "over_time",
     "pairing",
     "prediction",

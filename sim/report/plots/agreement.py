@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.foundation.errors import UsageError
-from sim.judgement.comparison import QQ_PROBABILITIES, Comparison
+from sim.judgement.comparison import QQ_PROBABILITIES, Agreement, Comparison
 from sim.report.plots.style import ALERT, INK, MEASURED, MUTED, TARGET, canvas, finding, plain_log
 from sim.report.wording import listed, percent, target_name
 
@@ -138,12 +138,17 @@ def _row_name(row: "ComparisonRow") -> str:
 
 
 def _error_finding(rows: "list[ComparisonRow]") -> str:
-    agree = [row for row in rows if row.agrees]
-    differ = [row for row in rows if row.verdict == "differs"]
-    agreed = f"{len(agree)} of {len(rows)} statistics agree with the measurement"
+    count = {verdict: sum(row.verdict == verdict for row in rows) for verdict in Agreement}
+    parts = [
+        f"{count[Agreement.AGREES]} agree",
+        f"{count[Agreement.NOT_SETTLED]} are not settled by this run",
+        f"{count[Agreement.DIFFERS]} disagree",
+    ]
+    said = ", ".join(parts)
+    differ = [row for row in rows if row.verdict == Agreement.DIFFERS]
     if not differ:
-        return agreed
+        return said
     if len(differ) <= NAMED_MAX:
-        return f"{agreed}; {listed([_row_name(row) for row in differ])} {'differs' if len(differ) == 1 else 'differ'}"
+        return f"{said}: {listed([_row_name(row) for row in differ])}"
     worst = max(differ, key=lambda row: abs(row.relative_error))
-    return f"{agreed}; {len(differ)} differ, {_row_name(worst)} most: {percent(worst.relative_error, signed=True)}"
+    return f"{said}, {_row_name(worst)} most: {percent(worst.relative_error, signed=True)}"

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sim.experiments.calibration.found import Number
 from sim.experiments.calibration.laws import QQ_PROBABILITIES
 from sim.foundation.errors import UsageError
 from sim.report.plots.style import MEASURED, MUTED, canvas, finding, plain_log
@@ -21,12 +22,14 @@ def calibration(found: "Calibration", path: str, *, ax: "Axes | None" = None) ->
     Raises
     ------
     UsageError
-        Nothing was identified under *path*, or no sample shows it alone.
+        Nothing was identified under *path*, it is no distribution, or no sample shows it alone.
     """
     identified = {one.path: one.law for one in found.found}
     if path not in identified:
         raise UsageError(f"path={path!r} must be one of {', '.join(identified) or 'none'} (what was identified)")
     law = identified[path]
+    if isinstance(law, Number):
+        raise UsageError(f"path={path!r} is a number, and has no quantiles (its interval is in the table)")
     if not len(law.observed):
         raise UsageError(f"path={path!r} is a part of a sum: no sample shows it alone")
     fitted = law.distribution.quantile(QQ_PROBABILITIES)

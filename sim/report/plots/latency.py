@@ -31,6 +31,9 @@ BEYOND_MIN = 10
 CLEAR_OF = 1.4
 """A curve that ends further right by this factor leaves room for its name there."""
 
+CORNERS_PT = 46.0
+"""Room below the title of the names of targets and alert lines, in points."""
+
 WINDOWS_MAX = 60
 WINDOW_LENGTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400)
 """Lengths that a reader has a feeling for; the shortest that cuts the run into few enough windows is taken."""
@@ -69,7 +72,7 @@ def ccdf(source: Source, *, ax: "Axes | None" = None) -> "Axes":
         axes.set_xlabel("latency, ms")
         axes.set_ylabel("share of requests that are slower")
         _percent_axis(axes)
-        finding(axes, _tail_finding(ours, targets, name=found.name))
+        finding(axes, _tail_finding(ours, targets, name=found.name), pad=CORNERS_PT if targets else None)
     return axes
 
 

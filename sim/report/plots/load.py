@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.foundation.errors import UsageError
+from sim.report.lower_loads import missed_below
 from sim.report.plots.sides import latency_targets
 from sim.report.plots.style import BEHIND, INK, MUTED, TARGET, canvas, finding, plain_log, reference_line
 from sim.report.sentences import load_per_s
@@ -109,6 +110,7 @@ def _load_finding(plan: "Plan", found: "Capacity") -> str:
     """What breaks first, at which rate, and how far that is from today's load."""
     rate, today_per_s = found.estimate.value, load_per_s(plan)
     times = f"{significant(rate / today_per_s)} times today's load" if today_per_s else "today's load is unknown"
+    times += missed_below(found)
     if found.ends_in_overload:
         return f"{component_name(found.bottleneck)} is overloaded beyond {significant(rate)} requests/s, {times}"
     lines = {line.name: line for line in latency_targets(plan.scenario)}

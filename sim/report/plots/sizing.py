@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SHADES = {ANSWER: TARGET, AS_GOOD: INK}
 MANY = 9
-"""From so many choices on, their names are set on a slant."""
+"""From this number of choices on, their names are set on a slant."""
 
 WIDE_RATIO = 8.0
 """Objectives that differ by more are drawn on a logarithmic axis."""

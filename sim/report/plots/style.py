@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from sim.models.registry import components
+from sim.report.plots.storage import store_few_colours
 from sim.report.wording import UNATTRIBUTED
 
 if TYPE_CHECKING:
@@ -94,13 +95,14 @@ def canvas(ax: "Axes | None", *, height_in: float = HEIGHT_IN) -> Iterator["Axes
             from matplotlib import pyplot as plt
 
             _, ax = plt.subplots(figsize=(WIDTH_IN, height_in))
+            store_few_colours()
         ax.set_axisbelow(True)
         yield ax
 
 
-def finding(ax: "Axes", sentence: str) -> None:
-    """What the figure shows, as its title."""
-    ax.set_title(fill(sentence, TITLE_CHARACTERS), loc="left")
+def finding(ax: "Axes", sentence: str, *, pad: float | None = None) -> None:
+    """What the figure shows, as its title; *pad* leaves room for a legend below it, in points."""
+    ax.set_title(fill(sentence, TITLE_CHARACTERS), loc="left", pad=pad)
 
 
 def colour(name: str) -> str:

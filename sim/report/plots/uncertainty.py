@@ -21,7 +21,7 @@ def assumptions(found: "Uncertainty", *, ax: "Axes | None" = None) -> "Axes":
     UsageError
         No target was judged.
     """
-    rows = [one for one in found.outputs if one.line is not None]
+    rows = [one for one in found.outputs if one.met is not None]
     if not rows:
         raise UsageError("no target was judged over the assumptions")
     with canvas(ax, height_in=1.2 + 0.42 * len(rows)) as axes:

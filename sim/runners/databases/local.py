@@ -42,12 +42,15 @@ class Ran:
     Attributes
     ----------
     returned_rows, changes, steps : int
-        Rows returned, rows changed, instructions.
+        Rows returned, rows changed (also by triggers), instructions.
+    own_changes : int
+        Rows that the statement changed itself.
     """
 
     returned_rows: int
     changes: int
     steps: int
+    own_changes: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,9 @@ class LocalDatabase:
     def run(self, sql: str, params: Sequence[Value] = ()) -> Ran:
         """Run a statement once, and undo it.
 
+        References are not checked, as in a batch that defers them: what a delete costs is asked here while its children
+        are there.
+
         Raises
         ------
         UsageError
@@ -90,10 +96,12 @@ class LocalDatabase:
         self.connection.set_progress_handler(watch.tick, STEPS_PER_CALL)
         before = self.connection.total_changes
         try:
-            self.connection.execute("BEGIN")
+            self._begin()
             with closing(self.connection.execute(sql, tuple(params))) as cursor:
                 returned = sum(1 for _ in cursor)
-            return Ran(returned, self.connection.total_changes - before, watch.calls * STEPS_PER_CALL)
+            changes, steps = self.connection.total_changes - before, watch.calls * STEPS_PER_CALL
+            own = int(self.connection.execute("SELECT changes()").fetchone()[0]) if changes else 0
+            return Ran(returned, changes, steps, own)
         except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
             if watch.is_late:
                 raise UsageError(f"it takes more than {LIMIT_S:g} s; give fewer rows (docs/D1.md)") from None
@@ -110,7 +118,7 @@ class LocalDatabase:
         taken_ms: list[float] = []
         end_s = time.perf_counter() + TIMED_S
         while len(taken_ms) < TIMED_RUNS_MAX and (len(taken_ms) < TIMED_RUNS_MIN or time.perf_counter() < end_s):
-            self.connection.execute("BEGIN")
+            self._begin()
             begin_ns = time.perf_counter_ns()
             with closing(self.connection.execute(sql, tuple(params))) as cursor:
                 cursor.fetchall()
@@ -120,10 +128,19 @@ class LocalDatabase:
         low, high = max(found.low, min(taken_ms)), min(found.high, max(taken_ms))
         return Times(found.value, low, high, len(taken_ms))
 
+    def _begin(self) -> None:
+        self.connection.execute("BEGIN")
+        self.connection.execute("PRAGMA defer_foreign_keys = ON")
+
     def plan(self, sql: str, params: Sequence[Value] = ()) -> tuple[str, ...]:
         """Return SQLite's plan, a line a step."""
         rows = self.connection.execute(f"EXPLAIN QUERY PLAN {sql}", tuple(params)).fetchall()
         return tuple(str(row[3]) for row in rows)
+
+    def writes_virtual(self, sql: str, params: Sequence[Value] = ()) -> bool:
+        """Whether a statement, or one of its triggers, writes to a virtual table."""
+        rows = self.connection.execute(f"EXPLAIN {sql}", tuple(params)).fetchall()
+        return any(row[1] == "VUpdate" for row in rows)
 
     def used_bytes(self) -> int:
         """Return the bytes of all pages in use."""

@@ -32,7 +32,8 @@ THROTTLED_FRACTION_MAX = SKIPPED_FRACTION_MAX
 
 OVERHEAD_SHARE_MAX = 0.25
 """A deployment of ours says where the time of an answer went. Where a quarter of the median is in none of its
-components, the machine was too busy to keep them: what was measured is the machine."""
+components, the machine was too busy to keep them: what was measured is the machine. Nothing follows from that of a
+deployment elsewhere, whose way there and own code are in no component, nor from times in whole ms."""
 
 CPU_RATIO_MAX = 0.90
 """Above this an M/D/1 queue in front of the driver's one core is longer than four requests."""
@@ -67,6 +68,8 @@ class SelfCheck:
         Answers 429 or 503 that asked for a pause.
     retry_after_s_max : float
         The longest pause asked for.
+    accounts_in_whole_ms : bool
+        Whether the times of the components are rounded, so that short ones are not in them.
     """
 
     planned_requests: int
@@ -88,11 +91,12 @@ class SelfCheck:
     in_flight_requests: int
     throttled_requests: int = 0
     retry_after_s_max: float = 0.0
+    accounts_in_whole_ms: bool = False
 
     @classmethod
     def from_dict(cls, generator: Mapping[str, Any]) -> "SelfCheck":
         """Return the self-check that ``Result.generator`` holds, among other facts."""
-        return cls(**{field.name: generator[field.name] for field in fields(cls)})
+        return cls(**{field.name: generator[field.name] for field in fields(cls) if field.name in generator})
 
     @property
     def own_limit(self) -> bool:
@@ -115,13 +119,19 @@ class SelfCheck:
     def _starved(self) -> tuple[str, ...]:
         """Whether answers took much longer than all that their components account for, where they account for any."""
         share = self.overhead_ms_p50 / self.latency_ms_p50 if self.latency_ms_p50 > 0 else 0.0
-        if not OVERHEAD_SHARE_MAX < share < ACCOUNTED_NOTHING:
+        if self.accounts_in_whole_ms or not OVERHEAD_SHARE_MAX < share < ACCOUNTED_NOTHING:
             return ()
         said = f"{100 * share:.0f} % of the P50 is in no component, more than {100 * OVERHEAD_SHARE_MAX:.0f} %"
         return (f"INVALID: {said}: the machine was too busy (less load, or a quieter machine)",)
 
-    def reasons(self) -> tuple[str, ...]:
-        """Why this run is INVALID, one sentence per violated rule; empty when it is valid."""
+    def reasons(self, *, is_here: bool = True) -> tuple[str, ...]:
+        """Why this run is INVALID, one sentence per violated rule; empty when it is valid.
+
+        Parameters
+        ----------
+        is_here : bool
+            Whether the deployment runs on this machine, and so can be starved by it.
+        """
         reached = self.sent_requests + self.skipped_requests
         skipped = ("fraction of requests skipped", self.skipped_requests / max(reached, 1), SKIPPED_FRACTION_MAX)
         own = tuple(
@@ -129,7 +139,7 @@ class SelfCheck:
             for what, value, bound in (*self._own_rules(), skipped)
             if value > bound
         )
-        own += self._starved()
+        own += self._starved() if is_here else ()
         if self.throttled_requests <= THROTTLED_FRACTION_MAX * reached:
             return own
         throttled = f"{self.throttled_requests} of {reached} requests, Retry-After up to {self.retry_after_s_max:g} s"
@@ -192,6 +202,7 @@ def self_check(
         in_flight_requests=in_flight_requests,
         throttled_requests=throttled_requests,
         retry_after_s_max=retry_after_s_max,
+        accounts_in_whole_ms=bool(answered.any() and np.all(tape.times_ms[:, answered] % 1 == 0)),
     )
 
 

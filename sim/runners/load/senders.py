@@ -78,6 +78,16 @@ class Senders:
         return {name: value for sender in self.others.values() for name, value in sender.facts().items()}
 
 
+def _refusal(error: BaseException) -> str:
+    """Return why nothing can be sent, and the way out, in one line."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"what came back is no HTTP: {' '.join(error.message.split())} (another port, or another protocol?)"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        trusted = "SSL_CERT_FILE=authority.pem trusts its own authority"
+        return f"its certificate does not fit: {one_line(error.certificate_error)} ({trusted})"
+    return f"{one_line(error)} (is it running? headroom serve)"
+
+
 @asynccontextmanager
 async def opened(wanted: Wanted) -> AsyncIterator[Senders]:
     """Yield open senders, and close them in any case.
@@ -118,8 +128,8 @@ async def opened(wanted: Wanted) -> AsyncIterator[Senders]:
                     stack.push_async_callback(sender.close)
                     await sender.open()
         except (*UNREACHABLE, TimeoutError) as error:
-            said = options.headers.hide(one_line(error))
-            raise RunnerError(f"{deployment.http} does not answer: {said} (is it running? headroom serve)") from None
+            said = options.headers.hide(_refusal(error))
+            raise RunnerError(f"{deployment.http} does not answer: {said}") from None
         yield Senders(http, others)
 
 

@@ -17,6 +17,14 @@ USED = re.compile(r"\benv\.([A-Z][A-Z0-9_]*)\b(?!\s*[:?])")
 
 ACCEPTED = re.compile(r"\b(?:server|socket|ws|webSocket|pair\[1\])\.accept\(\s*\)")
 
+CREDENTIALS = {
+    "a payment provider's live key": r"\b[sr]k_live_[0-9A-Za-z]{16,}",
+    "a cloud provider's access key": r"\bAKIA[0-9A-Z]{16}\b",
+    "a source host's token": r"\b(?:gh[pousr]_[0-9A-Za-z]{36}|github_pat_[0-9A-Za-z_]{50,})",
+    "a private key": r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----",
+}
+"""Forms that only credentials have, by what they are."""
+
 
 def check_main(sources: Sources) -> Iterator[Finding]:
     """The configuration's main module exists."""
@@ -86,3 +94,15 @@ def _exports(file: Text, name: str) -> bool:
 def _vars(sources: Sources) -> set[str]:
     """The names of variables, wherever the configuration sets them."""
     return set(re.findall(r"^\s*\"?([A-Z][A-Z0-9_]*)\"?\s*[=:]", sources.config_file.text, flags=re.MULTILINE))
+
+
+def check_secrets(sources: Sources) -> Iterator[Finding]:
+    """Neither the configuration nor the code holds a credential: whoever reads the repository has it."""
+    for file in (sources.config_file, *sources.code):
+        for form, pattern in CREDENTIALS.items():
+            line_number = file.line_of(pattern)
+            if line_number:
+                yield Finding(
+                    Severity.ERROR, file.path, line_number, "secret-in-files", f"holds what has the form of {form}",
+                    "revoke it, and set its successor by `wrangler secret put`",
+                )  # fmt: skip

@@ -110,6 +110,20 @@ def check_queues(sources: Sources) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
+def check_runbooks(sources: Sources) -> Iterator[Finding]:
+    """Every Durable Object class of this Worker is named in a runbook."""
+    for name, line_number in dict(_bound_classes(sources, sources.top)).items():
+        if any(page.line_of(rf"\b{re.escape(name)}\b") for page in sources.runbooks or ()):
+            continue
+        where = "no runbook names it" if sources.runbooks is not None else "there are no runbooks"
+        yield Finding(
+            Severity.NOTE if sources.runbooks is None else Severity.WARNING,
+            sources.config_file.path, line_number, "no-runbook",
+            f"{name} is bound and {where}: whoever is paged has nothing to go by",
+            f"write what to do when {name} is slow or refuses, in a page of runbooks/ or docs/runbooks/",
+        )  # fmt: skip
+
+
 def _bound_classes(sources: Sources, config: Config) -> Iterator[tuple[str, int]]:
     """The classes that *config* binds and that are this Worker's own, with the line where each is first named."""
     for binding in config.bindings:

@@ -21,10 +21,12 @@ CHECKS: tuple[Check, ...] = (
     configuration.check_queues,
     configuration.check_limits,
     configuration.check_observability,
+    configuration.check_runbooks,
     code.check_main,
     code.check_exports,
     code.check_bindings,
     code.check_sockets,
+    code.check_secrets,
     database.check_schema,
     workflow.check_workflows,
 )
@@ -34,8 +36,9 @@ RULES = (
     "deploy-without-scan", "foreign-key-without-index", "index-on-a-flag", "key-value-class",
     "migration-fails", "migration-not-remote", "missing-class-migration", "missing-main",
     "money-in-floating-point", "no-cpu-limit", "no-dead-letter-queue", "no-migration-step",
-    "no-observability", "no-staging", "packages-not-installed", "placeholder-id",
-    "socket-without-hibernation", "unknown-binding", "unpinned-action", "unpinned-wrangler", "yaml",
+    "no-observability", "no-runbook", "no-staging", "packages-not-installed", "placeholder-id",
+    "secret-in-files", "socket-without-hibernation", "unknown-binding",
+    "unpinned-action", "unpinned-wrangler", "yaml",
 )  # fmt: skip
 """Names of all rules, for those who ignore one."""
 

@@ -17,6 +17,7 @@ SKIPPED = frozenset({"node_modules", "dist", "build", "out", "test", "tests", "_
 """Folders whose code is not the Worker's own."""
 FILES_MAX, FILE_BYTES_MAX = 2_000, 1_000_000
 WORKFLOWS = ".github/workflows"
+RUNBOOKS = ("runbooks", "docs/runbooks")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class Sources:
     migrations : Path or None
         Folder of the migrations of the first database.
     workflows : tuple of Workflow
+    runbooks : tuple of Text or None
+        Pages of ``runbooks`` or ``docs/runbooks``, beside the configuration or at the top of the repository;
+        None without such a folder.
     unread : tuple of Finding
         Files that could not be read.
     """
@@ -64,6 +68,7 @@ class Sources:
     code: tuple[Text, ...]
     migrations: Path | None
     workflows: tuple[Workflow, ...]
+    runbooks: tuple[Text, ...] | None
     unread: tuple[Finding, ...]
 
     @property
@@ -94,6 +99,7 @@ def read_sources(path: Path) -> Sources:
         code=tuple(_code(folder, root)),
         migrations=_migrations(top, folder),
         workflows=tuple(_workflows(repository, unread)),
+        runbooks=_runbooks(folder, root, repository),
         unread=tuple(unread),
     )
 
@@ -131,6 +137,14 @@ def _migrations(config: Config, folder: Path) -> Path | None:
             found = folder / str(binding.keys.get("migrations_dir") or "migrations")
             return found if found.is_dir() else None
     return None
+
+
+def _runbooks(*places: Path) -> tuple[Text, ...] | None:
+    folders = [place / inside for place in dict.fromkeys(places) for inside in RUNBOOKS]
+    found = [folder for folder in folders if folder.is_dir()]
+    if not found:
+        return None
+    return tuple(_text(file, folder) for folder in found for file in sorted(folder.rglob("*.md")))
 
 
 def _workflows(repository: Path, unread: list[Finding]) -> Iterator[Workflow]:

@@ -50,6 +50,16 @@ def test_it_counts_the_file_as_it_is_at_each_line(tmp_path: Path) -> None:
     assert answers[-1]["rows_written"] == 1
 
 
+def test_what_a_check_looks_up_counts(tmp_path: Path) -> None:
+    """In a list of three it is two rows; of a file opened for reading only, SQLite would leave the check out."""
+    answers: list[dict[str, Any]] = []
+    with closing(sqlite3.connect(tmp_path / "x.sqlite")) as database:
+        database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, state TEXT CHECK (state IN ('a', 'b', 'c')))")
+    lines = [asked("INSERT INTO t VALUES (?1, ?2)", 1, "a")]
+    answer_lines(tmp_path, lines, answer=lambda line: answers.append(json.loads(line)))
+    assert (answers[0]["rows_read"], answers[0]["rows_written"]) == (2, 1)
+
+
 def test_a_blob_is_compared_as_one(tmp_path: Path) -> None:
     answers: list[dict[str, Any]] = []
     filled(tmp_path / "x.sqlite").execute("CREATE INDEX i ON t (b)").connection.close()

@@ -70,7 +70,7 @@ def server(*arguments: str) -> Iterator[Server]:
             assert process.stdout is not None
             yield Server(process, json.loads(process.stdout.readline()))
         finally:
-            process.kill()
+            process.terminate()
 
 
 def refusal(*arguments: str) -> str:

@@ -4,6 +4,7 @@ Goal: each is answered by a scenario, without code of its own. Method: constant 
 where chance decides, four standard deviations.
 """
 
+import json
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim import by_route, judge, load_run, run, save_run
+from sim import by_route, d1, judge, load_run, run, save_run
+from sim.foundation.errors import UsageError
 from sim.judgement.cost import usage_per_month
 from sim.judgement.targets import Verdict
 from sim.models.d1_plans import plan_of
 from sim.results.stations import by_object
 from sim.scenario.scenario import load_scenario
+from tests.project.tidy import ROOT
 from tests.support.routes import KNOWN_TIMES, of_steps
 from tests.support.shown import at_rate, played, served
 
@@ -47,6 +50,19 @@ def test_a_push_fails_where_one_of_its_jobs_does() -> None:
 # --- Requests that are refused, hashed, or asked twice (B8, X2, X4, X5) -----------------------------
 
 
+def test_an_object_serves_others_while_a_reply_waits_at_its_output_gate() -> None:
+    """N writes at once take N times the write, one by one, and the wait for the disk once: the gate is no lock."""
+    requests, write_ms, gate_ms = 100, 5.0, 45.0
+    times = {"write_ms": write_ms, "output_gate_ms": gate_ms, "cold_start_ms": 0.0, "shards": 1}
+    changes = {f"system.durable_objects.{key}": value for key, value in times.items()}
+    scenario = of_steps("durable_objects.write", scenario=KNOWN_TIMES.with_(**changes, **at_rate(1e5, requests)))
+    frame = played(scenario, requests).frame.sort_values("latency_ms")
+    gaps_ms = frame["latency_ms"].diff().dropna().to_numpy()
+    assert gaps_ms == pytest.approx(np.full(requests - 1, write_ms), abs=0.2)
+    assert frame["durable_objects_queue_ms"].max() == pytest.approx((requests - 1) * write_ms, rel=0.01)
+    assert (frame["durable_objects_ms"] >= gate_ms + write_ms - 1e-6).all()
+
+
 def test_a_refused_request_costs_its_cpu_and_nothing_behind_it() -> None:
     requests, share = 20_000, 0.3
     routes = {
@@ -57,6 +73,9 @@ def test_a_refused_request_costs_its_cpu_and_nothing_behind_it() -> None:
     assert served(result, "workers") == requests
     reached = served(result, "d1") / requests
     assert abs(reached - (1 - share)) < 4 * sqrt(share * (1 - share) / requests)
+    cpu_ms = KNOWN_TIMES.system.workers.cpu_ms.expected()
+    used = usage_per_month(result.scenario, 1_000)
+    assert used["workers.cpu"] == pytest.approx(1_000 * cpu_ms), "the refused ones are billed for it too"
 
 
 @pytest.mark.parametrize(("hash_ms", "verdict"), [(0.02, Verdict.PASS), (60.0, Verdict.ALERT)])
@@ -132,20 +151,37 @@ ROWS = {"api_keys": 10_000, "loras": 50_000, "usage_events": 1_000_000}
 @pytest.mark.parametrize(
     ("sql", "matching", "reads"),
     [
-        ("SELECT * FROM api_keys WHERE user_id = ?", 3, 3),
-        ("SELECT * FROM loras WHERE domain = ?", 500, 500),
-        ("SELECT * FROM loras WHERE is_public = 1", 45_000, 45_000),
+        ("SELECT * FROM api_keys WHERE user_id = ?", 3, 4),
+        ("SELECT * FROM loras WHERE domain = ?", 500, 501),
+        ("SELECT * FROM loras WHERE is_public = 1", 45_000, 45_001),
         ("SELECT * FROM usage_events WHERE user_id = ? ORDER BY created_at DESC LIMIT 20", 900, 20),
         ("SELECT * FROM usage_events WHERE organization_id = ? ORDER BY created_at DESC LIMIT 20", 90_000, 20),
     ],
     ids=["I1", "I2", "I3", "I4", "I5"],
 )
 def test_an_index_of_the_schema_is_used(sql: str, matching: int, reads: int) -> None:
-    """Rows read are those that match, or that the limit leaves; that of is_public still reads most of its table."""
+    """Rows read are those that match and the entry that ends the search, or what the limit leaves.
+
+    That of is_public still reads most of its table.
+    """
     planned = plan_of(sql, ROWS, matching=matching)
     assert any("USING INDEX" in step for step in planned.steps)
     assert planned.rows_read == reads
     assert not planned.missing_index
+
+
+# --- Patterns of a search (F6) --------------------------------------------------------------------------
+
+
+def test_a_pattern_of_fifty_bytes_is_searched_and_one_more_is_refused() -> None:
+    """The limit of the platform, by the bytes: a letter with an accent is two."""
+    migrations, rows = ROOT / "deploy/migrations", {"loras": 200}
+    for pattern in ("%" + "x" * 48 + "%", "%" + "é" * 24 + "%"):
+        found = d1(migrations, query=f"SELECT id FROM loras WHERE name LIKE '{pattern}'", rows=rows)
+        assert found.queries[0].measured.last.rows_read == 200
+    for pattern in ("%" + "x" * 49 + "%", "%" + "é" * 25 + "%"):
+        with pytest.raises(UsageError, match="LIKE or GLOB pattern too complex"):
+            d1(migrations, query=f"SELECT id FROM loras WHERE name LIKE '{pattern}'", rows=rows)
 
 
 # --- Objects (A2, R1, R3, R4) -------------------------------------------------------------------------
@@ -177,6 +213,45 @@ def test_a_training_output_is_promoted_by_a_copy() -> None:
     used = usage_per_month(scenario, 1_000)
     assert used["r2.class_a"] == pytest.approx(1_000)
     assert used["r2.class_b"] == pytest.approx(1_000)
+    assert used["r2.storage"] == pytest.approx(1_000 * 127e6 / 1e9 / 2), "it grows over the month"
+
+
+# --- Rounds of a council (W6), bytes of a small answer (B7) --------------------------------------------
+
+
+def test_a_council_takes_the_rounds_that_were_measured() -> None:
+    """Three roles answer one after another and the room hears it; 78 % need one round, 19 % two, 3 % three."""
+    model = {
+        "rtt_ms": 0.0, "first_token_ms": 100.0, "tokens_in": 0.0, "tokens_out": 0.0, "input_token_us": 0.0,
+        "output_token_ms": 0.0, "loras": 0, "minute_calls_max": 1_000_000,
+    }  # fmt: skip
+    room = {"message_ms": 1.0, "send_us": 0.0, "members": 5, "connect_ms": 0.0}
+    changes: dict[str, Any] = {f"system.workers_ai.{key}": value for key, value in model.items()}
+    changes |= {f"system.websocket.{key}": value for key, value in room.items()}
+    once = [{"use": "workers_ai.infer", "times": 3}, "websocket.message"]
+    third = {"steps": once, "chance": 0.03 / 0.22}
+    requests, round_ms = 20_000, 301.0
+    scenario = of_steps(
+        *once,
+        {"steps": [*once, third], "chance": 0.22},
+        scenario=KNOWN_TIMES.with_(**changes, **at_rate(0.1, requests)),
+    )
+    rounds = np.rint(played(scenario, requests).frame["latency_ms"].to_numpy() / round_ms)
+    for number, share in {1: 0.78, 2: 0.19, 3: 0.03}.items():
+        assert abs((rounds == number).mean() - share) < 4 * sqrt(share * (1 - share) / requests)
+    assert usage_per_month(scenario, 1_000)["durable_objects.requests"] == pytest.approx(1_250 / 20)
+
+
+def test_the_ledgers_answer_is_one_packet_and_so_adds_no_round_trip() -> None:
+    """What a device waits for is the trip and not the bytes, until an answer has more than ten packets."""
+    answer = {"success": True, "charge_microusd": 10**9, "balance_microusd": 10**12, "duplicate": False}
+    small, rtt_ms = len(json.dumps(answer)), 80.0
+    tunnel: dict[str, Any] = {"overhead_ms": rtt_ms, "packet_bytes": 1_200, "window_packets": 10}
+    changes = {f"system.tunnel.{key}": value for key, value in tunnel.items()}
+    device = KNOWN_TIMES.with_(**changes, **at_rate(0.1, 20))
+    for size_bytes, rounds in ((small, 1), (12_000, 1), (12_001, 2)):
+        scenario = of_steps("durable_objects.write", scenario=device, enter="tunnel", size_bytes=float(size_bytes))
+        assert played(scenario, 20).frame["latency_ms"].to_numpy() == pytest.approx(rounds * rtt_ms + 19.0)
 
 
 # --- Regions (G1) -------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from sim.engines.checks import check_ended, check_little
 from sim.engines.compiled_engine.kernel import jit
 from sim.engines.compiled_engine.world import World
 from sim.engines.recording import UNFINISHED, Recording, StationUse
+from sim.flow.state import Discipline
 from sim.foundation import free_memory
 from sim.foundation.errors import ModelError, UsageError
 from sim.randomness.distributions import Constant, Exponential
@@ -54,6 +55,21 @@ def test_an_unstable_wire_is_named_too(simulate: Simulate) -> None:
 
 
 @both
+def test_the_newest_first_has_the_mean_wait_of_the_order_of_arrival_and_a_longer_tail(simulate: Simulate) -> None:
+    """M/M/1: E[W] = rho / (mu - lambda); E[W^2] = 2 rho / (mu - lambda)^2 in order of arrival, over 1 - rho if not."""
+    mu, rho = 0.1, 0.6
+    mean_ms, square = rho / (mu * (1 - rho)), 2 * rho / (mu * (1 - rho)) ** 2
+    coming = poisson(150_000, rate_per_s=1000 * rho * mu)
+    disciplines: tuple[tuple[Discipline, float], ...] = (("fcfs", 1.0), ("lcfs", 1 / (1 - rho)))
+    for discipline, times in disciplines:
+        station = f.Station("desk", discipline=discipline)
+        played = simulate((f.Serve(station, Exponential(mean=1 / mu), "desk.work"),), coming, seed=3)
+        waits_ms = played.categories["desk_queue"]
+        assert waits_ms.mean() == pytest.approx(mean_ms, rel=0.05)
+        assert (waits_ms**2).mean() == pytest.approx(times * square, rel=0.15)
+
+
+@both
 def test_a_stable_run_is_not_called_unstable(simulate: Simulate) -> None:
     """90 of 100."""
     assert simulate((SERVE,), poisson(20_000, rate_per_s=90), seed=1).unstable == ()
@@ -67,6 +83,18 @@ def test_what_a_station_refuses_was_offered_to_it(simulate: Simulate) -> None:
     assert played.stations[0].refused == (played.outcome == f.OUTCOMES.index("overloaded")).sum() > 9_000
     assert played.unstable == played.stations
     assert played.stations[0].offered_ratio(played.horizon_ms) == pytest.approx(2.0, abs=0.1)
+
+
+@both
+def test_background_flows_are_counted_by_step_and_outcome(simulate: Simulate) -> None:
+    """Two steps of one name together; one flow within another by its own name; what a request meets is not counted."""
+    full = f.CountAtLeast(f.Counter("sent"), 3)
+    inner = f.Spawn((f.Guard(full, "refused"), f.Count(f.Counter("sent"))), "feed.kv.put.spawn")
+    outer = f.Spawn((f.Delay(ONE, "kv.write"), inner, f.Guard(full, "error")), "feed.group.spawn")
+    recording = simulate((inner, outer, f.Guard(full, "overloaded")), at([0.0, 10.0, 20.0]), seed=1)
+    ended = {use.name: use.ended for use in recording.followers}
+    assert ended == {"feed.group.spawn": {"ok": 1, "error": 2}, "feed.kv.put.spawn": {"ok": 3, "refused": 3}}
+    assert (recording.spawned_failures, recording.followers[1].count) == (5, 6)
 
 
 @both

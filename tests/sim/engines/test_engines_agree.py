@@ -57,7 +57,7 @@ def assert_equal(one: Recording, other: Recording) -> None:
     for name in one.categories:
         np.testing.assert_array_equal(one.categories[name], other.categories[name], name)
     assert (one.end_ms, one.horizon_ms) == (other.end_ms, other.horizon_ms)
-    assert one.spawned_failures == other.spawned_failures
+    assert one.followers == other.followers
     for use, twin in zip(one.stations, other.stations, strict=True):
         for name, value in vars(twin).items():
             assert getattr(use, name) == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value)
@@ -116,7 +116,14 @@ def words(part: Any) -> set[Any]:
     found: set[Any] = {type(part)}
     match part:
         case f.Station():
-            found |= {part.discipline, ("queue", part.queue_limit), ("keyed", part.instances > 1)}
+            found |= {
+                part.discipline,
+                ("queue", part.queue_limit),
+                ("keyed", part.instances > 1),
+                ("queue of", bool(part.queue)),
+            }
+        case f.Mark():
+            found |= {("at", part.at is not None)}
         case f.Link():
             found |= {("shared", part.shared, part.instances > 1)}
         case f.Parallel():
@@ -128,7 +135,7 @@ def words(part: Any) -> set[Any]:
         case f.Serve() | f.Hold():
             found |= {("priority", part.priority)}
         case f.Time():
-            found |= {("grows with", type(part.of)), ("at most", part.at_most)}
+            found |= {("grows with", type(part.of)), ("at most", part.at_most), ("since", part.since is not None)}
     if isinstance(part, f.Serve | f.Delay | f.Chance):
         found |= {(type(part), "shared", part.shared)}
     if isinstance(part, f.Serve | f.Delay):
@@ -159,6 +166,7 @@ def test_random_flows_speak_the_whole_vocabulary() -> None:
     vocabulary |= {("need", True, True), ("need", True, False), ("need", False, True), ("need", False, False)}
     vocabulary |= {("queue", limit) for limit in (None, 0, 1, 2)} | {("priority", level) for level in (0, 1, 2, -5)}
     vocabulary |= {("grows with", kind) for kind in (type(None), str, f.Counter)}
+    vocabulary |= {(what, said) for what in ("since", "at", "queue of") for said in (True, False)}
     vocabulary |= {("at most", bound) for bound in (None, 0, 2)}
     assert vocabulary - spoken == set()
 

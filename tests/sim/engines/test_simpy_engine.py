@@ -76,6 +76,20 @@ def test_a_priority_station_serves_the_lowest_number_first() -> None:
     assert latencies(flow, [0, 1, 2], routes=("plain", "urgent"), route_code=codes) == [10, 29, 18]
 
 
+def test_the_newest_is_served_first() -> None:
+    """Of three that wait the last goes first, and one that comes meanwhile before the others."""
+    flow = (f.Serve(f.Station("s", discipline="lcfs"), ms(10), "s.work"),)
+    assert latencies(flow, [0, 1, 2, 3, 15]) == [10, 49, 38, 17, 15]
+
+
+def test_what_was_gathered_is_served_before_all_that_comes() -> None:
+    """At 10 the first gathers the newest two of three; one that comes at 12 waits for them, but not for the oldest."""
+    station, gathered = f.Station("s", discipline="lcfs"), f.Counter("gathered")
+    lead = (f.Delay(ms(10), "s.lead"), f.Gather(station, gathered, at_most=2), f.Delay(ms(5), "s.rest"))
+    once = f.Branch(f.CountAtLeast(gathered, 1), (f.Delay(ms(1), "s.work"),), lead)
+    assert latencies((f.Hold(station, (once,)),), [0, 1, 2, 3, 12]) == [15, 18, 15, 13, 6]
+
+
 def test_processor_sharing_slows_all_alike() -> None:
     """Two jobs of 10 ms from 0 and 5: alone 5, shared 10, then the second alone for 5."""
     flow = (f.Serve(f.Station("s", discipline="ps"), ms(10), "s.work"),)

@@ -72,3 +72,20 @@ def test_bad_design_is_one_line() -> None:
         lost_updates(LAUNCH, "lock")  # type: ignore[arg-type]  # what a caller may pass
     with pytest.raises(UsageError, match="updates=0 must be >= 1"):
         lost_updates(LAUNCH, get_args(Design)[0], updates=0)
+    with pytest.raises(UsageError, match="seeds=0 must be >= 1"):
+        lost_updates(LAUNCH, get_args(Design)[0], seeds=0)
+
+
+def test_interval_over_seeds_is_wider_where_a_queue_makes_updates_alike() -> None:
+    """Near saturation one long queue loses many in a row, so that updates of one run are not independent."""
+    crowded = LAUNCH.with_(**{"workload.arrivals.rate_per_s": 120.0})
+    one = lost_updates(crowded, "read then write", updates=2_000, rng=3)
+    several = lost_updates(crowded, "read then write", updates=2_000, rng=3, seeds=4)
+    assert several.updates > 3 * one.updates
+    assert several.lost.high - several.lost.low > one.lost.high - one.lost.low
+
+
+def test_where_none_is_lost_more_seeds_bound_the_share_further() -> None:
+    found = [lost_updates(LAUNCH, "object", updates=1_000, seeds=seeds).lost for seeds in (1, 4)]
+    assert [one.value for one in found] == [0.0, 0.0]
+    assert 0 < found[1].high < found[0].high / 3

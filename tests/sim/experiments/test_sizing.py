@@ -19,7 +19,7 @@ from sim.experiments.sizing import probes
 from sim.experiments.sizing.choices import Option, compared
 from sim.experiments.sizing.one_down import one_down
 from sim.experiments.sizing.runs import long_enough
-from sim.experiments.sizing.servers import most_busy, needed, servers
+from sim.experiments.sizing.servers import most_busy, needed, rate_at, servers
 from sim.experiments.sizing.shards import cold_share
 from sim.experiments.sizing.size import SIZINGS, size
 from sim.foundation.errors import UsageError
@@ -27,6 +27,7 @@ from sim.report import plots
 from sim.report.sizing_tables import ANSWER, WORSE, answer, mark, sizing
 from sim.runners.play import run
 from sim.scenario.scenario import Scenario, load_scenario
+from sim.screening import screen
 from sim.theory import erlang_c
 from tests.support.one_queue import CHANGES, MU_PER_S, NOTHING, as_one_queue, judged_by
 
@@ -81,6 +82,14 @@ def test_difference_beyond_the_zone_is_worse_and_within_it_is_not() -> None:
     choices, place = compared(options, unit="ms")
     assert [one.as_good for one in choices] == [False, True, True]
     assert place == 1, "the plainest of those that are as good"
+
+
+def test_choice_that_is_far_behind_with_a_wide_interval_is_not_settled_and_never_the_answer() -> None:
+    options = [Option(0, "cheap", 0.0, np.array([60.0, 80.0])), Option(1, "dear", 9.0, np.array([1.0, 1.0]))]
+    choices, place = compared(options, unit="s")
+    assert choices[0].behind is not None
+    assert choices[0].behind.low < 0 < choices[0].behind.value, "two seeds leave it open"
+    assert (place, choices[0].as_good, choices[0].undecided) == (1, False, True)
 
 
 def test_cheaper_of_two_that_are_as_good_is_chosen() -> None:
@@ -225,6 +234,28 @@ def test_share_that_waits_is_erlang_c(tmp_path: Path) -> None:
     assert row.kept_per_s == pytest.approx(0.3 * MU_PER_S, rel=0.01)
 
 
+def test_rate_that_is_kept_counts_the_work_that_does_not_grow_with_the_requests() -> None:
+    phase4 = load_scenario("phase4")
+    row = next(row for row in servers(phase4, seeds=2).rows if row.station == "d1")
+    at_the_limit = next(one for one in screen(phase4, row.kept_per_s).rows if one.station == "d1")
+    assert erlang_c(at_the_limit.busiest_utilization, 1) == pytest.approx(0.3, rel=1e-3)
+    in_proportion = screen(phase4).rate_per_s * 0.3 / row.busy_servers_mean
+    assert row.kept_per_s < 0.85 * in_proportion
+
+
+@given(st.floats(0, 2), st.floats(1e-3, 1e3), st.floats(0.01, 1), st.floats(0.1, 1e3))
+def test_rate_at_a_load_is_found_where_a_straight_line_meets_it(
+    own: float, per: float, limit: float, near: float
+) -> None:
+    found, exact = rate_at(lambda rate: own + per * rate, limit=limit, near=near), (limit - own) / per
+    if exact < near / 2**21:
+        assert found == 0
+    elif exact > near * 2**21:
+        assert found == inf
+    elif near / 2**18 < exact < near * 2**18:
+        assert found == pytest.approx(exact, rel=1e-6)
+
+
 # One down.
 
 
@@ -254,6 +285,21 @@ def test_table_and_figure_say_the_same() -> None:
     assert list(found.frame["choice"]) == ["1", "16"]
 
 
+def test_another_namespace_is_sized_when_asked_for() -> None:
+    """Of two namespaces the one with more traffic is sized, and the other one is named."""
+    both = valley().with_(
+        **{
+            "system.rooms": {"component": "durable_objects", "like": "durable_objects"},
+            "routes.room": {"share": 0.1, "steps": ["workers.compute", "rooms.read"]},
+        }
+    )
+    plain, asked = (size(both, "shards", values=[1, 4], seeds=2, of=of) for of in (None, "rooms"))
+    assert "objects of durable_objects share" in plain.question
+    assert any("--of: rooms" in note for note in plain.notes)
+    assert "objects of rooms share" in asked.question
+    assert not any("--of" in note for note in asked.notes)
+
+
 def test_same_seed_gives_the_same_sizing() -> None:
     first, second = (size(valley(), "shards", values=[2, 16], seeds=2, rng=9) for _ in range(2))
     assert first.choices == second.choices
@@ -269,6 +315,8 @@ def test_same_seed_gives_the_same_sizing() -> None:
         ("d1_split", {"values": [0]}, "whole numbers of databases >= 1"),
         ("probe_interval", {"values": [0]}, "must be times between probes"),
         ("part_size", {"values": [1]}, "the store's smallest part"),
+        ("shards", {"of": "rooms"}, "of='rooms' must be one that a route uses: durable_objects"),
+        ("idle", {"of": "tunnel"}, "of='tunnel' must not be given with idle, but with shards"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(what: str, options: dict[str, Any], message: str) -> None:

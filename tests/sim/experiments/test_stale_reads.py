@@ -41,3 +41,13 @@ def test_without_writes_nothing_is_stale() -> None:
 def test_nonsense_is_refused(place: str, options: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         stale_reads(LAUNCH, place, **options)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_the_lag_of_the_scenario_s_own_replicas_counts() -> None:
+    """With a constant lag L and writes of rate w, 1 - exp(-w L) of the reads are stale; without a lag none is."""
+    replicas = {"system.d1.replicas": 6, "system.d1.replica_rtt_ms": 5.0}
+    lagging = {lag_ms: LAUNCH.with_(**replicas, **{"system.d1.replica_lag_ms": lag_ms}) for lag_ms in (0.0, 2_000.0)}
+    found = {lag_ms: stale_reads(one, "replica", write_share=0.05) for lag_ms, one in lagging.items()}
+    assert found[0.0].stale.value == 0.0
+    assert found[2_000.0].stale.value == pytest.approx(found[2_000.0].predicted_share, abs=0.02)
+    assert found[2_000.0].behind_s_p99 <= 2.0

@@ -153,3 +153,17 @@ def test_tables_and_figure_say_it(found: Uncertainty, tmp_path: Path) -> None:
     axes = assumptions(found)
     assert "system.network.client_rtt_ms decides most of it" in axes.get_title(loc="left").replace("\n", " ")
     plt.close("all")
+
+
+def test_target_that_no_request_has_is_not_judged(sum_of_two: Scenario, tmp_path: Path) -> None:
+    """A metric without data is met in no share of the draws, and not in 0 %."""
+    judged = judged_by(tmp_path, ("api_latency_ms", LINE_MS), ("r2_upload_mb_per_s", 10.0))
+    upload = {"share": 1e-9, "size_bytes": 1000, "steps": ["r2.put"]}
+    rare = sum_of_two.with_(**{"targets": judged.targets, "routes.upload": upload})
+    found = uncertainty(rare, factor=FACTOR, draws=32, samples=8, trajectories=2, rng=3)
+    other = next(one for one in found.outputs if one.name.startswith("r2_upload"))
+    assert other.met is None
+    (row,) = (row for row in spread(found).rows if row[0].text.startswith("R2"))
+    assert [cell.text for cell in row[2:]] == ["no data", "", "not judged"]
+    assert uncertainty_document(found)["outputs"][1]["met"] is None
+    assumptions(found)

@@ -47,7 +47,7 @@ def loop(step: f.Step) -> f.Step:
         (lambda: cast("Any", f.Counter)("c", 1, 2), r"Counter.argument 3 is one too many \(c\)"),
         (lambda: cast("Any", f.Counter)("c", name="d"), r"Counter.name='d' got multiple values"),
         (lambda: f.Station("s", color="red"), r"Station.color='red' is not a field \(s\)"),  # type: ignore[call-arg]  # wrong on purpose
-        (lambda: f.Station("s", discipline=cast("Any", "lifo")), r"Station.discipline='lifo' must be 'fcfs', 'prior"),
+        (lambda: f.Station("s", discipline=cast("Any", "lifo")), r"Station.discipline='lifo' must be 'fcfs', 'lcfs'"),
         (lambda: f.Station("s", error=cast("Any", "ok")), r"Station.error='ok' must be 'timeout', 'overloaded'"),
         (lambda: f.Chance(cast("Any", "half"), "s.c"), r"Chance.probability='half' must be a number \(s.c\)"),
         (lambda: f.Chance(1.5, "s.c"), r"Chance.probability=1.5 must be <= 1 \(s.c\)"),

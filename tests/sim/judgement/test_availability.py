@@ -1,13 +1,12 @@
-"""Uptime from the incident record and the run.
+"""Uptime from predicted months and the run.
 
-Goal: the point estimate is plain arithmetic on the record, and the interval never claims more than the record
-holds. Method: the platform file's own incidents, and records made here.
+Goal: an estimate is the months' and the run's together, its interval holds as many months as it says, and what would
+settle a verdict does. Method: runs made by hand; the shipped record; verdicts with the shares that a sentence names.
 """
 
-from dataclasses import replace
+import re
 from itertools import product
-from math import prod
-from types import SimpleNamespace
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -15,45 +14,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.foundation.errors import ScenarioError
-from sim.judgement.availability import Incident, Path, Record, availability, paths, read_record
+from sim.foundation.errors import UsageError
+from sim.judgement.availability import availability
+from sim.judgement.dependence import Path, paths
+from sim.judgement.targets import Verdict, decide
 from tests.support import frames
 
-WINDOW_MINUTES = 925 * 1_440
 TARGET: Any = frames.TARGETS[-1]
 
 
 def played(n: int = 20_000, failed: int = 0, **shares: float) -> list[Any]:
-    outcome = ["error" if i < failed else "ok" for i in range(n)]
+    """A run whose failures are spread evenly."""
+    outcome = ["error" if (i + 1) * failed // n > i * failed // n else "ok" for i in range(n)]
     scenario = frames.scenario(shares=shares or {"log": 1.0})
     return [frames.result(frames.frame(np.ones(n), outcome=outcome), scenario=scenario)]
 
 
-def test_log_route_loses_what_the_edge_lost() -> None:
-    """190 minutes in full and 25 at 28 %, in 925 days."""
-    lost = (190 + 0.28 * 25) / WINDOW_MINUTES
-    assert availability(played()).platform_ratio == pytest.approx(1 - lost)
-
-
-def test_reads_and_writes_of_r2_lose_different_shares() -> None:
-    """Hazard H50: a request needs the edge and the bucket, and their availabilities multiply."""
-    edge = 1 - (190 + 0.28 * 25) / WINDOW_MINUTES
-    upload = availability(played(upload=1.0)).platform_ratio
-    download = availability(played(download=1.0)).platform_ratio
-    assert upload == pytest.approx(edge * (1 - (59 + 67) / WINDOW_MINUTES))
-    assert download == pytest.approx(edge * (1 - (59 + 0.35 * 67) / WINDOW_MINUTES))
-
-
-def test_shares_weight_the_routes() -> None:
-    both = availability(played(log=3.0, upload=1.0)).platform_ratio
-    alone = [availability(run).platform_ratio for run in (played(log=1.0), played(upload=1.0))]
-    assert both == pytest.approx(0.75 * alone[0] + 0.25 * alone[1])
-
-
-def test_failures_of_the_run_multiply() -> None:
+def test_the_median_month_and_the_run_multiply() -> None:
     found = availability(played(n=1_000, failed=10))
     assert found.failed_ratio == 0.01
     assert found.estimate.value == pytest.approx(0.99 * found.platform_ratio)
+    assert found.platform_ratio == pytest.approx(float(np.median(1 - found.months.failed_ratio)))
 
 
 def test_interval_holds_the_estimate_and_stays_in_zero_to_one() -> None:
@@ -62,87 +43,97 @@ def test_interval_holds_the_estimate_and_stays_in_zero_to_one() -> None:
         assert 0 <= found.low <= found.value <= found.high <= 1
 
 
-def test_two_incidents_do_not_settle_four_nines() -> None:
-    found = availability(played())
-    assert found.estimate.low < TARGET.alert < TARGET.target < found.estimate.high
-    assert found.settled_by(TARGET).startswith(f"{int(found.settled_by(TARGET).split()[0])} years of such incidents")
+def test_interval_holds_95_of_100_predicted_months() -> None:
+    found = availability(played(n=1_000, failed=3))
+    inside = (found.success_draws() >= found.estimate.low) & (found.success_draws() <= found.estimate.high)
+    assert inside.mean() == pytest.approx(0.95, abs=0.002)
 
 
-def years_of(sentence: str) -> int:
-    """The years that a sentence asks for."""
-    assert " years of such incidents" in sentence
-    return int(sentence.split(maxsplit=1)[0])
+def test_one_run_and_a_list_of_it_are_the_same() -> None:
+    (run,) = played()
+    assert availability(run).estimate == availability([run]).estimate
 
 
-@settings(max_examples=25, deadline=None)
-@given(few=st.integers(30, 5_000), times=st.integers(2, 1_000))
-def test_more_requests_never_ask_for_more_years(few: int, times: int) -> None:
-    """Years are the record's, requests the run's: a longer run of the same failures needs no other record."""
-    short, long = (availability(played(n)).settled_by(TARGET) for n in (few, few * min(times, 100_000 // few)))
-    assert years_of(short) == years_of(long)
+def test_a_longer_run_knows_its_own_failures_better() -> None:
+    short, long = (availability(played(n, failed=n // 5)) for n in (50, 20_000))
+    spread = [np.ptp(np.quantile(found.success_draws(0.0), [0.025, 0.975])) for found in (short, long)]
+    assert spread[1] < spread[0] / 10
 
 
-def test_requests_that_are_asked_for_come_down_to_none_as_the_run_grows() -> None:
-    asked = [availability(played(n)).settled_by(TARGET) for n in (500, 5_000, 2_000_000)]
-    assert " and n >= " in asked[0]
-    assert " and n >= " not in asked[-1]
-
-
-@settings(max_examples=20, deadline=None)
-@given(minutes=st.integers(20, 120), growth=st.integers(2, 6))
-def test_record_that_went_on_as_it_is_asks_for_about_the_same_years(minutes: int, growth: int) -> None:
-    """The sentence is about the world, not about how long somebody has looked."""
-    incidents = (Incident("edge_http", minutes, 1.0, 1.0), Incident("edge_http", minutes, 1.0, 1.0))
+def test_the_share_of_months_that_meet_a_line_falls_with_the_line() -> None:
     found = availability(played(1_000_000))
-    asked = [replace(found, record=Record(925 * times, incidents * times)).settled_by(TARGET) for times in (1, growth)]
-    numbers = [years_of(one) for one in asked if "years" in one]
-    if len(numbers) == 2:
-        assert numbers[1] == pytest.approx(numbers[0], rel=0.25, abs=1.5)
+    met = [found.met_ratio(line) for line in (0.9, 0.99, 0.999, 0.9999, 1.0)]
+    assert met == sorted(met, reverse=True)
+    assert met[0] > met[-1] == 0
 
 
-def test_service_without_an_incident_is_unknown_not_perfect() -> None:
-    record = Record(925, (Incident("edge_http", 100, 1.0, 1.0),))
-    assert record.down_ratio("d1", reads=True) == 0
-    assert np.median(record.down_ratio_draws("d1", reads=True)) > 0
+def test_routes_that_need_more_lose_more() -> None:
+    edge = availability(played(log=1.0)).months.exposed_ratio.mean()
+    more = availability(played(log=1.0, upload=1.0, search=1.0)).months.exposed_ratio.mean()
+    assert more > edge
 
 
-def test_longer_record_of_the_same_incidents_knows_more() -> None:
-    record = Record(925, (Incident("edge_http", 100, 1.0, 1.0), Incident("edge_http", 50, 1.0, 1.0)))
-    draws = [record.down_ratio_draws("edge_http", reads=False, growth=growth) for growth in (1, 16)]
-    spread = [np.ptp(np.quantile(of_record, [0.025, 0.975])) for of_record in draws]
-    assert spread[1] < spread[0] / 3
+def test_a_way_round_raises_the_uptime() -> None:
+    waiting = availability(played())
+    round_it = availability(played(), at_most_minutes=5)
+    assert round_it.estimate.value > waiting.estimate.value
+    assert round_it.met_ratio(0.9999) > waiting.met_ratio(0.9999)
 
 
-def test_long_record_converges_to_the_plain_ratio() -> None:
-    record = Record(925, (Incident("edge_http", 100, 1.0, 1.0), Incident("edge_http", 50, 1.0, 1.0)))
-    draws = record.down_ratio_draws("edge_http", reads=False, growth=10_000)
-    assert draws.mean() == pytest.approx(150 / WINDOW_MINUTES, rel=0.01)
+@pytest.mark.parametrize("minutes", [0, -5, float("nan")])
+def test_a_time_that_is_not_positive_is_refused(minutes: float) -> None:
+    with pytest.raises(UsageError, match="must be > 0"):
+        availability(played(), at_most_minutes=minutes)
 
 
-def test_interval_covers_the_true_downtime_of_a_long_lived_service() -> None:
-    """200 records of 925 days drawn from known rates (4 incidents expected, exponential repairs of mean 60 minutes)."""
-    rng = np.random.default_rng(8)
-    truth, hits = 4 * 60 / WINDOW_MINUTES, 0
-    for _ in range(200):
-        minutes = rng.exponential(60, rng.poisson(4)).astype(int) + 1
-        record = Record(
-            925, tuple(Incident("edge_http", int(m), 1.0, 1.0) for m in minutes) or (Incident("r2", 60, 1, 1),)
-        )
-        low, high = np.quantile(record.down_ratio_draws("edge_http", reads=False), [0.025, 0.975])
-        hits += low <= truth <= high
-    assert hits >= 184
+def shares_of(sentence: str) -> list[float]:
+    """The shares of requests hit that a sentence names: settled as met, as missed."""
+    return [float(one) / 100 for one in re.findall(r"(?:at most|over) ([\d.e+-]+) %", sentence)]
 
 
-def test_services_are_listed_worst_first_with_their_events() -> None:
+def test_an_open_verdict_names_the_shares_that_settle_it_and_they_do() -> None:
+    found = availability(played(10_000_000))
+    assert decide(found.estimate.low, found.estimate.high, line=TARGET) == Verdict.INCONCLUSIVE
+    met, missed = shares_of(found.settled_by(TARGET))
+    assert found.met_ratio(TARGET.target, hit_share=0.9 * met) >= 0.97
+    assert found.met_ratio(TARGET.target, hit_share=min(1.0, 1.1 * missed)) <= 0.03
+
+
+def test_more_requests_do_not_settle_what_the_platform_leaves_open() -> None:
+    asked = [availability(played(n)).settled_by(TARGET) for n in (500, 50_000, 2_000_000)]
+    assert not any("n >= " in one for one in asked)
+
+
+def test_a_run_that_fails_too_often_by_itself_has_no_share_that_would_settle_it() -> None:
+    """0.02 % of its requests fail: twice the budget, before any incident."""
+    sentence = availability(played(1_000_000, failed=200)).settled_by(TARGET)
+    assert "would settle it as met" not in sentence
+
+
+def test_a_short_run_of_a_deployment_that_fails_asks_for_requests() -> None:
+    """Two thirds fail: an ALERT, whatever the platform does; ten requests do not know it yet."""
+    line: Any = TARGET.model_copy(update={"target": 0.6, "alert": 0.5})
+    found = availability(played(12, failed=8))
+    assert decide(found.estimate.low, found.estimate.high, line=line) == Verdict.INCONCLUSIVE
+    sentence = found.settled_by(line)
+    asked = int(sentence.removeprefix("n >= ").split()[0].replace(",", ""))
+    long = availability(played(2 * asked, failed=round(2 * asked * 8 / 12))).estimate
+    assert decide(long.low, long.high, line=line) == Verdict.ALERT
+    assert found._verdict(line, trials=inf) == Verdict.ALERT
+
+
+def test_services_are_listed_with_their_products_and_incidents() -> None:
     services = availability(played(log=1.0, upload=1.0)).services
-    assert [(row.service, row.events) for row in services[:2]] == [("edge_http", 2), ("r2", 2)]
     assert {row.service for row in services} == {"edge_http", "r2", "d1", "durable_objects"}
+    assert services[0].service == "edge_http"
+    assert services[0].products == ("workers", "network")
+    assert [row.open_minutes for row in services] == sorted((row.open_minutes for row in services), reverse=True)
+    assert {row.days for row in services} == {738}
 
 
-def test_platform_without_a_record_is_refused() -> None:
-    empty: Any = SimpleNamespace(facts={}, path=frames.PLATFORM.path)
-    with pytest.raises(ScenarioError, match="no \\[incidents"):
-        read_record(empty)
+def test_the_view_of_a_notebook_names_every_service() -> None:
+    page = availability(played(log=1.0, upload=1.0))._repr_html_()
+    assert all(name in page for name in ("edge_http", "durable_objects", "workers, network"))
 
 
 # ---------------------------------------------------------------- what a route hangs on follows its operations
@@ -157,14 +148,13 @@ def needs(*steps: Any, **route: Any) -> Path:
 
 def test_a_route_hangs_on_its_entry_and_on_the_services_of_its_operations() -> None:
     path = needs("workers.compute", "r2.put", "archive.write", "ledger.append", enter="tunnel")
-    assert path == Path(1.0, {"r2": 1.0, "d1": 1.0, "durable_objects": 1.0, "edge_http": 1.0}, reads=False)
+    assert path == Path(1.0, {"r2": 1.0, "d1": 1.0, "durable_objects": 1.0, "edge_http": 1.0})
 
 
 def test_what_comes_by_chance_is_needed_by_as_many() -> None:
     """A read of both databases: neither 30 % nor 44 % of the requests meet D1, but 1 - 0.7 x 0.8."""
     path = needs({"use": "d1.read", "chance": 0.3}, {"use": "archive.read", "chance": 0.2, "times": 5}, "r2.get")
     assert path.services == pytest.approx({"d1": 0.44, "r2": 1.0, "edge_http": 1.0})
-    assert path.reads
 
 
 def test_steps_of_a_group_share_its_chance() -> None:
@@ -174,7 +164,7 @@ def test_steps_of_a_group_share_its_chance() -> None:
 
 def test_what_nobody_waits_for_is_not_needed() -> None:
     path = needs("d1.read", {"use": "r2.put", "spawn": True}, {"spawn": True, "steps": ["ledger.append"]})
-    assert path == Path(1.0, {"d1": 1.0, "edge_http": 1.0}, reads=True)
+    assert path == Path(1.0, {"d1": 1.0, "edge_http": 1.0})
     assert needs({"use": "r2.put", "chance": 0.0}, "d1.read") == path
 
 

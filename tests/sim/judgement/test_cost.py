@@ -133,7 +133,9 @@ def test_shards_share_their_alarms() -> None:
 def test_each_line_names_the_fact_that_its_price_comes_from() -> None:
     lines = price({}, frames.PLATFORM)
     assert [line.fact for line in lines] == [meter.price for meter in meters() if not meter.counts_as]
-    assert all(line.confidence == "O" for line in lines)
+    # The error sink is another company's, whose price list was transcribed by a third party.
+    assert {line.component for line in lines if line.confidence != "O"} <= {"error_sink"}
+    assert {line.confidence for line in lines} <= {"O", "S"}
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def test_the_shipped_record_leaves_2025_out() -> None:
         (HEAD + "2026-03-02T10:00,5,minor,d1,regional\n", "must lie in an observed window"),
         (HEAD + "yesterday,5,minor,d1,regional\n", "must be a time such as"),
         (HEAD + ROW + ROW, "line 4: repeats the line before it"),
+        (HEAD + "2026-01-02T03:00,5,minor,d1++r2,regional\n", "line 3: products=d1++r2 must be names"),
+        (HEAD + "2026-01-02T03:00,527041,minor,d1,regional\n", "line 3: minutes=527041 must be <= 527,040"),
         (HEAD.replace("2026-02-01", "2026-09-01") + ROW, "no incident from 2026-01-02 to 2026-09-01"),
         ("# observed 2026-01-01 2026-01-01\n" + HEAD + ROW, "must end after it starts"),
         ("# observed 2026-01-01 2026-01-20\n" + HEAD + ROW, "start after the one before it ends"),
@@ -167,6 +169,31 @@ def test_the_shipped_record_is_predicted_for_held_back_months_as_often_as_stated
     assert tried >= 200
     # 40 splits of one record are far from independent: docs/UPTIME.md has 200 of them, and two in the order of time.
     assert 0.92 <= covered / tried <= 0.99
+
+
+def test_products_that_are_used_together_are_predicted_too() -> None:
+    """What a verdict on uptime rests on: halves of the record, and each single month that was held back."""
+    record, rng = read_incidents(RECORD), np.random.default_rng(7)
+    used = ("workers", "network", "durable_objects", "d1", "r2")
+    starts = [window.start + timedelta(days=30 * n) for window in record.windows for n in range(window.days // 30)]
+    inside, months = 0, []
+    for _ in range(40):
+        order = rng.permutation(len(starts))
+        halves = [
+            [Window(starts[i], starts[i] + timedelta(days=30)) for i in half] for half in np.array_split(order, 2)
+        ]
+        seen, held = (record.during(half) for half in halves)
+        renewal = fit_renewal(seen, used)
+        totals = [
+            sum(one.open_minutes for one in held.touching(used) if month.start <= one.start < month.end)
+            for month in held.windows
+        ]
+        low, high = np.quantile(renewal.open_minutes_draws(held.days, draws=400, rng=rng), [0.025, 0.975])
+        inside += low <= sum(totals) <= high
+        low, high = np.quantile(renewal.open_minutes_draws(30, draws=2_000, rng=rng), [0.025, 0.975])
+        months += [low <= total <= high for total in totals]
+    assert inside >= 36
+    assert 0.93 <= np.mean(months) <= 0.995
 
 
 def test_the_held_back_half_of_the_record_has_the_availability_that_the_other_predicts() -> None:

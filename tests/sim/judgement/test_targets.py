@@ -18,6 +18,7 @@ from sim.foundation.errors import ScenarioError, UsageError
 from sim.judgement.judge import exit_status, judge, overall
 from sim.judgement.targets import Verdict, decide, load_targets, percentile
 from sim.results.metrics import estimate, metric_values, probability
+from sim.runners.play import run
 from sim.scenario.scenario import load_scenario
 from tests.support import frames
 
@@ -83,6 +84,17 @@ def test_inconclusive_row_says_how_many_requests_would_settle_it() -> None:
     words = row.reason.split()
     assert [words[0], words[1], *words[3:]] == ["n", ">=", "would", "settle", "it"]
     assert int(words[2].replace(",", "")) > row.n
+
+
+@pytest.mark.parametrize(("quantile", "n"), [(0.99, 40), (0.995, 79), (0.999, 500)])
+def test_fewer_requests_than_the_ranks_need_settle_nothing(tmp_path: Path, quantile: float, n: int) -> None:
+    """Of a P99.5 the interval has an upper end from n on with 0.995^n <= 2.5 %: 736 requests, not twice 79."""
+    scenario = load_scenario("launch").with_(targets=str(own(tmp_path, f"quantile = {quantile}")))
+    result = replace(frames.result(frames.frame(np.full(n, 1.0))), scenario=scenario)
+    (row,) = judge(result)
+    assert row.verdict == "INCONCLUSIVE"
+    said = int(row.reason.split()[2].replace(",", ""))
+    assert quantile ** (said + 1) <= 0.025
 
 
 def test_errors_count_as_never_answered() -> None:
@@ -168,6 +180,7 @@ def test_unknown_statistic_is_refused(statistic: str) -> None:
         ("target = -1.0", "targets\\[0\\].target=-1.0 must be > 0"),
         ('statistic = "median"', "statistic"),
         ('direction = "up"', "direction"),
+        ('unit = "s"', 'must have unit="ms", that of api_latency_ms, not "s"'),
         ("limit = 3", "limit is not a key"),
     ],
 )
@@ -341,6 +354,14 @@ def test_quantile_stands_for_a_statistic(tmp_path: Path) -> None:
 def test_wrong_own_target_is_one_line(tmp_path: Path, statistic: str, scope: str, message: str) -> None:
     with pytest.raises(ScenarioError, match=message):
         load_targets(own(tmp_path, statistic, scope))
+
+
+def test_target_of_a_route_that_never_has_its_metric_names_those_that_do(tmp_path: Path) -> None:
+    text = own(tmp_path, scope='route = "log"').read_text("utf-8").replace("api_latency_ms", "d1_query_ms")
+    (tmp_path / "other.toml").write_text(text, "utf-8")
+    scenario = load_scenario("launch").with_(targets=str(tmp_path / "other.toml"))
+    with pytest.raises(ScenarioError, match=r'route="log" has no d1_query_ms: search, upload of launch have it'):
+        judge(run(scenario, requests=100))
 
 
 def test_target_of_a_route_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:

@@ -42,6 +42,12 @@ def test_rate_of_a_schedule_is_that_of_its_dates(text: str, per_day: float) -> N
     assert read_schedule(text).runs_per_s * 86_400 == pytest.approx(per_day, rel=1e-9)
 
 
+def test_schedule_that_never_comes_is_refused() -> None:
+    never: dict[str, Any] = {"system.cron.schedule": "0 0 31 2 *"}
+    with pytest.raises(ScenarioError, match="no day has that date, so it never comes"):
+        with_runs(**never)
+
+
 @pytest.mark.parametrize("rate_per_s", [0.5, 50.0, 5_000.0])
 def test_schedule_runs_as_often_whatever_the_traffic(rate_per_s: float) -> None:
     scenario = with_runs(rate_per_s)

@@ -91,7 +91,7 @@ def test_both_engines_hold_the_database_for_the_rows(before: str, engine: str) -
     assert alone.to_numpy() == pytest.approx(16.3, abs=1e-6)
 
 
-STATEMENTS = [
+STATEMENTS: list[tuple[str, dict[str, Any]]] = [
     ("SELECT * FROM t WHERE b = 7", {}),
     ("SELECT * FROM t WHERE id = 5", {}),
     ("SELECT count(*) FROM t", {}),
@@ -108,7 +108,7 @@ STATEMENTS = [
 
 
 @pytest.mark.parametrize(("sql", "told"), STATEMENTS)
-def test_the_arithmetic_is_what_is_counted_on_real_tables(tmp_path: Path, sql: str, told: dict[str, int]) -> None:
+def test_the_arithmetic_is_what_is_counted_on_real_tables(tmp_path: Path, sql: str, told: dict[str, Any]) -> None:
     schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER); CREATE INDEX ta ON t (a);"
     schema += "CREATE TABLE u (k TEXT PRIMARY KEY, t_id INTEGER);"
     (tmp_path / "schema.sql").write_text(schema)

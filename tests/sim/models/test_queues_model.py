@@ -119,12 +119,41 @@ def test_operations_of_a_message(size_bytes: float, table: dict[str, Any], per_m
     assert used["queues.operations"] == pytest.approx(1e6 * per_message)
 
 
+def test_each_begun_operation_is_billed_of_the_sizes_and_not_of_their_mean() -> None:
+    """Of sizes from 14 to 114 kB, 64 on average, half are beyond one operation of 64,000 bytes."""
+    used = usage_per_month(sending({"distribution": "uniform", "low": 14_000, "high": 114_000}), 1e6)
+    assert used["queues.operations"] == pytest.approx(1e6 * 3 * 1.5)
+
+
 def test_consumers_batches_are_requests_of_a_worker() -> None:
     rate_per_s = 2.0
     used = usage_per_month(sending(batch_messages=10), rate_per_s * SECONDS_PER_MONTH)
     batches = rate_per_s * SECONDS_PER_MONTH / mean_batch(10.0, 10)
     assert used["workers.requests"] == pytest.approx(batches)
     assert used["workers.cpu"] == pytest.approx(5.0 * batches)
+
+
+def test_producer_is_not_billed_for_another_workers_consumer() -> None:
+    """What is read and deleted stays on the queue's bill; the invocations go to the Worker that consumes."""
+    messages = 2.0 * SECONDS_PER_MONTH
+    own, other = sending(), sending(consumer_billed=False)
+    used, without = usage_per_month(own, messages), usage_per_month(other, messages)
+    assert without["queues.operations"] == used["queues.operations"] == 3 * messages
+    assert "workers.requests" not in without
+    assert "workers.cpu" not in without
+    assert played(own, requests=500).frame.equals(played(other, requests=500).frame)
+
+
+def test_bill_says_whose_invocations_the_batches_are() -> None:
+    messages = 2.0 * SECONDS_PER_MONTH
+    notes = " ".join(cost(sending(), requests_per_month=messages).notes)
+    batches = messages / mean_batch(10.0, 10)
+    assert f"workers.requests: {batches:,.0f} of them are batches that queues delivers to its consumer" in notes
+    assert "system.queues.consumer_billed = false" in notes
+    silent = " ".join(cost(sending(consumer_billed=False), requests_per_month=messages).notes)
+    assert "queues: its consumer is another Worker" in silent
+    assert "of them are batches" not in silent
+    assert "consumer" not in " ".join(cost(sending(), requests_per_month=0).notes)
 
 
 @pytest.mark.parametrize(("expected", "at_most"), [(0.1, 10), (2.5, 100), (9.0, 10), (50.0, 100), (3.0, 1)])

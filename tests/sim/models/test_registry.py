@@ -20,8 +20,8 @@ from sim.flow import Delay, Flow, Serve, Station
 from sim.flow.validation import check
 from sim.foundation.errors import UsageError
 from sim.foundation.schema import Count, Table
-from sim.judgement.availability import paths
 from sim.judgement.cost import cost, usage_per_month
+from sim.judgement.dependence import paths
 from sim.judgement.judge import judge
 from sim.judgement.targets import load_targets
 from sim.models import registry

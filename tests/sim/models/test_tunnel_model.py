@@ -56,12 +56,35 @@ def test_an_answer_takes_a_round_trip_for_each_window(packets_of_answer: float, 
     assert frame["latency_ms"].to_numpy() == pytest.approx(rounds * RTT_MS)
 
 
-def packet_by_packet(count: int, *, loss: float, first: int, rng: np.random.Generator) -> int:
-    """Round trips of *count* packets: the window doubles until a loss, which halves it; then it grows by one."""
+@pytest.mark.parametrize("late", [0.01, 0.2])
+def test_a_packet_that_is_overtaken_comes_later(late: float) -> None:
+    """2 ways, each late with its chance and by nothing else; four standard errors. Losses and lateness add up."""
+    requests, late_ms = 40_000, 30.0
+    numbers = {"reorder_chance": late, "reorder_ms": late_ms}
+    waits_ms = played(tunnelled(0, requests, **numbers), requests).frame["latency_ms"].to_numpy() - RTT_MS
+    times = np.round(waits_ms / late_ms)
+    assert waits_ms == pytest.approx(times * late_ms, abs=1e-6)
+    for count, chance in enumerate([(1 - late) ** 2, 2 * late * (1 - late), late**2]):
+        assert abs((times == count).mean() - chance) < 4 * sqrt(chance * (1 - chance) / requests)
+    numbers |= {"loss_chance": 0.1, "probe_timeout_ms": PROBE_MS}
+    both_ms = played(tunnelled(0, requests, **numbers), requests).frame["latency_ms"].to_numpy() - RTT_MS
+    mean_ms = 2 * (late * late_ms + packets.lost_mean_ms(0.1, probe_ms=PROBE_MS))
+    assert abs(both_ms.mean() - mean_ms) < 4 * both_ms.std() / sqrt(requests)
+
+
+def packet_by_packet(count: int, *, loss: float, late: float = 0, first: int, rng: np.random.Generator) -> int:
+    """Round trips of *count* packets: the window doubles until a loss, which halves it; then it grows by one.
+
+    A late packet comes after the others of its window, in time: with three on time behind it, it is taken for lost, and
+    sent again for nothing.
+    """
     window, slow_start, left, rounds = float(first), True, count, 0
     while left > 0:
         sent = min(int(window), left)
-        lost = int((rng.random(sent) < loss).sum())
+        gone = rng.random(sent) < loss
+        slower = ~gone & (rng.random(sent) < late)
+        behind = np.cumsum((~gone & ~slower)[::-1])[::-1]
+        lost = int((gone | (slower & (behind >= 3))).sum())
         left -= sent - lost
         rounds += 1
         if lost:
@@ -83,20 +106,46 @@ def test_a_long_answer_over_a_lossy_connection(loss: float) -> None:
     assert modelled == pytest.approx(count / packets.window_in_the_long_run(loss), rel=0.05)
 
 
+@pytest.mark.parametrize(("loss", "late"), [(0.0, 0.002), (0.0, 0.02), (0.005, 0.01)])
+def test_a_long_answer_whose_packets_overtake_each_other(loss: float, late: float) -> None:
+    """Late packets that three overtake halve the window as lost ones do, beside single packets."""
+    count = round(400 / (loss + late))
+    rng = np.random.default_rng(3)
+    simulated = np.mean([packet_by_packet(count, loss=loss, late=late, first=10, rng=rng) for _ in range(20)])
+    numbers: dict[str, Any] = {"packet_bytes": PACKET, "window_packets": 10, "reorder_ms": 1e-9, "reorder_chance": late}
+    numbers |= {"loss_chance": loss, "probe_timeout_ms": 1e-9} if loss else {}
+    modelled = played(tunnelled(count * PACKET, 20, **numbers), 20).frame["latency_ms"].mean() / RTT_MS
+    assert modelled == pytest.approx(simulated, rel=0.15)
+
+
+@given(st.floats(0, 0.4), st.floats(0, 0.5))
+def test_the_window_is_the_root_of_its_equation_and_smaller_with_more_of_either(loss: float, late: float) -> None:
+    window = packets.window_in_the_long_run(loss, late)
+    if loss + late == 0:
+        assert window == np.inf
+        return
+    counted = loss + late * max(0.0, 1 - 3 / window)
+    assert window**2 * counted == pytest.approx(1.5)
+    assert window <= packets.window_in_the_long_run(loss, 0) * (1 + 1e-9)
+    assert packets.window_in_the_long_run(loss + 0.01, late) < window
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     size=st.integers(0, 400_000),
-    loss=st.sampled_from([0.0, 0.01, 0.2]),
+    loss=st.sampled_from([0.0, 0.01, 0.3]),
+    late=st.sampled_from([0.0, 0.01, 0.3]),
     packet_bytes=st.sampled_from([500, 1_200]),
     window=st.integers(1, 12),
 )
-def test_the_reference_takes_the_same_time(size: int, loss: float, packet_bytes: int, window: int) -> None:
+def test_the_reference_takes_the_same_time(size: int, loss: float, late: float, packet_bytes: int, window: int) -> None:
     """The same draws in two codes; a constant round trip, since the model takes its mean after slow start."""
     numbers = {
         "loss_chance": loss,
         "probe_timeout_ms": PROBE_MS,
         "packet_bytes": packet_bytes,
         "window_packets": window,
+        **({"reorder_chance": late, "reorder_ms": 30.0} if late else {}),
     }
     scenario = tunnelled(size, 15, **numbers)
     planned = schedule(scenario, 5).head(15)
@@ -107,5 +156,7 @@ def test_the_reference_takes_the_same_time(size: int, loss: float, packet_bytes:
 
 def test_what_cannot_be_is_one_line() -> None:
     assert "needs probe_timeout_ms beside loss_chance=0.1" in refusal({"system.tunnel.loss_chance": 0.1})[0]
+    assert "needs reorder_chance and reorder_ms together" in refusal({"system.tunnel.reorder_ms": 9})[0]
+    assert "system.tunnel.reorder_chance=1.0 must be < 1" in refusal({"system.tunnel.reorder_chance": 1.0})[0]
     assert "needs packet_bytes and window_packets together" in refusal({"system.tunnel.packet_bytes": 9})[0]
     assert "system.tunnel.loss_chance=0.5 must be < 0.5" in refusal({"system.tunnel.loss_chance": 0.5})[0]

@@ -193,6 +193,23 @@ def test_corpus_without_queries_is_stored_and_not_queried() -> None:
     assert used[STORED.name] == pytest.approx((10_000 + 500) * 384)
 
 
+def test_what_is_inserted_is_queried_too() -> None:
+    """The provider's formula: (vectors that are queried + vectors that are stored) x dimensions."""
+    steps = ("vector_search.query", {"use": "vector_search.insert", "vectors": 3})
+    used = usage_per_month(of_steps(*steps, scenario=index()), 1_000.0, month=2)
+    stored = 10_000 + 3 * (1_000 + 500)
+    assert used[STORED.name] == pytest.approx(stored * 384)
+    assert used[QUERIED.name] == pytest.approx((1_000 + stored) * 384)
+
+
+def test_large_corpus_uses_the_free_plans_queries_up_with_its_first_search() -> None:
+    """100,000 vectors of 384 dimensions are 38.4 million, of which the Free plan lets 30 million be queried."""
+    scenario = of_steps("vector_search.query", scenario=index(vectors=100_000))
+    for volume in (100.0, 1e6):
+        found = [one for one in cost(scenario, requests_per_month=volume).limits if "queried" in one.what]
+        assert [one.day_number for one in found] == [1]
+
+
 def test_index_is_full_one_day_and_the_free_plan_earlier() -> None:
     inserts = of_steps({"use": "vector_search.insert", "vectors": 10}, scenario=index(vectors=1_000_000))
     ((limit, instance, requests),) = list(Traffic(inserts, 1e6).storage_limits())
@@ -201,7 +218,7 @@ def test_index_is_full_one_day_and_the_free_plan_earlier() -> None:
     month = cost(inserts, requests_per_month=4e5)
     reached = {one.what: one for one in month.limits}
     assert reached["vector_search: an index of 10,000,000 vectors is full"].day_number == 68
-    assert reached["vector_search.stored_dimensions: the Free plan's 5e+06 dimensions are full"].day_number == 1
+    assert reached["vector_search.stored_dimensions: the Free plan's 5,000,000 dimensions are full"].day_number == 1
 
 
 def test_box_is_on_no_bill_and_says_what_its_file_has() -> None:

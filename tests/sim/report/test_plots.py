@@ -33,10 +33,17 @@ from tests.support import frames
 from tests.support.plans import CAPACITY_PER_S, example_capacity, example_plan
 
 OF_OTHERS = {
+    "alert_timeline",
+    "alternatives",
+    "alternatives_over",
     "assumptions",
     "calibration",
     "cost_against_volume",
+    "detection_repair",
+    "detections",
     "hysteresis",
+    "met_by_hit_share",
+    "months",
     "pairing",
     "prediction",
     "servers",
@@ -287,7 +294,7 @@ def test_comparison_alone_is_drawn_as_that_of_its_plan(ax: Axes) -> None:
     plots.qq(plan.comparison, ax=ax)
     whole = Figure().subplots(1, 2)
     assert title(plots.qq(plan, ax=whole[0])) == title(ax)
-    assert "statistics agree" in title(plots.errors(plan.comparison, ax=whole[1]))
+    assert "are not settled by this run" in title(plots.errors(plan.comparison, ax=whole[1]))
 
 
 def test_qq_dots_are_the_comparison_and_the_title_its_largest_gap(ax: Axes) -> None:
@@ -307,7 +314,9 @@ def test_errors_count_agreement_and_end_unbounded_intervals_in_an_arrow(ax: Axes
     rows = [row for row in plan.comparison.rows if np.isfinite(row.relative_error)]
     unbounded = sum(not np.isfinite(row.high) for row in rows)
     plots.errors(plan, ax=ax)
-    assert title(ax).startswith(f"{sum(row.agrees for row in rows)} of {len(rows)} statistics agree")
+    settled = {verdict: sum(row.verdict == verdict for row in rows) for verdict in Agreement}
+    counted = [settled[verdict] for verdict in (Agreement.AGREES, Agreement.NOT_SETTLED, Agreement.DIFFERS)]
+    assert title(ax) == "{} agree, {} are not settled by this run, {} disagree".format(*counted)
     assert unbounded > 0
     assert sum(line.get_marker() == ">" for line in ax.lines) >= unbounded
 
@@ -318,7 +327,7 @@ def test_errors_name_what_differs(ax: Axes) -> None:
     rows = [replace(row, verdict=Agreement.AGREES) for row in plan.comparison.rows]
     rows[0] = replace(rows[0], verdict=Agreement.DIFFERS)
     plots.errors(replace(plan, comparison=replace(plan.comparison, rows=tuple(rows))), ax=ax)
-    assert title(ax).endswith("; API latency P50 differs")
+    assert title(ax).endswith("1 disagree: API latency P50")
 
 
 def test_tornado_shows_ten_numbers_and_names_the_first(ax: Axes) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from sim import load_scenario
+from sim.cli.options import typed
 from sim.experiments.plan import Plan
 from sim.foundation.errors import UsageError
 from sim.judgement.targets import Verdict
@@ -335,3 +337,19 @@ def test_picture_puts_the_dot_into_its_zone(value: float, zone: str, *, mirrored
     }
     dot = float(re.findall(r'<circle cx="([\d.]+)"', drawn)[0])
     assert zones[zone][0] < dot < zones[zone][1]
+
+
+def test_command_is_that_of_the_file_as_it_was_given(tmp_path: Path, undrawn: None) -> None:
+    ours = tmp_path / "our plan.toml"
+    ours.write_text('base = "launch.toml"\nname = "ours"\nquestion = "Does it hold?"\n', "utf-8")
+    scenario = load_scenario(ours)
+    assert f"<pre>headroom plan &#39;{ours}&#39; --seed 7</pre>" in report_html(
+        replace(example_plan(), scenario=scenario)
+    )
+    assert "<pre>headroom plan launch --seed 7</pre>" in report_html(example_plan())
+
+
+def test_command_line_is_repeated_with_the_seed_that_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/venv/bin/headroom", "plan", "our plan.toml", "--set", "a=[1, 2]"])
+    assert typed(seed=7) == "headroom plan 'our plan.toml' --set 'a=[1, 2]' --seed 7"
+    assert typed(seed=None) == "headroom plan 'our plan.toml' --set 'a=[1, 2]'"

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from sim.judgement.targets import Verdict
-from sim.report.sentences import answer, confirmation, from_cold, headroom
-from sim.report.wording import target_name
+from sim.report.sentences import answer, confirmation, facts, from_cold, headroom, live_rate, rate_of, untested
+from sim.report.tiles import tiles
+from sim.report.wording import significant, target_name
 from sim.scenario.provenance import Provenance
 from sim.statistics.intervals import Estimate
 from tests.support.plans import example_capacity, example_plan, judged
@@ -59,7 +60,10 @@ def test_confirmation_follows_the_comparison() -> None:
     plan = example_plan()
     assert plan.comparison is not None
     said = {"agrees": "confirms", "differs": "contradicts", "not settled": "does not settle"}
-    assert f"The measurement {said[plan.comparison.verdict]}" in confirmation(plan)
+    reference = (
+        "The measurement on this project's reference server, whose latencies are drawn from the model's assumptions,"
+    )
+    assert f"{reference} {said[plan.comparison.verdict]}" in confirmation(plan)
     assert ("confirms" in confirmation(plan)) is plan.comparison.agrees
     assert "INVALID" in confirmation(replace(plan, comparison=replace(plan.comparison, valid=False)))
 
@@ -87,3 +91,34 @@ def test_verdicts_that_differ_because_the_live_part_starts_cold_say_so() -> None
     assert "starts on cold objects" in told
     assert f"{target_name(target.name)} {measured[target.name]} against {opposite}" in told
     assert from_cold(replace(plan, simulated_window=())) == ""
+
+
+def test_what_is_modelled_is_not_said_to_be_left_out() -> None:
+    said = " ".join(untested(example_plan()))
+    assert "rate limits of the provider other than" in said
+    assert "quotas" not in said
+    assert "growth of stored data" not in said
+
+
+def test_a_slower_live_part_says_its_rate() -> None:
+    plan = example_plan()
+    assert plan.measured is not None
+    frame = plan.measured.frame.assign(arrival_ms=4 * plan.measured.frame["arrival_ms"])
+    slower = replace(plan, measured=replace(plan.measured, frame=frame))
+    assert live_rate(slower).startswith(
+        f"It was played at {significant(rate_of(plan.measured) / 4)} requests/s, the whole"
+    )
+    assert live_rate(slower) in confirmation(slower)
+    assert live_rate(replace(plan, measured=replace(plan.simulated[0], on="reference"))) == ""
+    assert live_rate(replace(plan, measured=None)) == ""
+
+
+def test_first_mention_of_the_measurement_says_what_was_measured() -> None:
+    assert any("this project's reference server" in fact for fact in facts(example_plan()))
+    assert not any("measured" in fact for fact in facts(replace(example_plan(), measured=None)))
+
+
+def test_cards_of_the_capacity_say_for_which_targets() -> None:
+    cards = {what: below for what, _, below in tiles(example_plan())}
+    assert cards["Capacity"].startswith("for API latency P50 and P99, not for D1 query P99, missed at any load; ")
+    assert "for API latency P50 and P99" in cards["Headroom"]

@@ -10,7 +10,7 @@ import pytest
 from sim import run
 from sim.flow import OUTCOMES
 from sim.report.json_document import run_document
-from sim.report.phase_tables import phase_table, recoveries_of
+from sim.report.phase_tables import phase_table, recoveries_of, recovery_sentence
 from sim.results.phases import phases, recoveries, spans_of
 from sim.results.result import Result
 from sim.scenario.scenario import load_scenario
@@ -69,6 +69,14 @@ def test_recovery_is_when_the_line_holds_for_good(bad_s: tuple[tuple[float, floa
     assert (found.time_s and round(found.time_s.value, 1)) == expected_s
     assert (found.windows, found.recovered_windows) == (1, 0 if expected_s is None else 1)
     assert found.line == "P99 <= 200 ms"
+
+
+def test_a_line_that_did_not_hold_before_the_fault_is_not_said_to_be_lost_by_it() -> None:
+    (held,) = recoveries([made((), OUTAGE)], statistic="p99", limit_ms=200.0)
+    (missed,) = recoveries([made(((0, 20), (30, 120)), OUTAGE)], statistic="p99", limit_ms=200.0)
+    assert (held.missed_before, missed.missed_before) == (False, True)
+    assert recovery_sentence(missed) == "d1 outage: P99 <= 200 ms did not hold before it either"
+    assert "holds again" in recovery_sentence(held)
 
 
 def test_a_fault_that_another_follows_at_once_has_no_recovery() -> None:

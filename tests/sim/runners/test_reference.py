@@ -11,16 +11,18 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from sim import Schedule, load_scenario
+from sim import Result, Scenario, Schedule, load_scenario, run
 from sim.foundation.errors import RunnerError
-from sim.runners import live, reference
+from sim.runners import live, reference, simulated
 from tests.support import schedules
 
 KEEPER = """
@@ -226,3 +228,45 @@ def test_a_death_in_the_middle_makes_the_run_invalid(monkeypatch: pytest.MonkeyP
     assert not result.valid
     assert result.interrupted
     assert "ended with status -9" in result.notes[-1]
+
+
+def finished(**generator: float) -> Result:
+    """A run of launch whose generator measured this of itself."""
+    healthy = {
+        "planned_requests": 100, "sent_requests": 100, "skipped_requests": 0, "aborted_requests": 0, "retries": 0,
+        "offered_per_s": 60.0, "achieved_per_s": 60.0, "send_lag_ms_p50": 0.1, "send_lag_ms_p99": 0.5,
+        "send_lag_ms_max": 1.0, "latency_ms_p50": 40.0, "latency_ms_p99": 200.0, "overhead_ms_p50": 1.5,
+        "overhead_ms_p99": 4.0, "floor_ms_p50": 1.0, "cpu_ratio": 0.1, "in_flight_requests": 9,
+        "throttled_requests": 0, "retry_after_s_max": 0.0,
+    }  # fmt: skip
+    frame = pd.DataFrame({"request": [0], "outcome": ["ok"], "latency_ms": [40.0]})
+    return Result(load_scenario("launch"), "reference", 1, frame, pd.DataFrame(), 1.0, generator=healthy | generator)
+
+
+def test_a_busy_machine_makes_the_run_invalid_before_the_model_is_blamed() -> None:
+    """At a load of ten on two cores 7 ms of the median were the machine's, and the model seemed 24 % off."""
+    found = reference.in_pace(finished(overhead_ms_p50=9.3, floor_ms_p50=1.8, latency_ms_p50=54.3))
+    assert not found.valid
+    assert found.notes[0].startswith("INVALID: 7.5 ms, 14 % of the P50 of latency, are in no component")
+    assert "too busy" in found.notes[0]
+
+
+def test_what_wire_and_server_take_on_an_idle_machine_makes_no_run_invalid() -> None:
+    """Latencies of a few ms are measured beside an overhead of one."""
+    assert reference.in_pace(finished()).valid
+    assert reference.in_pace(finished(overhead_ms_p50=1.3, floor_ms_p50=1.0, latency_ms_p50=4.0)).valid
+    assert reference.in_pace(finished(overhead_ms_p50=float("nan"))).valid
+
+
+def test_a_live_part_that_holds_less_than_was_asked_for_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = load_scenario("feed").with_(**{"workload.live_s": 2})
+
+    def played(scenario: Scenario, planned: Schedule, *, seed: int, **_: Any) -> Result:
+        return replace(simulated.play(scenario, planned, seed=seed, engine="compiled"), on="reference")
+
+    monkeypatch.setattr(reference, "play", played)
+    notes = run(asked, "reference", requests=1_000).notes
+    (said,) = [note for note in notes if note.startswith("requests=1,000 were asked for, a deployment played ")]
+    assert said.endswith("in 2 s (a longer workload.live_s, or a higher workload.live_rate_max_per_s, plays more)")
+    assert not any("were asked for" in note for note in run(asked, "compiled", requests=1_000).notes)
+    assert not any("were asked for" in note for note in run(asked, "reference").notes)

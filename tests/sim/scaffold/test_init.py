@@ -6,6 +6,7 @@ ids; small logs with answers counted by hand; and the command.
 """
 
 import gzip
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -16,9 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import init, load_scenario, read_trace, run
+from sim import init, load_run, load_scenario, read_trace, run
 from sim.cli import main
 from sim.foundation.errors import SimError, UsageError
+from sim.results.storage import save_run
 from sim.scaffold.grouping import Paths, counted
 from sim.scaffold.migrations import read_migrations
 from tests.project.tidy import ROOT
@@ -173,6 +175,21 @@ def test_methods_and_rare_paths_are_kept_apart(tmp_path: Path) -> None:
     assert drafted.scenario.population("get_items").count == 1_999
 
 
+def test_slashes_that_follow_each_other_are_one(tmp_path: Path) -> None:
+    log = log_of(tmp_path, *(f"2026-11-02 09:00:{at:02d},GET,//feed//{at}/" for at in range(30)))
+    drafted = init(log=log, out=tmp_path / "ours.toml")
+    assert [route.match for route in drafted.scenario.routes.values()] == [("GET /feed/{key}",)]
+    assert not drafted.lacking
+
+
+def test_a_rare_path_that_a_route_takes_is_not_called_rare(tmp_path: Path) -> None:
+    rows = [f"2026-11-02 09:{at // 60:02d}:{at % 60:02d},GET,/js/main.{at:08x}.js" for at in range(2_400)]
+    log = log_of(tmp_path, *rows, "2026-11-02 09:59:00,GET,/js/main.abcdefab.js")
+    drafted = init(log=log, out=tmp_path / "ours.toml")
+    assert [route.match for route in drafted.scenario.routes.values()] == [("GET /js/{key}",)]
+    assert not drafted.lacking
+
+
 def test_a_log_with_a_route_column_needs_no_paths(tmp_path: Path) -> None:
     rows = [f"{at},{'search' if at % 4 else 'Check Out'},t{at % 9}" for at in range(100)]
     drafted = init(log=log_of(tmp_path, *rows, columns="at,route,tenant"), how={"columns": {"time": "at"}, "unit": "s"})
@@ -194,7 +211,16 @@ GROUPS = {
         [f"/user/{chr(97 + at)}lice" for at in range(24)] + ["/user/settings"] * 10,
         [("/user/:id", 24), ("/user/settings", 10)],
     ),
+    "a busy tenant is an id": (
+        [f"/hooks/{chr(97 + at // 26)}{chr(97 + at % 26)}-corp" for at in range(60) for _ in range(200 // (at + 1))],
+        [("/hooks/:id", sum(200 // (at + 1) for at in range(60)))],
+    ),
+    "two frequent words above the ids are none": (
+        [f"/user/{chr(97 + at)}lice" for at in range(24)] + ["/user/settings"] * 12 + ["/user/me"] * 10,
+        [("/user/:id", 24), ("/user/settings", 12), ("/user/me", 10)],
+    ),
     "words of any script": (["/tag/日本", "/tag/m%C3%BCnchen"], [("/tag/:id", 2)]),
+    "a page's own name in any script": (["/日本/a", "/caf%C3%A9/a"], [("/caf%C3%A9/a", 1), ("/日本/a", 1)]),
     "three digits": (["/i/3a5f91b.jpg", "/i/x12y3", "/i/2026-01-02"], [("/i/:id", 3)]),
     "a frequent id is one": (["/u/u1"] * 30 + [f"/u/u{at}" for at in range(30)], [("/u/:id", 60)]),
     "the root": (["/", "/"], [("/", 2)]),
@@ -245,3 +271,125 @@ def test_stored_objects_are_the_different_paths_not_the_users(tmp_path: Path) ->
     config.write_text('name = "a"\n[[r2_buckets]]\nbinding = "B"\nbucket_name = "b"\n')
     drafted = init(config, log=log)
     assert drafted.scenario.routes["img"].objects == 90
+
+
+@pytest.mark.parametrize(
+    ("consumers", "billed"),
+    [([], False), ([{"queue": "fanout", "max_batch_size": 25}], True), ([{"queue": "another"}], False)],
+)
+def test_producer_without_a_consumer_bills_no_consumer(tmp_path: Path, consumers: list[object], billed: bool) -> None:
+    """The queue of a configuration that only sends to it is another Worker's to empty."""
+    queues = {"producers": [{"binding": "FANOUT", "queue": "fanout"}], "consumers": consumers}
+    (tmp_path / "wrangler.json").write_text(json.dumps({"name": "one", "queues": queues}), "utf-8")
+    drafted = init(tmp_path)
+    assert drafted.scenario.system["queues"].consumer_billed is (None if billed else False)
+    assert ("no consumer of this queue" in drafted.text) is not billed
+    if billed:
+        assert drafted.scenario.system["queues"].batch_messages == 25
+
+
+@pytest.mark.parametrize(
+    ("observability", "events"),
+    [
+        ({"enabled": True, "head_sampling_rate": 0.25}, 0.25),
+        ({"enabled": True}, 1),
+        ({"enabled": False, "head_sampling_rate": 0.25}, 0),
+        ({"logs": {"enabled": True, "head_sampling_rate": 0.1}, "head_sampling_rate": 0.25}, 0.1),
+        ({"enabled": True, "logs": {"invocation_logs": False}}, 0),
+        ({"enabled": True, "head_sampling_rate": "half"}, 0),
+    ],
+)
+def test_sample_of_the_logs_is_on_the_bill(tmp_path: Path, observability: object, events: float) -> None:
+    (tmp_path / "wrangler.json").write_text(json.dumps({"name": "one", "observability": observability}), "utf-8")
+    drafted = init(tmp_path)
+    assert (drafted.scenario.system["workers"].log_events or 0) == events
+    assert ("log_events" in drafted.text) == bool(events)
+
+
+# What the log says of latencies.
+
+
+def test_latencies_of_the_log_are_data_that_a_plan_compares() -> None:
+    drafted = init(DATA, log=LOG)
+    trace = read_trace(LOG, drafted.scenario)
+    assert trace.latency_ms is not None
+    assert trace.route_code is not None
+    for number, (name, route) in enumerate(drafted.scenario.routes.items()):
+        mine = trace.latency_ms[trace.route_code == number]
+        if "websocket" in str(route.steps) or "r2.get" in str(route.steps) or not len(mine):
+            assert route.measured is None, "a session's time, or that to the first byte of a file, is no latency"
+            continue
+        assert route.measured is not None
+        assert (route.measured.requests, route.measured.source) == (len(mine), LOG.name)
+        assert route.measured.taken_at == "server", "Logpush is written at the edge"
+        for statistic, value in (("p50", route.measured.p50_ms), ("p99", route.measured.p99_ms)):
+            low, high = route.measured.interval_ms(statistic) or (np.nan, np.nan)
+            assert low <= value <= high
+            assert np.mean(mine < value) <= float(statistic[1:]) / 100 <= np.mean(mine <= value), name
+
+
+def test_intervals_of_a_log_are_those_of_the_ranks(tmp_path: Path) -> None:
+    """Conover, table A3: the 40th and the 61st of a hundred hold the median; a P99 has no upper bound."""
+    rows = [f"2026-01-01 00:{second // 60:02d}:{second % 60:02d},GET,/a,{second + 1}" for second in range(100)]
+    drafted = init(log=log_of(tmp_path, *rows, columns="timestamp,method,path,latency_ms"))
+    measured = drafted.scenario.routes["a"].measured
+    assert measured is not None
+    assert (measured.p50_ms, measured.interval_ms("p50")) == (50, (40, 61))
+    assert (measured.p99_ms, measured.interval_ms("p99")) == (99, (97, float("inf")))
+    assert measured.taken_at == "unknown"
+
+
+def test_a_log_without_latencies_measures_none(tmp_path: Path) -> None:
+    rows = [f"2026-01-01 00:00:{second:02d},GET,/a" for second in range(60)]
+    assert init(log=log_of(tmp_path, *rows)).scenario.routes["a"].measured is None
+
+
+def test_peak_of_a_sample_is_not_that_of_its_noise(tmp_path: Path) -> None:
+    """A steady day of which one request in fifty is logged: its busiest five minutes are a third above its mean."""
+    rng = np.random.default_rng(7)
+    at_ms = np.sort(rng.integers(0, 86_400_000, 30_000))
+    rows = [f"{np.datetime64('2026-11-10', 'ms') + at},GET,/page" for at in at_ms]
+    whole, sample = (
+        init(
+            log=log_of(
+                tmp_path,
+                *rows,
+            ),
+            sample_share=share,
+        ).scenario.demand
+        for share in (1.0, 0.02)
+    )
+    assert whole is not None
+    assert sample is not None
+    assert whole.peak_factor is not None
+    assert sample.peak_factor is not None
+    assert whole.peak_factor > 1.2
+    assert sample.peak_factor < 1.1
+
+
+def test_smart_placement_is_told_how_to_be_said(tmp_path: Path) -> None:
+    path = tmp_path / "wrangler.json"
+    path.write_text('{"name": "w", "main": "w.ts", "placement": {"mode": "smart"}}')
+    (line,) = (line for line in init(path).lacking if "placement" in line)
+    assert 'system.workers.placement = "smart", placement_rtt_ms' in line
+
+
+def test_what_is_not_expressed_and_a_sample_are_notes_of_every_result() -> None:
+    drafted = init(DATA, log=LOG, sample_share=0.001)
+    notes = drafted.scenario.notes
+    assert [note.removeprefix("not expressed: ") for note in notes[:-1]] == list(drafted.lacking)
+    assert "requests.csv.gz holds 0.001 of all requests" in notes[-1]
+    assert set(notes) <= set(run(drafted.scenario, requests=50).notes)
+    assert not any("of all requests" in note for note in init(DATA, log=LOG).scenario.notes)
+    assert init().scenario.notes == ()
+
+
+def test_a_run_of_a_draft_is_saved_and_loaded_with_what_the_log_says(tmp_path: Path) -> None:
+    """A log too short to bound its P99: JSON knows no infinity."""
+    rows = [f"2026-01-01 00:00:{second:02d},GET,/a,{second + 1}" for second in range(60)]
+    drafted = init(log=log_of(tmp_path, *rows, columns="timestamp,method,path,latency_ms"), sample_share=0.5)
+    played = run(drafted.scenario, requests=30)
+    save_run(played, tmp_path / "run.parquet")
+    loaded = load_run(tmp_path / "run.parquet").scenario
+    assert loaded.routes["a"].measured == drafted.scenario.routes["a"].measured
+    assert loaded.notes == drafted.scenario.notes

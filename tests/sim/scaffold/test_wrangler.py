@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim import init
 from sim.foundation.errors import UsageError
 from sim.scaffold import jsonc
 from sim.scaffold.parts import parts
@@ -150,3 +151,67 @@ def test_comments_and_last_commas_change_nothing(value: Any, comment: str) -> No
         for line, after in zip(lines, [*lines[1:], ""], strict=True)
     )
     assert jsonc.loads(text) == value
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rule"),
+    [("0 0 31 2 *", "never comes"), ("0 0 * * 8", "must be 1 to 7"), ("every hour", "must be five fields")],
+)
+def test_wrong_schedule_is_the_files_and_not_the_drafts(tmp_path: Path, schedule: str, rule: str) -> None:
+    written(tmp_path, json.dumps({"name": "one", "triggers": {"crons": [schedule]}}), "wrangler.json")
+    with pytest.raises(UsageError, match=rule) as error:
+        read_config(tmp_path)
+    assert "wrangler.json: triggers.crons" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("consumer", "found"),
+    [
+        ({"max_batch_size": 20, "max_batch_timeout": 2.5, "max_concurrency": None}, (20, 2.5)),
+        ({"max_batch_size": 500}, "max_batch_size=500 must be less than or equal to 100"),
+        ({"max_retries": "3"}, "max_retries='3' must be a valid integer"),
+        ({"max_batch_timeout": -1}, "max_batch_timeout=-1 must be greater than or equal to 0"),
+    ],
+)
+def test_consumers_keep_every_number_or_refuse_it(tmp_path: Path, consumer: dict[str, Any], found: Any) -> None:
+    queues = {"producers": [{"queue": "in", "binding": "IN"}], "consumers": [{"queue": "in", **consumer}]}
+    written(tmp_path, json.dumps({"name": "one", "queues": queues}), "wrangler.json")
+    if isinstance(found, str):
+        with pytest.raises(UsageError, match=found):
+            init(tmp_path)
+        return
+    table = init(tmp_path).scenario.system["queues"]
+    assert (table.batch_messages, table.batch_timeout_s) == found
+
+
+@pytest.mark.parametrize(
+    ("made", "binding", "storage"),
+    [
+        ({"new_classes": ["Cart"]}, {}, "kv"),
+        ({"new_sqlite_classes": ["Cart"]}, {}, "sqlite"),
+        ({"new_classes": ["Other"]}, {}, "sqlite"),
+        ({"new_classes": ["Cart"]}, {"script_name": "elsewhere"}, "sqlite"),
+    ],
+)
+def test_objects_have_the_storage_of_their_classes(
+    tmp_path: Path, made: dict[str, Any], binding: dict[str, Any], storage: str
+) -> None:
+    bound = {"bindings": [{"name": "CART", "class_name": "Cart", **binding}]}
+    document = {"name": "one", "durable_objects": bound, "migrations": [{"tag": "v1", **made}]}
+    (tmp_path / "wrangler.json").write_text(json.dumps(document), "utf-8")
+    assert init(tmp_path).scenario.system["durable_objects"].storage == storage
+
+
+@pytest.mark.parametrize(
+    ("first", "said"), [(False, "served without the Worker"), (True, "behind the Worker"), (["/api/*"], "behind the")]
+)
+def test_static_assets_are_inherited_and_say_whether_the_worker_serves_them(
+    tmp_path: Path, first: object, said: str
+) -> None:
+    document = {"name": "one", "assets": {"directory": "./public", "run_worker_first": first}, "env": {"eu": {}}}
+    (tmp_path / "wrangler.json").write_text(json.dumps(document), "utf-8")
+    for environment in ("", "eu"):
+        lacking = init(tmp_path, environment=environment).lacking
+        assert any(line.startswith("assets ./public") and said in line for line in lacking)
+        assert not any("names no assets" in line for line in lacking)

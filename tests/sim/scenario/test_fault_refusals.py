@@ -51,6 +51,8 @@ FAST = {"workload.live_rate_max_per_s": 1_000}
         ({"instance": "d1", "kind": "hang", "share": 0, **AT}, "faults[0].share=0 must be > 0"),
         ({"instance": "d1", "kind": "outage", "together_with": ["r3"], **AT}, 'together_with="r3" is not in the syst'),
         ({"instance": "d1", "kind": "outage", "together_with": ["kv"], **AT}, 'together_with="kv" is used by no route'),
+        ({"instance": "d1", "kind": "outage", "together_with": ["d1"], **AT}, '"d1" is the instance itself'),
+        ({"instance": "d1", "kind": "outage", "keys": [3, 200], **AT}, "faults[0].keys=200 must be < 200"),
         ({"instance": "d1", "kind": "outage", "step_s": 5, **AT}, "kind=outage must not hold step_s"),
         ({"instance": "ledger", "kind": "clock", "at_s": 5}, "with kind=clock needs step_s, not 0"),
         ({"instance": "ledger", "kind": "clock", "at_s": 5, "step_s": 0}, "with kind=clock needs step_s, not 0"),

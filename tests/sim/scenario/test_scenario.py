@@ -290,3 +290,12 @@ def test_missing_scenario_names_the_nearest(tmp_path: Path) -> None:
         load_scenario("cloudflare")  # A base asks no question, so it is no scenario.
     with pytest.raises(ScenarioError, match="does not exist"):
         load_scenario(tmp_path / "no.toml")
+
+
+def test_notes_are_the_authors_and_replace_those_of_the_base(tmp_path: Path) -> None:
+    assert LAUNCH.notes == ()
+    (tmp_path / "ours.toml").write_text('base = "launch.toml"\nnotes = ["one"]\n', "utf-8")
+    (tmp_path / "more.toml").write_text('base = "ours.toml"\nnotes = ["two", "three"]\n', "utf-8")
+    assert load_scenario(tmp_path / "more.toml").notes == ("two", "three")
+    with pytest.raises(ScenarioError, match="notes"):
+        LAUNCH.vary("notes", [""])

@@ -219,3 +219,14 @@ def test_file_without_a_part_is_one_clear_line(without: list[str], line: str, tm
     assert str(caught.value).startswith(line)
     assert str(caught.value).endswith("(scenarios/README.md)")
     assert "\n" not in str(caught.value)
+
+
+def test_a_recorded_run_is_no_scenario(tmp_path: Path) -> None:
+    path = tmp_path / "low.parquet"
+    path.write_bytes(b"PAR1\xff")
+    with pytest.raises(ScenarioError) as refused:
+        load_scenario(path)
+    assert (
+        str(refused.value)
+        == f"{path} is a recorded run, must be a scenario (headroom run SCENARIO --on {path} judges it)"
+    )

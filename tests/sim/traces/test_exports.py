@@ -278,6 +278,10 @@ def test_rows_without_a_route_are_skipped_and_counted(tmp_path: Path, feed: Scen
     trace = read_trace(path, feed, unmatched="skip")
     assert len(trace) == 5
     assert any("5 rows match no route and were skipped" in note for note in trace.notes)
+    one = written(tmp_path, "one.csv", text=text.replace("/x/", "/feed/").replace("/feed/0", "/x"))
+    assert any(
+        "1 row matches no route and was skipped" in note for note in read_trace(one, feed, unmatched="skip").notes
+    )
     with pytest.raises(ScenarioError, match="unmatched"):
         read_trace(path, feed, unmatched="drop")
 
@@ -296,3 +300,83 @@ def test_a_zone_makes_local_times_clear_but_for_the_hour_that_comes_twice(tmp_pa
 def test_the_hour_that_comes_twice_is_taken_for_utc_when_that_is_said(tmp_path: Path) -> None:
     path = written(tmp_path, "dst.csv", text=REFUSED["dst.csv"][0])
     assert np.diff(read_trace(path, zone="UTC").arrival_ms).tolist() == [3_598_000, 1000]
+
+
+IIS_FIELDS = "date time cs-method cs-uri-stem sc-status sc-substatus sc-win32-status time-taken"
+
+
+@pytest.mark.parametrize(
+    ("fields", "written_as", "said"),
+    [
+        (IIS_FIELDS, "200 0 0 24", "latency = time-taken (ms)"),
+        ("date time cs-method cs-uri-stem sc-status time-taken", "200 0.024", "latency = time-taken (s)"),
+        ("date time cs-method cs-uri-stem latency_ms sc-status", "24 200", "latency = latency_ms, status"),
+    ],
+    ids=["IIS", "CloudFront", "a unit in the name"],
+)
+def test_the_unit_of_latencies_is_the_tools_and_is_said(
+    tmp_path: Path, fields: str, written_as: str, said: str
+) -> None:
+    """IIS and CloudFront both call it time-taken: the one writes ms, the other s."""
+    rows = "".join(f"2026-01-01 00:00:{at:02d} GET /feed/{at} {written_as}\n" for at in range(20))
+    trace = read_trace(written(tmp_path, "w3c.log", text=f"#Version: 1.0\n#Fields: {fields}\n{rows}"))
+    assert trace.latency_ms is not None
+    assert float(np.median(trace.latency_ms)) == pytest.approx(24)
+    assert said in trace.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("behind", "named"),
+    [
+        ("", "columns not used: host"),
+        (' "https://ref/?q=hunter2" "Mozilla \\"q\\""', "columns not used: host, referrer, user agent"),
+        (' "-" "curl" 0.024 rt=3', "columns not used: host, referrer, user agent, 2 fields behind them"),
+    ],
+)
+def test_what_stands_behind_an_access_log_is_named(tmp_path: Path, behind: str, named: str) -> None:
+    line = '203.0.113.9 - - [02/Nov/2026:09:00:{at:02d} +0100] "GET /feed/{at} HTTP/1.1" 200 12' + behind + "\n"
+    trace = read_trace(written(tmp_path, "access.log", text="".join(line.format(at=at) for at in range(20))))
+    assert any(note.endswith(named) for note in trace.notes)
+    assert not any("hunter2" in note for note in trace.notes)
+
+
+@pytest.mark.parametrize(("magic", "kind"), [(b"PK\x03\x04", "zip"), (b"\xfd7zXZ\x00", "xz"), (b"PAR1", "Parquet")])
+def test_archives_are_refused_by_their_name(tmp_path: Path, magic: bytes, kind: str) -> None:
+    path = tmp_path / "log.bin"
+    path.write_bytes(magic + bytes(40))
+    with pytest.raises(ScenarioError, match=f"is a {kind} file; unpack it"):
+        read_trace(path)
+
+
+def test_what_wrangler_tail_prints_is_read_or_says_how_to(tmp_path: Path, feed: Scenario) -> None:
+    events = [
+        {
+            "eventTimestamp": (SECONDS + at) * 1_000,
+            "event": {"request": {"url": f"https://x.example/feed/{at}?k=hunter2", "method": "GET"}},
+            "logs": [{"message": ["hi"]}],
+            "wallTime": 31,
+        }
+        for at in range(20)
+    ]
+    lines = "".join(f"{json.dumps(event)}\n" for event in events)
+    trace = read_trace(written(tmp_path, "tail.ndjson", text=lines), feed)
+    assert trace.latency_ms is not None
+    assert trace.latency_ms.tolist() == [31.0] * 20
+    assert not any("hunter2" in note for note in trace.notes)
+    pretty = "".join(f"{json.dumps(event, indent=2)}\n" for event in events)
+    with pytest.raises(ScenarioError, match=r"is not one JSON object a line: jq -c \. tail\.json"):
+        read_trace(written(tmp_path, "tail.json", text=pretty), feed)
+
+
+def test_requests_of_a_google_cloud_log_have_their_paths(tmp_path: Path, feed: Scenario) -> None:
+    asked = {"requestMethod": "GET", "status": 200, "responseSize": "1234", "latency": "0.012s"}
+    rows = [
+        {"timestamp": f"2026-11-02T09:00:{at:02d}.123456789Z", "httpRequest": {**asked, "requestUrl": f"/feed/{at}"}}
+        for at in range(20)
+    ]
+    trace = read_trace(written(tmp_path, "gcp.ndjson", text="".join(f"{json.dumps(row)}\n" for row in rows)), feed)
+    assert trace.route_code is not None
+    assert set(trace.route_code.tolist()) == {list(feed.routes).index("feed")}
+    assert trace.size_bytes is not None
+    assert trace.size_bytes.tolist() == [1_234] * 20
+    assert any("columns not used: httpRequest.latency" in note for note in trace.notes)

@@ -1,4 +1,4 @@
-"""Evaluate conditions and times for a token in the current state."""
+"""Evaluate conditions and times for a token in the current state, and set the stamps that times run from."""
 
 from math import inf
 from typing import Any
@@ -52,11 +52,23 @@ def grown(w: Any, time: Any, token: Any) -> Any:
     duration_ms = time.scale * drawn(w, time, token.request, token.context)
     if time.first != k.NONE:
         amount = counter_at(w, place_of(w, time.first, time.instances, token.request)).value
+        if time.attribute == k.SINCE:
+            return max(0.0, duration_ms - (w.now_ms - amount))
     elif time.attribute:
         amount = attribute(w, time.attribute, token.request)
     else:
         return duration_ms
     return duration_ms + time.each_ms * min(amount, time.at_most)
+
+
+@jit_apart
+def mark(w: Any, step: Any, request: Any) -> None:
+    """Set a stamp to now, or to another one that is later."""
+    stamp = counter_at(w, place_of(w, step.first, step.instances, request))
+    if step.goto == k.NONE:
+        stamp.value = w.now_ms
+    else:
+        stamp.value = max(stamp.value, counter_at(w, place_of(w, step.goto, step.times, request)).value)
 
 
 @jit_apart

@@ -9,7 +9,7 @@ from typing import Any
 from sim.engines.compiled_engine.kernel import layout as k
 from sim.engines.compiled_engine.kernel.agenda import set_after
 from sim.engines.compiled_engine.kernel.attempts import try_again
-from sim.engines.compiled_engine.kernel.conditions import attribute, holds, sampled
+from sim.engines.compiled_engine.kernel.conditions import attribute, holds, mark, sampled
 from sim.engines.compiled_engine.kernel.distributions import child_context
 from sim.engines.compiled_engine.kernel.jit import jit
 from sim.engines.compiled_engine.kernel.reach import (
@@ -22,7 +22,7 @@ from sim.engines.compiled_engine.kernel.reach import (
     server_at,
     step_at,
 )
-from sim.engines.compiled_engine.kernel.servers import add_job, join_queue, place_of, release, take
+from sim.engines.compiled_engine.kernel.servers import add_job, gather, join_queue, place_of, release, take
 from sim.engines.compiled_engine.kernel.timers import set_timer
 from sim.engines.compiled_engine.kernel.tokens import add_time, end, open_join, start_child, start_follower
 
@@ -113,7 +113,7 @@ def work(w: Any, token: Any, pc: Any, server: Any) -> Any:
 
 @jit
 def take_no_time(w: Any, token: Any, pc: Any) -> Any:
-    """Execute an instruction that takes no time: jumps, loops and counters."""
+    """Execute an instruction that takes no time: jumps, loops, counters and stamps."""
     step = step_at(w, pc)
     op = step.op
     if op == k.JUMP:
@@ -132,8 +132,13 @@ def take_no_time(w: Any, token: Any, pc: Any) -> Any:
     place = place_of(w, step.first, step.instances, token.request)
     if op == k.UNLATCH:
         latch_at(w, place).value = 0
+    elif op == k.MARK:
+        mark(w, step, token.request)
     elif op == k.RESET:
         counter_at(w, place).value = 0.0
+    elif op == k.GATHER:
+        count = gather(w, server_at(w, place), step.need)
+        counter_at(w, place_of(w, step.goto, step.times, token.request)).value += count
     elif op == k.MOVE:
         counter_at(w, place_of(w, step.goto, step.times, token.request)).value += counter_at(w, place).value
         counter_at(w, place).value = 0.0
@@ -197,7 +202,7 @@ def spawn(w: Any, token: Any, pc: Any) -> Any:
         if latch.value:
             return pc + 1
         latch.value = 1
-    start_follower(w, token, step.key, step.goto)
+    start_follower(w, token, step.key, step.goto, step.slot)
     return pc + 1
 
 

@@ -12,9 +12,9 @@ NONE = -1
 
 (
     SEIZE, WAITED, SLEEP, SLEPT, SERVED, RELEASE, WORK, WORKED,
-    JUMP, BRANCH, MATCH, GUARD, COUNT, RESET, MOVE, LOOP, TURN, NEXT, UNLATCH,
+    JUMP, BRANCH, MATCH, GUARD, COUNT, RESET, MOVE, GATHER, MARK, LOOP, TURN, NEXT, UNLATCH,
     SPAWN, FORK, JOINED, HEDGE, HEDGED, ATTEMPT, TRY, TRIED, RETRY, END,
-) = range(29)  # fmt: skip
+) = range(31)  # fmt: skip
 """Opcodes: those of queues and delays, those that take no time, those that start and end flows."""
 
 FIRST_AT_ONCE, FIRST_JOIN = JUMP, SPAWN
@@ -22,20 +22,20 @@ FIRST_AT_ONCE, FIRST_JOIN = JUMP, SPAWN
 INSTRUCTION = np.dtype(
     [
         ("op", "i8"),
-        ("goto", "i8"),  # the other branch; the body of a flow that is started; the counter that is moved into
+        ("goto", "i8"),  # the other branch; the body of a flow that is started; another counter or stamp
         ("fail", "i8"),  # address at which servers are released before the flow ends
         ("category", "i8"),
-        ("first", "i8"),  # state of instance 0: a server, a counter, a latch, a budget, a row of jumps
+        ("first", "i8"),  # state of instance 0: a server, a counter or stamp, a latch, a budget, a row of jumps
         ("instances", "i8"),
-        ("level", "i8"),  # place of the priority among those of the station
+        ("level", "i8"),  # the waiting list of the priority, among those of the station
         ("time", "i8"),
         ("condition", "i8"),
-        ("slot", "i8"),
+        ("slot", "i8"),  # of a loop or a caller; of a step that spawns, the first of its counts
         ("timer_queue", "i8"),
         ("error", "i8"),
         ("attribute", "i8"),
-        ("times", "i8"),  # retries, turns, or flows; instances of the counter that is moved into
-        ("need", "i8"),
+        ("times", "i8"),  # retries, turns, or flows; instances of the other counter or stamp
+        ("need", "i8"),  # successes; the most to be gathered, 0 for all
         ("jitter", "i8"),
         ("final", "i8"),  # one bit an outcome
         ("key", "u8"),
@@ -64,7 +64,7 @@ CONDITION = np.dtype(
 )
 
 CONSTANT, UNIFORM, EXPONENTIAL, LOGNORMAL, WEIBULL, PARETO, ERLANG, HYPEREXPONENTIAL, EMPIRICAL = range(9)
-NO_ATTRIBUTE, KEY, SIZE_BYTES, TOKENS_IN, TOKENS_OUT = range(5)
+NO_ATTRIBUTE, KEY, SIZE_BYTES, TOKENS_IN, TOKENS_OUT, SINCE = range(6)
 
 TIME = np.dtype(
     [
@@ -77,9 +77,9 @@ TIME = np.dtype(
         ("knots_count", "i8"),
         ("scale", "f8"),
         ("each_ms", "f8"),
-        ("first", "i8"),  # the counter that the time grows with, or NONE
+        ("first", "i8"),  # the counter that the time grows with, the stamp since which it runs, or NONE
         ("instances", "i8"),
-        ("attribute", "i8"),  # the attribute that the time grows with
+        ("attribute", "i8"),  # the attribute that the time grows with; SINCE, if *first* is a stamp
         ("at_most", "f8"),
         ("key", "u8"),
         ("windows", "i8"),  # first of the windows in which it runs at another pace
@@ -108,8 +108,9 @@ SERVER = np.dtype(
         ("servers", "i8"),
         ("free", "i8"),
         ("limit", "i8"),
-        ("lists", "i8"),  # first of the waiting lists, one a priority level
+        ("lists", "i8"),  # first of the waiting lists: one of what was gathered, then one a priority level
         ("levels", "i8"),
+        ("newest_first", "i8"),
         ("released_ms", "f8"),
         ("idle_ms", "f8"),
         # the meter
@@ -158,7 +159,7 @@ TOKEN = np.dtype(
         ("error", "i8"),
         ("began_ms", "f8"),
         ("duration_ms", "f8"),
-        # where a child reports to
+        # where a child reports to; of a follower, branch is the first of the counts of its step
         ("parent", "i8"),
         ("branch", "i8"),
         ("parent_join", "i8"),
@@ -193,7 +194,7 @@ TABLES = (
     "code", "jumps", "conditions", "times", "knots", "windows", "window_keys",
     "servers", "lists", "counters", "latches", "buckets", "budgets", "timer_queues",
     "route", "key", "size_bytes", "tokens_in", "tokens_out", "arrival_ms", "think_ms", "next_request",
-    "latency_ms", "outcome", "attempts", "attributed_ms",
+    "latency_ms", "outcome", "attempts", "attributed_ms", "followers",
     "events", "timers", "soon", "urgent", "tokens", "frames", "accumulators",
 )  # fmt: skip
 """The Flow; its state; the requests; the record; what grows with the requests under way."""
@@ -224,7 +225,6 @@ WORLD = np.dtype(
         ("free_tokens", "i8"),
         ("free_timer", "i8"),
         ("running", "i8"),
-        ("spawned_failures", "i8"),
         *((name, "i8") for name in TABLES),
     ],
     align=True,

@@ -62,6 +62,7 @@ latency_ms_at = _table("latency_ms", k.NUMBER)
 outcome_at = _table("outcome", k.FLAG)
 attempts_at = _table("attempts", k.SHORT)
 attributed_at = _table("attributed_ms", k.NUMBER)
+follower_at = _table("followers", k.INTEGER)
 
 event_at = _table("events", k.EVENT)
 timer_at = _table("timers", k.TIMER)

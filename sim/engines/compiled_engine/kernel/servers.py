@@ -51,11 +51,21 @@ def take(w: Any, server: Any) -> None:
 
 @jit
 def join_queue(w: Any, server: Any, token: Any, level: Any) -> None:
-    """Wait at the end of the list of a priority level."""
+    """Wait at the end of the list of a priority level; at its head, where the newest is served first."""
     advance(w, server)
     server.waiting += 1
-    token.next = k.NONE
     waiting = list_at(w, server.lists + level)
+    if server.newest_first and waiting.head != k.NONE:
+        token.next = waiting.head
+        waiting.head = token.index
+        return
+    append(w, waiting, token)
+
+
+@jit
+def append(w: Any, waiting: Any, token: Any) -> None:
+    """Add a token at the end of a list."""
+    token.next = k.NONE
     if waiting.head == k.NONE:
         waiting.head = token.index
     else:
@@ -64,8 +74,33 @@ def join_queue(w: Any, server: Any, token: Any, level: Any) -> None:
 
 
 @jit
+def first_waiting(w: Any, place: Any) -> Any:
+    """Take the first token of the first list that has one, from *place* on, out of it; return the token's number."""
+    while list_at(w, place).head == k.NONE:
+        place += 1
+    waiting = list_at(w, place)
+    index = waiting.head
+    waiting.head = token_at(w, index).next
+    return index
+
+
+@jit_apart
+def gather(w: Any, server: Any, at_most: Any) -> Any:
+    """Serve what waits, at most *at_most* requests (0: all), before what arrives later; return their number."""
+    count = 0
+    place = server.lists + 1
+    while place < server.lists + server.levels and (at_most == 0 or count < at_most):
+        if list_at(w, place).head == k.NONE:
+            place += 1
+        else:
+            append(w, list_at(w, server.lists), token_at(w, first_waiting(w, place)))
+            count += 1
+    return count
+
+
+@jit
 def release(w: Any, server: Any) -> None:
-    """Pass the server to the request that has waited longest, or leave it idle."""
+    """Pass the server to the request whose turn it is, or leave it idle."""
     advance(w, server)
     server.served += 1
     server.released_ms = w.now_ms
@@ -75,13 +110,7 @@ def release(w: Any, server: Any) -> None:
         return
     server.waiting -= 1
     server.idle_ms = 0.0
-    place = server.lists
-    while list_at(w, place).head == k.NONE:
-        place += 1
-    waiting = list_at(w, place)
-    index = waiting.head
-    waiting.head = token_at(w, index).next
-    set_soon(w, k.WAKE, index)
+    set_soon(w, k.WAKE, first_waiting(w, server.lists))
 
 
 # ---------------------------------------------------------------- processor sharing

@@ -15,6 +15,7 @@ from sim.engines.compiled_engine.kernel.reach import (
     accumulator_at,
     arrival_ms_at,
     attributed_at,
+    follower_at,
     latency_ms_at,
     outcome_at,
     token_at,
@@ -66,9 +67,11 @@ def start_child(w: Any, parent: Any, branch: Any, key: Any, pc: Any) -> None:
 
 
 @jit
-def start_follower(w: Any, parent: Any, key: Any, pc: Any) -> None:
-    """Start a flow that nobody waits for."""
-    start(w, new_token(w, parent.request, child_context(parent.context, key, 1), k.FOLLOWER, pc))
+def start_follower(w: Any, parent: Any, key: Any, pc: Any, counts: Any) -> None:
+    """Start a flow that nobody waits for; how it ends is added to *counts*."""
+    follower = new_token(w, parent.request, child_context(parent.context, key, 1), k.FOLLOWER, pc)
+    follower.branch = counts
+    start(w, follower)
 
 
 @jit
@@ -101,8 +104,8 @@ def end(w: Any, token: Any) -> None:
             set_soon(w, k.ANSWERED, request)
     elif token.kind == k.CHILD:
         report(w, token)
-    elif token.error:
-        w.spawned_failures += 1
+    else:
+        follower_at(w, token.branch + token.error).value += 1
     token.next = w.free_token
     w.free_token = token.index
     w.free_tokens += 1

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sim.experiments.calibration.shared_turns import tell_turns_apart, turns
+from sim.experiments.calibration.shared_turns import drawn_speed, tell_turns_apart
 from sim.experiments.calibration.single_server import waits
+from sim.experiments.calibration.turns import turns
 from sim.foundation.errors import UsageError
 
 Array = NDArray[np.float64]
@@ -53,6 +54,27 @@ def test_turns_are_told_from_delay(further_ms: float) -> None:
     assert found.delay.distribution.expected() == pytest.approx(0.35, rel=0.1)
     assert found.delay_slope_ms.low <= 0 <= found.delay_slope_ms.high
     assert found.pauses.every_requests is None
+
+
+def test_a_further_run_is_drawn_as_far_off_as_the_runs_are_from_each_other() -> None:
+    """Nine of ten further runs of a machine lie in the interval that eight of its runs give."""
+    rng = np.random.default_rng(8)
+    speeds = np.exp(rng.normal(0, 0.06, 8))
+    runs = [played(400.0, n=4_000, seed=seed) for seed in range(8)]
+    found = tell_turns_apart(
+        [(speed * sent, speed * late) for speed, (sent, late) in zip(speeds, runs, strict=True)], rng=1
+    )
+    logs = np.log(speeds)
+    assert found.run_log_ratios == pytest.approx(logs - logs.mean(), abs=0.01)
+    drawn = np.array([drawn_speed(found, rng) for _ in range(4_000)])
+    low, high = np.quantile(drawn, [0.05, 0.95])
+    half = 1.895 * logs.std(ddof=1) * np.sqrt(9 / 8)  # Student's t with seven degrees of freedom.
+    assert (np.log(low), np.log(high)) == pytest.approx((-half, half), rel=0.1)
+
+
+def test_nothing_is_known_of_other_runs_from_one() -> None:
+    found = tell_turns_apart([played(400.0, n=4_000, seed=1)], rng=1)
+    assert drawn_speed(found, np.random.default_rng(1)) == 1.0
 
 
 def test_latencies_that_fall_with_the_load_show_their_slope() -> None:

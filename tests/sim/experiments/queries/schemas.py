@@ -84,3 +84,53 @@ def social(folder: Path) -> Path:
     """Write the social network's schema."""
     (folder / "0001_init.sql").write_text(SOCIAL, "utf-8")
     return folder
+
+
+SHOP = """
+CREATE TABLE queue (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
+CREATE TABLE job (id TEXT NOT NULL, queue_id INTEGER NOT NULL REFERENCES queue (id),
+  state TEXT NOT NULL DEFAULT 'ready' CHECK (state IN ('ready', 'running', 'done')), run_at INTEGER NOT NULL,
+  locale TEXT NOT NULL DEFAULT 'en', tags TEXT NOT NULL DEFAULT '[]' CHECK (json_type(tags) = 'array'),
+  PRIMARY KEY (queue_id, id));
+CREATE INDEX job_locale ON job (locale);
+CREATE TABLE attempt (queue_id INTEGER NOT NULL, job_id TEXT NOT NULL, number INTEGER NOT NULL, error TEXT,
+  PRIMARY KEY (queue_id, job_id, number), FOREIGN KEY (queue_id, job_id) REFERENCES job (queue_id, id)) WITHOUT ROWID;
+CREATE TABLE result (queue_id INTEGER NOT NULL, job_id TEXT NOT NULL, ms INTEGER, PRIMARY KEY (queue_id, job_id),
+  FOREIGN KEY (queue_id, job_id) REFERENCES job ON DELETE CASCADE);
+CREATE TABLE note (id INTEGER PRIMARY KEY, queue_id INTEGER REFERENCES queue (id), title TEXT, body TEXT);
+CREATE TABLE coded (id INTEGER PRIMARY KEY, code TEXT NOT NULL CHECK (code GLOB '[0-9]*'));
+CREATE VIRTUAL TABLE note_search USING fts5(title, body, content='note', content_rowid='id');
+CREATE TRIGGER note_in AFTER INSERT ON note BEGIN
+  INSERT INTO note_search (rowid, title, body) VALUES (new.id, new.title, new.body); END;
+CREATE VIEW notes_of AS SELECT n.id, n.title, q.name FROM note n JOIN queue q ON q.id = n.queue_id;
+"""
+"""The shape of a job queue: keys and references of several columns, and a full-text index of another table's text."""
+
+SHOP_ROWS = {"queue": 200, "job": 6_000, "attempt": 8_000, "result": 3_000, "note": 4_000, "coded": 1_000}
+
+SHOP_QUERIES = """
+-- attempts
+SELECT number, error FROM attempt WHERE queue_id = ?1 AND job_id = ?2 ORDER BY number DESC;
+-- result
+SELECT j.state, r.ms FROM job j JOIN result r ON r.queue_id = j.queue_id AND r.job_id = j.id WHERE j.id = ?;
+-- claim
+UPDATE job SET state = 'running' WHERE state = 'ready' AND queue_id = ? AND run_at <= ?;
+-- finish
+UPDATE job SET state = 'done' WHERE queue_id = ? AND id = ? AND locale = 'en';
+-- notes
+SELECT id FROM notes_of WHERE name = ? ORDER BY title LIMIT 5;
+-- last
+SELECT max(title), queue_id FROM note GROUP BY queue_id;
+-- remove queue
+DELETE FROM queue WHERE id = ?;
+-- idle
+SELECT id FROM queue EXCEPT SELECT queue_id FROM job;
+-- found
+SELECT rowid FROM note_search WHERE note_search MATCH 'title';
+-- told
+INSERT INTO note (title, body) VALUES (?, ?);
+-- lower
+SELECT id FROM queue WHERE lower(name) = ?;
+-- coded
+SELECT id FROM coded WHERE code = ?;
+"""

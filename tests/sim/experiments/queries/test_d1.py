@@ -247,3 +247,18 @@ def test_the_price_is_that_of_the_platform_file() -> None:
 def test_a_plan_is_said_in_words() -> None:
     assert in_words([]) == "touches no table"
     assert in_words(["SCAN t USING COVERING INDEX i"]) == "scans all of t by i"
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "noted"),
+    [("TEXT NOT NULL", None, True), ("TEXT NOT NULL UNIQUE", None, False), ("TEXT NOT NULL", {"t.org": 50}, False)],
+)
+def test_column_that_nobody_called_unique_is_said_to_be_taken_so(
+    tmp_path: Path, column: str, values: dict[str, int] | None, noted: bool
+) -> None:
+    """An equality reads one row where its column is unique; how many values it has decides the verdict."""
+    schema = tmp_path / "0001.sql"
+    schema.write_text(f"CREATE TABLE t (id INTEGER PRIMARY KEY, org {column}); CREATE INDEX i ON t(org);", "utf-8")
+    found = d1(schema, query="SELECT id FROM t WHERE org = ?", rows={"t": 500}, values=values)
+    said = "t.org: assumed as many distinct values as rows; if fewer: --values t.org=N"
+    assert (said in found.notes) == noted

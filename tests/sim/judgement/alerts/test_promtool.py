@@ -17,11 +17,12 @@ import pytest
 
 from sim.experiments.alerting.alerts import rules_of
 from sim.experiments.alerting.backtest import replayed
-from sim.experiments.alerting.incidents import SimulatedIncident, draw_incidents, record_of
+from sim.experiments.alerting.incidents import SimulatedIncident, draw_incidents
 from sim.experiments.alerting.traffic import Scraped, during, quiet
 from sim.judgement.alerts.replay import Counter, Samples
 from sim.judgement.alerts.rule_file import rule_file
 from sim.judgement.alerts.rule_tests import rule_tests
+from sim.judgement.dependence import record_of
 from sim.scenario.scenario import load_scenario
 from tests.project.tidy import ROOT
 
@@ -132,7 +133,7 @@ def test_counters_that_begin_at_zero(tmp_path: Path) -> None:
 
 def _simulated(count: int) -> list[tuple[SimulatedIncident, np.random.Generator]]:
     rng = np.random.default_rng(20261126)
-    drawn = draw_incidents(LAUNCH, record_of(LAUNCH), count=count, rng=rng)
+    drawn = draw_incidents(LAUNCH, record_of(LAUNCH.facts), count=count, rng=rng)
     return list(zip(drawn, rng.spawn(count), strict=True))
 
 

@@ -6,6 +6,8 @@ which one number is doubtful and the others are not.
 
 from typing import Any
 
+import pytest
+
 from sim.judgement.cost import Cost, cost
 from sim.scenario.scenario import Scenario, load_scenario
 
@@ -38,6 +40,11 @@ def test_line_takes_the_letter_of_the_number_that_moves_it() -> None:
     """CPU time measured once moves the line of CPU and no other."""
     found = letters(cost(believed(system__workers__cpu_ms="one machine [M]")))
     assert found["workers.cpu"] == ("M", "system.workers.cpu_ms")
+    bill = cost(believed(system__workers__cpu_ms="one machine [M]"))
+    (line,) = (line for line in bill.lines if (line.component, line.meter) == ("workers", "cpu"))
+    ((path, letter, share),) = line.volume_shares
+    assert (path, letter) == ("system.workers.cpu_ms", "M")
+    assert share == pytest.approx(1.0)
     assert found["workers.requests"][0] == "O"
     assert found["d1.rows_read"][0] == "O"
 

@@ -5,6 +5,7 @@ out by hand from the scenario of round numbers.
 """
 
 from math import inf, isfinite
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,28 @@ def test_alarm_loop_costs_a_request_a_row_and_all_the_time() -> None:
     loop = of(frames.scenario(), "durable_objects: alarm loop")
     alarms = 10 * 3_600 / 0.01244
     assert loop.hour_usd == pytest.approx(alarms * 1.15e-6 + 10 * 3_600 * 0.128 * 12.5e-6, rel=1e-6)
+
+
+def test_alarm_loop_of_a_trace_is_of_the_objects_that_its_rows_use(tmp_path: Path) -> None:
+    """A trace numbers the keys of all routes together: 50 pages are no objects of the 5 tenants."""
+    routes = {
+        "hook": {"share": 1.0, "request": {"method": "POST", "path": "/h/{key}"}, "steps": ["durable_objects.read"]},
+        "page": {"share": 1.0, "request": {"method": "GET", "path": "/p/{key}"}, "steps": ["workers.compute"]},
+    }
+    rows = [f"{100 * at},{f'POST,/h/t{at % 5}' if at % 2 else f'GET,/p/q{at % 100}'}" for at in range(200)]
+    (tmp_path / "log.csv").write_text("\n".join(["arrival_ms,method,path", *rows]))
+    traced = frames.scenario().with_(
+        **{
+            "routes": routes,
+            "system.durable_objects.shards": "per_key",
+            "workload.arrivals": {"kind": "trace", "file": str(tmp_path / "log.csv")},
+        }
+    )
+    drawn = frames.scenario().with_(
+        **{"routes": routes, "system.durable_objects.shards": "per_key", "workload.keys": {"count": 5, "zipf": 0.0}}
+    )
+    name = "durable_objects: alarm loop"
+    assert of(traced, name).hour_usd == pytest.approx(of(drawn, name).hour_usd)
 
 
 def test_nothing_stops_an_alarm_loop_or_a_full_scan() -> None:

@@ -13,10 +13,11 @@ import pytest
 from sim.experiments.plan import plan
 from sim.foundation.errors import ScenarioError, SimError, UsageError
 from sim.judgement.cost import cost
-from sim.judgement.cost.volume import MEASURED_S
+from sim.judgement.cost.volume import MEASURED_S, WORST
 from sim.models.billing import SECONDS_PER_MONTH
 from sim.runners.play import prepare, run
 from sim.scenario.generation import schedule
+from sim.scenario.platform import CONFIDENCE
 from sim.scenario.scenario import Scenario, load_scenario
 from tests.support import frames
 
@@ -118,6 +119,20 @@ def test_arrivals_of_another_kind_have_no_volume_until_it_is_said() -> None:
     assert not [row for row in closed.provenance if row.path.startswith("demand")]
     said = closed.with_(**{"demand.requests_per_day": 1_000})
     assert cost(said).requests_per_month == 30_000
+
+
+def test_new_workload_has_no_volume_of_the_old_arrivals() -> None:
+    """The whole table in place of its arrivals alone is the same change."""
+    launch = load_scenario("launch")
+    workload = {
+        "requests": 5_000,
+        "arrivals": {"kind": "closed", "users": 10, "think_ms": 900.0},
+        "keys": {"count": 10, "zipf": 0.0},
+    }
+    assert launch.with_(workload=workload).demand is None
+    assert launch.with_(workload=workload, demand={"requests_per_day": 1_000}).demand is not None
+    rateless = {**launch.workload.model_dump(exclude_none=True), "arrivals": {"kind": "poisson"}}
+    assert launch.with_(workload=rateless).demand == launch.demand
 
 
 def test_growth_raises_every_later_month() -> None:
@@ -266,3 +281,28 @@ def test_missing_price_leaves_a_lower_bound_that_names_the_line(tmp_path: Path) 
     assert bill.month_usd == pytest.approx(known.month_usd - 18.40, abs=0.01)
     assert "at least" in repr(bill)
     assert any("No price is known of d1.rows_written: the total is a lower bound" in note for note in bill.notes)
+
+
+def test_every_letter_of_confidence_has_a_rank() -> None:
+    assert sorted(WORST) == sorted(CONFIDENCE)
+
+
+def test_daily_wave_is_billed_by_its_mean_whatever_part_of_it_is_played() -> None:
+    """Two minutes at the peak of a wave of four times its mean are no month of that peak."""
+    wave = {"kind": "diurnal", "mean_rate_per_s": 5, "peak_factor": 4}
+    bill = cost(load_scenario("feed").with_(**{"workload.arrivals": wave, "workload.duration_s": 120}))
+    assert bill.requests_per_month == 5 * SECONDS_PER_MONTH
+    assert bill.volume is not None
+    assert not bill.volume.is_peak
+    assert "the mean of the daily wave, 5 requests/s" in bill.notes[0]
+    assert any(one.kind == "rate" for one in bill.limits)
+
+
+def test_figures_of_the_notes_are_never_in_powers_of_ten() -> None:
+    closed = load_scenario("shapes/closed").with_(**{"workload.arrivals.think_ms": 4_000, "workload.arrivals.users": 1})
+    assert "who think for 4,000 ms" in cost(closed).notes[0]
+    rate = load_scenario("feed").vary("workload.arrivals.rate_per_s", 12_345.6)
+    said = cost(rate, spending_limit_usd=1e5)
+    assert "the scenario's rate, 12,346 requests/s" in said.notes[0]
+    texts = [*said.notes, *(one.what for one in said.limits), *(one.sentence for one in said.runaways)]
+    assert not [text for text in texts if "e+0" in text]

@@ -14,6 +14,7 @@ from tests.support.frames import PLATFORM
 WORKERS = "workers/platform/pricing"
 OBJECTS = "durable-objects/platform/pricing"
 R2 = "r2/pricing"
+EVENTS = "workers/observability/logs/workers-logs, until 2026-11-30"
 LOGS = "observability/pricing, from 2026-12-01"
 
 PAID = {"workers.plan": 1.0}
@@ -81,6 +82,8 @@ EXAMPLES: list[tuple[str, str, dict[str, float], float]] = [
     (R2, "1.1 GB-month are 2", {"r2.storage": 10 + 1.1}, 2 * 0.015),
     (R2, "1.1 GB retrieved are 2", {"r2.infrequent_retrieval": 1.1}, 0.02),
     (R2, "egress is free", {"r2.egress": 1e6}, 0.0),
+    (EVENTS, "1: 15 M requests of 2 events", {"workers.log_events": 15e6 * 2}, 6.00),
+    (EVENTS, "2: a tenth of 1,000 M requests of 2 events", {"workers.log_events": 1e9 * 2 * 0.1}, 108.00),
     (LOGS, "75 GB ingested, 20 GB-month stored", {"workers.logs_ingested": 75, "workers.logs_stored": 20}, 7.05),
 ]
 

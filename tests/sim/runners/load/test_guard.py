@@ -6,6 +6,8 @@ saturated says so. Method: each rule is given the smallest input that breaks it,
 
 import json
 import socket
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -123,6 +125,26 @@ def test_nobody_there_is_one_line_of_error() -> None:
     assert "\n" not in str(refusal.value)
 
 
+def test_what_is_no_http_is_said_to_be_none() -> None:
+    """A port of SSH, for instance."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection:
+                        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(RunnerError, match=r"what came back is no HTTP: .*another protocol") as refusal:
+            live.play(load_scenario("launch"), schedules.at([0.0]), seed=1, url=url)
+        listening.shutdown(socket.SHUT_RDWR)
+    assert "\n" not in str(refusal.value)
+    assert "\\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize(
     ("bound", "named"),
     [
@@ -225,6 +247,14 @@ def test_a_server_timing_header_never_breaks_the_driver(header: str, n: int) -> 
     spent = read_server_timing(header)
     assert len(spent) == n
     assert all(np.isfinite(ms) and ms >= 0 for _, ms in spent)
+
+
+def test_only_a_deployment_of_this_machine_is_starved_by_it() -> None:
+    """The way to a deployment elsewhere is in none of its server timings; short times are in none in whole ms."""
+    half = replace(HEALTHY, overhead_ms_p50=20.0)
+    assert half.reasons()
+    assert half.reasons(is_here=False) == ()
+    assert replace(half, accounts_in_whole_ms=True).reasons() == ()
 
 
 def test_nothing_is_said_of_a_deployment_that_accounts_for_nothing() -> None:

@@ -91,11 +91,17 @@ jobs:
       - run: npx wrangler deploy
 """
 
+RUNBOOK = """# Objects
+
+Cart: one object a customer. When it refuses: look for one customer with many requests.
+"""
+
 FILES = {
     "wrangler.toml": CONFIG,
     "src/index.ts": CODE,
     "migrations/0001_init.sql": SCHEMA,
     ".github/workflows/deploy.yml": WORKFLOW,
+    "runbooks/objects.md": RUNBOOK,
 }
 
 
@@ -154,6 +160,9 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("unpinned-wrangler", "yml", "run: npx wrangler deploy", "run: npx wrangler@latest deploy"),
     ("unpinned-action", "yml", "checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd", "checkout@v6"),
     ("yaml", "yml", "jobs:", "jobs: ["),
+    ("no-runbook", "md", "Cart: one object", "Basket: one object"),
+    ("secret-in-files", "ts", "env.CART", 'charge("' + "sk_" + "live_" + 24 * "7" + '") + env.CART'),
+    ("secret-in-files", "toml", "[limits]", "# " + "AK" + "IA" + 16 * "Q" + "\n[limits]"),
 ]  # fmt: skip
 
 
@@ -166,6 +175,12 @@ def test_mistake_is_found_where_it_stands(tmp_path: Path, rule: str, ending: str
     assert found[0].remedy
     file = tmp_path / found[0].file
     assert file.exists() or file.parent.exists()
+
+
+def test_a_credential_is_not_repeated_in_the_finding(tmp_path: Path) -> None:
+    secret = "sk_" + "live_" + 24 * "7"
+    (found,) = found_in(written(tmp_path, ts=("env.CART", f'charge("{secret}") + env.CART')))
+    assert secret not in repr(found)
 
 
 def test_every_rule_has_a_mistake() -> None:
@@ -254,3 +269,29 @@ def test_table_and_document_hold_every_finding() -> None:
     own = lint("deploy")
     assert len(findings(own).rows) == len(lint_document(own)["findings"]) == len(own.findings)
     assert summary(own).startswith("found ")
+
+
+def test_new_object_needs_every_step(tmp_path: Path) -> None:
+    """Class, binding, migration, monitoring and runbook: with one of them missing, it is the one that is reported."""
+    steps = {
+        "class-not-exported": ("ts", "export class Cart", "class Cart"),
+        "unknown-binding": ("ts", "env.CART", "env.BASKET"),
+        "missing-class-migration": ("toml", 'new_sqlite_classes = ["Cart"]', "new_sqlite_classes = []"),
+        "no-observability": ("toml", "[observability]\nenabled = true\n", ""),
+        "no-runbook": ("md", "Cart: one object", "Basket: one object"),
+    }
+    for rule, (ending, old, new) in steps.items():
+        changes: dict[str, Any] = {ending: (old, new)}
+        assert [one.rule for one in found_in(written(tmp_path / rule, **changes))] == [rule]
+
+
+def test_without_any_runbook_it_is_a_note_and_with_others_a_warning(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    (folder / "docs").mkdir()
+    inside = (folder / "runbooks").rename(folder / "docs" / "runbooks")
+    assert found_in(folder) == []
+    (inside / "objects.md").write_text("# Something else\n")
+    assert [(one.rule, one.severity) for one in found_in(folder)] == [("no-runbook", Severity.WARNING)]
+    (inside / "objects.md").unlink()
+    inside.rmdir()
+    assert [(one.rule, one.severity) for one in found_in(folder)] == [("no-runbook", Severity.NOTE)]

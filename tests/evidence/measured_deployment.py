@@ -1,6 +1,6 @@
 """Record the runs of notebooks/02_measure_and_calibrate.ipynb.
 
-    python notebooks/data/measured_deployment/record.py
+    python -m tests.evidence.measured_deployment
 
 The deployment is the reference on this machine, paced by the numbers of ``deployed.toml``, which ``profile.toml`` does
 not have. Four runs over loopback, some three and a half minutes, at most 45 requests a second: a quarter of capacity,
@@ -19,13 +19,13 @@ import signal
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from sim import Result, load_scenario, save_run, schedule
 from sim.runners import live, reference
+from tests.project.tidy import ROOT
 
-HERE = Path(__file__).parent
+HERE = ROOT / "notebooks/data/measured_deployment"
 LOW_PER_S, LOW_S, LOW_SEED = 15.0, 120.0, 1
 HIGH_PER_S, HIGH_S, HIGH_SEED = 45.0, 40.0, 2
 STALLED_PER_S, STALLED_S, STALLED_SEED = 15.0, 20.0, 3
@@ -77,7 +77,7 @@ def as_log(result: Result) -> bytes:
 
 
 def main() -> None:
-    """Record all of them beside this file."""
+    """Record all of them beside the notebook."""
     with suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     loads = {"low": (LOW_PER_S, LOW_S, LOW_SEED), "high": (HIGH_PER_S, HIGH_S, HIGH_SEED)}

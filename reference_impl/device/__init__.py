@@ -1,0 +1,1 @@
+"""A user's device: a disk on which model files are kept."""

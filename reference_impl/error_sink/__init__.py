@@ -1,0 +1,1 @@
+"""An error sink: a service that collects what went wrong."""
