@@ -125,7 +125,8 @@ def test_the_window_is_the_root_of_its_equation_and_smaller_with_more_of_either(
         assert window == np.inf
         return
     counted = loss + late * max(0.0, 1 - 3 / window)
-    assert window**2 * counted == pytest.approx(1.5)
+    # In this order, since the square of the window of a chance near the smallest number there is has no float.
+    assert window * (window * counted) == pytest.approx(1.5)
     assert window <= packets.window_in_the_long_run(loss, 0) * (1 + 1e-9)
     assert packets.window_in_the_long_run(loss + 0.01, late) < window
 
