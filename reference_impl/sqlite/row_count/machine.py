@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from reference_impl.errors import ImplError
-from reference_impl.sqlite.row_count.cursors import Cursor, Snapshots, UnknownError
-from reference_impl.sqlite.row_count.values import Value
+from reference_impl.sqlite.row_count.cursors import Cursor, Snapshots
+from reference_impl.sqlite.row_count.values import UnknownError, Value
 
 
 class Instruction(NamedTuple):

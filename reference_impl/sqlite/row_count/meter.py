@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from reference_impl.sqlite.row_count import cursor_codes, value_codes
-from reference_impl.sqlite.row_count.cursors import Query, Snapshots, UnknownError
+from reference_impl.sqlite.row_count.cursors import Query, Snapshots
 from reference_impl.sqlite.row_count.machine import BudgetSpentError, Instruction, Machine, walk
-from reference_impl.sqlite.row_count.values import Value
+from reference_impl.sqlite.row_count.values import UnknownError, Value
 
 CODES = {**value_codes.CODES, **cursor_codes.CODES}
 STEPS_MAX = 20_000_000

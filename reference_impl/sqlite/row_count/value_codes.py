@@ -8,10 +8,12 @@ SQLite, "The SQLite Bytecode Engine": what each instruction does with P1 to P5.
 from collections.abc import Mapping
 from typing import Any
 
-from reference_impl.sqlite.row_count.cursors import UnknownError
 from reference_impl.sqlite.row_count.machine import END, Code, Instruction, Machine
 from reference_impl.sqlite.row_count.values import (
+    AGGREGATES,
+    UNKNOWN,
     KeyOrder,
+    UnknownError,
     aggregated,
     arithmetic,
     compared,
@@ -112,7 +114,7 @@ def jump_if(machine: Machine, op: Instruction) -> int | None:
 
 def jump_if_null(machine: Machine, op: Instruction) -> int | None:
     """Jump to P2 if P1 is NULL, or with NotNull is not."""
-    return op.p2 if (machine.registers.get(op.p1) is None) == (op.code == "IsNull") else None
+    return op.p2 if (_known(machine, op.p1) is None) == (op.code == "IsNull") else None
 
 
 def count_down(machine: Machine, op: Instruction) -> int | None:
@@ -137,9 +139,17 @@ def offset_limit(machine: Machine, op: Instruction) -> None:
     machine.registers[op.p2] = -1 if limit < 0 else limit + max(offset, 0)
 
 
+def _known(machine: Machine, place: int) -> Any:
+    """Return a register by which something is decided."""
+    value = machine.registers.get(place)
+    if value is UNKNOWN:
+        raise UnknownError("a value that is unknown")
+    return value
+
+
 def must_be_int(machine: Machine, op: Instruction) -> int | None:
     """Make P1 a whole number, or jump to P2."""
-    value = number_of(machine.registers.get(op.p1))
+    value = number_of(_known(machine, op.p1))
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         machine.registers[op.p1] = int(value)
         return None
@@ -179,14 +189,12 @@ def once(machine: Machine, op: Instruction) -> int | None:
 
 def halt_if_null(machine: Machine, op: Instruction) -> int | None:
     """End if P3 is NULL."""
-    return END if machine.registers.get(op.p3) is None else None
+    return END if _known(machine, op.p3) is None else None
 
 
 def aggregate(machine: Machine, op: Instruction) -> None:
     """Add a row to an aggregate, or put its value into its register."""
     name = str(op.p4).partition("(")[0].lower()
-    if name not in ("count", "sum", "total", "avg", "min", "max"):
-        raise UnknownError(f"aggregate {name}")
     if op.code == "AggStep":
         if machine.registers.get(op.p3) is None:
             machine.aggregates.pop(op.p3, None)
@@ -194,6 +202,8 @@ def aggregate(machine: Machine, op: Instruction) -> None:
         _, values = machine.aggregates.setdefault(op.p3, (name, []))
         values.append(machine.registers.get(op.p2) if op.p5 else 1)
         return
+    if op.code == "AggValue" and name not in AGGREGATES:
+        raise UnknownError(f"window function {name}")
     into = op.p3 if op.code == "AggValue" else op.p1
     _, values = machine.aggregates.get(op.p1, (name, []))
     machine.registers[into] = aggregated(name, values)
@@ -204,7 +214,8 @@ def aggregate(machine: Machine, op: Instruction) -> None:
 def function(machine: Machine, op: Instruction) -> None:
     """Call an SQL function."""
     name, _, count = str(op.p4).partition("(")
-    machine.registers[op.p3] = machine.call(name, machine.values(op.p2, int(count.rstrip(")"))))
+    arguments = machine.values(op.p2, int(count.rstrip(")")))
+    machine.registers[op.p3] = UNKNOWN if UNKNOWN in arguments else machine.call(name, arguments)
 
 
 def binary(machine: Machine, op: Instruction) -> None:

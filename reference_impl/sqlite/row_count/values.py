@@ -9,8 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reference_impl.errors import ImplError
+
 Value = Any
-"""None, int, float, str or bytes; a record is a tuple of them."""
+"""None, int, float, str, bytes or :data:`UNKNOWN`; a record is a tuple of them."""
+
+
+class UnknownError(ImplError):
+    """A statement that cannot be walked: only the real runtime knows its count."""
+
+
+class Unknown:
+    """A value that nobody worked out: it may be stored and returned, and nothing may be decided by it."""
+
+
+UNKNOWN = Unknown()
+AGGREGATES = ("count", "sum", "total", "avg", "min", "max")
+"""Those that are worked out; the value of any other is unknown."""
 RANKS = {type(None): 0, int: 1, float: 1, str: 2, bytes: 3}
 TEXT, NUMERIC = "B", "C"
 """Affinities: from NUMERIC on (NUMERIC, INTEGER, REAL) a text that looks like a number becomes one."""
@@ -18,6 +33,8 @@ TEXT, NUMERIC = "B", "C"
 
 def compared(left: Value, right: Value, *, collation: str = "BINARY") -> int:
     """Return -1, 0 or 1, as *left* sorts before, with or after *right*."""
+    if UNKNOWN in (left, right):
+        raise UnknownError("comparison with a value that is unknown")
     ranks = RANKS[type(left)], RANKS[type(right)]
     if ranks[0] != ranks[1]:
         return -1 if ranks[0] < ranks[1] else 1
@@ -87,6 +104,8 @@ def arithmetic(name: str, left: Value, *, right: Value) -> Value:
     """Return *left* op *right*; NULL where an operand is NULL or a divisor 0."""
     if left is None or right is None:
         return None
+    if UNKNOWN in (left, right):
+        return UNKNOWN
     if name == "Concat":
         return f"{left}{right}"
     left, right = (number if isinstance(number, int | float) else 0 for number in (number_of(left), number_of(right)))
@@ -103,6 +122,8 @@ def is_true(value: Value) -> bool | None:
     """Return whether SQLite takes *value* for true; None for NULL."""
     if value is None:
         return None
+    if value is UNKNOWN:
+        raise UnknownError("truth of a value that is unknown")
     number = number_of(value)
     return bool(number) if isinstance(number, int | float) else False
 
@@ -110,6 +131,8 @@ def is_true(value: Value) -> bool | None:
 def aggregated(name: str, values: Sequence[Value]) -> Value:
     """Return the aggregate *name* of *values*."""
     there = [value for value in values if value is not None]
+    if name not in AGGREGATES or UNKNOWN in there:
+        return UNKNOWN
     if name == "count":
         return len(there)
     if not there:

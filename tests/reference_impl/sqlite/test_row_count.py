@@ -148,6 +148,48 @@ def test_every_row_that_is_visited_counts(engine: Engine, sql: str, rows_read: i
     assert engine.execute(sql).rows_read == pytest.approx(rows_read, abs=1)
 
 
+AGGREGATES = [
+    ("SELECT group_concat(b) FROM t", 3),
+    ("SELECT json_object('all', json_group_array(b)) FROM t", 3),
+    ("SELECT d, json_group_array(json_object('b', b)) FROM t GROUP BY d", 6),
+    ("SELECT d, group_concat(b, '|') FROM t GROUP BY d ORDER BY count(*)", 8),
+    ("SELECT length(group_concat(b) || 'x') FROM t", 3),
+    ("SELECT a, (SELECT group_concat(n) FROM u WHERE u.a = t.a) FROM t", 12),
+    ("SELECT max(j) FROM (SELECT d, group_concat(b) AS j FROM t GROUP BY d)", 6),
+]
+"""Rows that the real runtime reads: `make test-runtime` plays the first."""
+
+
+@pytest.mark.parametrize(("sql", "rows_read"), AGGREGATES)
+def test_an_aggregate_that_is_not_worked_out_reads_its_rows(engine: Engine, sql: str, rows_read: int) -> None:
+    fill_two_tables(engine)
+    counted = engine.execute(sql)
+    assert (counted.rows_read, counted.is_counted) == (rows_read, True)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT coalesce(group_concat(b), '') FROM t",
+        "SELECT d FROM t GROUP BY d HAVING group_concat(b) > 'y'",
+        "SELECT d, group_concat(b) AS j FROM t GROUP BY d ORDER BY j",
+        "SELECT a FROM t LIMIT (SELECT length(group_concat(b)) FROM t)",
+    ],
+)
+def test_nothing_is_decided_by_an_aggregate_that_is_not_worked_out(engine: Engine, sql: str) -> None:
+    fill_two_tables(engine)
+    assert not engine.execute(sql).is_counted
+
+
+def fill_two_tables(engine: Engine) -> None:
+    """Make a table of three rows, and one that refers to it."""
+    engine.script(
+        "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT UNIQUE, c REAL, d); CREATE TABLE u (a INTEGER, n INTEGER);"
+    )
+    engine.script("INSERT INTO t VALUES (1, 'x', 0.5, NULL), (2, 'y', 1.5, 'n'), (3, 'z', 2.5, 'n');")
+    engine.script("INSERT INTO u VALUES (1, 2), (2, 3), (2, 4);")
+
+
 @pytest.mark.parametrize(
     "sql",
     [
