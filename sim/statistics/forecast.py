@@ -57,6 +57,12 @@ class LogLinear:
     seasonal: bool
 
     @property
+    def _root(self) -> Array:
+        """Root of the covariance, by Cholesky: that of a singular value decomposition is another on every processor."""
+        root = np.linalg.cholesky(self.covariance) if self.covariance.any() else np.zeros_like(self.covariance)
+        return np.asarray(root, dtype=np.float64)
+
+    @property
     def growth_per_month(self) -> tuple[float, float, float]:
         """Growth in 30 days as a fraction, and its 95 % interval."""
         slope, half = self.coefficients[1], student.ppf(0.975, self.degrees) * self.covariance[1, 1] ** 0.5
@@ -76,7 +82,7 @@ class LogLinear:
         ahead = np.arange(1, days + 1)
         design = _design(ahead + self.last_day_number, last_day=self.last_day_number, seasonal=self.seasonal)
         scale = np.sqrt(self.degrees / rng.chisquare(self.degrees, size=draws))[:, None]
-        drawn = rng.multivariate_normal(np.zeros(len(self.coefficients)), self.covariance, size=draws, method="svd")
+        drawn = rng.standard_normal((draws, len(self.coefficients))) @ self._root.T
         line = (self.coefficients + scale * drawn) @ design.T
         shock = rng.standard_normal((draws, days)) * scale * self.residual_scale
         residual = np.empty_like(shock)
