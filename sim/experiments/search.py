@@ -96,22 +96,19 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Settling:
-    """One long run: what it says of the targets for each cut, and how slow each part of it is.
+class LongRun:
+    """What one long run says of the targets.
 
     Attributes
     ----------
-    gaps : dict of float to float
-        By seconds cut.
+    log_ratio : float
+        After the cut.
     start_log_ratio : float or None
         Of the first seconds of a cold start; None where the run did not begin with one.
-    slow_share : ndarray, shape (sections,)
-        Share of slow requests in each section of the run.
     """
 
-    gaps: dict[float, float]
+    log_ratio: float
     start_log_ratio: float | None
-    slow_share: NDArray[np.float64]
 
 
 class Search:
@@ -203,15 +200,18 @@ class Search:
         values = [None if found is None else found.value for found in probe.judged]
         return self._worst(values, probe.offered_ratio)
 
-    def settling(self, rate_per_s: float, length_s: float, *, sections: int, start_s: float) -> Settling:
-        """Play one long run; keep what a cut at each section's end up to the middle makes of it, and the start."""
+    def settling(self, rate_per_s: float, length_s: float, *, sections: int) -> NDArray[np.float64]:
+        """Play one long run; return the share of slow requests in each of its sections."""
         stretch = Stretch(0.0, length_s).within(REQUESTS_MAX[self.engine], rate_per_s)
-        shorter = stretch.length_s / length_s
         result, _ = self._play(rate_per_s, stretch, at_work=True)
-        cuts_s = [length_s * (place + 1) / sections for place in range(sections // 2)]
-        gaps = {cut_s: self._gap(result, cut_s * shorter * 1000) for cut_s in cuts_s}
-        start_log_ratio = None if self.timers.by_route else self._gap(result, 0.0, start_s * shorter * 1000)
-        return Settling(gaps, start_log_ratio, _slow_share(result.frame, stretch.length_s * 1000, sections))
+        return _slow_share(result.frame, stretch.length_s * 1000, sections)
+
+    def long_run(self, rate_per_s: float, stretch: Stretch, *, start_s: float) -> LongRun:
+        """Play one long run; keep what it says of the targets after its cut, and in its first *start_s*."""
+        result, cut_ms = self._play(rate_per_s, stretch)
+        start_ms = start_s * cut_ms / stretch.cut_s
+        start_log_ratio = None if self.timers.by_route else self._gap(result, 0.0, start_ms)
+        return LongRun(self._gap(result, cut_ms), start_log_ratio)
 
     def climb(self) -> list[Probe]:
         """Turn up to the bound until a station is overloaded, or so much slower that no target can be kept."""
