@@ -1,20 +1,25 @@
 """All seeds of a search for capacity: how long a start lasts, and where each seed's own breaking point is.
 
-Pilot runs show after how long a start no longer shows. The seeds then play the same few rates around the answer, and
-each finds its own rate between them.
+Pilot runs show after how long a start no longer shows. The seeds then play the same few rates around the answer, which
+is interpolated for all requests together. What each seed adds to it is told by leaving it out (the jackknife).
+
+Sources
+-------
+Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", SIAM, 1982, chapters 2 and 3 (pseudo-values, bias).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
+from math import exp, log
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.experiments.durations import START_S
-from sim.experiments.root import crossing
+from sim.experiments.root import crossing, interpolated
 from sim.experiments.search import REQUESTS_MAX, WAKING_SHARE, LongRun, Search, Stretch
 from sim.randomness.streams import SEED_MAX
 from sim.statistics.warmup import forgotten_after
@@ -32,9 +37,8 @@ PILOT_FIRST = 1_000_000_000
 """Added to the scenario's seed for the first pilot: far from the seeds that are judged, here and in other searches."""
 
 LONG_REQUESTS_MIN = 100_000
-"""Judged by a steady probe at least. A seed's answer from fewer is not only uncertain but too high: most short runs see
-fewer busy spells than the long run, and a few see many, so the mean of their answers lies above the answer of the mean
-by about the variance. docs/CAPACITY_COVERAGE.md shows what is left of it."""
+"""Judged by a steady probe at least. An answer from fewer is not only uncertain but too high: most short runs see fewer
+busy spells than the long run, and a few see many. docs/CAPACITY_COVERAGE.md shows what the jackknife leaves of it."""
 
 DOUBLINGS_MAX = 2
 
@@ -47,7 +51,7 @@ SHARED = 4
 
 @dataclass(frozen=True)
 class Rates:
-    """What the seeds found."""
+    """What the seeds found: of the steady state pseudo-values of the answer, of the start the rate of each seed."""
 
     steady: tuple[float, ...]
     cold: tuple[float, ...]
@@ -79,10 +83,8 @@ class Hunt:
     def steady(self) -> "tuple[Shared, tuple[float, ...]]":
         """Find each seed's rate for the deployment at work, and what the seeds showed together."""
         shared = self._settled()
-        crossing(partial(self._mean_log_ratio, shared), self.near, tolerance_ratio=self.tolerance_ratio)
-        return shared, tuple(
-            self._each(self.tasks.steady, of_seed=shared.known, stretch=shared.stretch, near=self.near)
-        )
+        crossing(partial(self._pooled_gap, shared), self.near, tolerance_ratio=self.tolerance_ratio)
+        return shared, shared.rates(self.search.gap_of_runs)
 
     def _cold(self, shared: "Shared") -> tuple[float, ...]:
         """Find each seed's rate for the start."""
@@ -121,13 +123,13 @@ class Hunt:
         cut_s = max(length_s * (sections or SECTIONS // 2) / SECTIONS, least_s)
         return Shared(Stretch(cut_s, length_s - cut_s), settled=sections is not None)
 
-    def _mean_log_ratio(self, shared: "Shared", rate_per_s: float) -> float:
-        """Play all seeds at one rate; return the mean of how far they are beyond the targets."""
+    def _pooled_gap(self, shared: "Shared", rate_per_s: float) -> float:
+        """Play all seeds at one rate; return how far they are together beyond the targets."""
         what = f"{len(self.seeds)} seeds of {shared.stretch.length_s:,.0f} s at {rate_per_s:,.4g} requests/s"
         self.search.on_progress(what)
         runs = list(self._each(self.tasks.long_run, rate_per_s=rate_per_s, stretch=shared.stretch))
         shared.found[rate_per_s] = runs
-        return float(np.mean([run.log_ratio for run in runs]))
+        return self.search.gap_of_runs(runs)
 
 
 @dataclass
@@ -148,10 +150,20 @@ class Shared:
     settled: bool
     found: dict[float, list[LongRun]] = field(default_factory=dict)
 
-    @property
-    def known(self) -> list[dict[float, float]]:
-        """For each seed, by rate, how far it is beyond the targets."""
-        return [{rate: run.log_ratio for rate, run in runs.items()} for runs in self._of_seeds]
+    def rates(self, gap_of_runs: Callable[[Sequence[LongRun]], float]) -> tuple[float, ...]:
+        """Return a pseudo-value of the answer for each seed: their geometric mean is the answer, without most bias.
+
+        Runs of some minutes see fewer busy spells than the long run, or many more, so that an answer from few of them
+        is a little too high, by about as much again for each run that is left out.
+        """
+        seeds = len(next(iter(self.found.values())))
+        whole = log(self._answer(gap_of_runs, without=None))
+        others = [log(self._answer(gap_of_runs, without=seed)) for seed in range(seeds)]
+        return tuple(exp(seeds * whole - (seeds - 1) * other) for other in others)
+
+    def _answer(self, gap_of_runs: Callable[[Sequence[LongRun]], float], *, without: int | None) -> float:
+        kept = {rate: [run for seed, run in enumerate(runs) if seed != without] for rate, runs in self.found.items()}
+        return interpolated({rate: gap_of_runs(runs) for rate, runs in kept.items()})
 
     @property
     def known_of_start(self) -> list[dict[float, float]]:

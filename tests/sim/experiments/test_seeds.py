@@ -1,11 +1,11 @@
-"""What all seeds of a search do together: pilot runs choose the cut, and the judged seeds know nothing of it.
+"""What all seeds of a search do together: pilot runs choose the cut, and the answer is that of all requests.
 
-Goal: the interval over the seeds is that of independent runs with a cut that none of them chose. Method: runs whose
-start and whose answer are given, in place of simulated ones.
+Goal: the interval over the seeds is that of independent runs with a cut that none of them chose, and its middle is not
+moved by how unlike they are. Method: runs whose start and whose answer are given, in place of simulated ones.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from math import log
+from math import exp, log
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from sim.experiments.search import LongRun, Search, Stretch
 from sim.experiments.seeds import DOUBLINGS_MAX, LENGTH_S, PILOTS, SECTIONS, Hunt, Rates
 from sim.randomness.streams import SEED_MAX
+from sim.statistics.quantiles import upper_part
 from tests.support.one_queue import as_one_queue, judged_by
 
-ANSWER_PER_S = 1_000.0
+ANSWER_PER_S, TARGET_MS = 1_000.0, 200.0
+SHAPE = -np.log(1 - (np.arange(20_000) + 0.5) / 20_000) / log(100)
+"""Latencies of an M/M/1 queue, in their P99."""
 
 
 class Played:
@@ -38,11 +41,12 @@ class Played:
         return np.asarray(0.01 + 0.04 * np.maximum(1 - middles_s / self.start_s, 0) + noise)
 
     def long_run(self, search: Search, rate_per_s: float, stretch: Stretch, *, start_s: float) -> LongRun:
-        """Return how far the rate is beyond the answer of this seed; the start is as bad as all of it."""
+        """Return latencies whose P99 is as far from the target as the rate is beyond the answer of this seed."""
         assert start_s > 0
         self.judged.append((search.seed, stretch))
         beyond = self.gap(search, rate_per_s, stretch)
-        return LongRun(beyond, beyond)
+        latency_ms = TARGET_MS * exp(beyond) * SHAPE
+        return LongRun((upper_part(latency_ms, 0.99),), 0.5, beyond)
 
     def gap(self, search: Search, rate_per_s: float, stretch: Stretch) -> float:
         """Return the same where a seed looks for itself."""
@@ -55,7 +59,7 @@ def hunted(monkeypatch: pytest.MonkeyPatch, folder: Path, start_s: float, *, see
     for name in ("settling", "long_run", "gap"):
         task = getattr(played, name)
         monkeypatch.setattr(Search, name, lambda *args, task=task, **options: task(*args, **options))
-    scenario = as_one_queue(judged_by(folder, ("api_latency_ms", 200.0)), **{"workload.warm_up_s": 0})
+    scenario = as_one_queue(judged_by(folder, ("api_latency_ms", TARGET_MS)), **{"workload.warm_up_s": 0})
     with ThreadPoolExecutor(1) as workers:
         search = Search(scenario, seed, engine="compiled")
         return played, Hunt(search, ANSWER_PER_S, seeds=5, tolerance_ratio=0.03, workers=workers).rates()
@@ -94,3 +98,24 @@ def test_pilots_of_the_last_seeds_there_are(monkeypatch: pytest.MonkeyPatch, tmp
     played, _ = hunted(monkeypatch, tmp_path, 0.1 * LENGTH_S, seed=SEED_MAX - 10)
     assert all(0 <= seed <= SEED_MAX for seed, _ in played.pilots)
     assert SECTIONS * played.judged[0][1].cut_s / LENGTH_S == pytest.approx(2)
+
+
+def test_the_answer_is_that_of_all_requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Runs of which a few see most of the slow requests: the mean of their own answers would be too high."""
+    gaps: list[float] = []
+
+    def unlike(self: Played, search: Search, rate_per_s: float, stretch: Stretch) -> float:
+        return 4 * log(rate_per_s / ANSWER_PER_S) + float(np.random.default_rng(search.seed).normal(0, 0.2))
+
+    monkeypatch.setattr(Played, "gap", unlike)
+    together: list[float] = []
+    for seed in range(0, 1_000, 5):
+        _, found = hunted(monkeypatch, tmp_path, 0.1 * LENGTH_S, seed=seed)
+        together.append(float(np.mean(np.log(found.steady))))
+        gaps += [float(np.random.default_rng(seed + step).normal(0, 0.2)) for step in range(5)]
+    mixed = np.concatenate([exp(gap) * SHAPE[-2_000:] for gap in gaps])
+    p99_of_all = np.partition(mixed, -200 * len(gaps))[-200 * len(gaps)]
+    answer = -log(p99_of_all) / 4  # Where the P99 of all, at this rate's, is the target.
+    error = float(np.std(together, ddof=1)) / np.sqrt(len(together))
+    assert answer == pytest.approx(float(np.mean(together)) - log(ANSWER_PER_S), abs=3 * error)
+    assert answer < -float(np.mean(gaps)) / 4 - 3 * error
