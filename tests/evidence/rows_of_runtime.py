@@ -96,6 +96,13 @@ READS = (
     "select a from t where a is null",
     "select * from t where b=1 order by id desc limit 3",
     "select id from t where a in (select n from u) order by b limit 3",
+    "select group_concat(c) from t",
+    "select json_object('all', json_group_array(c)) from t where a<9",
+    "select b, json_group_array(json_object('c', c)) from t group by b",
+    "select b, group_concat(c, '|') from t group by b order by count(*)",
+    "select length(group_concat(c) || 'x') from t",
+    "select id, (select group_concat(n) from u where u.t_id=t.id) from t where id<4",
+    "select max(j) from (select b, group_concat(c) as j from t group by b)",
 )
 WRITES = (
     "insert into t values(5001,1,2,'z')",
@@ -246,7 +253,7 @@ def runtime(workerd: Path) -> Iterator[None]:
         (folder / "config.capnp").write_text(
             CONFIGURATION.replace("{folder}", str(folder / "disk")).replace("{port}", str(PORT))
         )
-        with subprocess.Popen([str(workerd), "serve", "config.capnp"], cwd=folder) as process:
+        with subprocess.Popen([str(workerd.resolve()), "serve", "config.capnp"], cwd=folder) as process:
             time.sleep(2)
             try:
                 yield

@@ -42,7 +42,7 @@ class Busy:
             return json_response({})
 
     async def alarm(self, event: Event) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # Nobody sets an alarm here.
 
 
 class Storm:
@@ -211,7 +211,7 @@ class Asks:
         return json_response({})
 
     async def alarm(self, event: Event) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # Nobody sets an alarm here.
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,10 @@ TEXT, NUMERIC = "B", "C"
 
 def compared(left: Value, right: Value, *, collation: str = "BINARY") -> int:
     """Return -1, 0 or 1, as *left* sorts before, with or after *right*."""
-    if UNKNOWN in (left, right):
-        raise UnknownError("comparison with a value that is unknown")
-    ranks = RANKS[type(left)], RANKS[type(right)]
+    try:
+        ranks = RANKS[type(left)], RANKS[type(right)]
+    except KeyError:
+        raise UnknownError("comparison with a value that is unknown") from None
     if ranks[0] != ranks[1]:
         return -1 if ranks[0] < ranks[1] else 1
     if left is None:
@@ -104,7 +105,7 @@ def arithmetic(name: str, left: Value, *, right: Value) -> Value:
     """Return *left* op *right*; NULL where an operand is NULL or a divisor 0."""
     if left is None or right is None:
         return None
-    if UNKNOWN in (left, right):
+    if left is UNKNOWN or right is UNKNOWN:
         return UNKNOWN
     if name == "Concat":
         return f"{left}{right}"

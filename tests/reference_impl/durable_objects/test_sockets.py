@@ -51,7 +51,7 @@ class Room:
             other.send(f"left with {code} {reason}".strip())
 
     async def alarm(self, event: Event) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # Nobody sets an alarm here.
 
 
 class Client:

@@ -148,25 +148,6 @@ def test_every_row_that_is_visited_counts(engine: Engine, sql: str, rows_read: i
     assert engine.execute(sql).rows_read == pytest.approx(rows_read, abs=1)
 
 
-AGGREGATES = [
-    ("SELECT group_concat(b) FROM t", 3),
-    ("SELECT json_object('all', json_group_array(b)) FROM t", 3),
-    ("SELECT d, json_group_array(json_object('b', b)) FROM t GROUP BY d", 6),
-    ("SELECT d, group_concat(b, '|') FROM t GROUP BY d ORDER BY count(*)", 8),
-    ("SELECT length(group_concat(b) || 'x') FROM t", 3),
-    ("SELECT a, (SELECT group_concat(n) FROM u WHERE u.a = t.a) FROM t", 12),
-    ("SELECT max(j) FROM (SELECT d, group_concat(b) AS j FROM t GROUP BY d)", 6),
-]
-"""Rows that the real runtime reads: `make test-runtime` plays the first."""
-
-
-@pytest.mark.parametrize(("sql", "rows_read"), AGGREGATES)
-def test_an_aggregate_that_is_not_worked_out_reads_its_rows(engine: Engine, sql: str, rows_read: int) -> None:
-    fill_two_tables(engine)
-    counted = engine.execute(sql)
-    assert (counted.rows_read, counted.is_counted) == (rows_read, True)
-
-
 @pytest.mark.parametrize(
     "sql",
     [
