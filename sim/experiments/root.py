@@ -82,6 +82,24 @@ def crossing(
     return 0.0 if bracket is None else exp(_illinois(at, *bracket, tolerance=log(1 + tolerance_ratio)))
 
 
+def interpolated(known: dict[float, float]) -> float:
+    """Interpolate the rate at which a gap crosses zero between those that are known, at least one; play none.
+
+    Where all are on one side the line through the two that are nearest to the other is followed, at most as far again
+    as they are apart.
+    """
+    places = sorted((log(rate), value) for rate, value in known.items())
+    below = [place for place in places if place[1] <= 0]
+    above = [place for place in places if place[1] > 0 and (not below or place[0] > below[-1][0])]
+    ends = (below[-1], above[0]) if below and above else tuple(places[:2] if above else places[-2:])
+    (low, of_low), (high, of_high) = ends[0], ends[-1]
+    weight_low, weight_high = _straight(of_low), _straight(of_high)
+    if weight_low == weight_high:
+        return exp(high if weight_low <= 0 else low)
+    share = min(max(weight_low / (weight_low - weight_high), -1.0), 2.0)
+    return exp(low) + (exp(high) - exp(low)) * share
+
+
 def _bracket(
     at: Callable[[float], float], place: float, seen: dict[float, float], *, floor: float
 ) -> tuple[float, float] | None:

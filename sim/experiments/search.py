@@ -25,10 +25,11 @@ from sim.experiments.probe import Probe, probe_of
 from sim.experiments.waking import Timers, timers_of
 from sim.foundation.errors import UsageError
 from sim.judgement.targets import Target, Verdict, decide, targets_of
-from sim.results.metrics import NOT_JUDGED, UPTIME, metric_values, statistic_of
+from sim.results.metrics import NOT_JUDGED, UPTIME, metric_values, probability, statistic_of
 from sim.runners.play import play_whole
 from sim.scenario.generation import schedule
 from sim.screening import Screening, screen
+from sim.statistics.quantiles import UpperPart, pooled_quantile, upper_part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,22 +97,22 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Settling:
-    """One long run: what it says of the targets for each cut, and how slow each part of it is.
+class LongRun:
+    """What one long run says of the targets.
 
     Attributes
     ----------
-    gaps : dict of float to float
-        By seconds cut.
+    samples : tuple of UpperPart or None
+        Of each target, after the cut; None of one that is not kept, or that no request has.
+    offered_ratio : float
+        Of the most loaded station.
     start_log_ratio : float or None
         Of the first seconds of a cold start; None where the run did not begin with one.
-    slow_share : ndarray, shape (sections,)
-        Share of slow requests in each section of the run.
     """
 
-    gaps: dict[float, float]
+    samples: tuple[UpperPart | None, ...]
+    offered_ratio: float
     start_log_ratio: float | None
-    slow_share: NDArray[np.float64]
 
 
 class Search:
@@ -203,15 +204,34 @@ class Search:
         values = [None if found is None else found.value for found in probe.judged]
         return self._worst(values, probe.offered_ratio)
 
-    def settling(self, rate_per_s: float, length_s: float, *, sections: int, start_s: float) -> Settling:
-        """Play one long run; keep what a cut at each section's end up to the middle makes of it, and the start."""
+    def settling(self, rate_per_s: float, length_s: float, *, sections: int) -> NDArray[np.float64]:
+        """Play one long run; return the share of slow requests in each of its sections."""
         stretch = Stretch(0.0, length_s).within(REQUESTS_MAX[self.engine], rate_per_s)
-        shorter = stretch.length_s / length_s
         result, _ = self._play(rate_per_s, stretch, at_work=True)
-        cuts_s = [length_s * (place + 1) / sections for place in range(sections // 2)]
-        gaps = {cut_s: self._gap(result, cut_s * shorter * 1000) for cut_s in cuts_s}
-        start_log_ratio = None if self.timers.by_route else self._gap(result, 0.0, start_s * shorter * 1000)
-        return Settling(gaps, start_log_ratio, _slow_share(result.frame, stretch.length_s * 1000, sections))
+        return _slow_share(result.frame, stretch.length_s * 1000, sections)
+
+    def long_run(self, rate_per_s: float, stretch: Stretch, *, start_s: float) -> LongRun:
+        """Play one long run; keep what it says of the targets after its cut, and in its first *start_s*."""
+        result, cut_ms = self._play(rate_per_s, stretch)
+        start_ms = start_s * cut_ms / stretch.cut_s
+        start_log_ratio = None if self.timers.by_route else self._gap(result, 0.0, start_ms)
+        samples = tuple(
+            _part(sample, line.statistic) if len(sample) else None
+            for line, sample in zip(self.targets, self._samples(result, cut_ms), strict=True)
+        )
+        return LongRun(samples, max(result.offered_ratio.values(), default=0.0), start_log_ratio)
+
+    def gap_of_runs(self, runs: Sequence[LongRun]) -> float:
+        """Return how far the worst keepable target, or station, is beyond its line in all *runs* together.
+
+        What the long run does is the percentile of all requests, not the mean of the runs' percentiles, nor that of
+        their logarithms: a run of some busy spells more or fewer is further from its mean than they are likely.
+        """
+        values: list[float | None] = []
+        for line, of_runs in zip(self.targets, zip(*(run.samples for run in runs), strict=True), strict=True):
+            parts = [part for part in of_runs if part is not None]
+            values.append(_pooled(parts, line.statistic) if parts else None)
+        return self._worst(values, float(np.mean([run.offered_ratio for run in runs])))
 
     def climb(self) -> list[Probe]:
         """Turn up to the bound until a station is overloaded, or so much slower that no target can be kept."""
@@ -250,13 +270,20 @@ class Search:
         return Verdict.PASS if found is None else decide(found.low, found.high, line=self.targets[place])
 
     def _gap(self, result: "Result", cut_ms: float, end_ms: float = inf) -> float:
+        values = [
+            statistic_of(sample, line.statistic) if len(sample) else None
+            for line, sample in zip(self.targets, self._samples(result, cut_ms, end_ms), strict=True)
+        ]
+        return self._worst(values, max(result.offered_ratio.values(), default=0.0))
+
+    def _samples(self, result: "Result", cut_ms: float, end_ms: float = inf) -> list[NDArray[np.float64]]:
+        """Return the values of each target between two moments of arrival; none of one that is not kept."""
         first, last = np.searchsorted(result.frame["arrival_ms"].to_numpy(), [cut_ms, end_ms])
         frame = result.frame.iloc[int(first) : int(last)]
-        values: list[float | None] = []
-        for line, can in zip(self.targets, self.keepable, strict=True):
-            sample = metric_values(line.select(frame), line.metric, scenario=self.scenario) if can else ()
-            values.append(statistic_of(np.asarray(sample), line.statistic) if len(sample) else None)
-        return self._worst(values, max(result.offered_ratio.values(), default=0.0))
+        return [
+            metric_values(line.select(frame), line.metric, scenario=self.scenario) if can else np.zeros(0)
+            for line, can in zip(self.targets, self.keepable, strict=True)
+        ]
 
     def _worst(self, values: Sequence[float | None], offered_ratio: float) -> float:
         beyond = [OFFERED_WEIGHT * _bounded(offered_ratio)]
@@ -325,6 +352,18 @@ class Search:
         length_s = self._long_enough(seen.rate_per_s_max, self.ladder).length_s
         changes = {"workload.duration_s": length_s, "workload.requests": None, "workload.warm_up_s": 0.0}
         return screen(self.scenario.with_(**changes))
+
+
+def _part(sample: NDArray[np.float64], statistic: str) -> UpperPart:
+    """Return what the statistic of several samples together needs of one."""
+    return UpperPart(sample) if statistic == "mean" else upper_part(sample, probability(statistic))
+
+
+def _pooled(parts: Sequence[UpperPart], statistic: str) -> float:
+    """Return the statistic of all samples together."""
+    if statistic == "mean":
+        return float(np.concatenate([part.largest for part in parts]).mean())
+    return pooled_quantile(parts, probability(statistic))
 
 
 def _beyond(value: float, line: Target) -> float:

@@ -1,20 +1,27 @@
 """All seeds of a search for capacity: how long a start lasts, and where each seed's own breaking point is.
 
-The seeds first play the same few rates around the answer, so that together they show after how long a start no longer
-shows; then each finds its own rate between them.
+Pilot runs show after how long a start no longer shows. The seeds then play the same few rates around the answer, which
+is interpolated for all requests together. What each seed adds to it is told by leaving it out (the jackknife).
+
+Sources
+-------
+Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", SIAM, 1982, chapters 2 and 3 (pseudo-values, bias).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
+from math import exp, log
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.experiments.durations import START_S
-from sim.experiments.root import crossing
-from sim.experiments.search import REQUESTS_MAX, WAKING_SHARE, Search, Settling, Stretch
+from sim.experiments.root import crossing, interpolated
+from sim.experiments.search import REQUESTS_MAX, WAKING_SHARE, LongRun, Search, Stretch
+from sim.randomness.streams import SEED_MAX
 from sim.statistics.warmup import forgotten_after
 
 if TYPE_CHECKING:
@@ -23,12 +30,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LENGTH_S = 600.0
-"""A steady probe begins so long; it is doubled where the start is not over by its middle."""
+"""A steady probe is so long, or twice or four times as long where the start of pilot runs is not over by its middle."""
+
+PILOTS = 5
+PILOT_FIRST = 1_000_000_000
+"""Added to the scenario's seed for the first pilot: far from the seeds that are judged, here and in other searches."""
 
 LONG_REQUESTS_MIN = 100_000
-"""Judged by a steady probe at least. A seed's answer from fewer is not only uncertain but too high: most short runs see
-fewer busy spells than the long run, and a few see many, so the mean of their answers lies above the answer of the mean
-by about the variance. docs/CAPACITY_COVERAGE.md shows what is left of it."""
+"""Judged by a steady probe at least. An answer from fewer is not only uncertain but too high: most short runs see fewer
+busy spells than the long run, and a few see many. docs/CAPACITY_COVERAGE.md shows what the jackknife leaves of it."""
 
 DOUBLINGS_MAX = 2
 
@@ -41,7 +51,7 @@ SHARED = 4
 
 @dataclass(frozen=True)
 class Rates:
-    """What the seeds found."""
+    """What the seeds found: of the steady state pseudo-values of the answer, of the start the rate of each seed."""
 
     steady: tuple[float, ...]
     cold: tuple[float, ...]
@@ -52,8 +62,8 @@ class Rates:
 class Hunt:
     """All seeds, from one rate that is near the answer.
 
-    They first play the same few rates, so that together they show how long the start lasts there; then each looks for
-    its own breaking point between them.
+    Pilot runs first show how long the start lasts there. The seeds then play the same few rates together, and each
+    finds its own breaking point between them.
     """
 
     def __init__(self, search: Search, near: float, *, seeds: int, tolerance_ratio: float, workers: Executor) -> None:
@@ -72,10 +82,9 @@ class Hunt:
 
     def steady(self) -> "tuple[Shared, tuple[float, ...]]":
         """Find each seed's rate for the deployment at work, and what the seeds showed together."""
-        shared = self._shared()
-        return shared, tuple(
-            self._each(self.tasks.steady, of_seed=shared.known, stretch=shared.stretch, near=self.near)
-        )
+        shared = self._settled()
+        crossing(partial(self._pooled_gap, shared), self.near, tolerance_ratio=self.tolerance_ratio)
+        return shared, shared.rates(self.search.gap_of_runs)
 
     def _cold(self, shared: "Shared") -> tuple[float, ...]:
         """Find each seed's rate for the start."""
@@ -93,28 +102,34 @@ class Hunt:
         own = [of_seed[skipped:]] if of_seed else []
         return self.workers.map(partial(task, **same), self.seeds[skipped:], *own)
 
-    def _shared(self) -> "Shared":
-        """Play rates around the answer for as long as it takes to forget the start."""
+    def _settled(self) -> "Shared":
+        """Find how long the start lasts, by pilot runs with seeds of their own.
+
+        A cut that is chosen where the judged runs' beginnings and ends differ would keep the part of them that differs,
+        and move their mean by more than their interval knows.
+        """
         waking_s = self.search.timers.window_ms / 1000
         least_s = max(self.search.scenario.workload.warm_up_s, waking_s)
         length_s = max(LENGTH_S, 2 * least_s, waking_s / WAKING_SHARE, 2 * LONG_REQUESTS_MIN / self.near)
-        near = self.near
-        for _ in range(DOUBLINGS_MAX + 1):
-            shared = Shared(length_s, least_s)
-            near = crossing(partial(self._mean_gap, shared), near, tolerance_ratio=self.tolerance_ratio)
-            if shared.settled or near * length_s >= REQUESTS_MAX[self.search.engine]:
+        pilots = [(self.search.seed + PILOT_FIRST + step) % (SEED_MAX + 1) for step in range(PILOTS)]
+        for doublings in range(DOUBLINGS_MAX + 1):
+            self.search.on_progress(f"{PILOTS} pilot runs of {length_s:,.0f} s at {self.near:,.4g} requests/s")
+            task = partial(self.tasks.settling, rate_per_s=self.near, length_s=length_s)
+            sections = forgotten_after(list(self.workers.map(task, pilots)))
+            most = self.near * length_s >= REQUESTS_MAX[self.search.engine]
+            if sections is not None or most or doublings == DOUBLINGS_MAX:
                 break
             length_s *= 2
-        return shared
+        cut_s = max(length_s * (sections or SECTIONS // 2) / SECTIONS, least_s)
+        return Shared(Stretch(cut_s, length_s - cut_s), settled=sections is not None)
 
-    def _mean_gap(self, shared: "Shared", rate_per_s: float) -> float:
-        """Play all seeds at one rate; return their mean gap."""
-        what = f"{len(self.seeds)} seeds of {shared.length_s:,.0f} s at {rate_per_s:,.4g} requests/s"
+    def _pooled_gap(self, shared: "Shared", rate_per_s: float) -> float:
+        """Play all seeds at one rate; return how far they are together beyond the targets."""
+        what = f"{len(self.seeds)} seeds of {shared.stretch.length_s:,.0f} s at {rate_per_s:,.4g} requests/s"
         self.search.on_progress(what)
-        shared.found[rate_per_s] = list(
-            self._each(self.tasks.settling, rate_per_s=rate_per_s, length_s=shared.length_s)
-        )
-        return shared.gap(rate_per_s)
+        runs = list(self._each(self.tasks.long_run, rate_per_s=rate_per_s, stretch=shared.stretch))
+        shared.found[rate_per_s] = runs
+        return self.search.gap_of_runs(runs)
 
 
 @dataclass
@@ -123,58 +138,44 @@ class Shared:
 
     Attributes
     ----------
-    length_s, least_s : float
-        Of each run, and of its cut.
-    found : dict of float to list of Settling
+    stretch : Stretch
+        Of each run.
+    settled : bool
+        Whether the start is over by its cut.
+    found : dict of float to list of LongRun
+        By rate, one of each seed.
     """
 
-    length_s: float
-    least_s: float
-    found: dict[float, list[Settling]] = field(default_factory=dict)
+    stretch: Stretch
+    settled: bool
+    found: dict[float, list[LongRun]] = field(default_factory=dict)
 
-    def gap(self, rate_per_s: float) -> float:
-        """Mean of the seeds' gaps after the cut that is best there."""
-        found = self.found[rate_per_s]
-        cut_s, _ = self._cut(found)
-        return float(np.mean([one.gaps[cut_s] for one in found]))
+    def rates(self, gap_of_runs: Callable[[Sequence[LongRun]], float]) -> tuple[float, ...]:
+        """Return a pseudo-value of the answer for each seed: their geometric mean is the answer, without most bias.
 
-    @property
-    def stretch(self) -> Stretch:
-        """The cut at the rate nearest to the answer, and what is left."""
-        cut_s, _ = self._nearest
-        return Stretch(cut_s, self.length_s - cut_s)
+        Runs of some minutes see fewer busy spells than the long run, or many more, so that an answer from few of them
+        is a little too high, by about as much again for each run that is left out.
+        """
+        seeds = len(next(iter(self.found.values())))
+        whole = log(self._answer(gap_of_runs, without=None))
+        others = [log(self._answer(gap_of_runs, without=seed)) for seed in range(seeds)]
+        return tuple(exp(seeds * whole - (seeds - 1) * other) for other in others)
 
-    @property
-    def settled(self) -> bool:
-        """Whether the start is over by then."""
-        return self._nearest[1]
-
-    @property
-    def known(self) -> list[dict[float, float]]:
-        """Gap by rate, for each seed."""
-        cut_s, seeds = self.stretch.cut_s, range(len(next(iter(self.found.values()))))
-        return [{rate: found[seed].gaps[cut_s] for rate, found in self.found.items()} for seed in seeds]
+    def _answer(self, gap_of_runs: Callable[[Sequence[LongRun]], float], *, without: int | None) -> float:
+        kept = {rate: [run for seed, run in enumerate(runs) if seed != without] for rate, runs in self.found.items()}
+        return interpolated({rate: gap_of_runs(runs) for rate, runs in kept.items()})
 
     @property
     def known_of_start(self) -> list[dict[float, float]]:
         """The same of the first :data:`START_S`, of the runs that began with a cold start."""
-        of_seeds = zip(*self.found.values(), strict=True)
-        return [_known(dict(zip(self.found, one, strict=True))) for one in of_seeds]
+        return [_known(runs) for runs in self._of_seeds]
 
     @property
-    def _nearest(self) -> tuple[float, bool]:
-        return self._cut(self.found[min(self.found, key=lambda rate: abs(self.gap(rate)))])
-
-    def _cut(self, found: Sequence[Settling]) -> tuple[float, bool]:
-        """Return the first cut after which the seeds have forgotten their start, and whether they have at all."""
-        cuts_s = sorted(found[0].gaps)
-        sections = forgotten_after([one.slow_share for one in found])
-        needed_s = max(cuts_s[-1] if sections is None else cuts_s[sections - 1], self.least_s)
-        enough = [cut_s for cut_s in cuts_s if cut_s >= needed_s - 1e-9]
-        return (enough[0] if enough else cuts_s[-1]), sections is not None
+    def _of_seeds(self) -> list[dict[float, LongRun]]:
+        return [dict(zip(self.found, runs, strict=True)) for runs in zip(*self.found.values(), strict=True)]
 
 
-def _known(found: dict[float, Settling]) -> dict[float, float]:
+def _known(found: dict[float, LongRun]) -> dict[float, float]:
     return {rate: one.start_log_ratio for rate, one in found.items() if one.start_log_ratio is not None}
 
 
@@ -188,9 +189,13 @@ class _Tasks:
     tolerance_ratio: float
     near_per_s: float
 
-    def settling(self, seed: int, *, rate_per_s: float, length_s: float) -> Settling:
-        """Play one long run; keep what each cut would make of it, and what its start is."""
-        return self._search(seed).settling(rate_per_s, length_s, sections=SECTIONS, start_s=START_S)
+    def settling(self, seed: int, *, rate_per_s: float, length_s: float) -> NDArray[np.float64]:
+        """Play a pilot run; return how slow each of its sections is."""
+        return self._search(seed).settling(rate_per_s, length_s, sections=SECTIONS)
+
+    def long_run(self, seed: int, *, rate_per_s: float, stretch: Stretch) -> LongRun:
+        """Play one long run; keep what it says after its cut, and of its start."""
+        return self._search(seed).long_run(rate_per_s, stretch, start_s=START_S)
 
     def steady(self, seed: int, known: dict[float, float], *, stretch: Stretch, near: float) -> float:
         """Find the rate at which the steady state breaks a target."""

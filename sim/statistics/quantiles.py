@@ -20,6 +20,7 @@ Korn and Graubard, Survey Methodology 24, 1998 (effective sample size in a binom
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, inf
 
 import numpy as np
@@ -55,6 +56,9 @@ __all__ = [
 QuantileEstimate = Estimate
 """An estimate whose value and finite bounds are observed values."""
 
+PART = 5.0
+"""Times the share beyond a percentile: so much of each sample is kept for the percentile of several together."""
+
 ROUNDING = 4 * np.finfo(np.float64).eps
 """Relative error of n x probability: 0.07 x 100 is 7.000000000000001, and must be rank 7."""
 
@@ -82,6 +86,36 @@ def quantiles(values: ArrayLike, probabilities: Sequence[float]) -> Array:
     data = clean(values, finite=False)
     ranks = [_rank(data.size, probability) for probability in probabilities]
     return _at_ranks(data, ranks)
+
+
+@dataclass(frozen=True)
+class UpperPart:
+    """The largest values of a sample: what a percentile of several samples together needs of each.
+
+    Attributes
+    ----------
+    largest : ndarray, shape (m,)
+    left_out : int
+        Values of the sample that are at most as large as all of these.
+    """
+
+    largest: Array
+    left_out: int = 0
+
+
+def upper_part(values: Array, probability: float) -> UpperPart:
+    """Return what a percentile may need: :data:`PART` times as many of the largest values as lie beyond it here."""
+    kept = ceil(PART * (1 - probability) * len(values))
+    if kept >= len(values):
+        return UpperPart(values)
+    return UpperPart(np.partition(values, len(values) - kept)[len(values) - kept :], len(values) - kept)
+
+
+def pooled_quantile(parts: Sequence[UpperPart], probability: float) -> float:
+    """Return the percentile of all samples together, as :func:`quantile`; a part that does not reach it bounds it."""
+    values, left_out = np.concatenate([part.largest for part in parts]), sum(part.left_out for part in parts)
+    rank = _rank(values.size + left_out, probability) - left_out
+    return float(_at_ranks(values, [max(rank, 1)])[0])
 
 
 def quantile_interval(

@@ -13,14 +13,16 @@ Schruben, "A coverage function for interval estimators of simulation response", 
 """
 
 import argparse
+import os
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from math import log
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -44,8 +46,9 @@ TARGET_MS = 200.0
 SLOW_NEAR = 77.0
 TIMES = 4
 LONG_WARM_UP_S = 1_200.0
-LONG_GROUPS = {"slow launch": 4, "launch": 2}
+LONG_GROUPS = 4
 PAGE = Path("docs/CAPACITY_COVERAGE.md")
+Tell = Callable[[str], None]
 
 
 def one_queue(folder: Path) -> Scenario:
@@ -122,34 +125,47 @@ class Row:
 
 
 def searched(
-    scenario: Scenario, near: float, *, first: int, groups: int, workers: Any, tell: Callable[[str], None]
-) -> tuple[Any, Any]:
-    """Search *groups* of five seeds; return the rates, shape (groups * 5,), and the cut of each group."""
+    scenario: Scenario, near: float, *, first: int, groups: int, workers: Executor, tell: Tell, long: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Search *groups* of five seeds, side by side; return the rates, shape (groups * 5,), and the cut of each group."""
     rates: list[float] = []
     cuts: list[float] = []
-    for group in range(groups):
-        search = Search(scenario, first + SEEDS * group, engine="compiled")
-        hunt = Hunt(search, near, seeds=SEEDS, tolerance_ratio=TOLERANCE_RATIO, workers=workers)
-        shared, found = hunt.steady()
+    tasks = partial(_group, scenario, near, long=long)
+    for group, (found, cut_s) in enumerate(workers.map(tasks, range(first, first + SEEDS * groups, SEEDS))):
         rates += found
-        cuts.append(shared.stretch.cut_s)
-        tell(f"{scenario.name}: group {group + 1} of {groups}: {over_seeds(found)}, cut {shared.stretch.cut_s:g} s")
+        cuts.append(cut_s)
+        tell(f"{scenario.name}: group {group + 1} of {groups}: {over_seeds(found)}, cut {cut_s:g} s")
     return np.array(rates), np.array(cuts)
 
 
-def long_run(
-    scenario: Scenario, near: float, *, groups: int, workers: Any, tell: Callable[[str], None]
-) -> tuple[float, float]:
-    """Return the answer of long runs from empty, after a long warm-up, over many seeds; and its relative error."""
-    named = {"workload.warm_up_s": LONG_WARM_UP_S, "workload.duration_s": 2 * LONG_WARM_UP_S}
+def _group(scenario: Scenario, near: float, seed: int, *, long: bool) -> tuple[tuple[float, ...], float]:
+    """Search one group from *seed* on; return the rates, and the cut."""
+    with _long_from_empty() if long else nullcontext(), ThreadPoolExecutor(1) as workers:
+        search = Search(scenario, seed, engine="compiled")
+        shared, found = Hunt(search, near, seeds=SEEDS, tolerance_ratio=TOLERANCE_RATIO, workers=workers).steady()
+    return found, shared.stretch.cut_s
+
+
+@contextmanager
+def _long_from_empty() -> Iterator[None]:
+    """Make runs many times as long, and wake no object at a moment of its own."""
     longer = {name: TIMES * getattr(module, name) for name in ("LENGTH_S", "LONG_REQUESTS_MIN")}
     most = {"compiled": TIMES * search_module.REQUESTS_MAX["compiled"]}
     with (
-        patch.multiple(module, **longer),
+        # Their warm-up is named, so no pilot is to make them longer still, and then shorter by the bound of requests.
+        patch.multiple(module, **longer, DOUBLINGS_MAX=0),
         patch.dict(search_module.REQUESTS_MAX, most),
         patch.object(search_module, "timers_of", lambda _: Timers({}, {})),
     ):
-        rates, _ = searched(scenario.with_(**named), near, first=1_000_003, groups=groups, workers=workers, tell=tell)
+        yield
+
+
+def long_run(scenario: Scenario, near: float, *, groups: int, workers: Executor, tell: Tell) -> tuple[float, float]:
+    """Return the answer of long runs from empty, after a long warm-up, over many seeds; and its relative error."""
+    named = {"workload.warm_up_s": LONG_WARM_UP_S, "workload.duration_s": 2 * LONG_WARM_UP_S}
+    rates, _ = searched(
+        scenario.with_(**named), near, first=1_000_003, groups=groups, workers=workers, tell=tell, long=True
+    )
     logs = np.log(rates)
     return float(np.exp(logs.mean())), float(logs.std(ddof=1) / np.sqrt(logs.size))
 
@@ -167,7 +183,7 @@ def main() -> int:
     def tell(what: str) -> None:
         sys.stderr.write(f"{what}\n")
 
-    with TemporaryDirectory() as name, ThreadPoolExecutor(2) as workers:
+    with TemporaryDirectory() as name, ProcessPoolExecutor(os.cpu_count()) as workers:
         folder = Path(name)
         plans: list[tuple[str, Scenario, float, float | None, int, tuple[float, ...]]] = [
             ("M/M/1", one_queue(_in(folder, "queue")), 170.0, MU_PER_S - log(100) / 0.2, asked.groups, (60,)),
@@ -178,8 +194,7 @@ def main() -> int:
         for title, scenario, near, closed_form, groups, warm_ups in plans:
             truth, error_ratio = (closed_form, 0.0) if closed_form else (0.0, 0.0)
             if not truth:
-                long_groups = LONG_GROUPS[title]
-                truth, error_ratio = long_run(scenario, near, groups=long_groups, workers=workers, tell=tell)
+                truth, error_ratio = long_run(scenario, near, groups=LONG_GROUPS, workers=workers, tell=tell)
                 tell(f"{title}: long run {truth:,.1f} ± {100 * error_ratio:.2f} %")
             before = asked.out.read_text(encoding="utf-8") if asked.out.exists() else ""
             lines: list[str] = []

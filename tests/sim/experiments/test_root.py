@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sim.experiments.root import crossing
+from sim.experiments.root import crossing, interpolated
 from sim.foundation.errors import UsageError
 
 
@@ -39,6 +39,27 @@ def test_crossing_of_a_queue_is_found_in_few_evaluations(answer: float, room: fl
 def test_crossing_of_a_power_is_within_the_tolerance(slope: float, start: float) -> None:
     found = crossing(lambda rate: slope * log(rate / 100), start * 100, tolerance_ratio=0.03)
     assert found == pytest.approx(100, rel=0.03)
+
+
+@given(answer=st.floats(1.0, 1e5), room=st.floats(0.02, 2.0), start=st.floats(0.5, 1.5))
+def test_what_a_search_has_seen_gives_its_answer_again(answer: float, room: float, start: float) -> None:
+    asked, gap = queue(answer, answer * (1 + room))
+    found = crossing(gap, start * answer, tolerance_ratio=0.03)  # type: ignore[arg-type]  # a closure
+    assert interpolated({rate: gap(rate) for rate in tuple(asked)}) == pytest.approx(found)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("known", "rate"),
+    [
+        ({100.0: 0.0}, 100.0),
+        ({100.0: -0.2, 110.0: -0.2}, 110.0),
+        ({100.0: 0.2, 110.0: 0.2}, 100.0),
+        ({90.0: -0.9, 100.0: -log(1 / 0.9), 110.0: -log(1 / 0.95)}, 120.0),
+        ({100.0: log(1 / 0.9), 110.0: log(1 / 0.8), 120.0: 1.0}, 90.0),
+    ],
+)
+def test_where_all_are_on_one_side_a_line_is_followed_as_far_again(known: dict[float, float], rate: float) -> None:
+    assert interpolated(known) == pytest.approx(rate, rel=0.01)
 
 
 def test_noise_moves_the_answer_by_no_more_than_its_own_rate() -> None:

@@ -17,11 +17,15 @@ from scipy import stats
 
 from sim.foundation.errors import UsageError
 from sim.statistics.quantiles import (
+    PART,
+    UpperPart,
+    pooled_quantile,
     quantile,
     quantile_interval,
     quantiles,
     replicated_quantile_interval,
     requests_to_settle,
+    upper_part,
 )
 
 
@@ -33,6 +37,25 @@ def test_percentile_is_the_smallest_value_that_the_share_does_not_exceed(
     share = Fraction(basis_points, 10_000)
     expected = min(v for v in values if Fraction(sum(w <= v for w in values), len(values)) >= share)
     assert quantile(values, basis_points / 10_000) == expected
+
+
+@given(st.lists(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), min_size=1, max_size=6), st.floats(0.01, 0.999))
+def test_percentile_of_several_samples_is_that_of_all_their_values(samples: list[list[float]], share: float) -> None:
+    """From their upper parts alone, unless a sample has more beyond it than is kept."""
+    pooled = quantile(np.concatenate(samples), share)
+    parts = [upper_part(np.array(sample), share) for sample in samples]
+    assert [part.left_out + len(part.largest) for part in parts] == [len(sample) for sample in samples]
+    found = pooled_quantile(parts, share)
+    if all(not part.left_out or part.largest.min() <= pooled for part in parts):
+        assert found == pooled
+    else:
+        assert found >= pooled
+
+
+def test_a_part_is_small_where_the_percentile_is_high() -> None:
+    part = upper_part(np.arange(1_000.0), 0.99)
+    assert part.largest.min() == pytest.approx(1_000 - 10 * PART, abs=1)  # The product may round up.
+    assert pooled_quantile([part, UpperPart(np.zeros(1_000))], 0.99) == 979
 
 
 def test_ninety_ninth_of_a_thousand_is_the_990th_in_order() -> None:
