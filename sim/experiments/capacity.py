@@ -38,7 +38,7 @@ from sim.experiments.lower_loads import NEAR_SHARE, LowerLoads, lower_loads
 from sim.experiments.probe import OVERLOAD, Probe
 from sim.experiments.root import crossing
 from sim.experiments.search import Search
-from sim.experiments.seeds import Hunt, Rates
+from sim.experiments.seeds import NEAR_RATIO, Hunt, Rates
 from sim.foundation.errors import UsageError
 from sim.foundation.views import Shown
 from sim.scenario.recorded import check_rate
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
 
 BROKEN = 1.02
 """Times the answer: there, what breaks first is looked at."""
-
-NEAR_RATIO = 0.1
-"""How near the first, short probes must come."""
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,14 @@ from math import exp, isnan, log
 from sim.foundation.errors import UsageError
 
 STEP_MIN, STEP_MAX = 0.05, 0.08
-"""Of the logarithm of the rate, while no evaluation lies on the other side; far from the targets up to half the gap."""
+"""Of the logarithm of the rate, while no evaluation lies on the other side; far from the targets up to half the gap,
+and no further than the tolerance where an end may be that near."""
 
 SLOPE = 4.0
 """Guess at the gap's slope on the logarithm of the rate, where only one rate is known."""
+
+PAST = 1.2
+"""Times the distance to where the gap should be zero: a step is to come out on the other side."""
 
 WIDE = 6
 """Times the tolerance: in a wider bracket an interpolated place is not believed, however near to one of its ends."""
@@ -78,8 +82,15 @@ def crossing(
         return seen[place]
 
     place = log(start)
-    bracket = _bracket(at, place, seen, floor=floor)
-    return 0.0 if bracket is None else exp(_illinois(at, *bracket, tolerance=log(1 + tolerance_ratio)))
+    tolerance = log(1 + tolerance_ratio)
+    bracket = _bracket(at, place, seen, floor=floor, step_min=min(STEP_MIN, tolerance))
+    return 0.0 if bracket is None else exp(_illinois(at, *bracket, tolerance=tolerance))
+
+
+def guessed(rate: float, gap: float, *, within_ratio: float) -> float:
+    """Guess the rate at which a gap crosses zero from one evaluation; the guess is within a ratio of it."""
+    most = log(1 + within_ratio)
+    return rate * exp(-min(max(gap / SLOPE, -most), most))
 
 
 def interpolated(known: dict[float, float]) -> float:
@@ -101,7 +112,7 @@ def interpolated(known: dict[float, float]) -> float:
 
 
 def _bracket(
-    at: Callable[[float], float], place: float, seen: dict[float, float], *, floor: float
+    at: Callable[[float], float], place: float, seen: dict[float, float], *, floor: float, step_min: float
 ) -> tuple[float, float] | None:
     """Return places below and above the crossing; None where there is none above *floor*."""
     step, first = 0.0, place
@@ -112,8 +123,8 @@ def _bracket(
         if below and above:
             return max(below), min(above)
         end = min(above) if above else max(below)
-        wanted = _secant(seen, end) or max(2 * step, abs(seen[end]) / SLOPE)
-        step = min(max(wanted, STEP_MIN), max(2 * step, STEP_MAX, abs(seen[end]) / 2))
+        wanted = _secant(seen, end) or max(2 * step, PAST * abs(seen[end]) / SLOPE)
+        step = min(max(wanted, step_min), max(2 * step, STEP_MAX, abs(seen[end]) / 2))
         place = end - step if above else end + step
         if floor and above and place < log(floor):
             return None
@@ -127,7 +138,7 @@ def _secant(seen: dict[float, float], end: float) -> float:
     """Return a little more than the distance from *end* to where a line through it and its neighbour is 0."""
     other = min((place for place in seen if place != end), key=lambda place: abs(place - end), default=end)
     rise, run = _straight(seen[end]) - _straight(seen[other]), end - other
-    return 1.2 * abs(_straight(seen[end]) * run / rise) if rise and run and rise / run > 0 else 0.0
+    return PAST * abs(_straight(seen[end]) * run / rise) if rise and run and rise / run > 0 else 0.0
 
 
 def _illinois(at: Callable[[float], float], low: float, high: float, *, tolerance: float) -> float:

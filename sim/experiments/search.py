@@ -115,6 +115,22 @@ class LongRun:
     start_log_ratio: float | None
 
 
+@dataclass(frozen=True)
+class Pilot:
+    """What a pilot run says of how long the start lasts, and of the targets.
+
+    Attributes
+    ----------
+    slow_share : ndarray of float, shape (sections,)
+        Share of slow requests in each section.
+    second_half : LongRun
+        The start is over by then, or the run is too short.
+    """
+
+    slow_share: NDArray[np.float64]
+    second_half: LongRun
+
+
 class Search:
     """The scenario at any rate, with one seed.
 
@@ -204,17 +220,21 @@ class Search:
         values = [None if found is None else found.value for found in probe.judged]
         return self._worst(values, probe.offered_ratio)
 
-    def settling(self, rate_per_s: float, length_s: float, *, sections: int) -> NDArray[np.float64]:
-        """Play one long run; return the share of slow requests in each of its sections."""
+    def pilot(self, rate_per_s: float, length_s: float, *, sections: int) -> Pilot:
+        """Play one long run; return the share of slow requests in each of its sections, and its second half."""
         stretch = Stretch(0.0, length_s).within(REQUESTS_MAX[self.engine], rate_per_s)
         result, _ = self._play(rate_per_s, stretch, at_work=True)
-        return _slow_share(result.frame, stretch.length_s * 1000, sections)
+        length_ms = stretch.length_s * 1000
+        return Pilot(_slow_share(result.frame, length_ms, sections), self._long_run(result, length_ms / 2))
 
     def long_run(self, rate_per_s: float, stretch: Stretch, *, start_s: float) -> LongRun:
         """Play one long run; keep what it says of the targets after its cut, and in its first *start_s*."""
         result, cut_ms = self._play(rate_per_s, stretch)
         start_ms = start_s * cut_ms / stretch.cut_s
         start_log_ratio = None if self.timers.by_route else self._gap(result, 0.0, start_ms)
+        return self._long_run(result, cut_ms, start_log_ratio=start_log_ratio)
+
+    def _long_run(self, result: "Result", cut_ms: float, *, start_log_ratio: float | None = None) -> LongRun:
         samples = tuple(
             _part(sample, line.statistic) if len(sample) else None
             for line, sample in zip(self.targets, self._samples(result, cut_ms), strict=True)

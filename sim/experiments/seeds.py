@@ -1,6 +1,6 @@
 """All seeds of a search for capacity: how long a start lasts, and where each seed's own breaking point is.
 
-Pilot runs show after how long a start no longer shows. The seeds then play the same few rates around the answer, which
+Pilot runs show after how long a start no longer shows, and about where the answer is. The seeds then play the same few rates around the answer, which
 is interpolated for all requests together. What each seed adds to it is told by leaving it out (the jackknife).
 
 Sources
@@ -15,12 +15,9 @@ from functools import partial
 from math import exp, log
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sim.experiments.durations import START_S
-from sim.experiments.root import crossing, interpolated
-from sim.experiments.search import REQUESTS_MAX, WAKING_SHARE, LongRun, Search, Stretch
+from sim.experiments.root import crossing, guessed, interpolated
+from sim.experiments.search import REQUESTS_MAX, WAKING_SHARE, LongRun, Pilot, Search, Stretch
 from sim.randomness.streams import SEED_MAX
 from sim.statistics.warmup import forgotten_after
 
@@ -45,6 +42,9 @@ DOUBLINGS_MAX = 2
 SECTIONS = 10
 """Of a probe, compared with its second half to find where the start ends."""
 
+NEAR_RATIO = 0.1
+"""The first rate is so near to the answer, from short probes."""
+
 SHARED = 4
 """Times the tolerance: so far apart may the shared rates be between which a seed's own answer is interpolated."""
 
@@ -62,7 +62,7 @@ class Rates:
 class Hunt:
     """All seeds, from one rate that is near the answer.
 
-    Pilot runs first show how long the start lasts there. The seeds then play the same few rates together, and each
+    Pilot runs first show how long the start lasts there, and how far from the answer it is. The seeds then play the same few rates together, and each
     finds its own breaking point between them.
     """
 
@@ -82,8 +82,10 @@ class Hunt:
 
     def steady(self) -> "tuple[Shared, tuple[float, ...]]":
         """Find each seed's rate for the deployment at work, and what the seeds showed together."""
-        shared = self._settled()
-        crossing(partial(self._pooled_gap, shared), self.near, tolerance_ratio=self.tolerance_ratio)
+        shared, pilots = self._settled()
+        gap = self.search.gap_of_runs([pilot.second_half for pilot in pilots])
+        start = guessed(self.near, gap, within_ratio=NEAR_RATIO)
+        crossing(partial(self._pooled_gap, shared), start, tolerance_ratio=self.tolerance_ratio)
         return shared, shared.rates(self.search.gap_of_runs)
 
     def _cold(self, shared: "Shared") -> tuple[float, ...]:
@@ -102,8 +104,8 @@ class Hunt:
         own = [of_seed[skipped:]] if of_seed else []
         return self.workers.map(partial(task, **same), self.seeds[skipped:], *own)
 
-    def _settled(self) -> "Shared":
-        """Find how long the start lasts, by pilot runs with seeds of their own.
+    def _settled(self) -> "tuple[Shared, list[Pilot]]":
+        """Find how long the start lasts, by pilot runs with seeds of their own; return them too.
 
         A cut that is chosen where the judged runs' beginnings and ends differ would keep the part of them that differs,
         and move their mean by more than their interval knows.
@@ -111,17 +113,18 @@ class Hunt:
         waking_s = self.search.timers.window_ms / 1000
         least_s = max(self.search.scenario.workload.warm_up_s, waking_s)
         length_s = max(LENGTH_S, 2 * least_s, waking_s / WAKING_SHARE, 2 * LONG_REQUESTS_MIN / self.near)
-        pilots = [(self.search.seed + PILOT_FIRST + step) % (SEED_MAX + 1) for step in range(PILOTS)]
+        seeds = [(self.search.seed + PILOT_FIRST + step) % (SEED_MAX + 1) for step in range(PILOTS)]
         for doublings in range(DOUBLINGS_MAX + 1):
             self.search.on_progress(f"{PILOTS} pilot runs of {length_s:,.0f} s at {self.near:,.4g} requests/s")
-            task = partial(self.tasks.settling, rate_per_s=self.near, length_s=length_s)
-            sections = forgotten_after(list(self.workers.map(task, pilots)))
+            task = partial(self.tasks.pilot, rate_per_s=self.near, length_s=length_s)
+            pilots = list(self.workers.map(task, seeds))
+            sections = forgotten_after([pilot.slow_share for pilot in pilots])
             most = self.near * length_s >= REQUESTS_MAX[self.search.engine]
             if sections is not None or most or doublings == DOUBLINGS_MAX:
                 break
             length_s *= 2
         cut_s = max(length_s * (sections or SECTIONS // 2) / SECTIONS, least_s)
-        return Shared(Stretch(cut_s, length_s - cut_s), settled=sections is not None)
+        return Shared(Stretch(cut_s, length_s - cut_s), settled=sections is not None), pilots
 
     def _pooled_gap(self, shared: "Shared", rate_per_s: float) -> float:
         """Play all seeds at one rate; return how far they are together beyond the targets."""
@@ -189,9 +192,9 @@ class _Tasks:
     tolerance_ratio: float
     near_per_s: float
 
-    def settling(self, seed: int, *, rate_per_s: float, length_s: float) -> NDArray[np.float64]:
-        """Play a pilot run; return how slow each of its sections is."""
-        return self._search(seed).settling(rate_per_s, length_s, sections=SECTIONS)
+    def pilot(self, seed: int, *, rate_per_s: float, length_s: float) -> Pilot:
+        """Play a pilot run; return how slow each of its sections is, and its second half."""
+        return self._search(seed).pilot(rate_per_s, length_s, sections=SECTIONS)
 
     def long_run(self, seed: int, *, rate_per_s: float, stretch: Stretch) -> LongRun:
         """Play one long run; keep what it says after its cut, and of its start."""
