@@ -16,8 +16,9 @@ from sim.judgement.targets import Verdict
 from sim.scenario.messages import message_share
 
 if TYPE_CHECKING:
+    from sim.experiments.long_runs import Stretch
     from sim.experiments.probe import Probe
-    from sim.experiments.search import Search, Stretch
+    from sim.experiments.search import Search
     from sim.statistics.intervals import Estimate
 
 NEAR_SHARE = 0.5

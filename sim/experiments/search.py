@@ -13,7 +13,7 @@ Law, "Simulation Modeling and Analysis", 5th ed., 2015, chapter 11 (common rando
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from math import inf, isfinite, log
 from typing import TYPE_CHECKING
@@ -21,19 +21,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.experiments.long_runs import LongRun, Pilot, Stretch, part_of, pooled, slow_share
 from sim.experiments.probe import Probe, probe_of
 from sim.experiments.waking import Timers, timers_of
 from sim.foundation.errors import UsageError
 from sim.judgement.targets import Target, Verdict, decide, targets_of
-from sim.results.metrics import NOT_JUDGED, UPTIME, metric_values, probability, statistic_of
+from sim.results.metrics import UPTIME, metric_values, statistic_of
 from sim.runners.play import play_whole
 from sim.scenario.generation import schedule
 from sim.screening import Screening, screen
-from sim.statistics.quantiles import UpperPart, pooled_quantile, upper_part
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from sim.results.result import Result
     from sim.scenario.scenario import Scenario
     from sim.scenario.schedule import Schedule
@@ -76,59 +74,6 @@ OFFERED_WEIGHT = 10.0
 
 WAKING_SHARE = 0.25
 """Of a probe at most, while its objects wake: the rest is to be played at the full rate."""
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """How much of a run is cut, and how much is judged, in simulated seconds."""
-
-    cut_s: float
-    judged_s: float
-
-    @property
-    def length_s(self) -> float:
-        """Both together."""
-        return self.cut_s + self.judged_s
-
-    def within(self, requests: int, rate_per_s: float) -> "Stretch":
-        """Return the stretch, shortened to hold at most *requests* at *rate_per_s*."""
-        shorter = min(1.0, requests / (rate_per_s * self.length_s))
-        return Stretch(self.cut_s * shorter, self.judged_s * shorter)
-
-
-@dataclass(frozen=True)
-class LongRun:
-    """What one long run says of the targets.
-
-    Attributes
-    ----------
-    samples : tuple of UpperPart or None
-        Of each target, after the cut; None of one that is not kept, or that no request has.
-    offered_ratio : float
-        Of the most loaded station.
-    start_log_ratio : float or None
-        Of the first seconds of a cold start; None where the run did not begin with one.
-    """
-
-    samples: tuple[UpperPart | None, ...]
-    offered_ratio: float
-    start_log_ratio: float | None
-
-
-@dataclass(frozen=True)
-class Pilot:
-    """What a pilot run says of how long the start lasts, and of the targets.
-
-    Attributes
-    ----------
-    slow_share : ndarray of float, shape (sections,)
-        Share of slow requests in each section.
-    second_half : LongRun
-        The start is over by then, or the run is too short.
-    """
-
-    slow_share: NDArray[np.float64]
-    second_half: LongRun
 
 
 class Search:
@@ -225,7 +170,7 @@ class Search:
         stretch = Stretch(0.0, length_s).within(REQUESTS_MAX[self.engine], rate_per_s)
         result, _ = self._play(rate_per_s, stretch, at_work=True)
         length_ms = stretch.length_s * 1000
-        return Pilot(_slow_share(result.frame, length_ms, sections), self._long_run(result, length_ms / 2))
+        return Pilot(slow_share(result.frame, length_ms, sections), self._long_run(result, length_ms / 2))
 
     def long_run(self, rate_per_s: float, stretch: Stretch, *, start_s: float) -> LongRun:
         """Play one long run; keep what it says of the targets after its cut, and in its first *start_s*."""
@@ -236,7 +181,7 @@ class Search:
 
     def _long_run(self, result: "Result", cut_ms: float, *, start_log_ratio: float | None = None) -> LongRun:
         samples = tuple(
-            _part(sample, line.statistic) if len(sample) else None
+            part_of(sample, line.statistic) if len(sample) else None
             for line, sample in zip(self.targets, self._samples(result, cut_ms), strict=True)
         )
         return LongRun(samples, max(result.offered_ratio.values(), default=0.0), start_log_ratio)
@@ -250,7 +195,7 @@ class Search:
         values: list[float | None] = []
         for line, of_runs in zip(self.targets, zip(*(run.samples for run in runs), strict=True), strict=True):
             parts = [part for part in of_runs if part is not None]
-            values.append(_pooled(parts, line.statistic) if parts else None)
+            values.append(pooled(parts, line.statistic) if parts else None)
         return self._worst(values, float(np.mean([run.offered_ratio for run in runs])))
 
     def climb(self) -> list[Probe]:
@@ -374,18 +319,6 @@ class Search:
         return screen(self.scenario.with_(**changes))
 
 
-def _part(sample: NDArray[np.float64], statistic: str) -> UpperPart:
-    """Return what the statistic of several samples together needs of one."""
-    return UpperPart(sample) if statistic == "mean" else upper_part(sample, probability(statistic))
-
-
-def _pooled(parts: Sequence[UpperPart], statistic: str) -> float:
-    """Return the statistic of all samples together."""
-    if statistic == "mean":
-        return float(np.concatenate([part.largest for part in parts]).mean())
-    return pooled_quantile(parts, probability(statistic))
-
-
 def _beyond(value: float, line: Target) -> float:
     """Return how far *value* is on the bad side of *line*, as a logarithm within :data:`GAP_MAX`."""
     if line.direction == "below":
@@ -397,19 +330,6 @@ def _bounded(ratio: float) -> float:
     if not ratio > 0:
         return -GAP_MAX
     return min(max(log(ratio), -GAP_MAX), GAP_MAX) if isfinite(ratio) else GAP_MAX
-
-
-def _slow_share(frame: "pd.DataFrame", length_ms: float, bins: int) -> NDArray[np.float64]:
-    """Share of slow requests by time of arrival, shape (bins,); slow is what 1 % of the second half exceed."""
-    arrival_ms, latency_ms = frame["arrival_ms"].to_numpy(), frame["latency_ms"].to_numpy()
-    answered = frame["outcome"].isin((*NOT_JUDGED, "ok", "timeout")).to_numpy()
-    latency_ms = np.where(answered, latency_ms, np.inf)
-    later = latency_ms[arrival_ms >= length_ms / 2]
-    line = np.partition(later, int(0.99 * len(later)))[int(0.99 * len(later))] if len(later) else 0.0
-    at = np.minimum((arrival_ms / length_ms * bins).astype(np.int64), bins - 1)
-    count = np.bincount(at, minlength=bins)
-    slow = np.bincount(at, weights=latency_ms > line, minlength=bins)
-    return np.asarray(slow / np.maximum(count, 1))
 
 
 def busiest(planned: "Schedule", requests: int) -> "Schedule":

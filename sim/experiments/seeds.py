@@ -1,7 +1,8 @@
 """All seeds of a search for capacity: how long a start lasts, and where each seed's own breaking point is.
 
-Pilot runs show after how long a start no longer shows, and about where the answer is. The seeds then play the same few rates around the answer, which
-is interpolated for all requests together. What each seed adds to it is told by leaving it out (the jackknife).
+Pilot runs show after how long a start no longer shows, and about where the answer is. The seeds then play the same few
+rates around the answer, which is interpolated for all requests together. What each seed adds to it is told by leaving
+it out (the jackknife).
 
 Sources
 -------
@@ -16,8 +17,9 @@ from math import exp, log
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sim.experiments.durations import START_S
+from sim.experiments.long_runs import LongRun, Pilot, Stretch
 from sim.experiments.root import crossing, guessed, interpolated
-from sim.experiments.search import REQUESTS_MAX, WAKING_SHARE, LongRun, Pilot, Search, Stretch
+from sim.experiments.search import REQUESTS_MAX, WAKING_SHARE, Search
 from sim.randomness.streams import SEED_MAX
 from sim.statistics.warmup import forgotten_after
 
@@ -62,8 +64,8 @@ class Rates:
 class Hunt:
     """All seeds, from one rate that is near the answer.
 
-    Pilot runs first show how long the start lasts there, and how far from the answer it is. The seeds then play the same few rates together, and each
-    finds its own breaking point between them.
+    Pilot runs first show how long the start lasts there, and how far from the answer it is. The seeds then play the
+    same few rates together, and the answer is interpolated between those.
     """
 
     def __init__(self, search: Search, near: float, *, seeds: int, tolerance_ratio: float, workers: Executor) -> None:

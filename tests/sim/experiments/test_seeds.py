@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from sim.experiments.search import LongRun, Search, Stretch
+from sim.experiments.long_runs import LongRun, Pilot, Stretch
+from sim.experiments.search import Search
 from sim.experiments.seeds import DOUBLINGS_MAX, LENGTH_S, PILOTS, SECTIONS, Hunt, Rates
 from sim.randomness.streams import SEED_MAX
 from sim.statistics.quantiles import upper_part
@@ -31,19 +31,23 @@ class Played:
         self.pilots: list[tuple[int, float]] = []
         self.judged: list[tuple[int, Stretch]] = []
 
-    def settling(self, search: Search, rate_per_s: float, length_s: float, *, sections: int) -> NDArray[np.float64]:
+    def pilot(self, search: Search, rate_per_s: float, length_s: float, *, sections: int) -> Pilot:
         """Return sections that are slow at first, and ever less so up to the start's end."""
         assert rate_per_s == pytest.approx(ANSWER_PER_S, rel=0.1)
         self.pilots.append((search.seed, length_s))
         middles_s = length_s * (np.arange(sections) + 0.5) / sections
         # Seeds are apart, and their mean is not.
         noise = 0.001 * (-1) ** search.seed * np.cos(np.arange(sections))
-        return np.asarray(0.01 + 0.04 * np.maximum(1 - middles_s / self.start_s, 0) + noise)
+        slow_share = np.asarray(0.01 + 0.04 * np.maximum(1 - middles_s / self.start_s, 0) + noise)
+        return Pilot(slow_share, self._run(search, rate_per_s, Stretch(0.0, length_s)))
 
     def long_run(self, search: Search, rate_per_s: float, stretch: Stretch, *, start_s: float) -> LongRun:
         """Return latencies whose P99 is as far from the target as the rate is beyond the answer of this seed."""
         assert start_s > 0
         self.judged.append((search.seed, stretch))
+        return self._run(search, rate_per_s, stretch)
+
+    def _run(self, search: Search, rate_per_s: float, stretch: Stretch) -> LongRun:
         beyond = self.gap(search, rate_per_s, stretch)
         latency_ms = TARGET_MS * exp(beyond) * SHAPE
         return LongRun((upper_part(latency_ms, 0.99),), 0.5, beyond)
@@ -56,7 +60,7 @@ class Played:
 def hunted(monkeypatch: pytest.MonkeyPatch, folder: Path, start_s: float, *, seed: int = 7) -> tuple[Played, Rates]:
     """Let five seeds hunt."""
     played = Played(start_s)
-    for name in ("settling", "long_run", "gap"):
+    for name in ("pilot", "long_run", "gap"):
         task = getattr(played, name)
         monkeypatch.setattr(Search, name, lambda *args, task=task, **options: task(*args, **options))
     scenario = as_one_queue(judged_by(folder, ("api_latency_ms", TARGET_MS)), **{"workload.warm_up_s": 0})

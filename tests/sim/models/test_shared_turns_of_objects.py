@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from sim import capacity, load_scenario, play
 from sim.experiments.calibration.turns import Order, turns
-from sim.experiments.search import Search, Stretch
+from sim.experiments.long_runs import Stretch
+from sim.experiments.search import Search
 from sim.foundation.errors import ScenarioError
 from sim.scenario.scenario import Scenario
 from tests.evidence.runtime_runs import SCENARIO
