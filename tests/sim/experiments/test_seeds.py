@@ -15,6 +15,7 @@ from sim.experiments.long_runs import LongRun, Pilot, Stretch
 from sim.experiments.search import Search
 from sim.experiments.seeds import DOUBLINGS_MAX, LENGTH_S, PILOTS, SECTIONS, Hunt, Rates
 from sim.randomness.streams import SEED_MAX
+from sim.scenario.scenario import Scenario
 from sim.statistics.quantiles import upper_part
 from tests.support.one_queue import as_one_queue, judged_by
 
@@ -57,13 +58,19 @@ class Played:
         return float(log(rate_per_s / ANSWER_PER_S) + np.random.default_rng(search.seed).normal(0, 0.002))
 
 
-def hunted(monkeypatch: pytest.MonkeyPatch, folder: Path, start_s: float, *, seed: int = 7) -> tuple[Played, Rates]:
+def judged(folder: Path) -> Scenario:
+    """Return a scenario with one target."""
+    return as_one_queue(judged_by(folder, ("api_latency_ms", TARGET_MS)), **{"workload.warm_up_s": 0})
+
+
+def hunted(
+    monkeypatch: pytest.MonkeyPatch, scenario: Scenario, start_s: float, *, seed: int = 7
+) -> tuple[Played, Rates]:
     """Let five seeds hunt."""
     played = Played(start_s)
     for name in ("pilot", "long_run", "gap"):
         task = getattr(played, name)
         monkeypatch.setattr(Search, name, lambda *args, task=task, **options: task(*args, **options))
-    scenario = as_one_queue(judged_by(folder, ("api_latency_ms", TARGET_MS)), **{"workload.warm_up_s": 0})
     with ThreadPoolExecutor(1) as workers:
         search = Search(scenario, seed, engine="compiled")
         return played, Hunt(search, ANSWER_PER_S, seeds=5, tolerance_ratio=0.03, workers=workers).rates()
@@ -71,7 +78,7 @@ def hunted(monkeypatch: pytest.MonkeyPatch, folder: Path, start_s: float, *, see
 
 def test_the_cut_is_chosen_by_seeds_that_are_not_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A start of three of ten sections: six are cut, since noise hides the last of what fades, but at most half."""
-    played, found = hunted(monkeypatch, tmp_path, 0.3 * LENGTH_S)
+    played, found = hunted(monkeypatch, judged(tmp_path), 0.3 * LENGTH_S)
     assert [length_s for _, length_s in played.pilots] == [LENGTH_S] * PILOTS
     assert {seed for seed, _ in played.judged} == set(range(7, 12))
     assert {seed for seed, _ in played.pilots}.isdisjoint(range(7, 12))
@@ -82,7 +89,7 @@ def test_the_cut_is_chosen_by_seeds_that_are_not_judged(monkeypatch: pytest.Monk
 
 def test_pilots_are_longer_where_the_start_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A start of seven sections of the first pilots is over by the middle of the next ones."""
-    played, found = hunted(monkeypatch, tmp_path, 0.7 * LENGTH_S)
+    played, found = hunted(monkeypatch, judged(tmp_path), 0.7 * LENGTH_S)
     lengths_s = [length_s for _, length_s in played.pilots]
     assert lengths_s == [LENGTH_S] * PILOTS + [2 * LENGTH_S] * PILOTS
     assert found.settled
@@ -91,7 +98,7 @@ def test_pilots_are_longer_where_the_start_is(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_a_start_that_no_pilot_forgets_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    played, found = hunted(monkeypatch, tmp_path, 3.5 * LENGTH_S)
+    played, found = hunted(monkeypatch, judged(tmp_path), 3.5 * LENGTH_S)
     longest_s = LENGTH_S * 2**DOUBLINGS_MAX
     assert played.pilots[-1][1] == longest_s
     assert not found.settled
@@ -99,7 +106,7 @@ def test_a_start_that_no_pilot_forgets_is_said(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_pilots_of_the_last_seeds_there_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    played, _ = hunted(monkeypatch, tmp_path, 0.1 * LENGTH_S, seed=SEED_MAX - 10)
+    played, _ = hunted(monkeypatch, judged(tmp_path), 0.1 * LENGTH_S, seed=SEED_MAX - 10)
     assert all(0 <= seed <= SEED_MAX for seed, _ in played.pilots)
     assert SECTIONS * played.judged[0][1].cut_s / LENGTH_S == pytest.approx(2)
 
@@ -112,9 +119,9 @@ def test_the_answer_is_that_of_all_requests(monkeypatch: pytest.MonkeyPatch, tmp
         return 4 * log(rate_per_s / ANSWER_PER_S) + float(np.random.default_rng(search.seed).normal(0, 0.2))
 
     monkeypatch.setattr(Played, "gap", unlike)
-    together: list[float] = []
+    scenario, together = judged(tmp_path), list[float]()
     for seed in range(0, 1_000, 5):
-        _, found = hunted(monkeypatch, tmp_path, 0.1 * LENGTH_S, seed=seed)
+        _, found = hunted(monkeypatch, scenario, 0.1 * LENGTH_S, seed=seed)
         together.append(float(np.mean(np.log(found.steady))))
         gaps += [float(np.random.default_rng(seed + step).normal(0, 0.2)) for step in range(5)]
     mixed = np.concatenate([exp(gap) * SHAPE[-2_000:] for gap in gaps])
