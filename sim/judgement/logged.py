@@ -10,11 +10,13 @@ verdict.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import exp, log, sqrt
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from sim.judgement.comparison import TOLERANCE, Agreement, equivalence, relative_error, settled_by
 from sim.models.component import Tier
-from sim.results.metrics import ended, estimate_of
+from sim.results.metrics import ended, estimate_of, probability
 from sim.statistics.intervals import Estimate
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 STATISTICS = ("p50", "p99")
 
 CLIENT, SERVER = "client", "server"
+
+OF_LOG = "of the log"
+ASSUMED = "of the log; interval assumed: independent requests of a lognormal law"
+
+NORMAL = NormalDist()
 
 SAY_WHERE = "it depends on where the clock was: say taken_at"
 
@@ -106,10 +113,27 @@ def _rows(
 
 
 def _logged(measured: "Measured", statistic: str) -> Estimate:
-    """The log's quantile; an interval that nobody gave bounds nothing but by the value itself."""
+    """The log's quantile, with the interval that is given or, where none is, an assumed one."""
     value = measured.p50_ms if statistic == "p50" else measured.p99_ms
-    low, high = measured.interval_ms(statistic) or (value, value)
-    return Estimate(value, low, high, measured.requests, "of the log")
+    known = measured.interval_ms(statistic)
+    low, high = known or _assumed(measured, statistic, value)
+    return Estimate(value, low, high, measured.requests, OF_LOG if known else ASSUMED)
+
+
+def _assumed(measured: "Measured", statistic: str, value: float) -> tuple[float, float]:
+    """The 95 % interval of a quantile of as many independent requests of the lognormal law through P50 and P99.
+
+    The standard error of the quantile q of n values is sqrt(q (1 - q) / n) over the density there (David and Nagaraja,
+    "Order Statistics", 3rd ed., 2003, section 10.2); on the logarithm that is of the normal law. Requests of one busy
+    hour depend on each other, so that the true interval is wider.
+    """
+    if not 0 < measured.p50_ms < measured.p99_ms:
+        return value, value
+    q = probability(statistic)
+    sigma = log(measured.p99_ms / measured.p50_ms) / NORMAL.inv_cdf(0.99)
+    density = NORMAL.pdf(NORMAL.inv_cdf(q)) / sigma
+    half = NORMAL.inv_cdf(0.975) * sqrt(q * (1 - q) / measured.requests) / density
+    return value * exp(-half), value * exp(half)
 
 
 def _latency_ms(frame: "pd.DataFrame", place: str, *, scenario: "Scenario") -> "NDArray[np.float64]":

@@ -6,7 +6,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from sim.judgement.comparison import Agreement
-from sim.judgement.logged import contradictions
+from sim.judgement.logged import ASSUMED, contradictions
 from sim.report.grid import Cell, Column, Grid, grid
 from sim.report.wording import INTERVAL, amount, error_span, listed, percent, span
 
@@ -22,6 +22,11 @@ CLOCK = {
         "routes.NAME.measured): both readings stand here, and a row differs only where both do."
     ),
 }
+
+INTERVALS_ASSUMED = (
+    "Intervals of the log that nobody gave (p50_low_ms, p50_high_ms under routes.NAME.measured) are assumed: "
+    "of independent lognormal latencies. They are too narrow where requests of one busy hour resemble each other."
+)
 
 NAMED_MAX = 3
 """Rows that a sentence names; the table has all."""
@@ -60,7 +65,8 @@ def clock(rows: "Sequence[LogRow]") -> str:
     places = {row.taken_at for row in rows}
     parts = [said for place, said in CLOCK.items() if place in places]
     rest = f"{sources}: answered requests of its own hours and load, beside answered ones at the played load."
-    return " ".join([*parts, rest])
+    assumed = [INTERVALS_ASSUMED] if any(row.logged.method == ASSUMED for row in rows) else []
+    return " ".join([*parts, rest, *assumed])
 
 
 def beside_log(rows: "Sequence[LogRow]", *, scenario: str) -> str:

@@ -14,7 +14,7 @@ class Measured(Table):
     p50_ms: NotNegative
     """Median latency of the answered requests."""
     p50_low_ms: NotNegative | None = None
-    """Lower end of its 95 % interval; without it no interval is known."""
+    """Lower end of its 95 % interval; without it that of independent requests of a lognormal law is assumed."""
     p50_high_ms: NotNegative | None = None
     """Upper end of it; by default the log gives no bound."""
     p99_ms: NotNegative

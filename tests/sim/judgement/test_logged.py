@@ -17,10 +17,10 @@ from sim import load_scenario
 from sim.experiments.plan import Plan
 from sim.foundation.errors import ScenarioError
 from sim.judgement.comparison import Agreement
-from sim.judgement.logged import SAY_WHERE, LogRow, beside_log, contradictions
+from sim.judgement.logged import ASSUMED, OF_LOG, SAY_WHERE, LogRow, beside_log, contradictions
 from sim.report.json_document import plan_document, text_of
+from sim.report.log_tables import INTERVALS_ASSUMED, logged
 from sim.report.log_tables import beside_log as said
-from sim.report.log_tables import logged
 from sim.report.page import report_html
 from sim.report.terminal import summary
 from sim.results.result import Result
@@ -79,6 +79,27 @@ def test_a_server_log_is_held_against_the_model_without_the_network() -> None:
     assert all(set(row.modelled) == {"server"} for row in rows)
     assert all(abs(row.errors["server"].value) < 0.03 for row in rows)
     assert contradictions(rows) == ()
+
+
+def test_an_interval_that_nobody_gave_is_that_of_lognormal_requests_and_is_said_to_be_assumed() -> None:
+    """By 4,000 logs of 5,000 requests: the interval of one holds the true quantile in 95 %."""
+    p50_ms, p99_ms = quantiles_ms()
+    rows = beside_log(with_log(p50_ms, p99_ms))
+    logs = np.random.default_rng(5).normal(size=(4_000, 5_000)) * np.log(p99_ms / p50_ms) / 2.3263
+    for row, q in zip(rows, (0.5, 0.99), strict=True):
+        assert row.logged.method == ASSUMED
+        half = np.log(row.logged.high / row.logged.value)
+        true, drawn = np.log(row.logged.value / p50_ms), np.quantile(logs, q, axis=1)
+        assert float(np.mean(np.abs(drawn - true) <= half)) == pytest.approx(0.95, abs=0.02)
+    assert INTERVALS_ASSUMED in logged(rows).caption
+
+
+def test_an_interval_that_is_given_is_used() -> None:
+    measured = {"p50_ms": 40.0, "p50_low_ms": 39.0, "p50_high_ms": 42.0, "p99_ms": 40.0, "requests": 9, "source": "x"}
+    scenario = example_plan().scenario.vary(f"routes.{ROUTE}.measured", measured)
+    of_p50, of_p99 = beside_log([replace(run, scenario=scenario) for run in example_plan().simulated])
+    assert (of_p50.logged.low, of_p50.logged.high, of_p50.logged.method) == (39.0, 42.0, OF_LOG)
+    assert of_p99.logged.low == of_p99.logged.high == 40.0, "two equal quantiles leave no law to assume"
 
 
 @pytest.mark.parametrize("server", [True, False])
