@@ -21,7 +21,7 @@ from sim.runners import workerd
 from tests.runtime.api_sequences import NOW_MS
 from tests.runtime.probe import Probe, probing
 from tests.runtime.test_workerd import children
-from tests.sim.runners.test_reference import is_running, wait_until
+from tests.support.left_running import is_running, wait_until
 
 SYSTEM: dict[str, Any] = {"d1": {}, "r2": {}, "durable_objects": {}, "ledger": {}}
 EVENTS = 150

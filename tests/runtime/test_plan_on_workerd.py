@@ -24,7 +24,7 @@ from sim.report.sentences import confirmation
 from sim.runners import workerd
 from sim.runners.runtime import DEPLOY
 from sim.runners.workerd import DISTANCES, PLAYED
-from tests.sim.runners.test_reference import is_running
+from tests.support.left_running import is_running
 
 LIVE_S = 3
 UNPLAYED = ("join", "say", "widget")

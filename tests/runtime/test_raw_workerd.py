@@ -16,7 +16,7 @@ import pytest
 from sim.runners import raw_workerd, workerd
 from tests.runtime.probe import probing
 from tests.runtime.test_workerd import ask, children, own_temporary_folder
-from tests.sim.runners.test_reference import is_running, wait_until
+from tests.support.left_running import is_running, ports_in_use, ports_of, wait_until
 
 __all__ = ["own_temporary_folder"]  # A fixture, for every test here too.
 
@@ -71,17 +71,21 @@ def test_it_is_gone_after_its_keeper_was_killed(death: signal.Signals, tmp_path:
         assert keeper.stdout is not None
         sitter = int(keeper.stdout.readline())
         (pid,) = children(sitter)
+        ports = ports_of(sitter)
         keeper.send_signal(death)
         keeper.wait()
     wait_until(lambda: not is_running(sitter) and not is_running(pid))
+    wait_until(lambda: not ports & ports_in_use())
     wait_until(lambda: list(tmp_path.iterdir()) == [])
 
 
 def test_it_is_gone_after_success_and_when_its_sitter_is_killed(tmp_path: Path) -> None:
     with workerd.serving(ALONE) as running:
         (pid,) = children(running.process.pid)
+        ports = ports_of(running.process.pid)
     assert running.process.returncode == 0
     assert not is_running(pid)
+    assert not ports & ports_in_use()
     with workerd.serving(ALONE) as running:
         (pid,) = children(running.process.pid)
         os.kill(running.process.pid, signal.SIGKILL)

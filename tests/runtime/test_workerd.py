@@ -30,7 +30,7 @@ from sim.foundation.errors import RunnerError, UsageError
 from sim.runners import live, runtime, workerd
 from tests.reference_impl.routes.test_player import operations, trees
 from tests.runtime.probe import probing
-from tests.sim.runners.test_reference import is_running, wait_until
+from tests.support.left_running import Port, is_running, ports_in_use, ports_of, wait_until
 
 KEEPER = """
 import time
@@ -200,18 +200,21 @@ def test_state_survives_in_its_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
-def _fail(way_out: type[BaseException], started: list[int], pid: int) -> None:
+def _fail(way_out: type[BaseException], started: list[int], ports: set[Port], pid: int) -> None:
     started += children(pid)
+    ports |= ports_of(pid)
     raise way_out
 
 
 @pytest.mark.parametrize("way_out", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_it_is_gone_after_an_exception(way_out: type[BaseException], tmp_path: Path) -> None:
     started: list[int] = []
+    ports: set[Port] = set()
     with pytest.raises(way_out), workerd.running() as running:
-        _fail(way_out, started, running.process.pid)
+        _fail(way_out, started, ports, running.process.pid)
     assert running.process.returncode == 0
     assert not any(map(is_running, started))
+    assert not ports & ports_in_use()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -234,9 +237,11 @@ def test_it_is_gone_after_its_keeper_was_killed(
 ) -> None:
     process, node = keeper
     (workerd_pid,) = children(node)
+    ports = ports_of(node)
     process.send_signal(death)
     process.wait()
     wait_until(lambda: not is_running(node) and not is_running(workerd_pid))
+    wait_until(lambda: not ports & ports_in_use())
     wait_until(lambda: list(tmp_path.iterdir()) == [])
 
 
@@ -244,8 +249,10 @@ def test_it_is_gone_after_its_keeper_was_killed(
 def test_a_killed_node_leaves_no_runtime_behind(keeper: tuple["subprocess.Popen[str]", int]) -> None:
     _, node = keeper
     (workerd_pid,) = children(node)
+    ports = ports_of(node)
     os.kill(node, signal.SIGKILL)
     wait_until(lambda: not is_running(workerd_pid))
+    wait_until(lambda: not ports & ports_in_use())
 
 
 def test_a_port_that_is_taken_is_one_line_of_error(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from sim import Result, Scenario, Schedule, load_scenario, run
 from sim.foundation.errors import RunnerError
 from sim.runners import live, reference, simulated
 from tests.support import schedules
+from tests.support.left_running import Port, is_running, ports_in_use, ports_of, wait_until
 
 KEEPER = """
 import sys, time
@@ -68,23 +67,6 @@ def every_route(requests: int) -> Schedule:
     )
 
 
-def is_running(pid: int) -> bool:
-    """Whether a process is there and is no zombie."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """At most half a minute."""
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"still waiting for {condition}")
-
-
 def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
     """Run *lines* in place of the reference."""
     (folder / "stand_in.py").write_text("import signal, sys, time\n" + "\n".join(lines))
@@ -112,16 +94,25 @@ def test_it_answers_while_it_runs_and_is_gone_afterwards(tmp_path: Path) -> None
         with urlopen(f"{running.deployment.http}/health") as answer:
             assert answer.status == 200
         assert list(tmp_path.iterdir())
+        ports = ports_of(running.process.pid)
     assert running.process.returncode == 0
     assert list(tmp_path.iterdir()) == []
+    assert not ports & ports_in_use()
+
+
+def _fail(way_out: type[BaseException], ports: set[Port], pid: int) -> None:
+    ports |= ports_of(pid)
+    raise way_out
 
 
 @pytest.mark.parametrize("way_out", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_it_is_gone_after_an_exception(way_out: type[BaseException], tmp_path: Path) -> None:
+    ports: set[Port] = set()
     with pytest.raises(way_out), reference.running() as running:
-        raise way_out
+        _fail(way_out, ports, running.process.pid)
     assert running.process.returncode == 0
     assert list(tmp_path.iterdir()) == []
+    assert not ports & ports_in_use()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
@@ -132,9 +123,11 @@ def test_it_is_gone_after_its_keeper_was_killed(death: signal.Signals, tmp_path:
         assert keeper.stdout is not None
         pid = int(keeper.stdout.readline())
         assert is_running(pid)
+        ports = ports_of(pid)
         keeper.send_signal(death)
         keeper.wait()
     wait_until(lambda: not is_running(pid))
+    wait_until(lambda: not ports & ports_in_use())
     wait_until(lambda: list(tmp_path.iterdir()) == [])
 
 
