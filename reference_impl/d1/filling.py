@@ -48,6 +48,7 @@ class Filler:
         """Rows that share a value of a column, as a step says."""
         self._literals: dict[Place, list[tuple[Value, int]]] = {}
         self._compared: set[Place] = set()
+        self._unsaid: set[Place] = set()
         self._parents: dict[Place, Place] = {
             (table.name, column): parent for table in tables.values() for column, parent in table.parents.items()
         }
@@ -55,6 +56,7 @@ class Filler:
         self._new = count()
         for named, reading in asked:
             self._learn(named, reading)
+        self._check_shared()
         self.sizes = self._sized(sizes, [table for _, reading in asked for table in reading.tables])
 
     # --- what the statements say ---------------------------------------------------------------------
@@ -79,8 +81,20 @@ class Filler:
                 found = self._literals.setdefault(place, [])
                 if literal(term.literal) not in [value for value, _ in found]:
                     found.append((literal(term.literal), shared))
-            elif shared and not self._tables[term.table].is_unique(term.column):
+            elif self._tables[term.table].is_unique(term.column):
+                continue
+            elif shared:
                 self._share(place, shared)
+            elif is_first and reading.searched.get(term.column.lower()) == "=":
+                self._unsaid.add(place)
+
+    def _check_shared(self) -> None:
+        """Refuse a column of which one statement says how many rows match, and another that all do."""
+        for place in sorted(self._unsaid & self._shared.keys()):
+            raise ConfigError(
+                f"matching_rows={self._shared[place]} of one statement that searches {'.'.join(place)} must be said by "
+                "all of them: without it every row of the table matches"
+            )
 
     def _share(self, place: Place, rows: int) -> None:
         """Let *rows* rows share each value of a column."""
