@@ -84,10 +84,8 @@ class Hunt:
 
     def steady(self) -> "tuple[Shared, tuple[float, ...]]":
         """Find each seed's rate for the deployment at work, and what the seeds showed together."""
-        shared, pilots = self._settled()
-        gap = self.search.gap_of_runs([pilot.second_half for pilot in pilots])
-        start = guessed(self.near, gap, within_ratio=NEAR_RATIO)
-        crossing(partial(self._pooled_gap, shared), start, tolerance_ratio=self.tolerance_ratio)
+        shared = self._settled()
+        crossing(partial(self._pooled_gap, shared), shared.start_per_s, tolerance_ratio=self.tolerance_ratio)
         return shared, shared.rates(self.search.gap_of_runs)
 
     def _cold(self, shared: "Shared") -> tuple[float, ...]:
@@ -106,8 +104,8 @@ class Hunt:
         own = [of_seed[skipped:]] if of_seed else []
         return self.workers.map(partial(task, **same), self.seeds[skipped:], *own)
 
-    def _settled(self) -> "tuple[Shared, list[Pilot]]":
-        """Find how long the start lasts, by pilot runs with seeds of their own; return them too.
+    def _settled(self) -> "Shared":
+        """Find how long the start lasts, and about where the answer is, by pilot runs with seeds of their own.
 
         A cut that is chosen where the judged runs' beginnings and ends differ would keep the part of them that differs,
         and move their mean by more than their interval knows.
@@ -126,7 +124,9 @@ class Hunt:
                 break
             length_s *= 2
         cut_s = max(length_s * (sections or SECTIONS // 2) / SECTIONS, least_s)
-        return Shared(Stretch(cut_s, length_s - cut_s), settled=sections is not None), pilots
+        gap = self.search.gap_of_runs([pilot.second_half for pilot in pilots])
+        start_per_s = guessed(self.near, gap, within_ratio=NEAR_RATIO)
+        return Shared(Stretch(cut_s, length_s - cut_s), settled=sections is not None, start_per_s=start_per_s)
 
     def _pooled_gap(self, shared: "Shared", rate_per_s: float) -> float:
         """Play all seeds at one rate; return how far they are together beyond the targets."""
@@ -147,12 +147,15 @@ class Shared:
         Of each run.
     settled : bool
         Whether the start is over by its cut.
+    start_per_s : float
+        The rate that is played first.
     found : dict of float to list of LongRun
         By rate, one of each seed.
     """
 
     stretch: Stretch
     settled: bool
+    start_per_s: float
     found: dict[float, list[LongRun]] = field(default_factory=dict)
 
     def rates(self, gap_of_runs: Callable[[Sequence[LongRun]], float]) -> tuple[float, ...]:
