@@ -4,8 +4,10 @@ Groups of five seeds are searched as ``headroom capacity`` searches them, over a
 sets of five whose interval holds the long-run answer is compared with the 95 % that it promises. Sets are drawn from
 all seeds that were searched, since a search takes minutes and a draw nothing. The truth is a closed form, or a search
 with runs many times as long, that owes nothing to what is tested: they start empty, no object is woken at a moment of
-its own, and a long warm-up that is named is cut. ``python -m tests.evidence.capacity_coverage`` writes
-docs/CAPACITY_COVERAGE.md.
+its own, no pilot chooses a cut, and so much of them is cut that the start, which fades as 1 / t, is over.
+
+``python -m tests.evidence.capacity_coverage`` writes docs/CAPACITY_COVERAGE.md. Each group that was searched is
+recorded, so that a count that was stopped goes on where it was.
 
 Sources
 -------
@@ -13,6 +15,7 @@ Schruben, "A coverage function for interval estimators of simulation response", 
 """
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -23,16 +26,17 @@ from functools import partial
 from math import log
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.experiments import search as search_module
-from sim.experiments import seeds as module
 from sim.experiments.capacity import over_seeds
+from sim.experiments.long_runs import Stretch
 from sim.experiments.search import Search
-from sim.experiments.seeds import Hunt
+from sim.experiments.seeds import LENGTH_S, LONG_REQUESTS_MIN, Hunt, Shared
 from sim.experiments.waking import Timers
 from sim.scenario.scenario import Scenario
 from sim.statistics.intervals import proportion_interval
@@ -44,10 +48,12 @@ PROMISE = (0.925, 0.975)
 TOLERANCE_RATIO = 0.03
 TARGET_MS = 200.0
 SLOW_NEAR = 77.0
-TIMES = 4
-LONG_WARM_UP_S = 1_200.0
-LONG_GROUPS = 4
+TIMES = 8
+LONG_WARM_UP_S = 2_400.0
+LONG_GROUPS = 6
+LONG_FIRST = 1_000_003
 PAGE = Path("docs/CAPACITY_COVERAGE.md")
+RECORD = Path("reports/baselines/capacity_coverage.jsonl")
 Tell = Callable[[str], None]
 
 
@@ -124,18 +130,35 @@ class Row:
         return f"{self.truth:,.1f}{error}"
 
 
-def searched(
-    scenario: Scenario, near: float, *, first: int, groups: int, workers: Executor, tell: Tell, long: bool = False
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Search *groups* of five seeds, side by side; return the rates, shape (groups * 5,), and the cut of each group."""
-    rates: list[float] = []
-    cuts: list[float] = []
-    tasks = partial(_group, scenario, near, long=long)
-    for group, (found, cut_s) in enumerate(workers.map(tasks, range(first, first + SEEDS * groups, SEEDS))):
-        rates += found
-        cuts.append(cut_s)
-        tell(f"{scenario.name}: group {group + 1} of {groups}: {over_seeds(found)}, cut {cut_s:g} s")
-    return np.array(rates), np.array(cuts)
+@dataclass
+class Record:
+    """The groups that were searched, a line each: what was asked, the pseudo-values and the cut."""
+
+    path: Path
+    tell: Tell
+
+    def searched(
+        self, title: str, scenario: Scenario, near: float, *, first: int, groups: int, workers: Executor, long: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Search the groups of five seeds that are not there; return all rates, shape (groups * 5,), and the cuts."""
+        asked = {"scenario": title, "warm_up_s": scenario.workload.warm_up_s, "long": long}
+        there = self._there(asked)
+        seeds = [first + SEEDS * group for group in range(groups)]
+        missing = [seed for seed in seeds if seed not in there]
+        tasks = partial(_group, scenario, near, long=long)
+        for seed, (found, cut_s) in zip(missing, workers.map(tasks, missing), strict=True):
+            there[seed] = (list(found), cut_s)
+            line = json.dumps({**asked, "seed": seed, "rates": list(found), "cut_s": cut_s})
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+            self.tell(f"{title}: {len(there)} groups: {over_seeds(found)}, cut {cut_s:g} s")
+        rates = [rate for seed in seeds for rate in there[seed][0]]
+        return np.array(rates), np.array([there[seed][1] for seed in seeds])
+
+    def _there(self, asked: dict[str, Any]) -> dict[int, tuple[list[float], float]]:
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        rows = [json.loads(line) for line in lines]
+        return {row["seed"]: (row["rates"], row["cut_s"]) for row in rows if asked.items() <= row.items()}
 
 
 def _group(scenario: Scenario, near: float, seed: int, *, long: bool) -> tuple[tuple[float, ...], float]:
@@ -148,23 +171,27 @@ def _group(scenario: Scenario, near: float, seed: int, *, long: bool) -> tuple[t
 
 @contextmanager
 def _long_from_empty() -> Iterator[None]:
-    """Make runs many times as long, and wake no object at a moment of its own."""
-    longer = {name: TIMES * getattr(module, name) for name in ("LENGTH_S", "LONG_REQUESTS_MIN")}
+    """Make runs many times as long, cut what is named and nothing else, and wake no object at a moment of its own."""
     most = {"compiled": TIMES * search_module.REQUESTS_MAX["compiled"]}
     with (
-        # Their warm-up is named, so no pilot is to make them longer still, and then shorter by the bound of requests.
-        patch.multiple(module, **longer, DOUBLINGS_MAX=0),
+        patch.object(Hunt, "_settled", _as_named),
         patch.dict(search_module.REQUESTS_MAX, most),
         patch.object(search_module, "timers_of", lambda _: Timers({}, {})),
     ):
         yield
 
 
-def long_run(scenario: Scenario, near: float, *, groups: int, workers: Executor, tell: Tell) -> tuple[float, float]:
+def _as_named(hunt: Hunt) -> Shared:
+    cut_s = hunt.search.scenario.workload.warm_up_s
+    judged_s = max(TIMES * LENGTH_S - cut_s, TIMES * LONG_REQUESTS_MIN / hunt.near)
+    return Shared(Stretch(cut_s, judged_s), settled=True, start_per_s=hunt.near)
+
+
+def long_run(record: Record, title: str, scenario: Scenario, near: float, workers: Executor) -> tuple[float, float]:
     """Return the answer of long runs from empty, after a long warm-up, over many seeds; and its relative error."""
     named = {"workload.warm_up_s": LONG_WARM_UP_S, "workload.duration_s": 2 * LONG_WARM_UP_S}
-    rates, _ = searched(
-        scenario.with_(**named), near, first=1_000_003, groups=groups, workers=workers, tell=tell, long=True
+    rates, _ = record.searched(
+        title, scenario.with_(**named), near, first=LONG_FIRST, groups=LONG_GROUPS, workers=workers, long=True
     )
     logs = np.log(rates)
     return float(np.exp(logs.mean())), float(logs.std(ddof=1) / np.sqrt(logs.size))
@@ -177,12 +204,14 @@ def main() -> int:
     parser.add_argument("--launch-groups", type=int, default=20, help="the same of launch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=PAGE)
+    parser.add_argument("--record", type=Path, default=RECORD, help="remove it to count everything anew")
     asked = parser.parse_args()
     kept = True
 
     def tell(what: str) -> None:
         sys.stderr.write(f"{what}\n")
 
+    record = Record(asked.record, tell)
     with TemporaryDirectory() as name, ProcessPoolExecutor(os.cpu_count()) as workers:
         folder = Path(name)
         plans: list[tuple[str, Scenario, float, float | None, int, tuple[float, ...]]] = [
@@ -194,13 +223,15 @@ def main() -> int:
         for title, scenario, near, closed_form, groups, warm_ups in plans:
             truth, error_ratio = (closed_form, 0.0) if closed_form else (0.0, 0.0)
             if not truth:
-                truth, error_ratio = long_run(scenario, near, groups=LONG_GROUPS, workers=workers, tell=tell)
+                truth, error_ratio = long_run(record, title, scenario, near, workers)
                 tell(f"{title}: long run {truth:,.1f} ± {100 * error_ratio:.2f} %")
             before = asked.out.read_text(encoding="utf-8") if asked.out.exists() else ""
             lines: list[str] = []
             for warm_up_s in warm_ups:
                 asked_for = scenario.with_(**{"workload.warm_up_s": warm_up_s, "workload.duration_s": 1_200})
-                rates, cuts = searched(asked_for, near, first=asked.seed + 1, groups=groups, workers=workers, tell=tell)
+                rates, cuts = record.searched(
+                    title, asked_for, near, first=asked.seed + 1, groups=groups, workers=workers, long=False
+                )
                 row = Row(title, warm_up_s, truth, error_ratio, rates, cuts)
                 lines.append(row.line(SETS, asked.seed))
                 tell(lines[-1])
@@ -221,13 +252,14 @@ def page(lines: list[str], *, seed: int) -> str:
     command = f"python -m tests.evidence.capacity_coverage --groups N --launch-groups M --seed {seed}"
     return f"""# Coverage of a capacity's interval
 
-Written by `{command}`, which counts anew the scenarios of which it is given groups; not edited by
-hand.
+Written by `{command}`
+from groups that it records in [capacity_coverage.jsonl](../{RECORD}): it searches those that are missing there.
+Not edited by hand.
 
 Groups of five seeds are searched as `headroom capacity` does. Of {SETS} sets of five seeds, drawn from all that were
 searched, those are counted whose 95 % interval holds the long-run answer: promised are
 {100 * PROMISE[0]:g} to {100 * PROMISE[1]:g} %. The long-run answer of M/M/1 is the closed form, that of the others a
-search with runs four times as long, with its standard error; they start empty, and at least
+search with runs {TIMES} times as long, with its standard error; they start empty, and
 {LONG_WARM_UP_S:,.0f} s of each are cut. In the searches that are tested each object is woken at a moment of its own
 ([waking.py](../sim/experiments/waking.py)). *Slow launch* is launch with twenty organisations and slower
 services: the same flush storm after an empty start, in a thirtieth of the requests. *Cut* is the start that
