@@ -83,7 +83,7 @@ def pooled(parts: Sequence[UpperPart], statistic: str) -> float:
     return pooled_quantile(parts, probability(statistic))
 
 
-def slow_share(frame: "pd.DataFrame", length_ms: float, bins: int) -> NDArray[np.float64]:
+def slow_share(frame: "pd.DataFrame", length_ms: float, *, bins: int) -> NDArray[np.float64]:
     """Share of slow requests by time of arrival, shape (bins,); slow is what 1 % of the second half exceed."""
     arrival_ms, latency_ms = frame["arrival_ms"].to_numpy(), frame["latency_ms"].to_numpy()
     answered = frame["outcome"].isin((*NOT_JUDGED, "ok", "timeout")).to_numpy()

@@ -170,7 +170,7 @@ class Search:
         stretch = Stretch(0.0, length_s).within(REQUESTS_MAX[self.engine], rate_per_s)
         result, _ = self._play(rate_per_s, stretch, at_work=True)
         length_ms = stretch.length_s * 1000
-        return Pilot(slow_share(result.frame, length_ms, sections), self._long_run(result, length_ms / 2))
+        return Pilot(slow_share(result.frame, length_ms, bins=sections), self._long_run(result, length_ms / 2))
 
     def long_run(self, rate_per_s: float, stretch: Stretch, *, start_s: float) -> LongRun:
         """Play one long run; keep what it says of the targets after its cut, and in its first *start_s*."""

@@ -95,12 +95,12 @@ class UpperPart:
     Attributes
     ----------
     largest : ndarray, shape (m,)
-    left_out : int
+    smaller_values : int
         Values of the sample that are at most as large as all of these.
     """
 
     largest: Array
-    left_out: int = 0
+    smaller_values: int = 0
 
 
 def upper_part(values: Array, probability: float) -> UpperPart:
@@ -113,8 +113,11 @@ def upper_part(values: Array, probability: float) -> UpperPart:
 
 def pooled_quantile(parts: Sequence[UpperPart], probability: float) -> float:
     """Return the percentile of all samples together, as :func:`quantile`; a part that does not reach it bounds it."""
-    values, left_out = np.concatenate([part.largest for part in parts]), sum(part.left_out for part in parts)
-    rank = _rank(values.size + left_out, probability) - left_out
+    values, smaller_values = (
+        np.concatenate([part.largest for part in parts]),
+        sum(part.smaller_values for part in parts),
+    )
+    rank = _rank(values.size + smaller_values, probability) - smaller_values
     return float(_at_ranks(values, [max(rank, 1)])[0])
 
 

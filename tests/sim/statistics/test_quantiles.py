@@ -44,9 +44,9 @@ def test_percentile_of_several_samples_is_that_of_all_their_values(samples: list
     """From their upper parts alone, unless a sample has more beyond it than is kept."""
     pooled = quantile(np.concatenate(samples), share)
     parts = [upper_part(np.array(sample), share) for sample in samples]
-    assert [part.left_out + len(part.largest) for part in parts] == [len(sample) for sample in samples]
+    assert [part.smaller_values + len(part.largest) for part in parts] == [len(sample) for sample in samples]
     found = pooled_quantile(parts, share)
-    if all(not part.left_out or part.largest.min() <= pooled for part in parts):
+    if all(not part.smaller_values or part.largest.min() <= pooled for part in parts):
         assert found == pooled
     else:
         assert found >= pooled
