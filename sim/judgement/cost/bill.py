@@ -7,7 +7,7 @@ Prices, inclusions and rounding: the provider's pricing pages, as facts of a pla
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, fsum
 from typing import TYPE_CHECKING
 
 from sim.foundation.errors import UsageError
@@ -167,7 +167,7 @@ def rounding_notes(lines: Iterable[CostLine]) -> Iterator[str]:
     silent = [line for line in lines if line.rounding_confidence == "A" and line.if_rounded_usd > line.usd + CENT / 2]
     if silent:
         named = ", ".join(f"{line.component}.{line.meter}" for line in silent)
-        more = sum(line.if_rounded_usd - line.usd for line in silent)
+        more = fsum(line.if_rounded_usd - line.usd for line in silent)
         yield (
             f"Of {named} the provider does not say whether it rounds up: billed pro rata [A]; if it does, the bill "
             f"is {more:,.2f} USD higher."

@@ -6,6 +6,7 @@ by that one, whatever the day, and the bill says so: a price of the past is near
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
+from math import fsum
 from typing import TYPE_CHECKING
 
 from sim.foundation.errors import ScenarioError
@@ -64,7 +65,7 @@ def dated_notes(
         first = since(rivals[0], platform)
         last = first - dt.timedelta(days=1)
         new = f"by the {rivals[0].unit}"
-        after = sum(usd(one, usage[one.name]) for one in stated)
+        after = fsum(usd(one, usage[one.name]) for one in stated)
         if not events:
             yield (
                 f"{rivals[0].name}: billed {new}, the price from {first}. Until {last} the price is by {old.unit}: say "

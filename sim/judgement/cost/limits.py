@@ -8,7 +8,7 @@ stored and never deleted, the day's peak for a rate.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import ceil
+from math import ceil, fsum
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -165,8 +165,8 @@ def _calls(traffic: Traffic, first: MonthVolume) -> Iterator[Reached]:
 def _stored(traffic: Traffic, name: str, requests: float) -> tuple[float, float]:
     """What each request leaves on a meter of storage, and what is there from the first day."""
     scale = traffic.stored_scale(name)
-    each = scale * sum(stored for (meter, _, _), stored in traffic.stored_gb().items() if meter == name)
-    kept = scale * sum(kept for (_, meter), kept in traffic.kept_gb().items() if meter == name)
+    each = scale * fsum(stored for (meter, _, _), stored in traffic.stored_gb().items() if meter == name)
+    kept = scale * fsum(kept for (_, meter), kept in traffic.kept_gb().items() if meter == name)
     return each, kept + traffic.usage(requests).get(name, 0.0)
 
 

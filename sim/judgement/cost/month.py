@@ -9,7 +9,7 @@ to hibernate unbilled.
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import fsum, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +75,7 @@ class Cost(Shown):
     @property
     def month_usd(self) -> float:
         """The sum of all lines that have a price: a lower bound where :attr:`unpriced` is not empty."""
-        return sum(line.usd for line in self.lines)
+        return fsum(line.usd for line in self.lines)
 
     @property
     def unpriced(self) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ class Cost(Shown):
     @property
     def usd_per_1000_requests(self) -> float:
         """What a thousand requests of all kinds in :attr:`counted` cost, the plan's fee included."""
-        requests = sum(self.counted.values()) or self.requests_per_month
+        requests = fsum(self.counted.values()) or self.requests_per_month
         return self.month_usd / requests * 1000 if requests else 0.0
 
     @property

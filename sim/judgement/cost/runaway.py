@@ -10,7 +10,7 @@ use is billed beside it until they are stopped; what comes by no Worker request 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf
+from math import fsum, inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -195,8 +195,8 @@ def _priced(name: str, sentence: str, amounts: dict[str, float], *, traffic: Tra
         meter = traffic.meters.get(meter_name)
         if meter is not None and meter.price in facts.facts and amount > 0 and not meter.once:
             lines[meter_name] = amount / meter.per * number(facts, meter.price)
-    hour_usd = sum(lines.values())
-    counted_usd = sum(usd for meter_name, usd in lines.items() if traffic.meters[meter_name].spending_limit)
+    hour_usd = fsum(lines.values())
+    counted_usd = fsum(usd for meter_name, usd in lines.items() if traffic.meters[meter_name].spending_limit)
     stops = counted_usd > 0
     beside = sorted({traffic.meters[one].component for one in lines if not traffic.meters[one].spending_limit})
     if not stops:

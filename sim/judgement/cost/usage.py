@@ -11,6 +11,7 @@ that wait behind the output gate may overlap and are added up all the same: a ho
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import fsum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,9 +99,9 @@ class Traffic:
         """
         scheduled = self._scheduled()
         messages = message_routes(self.scenario.routes)  # They come beside the volume, in proportion to it.
-        drawn = sum(share for name, share in self.mix.share.items() if name not in scheduled and name not in messages)
+        drawn = fsum(share for name, share in self.mix.share.items() if name not in scheduled and name not in messages)
         on_top = self.recorded is not None and self.scenario.demand is None
-        rest = requests_per_month if on_top else max(requests_per_month - sum(scheduled.values()), 0.0)
+        rest = requests_per_month if on_top else max(requests_per_month - fsum(scheduled.values()), 0.0)
         return {
             name: scheduled[name] if name in scheduled else rest * share / drawn if drawn else 0.0
             for name, share in self.mix.share.items()
@@ -347,7 +348,7 @@ class Traffic:
         stored = self.stored_gb()
         for instance in self.scenario.system.instances.values():
             for limit in self._limits(instance, plan):
-                each_gb = sum(
+                each_gb = fsum(
                     amount * (self._fullest(owner, caller) if limit.per == "key" else 1.0)
                     for (name, owner, caller), amount in stored.items()
                     if name == limit.meter and instance.name in (owner, caller)
