@@ -1,7 +1,7 @@
 """What one long run is asked for, and what it says: its length, and a part of it that all seeds are judged by.
 
 A run of millions of requests is looked at where it was played, and only what a statistic of all seeds together needs of
-it goes on: of a P99 the slowest hundredth.
+it goes on: of a P99 the slowest twentieth.
 """
 
 from collections.abc import Sequence

@@ -175,7 +175,7 @@ class Shared:
 
     @property
     def known_of_start(self) -> list[dict[float, float]]:
-        """The same of the first :data:`START_S`, of the runs that began with a cold start."""
+        """Of each seed: how far the first :data:`START_S` were beyond the targets, by rate, where a run began cold."""
         return [_known(runs) for runs in self._of_seeds]
 
     @property
