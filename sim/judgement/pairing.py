@@ -7,9 +7,11 @@ and each request that parts from its twin says in which component.
 
 Sources
 -------
-Künsch, "The jackknife and the bootstrap for general stationary observations", Ann. Statist. 17, 1989 (moving blocks:
-requests that follow each other share queues). Rousseeuw and Croux, "Alternatives to the median absolute deviation",
-JASA 88, 1993 (1.4826 times the median absolute deviation estimates a normal standard deviation).
+Politis and Romano, "A circular block-resampling procedure for stationary data", in LePage and Billard (eds.),
+Exploring the Limits of Bootstrap, 1992 (blocks, since requests that follow each other share queues; circular, since
+moving blocks draw the first and last requests less often, and a cold start is there). Rousseeuw and Croux,
+"Alternatives to the median absolute deviation", JASA 88, 1993 (1.4826 times the median absolute deviation estimates a
+normal standard deviation).
 """
 
 from dataclasses import dataclass, field
@@ -142,11 +144,11 @@ def _errors(simulated_ms: Array, measured_ms: Array, *, seed: int) -> dict[float
     length = ceil(sqrt(n))
     blocks = ceil(n / length)
     unit = uniforms(stream_key(seed, "pairing"), np.arange(RESAMPLES * blocks, dtype=np.int64))
-    starts = (unit * (n - length + 1)).astype(np.int64).reshape(RESAMPLES, blocks)
+    starts = (unit * n).astype(np.int64).reshape(RESAMPLES, blocks)
     within = np.arange(length)
     resampled = np.empty((RESAMPLES, len(PROBABILITIES)))
     for row, first in enumerate(starts):
-        chosen = (first[:, None] + within).ravel()[:n]
+        chosen = (first[:, None] + within).ravel()[:n] % n
         resampled[row] = _ratio(simulated_ms[chosen], measured_ms[chosen])
     value = _ratio(simulated_ms, measured_ms)
     low, high = np.quantile(resampled, [0.025, 0.975], axis=0)

@@ -63,6 +63,23 @@ def test_interval_of_a_known_error_is_narrow_and_holds_it(frame: pd.DataFrame) -
         assert error.high - error.low < 1e-6
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("first", [True, False])
+def test_interval_holds_the_error_of_a_slow_start_and_of_a_slow_end(
+    frame: pd.DataFrame, seed: int, *, first: bool
+) -> None:
+    """The requests beyond the P99 are the first (or the last) ones: moving blocks seldom draw them (seen in launch)."""
+    some, slow = 1_500, 20
+    fading = (1 - np.arange(some) / slow).clip(0)
+    share = fading if first else fading[::-1]
+    noise_ms = np.random.default_rng(seed).normal(0.0, 0.1, some)
+    requests = frame.iloc[:some]
+    simulated = requests.assign(latency_ms=requests["latency_ms"] + 300.0 * share)
+    measured = simulated.assign(latency_ms=simulated["latency_ms"] + 10.0 * share + noise_ms)
+    for error in pair_frames(simulated, measured, seed=seed).errors.values():
+        assert error.low <= error.value <= error.high
+
+
 def test_other_ends_are_counted_apart(frame: pd.DataFrame) -> None:
     ends = frame["outcome"].astype(str).to_numpy().copy()
     ends[:7] = "timeout"
