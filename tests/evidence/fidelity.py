@@ -21,6 +21,7 @@ from sim import Pairing, Result, Scenario, SimError, load_scenario, pair, play, 
 from sim.runners import reference, runtime
 from tests.evidence import fidelity_recording as recording
 from tests.evidence.fidelity_recording import Conditions, Reference, Runtime
+from tests.evidence.fidelity_scores import Scores
 from tests.evidence.fidelity_workerd_text import cheaper, goals
 from tests.evidence.fidelity_workerd_text import text as workerd_text
 from tests.evidence.runtime_runs import first_in_line
@@ -141,8 +142,9 @@ def _verdict(found: Sequence[Paired]) -> str:
     return f"{promise}: missed by {', '.join(missed)}." if missed else f"{promise}: held at every utilization."
 
 
-def page(kept: Reference, runs: dict[float, list[Result]], scored: Runtime) -> str:
+def page(kept: Reference, runs: dict[float, list[Result]], scorings: Sequence[Runtime]) -> str:
     """Return docs/FIDELITY.md."""
+    scored = scorings[-1]
     head = [
         "# Fidelity",
         "",
@@ -156,7 +158,12 @@ def page(kept: Reference, runs: dict[float, list[Result]], scored: Runtime) -> s
         "An error is predicted (or simulated) against measured: +2 % says that the prediction is 2 % too high.",
         "",
     ]
-    return "\n".join(head) + "\n" + "\n".join([reference_text(paired(runs)), workerd_text(scored.scores)])
+    return "\n".join(head) + "\n" + "\n".join([reference_text(paired(runs)), workerd_text(by_date(scorings))])
+
+
+def by_date(scorings: Sequence[Runtime]) -> dict[str, Scores]:
+    """Return the scores by the heading that they have in tables."""
+    return {f"{one.conditions.started:%-d %b %Y, %H:%M}": one.scores for one in scorings}
 
 
 def conditions(found: Conditions) -> str:
@@ -167,12 +174,12 @@ def conditions(found: Conditions) -> str:
     )
 
 
-def why(text: str, scored: Runtime) -> str:
+def why(text: str, scorings: Sequence[Runtime]) -> str:
     """Return docs/FIDELITY_WORKERD.md with its tables made anew."""
     tables = {
-        "conditions": conditions(scored.conditions),
-        "goals": goals(scored.scores),
-        "cheaper": cheaper(scored.scores),
+        "conditions": "\n".join(f"- {conditions(one.conditions)}" for one in scorings),
+        "goals": goals(by_date(scorings)),
+        "cheaper": cheaper(scorings[-1].scores),
     }
     for name, table in tables.items():
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
@@ -185,9 +192,9 @@ def why(text: str, scored: Runtime) -> str:
 
 def write_pages() -> None:
     """Write both pages from the recording."""
-    scored = recording.load_runtime()
-    PAGE.write_text(page(recording.load_reference(), recording.load_runs(), scored), "utf-8")
-    WHY.write_text(why(WHY.read_text("utf-8"), scored), "utf-8")
+    scorings = recording.load_scorings()
+    PAGE.write_text(page(recording.load_reference(), recording.load_runs(), scorings), "utf-8")
+    WHY.write_text(why(WHY.read_text("utf-8"), scorings), "utf-8")
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 Each run on the paced reference is a file of its own (``reference_UTILIZATION_SEED.parquet``, as ``--save`` writes it),
 so the model is played anew whenever the pages are; ``reference.json`` says when and on what. Of the real runtime the
-recording keeps scores and quantiles (``runtime.json``): its runs hold half a million requests.
+recording keeps scores and quantiles (``runtime.json``): its runs hold half a million requests. Scorings before the last
+one stay beside it under their time (``runtime_20261126T1637.json``), since a machine has good and bad days; who changes
+the model or how it is calibrated removes them.
 """
 
 import os
@@ -39,6 +41,11 @@ class Conditions(BaseModel):
     load_before: float
     load_after: float
     """Load averages of the machine over a minute; the measurement itself makes about 2."""
+
+    @property
+    def started(self) -> datetime:
+        """When it began, in UTC."""
+        return datetime.fromisoformat(self.started_utc)
 
 
 class Reference(BaseModel):
@@ -120,9 +127,19 @@ def load_runtime(folder: Path = FOLDER) -> Runtime:
     return Runtime.model_validate_json(runtime_file(folder).read_text("utf-8"))
 
 
+def load_scorings(folder: Path = FOLDER) -> list[Runtime]:
+    """Return every scoring of the real runtime that is kept, oldest first: the last is that of :func:`load_runtime`."""
+    earlier = [Runtime.model_validate_json(path.read_text("utf-8")) for path in sorted(folder.glob("runtime_*.json"))]
+    return [*earlier, load_runtime(folder)]
+
+
 def save_runtime(found: Runtime, folder: Path = FOLDER) -> None:
-    """Write the recording of the real runtime, whole or not at all."""
+    """Write the recording of the real runtime, whole or not at all; the one that is there is kept under its time."""
     folder.mkdir(parents=True, exist_ok=True)
+    if runtime_file(folder).exists():
+        before = load_runtime(folder)
+        with whole_file(folder / f"runtime_{before.conditions.started:%Y%m%dT%H%M}.json") as file:
+            file.write(text_of(before).encode())
     with whole_file(runtime_file(folder)) as file:
         file.write(text_of(found).encode())
 

@@ -1,6 +1,6 @@
 """What ``docs/FIDELITY.md`` and ``docs/FIDELITY_WORKERD.md`` say of the real runtime, from recorded scores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -18,8 +18,9 @@ from tests.evidence.fidelity_scores import (
 )
 
 
-def text(found: Scores) -> str:
-    """Return the tables of a scoring, as a page has them."""
+def text(scorings: Mapping[str, Scores]) -> str:
+    """Return the goals of all scorings, and the tables of the last one, as a page has them."""
+    found = list(scorings.values())[-1]
     covered, intervals = found.coverage()
     late = sum(one.late_runs for one in found.scores if one.load < 1)
     lines = [
@@ -29,7 +30,9 @@ def text(found: Scores) -> str:
         "",
         _saturation(found),
         "",
-        goals(found),
+        goals(scorings),
+        "",
+        "What follows is of the last of these scorings.",
         "",
         "| load | requests/s | statistic | predicted [90 %] | measured: median (least to most) | error | runs within |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
@@ -50,8 +53,18 @@ def text(found: Scores) -> str:
     return "\n".join(lines) + "\n"
 
 
-def goals(found: Scores) -> str:
-    """Return the table of the goals: what was promised, what was found, and whether it was kept."""
+def goals(scorings: Mapping[str, Scores]) -> str:
+    """Return the table of the goals: what was promised, and what each scoring found, by when it was made."""
+    found = [_goals(scores) for scores in scorings.values()]
+    lines = ["| goal | " + " | ".join(scorings) + " |", "| --- |" + " --- |" * len(scorings)]
+    for rows in zip(*found, strict=True):
+        cells = [f"{seen}, {'met' if met else '**missed**'}" for _, seen, met in rows]
+        lines.append(f"| {rows[0][0]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _goals(found: Scores) -> list[tuple[str, str, bool]]:
+    """Return the goals of one scoring: what was promised, what was found, and whether it was kept."""
     covered, intervals = found.coverage()
     rows = [
         (
@@ -73,8 +86,7 @@ def goals(found: Scores) -> str:
             intervals > 0 and covered >= COVERAGE_GOAL * intervals,
         )
     )
-    lines = ["| goal | found | |", "| --- | --- | --- |"]
-    return "\n".join(lines + [f"| {goal} | {seen} | {'met' if met else '**missed**'} |" for goal, seen, met in rows])
+    return rows
 
 
 def cheaper(found: Scores) -> str:

@@ -97,15 +97,28 @@ def test_a_run_that_was_saved_is_simulated_as_the_one_that_was_played(runs: dict
 
 
 def test_pages_say_what_was_recorded(runs: dict[float, list[Result]]) -> None:
-    again, scored = f"{fidelity.COMMAND} --only pages", recording.load_runtime()
-    assert fidelity.PAGE.read_text("utf-8") == fidelity.page(recording.load_reference(), runs, scored), again
+    again, scorings = f"{fidelity.COMMAND} --only pages", recording.load_scorings()
+    assert fidelity.PAGE.read_text("utf-8") == fidelity.page(recording.load_reference(), runs, scorings), again
     text = fidelity.WHY.read_text("utf-8")
-    assert text == fidelity.why(text, scored), again
+    assert text == fidelity.why(text, scorings), again
 
 
 def test_a_page_without_its_places_is_not_written() -> None:
     with pytest.raises(AssertionError, match="no place for the table conditions"):
-        fidelity.why("# Nothing", recording.load_runtime())
+        fidelity.why("# Nothing", recording.load_scorings())
+
+
+def test_a_scoring_stays_beside_the_next(tmp_path: Path) -> None:
+    last = recording.load_runtime()
+    first, second, third = (
+        last.model_copy(update={"conditions": last.conditions.model_copy(update={"started_utc": started})})
+        for started in ("2026-01-31T23:59:00+00:00", "2026-02-01T00:01:00+00:00", "2026-02-01T07:00:00+00:00")
+    )
+    for one in (first, second, third):
+        recording.save_runtime(one, tmp_path)
+    assert recording.load_scorings(tmp_path) == [first, second, third]
+    assert recording.load_runtime(tmp_path) == third
+    assert list(fidelity.by_date([first, third])) == ["31 Jan 2026, 23:59", "1 Feb 2026, 07:00"]
 
 
 def test_what_is_recorded_takes_the_place_of_what_was(tmp_path: Path, runs: dict[float, list[Result]]) -> None:

@@ -13,7 +13,8 @@ from sim.results.storage import load_run
 from sim.runners.play import play
 from sim.scenario.generation import schedule
 from sim.scenario.scenario import load_scenario
-from tests.evidence.fidelity_recording import load_runtime
+from tests.evidence.fidelity import by_date
+from tests.evidence.fidelity_recording import load_scorings
 from tests.evidence.fidelity_workerd_text import goals
 from tests.project.tidy import ROOT
 
@@ -67,7 +68,7 @@ def speed() -> str:
 
 def runtime() -> str:
     """What was promised of predictions of the real runtime, and what was found."""
-    return goals(load_runtime().scores)
+    return goals(by_date(load_scorings()))
 
 
 TABLES: dict[str, Callable[[], str]] = {"runtime": runtime, "fidelity": fidelity, "speed": speed}
