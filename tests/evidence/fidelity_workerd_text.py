@@ -32,7 +32,7 @@ def text(scorings: Mapping[str, Scores]) -> str:
         "",
         goals(scorings),
         "",
-        "What follows is of the last of these scorings.",
+        "All else on this page is of the last scoring.",
         "",
         "| load | requests/s | statistic | predicted [90 %] | measured: median (least to most) | error | runs within |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
