@@ -49,6 +49,8 @@ PROMISE = (0.925, 0.975)
 TOLERANCE_RATIO = 0.03
 TARGET_MS = 200.0
 SLOW_NEAR = 77.0
+WARM_UPS_S = (60.0, 180.0, 600.0)
+TITLES = ("M/M/1", "slow launch", "launch")
 TIMES = 8
 LONG_WARM_UP_S = 2_400.0
 LONG_GROUPS = 6
@@ -203,6 +205,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--groups", type=int, default=80, help="groups of five seeds, of the small scenarios; 0: none")
     parser.add_argument("--launch-groups", type=int, default=20, help="the same of launch")
+    parser.add_argument("--warm-ups-s", type=float, nargs="+", default=WARM_UPS_S, help="rows that are counted")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=PAGE)
     parser.add_argument("--record", type=Path, default=RECORD, help="remove it to count everything anew")
@@ -215,37 +218,41 @@ def main() -> int:
     record = Record(asked.record, tell)
     with TemporaryDirectory() as name, ProcessPoolExecutor(os.cpu_count()) as workers:
         folder = Path(name)
-        plans: list[tuple[str, Scenario, float, float | None, int, tuple[float, ...]]] = [
-            ("M/M/1", one_queue(_in(folder, "queue")), 170.0, MU_PER_S - log(100) / 0.2, asked.groups, (60,)),
-            ("slow launch", slow_launch(_in(folder, "slow")), SLOW_NEAR, None, asked.groups, (60, 180, 600)),
-            ("launch", launch(_in(folder, "launch")), 3_850.0, None, asked.launch_groups, (60, 180, 600)),
+        plans: list[tuple[str, Scenario, float, float | None, int]] = [
+            ("M/M/1", one_queue(_in(folder, "queue")), 170.0, MU_PER_S - log(100) / 0.2, asked.groups),
+            ("slow launch", slow_launch(_in(folder, "slow")), SLOW_NEAR, None, asked.groups),
+            ("launch", launch(_in(folder, "launch")), 3_850.0, None, asked.launch_groups),
         ]
-        plans = [plan for plan in plans if plan[4]]
-        for title, scenario, near, closed_form, groups, warm_ups in plans:
+        for title, scenario, near, closed_form, groups in (plan for plan in plans if plan[4]):
             truth, error_ratio = (closed_form, 0.0) if closed_form else (0.0, 0.0)
             if not truth:
                 truth, error_ratio = long_run(record, title, scenario, near, workers)
                 tell(f"{title}: long run {truth:,.1f} ± {100 * error_ratio:.2f} %")
-            before = asked.out.read_text(encoding="utf-8") if asked.out.exists() else ""
-            lines: list[str] = []
-            for warm_up_s in warm_ups:
+            for warm_up_s in asked.warm_ups_s if not closed_form else asked.warm_ups_s[:1]:
                 asked_for = scenario.with_(**{"workload.warm_up_s": warm_up_s, "workload.duration_s": 1_200})
                 rates, cuts = record.searched(
                     title, asked_for, near, first=asked.seed + 1, groups=groups, workers=workers, long=False
                 )
                 row = Row(title, warm_up_s, truth, error_ratio, rates, cuts)
-                lines.append(row.line(SETS, asked.seed))
-                tell(lines[-1])
+                tell(row.line(SETS, asked.seed))
                 held, sets = row.coverage(SETS, asked.seed)
                 kept = kept and PROMISE[0] <= held / sets <= PROMISE[1]
-                asked.out.write_text(page([*_others(before, title), *lines], seed=asked.seed), encoding="utf-8")
+                before = asked.out.read_text(encoding="utf-8") if asked.out.exists() else ""
+                lines = [*_others(before, row), row.line(SETS, asked.seed)]
+                asked.out.write_text(page(sorted(lines, key=_place), seed=asked.seed), encoding="utf-8")
     return 0 if kept else 1
 
 
-def _others(before: str, title: str) -> list[str]:
-    """Return the rows that a page has of scenarios other than *title*."""
+def _others(before: str, row: Row) -> list[str]:
+    """Return the rows of a page that are not of the same scenario and warm-up as *row*."""
     rows = [line for line in before.splitlines() if line.startswith("| ") and "**" in line]
-    return [row for row in rows if not row.startswith(f"| {title} |")]
+    return [line for line in rows if _place(line) != (TITLES.index(row.name), row.warm_up_s)]
+
+
+def _place(line: str) -> tuple[int, float]:
+    """Return where a row stands in the table."""
+    title, warm_up_s = line.split(" | ")[:2]
+    return TITLES.index(title.removeprefix("| ")), float(warm_up_s)
 
 
 def page(lines: list[str], *, seed: int) -> str:
