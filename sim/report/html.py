@@ -39,7 +39,8 @@ NOTEBOOK_CSS = Markup("""
 .headroom table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 .headroom th, .headroom td { padding: .25em .8em .25em 0; text-align: left; border-bottom: 1px solid #8884 }
 .headroom .number { text-align: right }
-.headroom td:first-child, .headroom .number { white-space: nowrap }
+.headroom th { white-space: normal; vertical-align: bottom }
+.headroom td:first-child, .headroom td.number { white-space: nowrap }
 .headroom small { opacity: .7 } .headroom .reason { display: inline-block; max-width: 14em }
 .headroom caption { caption-side: bottom; text-align: left; opacity: .7 }
 .headroom .badge { font-weight: 700 }
