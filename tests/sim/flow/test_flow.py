@@ -103,6 +103,18 @@ def test_an_impossible_part_is_refused_where_it_is_built(build: Callable[[], Any
     assert "\n" not in str(refused.value)
 
 
+NOT_ON_THE_WAY_BACK: tuple[f.Step, ...] = (
+    f.Guard(f.Chance(0.5, "s.fails"), "error"),
+    f.Serve(STATION, ONE, "s.a"),
+    f.Hold(STATION, ()),
+    f.Attempt((DELAY,), "s.try"),
+    f.Parallel(((DELAY,),), 1, "s.fork"),
+    f.Hedge((DELAY,), 1.0, "s.hedge"),
+    f.Spawn((DELAY,), "s.spawn"),
+    f.Custom(lambda *_: iter(()), "mine"),
+)
+
+
 @pytest.mark.parametrize(
     ("flow", "message"),
     [
@@ -119,6 +131,10 @@ def test_an_impossible_part_is_refused_where_it_is_built(build: Callable[[], Any
         (
             (f.Attempt((loop(f.Count(f.Counter("c"))),), "a.a", retries=9999),),
             r"Repeat\('l.l'\) may take 50000000 turns",
+        ),
+        *(
+            ((f.Finally((DELAY,), (step,)),), rf"Finally.after holds {type(step).__name__}, must hold only")
+            for step in NOT_ON_THE_WAY_BACK
         ),
     ],
     ids=str,
