@@ -103,18 +103,6 @@ def test_an_impossible_part_is_refused_where_it_is_built(build: Callable[[], Any
     assert "\n" not in str(refused.value)
 
 
-NOT_ON_THE_WAY_BACK: tuple[f.Step, ...] = (
-    f.Guard(f.Chance(0.5, "s.fails"), "error"),
-    f.Serve(STATION, ONE, "s.a"),
-    f.Hold(STATION, ()),
-    f.Attempt((DELAY,), "s.try"),
-    f.Parallel(((DELAY,),), 1, "s.fork"),
-    f.Hedge((DELAY,), 1.0, "s.hedge"),
-    f.Spawn((DELAY,), "s.spawn"),
-    f.Custom(lambda *_: iter(()), "mine"),
-)
-
-
 @pytest.mark.parametrize(
     ("flow", "message"),
     [
@@ -132,10 +120,6 @@ NOT_ON_THE_WAY_BACK: tuple[f.Step, ...] = (
             (f.Attempt((loop(f.Count(f.Counter("c"))),), "a.a", retries=9999),),
             r"Repeat\('l.l'\) may take 50000000 turns",
         ),
-        *(
-            ((f.Finally((DELAY,), (step,)),), rf"Finally.after holds {type(step).__name__}, must hold only")
-            for step in NOT_ON_THE_WAY_BACK
-        ),
     ],
     ids=str,
 )
@@ -143,6 +127,27 @@ def test_an_impossible_flow_is_refused(flow: f.Flow, message: str) -> None:
     """What no engine could execute is named."""
     with pytest.raises(ModelError, match=message):
         check(flow)
+
+
+NOT_ON_THE_WAY_BACK: tuple[f.Step, ...] = (
+    f.Guard(f.Chance(0.5, "s.fails"), "error"),
+    f.Serve(STATION, ONE, "s.a"),
+    f.Hold(STATION, ()),
+    f.Attempt((DELAY,), "s.try"),
+    f.Parallel(((DELAY,),), 1, "s.fork"),
+    f.Hedge((DELAY,), 1.0, "s.hedge"),
+    f.Spawn((DELAY,), "s.spawn"),
+    f.Custom(lambda *_: iter(()), "mine"),
+)
+
+
+@pytest.mark.parametrize("step", NOT_ON_THE_WAY_BACK, ids=lambda step: type(step).__name__)
+def test_a_way_back_that_could_fail_is_refused(step: f.Step) -> None:
+    """Also inside of a branch of it."""
+    name = type(step).__name__
+    for after in ((step,), (f.Branch(f.During(0.0, 9.0), (DELAY, step)),)):
+        with pytest.raises(ModelError, match=rf"Finally.after holds {name}, must hold only"):
+            check((f.Finally((DELAY,), after),))
 
 
 @many
