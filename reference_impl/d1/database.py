@@ -178,26 +178,29 @@ class Database:
         for statement in statements:
             statement.check()
         query = Query(statements, site or self._primary, timed_rows, note, engine)
-        for _ in range(self._settings.read_retries if query.is_read else 0):
-            with contextlib.suppress(D1LostError):
-                return await self._run(query, stopwatch)
-        return await self._run(query, stopwatch)
+        first = stopwatch.draws
+        try:
+            for number in range(self._settings.read_retries if query.is_read else 0):
+                with contextlib.suppress(D1LostError):
+                    return await self._run(query, stopwatch)
+                stopwatch.draws = first and first.repeated(f"{self._name}.platform_retry", number=number + 1)
+            return await self._run(query, stopwatch)
+        finally:
+            stopwatch.draws = first
 
     async def _run(self, query: Query, stopwatch: Stopwatch) -> list[D1Result]:
         settings, site = self._settings, query.site
-        half_rtt_ms = stopwatch.draw_ms(site.rtt_ms) / 2
         service_ms = stopwatch.draw_ms(settings.read_ms if query.is_read else settings.write_ms)
         service_ms += query.timed_rows * settings.row_us / 1_000
-        service_ms += settings.stall_ms if self._happens(settings.stall_chance, stopwatch) else 0.0
-        is_lost = self._happens(settings.error_chance, stopwatch)
-        stopwatch.delay(self._name, half_rtt_ms)
-        await self._arrived(query, stopwatch)
-        async with site.thread.hold(stopwatch, f"{self._name}_queue"), stopwatch.stage(self._name, service_ms):
-            if is_lost:
-                raise D1LostError("D1_ERROR: Network connection lost; nothing happened, ask again")
-            results = self._execute(query)
-        self._executed(query, stopwatch.planned_ms)
-        stopwatch.delay(self._name, half_rtt_ms)
+        service_ms += settings.stall_ms if stopwatch.happens(settings.stall, settings.stall_chance) else 0.0
+        is_lost = stopwatch.happens(settings.error, settings.error_chance)
+        with stopwatch.round_trip(self._name, site.rtt_ms):
+            await self._arrived(query, stopwatch)
+            async with site.thread.hold(stopwatch, f"{self._name}_queue"), stopwatch.stage(self._name, service_ms):
+                if is_lost:
+                    raise D1LostError("D1_ERROR: Network connection lost; nothing happened, ask again")
+                results = self._execute(query)
+            self._executed(query, stopwatch.planned_ms)
         return results
 
     async def _arrived(self, query: Query, stopwatch: Stopwatch) -> None:
@@ -205,9 +208,6 @@ class Database:
 
     def _executed(self, query: Query, at_ms: float) -> None:
         """Hear of a query that was executed, and of the caller's note on it."""
-
-    def _happens(self, chance: float, stopwatch: Stopwatch) -> bool:
-        return chance > 0 and stopwatch.is_paced and self._settings.chance.draw() < chance
 
     def _execute(self, query: Query) -> list[D1Result]:
         engine = query.engine or query.site.engine

@@ -38,8 +38,9 @@ class ReplicaSettings:
 class D1Settings:
     """Settings of a database; *queue_limit* None: the queue is unbounded.
 
-    *row_us* is added to a read that names its statement, for each row that it reads. *chance* decides which executions
-    fail (*error_chance*), or stall for *stall_ms*; the platform repeats a read that failed *read_retries* times.
+    *row_us* is added to a read that names its statement, for each row that it reads. *error* and *stall* decide which
+    executions fail (*error_chance*), or stall (*stall_chance*) for *stall_ms*; the platform repeats a read that failed
+    *read_retries* times.
     Statements that routes name are executed on the tables of *schema*, SQL by file name, which hold *rows*; without a
     schema they are only timed. Parameters follow from *seed*.
     """
@@ -48,7 +49,8 @@ class D1Settings:
     read_ms: Tape
     write_ms: Tape
     queue_limit: int | None
-    chance: Tape
+    error: Tape
+    stall: Tape
     row_us: float = 0.0
     error_chance: float = 0.0
     stall_chance: float = 0.0
@@ -67,7 +69,8 @@ class D1Settings:
             seed=table.seed,
             schema=_texts(table.table("schema")),
             rows=_sizes(table.table("rows")),
-            chance=table.chance("trouble"),
+            error=table.chance("error"),
+            stall=table.chance("stall"),
             row_us=table.number("row_us", 0),
             error_chance=table.number("error_chance", 0, at_most=1),
             stall_chance=table.number("stall_chance", 0, at_most=1),

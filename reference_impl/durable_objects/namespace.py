@@ -21,8 +21,8 @@ Durable Objects lifecycle, limits, identifiers and error handling (``retryable``
 """
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from reference_impl.durable_objects import ids as object_ids
@@ -221,16 +221,12 @@ class Namespace:
         *attempt* makes the call at the object, perhaps with retries.
         """
         object_id = self.id_from_name(name)
-        async with self.trip(stopwatch):
+        with self.trip(stopwatch):
             return await attempt(lambda: self.deliver(object_id, request, stopwatch=stopwatch))
 
-    @asynccontextmanager
-    async def trip(self, stopwatch: Stopwatch) -> AsyncIterator[None]:
-        """Spend half a round trip before the block, and the other half after it unless the block raises."""
-        half_rtt_ms = stopwatch.draw_ms(self.settings.rtt_ms) / 2
-        stopwatch.delay(self.name, half_rtt_ms)
-        yield
-        stopwatch.delay(self.name, half_rtt_ms)
+    def trip(self, stopwatch: Stopwatch) -> AbstractContextManager[None]:
+        """Return the way from the Worker to an object and back, around what happens there."""
+        return stopwatch.round_trip(self.name, self.settings.rtt_ms)
 
     def sockets(self, object_id: str) -> Sockets:
         """Return the WebSockets of an object."""

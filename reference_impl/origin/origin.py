@@ -110,14 +110,12 @@ class Origin:
 
     async def _exchange(self, path: str, stopwatch: Stopwatch, *, size_bytes: int) -> bytes:
         settings = self._settings
-        half_rtt_ms = stopwatch.draw_ms(settings.rtt_ms) / 2
-        stopwatch.delay(self._name, half_rtt_ms)
-        answer_ms = stopwatch.draw_ms(settings.answer_ms)
-        async with self._servers.hold(stopwatch, f"{self._name}_queue"), stopwatch.stage(self._name, answer_ms):
-            body = content(path, size_bytes)
-        self.served += 1
-        stopwatch.delay(self._name, size_bytes / settings.bandwidth_bytes_per_s * 1_000)
-        stopwatch.delay(self._name, half_rtt_ms)
+        with stopwatch.round_trip(self._name, settings.rtt_ms):
+            answer_ms = stopwatch.draw_ms(settings.answer_ms)
+            async with self._servers.hold(stopwatch, f"{self._name}_queue"), stopwatch.stage(self._name, answer_ms):
+                body = content(path, size_bytes)
+            self.served += 1
+            stopwatch.delay(self._name, size_bytes / settings.bandwidth_bytes_per_s * 1_000)
         if stopwatch.happens(settings.error_chance, settings.error_share):
             raise OriginError(f"{self._name} answered {path[:80]!r} with an error")
         return body

@@ -5,7 +5,7 @@ specifies; the simulator implements the same page for itself. So a run of the re
 schedule can be compared request by request. The header ``headroom-request`` carries the number.
 
 Work that no request stands for has no address: it reads its tapes in order, as does a deployment whose requests have no
-numbers. So do a queue's deliveries, a cron's runs, and what D1 loses.
+numbers. So do a queue's deliveries and a cron's runs.
 
 Sources
 -------
@@ -81,8 +81,7 @@ class Draws:
 
     def value(self, tape: Tape) -> float:
         """Return the request's value of the tape's distribution."""
-        stream = tape.stream if self.use_number == 1 else f"{tape.stream}.{self.use_number}"
-        key = key_of(self.seed, stream)
+        key = key_of(self.seed, self._of_use(tape.stream))
         count = stages(tape.distribution)
         return quantile(
             tape.distribution, [unit(key, self.request, context=self.context, index=n) for n in range(count)]
@@ -95,6 +94,13 @@ class Draws:
     def for_use(self, number: int) -> "Draws":
         """Return the values of use *number* of an instance."""
         return self if number == self.use_number else replace(self, use_number=number)
+
+    def repeated(self, stream: str, *, number: int) -> "Draws":
+        """Return the values of repetition *number*, from 1, of what an instance repeats by itself, in this use."""
+        return self.inner(self._of_use(stream), branch=number)
+
+    def _of_use(self, stream: str) -> str:
+        return stream if self.use_number == 1 else f"{stream}.{self.use_number}"
 
     def inner(self, stream: str, *, branch: int) -> "Draws":
         """Return the values of copy number *branch*, from 1, of what *stream* names: a retry, or spawned work."""

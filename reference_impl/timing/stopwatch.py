@@ -14,6 +14,8 @@ up to its duration.
 import heapq
 import math
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -92,6 +94,18 @@ class Stopwatch:
         self.spend(category, duration_ms)
         self.planned_ms += duration_ms
         return duration_ms
+
+    @contextmanager
+    def round_trip(self, category: str, tape: Tape) -> Iterator[None]:
+        """Spend half of a drawn round trip before the block and half after it; an error travels back like an answer."""
+        half_ms = self.draw_ms(tape) / 2
+        self.delay(category, half_ms)
+        try:
+            yield
+        except ImplError:
+            self.delay(category, half_ms)
+            raise
+        self.delay(category, half_ms)
 
     async def catch_up(self, *, early_ms: float = 0.0) -> None:
         """Wait until the real clock has reached the planned time, or *early_ms* before it."""

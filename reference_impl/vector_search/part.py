@@ -76,14 +76,13 @@ async def query(index: RouteIndex, call: Call) -> Response:
     settings, watch, asked = index.settings, call.stopwatch, call.parameters
     most = settings.answer_vectors_max_with_values if asked.with_values else settings.answer_vectors_max
     _check("neighbours", asked.neighbours, most=most)
-    found, half_rtt_ms = index.index, watch.draw_ms(settings.rtt_ms) / 2
-    watch.delay(index.name, half_rtt_ms)
-    asked_ms = watch.draw_ms(settings.query_ms) * settings.time_ratio
-    async with index.searches.hold(watch, f"{index.name}_queue"), watch.stage(index.name, asked_ms):
-        wanted = vectors_of((QUERIES, call.key), count=1, dimensions=settings.dimensions)[0]
-        matches = found.nearest(wanted, neighbours=asked.neighbours, now_ms=watch.clock.now_ms())
-    index.bill("queried_dimensions", settings.dimensions)
-    watch.delay(index.name, half_rtt_ms)
+    found = index.index
+    with watch.round_trip(index.name, settings.rtt_ms):
+        asked_ms = watch.draw_ms(settings.query_ms) * settings.time_ratio
+        async with index.searches.hold(watch, f"{index.name}_queue"), watch.stage(index.name, asked_ms):
+            wanted = vectors_of((QUERIES, call.key), count=1, dimensions=settings.dimensions)[0]
+            matches = found.nearest(wanted, neighbours=asked.neighbours, now_ms=watch.clock.now_ms())
+        index.bill("queried_dimensions", settings.dimensions)
     told = [
         {
             "id": str(match.document_id),
@@ -99,15 +98,14 @@ async def insert(index: RouteIndex, call: Call) -> Response:
     """Store the vectors of the request's documents."""
     settings, watch, count = index.settings, call.stopwatch, call.parameters
     _check("vectors", count, most=settings.batch_vectors_max)
-    found, half_rtt_ms = index.index, watch.draw_ms(settings.rtt_ms) / 2
-    watch.delay(index.name, half_rtt_ms)
-    async with index.searches.hold(watch, f"{index.name}_queue"), watch.stage(index.name) as stage:
-        stage.drawn_ms = watch.draw_ms(settings.insert_ms)
-        stage.drawn_ms += count * settings.insert_vector_ms if watch.is_paced else 0.0
-        vectors = vectors_of((INSERTED, len(found)), count=count, dimensions=settings.dimensions)
-        found.insert(vectors, visible_at_ms=watch.planned_ms + stage.drawn_ms + settings.visible_ms)
-    index.bill("stored_dimensions", count * settings.dimensions)
-    watch.delay(index.name, half_rtt_ms)
+    found = index.index
+    with watch.round_trip(index.name, settings.rtt_ms):
+        async with index.searches.hold(watch, f"{index.name}_queue"), watch.stage(index.name) as stage:
+            stage.drawn_ms = watch.draw_ms(settings.insert_ms)
+            stage.drawn_ms += count * settings.insert_vector_ms if watch.is_paced else 0.0
+            vectors = vectors_of((INSERTED, len(found)), count=count, dimensions=settings.dimensions)
+            found.insert(vectors, visible_at_ms=watch.planned_ms + stage.drawn_ms + settings.visible_ms)
+        index.bill("stored_dimensions", count * settings.dimensions)
     return json_response({"success": True, "count": count})
 
 

@@ -95,7 +95,7 @@ class Rooms:
 async def connect(rooms: Rooms, call: Call) -> Response:
     """Join the room of the request's key; a request for an upgrade goes on as the new socket."""
     asks_upgrade = call.request.headers.get("upgrade", "").lower() == "websocket"
-    async with rooms.objects.trip(call.stopwatch):
+    with rooms.objects.trip(call.stopwatch):
         if asks_upgrade:
             return Response(101, web_socket=await rooms.join(rooms.object_id(call), call))
         await rooms.join_here(rooms.object_id(call), call)
@@ -108,7 +108,7 @@ async def message(rooms: Rooms, call: Call) -> Response:
     if len(said) > rooms.settings.message_bytes_max:
         rule = f"an object receives at most {rooms.settings.message_bytes_max}"
         raise RequestError(413, "message_too_large", f"a message of {len(said)} bytes; {rule}")
-    async with rooms.objects.trip(call.stopwatch):
+    with rooms.objects.trip(call.stopwatch):
         heard = await rooms.speak(rooms.object_id(call), said, call=call)
     return json_response({"success": True, "heard": heard})
 

@@ -151,22 +151,20 @@ class Endpoint:
             429: too many calls in this minute, or no capacity.
         """
         settings = self._settings
-        half_rtt_ms = stopwatch.draw_ms(settings.rtt_ms) / 2
-        stopwatch.delay(self._name, half_rtt_ms)
-        await stopwatch.catch_up()
-        if stopwatch.is_paced:  # What only prepares a run is no call of the account.
-            self._admit(stopwatch.planned_ms)
-        if stopwatch.happens(settings.capacity, settings.capacity_error_share):
-            raise InferenceError(429, "no capacity at the moment; ask again later", internal_code=3040)
-        if settings.adapters.count:
-            await self._ensure_adapter(key % settings.adapters.count, stopwatch)
-        first_ms = stopwatch.draw_ms(settings.first_token_ms)
-        tokens_in, tokens_out = (stopwatch.draw_ms(tape) for tape in (settings.tokens_in, settings.tokens_out))
-        stopwatch.delay(self._name, first_ms)
-        stopwatch.delay(self._name, tokens_in * settings.input_token_us / 1_000)
-        async with stopwatch.stage(self._name, tokens_out * settings.output_token_ms):
-            text = answer_to(prompt, tokens=round(tokens_out))
-        stopwatch.delay(self._name, half_rtt_ms)
+        with stopwatch.round_trip(self._name, settings.rtt_ms):
+            await stopwatch.catch_up()
+            if stopwatch.is_paced:  # What only prepares a run is no call of the account.
+                self._admit(stopwatch.planned_ms)
+            if stopwatch.happens(settings.capacity, settings.capacity_error_share):
+                raise InferenceError(429, "no capacity at the moment; ask again later", internal_code=3040)
+            if settings.adapters.count:
+                await self._ensure_adapter(key % settings.adapters.count, stopwatch)
+            first_ms = stopwatch.draw_ms(settings.first_token_ms)
+            tokens_in, tokens_out = (stopwatch.draw_ms(tape) for tape in (settings.tokens_in, settings.tokens_out))
+            stopwatch.delay(self._name, first_ms)
+            stopwatch.delay(self._name, tokens_in * settings.input_token_us / 1_000)
+            async with stopwatch.stage(self._name, tokens_out * settings.output_token_ms):
+                text = answer_to(prompt, tokens=round(tokens_out))
         return self._accounted(text, tokens_in, tokens_out)
 
     def _admit(self, now_ms: float) -> None:

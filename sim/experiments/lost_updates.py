@@ -26,6 +26,7 @@ from sim.flow import Custom, Delay, Flow, Hold, Serve
 from sim.foundation.errors import UsageError
 from sim.models import durable_objects
 from sim.scenario.generation import schedule
+from sim.scenario.injection import rewritten
 from sim.statistics.intervals import Estimate, mean_interval, proportion_interval
 
 if TYPE_CHECKING:
@@ -159,12 +160,7 @@ def _flow(scenario: "Scenario", design: Design, *, read: Custom, write: Custom) 
 
 def _after_execution(flow: Flow, *marks: Custom) -> Flow:
     """Return *flow* with *marks* behind its execution by the database."""
-    found: list[Any] = []
-    for step in flow:
-        found.append(step)
-        if isinstance(step, Serve | Hold):
-            found += marks
-    return tuple(found)
+    return rewritten(flow, lambda step: (step, *marks) if isinstance(step, Serve | Hold) else (step,))
 
 
 def _written_over(key: NDArray[np.int64], read_ms: Array, written_ms: Array) -> NDArray[np.bool_]:

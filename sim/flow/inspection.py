@@ -11,6 +11,7 @@ from sim.flow.steps import (
     Count,
     Custom,
     Delay,
+    Finally,
     Flow,
     Gather,
     Guard,
@@ -104,6 +105,8 @@ def flows_of(step: Step) -> tuple[Flow, ...]:
     match step:
         case Hold() | Hedge() | Spawn() | Repeat() | Attempt():
             return (step.steps,)
+        case Finally():
+            return (step.steps, step.after)
         case Branch():
             return (step.then, step.otherwise)
         case Match():

@@ -24,6 +24,7 @@ from sim.flow.steps import (
     Count,
     Custom,
     Delay,
+    Finally,
     Flow,
     Gather,
     Guard,
@@ -104,6 +105,8 @@ class _Numbering:
                 return _changed(step, routes=_same_or(step.routes, routes))
             case Hold():
                 return _changed(step, steps=self.flow(step.steps, uses))
+            case Finally():
+                return _changed(step, steps=self.flow(step.steps, uses), after=self.flow(step.after, uses))
             case Hedge() | Attempt():
                 named: Step = self._named(step, uses)
                 return _changed(named, steps=self.flow(step.steps, uses))

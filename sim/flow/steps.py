@@ -17,8 +17,9 @@ Semantics:
 
 * Stations serve by their discipline, in order of arrival unless another is said. Events at the same instant happen in
   the order in which they were scheduled.
-* A failed step ends its Flow at once; servers that it holds are released; the failure propagates to the
-  nearest :class:`Attempt` or :class:`Parallel`, or ends the request with the error as its outcome.
+* A failed step ends its Flow at once; servers that it holds are released, and the ways back that it is inside of
+  (:class:`Finally`) are taken, the innermost first; then the failure propagates to the nearest :class:`Attempt` or
+  :class:`Parallel`, or ends the request with the error as its outcome.
 * Abandoned work continues: a timed-out attempt keeps its place in every queue.
 * Categories follow the critical path: where several flows ran at once, the time of the one that decided the join
   counts, and an attempt that timed out is attributed to ``client``. So the categories of a request add up to its
@@ -88,6 +89,17 @@ class Hold:
 
     def __post_init__(self) -> None:
         refuse_sharing(self, self.station)
+
+
+@part
+class Finally:
+    """Run *steps*, then *after*, also if *steps* fail: an error travels back as an answer does.
+
+    No step of *after* may fail, or run flows side by side.
+    """
+
+    steps: Steps
+    after: Steps
 
 
 @part
@@ -254,6 +266,7 @@ Step = (
     Delay
     | Serve
     | Hold
+    | Finally
     | Transfer
     | Branch
     | Match

@@ -8,11 +8,28 @@ from typing import Any, get_args
 
 from sim.flow.inspection import flows_of, states, walk
 from sim.flow.numbering import MARK
-from sim.flow.steps import Attempt, Flow, Hold, Repeat, Serve, Spawn, State, Step
+from sim.flow.steps import (
+    Attempt,
+    Custom,
+    Finally,
+    Flow,
+    Guard,
+    Hedge,
+    Hold,
+    Parallel,
+    Repeat,
+    Serve,
+    Spawn,
+    State,
+    Step,
+)
 from sim.foundation.errors import ModelError
 
 TURNS_MAX = 20_000_000
 """Most iterations that nested loops and nested retries may take together."""
+
+NOT_AFTER = (Serve, Hold, Guard, Attempt, Parallel, Hedge, Spawn, Custom)
+"""Steps that a request cannot take on its way back: they may fail, wait for a server, or start flows."""
 
 
 def check(flow: Flow) -> None:
@@ -53,6 +70,18 @@ def _check_steps(steps: Any, *, turns: int) -> None:
                 )
         for inner_steps in flows_of(step):
             _check_steps(inner_steps, turns=inner)
+        if isinstance(step, Finally):
+            _check_after(step)
+
+
+def _check_after(step: Finally) -> None:
+    """Refuse a way back that could fail itself: one failure is under way already."""
+    for part in walk(step.after):
+        if isinstance(part, NOT_AFTER):
+            raise ModelError(
+                f"Finally.after holds {type(part).__name__}, must hold only steps that neither fail, nor wait for a "
+                "server, nor start flows; do that in Finally.steps"
+            )
 
 
 def _check_order(flow: Flow) -> None:

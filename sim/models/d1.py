@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from sim.flow import Attempt, Branch, Chance, Delay, Flow, Guard, Hold, Serve, Station, Step, Time
+from sim.flow import Attempt, Branch, Chance, Delay, Finally, Flow, Guard, Hold, Serve, Station, Step, Time
 from sim.foundation.schema import Count, Fraction, NotNegative, Table
 from sim.models import d1_replicas
 from sim.models.billing import GB, Call, Runaway, StorageLimit, Usage, per_million, storage
@@ -212,7 +212,7 @@ def _query(
         execute = Hold(place, (Delay(time, d1.stream(kind)), *rows, *stall))
     fail: Flow = (Guard(Chance(table.error_chance, d1.stream("error")), "error"),) if table.error_chance else ()
     after = d1_replicas.seen(d1, session) if kind == "read" else d1_replicas.written(d1, in_session=in_session)
-    return (half, *before, execute, *fail, *after, half)
+    return (half, Finally((*before, execute, *fail, *after), (half,)))
 
 
 def read_usage(d1: Instance, call: Call) -> Usage:

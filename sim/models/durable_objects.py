@@ -31,6 +31,7 @@ from sim.flow import (
     CountAtLeast,
     Counter,
     Delay,
+    Finally,
     Flow,
     Gather,
     Guard,
@@ -247,7 +248,7 @@ def call(objects: Instance, *, work: Flow, writes: bool) -> Flow:
 def around(objects: Instance, inner: Flow) -> Flow:
     """Travel to the object, *inner*, travel back."""
     half = Delay(Time(objects.table.rtt_ms, scale=0.5), objects.stream("rtt"), shared=True)
-    return (half, *inner, half)
+    return (half, Finally(inner, (half,)))
 
 
 def read(objects: Instance, _: Read) -> Flow:

@@ -8,7 +8,7 @@ Sources
 Round-trip times are the scenario's assumption (``[system.network]``).
 """
 
-from sim.flow import Delay, Flow, Time
+from sim.flow import Delay, Finally, Flow, Time
 from sim.foundation.schema import Table
 from sim.models.component import Component, Instance, Tier
 from sim.randomness.distributions import Distribution
@@ -25,7 +25,7 @@ def enter(network: Instance, inner: Flow) -> Flow:
     """Client to edge, *inner*, edge to client."""
     table: Network = network.table
     half = Delay(Time(table.client_rtt_ms, scale=0.5), network.stream("client_rtt"), shared=True)
-    return (half, *inner, half)
+    return (half, Finally(inner, (half,)))
 
 
 COMPONENT = Component(

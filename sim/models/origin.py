@@ -10,7 +10,7 @@ Cloudflare's connection limits (an answer must come within 120 s, else 524); Wor
 request) and no charge for egress. Everything else is the scenario's: only its owner knows an origin's times.
 """
 
-from sim.flow import Attempt, Chance, Delay, Flow, Guard, Link, Serve, Station, Time, Transfer
+from sim.flow import Attempt, Chance, Delay, Finally, Flow, Guard, Link, Serve, Station, Time, Transfer
 from sim.foundation.schema import Count, Fraction, Positive, Table
 from sim.models.component import Component, Instance, NoParameters, Operation, Tier
 from sim.randomness.distributions import Distribution
@@ -47,7 +47,7 @@ def fetch(origin: Instance, _: NoParameters) -> Flow:
     answer = Serve(station(origin), table.answer_ms, origin.stream("answer"))
     body = Transfer(Link(origin.name, bytes_per_s=table.bandwidth_bytes_per_s), origin.name)
     failed = Guard(Chance(table.error_fraction, origin.stream("error")), "error")
-    exchange = (half, answer, body, half, failed)
+    exchange = (half, Finally((answer, body), (half,)), failed)
     return (Attempt(exchange, origin.stream("fetch"), timeout_ms=table.timeout_s * 1_000),)
 
 

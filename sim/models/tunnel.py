@@ -36,6 +36,7 @@ from sim.flow import (
     Counter,
     Delay,
     Drained,
+    Finally,
     Flow,
     Guard,
     Hold,
@@ -114,8 +115,8 @@ def enter(tunnel: Instance, inner: Flow) -> Flow:
     half = Delay(Time(table.overhead_ms, scale=0.5), tunnel.stream("overhead"), shared=True)
     too_large = Guard(AttributeOver("size_bytes", table.response_limit_bytes), "too_large")
     there, back = (_packet_waits(tunnel, way) for way in ("there", "back"))
-    answer = (*_round_trips(tunnel), *back, half)
-    return (Hold(station(tunnel), (*_nat(tunnel), *_alive(tunnel), half, *there, *inner, too_large, *answer)),)
+    exchange = Finally((*inner, too_large, *_round_trips(tunnel)), (*back, half))
+    return (Hold(station(tunnel), (*_nat(tunnel), *_alive(tunnel), half, *there, exchange)),)
 
 
 def _packet_waits(tunnel: Instance, way: str) -> Flow:

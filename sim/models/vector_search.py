@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from sim.flow import ELASTIC, Delay, Flow, Hold, Serve, Station, Time
+from sim.flow import ELASTIC, Delay, Finally, Flow, Hold, Serve, Station, Time
 from sim.foundation.errors import ScenarioError
 from sim.foundation.schema import PAGE, Count, NotNegative, Positive, Table, count_or
 from sim.models.billing import GB, NOTHING, Call, Demand, StorageLimit, Usage, meter
@@ -139,7 +139,7 @@ def insert(index: Instance, asked: Insert) -> Flow:
 
 def _around(index: Instance, inner: Flow) -> Flow:
     half = Delay(Time(index.table.rtt_ms, scale=0.5), index.stream("rtt"), shared=True)
-    return (half, *inner, half)
+    return (half, Finally(inner, (half,)))
 
 
 def _refuse_over(index: Instance, operation: str, key: str, value: int, *, most: int | None) -> None:

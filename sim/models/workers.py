@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from sim.flow import ELASTIC, AttributeOver, Branch, Chance, Delay, Flow, Guard, Serve, Station, Time
+from sim.flow import ELASTIC, AttributeOver, Branch, Chance, Delay, Finally, Flow, Guard, Serve, Station, Time
 from sim.foundation.schema import Count, Fraction, NotNegative, Positive, Table, count_or
 from sim.models.billing import GB, Call, Demand, Meter, Usage, meter, per_million
 from sim.models.component import Component, Instance, Metric, Operation, Tier, Uses, cpu_category
@@ -120,7 +120,7 @@ def forwarded(workers: Instance, inner: Flow, *, entry: str) -> Flow:
     if table.placement_rtt_ms is None:
         return inner
     half = Delay(Time(table.placement_rtt_ms, scale=0.5), workers.stream("placement_rtt"), entry, shared=True)
-    return (half, *inner, half)
+    return (half, Finally(inner, (half,)))
 
 
 def calls(workers: Instance) -> Mapping[str, AnyDistribution]:

@@ -30,6 +30,7 @@ from sim.flow import (
     CountAtLeast,
     Counter,
     Delay,
+    Finally,
     Flow,
     Guard,
     Latch,
@@ -111,16 +112,15 @@ def infer(ai: Instance, _: NoParameters) -> Flow:
     busy: Flow = ()
     if table.capacity_error_fraction:
         busy = (Guard(Chance(table.capacity_error_fraction, ai.stream("capacity")), "refused"),)
-    return (
-        half,
+    answer = (
         *_admitted(ai),
         *busy,
         *_adapter(ai),
         Delay(table.first_token_ms, ai.stream("first_token")),
         Delay(Time(table.tokens_in, scale=table.input_token_us / US_PER_MS), ai.stream("tokens_in")),
         Delay(Time(table.tokens_out, scale=table.output_token_ms), ai.stream("tokens_out")),
-        half,
     )
+    return (half, Finally(answer, (half,)))
 
 
 def _admitted(ai: Instance) -> Flow:

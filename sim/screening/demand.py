@@ -61,6 +61,7 @@ class Walker:
             f.Delay: self._delay,
             f.Serve: self._serve,
             f.Hold: self._hold,
+            f.Finally: self._finally,
             f.Transfer: self._transfer,
             f.Branch: self._branch,
             f.Match: self._match,
@@ -86,10 +87,15 @@ class Walker:
 
     def _go(self, steps: f.Flow, weight: Array) -> Passage:
         """Send *weight* times the traffic through *steps*."""
-        passage, before = Passage(), (self.added, self.marked)
+        before = self.added, self.marked
+        passage = self._in_order(steps, weight)
+        self.added, self.marked = before
+        return passage
+
+    def _in_order(self, steps: f.Flow, weight: Array) -> Passage:
+        passage = Passage()
         for step in steps:
             passage = passage.then(self.steps[type(step)](step, weight * passage.through))
-        self.added, self.marked = before
         return passage
 
     # ------------------------------------------------------------ steps that take time
@@ -109,6 +115,10 @@ class Walker:
         self.held = outside
         self._visit(step.station, weight, held=inside)
         return entry.then(inside)
+
+    def _finally(self, step: f.Finally, weight: Array) -> Passage:
+        inside, back = self._in_order(step.steps, weight), self._in_order(step.after, weight)
+        return Passage(inside.time_ms + back.time_ms, inside.variance + back.variance, inside.failed)
 
     def _transfer(self, step: f.Transfer, weight: Array) -> Passage:
         each_ms = 1000 / step.link.bytes_per_s

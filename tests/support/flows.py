@@ -201,6 +201,31 @@ def attempt(draw: Draw, s: States, depth: int) -> f.Step:
     )
 
 
+def way_back(draw: Draw, s: States, depth: int) -> f.Flow:
+    """Up to three steps that can neither fail nor wait; some of them in a branch or a loop."""
+
+    def inside() -> f.Flow:
+        return way_back(draw, s, depth - 1) if depth > 0 else ()
+
+    steps: list[f.Step] = []
+    for kind in draw(st.lists(one("delay", "delay", "transfer", "count", "mark", "branch", "repeat"), max_size=3)):
+        if kind == "delay":
+            steps.append(f.Delay(time(draw, s), draw(STREAMS), shared=draw(SHARED)))
+        elif kind == "transfer":
+            steps.append(f.Transfer(draw(one(*s.links)), "wire"))
+        elif kind == "count":
+            steps.append(f.Count(draw(one(*s.counters)), draw(one(1.0, -1.0, "key"))))
+        elif kind == "mark":
+            steps.append(f.Mark(draw(one(*s.stamps))))
+        elif kind == "branch":
+            steps.append(f.Branch(condition(draw, s), inside(), inside()))
+        else:
+            steps.append(
+                f.Repeat(condition(draw, s), (f.Delay(time(draw, s), draw(STREAMS)), *inside()), draw(STREAMS), 2)
+            )
+    return tuple(steps)
+
+
 SIMPLE: tuple[Callable[[Draw, States, int], f.Step], ...] = (
     *[serve] * 5,
     lambda draw, s, _: f.Delay(time(draw, s), draw(STREAMS), draw(one("", "b")), shared=draw(SHARED)),
@@ -218,6 +243,7 @@ NESTED: tuple[Callable[[Draw, States, int], f.Step], ...] = (
     parallel,
     attempt,
     attempt,
+    lambda draw, s, depth: f.Finally(flow(draw, s, depth), way_back(draw, s, 1)),
     lambda draw, s, depth: f.Branch(condition(draw, s), flow(draw, s, depth), flow(draw, s, depth)),
     lambda draw, s, depth: f.Match(tuple((draw(WAYS), flow(draw, s, depth)) for _ in range(draw(LOW)))),
     lambda draw, s, depth: f.Hedge(flow(draw, s, depth), draw(one(0.0, 1.0, 2.5, 1e-9)), draw(STREAMS)),

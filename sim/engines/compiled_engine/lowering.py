@@ -1,7 +1,8 @@
 """Translate a Flow into instructions of the compiled machine.
 
 Steps become linear code with jumps; concurrent flows (attempts, copies, background flows) become separate bodies that
-end in ``END``. The instruction of a step that may fail holds the address at which held servers are released.
+end in ``END``. The instruction of a step that may fail holds the address at which the failure goes on: there held
+servers are released, and the ways back taken that the step is inside of.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,9 @@ OUTCOME_CODE = {name: code for code, name in enumerate(f.OUTCOMES)}
 
 NEUTRAL = {"goto": k.NONE, "fail": k.NONE, "first": k.NONE, "instances": 1, "time": k.NONE, "timer_queue": k.NONE}
 """Operands that a step does not use."""
+
+Leaving = tuple[Callable[[], None], ...]
+"""What a failure leaves on its way out, the outermost first: each writes the instructions that do so."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,8 @@ class _Writer:
         self.code: list[dict[str, Any]] = []
         self.jumps: list[int] = []
         self.bodies: list[tuple[Callable[[int], None], f.Flow, f.Spawn | None]] = []
-        self.held: tuple[f.Station, ...] = ()
-        self.failing: list[tuple[dict[str, Any], tuple[f.Station, ...]]] = []
+        self.leaving: Leaving = ()
+        self.failing: list[tuple[dict[str, Any], Leaving]] = []
         self.depth = self.slots = self.timer_queues = 0
         self.followers: dict[str, int] = {}
         self.starts_max = 1
@@ -95,6 +99,7 @@ class _Writer:
             f.Delay: self._delay,
             f.Serve: self._serve,
             f.Hold: self._hold,
+            f.Finally: self._finally,
             f.Transfer: self._transfer,
             f.Branch: self._branch,
             f.Match: self._match,
@@ -129,26 +134,33 @@ class _Writer:
     def _body(self, steps: f.Flow, spawn: f.Spawn | None) -> int:
         """Write a flow of control of its own; a spawned one first waits, then clears its latch. Return its address."""
         entry = len(self.code)
-        self.held, self.failing, self.depth = (), [], 0
+        self.leaving, self.failing, self.depth = (), [], 0
         if spawn is not None:
             self._add(k.SLEEP, time=self.tables.time(spawn.after, spawn.stream))
             if spawn.once is not None:
                 self._add(k.UNLATCH, **self.placement.of(spawn.once))
         self._steps(steps)
-        exits: dict[tuple[f.Station, ...], int] = {(): len(self.code)}
+        exits: dict[Leaving, int] = {(): len(self.code)}
         self._add(k.END)
-        for instruction, held in self.failing:
-            instruction["fail"] = self._exit(held, exits)
+        for instruction, leaving in self.failing:
+            instruction["fail"] = self._exit(leaving, exits)
         return entry
 
-    def _exit(self, held: tuple[f.Station, ...], exits: dict[tuple[f.Station, ...], int]) -> int:
-        """Return the address where a failure continues: the innermost server is released first."""
-        if held not in exits:
-            outer = self._exit(held[:-1], exits)
-            exits[held] = len(self.code)
-            self._add(k.RELEASE, **self.placement.of(held[-1]))
+    def _exit(self, leaving: Leaving, exits: dict[Leaving, int]) -> int:
+        """Return the address where a failure goes on: what is innermost is left first."""
+        if leaving not in exits:
+            outer = self._exit(leaving[:-1], exits)
+            exits[leaving] = len(self.code)
+            leaving[-1]()
             self._add(k.JUMP, goto=outer)
-        return exits[held]
+        return exits[leaving]
+
+    def _inside(self, steps: f.Flow, leave: Callable[[], None]) -> None:
+        """Write *steps*, of which a failure is left by what *leave* writes."""
+        outside = self.leaving
+        self.leaving = (*outside, leave)
+        self._steps(steps)
+        self.leaving = outside
 
     def _steps(self, steps: f.Flow) -> None:
         for step in steps:
@@ -161,7 +173,7 @@ class _Writer:
 
     def _add_failing(self, op: int, **operands: Any) -> dict[str, Any]:
         instruction = self._add(op, **operands)
-        self.failing.append((instruction, self.held))
+        self.failing.append((instruction, self.leaving))
         return instruction
 
     def _start(self, instruction: dict[str, Any], steps: f.Flow, spawn: f.Spawn | None = None) -> None:
@@ -201,12 +213,22 @@ class _Writer:
         self._add(k.WAITED, category=self.categories[f.queue_category(station)], **place)
 
     def _hold(self, step: f.Hold) -> None:
+        def release() -> None:
+            self._add(k.RELEASE, **self.placement.of(step.station))
+
         self._seize(step)
-        outside = self.held
-        self.held = (*outside, step.station)
-        self._steps(step.steps)
-        self.held = outside
-        self._add(k.RELEASE, **self.placement.of(step.station))
+        self._inside(step.steps, release)
+        release()
+
+    def _finally(self, step: f.Finally) -> None:
+        depth = self.depth
+
+        def way_back() -> None:
+            self.depth = depth
+            self._steps(step.after)
+
+        self._inside(step.steps, way_back)
+        way_back()
 
     def _transfer(self, step: f.Transfer) -> None:
         place = self.placement.of(step.link) if step.link.shared else {}
@@ -248,10 +270,14 @@ class _Writer:
         key, condition = stream_key(self.seed, step.stream), self.tables.condition(step.condition)
         turn = self._add(k.TURN, slot=slot, times=step.limit, key=key, condition=condition)
         self.depth += 1
-        self._steps(step.steps)
+        self._inside(step.steps, partial(self._leave_loop, slot))
         self.depth -= 1
         self._add(k.NEXT, slot=slot, goto=again)
         turn["goto"] = len(self.code)
+
+    def _leave_loop(self, slot: int) -> None:
+        """Write a turn of none: it goes back to the random numbers from before the loop."""
+        self._add(k.TURN, slot=slot, times=0, goto=len(self.code) + 1)
 
     # ------------------------------------------------------------ fork and join
 

@@ -97,6 +97,7 @@ class _Simulation:
             f.Delay: self._delay,
             f.Serve: self._serve,
             f.Hold: self._hold,
+            f.Finally: self._finally,
             f.Transfer: self._transfer,
             f.Branch: self._branch,
             f.Match: self._match,
@@ -211,6 +212,16 @@ class _Simulation:
         finally:
             instance.release()
 
+    def _finally(self, step: f.Finally, token: Token) -> Walk:
+        failed: FlowFailed | None = None
+        try:
+            yield from self._walk(step.steps, token)
+        except FlowFailed as failure:
+            failed = failure
+        yield from self._walk(step.after, token)
+        if failed is not None:
+            raise failed
+
     def _wait(self, step: f.Serve | f.Hold, instance: Instance, token: Token) -> Walk:
         """Wait in the queue, unless it is full."""
         if instance.meter.waiting >= instance.limit:
@@ -234,12 +245,14 @@ class _Simulation:
 
     def _repeat(self, step: f.Repeat, token: Token) -> Walk:
         base = token.context
-        for turn in range(step.limit):
-            token.context = child_context(base, self.memory.stream_keys[step.stream], branch=turn)
-            if not self.memory.holds(step.condition, token):
-                break
-            yield from self._walk(step.steps, token)
-        token.context = base
+        try:
+            for turn in range(step.limit):
+                token.context = child_context(base, self.memory.stream_keys[step.stream], branch=turn)
+                if not self.memory.holds(step.condition, token):
+                    break
+                yield from self._walk(step.steps, token)
+        finally:
+            token.context = base
 
     def _custom(self, step: f.Custom, token: Token) -> Walk:
         began = self.env.now

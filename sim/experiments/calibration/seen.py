@@ -10,7 +10,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sim.experiments.calibration.steps import chances, step_of
-from sim.flow import Attempt, Branch, Chance, Delay, Flow, Hedge, Hold, Parallel, Repeat, Serve, Spawn, Step, Transfer
+from sim.flow import (
+    Attempt,
+    Branch,
+    Chance,
+    Delay,
+    Finally,
+    Flow,
+    Hedge,
+    Hold,
+    Parallel,
+    Repeat,
+    Serve,
+    Spawn,
+    Step,
+    Transfer,
+)
 from sim.flow.inspection import as_time, categories, category_of, flows_of
 from sim.randomness.distributions import AnyDistribution, Constant
 from sim.scenario.deployment import paths
@@ -156,6 +171,8 @@ class _Reader:
                 self._flow(step.otherwise, _inside(within, share=1 - share, event=(name, False)))
             case Attempt():
                 self._flow(step.steps, within)
+            case Finally():
+                self._flow((*step.steps, *step.after), within)
             case Hedge():
                 self._hedge(step, within)
             case Parallel():

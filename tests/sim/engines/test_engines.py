@@ -242,6 +242,56 @@ def test_a_loop_that_takes_no_time_ends_at_its_bound(simulate: Simulate) -> None
     assert (played.latency_ms[0], played.attempts[0], f.OUTCOMES[played.outcome[0]]) == (0.0, 1000, "error")
 
 
+HALF = f.Delay(Exponential(mean=8.0), "way.rtt", shared=True)
+
+
+@both
+def test_an_error_takes_the_way_back_of_an_answer(simulate: Simulate) -> None:
+    """One half there, the other back: latencies are whole round trips, whoever fails."""
+    fails = f.Guard(f.Chance(0.5, "way.fails"), "error")
+    played = simulate((HALF, f.Finally((fails,), (HALF,))), at([100.0 * n for n in range(200)]), seed=1)
+    answered = simulate((HALF, HALF), at([100.0 * n for n in range(200)]), seed=1)
+    assert 50 < (played.outcome > 0).sum() < 150
+    assert played.latency_ms.tolist() == answered.latency_ms.tolist()
+    assert played.categories["way"] == pytest.approx(played.latency_ms)
+
+
+@both
+def test_ways_back_are_taken_from_the_inside_and_servers_are_held_meanwhile(simulate: Simulate) -> None:
+    """The desk is left after its own way back of 2 ms, the next request is served then; 5 ms more are outside of it."""
+    desk = f.Hold(
+        f.Station("desk"),
+        (f.Delay(ONE, "desk.work"), f.Finally((f.Guard(f.During(0.0, 9.0), "error"),), (_constant(2.0, "inner"),))),
+    )
+    played = simulate((f.Finally((desk,), (_constant(5.0, "outer"),)),), at([0.0, 0.0]), seed=1)
+    assert played.latency_ms.tolist() == [8.0, 11.0]
+    assert played.categories["desk_queue"].tolist() == [0.0, 3.0]
+
+
+@both
+def test_a_failure_inside_a_loop_goes_back_by_the_way_that_it_came(simulate: Simulate) -> None:
+    """A turn draws numbers of its own; the way back is outside of it, and draws what the way there has drawn."""
+    turns = f.Counter("turns")
+    second = f.Guard(f.CountAtLeast(turns, 2), "error")
+    loop = f.Repeat(f.During(0.0, 1e9), (f.Count(turns), second), "l.l", limit=5)
+    played = simulate((HALF, f.Finally((loop,), (HALF,))), at([0.0]), seed=1)
+    alone = simulate((HALF,), at([0.0]), seed=1)
+    assert f.OUTCOMES[played.outcome[0]] == "error"
+    assert played.latency_ms[0] == 2 * alone.latency_ms[0]
+
+
+@both
+def test_an_error_that_comes_back_too_late_is_a_timeout(simulate: Simulate) -> None:
+    """The caller waits 3 ms; the error is there after 1 ms and needs 4 ms more."""
+    fails = f.Finally((f.Delay(ONE, "a.a"), f.Guard(f.During(0.0, 9.0), "error")), (_constant(4.0, "back"),))
+    played = simulate((f.Attempt((fails,), "c.c", timeout_ms=3.0),), at([0.0]), seed=1)
+    assert (f.OUTCOMES[played.outcome[0]], played.latency_ms[0]) == ("timeout", 3.0)
+
+
+def _constant(value_ms: float, name: str) -> f.Delay:
+    return f.Delay(Constant(value=value_ms), f"{name}.back")
+
+
 def test_only_the_simpy_engine_plays_a_users_own_process() -> None:
     """The other one says so, and what to do."""
     own = (f.Custom(lambda *_: iter(()), "mine"),)

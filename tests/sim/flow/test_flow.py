@@ -129,6 +129,27 @@ def test_an_impossible_flow_is_refused(flow: f.Flow, message: str) -> None:
         check(flow)
 
 
+NOT_ON_THE_WAY_BACK: tuple[f.Step, ...] = (
+    f.Guard(f.Chance(0.5, "s.fails"), "error"),
+    f.Serve(STATION, ONE, "s.a"),
+    f.Hold(STATION, ()),
+    f.Attempt((DELAY,), "s.try"),
+    f.Parallel(((DELAY,),), 1, "s.fork"),
+    f.Hedge((DELAY,), 1.0, "s.hedge"),
+    f.Spawn((DELAY,), "s.spawn"),
+    f.Custom(lambda *_: iter(()), "mine"),
+)
+
+
+@pytest.mark.parametrize("step", NOT_ON_THE_WAY_BACK, ids=lambda step: type(step).__name__)
+def test_a_way_back_that_could_fail_is_refused(step: f.Step) -> None:
+    """Also inside of a branch of it."""
+    name = type(step).__name__
+    for after in ((step,), (f.Branch(f.During(0.0, 9.0), (DELAY, step)),)):
+        with pytest.raises(ModelError, match=rf"Finally.after holds {name}, must hold only"):
+            check((f.Finally((DELAY,), after),))
+
+
 @many
 @given(any_flow())
 def test_parts_are_values(flow: f.Flow) -> None:

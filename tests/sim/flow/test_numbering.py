@@ -56,12 +56,16 @@ def streams(flow: f.Flow) -> list[str]:
         ((f.Hedge((A,), 1.0, "x.a"), A), ["a", "a#2", "a#3"]),
         ((f.Repeat(f.Chance(0.5, "x.a"), (A,), "x.a", limit=2), A), ["a", "a#2", "a#3", "a#4"]),
         ((f.Hold(f.Station("s"), (A,)), A), ["a", "a#2"]),
+        ((f.Finally((A,), (A,)), A), ["a", "a#2", "a#3"]),
         ((A, f.Spawn((A, f.Delay(ONE, "x.b")), "x.c"), A), ["a", "c", "a", "b", "a#2"]),
         ((A, f.Spawn((A, A), "x.a"), A), ["a", "a#2", "a#3", "a#4", "a#3"]),
         ((SHARED, A, SHARED, A), ["a", "a#2", "a", "a#3"]),
         ((A, f.Spawn((A, SHARED), "x.c")), ["a#2", "c", "a#2", "a"]),
     ],
-    ids="sequence kinds branch condition match parallel attempt hedge repeat hold spawn own shared spawned".split(),
+    ids=[
+        *"sequence kinds branch condition match parallel attempt hedge".split(),
+        *"repeat hold finally spawn own shared spawned".split(),
+    ],
 )
 def test_uses_are_numbered_along_a_path(flow: f.Flow, expected: list[str]) -> None:
     """In the order of :func:`sim.flow.walk`: a step, its condition, its steps."""
@@ -124,7 +128,7 @@ def test_no_two_uses_draw_the_same_number(flow: f.Flow, schedule: Schedule, seed
 def test_two_reads_of_one_request_are_independent() -> None:
     """Twenty thousand requests read D1 twice: two different execution times each, and no correlation."""
     varied = load_scenario("launch").vary("system.d1.read_ms", {"distribution": "exponential", "mean": 5.0})
-    execute = [step for step in varied.system.instances["d1"].flow("read") if isinstance(step, f.Serve)]
+    execute = [step for step in f.walk(varied.system.instances["d1"].flow("read")) if isinstance(step, f.Serve)]
     first, second = (replace(step, category=name) for step, name in zip(execute * 2, ("one", "two"), strict=True))
     run = compiled_engine.simulate((first, second), at(np.arange(20_000) * 1e4), seed=1)
     one, two = run.categories["one"], run.categories["two"]
