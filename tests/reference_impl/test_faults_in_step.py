@@ -58,13 +58,9 @@ def both(scenario: Scenario, rate_per_s: float, requests: int, *, seed: int = 1)
 
 
 def assert_in_step(simulated: pd.DataFrame, measured: pd.DataFrame) -> None:
-    """The same outcomes and latencies; but the reference's errors travel back to the client, the model's do not."""
+    """The same outcomes and latencies, whoever failed."""
     assert measured["outcome"].tolist() == simulated["outcome"].astype(str).tolist()
-    late_ms = (measured["latency_ms"] - simulated["latency_ms"]).to_numpy()
-    ok = (measured["outcome"] == "ok").to_numpy()
-    assert np.allclose(late_ms[ok], 0, rtol=0, atol=NEAR_MS)
-    way_ms = measured[[name for name in ("network_ms", "tunnel_ms") if name in measured]].sum(axis=1).to_numpy()
-    assert np.allclose(late_ms[~ok], way_ms[~ok] / 2, rtol=0, atol=NEAR_MS)
+    assert np.allclose(measured["latency_ms"], simulated["latency_ms"], rtol=0, atol=NEAR_MS)
 
 
 @pytest.mark.parametrize(
