@@ -95,7 +95,7 @@ class Hold:
 class Finally:
     """Run *steps*, then *after*, also if *steps* fail: an error travels back as an answer does.
 
-    No step of *after* may fail, or run flows side by side.
+    No step of *after* may fail, wait for a server or start a flow (:mod:`sim.flow.validation`).
     """
 
     steps: Steps

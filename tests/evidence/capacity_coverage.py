@@ -262,6 +262,7 @@ def page(lines: list[str], *, seed: int) -> str:
 
 Written by `{command}`
 from groups that it records in [capacity_coverage.jsonl](../{RECORD}): it searches those that are missing there.
+`--warm-ups-s` counts the rows of some named warm-ups only, so that rows may rest on different numbers of seeds.
 Not edited by hand.
 
 Groups of five seeds are searched as `headroom capacity` does. Of {SETS} sets of five seeds, drawn from all that were
