@@ -84,7 +84,7 @@ check: .venv/dev ## Lint, format, types and layers only.
 theory: .venv/dev ## Lay both engines beside the closed forms; writes docs/THEORY.md. About two minutes.
 	$(BIN)/python -m tests.evidence.gate $(ARGS)
 
-fidelity: .venv/dev .venv/runtime ## Record how predictions hold on reference and real runtime; writes docs/FIDELITY*.md and the report. 16 minutes.
+fidelity: .venv/dev .venv/runtime ## Record how predictions hold on reference and real runtime; writes docs/FIDELITY*.md and the report. 15 minutes.
 	$(BIN)/python -m tests.evidence.fidelity $(ARGS)
 	$(BIN)/jupyter nbconvert --log-level=ERROR --to notebook --execute --inplace reports/fidelity.ipynb
 

@@ -33,7 +33,7 @@ COMMAND = "python -m tests.evidence.fidelity"
 UTILIZATIONS = (0.3, 0.6, 0.8)
 QUERY_MS = 20.0
 """Mean of an exponential query: 50 a second are all that the database can do, which any machine can send."""
-RUNS, RUN_S = 5, 24.0
+RUNS, RUN_S = 5, 20.0
 GOALS = {"p50": 0.02, "p99": 0.05}
 """Largest error of the median of the runs that we promise on a machine that is not busy."""
 PROBABILITIES = {"p50": 0.5, "p99": 0.99}
@@ -205,9 +205,9 @@ def main() -> None:
     command = f"{COMMAND} --only {only}" if only else COMMAND
     try:
         if only in (None, "runtime"):
-            runtime.find()  # Missed now, and not after six minutes.
+            runtime.find()  # Missed now, and not after five minutes.
         if only in (None, "reference"):
-            print("fidelity: the paced reference, some six minutes", file=sys.stderr)
+            print("fidelity: the paced reference, some five minutes", file=sys.stderr)
             watch = recording.Watch(command)
             runs = measured()
             recording.save_reference(Reference(conditions=watch.ended(), goals=GOALS), runs)

@@ -47,6 +47,10 @@ PILOT_PER_S, PILOT_S = 300.0, 10.0
 START_PER_S, START_S = 1_500.0, 30.0
 """What is played right before the calibration: V8's heap has grown by then (``--trace-gc`` shows it)."""
 CALIBRATION_RUNS = 8
+RUN_REQUESTS = 10_000
+RUN_S_MIN, RUN_S_MAX = 6.0, 16.0
+"""A run holds the same number of requests at every load, since pauses come with requests: some two of them. The P99 of
+a run that holds one pause or two, as chance will have it, says little of the load."""
 BURST_RUNS = 2
 BEFORE_MS, AFTER_MS = 5.0, 10.0
 """The latest answer to what was sent so near to when the object says that it flushes shows the flush."""
@@ -178,11 +182,11 @@ def predicted(
 
 
 def score(
-    scenario: Scenario, model: Model, url: str, *, load: float, rate_per_s: float, duration_s: float,
-    repeats: int, replications: int,
-) -> Score:  # fmt: skip
+    scenario: Scenario, model: Model, url: str, *, load: float, rate_per_s: float, repeats: int, replications: int
+) -> Score:
     """Predict one load, then measure it."""
-    table = predicted(scenario, model, rate_per_s, duration_s=duration_s, replications=replications, seed=11)
+    run_s = run_length_s(rate_per_s)
+    table = predicted(scenario, model, rate_per_s, duration_s=run_s, replications=replications, seed=11)
     found = Score(load, rate_per_s)
     for name in (*STATISTICS, "utilization"):
         low, middle, high = np.quantile(table[name], [0.05, 0.5, 0.95])
@@ -190,7 +194,7 @@ def score(
     connections = SATURATING_CONNECTIONS if load > 1 else 0
     runs = [
         measure(
-            scenario, url, route="append", rate_per_s=rate_per_s, duration_s=duration_s, seed=100 + repeat,
+            scenario, url, route="append", rate_per_s=rate_per_s, duration_s=run_s, seed=100 + repeat,
             connections=connections,
         )
         for repeat in range(repeats)
@@ -223,15 +227,18 @@ def _service(model: Model) -> Service | None:
     return Service(best.newest_first, best.requests_max, intake_ms, *misfits_ms)
 
 
-def workerd_calibrated(
-    *, calibration_s: float = 15.0, duration_s: float = 9.0, repeats: int = 5, replications: int = 60
-) -> Scores:
+def run_length_s(rate_per_s: float) -> float:
+    """Return the length of a run at one load, in seconds."""
+    return float(np.clip(RUN_REQUESTS / rate_per_s, RUN_S_MIN, RUN_S_MAX))
+
+
+def workerd_calibrated(*, calibration_s: float = 15.0, repeats: int = 5, replications: int = 60) -> Scores:
     """Calibrate at a quarter of capacity, predict higher loads, measure them.
 
     Parameters
     ----------
-    calibration_s, duration_s : float
-        Length of a run to calibrate on, and of one to predict.
+    calibration_s : float
+        Length of a run to calibrate on.
     repeats : int
         Measured runs of each load; their medians are compared.
     replications : int
@@ -253,7 +260,7 @@ def workerd_calibrated(
         most = capacity(model, rng)
         scores = [
             score(
-                scenario, model, url, load=load, rate_per_s=load * most.value, duration_s=duration_s,
+                scenario, model, url, load=load, rate_per_s=load * most.value,
                 repeats=1 if load == LOADS[0] else repeats, replications=replications if load < 1 else 2,
             )
             for load in LOADS
