@@ -43,7 +43,7 @@ def text(scorings: Mapping[str, Scores]) -> str:
         f"Runs below saturation that did not pass the driver's own check: {late}.",
         "",
         "No number was fitted to the loads that were held out, but the form of the model and how it is measured were",
-        "chosen after trials that had seen such loads: shared turns, pauses with requests, real-time scheduling, state",
+        "chosen after trials that had seen such loads: shared turns, pauses with requests, how both are scheduled, state",
         "in memory. These runs were made afterwards.",
         "",
         "| Q-Q, ms | " + " | ".join(f"P{100 * q:g}" for q in QQ) + " |",
