@@ -11,12 +11,13 @@ bursts; pauses for garbage, which come with requests; how a latency falls with t
 extrapolated; the flush, by its time for a row; and how much one run differs from the next.
 
 A new runtime is not yet at work: V8's heap grows for some 30,000 requests, after which its long collections come every
-so many requests, at every load. At a low load it shrinks again, so that many requests are played right before the
-calibration.
+so many requests, at every load. At a low load it shrinks again: each run to calibrate on follows runs at high loads.
+The speed of a shared machine changes within minutes, so runs are in blocks: calibrate once, play each load once, five
+times over. No prediction uses anything but the runs to calibrate on, wherever in a block they were.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -46,12 +47,13 @@ Array = NDArray[np.float64]
 PILOT_PER_S, PILOT_S = 300.0, 10.0
 START_PER_S, START_S = 1_500.0, 30.0
 """What is played right before the calibration: V8's heap has grown by then (``--trace-gc`` shows it)."""
-CALIBRATION_RUNS = 8
+FIRST_RUNS = 2
+"""Runs to calibrate on before the blocks: which arrival rates are higher loads, is from these."""
 RUN_REQUESTS = 10_000
 RUN_S_MIN, RUN_S_MAX = 6.0, 16.0
 """A run holds the same number of requests at every load, since pauses come with requests: some two of them. The P99 of
 a run that holds one pause or two, as chance will have it, says little of the load."""
-BURST_RUNS = 2
+BLOCKS_WITH_BURSTS = (0, 3)
 BEFORE_MS, AFTER_MS = 5.0, 10.0
 """The latest answer to what was sent so near to when the object says that it flushes shows the flush."""
 
@@ -182,23 +184,15 @@ def predicted(
 
 
 def score(
-    scenario: Scenario, model: Model, url: str, *, load: float, rate_per_s: float, repeats: int, replications: int
+    scenario: Scenario, model: Model, runs: Sequence[Measured], *, load: float, rate_per_s: float, replications: int
 ) -> Score:
-    """Predict one load, then measure it."""
+    """Predict one load, and hold the runs that were measured at it beside the prediction."""
     run_s = run_length_s(rate_per_s)
     table = predicted(scenario, model, rate_per_s, duration_s=run_s, replications=replications, seed=11)
     found = Score(load, rate_per_s)
     for name in (*STATISTICS, "utilization"):
         low, middle, high = np.quantile(table[name], [0.05, 0.5, 0.95])
         found.predicted[name] = Interval(float(middle), float(low), float(high))
-    connections = SATURATING_CONNECTIONS if load > 1 else 0
-    runs = [
-        measure(
-            scenario, url, route="append", rate_per_s=rate_per_s, duration_s=run_s, seed=100 + repeat,
-            connections=connections,
-        )
-        for repeat in range(repeats)
-    ]  # fmt: skip
     found.driver_ok = [one.driver_ok for one in runs]
     for name, q in STATISTICS.items():
         found.measured[name] = [float(np.quantile(one.judged, q)) for one in runs]
@@ -232,43 +226,88 @@ def run_length_s(rate_per_s: float) -> float:
     return float(np.clip(RUN_REQUESTS / rate_per_s, RUN_S_MIN, RUN_S_MAX))
 
 
-def workerd_calibrated(*, calibration_s: float = 15.0, repeats: int = 5, replications: int = 60) -> Scores:
-    """Calibrate at a quarter of capacity, predict higher loads, measure them.
+@dataclass
+class Session:
+    """What was measured, in the order of blocks: each block calibrates once and plays every load once.
 
-    Parameters
+    Attributes
     ----------
-    calibration_s : float
-        Length of a run to calibrate on.
-    repeats : int
-        Measured runs of each load; their medians are compared.
-    replications : int
-        Simulated runs of each load, for the predicted intervals (90 %).
+    floor_ms : ndarray
+        Latencies of a route that does nothing.
+    low, with_bursts : list of Measured
+        What is calibrated on.
+    low_per_s : float
+        Their arrival rate.
+    rates_per_s : dict of float to float
+        Offered, by load.
+    held_out : dict of float to list of Measured
+        By load, a run of each block; of the lowest one run.
     """
-    scenario = load_scenario(SCENARIO)
+
+    floor_ms: Array
+    low: list[Measured]
+    with_bursts: list[Measured]
+    low_per_s: float
+    rates_per_s: dict[float, float]
+    held_out: dict[float, list[Measured]] = field(default_factory=lambda: {load: [] for load in LOADS})
+
+
+def measured(scenario: Scenario, *, blocks: int, calibration_s: float) -> Session:
+    """Measure in blocks: what changes on the machine meanwhile meets the runs to calibrate on and the others alike."""
     rng = np.random.default_rng(1)
     with pinned() as url:
         append = partial(measure, scenario, url, route="append")
         append(rate_per_s=PILOT_PER_S, duration_s=2.0, seed=0)  # Compiles the Worker.
         floor = measure(scenario, url, route="floor", rate_per_s=PILOT_PER_S, duration_s=PILOT_S, seed=1).judged
         pilot = append(rate_per_s=PILOT_PER_S, duration_s=PILOT_S, seed=2)
-        rate_per_s = LOADS[0] * capacity(calibrated([pilot], seed=1), rng).value
+        low_per_s = LOADS[0] * capacity(calibrated([pilot], seed=1), rng).value
         append(rate_per_s=START_PER_S, duration_s=START_S, seed=0)
-        low = partial(append, rate_per_s=rate_per_s, duration_s=calibration_s)
-        runs = [low(seed=3 + number) for number in range(CALIBRATION_RUNS)]
-        burst_runs = [low(seed=50 + number, with_bursts=True) for number in range(BURST_RUNS)]
-        model = calibrated(runs, seed=1, with_bursts=burst_runs)
-        most = capacity(model, rng)
-        scores = [
-            score(
-                scenario, model, url, load=load, rate_per_s=load * most.value,
-                repeats=1 if load == LOADS[0] else repeats, replications=replications if load < 1 else 2,
-            )
-            for load in LOADS
-        ]  # fmt: skip
+        low = partial(append, rate_per_s=low_per_s, duration_s=calibration_s)
+        first = [low(seed=3 + number) for number in range(FIRST_RUNS)]
+        most_per_s = capacity(calibrated(first, seed=1), rng).value
+        found = Session(floor, first, [], low_per_s, {load: load * most_per_s for load in LOADS})
+        for block in range(blocks):
+            found.low.append(low(seed=50 + block))
+            if block in BLOCKS_WITH_BURSTS:
+                found.with_bursts.append(low(seed=70 + block, with_bursts=True))
+            for load, rate_per_s in found.rates_per_s.items():
+                if load > LOADS[0] or block == blocks // 2:
+                    connections = SATURATING_CONNECTIONS if load > 1 else 0
+                    run_s = run_length_s(rate_per_s)
+                    found.held_out[load].append(
+                        append(rate_per_s=rate_per_s, duration_s=run_s, seed=100 + block, connections=connections)
+                    )
+        found.low.append(low(seed=50 + blocks))
+    return found
+
+
+def workerd_calibrated(*, calibration_s: float = 15.0, blocks: int = 5, replications: int = 60) -> Scores:
+    """Measure a quarter of capacity and higher loads, calibrate on the former, predict the latter.
+
+    Parameters
+    ----------
+    calibration_s : float
+        Length of a run to calibrate on.
+    blocks : int
+        Measured runs of each load; their medians are compared.
+    replications : int
+        Simulated runs of each load, for the predicted intervals (90 %).
+    """
+    scenario = load_scenario(SCENARIO)
+    session = measured(scenario, blocks=blocks, calibration_s=calibration_s)
+    model = calibrated(session.low, seed=1, with_bursts=session.with_bursts)
+    most = capacity(model, np.random.default_rng(1))
+    scores = [
+        score(
+            scenario, model, session.held_out[load], load=load, rate_per_s=rate_per_s,
+            replications=replications if load < 1 else 2,
+        )
+        for load, rate_per_s in session.rates_per_s.items()
+    ]  # fmt: skip
     turns, pauses = model.turns, model.turns.pauses
     nothing = Interval(float("nan"), float("nan"), float("nan"))
     return Scores(
-        floor_ms={name: float(np.quantile(floor, q)) for name, q in STATISTICS.items()},
+        floor_ms={name: float(np.quantile(session.floor_ms, q)) for name, q in STATISTICS.items()},
         capacity_per_s=most,
         lone_ms=turns.lone_ms,
         further_ms=turns.further_ms,
@@ -278,7 +317,7 @@ def workerd_calibrated(*, calibration_s: float = 15.0, repeats: int = 5, replica
         pause_ms_p50=float(np.median(pauses.length_ms)) if len(pauses.length_ms) else float("nan"),
         pauses_are_regular=pauses.is_regular,
         flush_row_us=float(np.median(model.flush_row_us)) if len(model.flush_row_us) else float("nan"),
-        rate_per_s=rate_per_s,
+        rate_per_s=session.low_per_s,
         saturation_per_s=scores[-1].measured["throughput"],
         scores=scores,
         service=_service(model),

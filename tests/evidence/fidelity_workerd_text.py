@@ -43,8 +43,8 @@ def text(scorings: Mapping[str, Scores]) -> str:
         f"Runs below saturation that did not pass the driver's own check: {late}.",
         "",
         "No number was fitted to the loads that were held out, but the form of the model and how it is measured were",
-        "chosen after trials that had seen such loads: shared turns, pauses with requests, how both are scheduled, state",
-        "in memory. These runs were made afterwards.",
+        "chosen after trials that had seen such loads: shared turns, pauses with requests, how processes are run,",
+        "state in memory. These runs were made afterwards.",
         "",
         "| Q-Q, ms | " + " | ".join(f"P{100 * q:g}" for q in QQ) + " |",
         "| --- |" + " ---: |" * len(QQ),
@@ -135,7 +135,7 @@ def _order(found: Scores) -> str:
 def _saturation(found: Scores) -> str:
     most, measured = found.capacity_per_s, float(np.median(found.saturation_per_s))
     return (
-        f"Throughput at saturation, offered {LOADS[-1]:.0%} of the prediction on {SATURATING_CONNECTIONS} connections: "
+        f"Throughput at saturation, offered {LOADS[-1]:.0%} of a first estimate on {SATURATING_CONNECTIONS} connections: "
         f"predicted {most.value:,.0f}/s [{most.low:,.0f}, {most.high:,.0f}], "
         f"measured {measured:,.0f}/s: {found.saturation_error:+.0%}."
     )
