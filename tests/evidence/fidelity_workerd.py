@@ -48,12 +48,11 @@ PILOT_PER_S, PILOT_S = 300.0, 10.0
 START_PER_S, START_S = 1_500.0, 30.0
 """What is played right before the calibration: V8's heap has grown by then (``--trace-gc`` shows it)."""
 FIRST_RUNS = 2
-"""Runs to calibrate on before the blocks: which arrival rates are higher loads, is from these."""
+"""Runs to calibrate on before the blocks, and one with bursts: which arrival rates are higher loads, is from these."""
 RUN_REQUESTS = 10_000
 RUN_S_MIN, RUN_S_MAX = 6.0, 16.0
 """A run holds the same number of requests at every load, since pauses come with requests: some two of them. The P99 of
 a run that holds one pause or two, as chance will have it, says little of the load."""
-BLOCKS_WITH_BURSTS = (0, 3)
 BEFORE_MS, AFTER_MS = 5.0, 10.0
 """The latest answer to what was sent so near to when the object says that it flushes shows the flush."""
 
@@ -264,12 +263,13 @@ def measured(scenario: Scenario, *, blocks: int, calibration_s: float) -> Sessio
         append(rate_per_s=START_PER_S, duration_s=START_S, seed=0)
         low = partial(append, rate_per_s=low_per_s, duration_s=calibration_s)
         first = [low(seed=3 + number) for number in range(FIRST_RUNS)]
-        most_per_s = capacity(calibrated(first, seed=1), rng).value
-        found = Session(floor, first, [], low_per_s, {load: load * most_per_s for load in LOADS})
+        with_bursts = [low(seed=70, with_bursts=True)]
+        most_per_s = capacity(calibrated(first, seed=1, with_bursts=with_bursts), rng).value
+        found = Session(floor, first, with_bursts, low_per_s, {load: load * most_per_s for load in LOADS})
         for block in range(blocks):
             found.low.append(low(seed=50 + block))
-            if block in BLOCKS_WITH_BURSTS:
-                found.with_bursts.append(low(seed=70 + block, with_bursts=True))
+            if block == blocks // 2:
+                found.with_bursts.append(low(seed=71, with_bursts=True))
             for load, rate_per_s in found.rates_per_s.items():
                 if load > LOADS[0] or block == blocks // 2:
                     connections = SATURATING_CONNECTIONS if load > 1 else 0
