@@ -7,7 +7,7 @@ import numpy as np
 from sim.experiments.calibration.laws import Interval
 
 LOADS = (0.25, 0.5, 0.75, 0.9, 1.25)
-"""Of a first estimate of the capacity; the first is calibrated on, the last is beyond saturation."""
+"""Of what the runtime could do at first; the first is calibrated on, the last is beyond saturation."""
 SATURATING_CONNECTIONS = 64
 """Of the run beyond saturation: with thousands, the runtime would be busy with them instead."""
 STATISTICS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -28,7 +28,7 @@ class Score:
     Attributes
     ----------
     load : float
-        Of a first estimate of the capacity.
+        Of what the runtime could do at first.
     rate_per_s : float
     predicted : dict of str to Interval
         By statistic: median, 5 % and 95 % of the simulated runs.

@@ -3,8 +3,8 @@
 :func:`workerd_calibrated` measures and predicts; ``python -m tests.evidence.fidelity`` records it and writes the
 pages. It needs ``make runtime``, and some nine minutes. One Durable Object of the real runtime sums a history and
 stores a row for each request, and flushes all of them in one transaction every four seconds (hazard H70). Driver and
-runtime have a core each. Everything that the model knows is from runs at 25 % of the capacity that those runs say, two
-of them with bursts; nothing is fitted to the loads that are predicted.
+runtime have a core each. Everything that the model knows is from runs at a quarter of what the runtime could do at
+first, two of them with bursts; nothing is fitted to the loads that are predicted.
 
 What the model is made of: turns that requests share, told from delay in the latencies; whom a turn serves, from the
 bursts; pauses for garbage, which come with requests; how a latency falls with the load of the last milliseconds,
@@ -45,11 +45,12 @@ from tests.evidence.runtime_runs import SCENARIO, WARM_UP_MS, Measured, measure,
 
 Array = NDArray[np.float64]
 
-PILOT_PER_S, PILOT_S = 300.0, 10.0
-START_PER_S, START_S = 1_500.0, 30.0
-"""What is played right before the calibration: V8's heap has grown by then (``--trace-gc`` shows it)."""
+FLOOR_PER_S, FLOOR_S = 300.0, 10.0
+START_PER_S, START_S = 3_000.0, 15.0
+"""What is played first, more than the runtime can do: V8's heap has grown by then (``--trace-gc`` shows it), and the
+loads are shares of what it could do. The model does not see it."""
 FIRST_RUNS = 4
-"""Runs to calibrate on before the blocks: which arrival rates are higher loads, is from these."""
+"""Runs to calibrate on before the blocks."""
 BLOCKS_WITH_BURSTS = (0, 3)
 
 RUN_REQUESTS = 10_000
@@ -247,10 +248,8 @@ class Session:
         Latencies of a route that does nothing.
     low, with_bursts : list of Measured
         What is calibrated on.
-    low_per_s : float
-        Their arrival rate.
     rates_per_s : dict of float to float
-        Offered, by load.
+        Offered, by load; the least is calibrated at.
     held_out : dict of float to list of Measured
         By load, a run of each block; of the lowest one run.
     """
@@ -258,25 +257,20 @@ class Session:
     floor_ms: Array
     low: list[Measured]
     with_bursts: list[Measured]
-    low_per_s: float
     rates_per_s: dict[float, float]
     held_out: dict[float, list[Measured]] = field(default_factory=lambda: {load: [] for load in LOADS})
 
 
 def measured(scenario: Scenario, *, blocks: int, calibration_s: float) -> Session:
     """Measure in blocks: what changes on the machine meanwhile meets the runs to calibrate on and the others alike."""
-    rng = np.random.default_rng(1)
     with pinned() as url:
         append = partial(measure, scenario, url, route="append")
-        append(rate_per_s=PILOT_PER_S, duration_s=2.0, seed=0)  # Compiles the Worker.
-        floor = measure(scenario, url, route="floor", rate_per_s=PILOT_PER_S, duration_s=PILOT_S, seed=1).judged
-        pilot = append(rate_per_s=PILOT_PER_S, duration_s=PILOT_S, seed=2)
-        low_per_s = LOADS[0] * capacity(calibrated([pilot], seed=1), rng).value
-        append(rate_per_s=START_PER_S, duration_s=START_S, seed=0)
-        low = partial(append, rate_per_s=low_per_s, duration_s=calibration_s)
-        first = [low(seed=3 + number) for number in range(FIRST_RUNS)]
-        most_per_s = capacity(calibrated(first, seed=1), rng).value
-        found = Session(floor, first, [], low_per_s, {load: load * most_per_s for load in LOADS})
+        append(rate_per_s=FLOOR_PER_S, duration_s=2.0, seed=0)  # Compiles the Worker.
+        floor = measure(scenario, url, route="floor", rate_per_s=FLOOR_PER_S, duration_s=FLOOR_S, seed=1).judged
+        start = append(rate_per_s=START_PER_S, duration_s=START_S, seed=0, connections=SATURATING_CONNECTIONS)
+        rates_per_s = {load: load * start.throughput_per_s for load in LOADS}
+        low = partial(append, rate_per_s=rates_per_s[LOADS[0]], duration_s=calibration_s)
+        found = Session(floor, [low(seed=3 + number) for number in range(FIRST_RUNS)], [], rates_per_s)
         for block in range(blocks):
             found.low.append(low(seed=50 + block))
             if block in BLOCKS_WITH_BURSTS:
@@ -327,7 +321,7 @@ def workerd_calibrated(*, calibration_s: float = 15.0, blocks: int = 5, replicat
         pause_ms_p50=float(np.median(pauses.length_ms)) if len(pauses.length_ms) else float("nan"),
         pauses_are_regular=pauses.is_regular,
         flush_row_us=float(np.median(model.flush_row_us)) if len(model.flush_row_us) else float("nan"),
-        rate_per_s=session.low_per_s,
+        rate_per_s=session.rates_per_s[LOADS[0]],
         saturation_per_s=scores[-1].measured["throughput"],
         scores=scores,
         service=_service(model),

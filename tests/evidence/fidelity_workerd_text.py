@@ -135,7 +135,7 @@ def _order(found: Scores) -> str:
 def _saturation(found: Scores) -> str:
     most, measured = found.capacity_per_s, float(np.median(found.saturation_per_s))
     return (
-        f"Throughput at saturation, offered {LOADS[-1]:.0%} of a first estimate on {SATURATING_CONNECTIONS} "
+        f"Throughput at saturation, offered {LOADS[-1]:.0%} of what it could do at first on {SATURATING_CONNECTIONS} "
         f"connections: predicted {most.value:,.0f}/s [{most.low:,.0f}, {most.high:,.0f}], "
         f"measured {measured:,.0f}/s: {found.saturation_error:+.0%}."
     )
