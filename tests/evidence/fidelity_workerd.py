@@ -12,7 +12,7 @@ extrapolated, any share of it being the turns'; the flush, by its time for a row
 next.
 
 A new runtime is not yet at work: V8's heap grows for some 30,000 requests, after which its long collections come every
-so many requests, at every load. At a low load it shrinks again: each run to calibrate on follows runs at high loads.
+so many requests, at every load. At a low load it shrinks again: runs to calibrate on follow runs at high loads.
 The speed of a shared machine changes within minutes, so runs are in blocks: calibrate once, play each load once, five
 times over. No prediction uses anything but the runs to calibrate on, wherever in a block they were.
 """
@@ -32,6 +32,7 @@ from sim.experiments.calibration.laws import Interval, empirical
 from sim.experiments.calibration.order_of_service import ServiceOrder, find_order
 from sim.experiments.calibration.shared_turns import SharedTurns, drawn_speed, tell_turns_apart
 from sim.experiments.calibration.turns import ALL_AT_ONCE, Order
+from sim.foundation.errors import UsageError
 from tests.evidence.fidelity_scores import (
     LOADS,
     QQ_RECORDED,
@@ -49,6 +50,8 @@ FLOOR_PER_S, FLOOR_S = 300.0, 10.0
 START_PER_S, START_S = 3_000.0, 15.0
 """What is played first, more than the runtime can do: V8's heap has grown by then (``--trace-gc`` shows it), and the
 loads are shares of what it could do. The model does not see it."""
+SATURATED_MAX = 0.9
+"""Share of what is offered that a saturated runtime answers at most."""
 FIRST_RUNS = 4
 """Runs to calibrate on before the blocks."""
 BLOCKS_WITH_BURSTS = (0, 3)
@@ -268,6 +271,9 @@ def measured(scenario: Scenario, *, blocks: int, calibration_s: float) -> Sessio
         append(rate_per_s=FLOOR_PER_S, duration_s=2.0, seed=0)  # Compiles the Worker.
         floor = measure(scenario, url, route="floor", rate_per_s=FLOOR_PER_S, duration_s=FLOOR_S, seed=1).judged
         start = append(rate_per_s=START_PER_S, duration_s=START_S, seed=0, connections=SATURATING_CONNECTIONS)
+        if start.throughput_per_s > SATURATED_MAX * START_PER_S:
+            answered = f"{start.throughput_per_s:.0f} of {START_PER_S:.0f} requests/s were answered"
+            raise UsageError(f"START_PER_S: {answered}, must be more than the runtime can do (offer more)")
         rates_per_s = {load: load * start.throughput_per_s for load in LOADS}
         low = partial(append, rate_per_s=rates_per_s[LOADS[0]], duration_s=calibration_s)
         found = Session(floor, [low(seed=3 + number) for number in range(FIRST_RUNS)], [], rates_per_s)
