@@ -4,6 +4,7 @@ Method: in place of the runtime a model with known service, flush and stalls is 
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim import load_scenario, play, schedule
+from sim import Scenario, load_scenario, play, schedule
 from sim.experiments.calibration.laws import Interval
+from sim.foundation.errors import UsageError
+from tests.evidence import fidelity_workerd
 from tests.evidence.bursts import bursts
 from tests.evidence.fidelity_scores import QQ_RECORDED, Score, Scores
 from tests.evidence.fidelity_workerd import Model, calibrated, capacity, predicted
@@ -125,3 +128,13 @@ def test_the_text_says_every_load_its_error_and_what_was_covered() -> None:
     assert "| 50% | 1,000 | P50 | 1.1 [0.9, 1.3] ms | 1 (0.8 to 1.2) ms | +10% | 2 of 3 |" in said
     assert "hold 6 of 9 measured values" in said
     assert "predicted 2,000/s [1,900, 2,100], measured 2,500/s: -20%" in said
+
+
+def test_a_first_load_that_does_not_saturate_the_runtime_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answers_all(_scenario: Scenario, _url: str, *, rate_per_s: float, **_asked: object) -> Measured:
+        return Measured(np.zeros(1), np.ones(1), rate_per_s, 0.5, True, [])
+
+    monkeypatch.setattr(fidelity_workerd, "pinned", lambda: nullcontext("http://localhost"))
+    monkeypatch.setattr(fidelity_workerd, "measure", answers_all)
+    with pytest.raises(UsageError, match="START_PER_S: 3000 of 3000 requests/s were answered, must be more than"):
+        fidelity_workerd.measured(load_scenario(SCENARIO), blocks=1, calibration_s=1.0)
